@@ -1,0 +1,37 @@
+# l1scout: two commands for a newcomer, on a machine with Python 3.11+ and make.
+#   make demo   simulate, train, evaluate, recalibrate; writes demo/report.html   (about 3 minutes)
+#   make test   format, types and tests
+# Both make .venv from requirements.lock (exact versions and hashes) the first time.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test docs benchmark clean
+help:
+	@sed -n '2,4s/^# *//p' Makefile
+
+demo: .venv/ready
+	$(BIN)/l1scout demo --out demo
+
+test: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+docs: .venv/ready
+	$(BIN)/python -m l1scout.formats > docs/formats.md
+
+benchmark: .venv/ready
+	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done
+
+clean:
+	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "l1scout needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv || \
+	  { echo "could not make .venv; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

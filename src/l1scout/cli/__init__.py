@@ -1,0 +1,38 @@
+"""The command line: one small file a command, and no logic here."""
+
+import sys
+
+import typer
+
+from l1scout import __version__
+from l1scout.errors import InputError
+
+app = typer.Typer(
+    name="l1scout",
+    help="CMS Level-1 40 MHz scouting: from the bits on the trigger's fibres to physics-quality muons.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"l1scout {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None: ...
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on standard error and exit status 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"l1scout: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

@@ -1,0 +1,1 @@
+"""Wire formats, one a file: layout tables from which decode, encode and the documentation are made."""

@@ -1,0 +1,13 @@
+"""The one way in which this package compiles hot loops."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kernel(function: F) -> F:
+    """Compile a function of arrays and numbers: no GIL held, machine code kept between runs."""
+    return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
