@@ -1,0 +1,1 @@
+"""A trained model at work: every engine starts from one model directory."""

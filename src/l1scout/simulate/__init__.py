@@ -1,0 +1,1 @@
+"""Simulated barrel muons from first principles: everything made here says that it is simulation."""

@@ -1,0 +1,1 @@
+"""From L1 and offline muons to a trained recalibration network."""
