@@ -1,0 +1,173 @@
+"""The whole way of a simulated muon: generator, detector, stubs, track finder, GMT and offline track."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout import lhc
+from l1scout.errors import InputError
+from l1scout.formats.muon import BMTF_INDEX, ETA_LSB, PHI_LSB
+from l1scout.io import read_events
+from l1scout.orbits import Events, OrbitBatch
+from l1scout.simulate.bmtf import BmtfTables, Candidates, assign
+from l1scout.simulate.generator import Generated, Generator, Spectrum
+from l1scout.simulate.gmt import Extrapolation
+from l1scout.simulate.offline import Tracks, reconstruct, to_second_station
+from l1scout.simulate.stubs import stubs
+from l1scout.simulate.tables import own_bmtf, read_bmtf
+from l1scout.simulate.transport import Start, transport
+
+_Columns = TypeVar("_Columns", bound=tuple[Any, ...])
+_MATCHED = 0.01
+
+
+def simulate_events(
+    seed: int,
+    *,
+    muons: Path | None = None,
+    bmtf_luts: Path | None = None,
+    gmt_luts: Path | None = None,
+    spectrum: Spectrum | None = None,
+    chunk: int = 400_000,
+) -> Iterator[Events]:
+    """Simulate events without end, or every event of a file of offline muons once.
+
+    Parameters
+    ----------
+    seed : int
+        Same seed, same events, bit for bit.
+    muons : Path, optional
+        File of offline muons (open-data dimuons), which take the place of the generator: real
+        kinematics through the simulated detector and trigger. What was measured offline is taken
+        as the truth.
+    bmtf_luts, gmt_luts : Path, optional
+        Directories of the official look-up tables; our own without them.
+    spectrum : Spectrum, optional
+        Generator settings.
+    chunk : int
+        Particles generated at a time.
+
+    Yields
+    ------
+    Events
+        One generated muon a row (or the muons of one event), all identified offline: others could
+        not be matched and are not tracked.
+
+    Raises
+    ------
+    InputError
+        If a table or the file of muons cannot be used.
+    """
+    bmtf = read_bmtf(bmtf_luts) if bmtf_luts else own_bmtf()
+    gmt = Extrapolation.load(gmt_luts)
+    random = np.random.default_rng(seed)
+    source = f"l1scout simulation, seed {seed}"
+    first = 0
+    if muons:
+        for events in read_events(muons):
+            yield _with_simulated_l1(events, bmtf, gmt, random, f"{source}, muons of {muons.name}")
+        return
+    generator = Generator(spectrum)
+    while True:
+        particles, tracks = _identified(generator.draw(random, chunk), random)
+        candidates = _candidates(particles.start, bmtf, random)
+        n = tracks.pt.size
+        offsets = np.arange(n + 1)
+        offline = OrbitBatch(
+            *lhc.orbit_and_bx(np.arange(first, first + n)),
+            offsets,
+            _offline_columns(tracks) | {"kind": particles.kind.astype(np.int8)},
+            simulated=True,
+        )
+        yield Events(_l1(offline, offsets, candidates, gmt), offline, source)
+        first += n
+
+
+def candidates_and_tracks(
+    particles: Generated, bmtf: BmtfTables, random: np.random.Generator
+) -> tuple[Candidates, Tracks]:
+    """Regional candidates and the offline muons that match them at MB2: what GMT tables are made of."""
+    particles, tracks = _identified(particles, random)
+    candidates = _candidates(particles.start, bmtf, random)
+    eta, phi = to_second_station(tracks.pt, tracks.eta, tracks.phi, tracks.charge)
+    dphi = np.mod(candidates.hwPhi * PHI_LSB - phi + np.pi, 2 * np.pi) - np.pi
+    near = (candidates.hwEta * ETA_LSB - eta) ** 2 + dphi**2 < _MATCHED
+    keep = np.flatnonzero((candidates.hwPt > 0) & near)
+    return _take(candidates, keep), _take(tracks, keep)
+
+
+def _take(columns: _Columns, rows: NDArray[np.int64]) -> _Columns:
+    return type(columns)(*(c[rows] for c in columns))
+
+
+def _identified(particles: Generated, random: np.random.Generator) -> tuple[Generated, Tracks]:
+    tracks = reconstruct(particles, random)
+    keep = np.flatnonzero(tracks.identified)
+    return Generated(_take(particles.start, keep), particles.kind[keep]), _take(tracks, keep)
+
+
+def _candidates(start: Start, bmtf: BmtfTables, random: np.random.Generator) -> Candidates:
+    return assign(stubs(transport(start, random), random), bmtf, random)
+
+
+def _offline_columns(tracks: Tracks) -> dict[str, NDArray[Any]]:
+    eta, phi = to_second_station(tracks.pt, tracks.eta, tracks.phi, tracks.charge)
+    return {
+        "recoPt": tracks.pt.astype(np.float32),
+        "recoEta": tracks.eta.astype(np.float32),
+        "recoPhi": tracks.phi.astype(np.float32),
+        "recoCharge": tracks.charge.astype(np.int8),
+        "recoEtaSt2": eta.astype(np.float32),
+        "recoPhiSt2": phi.astype(np.float32),
+        "recoId": tracks.identified,
+    }
+
+
+def _l1(rows: OrbitBatch, offsets: NDArray[np.int64], found: Candidates, gmt: Extrapolation) -> OrbitBatch:
+    """Make GMT muons of the candidates (one a particle; hwPt = 0: none), in the rows of `rows`."""
+    keep = found.hwPt > 0
+    columns: dict[str, NDArray[Any]] = {
+        name: getattr(found, name)[keep] for name in ("hwPt", "hwPhi", "hwEta", "hwCharge", "hwQual")
+    }
+    # one of twelve processors of 30 degrees, whose first muon this is
+    processor = (columns["hwPhi"] + 24) // 48 % 12
+    columns["tfMuonIndex"] = (BMTF_INDEX.start + 3 * processor).astype(np.int16)
+    columns["hwChargeValid"] = np.ones_like(columns["hwCharge"])
+    columns["hwPhiAtVtx"], columns["hwEtaAtVtx"] = gmt.to_vertex(columns)
+    return OrbitBatch(
+        rows.orbit,
+        rows.bx,
+        np.r_[0, np.cumsum(keep)][offsets],
+        columns,
+        rows.run,
+        rows.lumisection,
+        simulated=True,
+    )
+
+
+def _with_simulated_l1(
+    events: Events, bmtf: BmtfTables, gmt: Extrapolation, random: np.random.Generator, source: str
+) -> Events:
+    """Give real offline muons the L1 muons that the simulated trigger makes of them."""
+    real = events.offline
+    if real is None:
+        msg = f"{events.source}: no offline muons there to take the generator's place"
+        raise InputError(msg)
+    pt, eta, phi, charge = (real[f"reco{k}"].astype(np.float64) for k in ("Pt", "Eta", "Phi", "Charge"))
+    zero, one = np.zeros_like(pt), np.ones_like(pt)
+    start = Start(pt, phi, eta, random.normal(0, Spectrum().vertex_z, pt.size), charge, zero, one, zero, zero)
+    candidates = _candidates(start, bmtf, random)
+    tracks = Tracks(pt, eta, phi, charge, np.ones(pt.size, np.bool_))
+    offline = OrbitBatch(
+        real.orbit,
+        real.bx,
+        real.offsets,
+        _offline_columns(tracks),
+        real.run,
+        real.lumisection,
+        simulated=True,
+    )
+    return Events(_l1(offline, real.offsets, candidates, gmt), offline, source)
