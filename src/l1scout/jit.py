@@ -9,5 +9,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def kernel(function: F) -> F:
-    """Compile a function of arrays and numbers: no GIL held, machine code kept between runs."""
-    return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
+    """Compile a function of arrays and numbers: no GIL held, machine code kept between runs.
+
+    Division by zero gives infinity or NaN, as in numpy.
+    """
+    return numba.njit(cache=True, nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]

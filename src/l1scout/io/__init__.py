@@ -1,1 +1,6 @@
-"""Readers and writers of the field's files: ROOT (L1Ntuple, nano, OrbitCollection), Parquet, CSV."""
+"""Files of other people's making: read as `Events`, described, and given new columns."""
+
+from l1scout.io.kinds import Kind, detect
+from l1scout.io.read import read_events
+
+__all__ = ["Kind", "detect", "read_events"]

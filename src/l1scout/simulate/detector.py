@@ -82,26 +82,24 @@ class Shell(NamedTuple):
 
 _B = SOLENOID_FIELD
 SHELLS = (
-    Shell(1.29, 1.52, "PbWO4", 0.23, _B, 2, projective=True),
+    Shell(1.29, 1.52, "PbWO4", 0.23, _B, projective=True),
     Shell(1.52, 1.80, "Al", 0.04, _B),
-    Shell(1.80, 2.88, "brass", 0.85, _B, 6),
+    Shell(1.80, 2.88, "brass", 0.85, _B, 4),
     Shell(2.88, 3.12, "Fe", 0.02, _B),
     # the coil's winding, where the field falls to zero linearly
-    Shell(3.12, 3.20, "Al", 0.08, _B * 0.875),
-    Shell(3.20, 3.28, "Al", 0.08, _B * 0.625),
-    Shell(3.28, 3.36, "Al", 0.08, _B * 0.375),
-    Shell(3.36, 3.44, "Al", 0.08, _B * 0.125),
+    Shell(3.12, 3.28, "Al", 0.16, _B * 0.75),
+    Shell(3.28, 3.44, "Al", 0.16, _B * 0.25),
     Shell(3.44, 3.83, "Fe", 0.03),
-    Shell(3.83, 4.02, "Fe", 0.19, -1.4, 2, half_length=1.27),  # tail catcher
+    Shell(3.83, 4.02, "Fe", 0.19, -1.4, half_length=1.27),  # tail catcher
     Shell(4.02, 4.311),
     Shell(4.311, 4.56),
-    Shell(4.56, 4.855, "Fe", 0.295, -1.75, 2),
+    Shell(4.56, 4.855, "Fe", 0.295, -1.75),
     Shell(4.855, 5.124),
     Shell(5.124, 5.345),
-    Shell(5.345, 5.975, "Fe", 0.63, -1.75, 3),
+    Shell(5.345, 5.975, "Fe", 0.63, -1.75, 2),
     Shell(5.975, 6.179),
     Shell(6.179, 6.375),
-    Shell(6.375, 7.005, "Fe", 0.63, -1.5, 3),
+    Shell(6.375, 7.005, "Fe", 0.63, -1.5, 2),
     Shell(7.005, 7.200),
 )
 
@@ -168,13 +166,18 @@ def energy_loss(m: Material, p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @cache
-def step_table(scale: float = MATERIAL_SCALE) -> StepTable:
-    """Make the transport's table of steps from `SHELLS`, all material scaled by `scale`."""
+def step_table(scale: float = MATERIAL_SCALE, *, last_station: int = 3) -> StepTable:
+    """Make the transport's table of steps from `SHELLS`, all material scaled by `scale`.
+
+    It ends at `last_station` (0..3).
+    """
     rows: list[tuple[float, ...]] = []
     losses = []
     loss_in = {name: energy_loss(m, _MOMENTUM_GRID) for name, m in MATERIALS.items()}
     loss_in[""] = np.zeros_like(loss_in["Fe"])
     for shell in SHELLS:
+        if shell.inner >= STATION_RADII[last_station]:
+            break
         for k in range(shell.steps):
             outer = shell.inner + (shell.outer - shell.inner) * (k + 1) / shell.steps
             thick = shell.thickness * scale / shell.steps

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from l1scout.simulate.detector import SOLENOID_FIELD, STATION_RADII
+from l1scout.simulate.detector import SOLENOID_FIELD, STATION_RADII, step_table
 from l1scout.simulate.generator import Generated
 from l1scout.simulate.transport import CURVATURE, Start, transport
 
@@ -83,5 +83,6 @@ def to_second_station(
         reach MB2.
     """
     zero, one = np.zeros_like(pt), np.ones_like(pt)
-    at = transport(Start(pt, phi, eta, zero, charge, zero, one, zero, zero), None)
+    start = Start(pt, phi, eta, zero, charge, zero, one, zero, zero)
+    at = transport(start, None, step_table(last_station=1))
     return np.arcsinh(at.z[:, 1] / STATION_RADII[1]), np.mod(at.phi[:, 1] + np.pi, 2 * np.pi) - np.pi
