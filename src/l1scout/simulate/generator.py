@@ -37,7 +37,7 @@ class Spectrum:
         At equal pT; of K -> mu nu.
     """
 
-    generated: tuple[float, float, float] = (0.362, 0.547, 0.091)
+    generated: tuple[float, float, float] = (0.346, 0.551, 0.103)
     heavy_flavour: tuple[float, float] = (5.3, 1.3)
     hadron: tuple[float, float] = (7.0, 1.2)
     kaon_to_pion: float = 0.45
@@ -127,7 +127,7 @@ class Generator:
         rest = kind == PUNCH_THROUGH
         pt[rest], x[rest] = self._remnants(random, int(rest.sum()))
         radius[rest] = CALORIMETER_RADIUS
-        kink[rest] = np.abs(random.normal(0, s.remnant_angle, int(rest.sum()))) / x[rest]
+        kink[rest] = random.rayleigh(s.remnant_angle, int(rest.sum())) / x[rest]
 
         decay = kind == IN_FLIGHT
         mass[decay & (random.random(n) < self._kaon_share)] = KAON_MASS

@@ -24,7 +24,7 @@ class Tracker:
     kink_radius: tuple[float, float] = (0.3, 0.9)
     """a kink inside the first radius leaves the daughter's track, outside the second the parent's"""
     kink_sigma: float = 0.10
-    turn_on: float = 3.4
+    turn_on: float = 3.45
     """not published, and the most influential unknown: see docs/simulation.md"""
     turn_on_width: float = 0.25
 
