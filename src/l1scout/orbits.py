@@ -23,6 +23,7 @@ class OrbitBatch:
     Parameters
     ----------
     orbit : ndarray of int64, shape (rows,)
+        -1 where unknown, as for files of offline muons (BX 1 then).
     bx : ndarray of int64, shape (rows,)
         1..3564.
     offsets : ndarray of int64, shape (rows + 1,)

@@ -4,9 +4,8 @@ A `Layout` turns words into one column a field and back. Values are the hardware
 unchanged; `Field.to_physical` and `Field.to_hardware` go to physics units and back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from l1scout.jit import kernel
 
-_BLOCK = 2048  # words a block: its words and columns stay in the L1 and L2 caches
+_BLOCK = 1024  # words a block: its words and columns stay in the L1 and L2 caches
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,13 @@ class Field:
         if self.scale is None:
             msg = f"{self.name} is a code and has no physics unit"
             raise TypeError(msg)
-        steps = (np.asarray(physical, np.float64) - self.offset) / self.scale
-        steps = np.nan_to_num(steps, nan=0.0, posinf=self.high, neginf=self.low)
+        physical = np.asarray(physical, np.float64)
+        steps = np.nan_to_num((physical - self.offset) / self.scale, posinf=self.high, neginf=self.low)
         hw = np.floor(steps + (1e-6 if self.floor else 0.5))
         if self.period:
             hw = np.mod(hw, self.period)
-        return np.clip(hw, max(self.low, 1) if self.floor else self.low, self.high).astype(np.int64)
+        hw = np.clip(hw, 1 if self.zero_is_absent else self.low, self.high)
+        return np.asarray(np.where(np.isnan(physical), 0, hw), np.int64)
 
 
 @kernel
@@ -145,31 +145,51 @@ class Layout:
         narrow = all(f.low >= -(1 << 15) and f.high < 1 << 15 for f in self.fields)
         return np.dtype(np.int16 if narrow else np.int32)
 
-    @cached_property
-    def _tables(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        rows = [(f.start, f.width, f.signed) for f in self.fields]
-        start, width, signed = np.array(rows, np.int64).T.copy()
-        return start, width, signed
-
-    def decode(self, words: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def decode(
+        self, words: NDArray[Any], names: Sequence[str] | None = None, *, out: NDArray[Any] | None = None
+    ) -> dict[str, NDArray[Any]]:
         """Cut words into columns.
 
         Parameters
         ----------
         words : ndarray of uint32 or uint64, shape (n,)
+        names : sequence of str, optional
+            The fields that are wanted; all if not given.
+        out : ndarray of `column` type, shape (fields, n or more), optional
+            Memory to decode into: reused from call to call, it saves the first touch of new pages,
+            which takes as long as the decoding.
 
         Returns
         -------
         dict of str to ndarray of int16 or int32, shape (n,)
             One column a field, all views of one block of memory.
+
+        Raises
+        ------
+        TypeError
+            If words or `out` are of another type or shape.
+        KeyError
+            If a name is not a field of this layout.
         """
         words = np.ascontiguousarray(words)
         if words.dtype != self.word or words.ndim != 1:
             msg = f"{self.name} needs a row of {self.word} words, not {words.dtype} of shape {words.shape}"
             raise TypeError(msg)
-        out = np.empty((len(self.fields), words.size), self.column)
-        _unpack(words, *self._tables, out)
-        return {f.name: out[k] for k, f in enumerate(self.fields)}
+        fields = self.fields if names is None else [self[name] for name in names]
+        if out is None:
+            out = np.empty((len(fields), words.size), self.column)
+        elif (
+            out.dtype != self.column
+            or out.ndim != 2
+            or out.shape[0] < len(fields)
+            or out.shape[1] < words.size
+        ):
+            need = len(fields), words.size
+            msg = f"{need} {self.column} values do not fit {out.dtype} of shape {out.shape}"
+            raise TypeError(msg)
+        start, width, signed = np.array([(f.start, f.width, f.signed) for f in fields], np.int64).T.copy()
+        _unpack(words, start, width, signed, out)
+        return {f.name: out[k, : words.size] for k, f in enumerate(fields)}
 
     def encode(self, columns: Mapping[str, ArrayLike]) -> NDArray[Any]:
         """Pack columns into words; fields that are not given are 0.

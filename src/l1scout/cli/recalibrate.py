@@ -1,0 +1,50 @@
+"""``l1scout recalibrate``: a file with a network's answer for each L1 muon."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from l1scout.cli.output import Json, out, print_json, progress
+from l1scout.io.rewrite import Columns, add_columns
+
+
+def recalibrate(
+    source: Annotated[Path, typer.Argument(help="Nano, L1Ntuple or Parquet file.", metavar="IN")],
+    target: Annotated[Path, typer.Argument(help="The same with the new columns.", metavar="OUT")],
+    model: Annotated[Path, typer.Option("--model", "-m", help="Model directory.")],
+    json: Json = False,
+) -> None:
+    """Recalibrate the L1 muons of a file: L1Mu_ptRecal, etaRecal, phiRecal and isRecal in a copy of it."""
+    from l1scout.deploy.recalibrate import Recalibrator
+
+    recalibrator = Recalibrator.load(model)
+    recalibrated, reasons = 0, dict[str, int]()
+
+    def compute(columns: Columns) -> Columns:
+        nonlocal recalibrated
+        answer = recalibrator(columns)
+        recalibrated += int(np.count_nonzero(answer.recalibrated))
+        for reason, n in answer.reasons.items():
+            reasons[reason] = reasons.get(reason, 0) + n
+        return {
+            "L1Mu_ptRecal": answer.pt,
+            "L1Mu_etaRecal": answer.eta,
+            "L1Mu_phiRecal": answer.phi,
+            "L1Mu_isRecal": answer.recalibrated,
+        }
+
+    with progress() as bar:
+        task = bar.add_task("rows", total=None)
+        done = add_columns(
+            source, target, compute, progress=lambda n, of: bar.update(task, completed=n, total=of)
+        )
+    if json:
+        counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}
+        print_json({"in": source, "out": target, "format": done.kind, **counts, "unchanged": reasons})
+        return
+    out.print(f"{target}: {done.rows} rows, {done.muons} L1 muons, {recalibrated} recalibrated", markup=False)
+    for reason, n in reasons.items():
+        if n:
+            out.print(f"  {n} unchanged: {reason}", markup=False)

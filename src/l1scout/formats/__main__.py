@@ -1,0 +1,31 @@
+"""Write the documentation of the wire formats from their tables: ``python -m l1scout.formats``."""
+
+import sys
+from pathlib import Path
+
+from l1scout.formats.muon import MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA
+
+LAYOUTS = (MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA)
+_INTRODUCTION = """\
+# Wire formats
+
+Made by `python -m l1scout.formats > docs/formats.md` from the tables that decode and encode the
+words; change the tables, not this page.
+
+Words are little-endian; a 64-bit word made of two 32-bit words has the first (f) in its low half.
+`values` are the hardware's integers, two's complement where they begin below 0; `physics` is what
+they mean. Phi is cyclic: 576 values are a full turn, wrapped to [-pi, pi). Bunch crossings are
+numbered 1..3564.
+"""
+
+
+def markdown() -> str:
+    """Return the page, a table a layout."""
+    return "\n".join([_INTRODUCTION, *(layout.markdown() for layout in LAYOUTS)])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(markdown(), "utf-8")
+    else:
+        sys.stdout.write(markdown())

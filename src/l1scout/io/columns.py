@@ -1,0 +1,127 @@
+"""The canonical columns of `Events`, however a file spells them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.errors import InputError
+from l1scout.formats.muon import FIELDS
+from l1scout.lhc import BX_PER_ORBIT
+from l1scout.orbits import OrbitBatch
+
+UNKNOWN_ORBIT = -1
+"""Orbit of rows whose file does not tell orbit and BX; their BX reads 1."""
+
+NANO = {
+    name: (f"hw{name[2:]}", f"{name[2].lower()}{name[3:]}")
+    for name in ("hwPt", "hwEta", "hwPhi", "hwEtaAtVtx", "hwPhiAtVtx")
+}
+"""Column: its branch with the hardware value, and with the physics value, after ``L1Mu_``."""
+NTUPLE = {
+    "hwPt": ("muonIEt", "muonEt"),
+    "hwEta": ("muonIEta", "muonEta"),
+    "hwPhi": ("muonIPhi", "muonPhi"),
+    "hwEtaAtVtx": ("muonIEtaAtVtx", "muonEtaAtVtx"),
+    "hwPhiAtVtx": ("muonIPhiAtVtx", "muonPhiAtVtx"),
+}
+
+
+def integers(name: str, values: NDArray[Any]) -> NDArray[np.int16]:
+    """Hardware values as int16, exactly (InputError if a value does not fit: the file is damaged)."""
+    if values.size and not (values.min() >= -(1 << 15) and values.max() < 1 << 15):
+        msg = f"{name} holds values outside 16 bits ({values.min()}..{values.max()})"
+        raise InputError(msg)
+    return values.astype(np.int16)
+
+
+def hardware(read: Mapping[str, NDArray[Any]], *, signed_charge: bool) -> dict[str, NDArray[np.int16]]:
+    """Canonical hardware columns from columns as read.
+
+    Parameters
+    ----------
+    read : mapping of str to ndarray, shape (muons,)
+        Hardware columns under their canonical names, physics values under ``physical:<name>``: used
+        where the hardware value is missing. They lie on the hardware's grid, so nothing is lost.
+    signed_charge : bool
+        ``hwCharge`` holds the sign (-1, 1; 0 = not valid) rather than the bit (1 = negative).
+    """
+    out: dict[str, NDArray[np.int16]] = {}
+    for name, values in read.items():
+        if name.startswith("physical:"):
+            column = name.removeprefix("physical:")
+            if column not in read:
+                out[column] = from_physical(column, values)
+        elif name == "hwCharge" and signed_charge:
+            out["hwCharge"] = (values < 0).astype(np.int16)
+            if "hwChargeValid" not in read:
+                out["hwChargeValid"] = (values != 0).astype(np.int16)
+        else:
+            out[name] = integers(name, values)
+    return out
+
+
+def from_physical(name: str, values: NDArray[Any]) -> NDArray[np.int16]:
+    """Hardware value of a physics value on the hardware's grid.
+
+    Files store these numbers with a shortened mantissa: to the nearest step is right for them.
+    """
+    f = FIELDS[name]
+    values = np.asarray(values, np.float64)
+    if not f.floor:
+        return f.to_hardware(values).astype(np.int16)
+    hw = f.to_hardware(values + 0.25 * (f.scale or 0.0))
+    return np.where(values >= 0, hw, 0).astype(np.int16)  # below 0, and NaN: no muon
+
+
+def crossings(orbit: NDArray[Any], bx: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Orbit and BX of triggered rows; rows whose BX is not in 1..3564 (simulation) become unknown."""
+    known = (bx >= 1) & (bx <= BX_PER_ORBIT)
+    return (
+        np.where(known, orbit.astype(np.int64), UNKNOWN_ORBIT),
+        np.where(known, bx.astype(np.int64), 1),
+    )
+
+
+def unknown_crossings(rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Orbit and BX for rows of a file that has neither."""
+    return np.full(rows, UNKNOWN_ORBIT, np.int64), np.ones(rows, np.int64)
+
+
+def no_l1(like: OrbitBatch) -> OrbitBatch:
+    """Rows of `like` without a single L1 muon and without columns: a file with offline muons only."""
+    return OrbitBatch(
+        like.orbit,
+        like.bx,
+        np.zeros(len(like) + 1, np.int64),
+        {},
+        run=like.run,
+        lumisection=like.lumisection,
+        simulated=like.simulated,
+    )
+
+
+def offline(read: Mapping[str, NDArray[Any]], like: OrbitBatch, offsets: NDArray[np.int64]) -> OrbitBatch:
+    """Offline muons in the rows of `like`: floats as float32, no propagation (-9999) as NaN."""
+    columns: dict[str, NDArray[Any]] = {}
+    for name, values in read.items():
+        if name == "recoCharge":
+            columns[name] = np.sign(values).astype(np.int8)
+        elif name in ("recoId", "recoIsGlobal"):
+            columns[name] = values.astype(np.bool_)
+        else:
+            columns[name] = values.astype(np.float32)
+    for name in ("recoEtaSt2", "recoPhiSt2"):
+        if name not in columns:
+            columns[name] = np.full(int(offsets[-1]), np.nan, np.float32)
+        columns[name] = np.where(columns[name] < -999, np.float32(np.nan), columns[name])
+    return OrbitBatch(
+        like.orbit,
+        like.bx,
+        offsets,
+        columns,
+        run=like.run,
+        lumisection=like.lumisection,
+        simulated=like.simulated,
+    )

@@ -1,0 +1,131 @@
+"""What a file is, told from its content: the name plays no part."""
+
+import struct
+import zipfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from l1scout.errors import InputError
+from l1scout.io import root
+
+TEXT_HEAD = 8192
+"""Bytes of a text file that are looked at."""
+
+
+class Kind(StrEnum):
+    """The formats that this package knows, under the names that `l1scout inspect` prints."""
+
+    L1NTUPLE = "L1Ntuple"
+    DPG_NANO = "L1-DPG nano"
+    SCOUTING_NANO = "L1 scouting nano"
+    NANOAOD = "NanoAOD"
+    ORBIT_COLLECTION = "CMSSW OrbitCollection (EDM)"
+    OFFLINE_RNTUPLE = "offline muons (RNTuple)"
+    DIMUON_CSV = "open-data dimuon CSV"
+    PARQUET = "Parquet muons"
+    PATTERN = "MP7 pattern file"
+    HISTOGRAMS = "ROOT histograms"
+    GMT_LUT = "GMT look-up table"
+    BMTF_LUT = "BMTF look-up table"
+    NPZ = "numpy archive"
+
+
+def detect(path: str | Path) -> Kind:
+    """Tell the format of a file from its content.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is empty, truncated, or nothing that this package knows.
+    """
+    path = Path(path)
+    if path.is_dir():
+        msg = f"{path}: is a directory; name a file in it"
+        raise InputError(msg)
+    try:
+        if path.exists() and not path.is_file():
+            msg = f"{path}: is no regular file; copy its content into one"
+            raise InputError(msg)
+        with path.open("rb") as file:
+            head = file.read(TEXT_HEAD)
+            file.seek(max(0, path.stat().st_size - 8))
+            tail = file.read()
+    except OSError as error:
+        msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
+        raise InputError(msg) from error
+    if not head:
+        msg = f"{path}: is empty"
+        raise InputError(msg)
+    if head.startswith(b"root"):
+        with root.opened(path) as file:
+            return _root_kind(path, file)
+    if head.startswith(b"PAR1"):
+        if not tail.endswith(b"PAR1") or len(head) < 12:
+            msg = f"{path}: Parquet file without its end: truncated; copy it again"
+            raise InputError(msg)
+        return Kind.PARQUET
+    if head.startswith(b"PK\x03\x04") and _is_npz(path):
+        return Kind.NPZ
+    kind = _text_kind(head)
+    if kind is None:
+        msg = f"{path}: unknown format (begins {head[:16]!r}); known are " + ", ".join(Kind)
+        raise InputError(msg)
+    return kind
+
+
+def _root_kind(path: Path, file: Any) -> Kind:
+    with root.guarded(path):
+        classes = {name.split(";")[0]: kind for name, kind in file.classnames(recursive=True).items()}
+        if "l1UpgradeTree/L1UpgradeTree" in classes or "l1UpgradeEmuTree/L1UpgradeTree" in classes:
+            return Kind.L1NTUPLE
+        if classes.get("Events") == "TTree":
+            kind = _events_kind(set(root.branches(file["Events"])))
+            if kind:
+                return kind
+        if classes.get("Events") == "ROOT::RNTuple" and "Muon_pt" in file["Events"].keys():  # noqa: SIM118
+            return Kind.OFFLINE_RNTUPLE
+        if classes and all(kind.startswith(("TH1", "TH2", "TH3", "TDirectory")) for kind in classes.values()):
+            return Kind.HISTOGRAMS
+    content = ", ".join(f"{name} ({kind})" for name, kind in list(classes.items())[:4]) or "nothing"
+    msg = f"{path}: ROOT file with no L1 or offline muons known here; it holds {root.printable(content)}"
+    raise InputError(msg)
+
+
+def _events_kind(names: set[str]) -> Kind | None:
+    if any("OrbitCollection" in name for name in names):
+        return Kind.ORBIT_COLLECTION
+    if names & {"L1Mu_pt", "L1Mu_hwPt", "L1Muon_pt"}:
+        return Kind.DPG_NANO if "event" in names else Kind.SCOUTING_NANO
+    return Kind.NANOAOD if "Muon_pt" in names else None
+
+
+def _is_npz(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, struct.error):
+        return False
+
+
+def _text_kind(head: bytes) -> Kind | None:
+    try:
+        lines = head.decode("ascii").splitlines()
+    except UnicodeDecodeError:
+        return None
+    if lines[0].startswith("Board ") or lines[0].startswith("Frame "):
+        return Kind.PATTERN
+    names = lines[0].split(",")
+    if {"Run", "Event", "pt1", "pt2"} <= set(names):
+        return Kind.DIMUON_CSV
+    whole = lines[:-1] if len(head) == TEXT_HEAD else lines
+    if any("<header>" in line and "</header>" in line for line in whole if line.startswith("#")):
+        return Kind.GMT_LUT
+    rows = [line.split() for line in whole]
+    if rows and all(1 <= len(row) <= 3 and all(_is_integer(word) for word in row) for row in rows):
+        return Kind.BMTF_LUT
+    return None
+
+
+def _is_integer(word: str) -> bool:
+    return word.removeprefix("-").isdigit()

@@ -1,0 +1,101 @@
+"""L1Ntuple files: L1 muons of triggered events and, where the file has them, offline muons."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.errors import InputError
+from l1scout.io import columns, root
+from l1scout.orbits import Events, OrbitBatch
+
+UPGRADE, EMULATED = "l1UpgradeTree/L1UpgradeTree", "l1UpgradeEmuTree/L1UpgradeTree"
+EVENT, MUON_RECO = "l1EventTree/L1EventTree", "l1MuonRecoTree/Muon2RecoTree"
+_CODES = {
+    "hwCharge": "muonChg",
+    "hwQual": "muonQual",
+    "hwIso": "muonIso",
+    "tfMuonIndex": "muonTfMuonIdx",
+    "hwDXY": "muonDxy",
+    "bxInEvent": "muonBx",
+}
+_RECO = {
+    "recoPt": "pt",
+    "recoEta": "eta",
+    "recoPhi": "phi",
+    "recoCharge": "charge",
+    "recoId": "isMediumMuon",
+    "recoEtaSt2": "etaSt2",
+    "recoPhiSt2": "phiSt2",
+}
+
+
+def read_l1(
+    named: Mapping[str, Any], start: int, stop: int
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int16]]]:
+    """Offsets and canonical hardware columns; ``muonChg`` is the sign, so 1 becomes hwCharge 0."""
+    names = dict(_CODES)
+    for name, (hw, physical) in columns.NTUPLE.items():
+        names |= {name: hw} if hw in named else {f"physical:{name}": physical}
+    offsets, read = root.objects(named, names, start, stop)
+    l1 = columns.hardware(read, signed_charge=True)
+    for name, branch in (("hwPt", "muonIEt"), ("hwCharge", "muonChg")):
+        if name not in l1:
+            msg = f"L1 muons have no {name}: the branch {branch} is missing"
+            raise InputError(msg)
+    return offsets, l1
+
+
+def read_ntuple(path: Path, rows: int, *, emulated: bool = False) -> Iterator[Events]:
+    """Read an L1Ntuple.
+
+    Parameters
+    ----------
+    path : Path
+    rows : int
+        Events a chunk.
+    emulated : bool
+        Take the emulator's muons (l1UpgradeEmuTree) rather than those that the hardware sent.
+
+    Raises
+    ------
+    InputError
+        If a tree is missing or damaged, or the trees do not have the same number of events.
+    """
+    with root.opened(path) as file, root.guarded(path):
+        keys = {key.split(";")[0] for key in file.keys(recursive=True)}
+        wanted = EMULATED if emulated else UPGRADE
+        for name in (wanted, EVENT):
+            if name not in keys:
+                msg = f"{path}: L1Ntuple without {name}"
+                raise InputError(msg)
+        trees = {name: file[name] for name in (wanted, EVENT, MUON_RECO) if name in keys}
+        entries = trees[wanted].num_entries
+        for name, tree in trees.items():
+            if tree.num_entries != entries:
+                msg = f"{path}: {name} has {tree.num_entries} events, {wanted} {entries}"
+                raise InputError(msg)
+        named = {name: root.branches(tree) for name, tree in trees.items()}
+        generated = any(key.startswith("l1GeneratorTree") for key in keys)
+        for start, stop in root.chunks(entries, rows):
+            event = {
+                name: root.scalar(named[EVENT], name, start, stop) for name in ("run", "lumi", "bx", "orbit")
+            }
+            orbit, bx = columns.crossings(event["orbit"], event["bx"])
+            offsets, l1 = read_l1(named[wanted], start, stop)
+            batch = OrbitBatch(
+                orbit,
+                bx,
+                offsets,
+                l1,
+                run=event["run"].astype(np.int64),
+                lumisection=event["lumi"].astype(np.int64),
+                simulated=generated or bool(np.any(event["run"] == 1)),
+            )
+            offline = None
+            if MUON_RECO in named:
+                reco_offsets, reco = root.objects(named[MUON_RECO], _RECO, start, stop)
+                offline = columns.offline(reco, batch, reco_offsets)
+            yield Events(batch, offline, str(path))

@@ -1,0 +1,109 @@
+"""Parquet files of L1 muons, alone or each with its offline muon."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from l1scout.errors import InputError
+from l1scout.io import columns, root
+from l1scout.orbits import Events, OrbitBatch
+
+HARDWARE = (
+    "hwPt",
+    "hwEta",
+    "hwPhi",
+    "hwEtaAtVtx",
+    "hwPhiAtVtx",
+    "hwCharge",
+    "hwQual",
+    "tfMuonIndex",
+)
+NEEDED = ("hwPt", "hwCharge")
+OPTIONAL = ("hwIso", "hwChargeValid", "hwDXY", "hwPtUnconstrained", "bxInEvent")
+OFFLINE = ("recoPt", "recoEta", "recoPhi", "recoCharge", "recoEtaSt2", "recoPhiSt2", "recoId")
+IDENTITY = ("run", "lumisection", "orbit", "bx")
+
+
+def about(file: pq.ParquetFile) -> dict[str, Any]:
+    """Return what our own writers state in a file: ``simulated``, ``era``, ``source``...; {} if nothing."""
+    try:
+        said = json.loads((file.metadata.metadata or {}).get(b"l1scout", b"{}"))
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def column(path: Path, batch: pa.RecordBatch, name: str) -> NDArray[Any]:
+    """Read a column of numbers (InputError if it holds anything else or missing values)."""
+    values = batch.column(name)
+    numbers = pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
+    if not (numbers or pa.types.is_boolean(values.type)) or values.null_count:
+        msg = f"{path}: column {name} holds {values.type} with {values.null_count} missing, not plain numbers"
+        raise InputError(msg)
+    return np.asarray(values.to_numpy(zero_copy_only=False))
+
+
+def hardware(path: Path, batch: pa.RecordBatch) -> dict[str, NDArray[np.int16]]:
+    """Canonical hardware columns of a record batch, exactly."""
+    out = {}
+    for name in (*HARDWARE, *OPTIONAL):
+        if name in batch.schema.names:
+            values = column(path, batch, name)
+            if not np.all(np.floor(values) == values):
+                msg = f"{path}: column {name} holds values that are not whole numbers"
+                raise InputError(msg)
+            out[name] = columns.integers(name, values)
+    for name in NEEDED:
+        if name not in out:
+            msg = f"{path}: no column {name}; a Parquet file of L1 muons has {', '.join(HARDWARE)}"
+            raise InputError(msg)
+    return out
+
+
+def read_parquet(path: Path, rows: int) -> Iterator[Events]:
+    """Read flat columns: one row a muon.
+
+    With columns ``recoPt``, ``recoEta``, ``recoPhi`` and ``recoCharge`` each row is a matched pair and
+    becomes a row of its own, with its offline muon if ``recoPt`` is above 0. Without them, muons that
+    follow each other with equal ``run``, ``lumisection``, ``orbit`` and ``bx`` share a row. Where
+    ``orbit`` or ``bx`` is missing both are unknown, and each muon is a row.
+
+    Raises
+    ------
+    InputError
+        If ``hwPt`` or ``hwCharge`` is missing, or a column is damaged or holds no plain numbers.
+    """
+    with root.guarded(path, "not a readable Parquet file"), pq.ParquetFile(path) as file:
+        root.chunks(0, rows)
+        simulated = about(file).get("simulated") is True
+        names = set(file.schema_arrow.names)
+        wanted = [n for n in (*HARDWARE, *OPTIONAL, *OFFLINE, *IDENTITY) if n in names]
+        paired = {"recoPt", "recoEta", "recoPhi", "recoCharge"} <= names
+        for batch in file.iter_batches(rows, columns=wanted):
+            l1 = hardware(path, batch)
+            n = batch.num_rows
+            ids = {i: column(path, batch, i).astype(np.int64) for i in IDENTITY if i in names}
+            if not {"orbit", "bx"} <= set(ids):
+                ids["orbit"], ids["bx"] = columns.unknown_crossings(n)
+                first = np.arange(n)
+            elif paired:
+                first = np.arange(n)
+            else:
+                changes = np.any([np.diff(i) != 0 for i in ids.values()], axis=0)
+                first = np.flatnonzero(np.r_[True, changes]) if n else np.zeros(0, np.int64)
+            rest: dict[str, Any] = {i: v[first] for i, v in ids.items() if i in ("run", "lumisection")}
+            muons = OrbitBatch(
+                ids["orbit"][first], ids["bx"][first], np.r_[first, n], l1, simulated=simulated, **rest
+            )
+            offline = None
+            if paired:
+                reco = {i: column(path, batch, i) for i in OFFLINE if i in names}
+                pairs = columns.offline(reco, muons, np.arange(n + 1))
+                offline = pairs.select(pairs["recoPt"] > 0, drop_empty=False)
+            yield Events(muons, offline, str(path))

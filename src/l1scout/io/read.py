@@ -1,0 +1,64 @@
+"""One way to read muons, whatever the file."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from l1scout.errors import InputError
+from l1scout.io import edm, nano, ntuple, opendata, parquet, patterns
+from l1scout.io.kinds import Kind, detect
+from l1scout.orbits import Events
+
+ROWS = 100_000
+
+_READERS: dict[Kind, Callable[[Path, int], Iterator[Events]]] = {
+    Kind.L1NTUPLE: ntuple.read_ntuple,
+    Kind.DPG_NANO: nano.read_dpg,
+    Kind.SCOUTING_NANO: nano.read_scouting,
+    Kind.NANOAOD: nano.read_nanoaod,
+    Kind.ORBIT_COLLECTION: edm.read_edm,
+    Kind.DIMUON_CSV: opendata.read_csv,
+    Kind.OFFLINE_RNTUPLE: opendata.read_rntuple,
+    Kind.PARQUET: parquet.read_parquet,
+    Kind.PATTERN: patterns.read_pattern,
+}
+
+
+def read_events(
+    path: str | Path, *, rows: int = ROWS, emulated: bool = False, kind: Kind | None = None
+) -> Iterator[Events]:
+    """Read the muons of a file of any format that has them, a chunk of rows at a time.
+
+    Parameters
+    ----------
+    path : str or Path
+    rows : int
+        Rows a chunk: memory grows with it, not with the file.
+    emulated : bool
+        Of an L1Ntuple, take the emulator's muons rather than the hardware's.
+    kind : Kind, optional
+        Skip the detection.
+
+    Yields
+    ------
+    Events
+        Rows whose file does not tell orbit and BX have orbit -1 and BX 1.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is unknown, damaged, or holds no muons by its nature.
+    """
+    path = Path(path)
+    kind = kind or detect(path)
+    if rows < 1:
+        msg = f"rows must be 1 or more, not {rows}"
+        raise InputError(msg)
+    if emulated and kind is not Kind.L1NTUPLE:
+        msg = f"{path}: only an L1Ntuple has emulated muons, this is: {kind}"
+        raise InputError(msg)
+    if kind is Kind.L1NTUPLE:
+        return ntuple.read_ntuple(path, rows, emulated=emulated)
+    if kind not in _READERS:
+        msg = f"{path}: {kind}: holds no muons; `l1scout inspect` says what it holds"
+        raise InputError(msg)
+    return _READERS[kind](path, rows)

@@ -1,0 +1,183 @@
+"""ROOT files behind one guard: whatever a broken file does to the reader becomes one line of text."""
+
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import uproot
+from numpy.typing import NDArray
+
+from l1scout.errors import InputError
+
+_CLASSES = {name: (c, dict(getattr(c, "known_versions", {}))) for name, c in uproot.classes.items()}
+
+
+def _forget_classes() -> None:
+    """Bring uproot's classes back to those that it ships.
+
+    It adds what files describe to a table shared by all files, and a damaged file can so replace
+    the class of TBranch itself: every file after it would then be unreadable.
+    """
+    uproot.classes.clear()
+    for name, (known, versions) in _CLASSES.items():
+        uproot.classes[name] = known
+        if versions:
+            known.known_versions.clear()
+            known.known_versions.update(versions)
+
+
+def printable(text: str, longest: int = 200) -> str:
+    """Text from a file cut short and without control characters and broken bytes: it could be anything."""
+    plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
+    return safe if len(safe) <= longest else safe[:longest] + "..."
+
+
+@contextmanager
+def guarded(path: Path, what: str = "") -> Iterator[None]:
+    """Turn every exception of the reader libraries on a broken file into an InputError.
+
+    They raise almost anything on corrupt bytes (struct, zlib, awkward, memory and assertion errors,
+    recursion), so nothing narrower would hold.
+    """
+    try:
+        yield
+    except InputError as error:
+        if str(error).startswith(f"{path}:"):
+            raise
+        msg = f"{path}: {error}"
+        raise InputError(msg) from error
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__
+        msg = f"{path}: {what or 'cannot be read'}: damaged or not as expected ({printable(reason)})"
+        raise InputError(msg) from error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a ROOT file for reading (InputError if it is missing, truncated or damaged)."""
+    check_length(path)
+    _forget_classes()
+    with guarded(path, "cannot be opened as ROOT"):
+        file = uproot.open(path, handler=uproot.source.file.MultithreadedFileSource)
+    with file:
+        yield file
+
+
+def check_length(path: Path) -> None:
+    """Compare a ROOT file's own idea of its length with its size: cut files say so at once."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
+        raise InputError(msg) from error
+    if len(head) < 64 or not head.startswith(b"root"):
+        msg = f"{path}: not a ROOT file" if not head.startswith(b"root") else f"{path}: truncated ROOT header"
+        raise InputError(msg)
+    version, _ = struct.unpack(">ii", head[4:12])
+    (end,) = struct.unpack(
+        ">q" if version >= 1_000_000 else ">i", head[12 : 20 if version >= 1_000_000 else 16]
+    )
+    if size < end:
+        msg = f"{path}: truncated: its header says {end} bytes, it has {size}; copy it again"
+        raise InputError(msg)
+
+
+def branches(tree: Any) -> dict[str, Any]:
+    """Branches of a tree by their own names, those inside split objects too."""
+    return {branch.name: branch for branch in tree.itervalues(recursive=True)}
+
+
+def chunks(entries: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Entry ranges of at most `rows` entries; an empty tree has one empty range."""
+    if rows < 1:
+        msg = f"rows must be 1 or more, not {rows}"
+        raise InputError(msg)
+    for start in range(0, max(entries, 1), rows):
+        yield start, min(start + rows, entries)
+
+
+def flat(name: str, jagged: ak.Array) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Take a jagged array apart: offsets, shape (rows + 1,), and content, one value an object."""
+    layout = ak.to_layout(ak.to_packed(jagged))
+    if isinstance(layout, ak.contents.RegularArray):
+        layout = layout.to_ListOffsetArray64(True)
+    if not isinstance(layout, ak.contents.ListOffsetArray) or not layout.content.is_numpy:
+        msg = f"{name} is {jagged.type}, not a list of numbers a row"
+        raise InputError(msg)
+    content = np.asarray(layout.content.data)
+    if content.ndim != 1:
+        msg = f"{name} is {jagged.type}, not a list of numbers a row"
+        raise InputError(msg)
+    return np.asarray(layout.offsets.data, np.int64), content
+
+
+def same_objects(jagged: Mapping[str, ak.Array]) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
+    """Take apart jagged arrays that describe the same objects: their offsets, and columns.
+
+    Raises
+    ------
+    InputError
+        If they do not agree on the number of objects in each row.
+    """
+    offsets, first, columns = np.zeros(1, np.int64), "", {}
+    for name, array in jagged.items():
+        these, columns[name] = flat(name, array)
+        offsets, first = (offsets, first) if first else (these, name)
+        if not np.array_equal(offsets, these):
+            msg = f"{first} and {name} disagree on the number of objects"
+            raise InputError(msg)
+    return offsets, columns
+
+
+def objects(
+    named: Mapping[str, Any], names: Mapping[str, str], start: int, stop: int
+) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
+    """Read jagged branches that describe the same objects.
+
+    Parameters
+    ----------
+    named : mapping of str to branch
+        As `branches` gives.
+    names : mapping of str to str
+        Wanted column to branch; branches that the tree does not have are left out.
+    start, stop : int
+        Entries.
+
+    Raises
+    ------
+    InputError
+        If the branches do not agree on the number of objects, or none is there.
+    """
+    jagged = {
+        column: named[name].array(entry_start=start, entry_stop=stop, library="ak")
+        for column, name in names.items()
+        if name in named
+    }
+    if not jagged:
+        msg = f"none of the branches {', '.join(names.values())} is there"
+        raise InputError(msg)
+    short = [column for column, array in jagged.items() if len(array) != stop - start]
+    if short:
+        msg = f"{short[0]} has {len(jagged[short[0]])} rows where {stop - start} were asked for"
+        raise InputError(msg)
+    return same_objects(jagged)
+
+
+def scalar(named: Mapping[str, Any], name: str, start: int, stop: int) -> NDArray[Any]:
+    """Read a branch with one number an entry (InputError if it is missing or something else)."""
+    if name not in named:
+        msg = f"branch {name} is missing"
+        raise InputError(msg)
+    values = named[name].array(entry_start=start, entry_stop=stop, library="np")
+    if values.shape != (stop - start,) or values.dtype.kind not in "iufb":
+        msg = f"branch {name} is {named[name].typename}, not one number an entry"
+        raise InputError(msg)
+    return np.asarray(values)

@@ -1,0 +1,160 @@
+"""What events hold, gathered chunk by chunk: counts, ranges and values that cannot be."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.formats.muon import FIELDS, PHI_BINS, TRACK_FINDERS
+from l1scout.io.columns import UNKNOWN_ORBIT
+from l1scout.lhc import BX_PER_ORBIT
+from l1scout.orbits import Events
+
+_YEARS = (
+    (130_000, "2010"),
+    (158_000, "2011"),
+    (185_000, "2012"),
+    (230_000, "2015"),
+    (270_000, "2016"),
+    (290_000, "2017"),
+    (310_000, "2018"),
+    (350_000, "2022"),
+    (365_000, "2023"),
+    (375_000, "2024"),
+    (388_000, "2025"),
+)
+"""First run number, rounded down, of each year of CMS data."""
+FIRST_REAL_RUN = _YEARS[0][0]
+_NO_SCALE = ("hwPtUnconstrained",)
+"""0.5 GeV a step in 2018, 1 GeV in 2024."""
+_LAST_INDEX = max(r.stop for r in TRACK_FINDERS.values()) - 1
+_VALID = {
+    "hwPhi": (0, PHI_BINS - 1),
+    "hwPhiAtVtx": (0, PHI_BINS - 1),
+    "hwPt": (0, FIELDS["hwPt"].high),
+    "hwEta": (FIELDS["hwEta"].low, FIELDS["hwEta"].high),
+    "hwEtaAtVtx": (FIELDS["hwEtaAtVtx"].low, FIELDS["hwEtaAtVtx"].high),
+    "hwCharge": (0, 1),
+    "hwQual": (0, 15),
+    "hwIso": (0, 3),
+    "tfMuonIndex": (0, _LAST_INDEX),
+}
+
+
+def era(run: int) -> str | None:
+    """Year of a run of CMS data, from its number; None for numbers that real runs do not have."""
+    years = [year for first, year in _YEARS if run >= first]
+    return years[-1] if years else None
+
+
+def _is_scaled(row: dict[str, Any]) -> bool:
+    return row["of"] == "L1 muon" and row["name"] not in _NO_SCALE
+
+
+class Ranges:
+    """Type, lowest and highest value of columns, and how many values are NaN."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def add(self, objects: str, columns: Iterable[tuple[str, NDArray[Any]]]) -> None:
+        """Take in columns of some objects."""
+        for name, values in columns:
+            seen = self._seen.setdefault(
+                (objects, name),
+                {"of": objects, "name": name, "type": str(values.dtype), "low": None, "high": None, "nan": 0},
+            )
+            if values.dtype.kind == "f":
+                missing = np.isnan(values)
+                seen["nan"] += int(missing.sum())
+                values = values[~missing]
+            if values.size:
+                low, high = values.min().item(), values.max().item()
+                seen["low"] = low if seen["low"] is None else min(seen["low"], low)
+                seen["high"] = high if seen["high"] is None else max(seen["high"], high)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a column; hardware columns with their range in physics units too."""
+        out = []
+        for seen in self._seen.values():
+            row = dict(seen)
+            f = FIELDS.get(row["name"]) if _is_scaled(row) else None
+            if f is not None and f.scale is not None and not f.period and row["low"] is not None:
+                low, high = f.to_physical([row["low"], row["high"]]).tolist()
+                row["physics"] = f"{low:.4g}..{high:.4g} {f.unit}".strip()
+            out.append(row)
+        return out
+
+
+def summarize(chunks: Iterable[Events]) -> dict[str, Any]:
+    """Gather what events hold.
+
+    Returns
+    -------
+    dict
+        ``rows``, ``runs``, ``era``, ``data`` (real, simulated, or not stated), ``lumisections``,
+        ``orbits``, ``bx``, ``orbits_covered``, ``l1_muons``, ``offline_muons``, ``by_track_finder``,
+        ``hwPt_0``, ``invalid_codes`` and ``columns``; what the file does not tell is None.
+    """
+    rows = l1_muons = 0
+    hw_pt_0: int | None = None
+    covered: int | None = 0
+    offline_muons: int | None = None
+    simulated = False
+    runs: set[int] = set()
+    lumisections: set[tuple[int, int]] = set()
+    orbits: list[int] = []
+    bx = np.zeros(BX_PER_ORBIT + 1, np.int64)
+    finders = np.zeros(1 << 15, np.int64)
+    invalid: dict[str, int] = {}
+    ranges = Ranges()
+    has_index = False
+    for events in chunks:
+        l1 = events.l1
+        rows, l1_muons = rows + len(l1), l1_muons + l1.n_objects
+        covered = None if covered is None or l1.n_orbits is None else covered + l1.n_orbits
+        simulated |= l1.simulated
+        runs |= set(np.unique(l1.run).tolist())
+        pairs = np.unique(np.stack([l1.run, l1.lumisection]), axis=1)
+        lumisections |= set(zip(*pairs.tolist(), strict=True)) if len(l1) else set()
+        known = l1.orbit != UNKNOWN_ORBIT
+        if known.any():
+            orbits += [int(l1.orbit[known].min()), int(l1.orbit[known].max())]
+            bx += np.bincount(l1.bx[known], minlength=bx.size)
+        for name, values in l1.columns.items():
+            low, high = _VALID.get(name, (-(1 << 15), (1 << 15) - 1))
+            wrong = int(np.count_nonzero((values < low) | (values > high)))
+            if wrong:
+                invalid[name] = invalid.get(name, 0) + wrong
+        if "hwPt" in l1.columns:
+            hw_pt_0 = (hw_pt_0 or 0) + int(np.count_nonzero(l1["hwPt"] == 0))
+        if "tfMuonIndex" in l1.columns:
+            has_index = True
+            finders += np.bincount(l1["tfMuonIndex"].clip(0), minlength=finders.size)
+        ranges.add("L1 muon", l1.columns.items())
+        if events.offline is not None:
+            offline_muons = (offline_muons or 0) + events.offline.n_objects
+            ranges.add("offline muon", events.offline.columns.items())
+    runs.discard(0)
+    counts = {name: int(finders[list(r)].sum()) for name, r in TRACK_FINDERS.items()}
+    counts["other"] = l1_muons - sum(counts.values())
+    seen = np.flatnonzero(bx)
+    real = bool(runs) and min(runs) >= FIRST_REAL_RUN
+    eras = sorted({year for year in map(era, runs) if year})
+    return {
+        "rows": rows,
+        "data": "simulated" if simulated else "real" if real else None,
+        "era": ", ".join(eras) + " (by run number)" if eras else None,
+        "runs": sorted(runs) or None,
+        "lumisections": len({pair for pair in lumisections if pair[1]}) or None,
+        "orbits": [min(orbits), max(orbits)] if orbits else None,
+        "orbits_covered": covered if rows else None,
+        "bx": [int(seen[0]), int(seen[-1])] if seen.size else None,
+        "l1_muons": l1_muons,
+        "offline_muons": offline_muons,
+        "by_track_finder": counts if has_index else None,
+        "hwPt_0": hw_pt_0,
+        "invalid_codes": invalid,
+        "columns": ranges.rows(),
+    }

@@ -1,0 +1,60 @@
+"""OrbitCollections that CMSSW wrote whole: blobs made by hand."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from l1scout.errors import InputError
+from l1scout.io import edm
+
+MEMBERS = ["hwPt_", "hwEta_"]
+
+
+def blob(offsets, values, *, version=0x4009, element_version=3, n=None) -> bytes:
+    values = np.asarray(values, ">i4")
+    dense = np.asarray(offsets, ">u4")
+    out = struct.pack(">IHIHI", 0x40000000, 3, 0x40000000, 9, len(dense)) + dense.tobytes()
+    n = values.shape[1] if n is None else n
+    return out + struct.pack(">IHHI", 0x40000000, version, element_version, n) + values.tobytes()
+
+
+def dense(*filled):
+    counts = np.zeros(3565, np.int64)
+    np.add.at(counts, list(filled), 1)
+    return np.r_[0, np.cumsum(counts)]
+
+
+def test_whole_collection_is_cut():
+    offsets, columns = edm.cut_collection(blob(dense(5, 5, 3564), [[1, 2, 3], [-1, -2, -3]]), MEMBERS)
+    np.testing.assert_array_equal(offsets, dense(5, 5, 3564))
+    assert {k: v.tolist() for k, v in columns.items()} == {"hwPt_": [1, 2, 3], "hwEta_": [-1, -2, -3]}
+
+
+def test_empty_collection():
+    _, columns = edm.cut_collection(blob(dense(), np.zeros((2, 0))), MEMBERS)
+    assert columns["hwPt_"].size == 0
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "text"),
+    [
+        (b"", "too short"),
+        (blob(dense(5), [[1], [2]])[:14000], "too short"),
+        (blob(dense(5)[:-1], np.zeros((2, 100))), "3565 offsets"),
+        (blob(dense(5), [[1], [2]])[:-1], "do not agree"),
+        (blob(dense(5), [[1], [2]], n=2**32 - 1), "do not agree"),
+        (blob(dense(5), [[1], [2]], version=9), "object by object"),
+        (blob(dense(5), [[1], [2]], element_version=0), "object by object"),
+    ],
+)
+def test_anything_else_is_refused(bytes_, text):
+    with pytest.raises(InputError, match=text):
+        edm.cut_collection(bytes_, MEMBERS)
+
+
+def test_unknown_and_missing_kinds_are_refused(samples):
+    with pytest.raises(InputError, match="there are muons, jets"):
+        next(edm.read_objects(samples["ORBIT_COLLECTION"], "bananas"))
+    with pytest.raises(InputError, match="it has muons"):
+        next(edm.read_objects(samples["ORBIT_COLLECTION"], "jets"))
