@@ -5,6 +5,12 @@ import sys
 import typer
 
 from l1scout import __version__
+from l1scout.cli.dataset import dataset
+from l1scout.cli.demo import demo
+from l1scout.cli.evaluate import evaluate
+from l1scout.cli.inspect import inspect
+from l1scout.cli.recalibrate import recalibrate
+from l1scout.cli.train import train
 from l1scout.errors import InputError
 
 app = typer.Typer(
@@ -24,6 +30,10 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None: ...
+
+
+for command in (inspect, dataset, train, evaluate, recalibrate, demo):
+    app.command()(command)
 
 
 def main() -> None:

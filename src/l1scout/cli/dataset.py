@@ -1,0 +1,81 @@
+"""``l1scout dataset``: matched L1 and offline muons, to train and test on."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from l1scout.cli.output import Json, print_json, progress
+from l1scout.errors import InputError
+from l1scout.orbits import Events
+from l1scout.report.tables import cut_flow_text
+from l1scout.training.collect import KEPT, collect
+from l1scout.training.selection import CutFlow, Selection
+
+PAIRS = 500_000
+
+
+def dataset(
+    target: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Files with L1 and offline muons. Without any: simulate.")
+    ] = None,
+    pairs: Annotated[
+        int | None, typer.Option(min=1, help=f"Matched pairs to stop at; {PAIRS} when simulating.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 1,
+    muons: Annotated[
+        Path | None, typer.Option(help="Simulate with these muons: open-data dimuon CSV.")
+    ] = None,
+    bmtf_luts: Annotated[Path | None, typer.Option(help="Official BMTF tables for the simulation.")] = None,
+    gmt_luts: Annotated[Path | None, typer.Option(help="Official GMT tables for the simulation.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Leave out hwPt 6 (2.5 GeV exactly).")] = False,
+    json: Json = False,
+) -> None:
+    """Select and match L1 with offline muons, from files or simulated, and write them as Parquet."""
+    if files and (muons or bmtf_luts or gmt_luts):
+        msg = "--muons, --bmtf-luts and --gmt-luts are for the simulation: give them or files, not both"
+        raise InputError(msg)
+    if files:
+        flow = collect_with_bar(_read(files), target, pairs, strict=strict)
+    else:
+        from l1scout.simulate.chain import simulate_events
+
+        chunks = simulate_events(seed, muons=muons, bmtf_luts=bmtf_luts, gmt_luts=gmt_luts)
+        flow = collect_with_bar(chunks, target, pairs or PAIRS, seed=seed, strict=strict)
+    if json:
+        print_json({"file": str(target), "pairs": flow.l1[KEPT], "cuts": flow.as_list()})
+        return
+    print(cut_flow_text(flow))
+    print(f"{flow.l1[KEPT]:,} matched pairs in {target}")
+
+
+def collect_with_bar(
+    chunks: Iterable[Events],
+    target: Path,
+    pairs: int | None,
+    *,
+    seed: int | None = None,
+    strict: bool = False,
+) -> CutFlow:
+    """Collect pairs under a progress bar; a seed says that they are simulated."""
+    era = "2017/18 trigger, simulated" if seed is not None else "not stated"
+    with progress() as bar:
+        task = bar.add_task("matched pairs", total=pairs)
+        return collect(
+            chunks,
+            target,
+            selection=Selection(strict=strict),
+            max_pairs=pairs,
+            seed=seed,
+            era=era,
+            on_pairs=lambda n: bar.update(task, completed=n),
+        )
+
+
+def _read(files: Sequence[Path]) -> Iterator[Events]:
+    from l1scout.io import read_events
+
+    for file in files:
+        yield from read_events(file)

@@ -1,0 +1,80 @@
+"""``l1scout demo``: from nothing to recalibrated muons and a report, in a few minutes."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from l1scout.cli.dataset import PAIRS, collect_with_bar
+from l1scout.cli.evaluate import print_results, write_results
+from l1scout.cli.output import err, progress
+from l1scout.cli.train import fit_with_bar
+from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.report.tables import cut_flow_text
+from l1scout.training.dataset import read_dataset
+from l1scout.training.evaluation import evaluate, name_models
+from l1scout.training.export import save
+from l1scout.training.fit import EPOCHS
+
+MODELS = ("A", "B")
+CHOSEN = "B"
+"""Model that recalibrates the file."""
+
+
+def demo(
+    target: Annotated[Path, typer.Option("--out", help="Directory for everything that is made.")] = Path(
+        "demo"
+    ),
+    pairs: Annotated[int, typer.Option(min=1000, help="Matched pairs to simulate.")] = PAIRS,
+    epochs: Annotated[int, typer.Option(min=1)] = EPOCHS,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    muons: Annotated[
+        Path | None, typer.Option(help="File of L1 muons to recalibrate; by default the simulated ones.")
+    ] = None,
+) -> None:
+    """Simulate muons, train models B and A, compare them with published results, recalibrate a file."""
+    from l1scout.io.rewrite import add_columns
+    from l1scout.simulate.chain import simulate_events
+
+    start = time.perf_counter()
+    simulated = target / "muons.parquet"
+    err.print(f"[bold]1[/] Simulate {pairs:,} matched muons (first a few seconds for the trigger's tables)")
+    flow = collect_with_bar(simulate_events(seed), simulated, pairs, seed=seed)
+    print(cut_flow_text(flow), end="\n\n")
+    data = read_dataset(simulated)
+
+    err.print(f"[bold]2[/] Train models {' and '.join(MODELS)}")
+    for name in MODELS:
+        save(fit_with_bar(data, name, epochs=epochs, seed=seed), target / f"model-{name}")
+
+    err.print("[bold]3[/] Compare on the test part")
+    models = name_models([Recalibrator.load(target / f"model-{name}") for name in MODELS])
+    evaluation = evaluate(data, models)
+    print_results(evaluation)
+    note = (
+        f"l1scout demo --pairs {pairs} --epochs {epochs} --seed {seed}: {pairs:,} simulated matched muons, "
+        f"of which three fifths train the models, {epochs} epochs each."
+    )
+    page = write_results(evaluation, target, (note,))
+
+    source = muons or simulated
+    recalibrated = target / f"{source.stem}-recalibrated{source.suffix}"
+    err.print(f"[bold]4[/] Recalibrate {escape(str(source))} with model {CHOSEN}")
+    with progress() as bar:
+        task = bar.add_task("rows", total=None)
+        done = add_columns(
+            source,
+            recalibrated,
+            lambda columns: models[CHOSEN](columns).branches(),
+            progress=lambda rows, of: bar.update(task, completed=rows, total=of),
+        )
+    seconds = time.perf_counter() - start
+    print(
+        f"\nReport         {page}"
+        f"\nAll numbers    {target / 'metrics.json'}"
+        f"\nModels         {', '.join(str(target / f'model-{name}') for name in MODELS)}"
+        f"\nRecalibrated   {recalibrated} ({done.muons:,} muons, columns {', '.join(done.columns)})"
+        f"\nDone in {seconds:.0f} s.",
+    )

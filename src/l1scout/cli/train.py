@@ -1,0 +1,67 @@
+"""``l1scout train``: a recalibration network from a data set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from l1scout.cli.output import Json, print_json, progress
+from l1scout.report.tables import columns, ratio_rows, score_rows
+from l1scout.training.dataset import Dataset, read_dataset
+from l1scout.training.export import check_target, save
+from l1scout.training.fit import BATCH, EPOCHS, Trained, fit
+from l1scout.training.models import RECIPES, recipe
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Data set, as `l1scout dataset` writes it.")],
+    target: Annotated[Path, typer.Option("--out", help="Model directory to write.")],
+    model: Annotated[str, typer.Option(help=f"Recipe of the seed paper: {', '.join(RECIPES)}.")] = "B",
+    epochs: Annotated[int, typer.Option(min=1)] = EPOCHS,
+    batch: Annotated[int, typer.Option(min=1, help="Muons a step.")] = BATCH,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights.")] = 1,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many epochs without a better validation loss.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train a network, write it as a model directory, and print its validation beside published numbers."""
+    recipe(model)
+    check_target(target)
+    trained = fit_with_bar(
+        read_dataset(data), model, epochs=epochs, batch=batch, seed=seed, patience=patience
+    )
+    card = save(trained, target)
+    if json:
+        print_json({"model": str(target), "name": card.name, "training": card.training, **card.scores})
+        return
+    validation = trained.validation
+    kept = f"epoch {card.training['epoch_kept']} of {card.training['epochs_run']} kept"
+    print(f"Validation part, {validation.muons:,} muons ({kept}); RMS about zero, overflows counted\n")
+    print(columns(score_rows({"GMT": validation.raw, model: validation.model})))
+    print("\nRatio model / GMT\n")
+    print(columns(ratio_rows({model: validation.ratio})))
+    print(f"\nModel {model} is in {target}")
+
+
+def fit_with_bar(
+    data: Dataset,
+    model: str,
+    *,
+    epochs: int = EPOCHS,
+    batch: int = BATCH,
+    seed: int = 1,
+    patience: int | None = None,
+) -> Trained:
+    """Train under a progress bar."""
+    with progress() as bar:
+        task = bar.add_task(f"model {model}, epochs", total=epochs)
+        return fit(
+            data,
+            recipe(model),
+            epochs=epochs,
+            batch=batch,
+            seed=seed,
+            patience=patience,
+            on_epoch=lambda epoch, _loss: bar.update(task, completed=epoch),
+        )

@@ -1,0 +1,184 @@
+"""Figures of the report, as SVG text. They say "l1scout" and where the muons come from."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import hist
+import matplotlib
+import matplotlib.style
+import mplhep
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from l1scout.training.evaluation import Evaluation
+from l1scout.training.metrics import TAIL, VARIABLES, Measured
+from l1scout.training.profiles import MIN_MUONS, Profile
+
+RAW_COLOUR = "#717581"
+COLOURS = ("#3f90da", "#ffa90e", "#832db6", "#a96b59", "#2e8b57", "#92dadd")
+"""Of the models; after Petroff (2021), legible to the colour-blind. Red is kept for "worse"."""
+WORSE_COLOUR = "#d1001c"
+_MARKERS = "osD^vP"
+
+SYMBOLS = {"phi": r"$\Delta\varphi$", "eta": r"$\Delta\eta$", "pt": r"$\Delta p_T\,/\,p_T^{offline}$"}
+_UNITS = {"phi": " [rad]", "eta": "", "pt": ""}
+_WINDOWS = {"phi": (-0.6, 0.6), "eta": (-0.12, 0.12), "pt": (-1.0, 1.5)}
+_QUANTITY_LABELS = {
+    "bias": "mean of {}{}",
+    "rms": "RMS of {}{}",
+    "width": "68 % half-width of {}{}",
+    "tail": "% with |{}| > {}",
+}
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """CMS-like looks without any trace left in matplotlib's settings."""
+    rc = {
+        **mplhep.style.CMS,
+        "font.size": 13,
+        "axes.labelsize": 13,
+        "axes.titlesize": 13,
+        "xtick.labelsize": 12,
+        "ytick.labelsize": 12,
+        "legend.fontsize": 12,
+        "figure.dpi": 100,
+        "lines.linewidth": 1.6,
+        "axes.linewidth": 1.1,
+        "svg.hashsalt": "l1scout",  # the same figure gives the same text
+        "axes.formatter.useoffset": False,
+    }
+    for side in "xy":
+        rc |= {f"{side}tick.major.size": 6, f"{side}tick.minor.size": 3}
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update(rc)
+        yield
+
+
+def residual_figure(evaluation: Evaluation) -> str:
+    """Residuals in phi, eta and pT of the raw trigger and of every model: the seed paper's Fig. 2."""
+    with _style():
+        figure = Figure(figsize=(14, 4.7), layout="constrained")
+        axes = figure.subplots(1, 3)
+        for ax, variable in zip(axes, VARIABLES, strict=True):
+            low, high = _WINDOWS[variable]
+            samples = {"GMT": evaluation.raw[variable]}
+            samples |= {f"model {n}": r[variable] for n, r in evaluation.models.items()}
+            for k, (name, values) in enumerate(samples.items()):
+                h = hist.Hist(hist.axis.Regular(100, low, high, name=variable), storage=hist.storage.Double())
+                h.fill(values)
+                outside = 100 * (1 - h.sum() / len(values))
+                colour = RAW_COLOUR if k == 0 else COLOURS[(k - 1) % len(COLOURS)]
+                kind: dict[str, Any] = {"histtype": "step", "linewidth": 1.8}
+                if k == 0:
+                    kind = {"histtype": "fill", "alpha": 0.35}
+                label = f"{name} ({outside:.1f} % outside)"
+                mplhep.histplot(
+                    h / len(values) * 100, ax=ax, color=colour, label=label, yerr=False, flow="none", **kind
+                )
+            for edge in (-TAIL[variable], TAIL[variable]):
+                ax.axvline(edge, color="#999999", linewidth=0.8, linestyle=":")
+            ax.set_xlim(low, high)
+            ax.set_ylim(0, ax.get_ylim()[1] * 1.45)
+            ax.set_xlabel(f"{SYMBOLS[variable]}{_UNITS[variable]}", loc="right")
+            ax.set_ylabel("% of muons in a bin", loc="top")
+            ax.legend(loc="upper right", frameon=False)
+        _label(axes, evaluation)
+        return _svg(figure)
+
+
+def profile_figure(evaluation: Evaluation, profile: Profile) -> str:
+    """Bias, resolution and tail against a quantity; red rings where a model is worse than the raw trigger."""
+    rows = ("bias", "rms", "width", "tail")
+    with _style():
+        figure = Figure(figsize=(14, 13), layout="constrained")
+        grid = figure.subplots(len(rows), 3, sharex=True)
+        for row, quantity in enumerate(rows):
+            for ax, variable in zip(grid[row], VARIABLES, strict=True):
+                _panel(ax, profile, quantity, variable)
+                symbol = SYMBOLS[variable]
+                if (quantity, variable) == ("bias", "phi") and profile.axis.name != "charge":
+                    symbol = rf"$q\,$ {symbol}"
+                extra = f"{TAIL[variable]:g}" if quantity == "tail" else _UNITS[variable]
+                ax.set_ylabel(_QUANTITY_LABELS[quantity].format(symbol, extra), loc="top")
+        for ax in grid[-1]:
+            ax.set_xlabel(profile.axis.label, loc="right")
+        grid[0][0].legend(loc="best", frameon=False)
+        _label(grid[0], evaluation)
+        return _svg(figure)
+
+
+def _panel(ax: Axes, profile: Profile, quantity: str, variable: str) -> None:
+    edges = np.asarray(profile.axis.edges)
+    centre = np.sqrt(edges[1:] * edges[:-1]) if profile.axis.log else (edges[1:] + edges[:-1]) / 2
+    half = np.abs(np.stack([centre - edges[:-1], edges[1:] - centre]))
+    samples = {"GMT": profile.raw, **{f"model {n}": r for n, r in profile.models.items()}}
+    factor = 100 if quantity == "tail" else 1
+    top = 0.0
+    for k, (name, numbers) in enumerate(samples.items()):
+        y, error = _series(numbers[variable][quantity])
+        style: dict[str, Any] = {"color": RAW_COLOUR, "marker": "o", "markerfacecolor": "white"}
+        if k:
+            style = {"color": COLOURS[(k - 1) % len(COLOURS)], "marker": _MARKERS[(k - 1) % len(_MARKERS)]}
+        ax.errorbar(
+            centre, y * factor, error * factor, half, linestyle="none", markersize=5, label=name, **style
+        )
+        if np.isfinite(y).any():
+            top = max(top, float(np.nanmax(y + error)) * factor)
+    for name, by in profile.worse.items():
+        if quantity in by[variable]:
+            y, _ = _series(profile.models[name][variable][quantity])
+            bad = by[variable][quantity]
+            ax.plot(
+                centre[bad],
+                y[bad] * factor,
+                linestyle="none",
+                marker="o",
+                markersize=13,
+                markerfacecolor="none",
+                markeredgecolor=WORSE_COLOUR,
+                markeredgewidth=1.8,
+            )
+    if quantity == "bias":
+        ax.axhline(0, color="#999999", linewidth=0.8)
+    else:
+        ax.set_ylim(0, top * 1.15 or 1)
+    filled = np.flatnonzero(profile.muons >= MIN_MUONS)
+    if filled.size:
+        ax.set_xlim(edges[filled[0]], edges[filled[-1] + 1])
+    if profile.axis.log:
+        ax.set_xscale("log")
+        low, high = ax.get_xlim()
+        ticks = [t for t in (2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100) if low <= t <= high]
+        ax.set_xticks(ticks, [str(t) for t in ticks])
+        ax.minorticks_off()
+    if profile.axis.name == "charge":
+        ax.set_xticks([-0.75, 0.75], ["negative", "positive"])
+        ax.tick_params(axis="x", which="minor", bottom=False, top=False)
+
+
+def _series(numbers: Sequence[Measured]) -> tuple[Any, Any]:
+    return np.array([m.value for m in numbers]), np.array([m.error for m in numbers])
+
+
+def origin(simulated: bool | None) -> str:
+    """Say where muons come from, in a word or two."""
+    return {True: "simulation", False: "data", None: "data of unstated origin"}[simulated]
+
+
+def _label(axes: Sequence[Axes], evaluation: Evaluation) -> None:
+    left, right = axes[0], axes[-1]
+    left.set_title(
+        rf"$\bf{{l1scout}}$ $\it{{{origin(evaluation.data.simulated).replace(' ', chr(92) + ' ')}}}$",
+        loc="left",
+    )
+    right.set_title(f"barrel, test sample, {len(evaluation.data):,} muons", loc="right")
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()

@@ -1,0 +1,269 @@
+"""The report: one HTML file that needs nothing else, for people who were not there."""
+
+import base64
+import contextlib
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from l1scout import __version__
+from l1scout.errors import InputError
+from l1scout.report.figures import origin, profile_figure, residual_figure
+from l1scout.report.tables import (
+    KIND_NAMES,
+    Row,
+    ratio_rows,
+    score_rows,
+    worse_bins,
+    worse_count,
+)
+from l1scout.training.evaluation import Evaluation
+from l1scout.training.metrics import VARIABLES
+from l1scout.training.profiles import SIGNIFICANT
+from l1scout.training.published import PUBLISHED, SOURCE, published_ratios
+
+_TEMPLATE = Template((Path(__file__).parent / "page.html").read_text("utf-8"))
+_GREEK = {"phi": "φ", "eta": "η", "pt": "p<sub>T</sub>"}
+_UNITS = {"phi": " rad", "eta": "", "pt": ""}
+_WHAT = {"phi": "RMS of Δφ", "eta": "RMS of Δη", "pt": "RMS of Δp<sub>T</sub>/p<sub>T</sub>"}
+_AXIS_TITLES = {
+    "pt": "Against offline p<sub>T</sub>",
+    "eta": "Against offline η",
+    "charge": "By charge",
+}
+
+
+def write_page(evaluation: Evaluation, path: str | Path, notes: Sequence[str] = ()) -> None:
+    """Write the report of an evaluation.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    path : str or Path
+        Of the HTML file.
+    notes : sequence of str
+        Plain sentences for "How this was made".
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    write_text(path, page(evaluation, notes))
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file, which appears when it is complete (InputError if it cannot be written)."""
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, "utf-8")
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        msg = f"{path}: cannot be written ({error.strerror or error})"
+        raise InputError(msg) from error
+
+
+def page(evaluation: Evaluation, notes: Sequence[str] = ()) -> str:
+    """Make the report's HTML."""
+    names = list(evaluation.models)
+    return _TEMPLATE.substitute(
+        version=escape(__version__),
+        origin=escape(origin(evaluation.data.simulated)),
+        banner=_banner(evaluation),
+        muons=f"{len(evaluation.data):,}",
+        models=" and ".join(f"model {escape(n)}" for n in names),
+        tiles="".join(_tiles(evaluation, name) for name in names),
+        caution=_caution(evaluation),
+        scores=_table(score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores}), KIND_NAMES),
+        ratios=_table(ratio_rows(evaluation.ratios), {k: n.split()[0] for k, n in KIND_NAMES.items()}),
+        core_remark=_core_remark(evaluation),
+        residuals=_image(residual_figure(evaluation), "Residuals of the raw trigger and of the models"),
+        profiles="".join(
+            f"<h3>{_AXIS_TITLES[p.axis.name]}</h3>"
+            + _image(profile_figure(evaluation, p), f"Bias, resolution and tail against {p.axis.label}")
+            for p in evaluation.profiles
+        ),
+        worse=_worse(evaluation),
+        sigma=f"{SIGNIFICANT:g}",
+        made="".join(f"<p>{escape(n)}</p>" for n in notes),
+        data=_data(evaluation),
+        recipes=_recipes(evaluation),
+        source=escape(SOURCE),
+    )
+
+
+def _banner(evaluation: Evaluation) -> str:
+    if evaluation.data.simulated:
+        return (
+            "<strong>Simulated muons.</strong> Everything on this page except the rows marked "
+            "“published” comes from l1scout’s own simulation of the detector and the trigger, not from CMS "
+            "data."
+        )
+    if evaluation.data.simulated is None:
+        return "<strong>Muons of unstated origin.</strong> The data set does not say whether it is simulated."
+    return f"<strong>Recorded muons</strong> from {escape(_sources(evaluation))}."
+
+
+def _sources(evaluation: Evaluation) -> str:
+    source = evaluation.data.about.get("source", [])
+    return ", ".join(map(str, source)) if isinstance(source, list) else str(source)
+
+
+def _tiles(evaluation: Evaluation, name: str) -> str:
+    """RMS before and after, large."""
+    before, after, ratio = (
+        evaluation.raw_scores.rms,
+        evaluation.model_scores[name].rms,
+        evaluation.ratios[name].rms,
+    )
+    tiles = []
+    for v in VARIABLES:
+        digits = 4 if v == "eta" else 3
+        known = ""
+        if name in PUBLISHED:
+            known = f"; published {100 * (published_ratios(name).rms[v].value - 1):+.0f} %"
+        change = 100 * (ratio[v].value - 1)
+        kind = "worse" if change > 0 else "better"
+        tiles.append(
+            f'<div class="tile"><div class="what">{_WHAT[v]}</div>'
+            f'<div class="change {kind}">{_signed(change)} %</div>'
+            f'<div class="detail">{before[v].value:.{digits}f} → {after[v].value:.{digits}f}{_UNITS[v]}'
+            f"{_minus(known)}</div></div>"
+        )
+    return f'<h3>Model {escape(name)}</h3><div class="tiles">{"".join(tiles)}</div>'
+
+
+def _caution(evaluation: Evaluation) -> str:
+    """Say at once that the averages hide bins in which the raw trigger is better."""
+    counts = {name: worse_count(evaluation.profiles, name) for name in evaluation.models}
+    if not any(worse for worse, _ in counts.values()):
+        return "<p>No model is significantly worse in any bin of p<sub>T</sub>, η or charge.</p>"
+    found = " and ".join(
+        f"model {escape(name)} in {worse} of {seen} bins" for name, (worse, seen) in counts.items()
+    )
+    return (
+        "<p>These are averages over mostly soft muons. <strong>Not everything is better:</strong> "
+        f"of the bins in p<sub>T</sub>, η and charge, {found} is worse than the raw trigger in some respect. "
+        '<a href="#where">See where.</a></p>'
+    )
+
+
+def _signed(x: float) -> str:
+    return _minus(f"{x:+.0f}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _table(rows: Sequence[Row], kinds: Mapping[str, str]) -> str:
+    head = "".join(f'<th colspan="3" scope="colgroup">{escape(n)}</th>' for n in kinds.values())
+    sub = "".join(
+        f'<th scope="col"{" class=first" if v == "phi" else ""}>{_GREEK[v]}</th>'
+        for _ in kinds
+        for v in VARIABLES
+    )
+    body = []
+    for row in rows:
+        cells = []
+        for k, (value, error) in enumerate(row.cells):
+            extra = f' <span class="error">± {error}</span>' if error else ""
+            cells.append(f"<td{' class=first' if k % 3 == 0 else ''}>{value}{extra}</td>")
+        name = "raw trigger (GMT)" if row.name == "GMT" else f"model {escape(row.name)}"
+        where = ' class="published"' if row.published else ""
+        label = "published" if row.published else name
+        body.append(f'<tr{where}><th scope="row">{label}</th>{"".join(cells)}</tr>')
+    return (
+        f'<div class="scroll"><table class="numbers"><thead><tr><th rowspan="2"></th>{head}</tr>'
+        f"<tr>{sub}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _core_remark(evaluation: Evaluation) -> str:
+    """Say that the cores of the simulation are not those of the publication."""
+    if not evaluation.data.simulated:
+        return ""
+    core, known = evaluation.raw_scores.core, PUBLISHED["GMT"].core
+    shares = " and ".join(
+        f"{100 * core[v].value:.1f} % in {_GREEK[v]} (published: {100 * known[v].value:.1f} %)"
+        for v in ("phi", "pt")
+    )
+    return (
+        "<li><strong>The φ and p<sub>T</sub> cores do not reach the published ones.</strong> In this "
+        f"simulation the raw trigger has {shares} in its core. No choice of the simulation’s parameters "
+        "closes the gap, and its cause is not known. Compare ratios, not cores.</li>"
+    )
+
+
+def _worse(evaluation: Evaluation) -> str:
+    out = []
+    for name in evaluation.models:
+        found = worse_bins(evaluation.profiles, name)
+        items = "".join(f"<li>{escape(f)}</li>" for f in found) or "<li>nowhere</li>"
+        out.append(f"<p><strong>Model {escape(name)}</strong></p><ul>{items}</ul>")
+    return "".join(out)
+
+
+def _data(evaluation: Evaluation) -> str:
+    about = evaluation.data.about
+    facts = {
+        "Data set": f"{evaluation.data.name}, sha256 {evaluation.data.sha256[:16]}…",
+        "Source": _sources(evaluation) or "not stated",
+        "Era": str(about.get("era") or "not stated"),
+        "Seed": str(about.get("seed", "none")),
+        "Test part": f"{len(evaluation.data):,} muons: a fifth, chosen by a hash of each muon’s own values",
+    }
+    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
+    return f"<dl>{rows}</dl>{_cut_flow(about.get('cuts'))}"
+
+
+def _cut_flow(cuts: Any) -> str:
+    if not isinstance(cuts, list) or not all(isinstance(c, Mapping) for c in cuts):
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(str(c.get("cut", "")))}</th>'
+        + "".join(f"<td>{_count(c.get(side))}</td>" for side in ("l1", "offline"))
+        + "</tr>"
+        for c in cuts
+    )
+    return (
+        '<div class="scroll"><table class="cuts"><thead><tr><th>Muons left after each cut</th><th>L1</th>'
+        f"<th>offline</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _count(n: Any) -> str:
+    return f"{n:,}" if isinstance(n, int) else ""
+
+
+def _recipes(evaluation: Evaluation) -> str:
+    rows = []
+    for name, card in evaluation.cards.items():
+        recipe, training = card["recipe"], card["training"]
+        left = evaluation.left_as_is[name]
+        network = (
+            f"{recipe.get('loss')}, {recipe.get('optimizer')} (rate {recipe.get('learning_rate')}), "
+            f"L2 {recipe.get('l2') or 'none'}, hidden {recipe.get('hidden')}"
+        )
+        effort = (
+            f"{training.get('epochs_run', training.get('epochs'))} epochs of "
+            f"{_count(training.get('muons'))} muons (epoch {training.get('epoch_kept')} kept, by validation "
+            f"loss), batches of {training.get('batch')}, "
+            f"seed {training.get('seed')}"
+        )
+        kept = ", ".join(f"{n:,} {why}" for why, n in left.items()) or "none"
+        facts = (network, effort, f"test muons left as they were: {kept}")
+        rows.append(f"<dt>Model {escape(name)}</dt><dd>{escape('; '.join(facts))}</dd>")
+    return f"<dl>{''.join(rows)}</dl>"
+
+
+def _image(svg: str, text: str) -> str:
+    """Embed a figure; on narrow screens it scrolls sideways rather than shrinks."""
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<figure class="wide"><img alt="{escape(text)}" src="data:image/svg+xml;base64,{data}"></figure>'

@@ -1,0 +1,122 @@
+"""From files of events, or the simulation, to a data set of matched muons."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from l1scout import __version__
+from l1scout.errors import InputError
+from l1scout.orbits import Events
+from l1scout.training.dataset import COLUMNS, METADATA_KEY
+from l1scout.training.selection import CutFlow, Selection, select_pairs
+
+_ROW_GROUP = 1 << 17
+_BARREN_CHUNKS = 100  # of the simulation: about 1e7 muons without a pair are a wrong setting
+
+KEPT = "kept, as many as asked for"
+"""Last line of the cut flow."""
+
+_SCHEMA = pa.schema([(c.name, pa.type_for_alias(c.type)) for c in COLUMNS])
+
+
+def collect(
+    chunks: Iterable[Events],
+    path: str | Path,
+    *,
+    selection: Selection | None = None,
+    max_pairs: int | None = None,
+    seed: int | None = None,
+    era: str = "not stated",
+    on_pairs: Callable[[int], object] | None = None,
+) -> CutFlow:
+    """Write the matched muons of chunks of events, one chunk in memory at a time.
+
+    The file appears under its name when it is complete; before, it ends in ``.part``.
+
+    Parameters
+    ----------
+    chunks : iterable of Events
+        Endless if `max_pairs` is given.
+    path : str or Path
+    selection : Selection
+    max_pairs : int, optional
+        Stop after so many.
+    seed : int, optional
+        Of the simulation, to be written into the file.
+    era : str
+        Data-taking period, to be written into the file.
+    on_pairs : callable, optional
+        Told the number of pairs so far after every chunk.
+
+    Returns
+    -------
+    CutFlow
+
+    Raises
+    ------
+    InputError
+        If events lack what the matching needs, the file cannot be written, or nothing matches.
+    """
+    path, selection, flow = Path(path), selection or Selection(), CutFlow()
+    part = path.with_name(path.name + ".part")
+    sources: list[str] = []
+    simulated, pairs, barren = False, 0, 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pq.ParquetWriter(part, _SCHEMA, compression="zstd") as writer:
+            waiting: list[dict[str, NDArray[Any]]] = []
+            for events in chunks:
+                columns = select_pairs(events, selection, flow)
+                simulated |= events.l1.simulated
+                if events.source not in sources:
+                    sources.append(events.source)
+                room = columns["hwPt"].size if max_pairs is None else max_pairs - pairs
+                columns = {n: c[:room] for n, c in columns.items()}
+                waiting.append(columns)
+                pairs += columns["hwPt"].size
+                if on_pairs:
+                    on_pairs(pairs)
+                if sum(c["hwPt"].size for c in waiting) >= _ROW_GROUP:
+                    _write(writer, waiting)
+                barren = 0 if columns["hwPt"].size else barren + 1
+                if pairs == max_pairs or (max_pairs is not None and barren > _BARREN_CHUNKS):
+                    break
+            _write(writer, waiting)
+            flow.count(KEPT, l1=pairs, offline=pairs)
+            about = {
+                "content": "matched L1 and offline muons",
+                "version": __version__,
+                "simulated": simulated,
+                "source": sources,
+                "era": era,
+                "seed": seed,
+                "selection": selection.as_dict(),
+                "cuts": flow.as_list(),
+            }
+            writer.add_key_value_metadata({METADATA_KEY: json.dumps(about).encode()})
+        if not pairs:
+            msg = f"{', '.join(sources) or 'no events'}: no matched muons; {flow.end()}"
+            raise InputError(msg)
+        part.replace(path)
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror or error})"
+        raise InputError(msg) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+    return flow
+
+
+def _write(writer: pq.ParquetWriter, waiting: list[dict[str, NDArray[Any]]]) -> None:
+    """Write what waits as row groups, and forget it."""
+    if waiting:
+        arrays = [np.concatenate([w[c.name] for w in waiting]).astype(c.type) for c in COLUMNS]
+        writer.write_table(pa.table(arrays, schema=_SCHEMA), row_group_size=_ROW_GROUP)
+        waiting.clear()

@@ -1,0 +1,176 @@
+"""Data sets of matched muons: one Parquet file of flat columns, ours or anyone's."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from l1scout.errors import InputError
+from l1scout.formats.muon import PHI_BINS
+from l1scout.training import split
+
+METADATA_KEY = b"l1scout"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a data set: its type on disk and in memory, and the values that it may hold."""
+
+    name: str
+    type: str
+    low: float
+    high: float
+    unit: str = ""
+
+
+COLUMNS = (
+    Column("hwPt", "int16", 1, 511, "0.5 GeV (hw - 1)"),
+    Column("hwEta", "int16", -256, 255, "0.010875, at station 2"),
+    Column("hwPhi", "int16", 0, PHI_BINS - 1, "2 pi / 576, at station 2"),
+    Column("hwEtaAtVtx", "int16", -256, 255, "0.010875"),
+    Column("hwPhiAtVtx", "int16", 0, PHI_BINS - 1, "2 pi / 576"),
+    Column("hwCharge", "int8", 0, 1, "1 = negative"),
+    Column("hwQual", "int8", 0, 15),
+    Column("tfMuonIndex", "int8", 0, 127),
+    Column("recoPt", "float32", float(np.finfo(np.float32).tiny), 1e6, "GeV"),
+    Column("recoEta", "float32", -10, 10),
+    Column("recoPhi", "float32", -6.2832, 6.2832, "rad"),
+    Column("recoCharge", "int8", -1, 1),
+)
+"""What a data set must hold: L1 muons in hardware units, offline muons in physics units."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Matched pairs of an L1 and an offline muon.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray, each of shape (muons,)
+        Those of `COLUMNS`.
+    about : mapping
+        The file's own statement: ``source``, ``simulated`` (absent if the file does not say), ``era``,
+        ``selection``, ``cuts``, ``seed``, ``version``.
+    name : str
+        File name.
+    sha256 : str
+        Of the file's bytes.
+    """
+
+    columns: Mapping[str, NDArray[Any]]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    sha256: str = ""
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return int(self.columns["hwPt"].size)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return a column."""
+        return self.columns[name]
+
+    @property
+    def simulated(self) -> bool | None:
+        """None where the file does not say."""
+        value = self.about.get("simulated")
+        return value if isinstance(value, bool) else None
+
+    def select(self, keep: NDArray[Any]) -> "Dataset":
+        """Keep the pairs of a mask or index."""
+        return Dataset({n: c[keep] for n, c in self.columns.items()}, self.about, self.name, self.sha256)
+
+    def part(self, name: str) -> "Dataset":
+        """Muons of the ``train``, ``validation`` or ``test`` part, see `l1scout.training.split`.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        chosen = self.select(split.part(self.columns, name))
+        if not len(chosen):
+            msg = f"{self.name}: none of its {len(self)} muons falls into the {name} part; use more muons"
+            raise InputError(msg)
+        return chosen
+
+
+def read_dataset(path: str | Path) -> Dataset:
+    """Read a data set, and refuse one that would train or test a network on nonsense.
+
+    Parameters
+    ----------
+    path : str or Path
+        A Parquet file with the columns of `COLUMNS`, of any numeric type; others are ignored.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is empty, lacks a column, or holds missing, fractional (where
+        integers are needed) or impossible values.
+    """
+    path = Path(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            names = set(file.schema_arrow.names)
+            missing = [c.name for c in COLUMNS if c.name not in names]
+            if missing:
+                msg = f"{path}: no column {', '.join(missing)}; `l1scout dataset` writes them all"
+                raise InputError(msg)
+            if not file.metadata.num_rows:
+                msg = f"{path}: holds no muons"
+                raise InputError(msg)
+            about = _about(path, file.metadata.metadata or {})
+            columns = {c.name: _column(path, c, file.read([c.name])[c.name]) for c in COLUMNS}
+        with path.open("rb") as raw:
+            sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
+    except (OSError, pa.ArrowException, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = f"{path}: not a readable Parquet file ({reason})"
+        raise InputError(msg) from error
+    return Dataset(columns, about, path.name, sha256)
+
+
+def _about(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    try:
+        about = json.loads(metadata.get(METADATA_KEY, b"{}"))
+    except ValueError:
+        about = None
+    if not isinstance(about, dict):
+        msg = f"{path}: its l1scout metadata is not a JSON object"
+        raise InputError(msg)
+    return about
+
+
+def _column(path: Path, column: Column, values: pa.ChunkedArray) -> NDArray[Any]:
+    """Values of a column in its own type, checked."""
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        msg = f"{path}: column {column.name} holds {values.type}, not numbers"
+        raise InputError(msg)
+    if values.null_count:
+        msg = f"{path}: column {column.name} has {values.null_count} missing values"
+        raise InputError(msg)
+    array: NDArray[Any] = values.to_numpy()
+    integer = column.type != "float32"
+    ok = (array >= column.low) & (array <= column.high)  # False for NaN
+    if integer and array.dtype.kind == "f":
+        ok &= np.floor(array) == array
+    if column.name == "recoCharge":
+        ok &= array != 0
+    if not ok.all():
+        at = int(np.flatnonzero(~ok)[0])
+        kind = "whole numbers " if integer else ""
+        low = "above 0" if column.name == "recoPt" else f"{column.low:g}"
+        msg = (
+            f"{path}: column {column.name}, row {at}: {array[at]} is not one of the {kind}"
+            f"{low}..{column.high:g} ({np.count_nonzero(~ok)} such values)"
+        )
+        raise InputError(msg)
+    return array.astype(column.type)

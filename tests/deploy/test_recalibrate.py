@@ -1,0 +1,200 @@
+"""Recalibration with models made by hand, so that every answer is known."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+
+from l1scout.deploy import recalibrate
+from l1scout.deploy.recalibrate import REASONS, Recalibrator
+from l1scout.errors import InputError
+from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.training.card import Card, Scaled
+from l1scout.training.export import Layer, to_onnx
+
+INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
+
+
+def model(weights=None, bias=(0.1, 0.02, 1.5), *, batch=None, **card):
+    """Make a model that subtracts a constant, or what `weights` say."""
+    weights = np.zeros((4, 3)) if weights is None else np.asarray(weights, float)
+    onnx_bytes = to_onnx([Layer(weights, np.asarray(bias, float), "linear")], batch=batch).SerializeToString()
+    scaled = [Scaled(n, "hardware", 0.0, 1.0) for n in INPUTS]
+    answers = [Scaled(n, u, 0.0, 1.0) for n, u in (("dphi", "rad"), ("deta", "1"), ("dpt", "GeV"))]
+    domain = {
+        "hwPhiAtVtx": (0, 575),
+        "hwEtaAtVtx": (-80, 80),
+        "hwPt": (6, 90),
+        "hwCharge": (0, 1),
+        "tfMuonIndex": (36, 71),
+    }
+    about = {"sha256": hashlib.sha256(onnx_bytes).hexdigest()}
+    made = Card("hand", scaled, answers, domain, {}, {}, {}, {}, about, {})
+    return dataclasses.replace(made, **card), onnx_bytes
+
+
+def muons(**columns):
+    good = {"hwPt": 20, "hwEtaAtVtx": 10, "hwPhiAtVtx": 100, "hwCharge": 1, "tfMuonIndex": 50}
+    n = max((len(c) for c in columns.values()), default=1)
+    return {k: np.asarray(columns.get(k, np.full(n, v))) for k, v in good.items()}
+
+
+@pytest.fixture
+def constant():
+    return Recalibrator(*model())
+
+
+def test_corrections_are_taken_off(constant):
+    r = constant(muons())
+    assert r.pt == pytest.approx([9.5 - 1.5])
+    assert r.eta == pytest.approx([10 * 0.010875 - 0.02])
+    assert r.phi == pytest.approx([100 * 2 * np.pi / 576 - 0.1])
+    assert r.recalibrated.tolist() == [True]
+    assert r.reasons == dict.fromkeys(REASONS, 0)
+    assert {a.dtype for a in (r.pt, r.eta, r.phi)} == {np.dtype(np.float32)}
+    assert list(r.branches()) == ["L1Mu_ptRecal", "L1Mu_etaRecal", "L1Mu_phiRecal", "L1Mu_isRecal"]
+
+
+def test_inputs_go_in_by_the_cards_order():
+    weights = np.zeros((4, 3))
+    weights[2, 2] = 0.01  # the third input is hwPt, the third output dpt
+    r = Recalibrator(*model(weights, (0, 0, 0)))(muons(hwPt=[10, 20]))
+    assert r.pt == pytest.approx([4.5 - 0.1, 9.5 - 0.2])
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("hwPt", 0, "no muon (hwPt 0)"),
+        ("tfMuonIndex", 35, "not a barrel muon"),
+        ("tfMuonIndex", 72, "not a barrel muon"),
+        ("hwPhiAtVtx", 576, "invalid phi code"),
+        ("hwPhiAtVtx", -1, "invalid phi code"),
+        ("hwPt", 5, "pT outside the training range"),
+        ("hwPt", 91, "pT outside the training range"),
+        ("hwEtaAtVtx", 81, "eta outside the training range"),
+        ("hwEtaAtVtx", -81, "eta outside the training range"),
+        ("hwCharge", 2, "invalid charge code"),
+    ],
+)
+def test_outside_the_domain_the_triggers_values_stay_and_are_counted(constant, column, value, reason):
+    columns = muons(**{column: [value, muons()[column][0]]})
+    r = constant(columns)
+    assert r.recalibrated.tolist() == [False, True]
+    assert r.reasons == {**dict.fromkeys(REASONS, 0), reason: 1}
+    for field, values in ((PT, r.pt), (ETA_VTX, r.eta), (PHI_VTX, r.phi)):
+        raw = field.to_physical(columns[field.name][:1]).astype(np.float32)
+        assert np.array_equal(values[:1], raw, equal_nan=True)
+
+
+def test_the_first_reason_counts_and_every_muon_is_accounted_for(constant):
+    rng = np.random.default_rng(0)
+    n = 20_000
+    columns = {
+        "hwPt": rng.integers(0, 512, n),
+        "hwEtaAtVtx": rng.integers(-256, 256, n),
+        "hwPhiAtVtx": rng.integers(0, 1024, n),
+        "hwCharge": rng.integers(0, 2, n),
+        "tfMuonIndex": rng.integers(0, 128, n),
+    }
+    r = constant(columns)
+    assert sum(r.reasons.values()) + np.count_nonzero(r.recalibrated) == n
+    assert r.reasons["no muon (hwPt 0)"] == np.count_nonzero(columns["hwPt"] == 0)
+    assert np.isnan(r.pt).sum() == np.count_nonzero(columns["hwPt"] == 0)
+    assert np.all((r.phi >= np.float32(-np.pi)) & (r.phi < np.float32(np.pi)))
+    nothing = {k: np.zeros(3, np.int64) for k in columns}
+    assert constant(nothing).reasons["no muon (hwPt 0)"] == 3
+
+
+def test_phi_stays_in_one_turn():
+    codes = np.arange(576)
+    for shift in (3.0, -3.0, np.pi, -np.pi, 1e-7, -1e-7):
+        r = Recalibrator(*model(bias=(shift, 0, 0)))(muons(hwPhiAtVtx=codes))
+        phi = r.phi.astype(np.float64)
+        assert r.recalibrated.all()
+        assert phi.min() >= -np.pi
+        assert phi.max() < np.pi
+        expected = PHI_VTX.to_physical(codes) - shift
+        assert np.abs((phi - expected + np.pi) % (2 * np.pi) - np.pi).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "bias", [(0, 0, 9.5), (0, 0, 100), (0, 0, np.nan), (np.nan, 0, 0), (0, np.inf, 0), (50, 0, 0)]
+)
+def test_answers_that_cannot_be_are_not_used(bias):
+    r = Recalibrator(*model(bias=bias))(muons())
+    assert r.recalibrated.tolist() == [False]
+    assert r.reasons["no usable answer"] == 1
+    assert r.pt.tolist() == [9.5]
+    assert r.phi == pytest.approx([100 * 2 * np.pi / 576])
+
+
+def test_batches_do_not_change_answers(monkeypatch):
+    rng = np.random.default_rng(1)
+    card, onnx_bytes = model(rng.normal(0, 1e-3, (4, 3)), (0, 0, 0))
+    columns = muons(hwPt=rng.integers(6, 91, 1000), hwPhiAtVtx=rng.integers(0, 576, 1000))
+    whole = Recalibrator(card, onnx_bytes)(columns)
+    monkeypatch.setattr(recalibrate, "BATCH", 7)
+    pieces = Recalibrator(card, onnx_bytes)(columns)
+    assert np.allclose(whole.pt, pieces.pt, rtol=1e-6)
+    fixed = Recalibrator(*model(bias=(0, 0, -1), batch=16))(columns)
+    assert fixed.pt == pytest.approx(PT.to_physical(columns["hwPt"]) + 1)
+
+
+def test_no_muons_no_trouble(constant):
+    r = constant({k: np.zeros(0, np.int16) for k in muons()})
+    assert r.pt.shape == (0,)
+    assert sum(r.reasons.values()) == 0
+
+
+def test_small_and_unsigned_types_are_as_good(constant):
+    columns = {k: c.astype(np.uint8) for k, c in muons(hwPt=[20, 90, 91]).items()}
+    assert constant(columns).recalibrated.tolist() == [True, True, False]
+
+
+def test_columns_that_do_not_fit_are_named(constant):
+    with pytest.raises(InputError, match="muons lack hwCharge, tfMuonIndex"):
+        constant({k: c for k, c in muons().items() if k not in ("hwCharge", "tfMuonIndex")})
+    with pytest.raises(InputError, match=r"column hwEtaAtVtx is float64 of shape \(1,\), not 1 integers"):
+        constant({**muons(), "hwEtaAtVtx": np.array([0.5])})
+    with pytest.raises(InputError, match=r"column hwCharge is int64 of shape \(2,\), not 1 integers"):
+        constant({**muons(), "hwCharge": np.array([0, 1])})
+
+
+def written(path, card, onnx_bytes):
+    path.mkdir(exist_ok=True)
+    card.write(path)
+    (path / "model.onnx").write_bytes(onnx_bytes)
+    return path
+
+
+def test_a_directory_is_all_it_takes(tmp_path):
+    path = written(tmp_path / "m", *model())
+    assert Recalibrator.load(path, threads=2)(muons()).pt == pytest.approx([8.0])
+
+
+def test_mixed_up_and_broken_directories_are_one_line(tmp_path):
+    card, onnx_bytes = model()
+    path = written(tmp_path / "m", card, onnx_bytes[:-3])
+    with pytest.raises(InputError, match="not the file that its card describes"):
+        Recalibrator.load(path)
+    (path / "model.onnx").unlink()
+    with pytest.raises(InputError, match=r"model\.onnx: cannot be read"):
+        Recalibrator.load(path)
+    for content in (b"", b"hello", onnx_bytes[: len(onnx_bytes) // 2], b"\x00" * 1000):
+        about = {"sha256": hashlib.sha256(content).hexdigest()}
+        written(path, dataclasses.replace(card, onnx=about), content)
+        with pytest.raises(InputError, match="not a usable ONNX model") as error:
+            Recalibrator.load(path)
+        assert "\n" not in str(error.value)
+
+
+def test_a_network_of_another_shape_is_refused():
+    card, _ = model()
+    small = to_onnx([Layer(np.zeros((3, 3)), np.zeros(3), "linear")]).SerializeToString()
+    with pytest.raises(InputError, match="the card names 4 inputs"):
+        Recalibrator(card, small)
+    short = to_onnx([Layer(np.zeros((4, 2)), np.zeros(2), "linear")]).SerializeToString()
+    with pytest.raises(InputError, match="the card names 3 outputs"):
+        Recalibrator(card, short)

@@ -1,0 +1,205 @@
+"""The page as its readers see it: complete, self-contained, and honest."""
+
+import base64
+import dataclasses
+import json
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import matplotlib
+import numpy as np
+import pytest
+from toy_muons import toy_dataset
+
+from l1scout.errors import InputError
+from l1scout.report import page as report_page
+from l1scout.report.figures import residual_figure
+from l1scout.report.page import page, write_page
+from l1scout.report.tables import columns, ratio_rows, score_rows, worse_bins
+from l1scout.training.evaluation import Evaluation
+from l1scout.training.fit import raw_residuals
+from l1scout.training.metrics import Measured, Scores
+from l1scout.training.profiles import AXES, profile
+
+
+def evaluation(factors, **about) -> Evaluation:
+    """Results of models that scale the raw residuals by a factor, another one above 10 GeV."""
+    data = dataclasses.replace(toy_dataset(20_000), about={"simulated": True, "source": ["toy"], **about})
+    raw = raw_residuals(data)
+    high = data["recoPt"] > 10
+    models = {n: {v: np.where(high, b, a) * r for v, r in raw.items()} for n, (a, b) in factors.items()}
+    card = {"recipe": {"loss": "logcosh"}, "training": {"muons": 10, "epochs": 2}, "training_data": {}}
+    return Evaluation(
+        data,
+        raw,
+        models,
+        dict.fromkeys(models, card),
+        {name: {"no usable answer": 3} for name in models},
+        [profile(data, axis, raw, models) for axis in AXES],
+    )
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    return evaluation({"B": (0.7, 1.4)})
+
+
+@pytest.fixture(scope="module")
+def text(mixed):
+    return page(mixed, ["Made by a test."])
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Leave out the figures, which take most of the time."""
+    monkeypatch.setattr(report_page, "residual_figure", lambda _: "<svg/>")
+    monkeypatch.setattr(report_page, "profile_figure", lambda *_: "<svg/>")
+
+
+class Checker(HTMLParser):
+    """Every tag closed, and every address that a browser would fetch."""
+
+    VOID = ("meta", "img", "br", "link")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.fetched, self.words = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.fetched += [v for k, v in attrs if k in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+
+def parsed(html):
+    checker = Checker()
+    checker.feed(html)
+    assert not checker.open
+    return checker
+
+
+def test_the_page_needs_nothing_else(text):
+    fetched = parsed(text).fetched
+    assert len(fetched) == 5
+    assert all(a.startswith(("data:image/svg+xml;base64,", "#where")) for a in fetched)
+    assert "url(" not in text
+    assert "$" not in " ".join(parsed(text).words)
+
+
+def test_figures_are_drawings_that_say_simulation_and_never_cms(text):
+    figures = [base64.b64decode(m) for m in re.findall(r"svg\+xml;base64,([^\"]+)", text)]
+    assert len(figures) == 4
+    for figure in figures:
+        assert ET.fromstring(figure).tag.endswith("svg")
+        assert b"simulation" in figure
+        assert b"Preliminary" not in figure
+
+
+def test_simulation_is_said_and_the_cores_are_not_claimed(text):
+    words = " ".join(parsed(text).words)
+    assert "Simulated muons." in words
+    assert "cores do not reach the published ones" in text
+    assert "14.8 %" in words
+    assert "Preliminary" not in words
+
+
+def test_how_it_was_made_is_said(text):
+    words = parsed(text).words
+    for said in ("toy", "Made by a test.", "test muons left as they were: 3 no usable answer"):
+        assert any(said in w for w in words)
+
+
+def test_published_rows_stand_beside_ours(text):
+    words = parsed(text).words
+    assert words.count("published") == 3  # the raw trigger, model B, and model B's ratios
+    for printed in ("0.166", "41.25", "0.119", "26.68", "0.72"):
+        assert printed in words
+
+
+def test_where_the_model_is_worse_is_said_at_the_top_and_below(mixed, text):
+    assert "Not everything is better" in text
+    found = worse_bins(mixed.profiles, "B")
+    assert any(f.startswith("pT, offline pT [GeV]: RMS at 10 to 100") for f in found)
+    assert all(f in text for f in found)
+
+
+def test_a_better_model_is_not_called_worse(no_figures):
+    text = page(evaluation({"B": (0.7, 0.7)}))
+    assert "No model is significantly worse" in text
+    assert "nowhere" in text
+
+
+@pytest.mark.parametrize(
+    ("simulated", "banner", "label"),
+    [(False, "Recorded muons", "data"), (None, "unstated origin", "unstated")],
+)
+def test_other_origins_are_named_and_not_called_simulated(no_figures, simulated, banner, label):
+    found = evaluation({"B": (0.7, 0.7)}, simulated=simulated, source=["run 1"])
+    text = page(found)
+    assert banner in text
+    assert "Simulated muons" not in text
+    assert "cores do not reach" not in text
+    assert label in residual_figure(found)
+
+
+def test_names_from_files_cannot_inject_markup(no_figures):
+    nasty = "<script>alert(1)</script>"
+    about = {"source": [nasty], "era": nasty, "seed": nasty, "cuts": [{"cut": nasty, "l1": nasty}]}
+    text = page(evaluation({nasty: (0.9, 0.9)}, **about), [nasty])
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    parsed(text)
+    for cuts in (7, ["x"], {"a": 1}, None):
+        parsed(page(evaluation({"B": (0.9, 0.9)}, cuts=cuts)))
+
+
+def test_drawing_leaves_no_trace_and_repeats(mixed, text):
+    before = dict(matplotlib.rcParams)
+    again = page(mixed, ["Made by a test."])
+    assert dict(matplotlib.rcParams) == before
+    assert again == text
+
+
+def test_writing(tmp_path, mixed, no_figures):
+    write_page(mixed, tmp_path / "new" / "r.html")
+    assert (tmp_path / "new" / "r.html").read_text("utf-8") == page(mixed)
+    assert len(list((tmp_path / "new").iterdir())) == 1
+    with pytest.raises(InputError, match="cannot be written"):
+        write_page(mixed, tmp_path / "new" / "r.html" / "x" / "r.html")
+
+
+def test_numbers_for_scripts_are_plain_json(mixed):
+    result = json.loads(json.dumps(mixed.as_dict(), allow_nan=False))
+    assert result["models"]["B"]["ratio_to_raw"]["rms"]["phi"]["value"] > 0
+    assert result["published"]["scores"]["GMT"]["tail"]["pt"]["value"] == pytest.approx(0.4484)
+    assert [p["axis"] for p in result["profiles"]] == ["pt", "eta", "charge"]
+    assert result["muons"] == 20_000
+
+
+def test_values_are_printed_to_the_digits_of_their_errors():
+    number = Measured(0.12345, 0.0123)
+    scores = Scores(*(dict.fromkeys(("phi", "eta", "pt"), number) for _ in range(3)))
+    row = score_rows({"mine": scores})[0]
+    assert row.cells[0] == ("0.123", "0.012")
+    assert row.cells[3] == ("12.3", "1.2")
+    missing = dataclasses.replace(scores, rms=dict.fromkeys(("phi", "eta", "pt"), Measured(float("nan"))))
+    assert ratio_rows({"mine": missing})[0].cells[0] == ("-", "")
+
+
+def test_the_terminals_table_fits_80_columns_and_lines_up(mixed):
+    text = columns(score_rows({"GMT": mixed.raw_scores, "B": mixed.model_scores["B"]}))
+    lines = text.splitlines()
+    assert len(lines) == 10
+    assert max(map(len, lines)) <= 80
+    assert len({len(line) for line in lines}) == 1
+    assert lines[0].split() == ["GMT", "paper", "B", "paper"]
+    assert lines[1].startswith("RMS phi")
+    assert lines[9].startswith("tail % pT")

@@ -1,0 +1,18 @@
+"""One network, trained once, for all tests that need one."""
+
+import pytest
+from toy_muons import toy_dataset
+
+from l1scout.training.fit import fit
+from l1scout.training.models import RECIPES
+
+
+@pytest.fixture(scope="session")
+def toy_data():
+    return toy_dataset(20_000)
+
+
+@pytest.fixture(scope="session")
+def trained(toy_data):
+    """Model A after three epochs."""
+    return fit(toy_data, RECIPES["A"], epochs=3, batch=64)

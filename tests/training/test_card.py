@@ -1,0 +1,86 @@
+"""Cards are read from other people's disks: every broken one is one line, not a traceback."""
+
+import json
+
+import pytest
+
+from l1scout.errors import InputError
+from l1scout.training.card import read_card
+from l1scout.training.export import save
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory, trained):
+    path = tmp_path_factory.mktemp("card") / "model"
+    save(trained, path)
+    return json.loads((path / "card.json").read_text())
+
+
+def change(card, *keys, value=None, drop=False):
+    card = json.loads(json.dumps(card))
+    at = card
+    for key in keys[:-1]:
+        at = at[key]
+    if drop:
+        del at[keys[-1]]
+    else:
+        at[keys[-1]] = value
+    return card
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("card",), 2, "card version 2, but this program reads version 1"),
+        (("card",), None, "card version None"),
+        (("inputs",), {}, "inputs is not a list"),
+        (("inputs",), [], "inputs is not a list"),
+        (("inputs", 0), 7, "not an object"),
+        (("inputs", 0, "scale"), 0, "scale 0"),
+        (("inputs", 0, "scale"), "wide", "could not convert"),
+        (("inputs", 0, "offset"), float("nan"), "no proper name, unit, offset or scale"),
+        (("inputs", 0, "name"), "hwDXY", "no domain for hwDXY"),
+        (("outputs", 2, "offset"), None, "not a complete model card"),
+        (("outputs", 2, "unit"), 3, "no proper name, unit"),
+        (("domain",), [], "domain is not an object"),
+        (("domain", "hwPt"), [90, 6], "domain of hwPt is not a range"),
+        (("domain", "hwPt"), [6], "not a complete model card"),
+        (("domain", "hwPt"), 6, "not a complete model card"),
+        (("domain", "hwPt"), [6.5, 90], "domain of hwPt is not a range"),
+        (("name",), 4, "name is not text"),
+        (("onnx",), None, "onnx is not an object"),
+    ],
+)
+def test_wrong_entries_are_named(tmp_path, good, keys, value, message):
+    (tmp_path / "card.json").write_text(json.dumps(change(good, *keys, value=value)))
+    with pytest.raises(InputError, match=message):
+        read_card(tmp_path)
+
+
+def test_every_missing_entry_is_named(tmp_path, good):
+    for key in good:
+        (tmp_path / "card.json").write_text(json.dumps(change(good, key, drop=True)))
+        with pytest.raises(InputError, match=f"no '{key}'|card version None"):
+            read_card(tmp_path)
+    for key in ("name", "unit", "offset", "scale"):
+        (tmp_path / "card.json").write_text(json.dumps(change(good, "outputs", 1, key, drop=True)))
+        with pytest.raises(InputError, match=f"no '{key}'"):
+            read_card(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"3", b"\xff\xfe\x00", b"[" * 100_000, b" " * (1 << 21), b"null"]
+)
+def test_what_is_no_card_is_refused(tmp_path, content):
+    (tmp_path / "card.json").write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_card(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_no_model_at_all(tmp_path):
+    with pytest.raises(InputError, match=r"a model is a directory that `l1scout train` wrote"):
+        read_card(tmp_path / "absent")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_card(tmp_path / "file")

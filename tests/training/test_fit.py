@@ -1,0 +1,149 @@
+"""Networks: the paper's shape, the pinned recipes, and training that repeats to the last bit."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from toy_muons import toy_dataset
+
+from l1scout.errors import InputError
+from l1scout.training.fit import fit, targets
+from l1scout.training.models import RECIPES, build, compile_model, recipe
+
+
+def test_the_network_is_the_papers():
+    model = build(RECIPES["B"])
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds == ["Dense", "BatchNormalization", "Activation"] * 3 + ["Dense"]
+    dense = [layer for layer in model.layers if type(layer).__name__ == "Dense"]
+    assert sum(int(np.prod(layer.kernel.shape)) for layer in dense) == 2272
+    assert dense[-1].get_config()["activation"] == "linear"
+
+
+def test_recipes_are_table_1_with_pinned_learning_rates():
+    assert list(RECIPES) == list("ABCDEF")
+    for r in RECIPES.values():
+        model = build(r)
+        compile_model(model, r)
+        assert type(model.optimizer).__name__.lower() == r.optimizer
+        assert float(model.optimizer.learning_rate.value) == pytest.approx(
+            1.0 if r.optimizer == "adadelta" else 0.001
+        )
+        if r.optimizer == "adadelta":
+            assert model.optimizer.rho == pytest.approx(0.95)
+        assert model.layers[2].get_config()["activation"] == r.hidden
+        penalty = model.layers[0].kernel_regularizer
+        assert (penalty is None) if not r.l2 else float(penalty.l2) == pytest.approx(r.l2)
+    assert (RECIPES["C"].l2, RECIPES["D"].l2, RECIPES["E"].l2) == (1e-7, 1e-9, 1e-7)
+    assert RECIPES["F"].hidden == "softmax"
+
+
+def test_an_unknown_recipe_is_one_line():
+    with pytest.raises(InputError, match="no model 'G': choose one of A, B"):
+        recipe("G")
+
+
+def test_targets_are_l1_minus_offline_and_wrapped():
+    data = toy_dataset(3000)
+    y = targets(data)
+    assert y.shape == (3000, 3)
+    assert np.abs(y[:, 0]).max() < 1
+    k = int(np.argmax(np.abs(data["recoPhi"])))
+    assert y[k, 2] == pytest.approx((data["hwPt"][k] - 1) * 0.5 - data["recoPt"][k])
+
+
+def test_training_helps_and_the_card_says_how(trained, toy_data):
+    ratio = trained.validation.ratio
+    assert ratio.rms["phi"].value < 0.6
+    assert ratio.tail["pt"].value < 0.8
+    card = trained.card
+    assert card.data["simulated"] is True
+    assert card.data["sha256"] == toy_data.sha256
+    assert card.training["muons"] == len(toy_data.part("train"))
+    assert card.training["epochs_run"] == 3
+    assert card.domain["hwPhiAtVtx"] == (0, 575)
+    assert card.domain["tfMuonIndex"] == (36, 71)
+    train = toy_data.part("train")
+    assert card.domain["hwPt"] == (train["hwPt"].min(), train["hwPt"].max())
+    x = card.normalise(train.columns)
+    assert x.min() >= 0
+    assert x.max() <= 1
+    assert card.recipe == dataclasses.asdict(RECIPES["A"])
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
+    data = toy_dataset(3000)
+
+    def weights(seed):
+        model = fit(data, RECIPES["A"], epochs=2, seed=seed).model
+        return b"".join(np.asarray(w.value).tobytes() for w in model.weights)
+
+    first = weights(1)
+    assert weights(1) == first
+    assert weights(2) != first
+
+
+def test_the_test_part_cannot_influence_the_training():
+    data = toy_dataset(2000)
+    keep = np.ones(2000, bool)
+    from l1scout.training.split import part
+
+    keep[part(data.columns, "test")] = False
+
+    def weights(sample):
+        model = fit(sample, RECIPES["A"], epochs=1).model
+        return b"".join(np.asarray(w.value).tobytes() for w in model.weights)
+
+    assert weights(data) == weights(data.select(keep))
+
+
+def test_patience_stops_early_and_every_epoch_is_told():
+    order = np.random.default_rng(0).permutation(1500)
+    hopeless = _changed(1500, **{n: toy_dataset(1500)[n][order] for n in ("recoPt", "recoEta", "recoPhi")})
+    told = []
+    done = fit(
+        hopeless,
+        RECIPES["A"],
+        epochs=60,
+        batch=8,
+        patience=2,
+        on_epoch=lambda e, loss: told.append((e, loss)),
+    )
+    assert 1 < done.card.training["epochs_run"] < 60
+    assert done.card.training["epoch_kept"] == done.card.training["epochs_run"] - 2
+    assert [e for e, _ in told] == list(range(1, done.card.training["epochs_run"] + 1))
+    assert all(np.isfinite(loss) for _, loss in told)
+
+
+def test_the_best_epoch_is_kept_and_not_the_last():
+    """The kept weights give the kept validation loss, which the last epoch's would not."""
+    import keras
+
+    from l1scout.training.fit import _arrays
+
+    order = np.random.default_rng(0).permutation(1500)
+    hopeless = _changed(1500, **{n: toy_dataset(1500)[n][order] for n in ("recoPt", "recoEta", "recoPhi")})
+    done = fit(hopeless, RECIPES["A"], epochs=25, batch=8)
+    said = done.card.training
+    assert said["epoch_kept"] < said["epochs_run"] == 25
+    x, y = _arrays(done.card, hopeless.part("validation"))
+    loss = float(keras.losses.LogCosh()(y, done.model.predict(x, verbose=0)))
+    assert loss == pytest.approx(said["validation_loss"], rel=1e-3)
+
+
+def _changed(n=1000, **changes):
+    data = toy_dataset(n)
+    return dataclasses.replace(data, columns={**data.columns, **changes})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (toy_dataset(60), "muons to train on; at least 100"),
+        (_changed(hwPt=np.full(1000, 91, np.int16)), r"muons with hwPt outside 6\.\.90"),
+        (_changed(tfMuonIndex=np.full(1000, 35, np.int8)), r"tfMuonIndex outside 36\.\.71"),
+    ],
+)
+def test_muons_that_are_not_meant_are_refused(data, message):
+    with pytest.raises(InputError, match=message):
+        fit(data, RECIPES["B"], epochs=1)

@@ -1,0 +1,127 @@
+"""Every cut on muons made to pass or fail it, and the counts that people read."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from toy_muons import toy_events
+
+from l1scout.errors import InputError
+from l1scout.orbits import Events, OrbitBatch
+from l1scout.training.selection import CutFlow, Selection, select_pairs
+
+L1 = {
+    "hwPt": 20,
+    "hwEta": 0,
+    "hwPhi": 100,
+    "hwEtaAtVtx": 1,
+    "hwPhiAtVtx": 90,
+    "hwCharge": 0,
+    "hwQual": 12,
+    "tfMuonIndex": 40,
+    "bxInEvent": 0,
+}
+RECO = {
+    "recoPt": 10.0,
+    "recoEta": 0.01,
+    "recoPhi": 1.0,
+    "recoCharge": 1,
+    "recoEtaSt2": 0.0,
+    "recoPhiSt2": 100 * 2 * np.pi / 576,
+    "recoId": True,
+}
+
+
+def one(l1=None, reco=None):
+    """One event with one L1 and one offline muon, which match unless told otherwise."""
+    row = OrbitBatch(np.array([5]), np.array([1]), np.array([0, 1]), {})
+    left = {k: np.array([v]) for k, v in {**L1, **(l1 or {})}.items() if v is not None}
+    right = {k: np.array([v]) for k, v in {**RECO, **(reco or {})}.items() if v is not None}
+    return Events(row.with_columns(**left), row.with_columns(**right), "made by hand")
+
+
+def n_pairs(events, selection=None):
+    flow = CutFlow()
+    columns = select_pairs(events, selection or Selection(), flow)
+    return columns["hwPt"].size, flow
+
+
+def test_a_good_pair_is_kept_with_all_columns():
+    columns = select_pairs(one(), Selection(), CutFlow())
+    assert {k: v.tolist() for k, v in columns.items()} == {
+        **{k: [v] for k, v in L1.items() if k != "bxInEvent"},
+        **{k: [RECO[k]] for k in ("recoPt", "recoEta", "recoPhi", "recoCharge")},
+    }
+
+
+@pytest.mark.parametrize(
+    ("l1", "reco", "cut"),
+    [
+        ({"bxInEvent": -1}, {}, "central crossing"),
+        ({"hwPt": 0}, {}, "a muon"),
+        ({"hwPhi": 576}, {}, "a muon"),
+        ({"hwPhiAtVtx": 1023}, {}, "a muon"),
+        ({"tfMuonIndex": 35}, {}, "barrel"),
+        ({"tfMuonIndex": 72}, {}, "barrel"),
+        ({"hwEta": 79}, {"recoEtaSt2": 0.86}, "|L1 eta"),
+        ({"hwEta": -79}, {"recoEtaSt2": -0.86}, "|L1 eta"),
+        ({}, {"recoEtaSt2": np.nan}, "offline muon with station-2"),
+        ({}, {"recoPhiSt2": np.inf}, "offline muon with station-2"),
+        ({}, {"recoId": False}, "identified"),
+        ({}, {"recoPt": np.nan}, "finite"),
+        ({}, {"recoPt": -1.0}, "finite"),
+        ({}, {"recoCharge": 0}, "finite"),
+        ({"hwPhi": 110}, {}, "matched"),
+        ({"hwPt": 5}, {}, "2.5 <= L1 pT < 45"),
+        ({"hwPt": 91}, {}, "2.5 <= L1 pT < 45"),
+    ],
+)
+def test_each_cut_takes_its_muon_and_says_so(l1, reco, cut):
+    n, flow = n_pairs(one(l1, reco))
+    assert n == 0
+    side = flow.offline if reco and not l1 else flow.l1
+    first_zero = next(name for name, count in side.items() if not count)
+    assert first_zero.startswith(cut)
+
+
+@pytest.mark.parametrize("hw_pt", [6, 90])
+def test_both_ends_of_the_pt_range_are_kept(hw_pt):
+    assert n_pairs(one({"hwPt": hw_pt}))[0] == 1
+
+
+def test_options_change_their_cut_only():
+    assert n_pairs(one({"hwPt": 6}), Selection(strict=True))[0] == 0
+    assert n_pairs(one({"hwPt": 7}), Selection(strict=True))[0] == 1
+    outside = one({"hwEta": 79}, {"recoEtaSt2": 0.86})
+    assert n_pairs(outside, Selection(max_abs_eta=None))[0] == 1
+
+
+def test_bx_in_event_is_not_needed():
+    assert n_pairs(one({"bxInEvent": None}))[0] == 1
+
+
+def test_counts_add_up_over_chunks_and_read_in_order():
+    flow = CutFlow()
+    for chunk in (one(), one({"hwPt": 91}), one({}, {"recoId": False})):
+        select_pairs(chunk, Selection(), flow)
+    rows = flow.rows()
+    assert rows[0] == ("all", 3, 3)
+    assert rows[-1][1:] == (1, 1)
+    assert [r[1] for r in rows if r[1] is not None] == sorted(
+        (r[1] for r in rows if r[1] is not None), reverse=True
+    )
+
+
+def test_no_offline_muons_and_missing_columns_are_explained():
+    with pytest.raises(InputError, match="no offline muons"):
+        n_pairs(dataclasses.replace(one(), offline=None))
+    with pytest.raises(InputError, match="L1 muons lack hwEta"):
+        n_pairs(one({"hwEta": None}))
+    with pytest.raises(InputError, match="offline muons lack recoEtaSt2"):
+        n_pairs(one({}, {"recoEtaSt2": None}))
+
+
+def test_nothing_is_lost_of_muons_that_all_match():
+    n, flow = n_pairs(toy_events(2000), Selection(max_abs_eta=None))
+    assert n > 1900
+    assert flow.l1["all"] == 2000
