@@ -9,20 +9,11 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, ETA, PHI, PHI_BINS, PT
+from l1scout.io.parquet import HARDWARE as L1_COLUMNS
 from l1scout.orbits import Events, OrbitBatch
 from l1scout.simulate.offline import to_second_station
 from l1scout.training.matching import MAX_DR2, match
 
-L1_COLUMNS = (
-    "hwPt",
-    "hwEta",
-    "hwPhi",
-    "hwEtaAtVtx",
-    "hwPhiAtVtx",
-    "hwCharge",
-    "hwQual",
-    "tfMuonIndex",
-)
 RECO_COLUMNS = ("recoPt", "recoEta", "recoPhi", "recoCharge")
 
 MAX_ABS_ETA = 0.85
