@@ -1,5 +1,5 @@
 # l1scout: two commands for a newcomer, on a machine with Python 3.11+ and make.
-#   make demo   simulate, train, evaluate, recalibrate; writes demo/report.html   (about 3 minutes)
+#   make demo   simulate, train, evaluate, recalibrate; writes demo/report.html   (a minute or two)
 #   make test   format, types and tests
 # Both make .venv from requirements.lock (exact versions and hashes) the first time.
 PYTHON ?= python3

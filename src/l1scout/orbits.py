@@ -1,6 +1,6 @@
 """`OrbitBatch`: object columns and BX offsets. The one type that flows everywhere after decoding."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -34,7 +34,8 @@ class OrbitBatch:
     n_orbits : int, optional
         Orbits that this batch stands for, empty ones too; None for triggered data, where no rate
         can be made.
-    simulated : bool
+    simulated : bool, optional
+        None where nothing says whether it is simulation.
 
     Raises
     ------
@@ -49,7 +50,7 @@ class OrbitBatch:
     run: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     lumisection: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     n_orbits: int | None = None
-    simulated: bool = False
+    simulated: bool | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.offsets) - 1
@@ -166,6 +167,12 @@ class OrbitBatch:
         )
 
 
+def joint_origin(simulated: Iterable[bool | None]) -> bool | None:
+    """Tell of data put together: simulated if any is, real if all is, None if nothing says so."""
+    origins = set(simulated)
+    return True if True in origins else False if origins == {False} else None
+
+
 def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
     """Join batches end to end; their columns must be the same (ValueError if not, or if none given)."""
     if not batches or any(set(b.columns) != set(batches[0].columns) for b in batches):
@@ -179,7 +186,7 @@ def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
         offsets=np.r_[0, np.cumsum(np.concatenate([b.counts for b in batches]))],
         columns={n: np.concatenate([b[n] for b in batches]) for n in batches[0].columns},
         n_orbits=None if None in orbits else sum(n for n in orbits if n is not None),
-        simulated=any(b.simulated for b in batches),
+        simulated=joint_origin(b.simulated for b in batches),
         **rows,
     )
 

@@ -70,7 +70,7 @@ def test_dataset_simulates_without_files(tmp_path, simulation):
     assert len(data) == 5000
     assert data.simulated is True
     assert data.about["seed"] == 3
-    assert "5,000 matched pairs" in text
+    assert "5,000 simulated matched pairs" in text
     assert text.splitlines()[0].split() == ["muons", "left", "after", "L1", "offline"]
     result = json.loads(run("dataset", "--out", tmp_path / "d.parquet", "--pairs", 700, "--json"))
     assert result["pairs"] == 700

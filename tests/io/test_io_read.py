@@ -259,3 +259,28 @@ def test_branches_that_disagree_are_refused(tmp_path):
         )
     with pytest.raises(InputError, match="disagree on the number"):
         list(read_events(path))
+
+
+def test_a_crossing_stays_whole_across_chunks(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "muons.parquet"
+    bx = [5, 5, 5, 5, 6, 9, 9]
+    columns = {"hwPt": range(1, 8), "hwCharge": [0] * 7, "orbit": [7] * 7, "bx": bx}
+    pq.write_table(pa.table({k: list(v) for k, v in columns.items()}), path)
+    for rows in (2, 3, 5, 100):
+        l1 = concatenate([e.l1 for e in read_events(path, rows=rows)])
+        assert l1["hwPt"].tolist() == list(range(1, 8))
+        if rows > 4:
+            assert (l1.bx.tolist(), l1.counts.tolist()) == ([5, 6, 9], [4, 1, 2])
+
+
+def test_a_sign_is_not_taken_for_the_charge_bit(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "signed.parquet"
+    pq.write_table(pa.table({"hwPt": [9, 9], "hwCharge": [-1, 1]}), path)
+    with pytest.raises(InputError, match="bit, 0 or 1 = negative, not a sign"):
+        list(read_events(path))

@@ -7,6 +7,10 @@ import pytest
 
 from l1scout.formats.muon import ETA_LSB, MUON_2018, PHI_LSB
 from l1scout.simulate.chain import simulate_events
+from l1scout.simulate.detector import SOLENOID_FIELD
+from l1scout.simulate.generator import Generated
+from l1scout.simulate.offline import Tracker, reconstruct
+from l1scout.simulate.transport import CURVATURE, Start, transport
 from l1scout.training.matching import match
 
 
@@ -100,3 +104,21 @@ def test_official_tables_are_used_when_pointed_at(shared_data):
     kwargs = {"bmtf_luts": shared_data / "bmtf-luts", "gmt_luts": shared_data / "ugmt-luts"}
     official = next(simulate_events(2, chunk=5000, **kwargs)).l1
     assert np.mean(official["hwPt"]) < np.mean(own["hwPt"])  # ours lie some 10 % higher
+
+
+def test_processor_follows_from_phi(pairs):
+    """Processor k covers 30 degrees round 30 k; its first muon has index 36 + 3 k."""
+    degrees = pairs["hwPhi"] * (360 / 576)
+    assert np.array_equal(pairs["tfMuonIndex"], 36 + 3 * (np.floor(degrees / 30 + 0.5) % 12))
+
+
+def test_an_early_kink_leaves_the_daughters_track():
+    """Followed back to the beam, the daughter of a kink at radius r points where its own helix does."""
+    one = Start(*(np.array([v]) for v in (10.0, 0.3, 0.2, 0.0, 1.0, 0.2, 0.5, 0.0, 0.0)))
+    track = reconstruct(Generated(one, np.array([1])), np.random.default_rng(0), Tracker((0, 0), (0, 0), 0))
+    at = CURVATURE * SOLENOID_FIELD * 0.2
+    assert track.pt[0] == pytest.approx(5.0)
+    assert track.phi[0] == pytest.approx(0.3 + at / 10 - at / 5)
+    # the daughter, started there on the beam, is where the kinked particle is at the muon stations
+    straight = one._replace(pt=track.pt, phi=track.phi, kink_radius=np.zeros(1), kink_fraction=np.ones(1))
+    assert transport(one, None).phi[0, 1] == pytest.approx(transport(straight, None).phi[0, 1], abs=1e-2)

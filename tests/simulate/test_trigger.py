@@ -129,3 +129,11 @@ def test_bad_bmtf_tables_are_refused_by_name(tmp_path, content):
     (tmp_path / "pta12h.lut").write_bytes(content)
     with pytest.raises(InputError, match="pta12h"):
         tables.read_bmtf(tmp_path)
+
+
+def test_shipped_tables_are_what_the_simulation_gives():
+    fresh, own = derive.bmtf_tables(np.random.default_rng(1), 400_000), tables.own_bmtf()
+    for bend in (40, 80, 120, 200, 300):
+        ours, again = (int(t.high[0, 2048 + bend]) for t in (own, fresh))
+        assert again == pytest.approx(ours, rel=0.05, abs=1), bend
+    assert np.abs(fresh.to_second - own.to_second)[:, 412:612].max() <= 1

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from l1scout.training import metrics
 from l1scout.training.metrics import (
+    CORE,
+    TAIL,
     half_width,
     paired_ratio,
     ratios,
@@ -101,3 +103,8 @@ def test_published_ratios_are_those_of_the_paper():
     assert [round(b.tail[v].value, 2) for v in metrics.VARIABLES] == [0.65, 0.76, 0.60]
     assert list(PUBLISHED) == ["GMT", *"ABCDEF"]
     assert PUBLISHED["F"].tail["pt"].value == pytest.approx(0.2648)
+
+
+def test_windows_are_the_seed_papers():
+    assert CORE == {"phi": 0.008, "eta": 0.0015, "pt": 0.01}
+    assert TAIL == {"phi": 0.1, "eta": 0.05, "pt": 0.15}

@@ -46,3 +46,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        print(f"l1scout: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)

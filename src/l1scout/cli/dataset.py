@@ -24,7 +24,7 @@ def dataset(
     pairs: Annotated[
         int | None, typer.Option(min=1, help=f"Matched pairs to stop at; {PAIRS} when simulating.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the simulation.")] = 1,
     muons: Annotated[
         Path | None, typer.Option(help="Simulate with these muons: open-data dimuon CSV.")
     ] = None,
@@ -37,6 +37,10 @@ def dataset(
     if files and (muons or bmtf_luts or gmt_luts):
         msg = "--muons, --bmtf-luts and --gmt-luts are for the simulation: give them or files, not both"
         raise InputError(msg)
+    for source in (*(files or ()), *([muons] if muons else ())):
+        if target.exists() and source.exists() and target.samefile(source):
+            msg = f"{target}: is an input; name another file for the output"
+            raise InputError(msg)
     if files:
         flow = collect_with_bar(_read(files), target, pairs, strict=strict)
     else:
@@ -45,10 +49,17 @@ def dataset(
         chunks = simulate_events(seed, muons=muons, bmtf_luts=bmtf_luts, gmt_luts=gmt_luts)
         flow = collect_with_bar(chunks, target, pairs or PAIRS, seed=seed, strict=strict)
     if json:
-        print_json({"file": str(target), "pairs": flow.l1[KEPT], "cuts": flow.as_list()})
+        print_json(
+            {
+                "file": str(target),
+                "pairs": flow.l1[KEPT],
+                "simulated": not files or None,
+                "cuts": flow.as_list(),
+            }
+        )
         return
     print(cut_flow_text(flow))
-    print(f"{flow.l1[KEPT]:,} matched pairs in {target}")
+    print(f"{flow.l1[KEPT]:,} {'matched' if files else 'simulated matched'} pairs in {target}")
 
 
 def collect_with_bar(
@@ -60,7 +71,7 @@ def collect_with_bar(
     strict: bool = False,
 ) -> CutFlow:
     """Collect pairs under a progress bar; a seed says that they are simulated."""
-    era = "2017/18 trigger, simulated" if seed is not None else "not stated"
+    era = "2017/18 trigger, simulated" if seed is not None else None
     with progress() as bar:
         task = bar.add_task("matched pairs", total=pairs)
         return collect(

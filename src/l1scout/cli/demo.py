@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from l1scout.cli.dataset import PAIRS, collect_with_bar
 from l1scout.cli.evaluate import print_results, write_results
-from l1scout.cli.output import err, progress
+from l1scout.cli.output import Json, err, print_json, progress
 from l1scout.cli.train import fit_with_bar
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.report.tables import cut_flow_text
@@ -28,21 +28,26 @@ def demo(
         "demo"
     ),
     pairs: Annotated[int, typer.Option(min=1000, help="Matched pairs to simulate.")] = PAIRS,
-    epochs: Annotated[int, typer.Option(min=1)] = EPOCHS,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = EPOCHS,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of simulation and training.")] = 1,
     muons: Annotated[
         Path | None, typer.Option(help="File of L1 muons to recalibrate; by default the simulated ones.")
     ] = None,
+    json: Json = False,
 ) -> None:
-    """Simulate muons, train models B and A, compare them with published results, recalibrate a file."""
+    """Simulate muons, train models A and B, compare them with published results, recalibrate a file."""
+    from l1scout.io import detect
     from l1scout.io.rewrite import add_columns
     from l1scout.simulate.chain import simulate_events
 
     start = time.perf_counter()
     simulated = target / "muons.parquet"
-    err.print(f"[bold]1[/] Simulate {pairs:,} matched muons (first a few seconds for the trigger's tables)")
+    if muons:
+        detect(muons)
+    err.print(f"[bold]1[/] Simulate {pairs:,} matched muons")
     flow = collect_with_bar(simulate_events(seed), simulated, pairs, seed=seed)
-    print(cut_flow_text(flow), end="\n\n")
+    if not json:
+        print(cut_flow_text(flow), end="\n\n")
     data = read_dataset(simulated)
 
     err.print(f"[bold]2[/] Train models {' and '.join(MODELS)}")
@@ -52,7 +57,8 @@ def demo(
     err.print("[bold]3[/] Compare on the test part")
     models = name_models([Recalibrator.load(target / f"model-{name}") for name in MODELS])
     evaluation = evaluate(data, models)
-    print_results(evaluation)
+    if not json:
+        print_results(evaluation)
     note = (
         f"l1scout demo --pairs {pairs} --epochs {epochs} --seed {seed}: {pairs:,} simulated matched muons, "
         f"of which three fifths train the models, {epochs} epochs each."
@@ -71,6 +77,9 @@ def demo(
             progress=lambda rows, of: bar.update(task, completed=rows, total=of),
         )
     seconds = time.perf_counter() - start
+    if json:
+        print_json({"report": page, "recalibrated": recalibrated, "seconds": seconds, **evaluation.as_dict()})
+        return
     print(
         f"\nReport         {page}"
         f"\nAll numbers    {target / 'metrics.json'}"

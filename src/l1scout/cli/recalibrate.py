@@ -20,6 +20,7 @@ def recalibrate(
     from l1scout.deploy.recalibrate import Recalibrator
 
     recalibrator = Recalibrator.load(model)
+    card = recalibrator.card
     recalibrated, reasons = 0, dict[str, int]()
 
     def compute(columns: Columns) -> Columns:
@@ -37,8 +38,19 @@ def recalibrate(
         )
     if json:
         counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}
-        print_json({"in": source, "out": target, "format": done.kind, **counts, "unchanged": reasons})
+        model_about = {"name": card.name, "sha256": card.onnx.get("sha256"), "data": card.data}
+        print_json(
+            {
+                "model": model_about,
+                "in": source,
+                "out": target,
+                "format": done.kind,
+                **counts,
+                "unchanged": reasons,
+            }
+        )
         return
+    out.print(f"model {card.name}, trained on {card.origin}, era: {card.data.get('era')}", markup=False)
     out.print(f"{target}: {done.rows} rows, {done.muons} L1 muons, {recalibrated} recalibrated", markup=False)
     for reason, n in reasons.items():
         if n:

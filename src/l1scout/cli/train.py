@@ -19,7 +19,9 @@ def train(
     model: Annotated[str, typer.Option(help=f"Recipe of the seed paper: {', '.join(RECIPES)}.")] = "B",
     epochs: Annotated[int, typer.Option(min=1)] = EPOCHS,
     batch: Annotated[int, typer.Option(min=1, help="Muons a step.")] = BATCH,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same weights.")
+    ] = 1,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many epochs without a better validation loss.")
     ] = None,
@@ -33,7 +35,8 @@ def train(
     )
     card = save(trained, target)
     if json:
-        print_json({"model": str(target), "name": card.name, "training": card.training, **card.scores})
+        about = {"model": str(target), "name": card.name, "trained_on": card.origin}
+        print_json({**about, "training": card.training, **card.scores})
         return
     validation = trained.validation
     kept = f"epoch {card.training['epoch_kept']} of {card.training['epochs_run']} kept"
@@ -41,7 +44,7 @@ def train(
     print(columns(score_rows({"GMT": validation.raw, model: validation.model})))
     print("\nRatio model / GMT\n")
     print(columns(ratio_rows({model: validation.ratio})))
-    print(f"\nModel {model} is in {target}")
+    print(f"\nModel {model}, trained on {card.origin}, is in {target}")
 
 
 def fit_with_bar(

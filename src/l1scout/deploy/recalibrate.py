@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT
 from l1scout.training.card import ONNX_FILE, Card, read_card
+from l1scout.training.models import OUTPUTS
 
 BATCH = 8192
 """Muons a call: the layers of so many still fit into the processor's cache."""
@@ -83,6 +84,11 @@ class Recalibrator:
     def __init__(self, card: Card, onnx_bytes: bytes, *, name: str = "model", threads: int = 1) -> None:
         import onnxruntime
 
+        unknown = {*card.domain, *(q.name for q in card.inputs)} - set(COLUMNS)
+        if unknown or tuple(q.name for q in card.outputs) != OUTPUTS:
+            outputs_found = [q.name for q in card.outputs]
+            msg = f"{name}: the card asks for {sorted(unknown)} and answers {outputs_found}: not known here"
+            raise InputError(msg)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -198,6 +198,8 @@ class Layout:
         ------
         ValueError
             If a value does not fit its field: the message names field, index and value.
+        TypeError
+            If a column is not of integers.
         KeyError
             If a column is not a field of this layout.
         """
@@ -207,6 +209,9 @@ class Layout:
         shape = np.broadcast_shapes(*(np.atleast_1d(c).shape for _, c in given)) if given else (0,)
         words = np.zeros(shape, self.word)
         for f, values in given:
+            if values.dtype.kind not in "iub":
+                msg = f"{self.name}.{f.name} needs integers, not {values.dtype}"
+                raise TypeError(msg)
             bad = np.flatnonzero((values < f.low) | (values > f.high))
             if bad.size:
                 at = int(bad[0])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.io import columns, root
+from l1scout.io import columns, root, runs
 from l1scout.orbits import Events, OrbitBatch
 
 MUON = {
@@ -52,9 +52,9 @@ def _rows(named: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
     return {k: root.scalar(named, n, start, stop).astype(np.int64) for k, n in names.items()}
 
 
-def simulated(named: Mapping[str, Any], run: NDArray[np.int64]) -> bool:
-    """Whether a nano file says that it is simulation: generator branches, or CMS's run 1."""
-    return bool({"genWeight", "nGenPart", "Generator_weight"} & set(named)) or bool(np.any(run == 1))
+def simulated(named: Mapping[str, Any], run: NDArray[np.int64]) -> bool | None:
+    """Whether a nano file is simulation: it has generator branches, or its run numbers tell."""
+    return runs.simulated(run, generated=bool({"genWeight", "nGenPart", "Generator_weight"} & set(named)))
 
 
 def read_dpg(path: Path, rows: int) -> Iterator[Events]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.io import columns, root
+from l1scout.io import columns, root, runs
 from l1scout.orbits import Events, OrbitBatch
 
 UPGRADE, EMULATED = "l1UpgradeTree/L1UpgradeTree", "l1UpgradeEmuTree/L1UpgradeTree"
@@ -92,7 +92,7 @@ def read_ntuple(path: Path, rows: int, *, emulated: bool = False) -> Iterator[Ev
                 l1,
                 run=event["run"].astype(np.int64),
                 lumisection=event["lumi"].astype(np.int64),
-                simulated=generated or bool(np.any(event["run"] == 1)),
+                simulated=runs.simulated(event["run"].astype(np.int64), generated=generated),
             )
             offline = None
             if MUON_RECO in named:

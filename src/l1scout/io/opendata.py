@@ -10,7 +10,7 @@ import pyarrow.csv as pc
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.io import columns, root
+from l1scout.io import columns, root, runs
 from l1scout.orbits import Events, OrbitBatch
 
 _PAIR = {"recoPt": "pt", "recoEta": "eta", "recoPhi": "phi", "recoCharge": "Q"}
@@ -55,7 +55,9 @@ def read_csv(path: Path, rows: int) -> Iterator[Events]:
                 kinds = [np.asarray(block[name].to_pylist()) == "G" for name in ("Type1", "Type2")]
                 reco["recoIsGlobal"] = np.stack(kinds, axis=1).ravel()
             n = block.num_rows
-            events = _events(n, np.arange(n + 1, dtype=np.int64) * 2, reco, run=read["Run"].astype(np.int64))
+            run = read["Run"].astype(np.int64)
+            offsets = np.arange(n + 1, dtype=np.int64) * 2
+            events = _events(n, offsets, reco, run=run, simulated=runs.simulated(run))
             yield Events(events.l1, events.offline, str(path))
 
 

@@ -59,6 +59,9 @@ def hardware(path: Path, batch: pa.RecordBatch) -> dict[str, NDArray[np.int16]]:
                 msg = f"{path}: column {name} holds values that are not whole numbers"
                 raise InputError(msg)
             out[name] = columns.integers(name, values)
+    if "hwCharge" in out and np.any(out["hwCharge"] < 0):
+        msg = f"{path}: hwCharge must be the word's bit, 0 or 1 = negative, not a sign"
+        raise InputError(msg)
     for name in NEEDED:
         if name not in out:
             msg = f"{path}: no column {name}; a Parquet file of L1 muons has {', '.join(HARDWARE)}"
@@ -81,11 +84,13 @@ def read_parquet(path: Path, rows: int) -> Iterator[Events]:
     """
     with root.guarded(path, "not a readable Parquet file"), pq.ParquetFile(path) as file:
         root.chunks(0, rows)
-        simulated = about(file).get("simulated") is True
+        said = about(file).get("simulated")
+        simulated = said if isinstance(said, bool) else None
         names = set(file.schema_arrow.names)
         wanted = [n for n in (*HARDWARE, *OPTIONAL, *OFFLINE, *IDENTITY) if n in names]
         paired = {"recoPt", "recoEta", "recoPhi", "recoCharge"} <= names
-        for batch in file.iter_batches(rows, columns=wanted):
+        together = not paired and {"orbit", "bx"} <= names
+        for batch in _whole_crossings(path, file, rows, wanted, together=together):
             l1 = hardware(path, batch)
             n = batch.num_rows
             ids = {i: column(path, batch, i).astype(np.int64) for i in IDENTITY if i in names}
@@ -104,6 +109,28 @@ def read_parquet(path: Path, rows: int) -> Iterator[Events]:
             offline = None
             if paired:
                 reco = {i: column(path, batch, i) for i in OFFLINE if i in names}
+                reco.setdefault("recoId", np.ones(n, np.bool_))  # a data set holds identified muons
                 pairs = columns.offline(reco, muons, np.arange(n + 1))
                 offline = pairs.select(pairs["recoPt"] > 0, drop_empty=False)
             yield Events(muons, offline, str(path))
+
+
+def _whole_crossings(
+    path: Path, file: pq.ParquetFile, rows: int, wanted: list[str], *, together: bool
+) -> Iterator[pa.RecordBatch]:
+    """Record batches; with `together`, the muons of the last crossing wait for those that follow."""
+    waiting: pa.RecordBatch | None = None
+    for batch in file.iter_batches(rows, columns=wanted):
+        if waiting is not None:
+            batch = pa.concat_batches([waiting, batch])
+        waiting = None
+        if together and batch.num_rows:
+            ids = [column(path, batch, i) for i in IDENTITY if i in batch.schema.names]
+            same = np.all([i == i[-1] for i in ids], axis=0)
+            cut = int(np.flatnonzero(~same)[-1]) + 1 if not same.all() else 0
+            if batch.num_rows - cut < rows:
+                waiting, batch = batch.slice(cut), batch.slice(0, cut)
+        if batch.num_rows or not file.metadata.num_rows:
+            yield batch
+    if waiting is not None and waiting.num_rows:
+        yield waiting

@@ -71,6 +71,9 @@ def add_columns(
             f"{source}: {kind}: columns can be added to nano files with L1 muons, L1Ntuples and Parquet files"
         )
         raise InputError(msg)
+    if target.is_dir():
+        msg = f"{target}: is a directory; name a file for the output"
+        raise InputError(msg)
     if target.exists() and target.samefile(source):
         msg = f"{target}: is the input itself; name another file for the output"
         raise InputError(msg)

@@ -8,24 +8,10 @@ from numpy.typing import NDArray
 
 from l1scout.formats.muon import FIELDS, PHI_BINS, TRACK_FINDERS
 from l1scout.io.columns import UNKNOWN_ORBIT
+from l1scout.io.runs import era
 from l1scout.lhc import BX_PER_ORBIT
-from l1scout.orbits import Events
+from l1scout.orbits import Events, joint_origin
 
-_YEARS = (
-    (130_000, "2010"),
-    (158_000, "2011"),
-    (185_000, "2012"),
-    (230_000, "2015"),
-    (270_000, "2016"),
-    (290_000, "2017"),
-    (310_000, "2018"),
-    (350_000, "2022"),
-    (365_000, "2023"),
-    (375_000, "2024"),
-    (388_000, "2025"),
-)
-"""First run number, rounded down, of each year of CMS data."""
-FIRST_REAL_RUN = _YEARS[0][0]
 _NO_SCALE = ("hwPtUnconstrained",)
 """0.5 GeV a step in 2018, 1 GeV in 2024."""
 _LAST_INDEX = max(r.stop for r in TRACK_FINDERS.values()) - 1
@@ -40,12 +26,6 @@ _VALID = {
     "hwIso": (0, 3),
     "tfMuonIndex": (0, _LAST_INDEX),
 }
-
-
-def era(run: int) -> str | None:
-    """Year of a run of CMS data, from its number; None for numbers that real runs do not have."""
-    years = [year for first, year in _YEARS if run >= first]
-    return years[-1] if years else None
 
 
 def _is_scaled(row: dict[str, Any]) -> bool:
@@ -101,7 +81,7 @@ def summarize(chunks: Iterable[Events]) -> dict[str, Any]:
     hw_pt_0: int | None = None
     covered: int | None = 0
     offline_muons: int | None = None
-    simulated = False
+    origins: set[bool | None] = set()
     runs: set[int] = set()
     lumisections: set[tuple[int, int]] = set()
     orbits: list[int] = []
@@ -114,7 +94,7 @@ def summarize(chunks: Iterable[Events]) -> dict[str, Any]:
         l1 = events.l1
         rows, l1_muons = rows + len(l1), l1_muons + l1.n_objects
         covered = None if covered is None or l1.n_orbits is None else covered + l1.n_orbits
-        simulated |= l1.simulated
+        origins.add(l1.simulated)
         runs |= set(np.unique(l1.run).tolist())
         pairs = np.unique(np.stack([l1.run, l1.lumisection]), axis=1)
         lumisections |= set(zip(*pairs.tolist(), strict=True)) if len(l1) else set()
@@ -140,12 +120,10 @@ def summarize(chunks: Iterable[Events]) -> dict[str, Any]:
     counts = {name: int(finders[list(r)].sum()) for name, r in TRACK_FINDERS.items()}
     counts["other"] = l1_muons - sum(counts.values())
     seen = np.flatnonzero(bx)
-    real = bool(runs) and min(runs) >= FIRST_REAL_RUN
-    eras = sorted({year for year in map(era, runs) if year})
     return {
         "rows": rows,
-        "data": "simulated" if simulated else "real" if real else None,
-        "era": ", ".join(eras) + " (by run number)" if eras else None,
+        "data": {True: "simulated", False: "real", None: None}[joint_origin(origins)],
+        "era": era(runs),
         "runs": sorted(runs) or None,
         "lumisections": len({pair for pair in lumisections if pair[1]}) or None,
         "orbits": [min(orbits), max(orbits)] if orbits else None,

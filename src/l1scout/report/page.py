@@ -77,6 +77,7 @@ def page(evaluation: Evaluation, notes: Sequence[str] = ()) -> str:
         origin=escape(origin(evaluation.data.simulated)),
         banner=_banner(evaluation),
         muons=f"{len(evaluation.data):,}",
+        unseen=" that no model has seen" if evaluation.part == "test part" else "",
         models=" and ".join(f"model {escape(n)}" for n in names),
         tiles="".join(_tiles(evaluation, name) for name in names),
         caution=_caution(evaluation),
@@ -142,6 +143,8 @@ def _tiles(evaluation: Evaluation, name: str) -> str:
 def _caution(evaluation: Evaluation) -> str:
     """Say at once that the averages hide bins in which the raw trigger is better."""
     counts = {name: worse_count(evaluation.profiles, name) for name in evaluation.models}
+    if not any(seen for _, seen in counts.values()):
+        return "<p>No bin of p<sub>T</sub>, η or charge has enough muons to tell where a model is worse.</p>"
     if not any(worse for worse, _ in counts.values()):
         return "<p>No model is significantly worse in any bin of p<sub>T</sub>, η or charge.</p>"
     found = " and ".join(

@@ -1,6 +1,6 @@
 """Make the track finder's and the GMT's tables from simulated muons.
 
-``python -m l1scout.simulate.derive`` makes those that the package ships (about a minute). The track
+``python -m l1scout.simulate.derive`` makes those that the package ships (half a minute). The track
 finder's convention: of the muons of some pT, 90 % shall get at least this pT.
 """
 

@@ -61,7 +61,12 @@ class Extrapolation:
                 paths = sorted(directory.glob(f"{region}{kind}Extrapolation_*.txt"))
                 chosen = [p for p in paths if OFFICIAL_VERSION in p.name] or paths[-1:]
                 if chosen:
-                    tables[region] = parse(chosen[0].read_text(errors="replace"), str(chosen[0]))
+                    try:
+                        text = chosen[0].read_text(errors="replace")
+                    except OSError as error:
+                        msg = f"{chosen[0]}: cannot be read ({error.strerror})"
+                        raise InputError(msg) from error
+                    tables[region] = parse(text, str(chosen[0]))
         if "B" not in found["Phi"] or "B" not in found["Eta"]:
             msg = f"{directory}: no BPhiExtrapolation_*.txt and BEtaExtrapolation_*.txt there"
             raise InputError(msg)

@@ -57,6 +57,18 @@ class Card:
     onnx: Mapping[str, Any]
     versions: Mapping[str, str]
 
+    @property
+    def origin(self) -> str:
+        """Say in a word or two what the model was trained on."""
+        said = self.data.get("simulated")
+        return (
+            "simulated muons"
+            if said is True
+            else "real muons"
+            if said is False
+            else "muons of unstated origin"
+        )
+
     def normalise(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Network inputs, shape (muons, inputs), from hardware columns."""
         scaled = [(columns[q.name] - q.offset) / q.scale for q in self.inputs]

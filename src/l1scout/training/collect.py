@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from l1scout import __version__
 from l1scout.errors import InputError
-from l1scout.orbits import Events
+from l1scout.io.runs import era as run_era
+from l1scout.orbits import Events, joint_origin
 from l1scout.training.dataset import COLUMNS, METADATA_KEY
 from l1scout.training.selection import CutFlow, Selection, select_pairs
 
@@ -33,7 +34,7 @@ def collect(
     selection: Selection | None = None,
     max_pairs: int | None = None,
     seed: int | None = None,
-    era: str = "not stated",
+    era: str | None = None,
     on_pairs: Callable[[int], object] | None = None,
 ) -> CutFlow:
     """Write the matched muons of chunks of events, one chunk in memory at a time.
@@ -50,8 +51,8 @@ def collect(
         Stop after so many.
     seed : int, optional
         Of the simulation, to be written into the file.
-    era : str
-        Data-taking period, to be written into the file.
+    era : str, optional
+        Data-taking period, to be written into the file; by default that of the run numbers.
     on_pairs : callable, optional
         Told the number of pairs so far after every chunk.
 
@@ -65,16 +66,22 @@ def collect(
         If events lack what the matching needs, the file cannot be written, or nothing matches.
     """
     path, selection, flow = Path(path), selection or Selection(), CutFlow()
+    if path.is_dir():
+        msg = f"{path}: is a directory; name a file for the data set"
+        raise InputError(msg)
     part = path.with_name(path.name + ".part")
     sources: list[str] = []
-    simulated, pairs, barren = False, 0, 0
+    origins: set[bool | None] = set()
+    runs: set[int] = set()
+    pairs = barren = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(part, _SCHEMA, compression="zstd") as writer:
             waiting: list[dict[str, NDArray[Any]]] = []
             for events in chunks:
                 columns = select_pairs(events, selection, flow)
-                simulated |= events.l1.simulated
+                origins.add(events.l1.simulated)
+                runs |= set(np.unique(events.l1.run).tolist())
                 if events.source not in sources:
                     sources.append(events.source)
                 room = columns["hwPt"].size if max_pairs is None else max_pairs - pairs
@@ -86,16 +93,16 @@ def collect(
                 if sum(c["hwPt"].size for c in waiting) >= _ROW_GROUP:
                     _write(writer, waiting)
                 barren = 0 if columns["hwPt"].size else barren + 1
-                if pairs == max_pairs or (max_pairs is not None and barren > _BARREN_CHUNKS):
+                if pairs == max_pairs or (seed is not None and barren > _BARREN_CHUNKS):
                     break
             _write(writer, waiting)
             flow.count(KEPT, l1=pairs, offline=pairs)
             about = {
                 "content": "matched L1 and offline muons",
                 "version": __version__,
-                "simulated": simulated,
+                "simulated": joint_origin(origins),
                 "source": sources,
-                "era": era,
+                "era": era or run_era(runs) or "not stated",
                 "seed": seed,
                 "selection": selection.as_dict(),
                 "cuts": flow.as_list(),

@@ -119,10 +119,14 @@ def read_dataset(path: str | Path) -> Dataset:
     path = Path(path)
     try:
         with pq.ParquetFile(path) as file:
-            names = set(file.schema_arrow.names)
+            names = file.schema_arrow.names
             missing = [c.name for c in COLUMNS if c.name not in names]
             if missing:
                 msg = f"{path}: no column {', '.join(missing)}; `l1scout dataset` writes them all"
+                raise InputError(msg)
+            twice = [c.name for c in COLUMNS if names.count(c.name) > 1]
+            if twice:
+                msg = f"{path}: holds column {', '.join(twice)} more than once"
                 raise InputError(msg)
             if not file.metadata.num_rows:
                 msg = f"{path}: holds no muons"

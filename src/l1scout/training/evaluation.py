@@ -6,6 +6,7 @@ from typing import Any
 
 from l1scout import __version__
 from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.errors import InputError
 from l1scout.training.dataset import Dataset
 from l1scout.training.fit import raw_residuals
 from l1scout.training.metrics import Residuals, Scores, ratios, residuals, scores
@@ -61,7 +62,7 @@ class Evaluation:
         return {
             "version": __version__,
             "data": {"file": self.data.name, "sha256": self.data.sha256, **self.data.about},
-            "part": "test",
+            "part": self.part,
             "muons": len(self.data),
             "rms": "about zero, overflows counted; pT relative to offline",
             "raw": self.raw_scores.as_dict(),
@@ -101,8 +102,12 @@ def evaluate(data: Dataset, models: Mapping[str, Recalibrator], *, every: bool =
     Raises
     ------
     InputError
-        If the test part is empty.
+        If the test part is empty, or all muons are asked for and a model was trained on them.
     """
+    for name, model in models.items():
+        if every and model.card.data.get("sha256") == data.sha256:
+            msg = f"{data.name}: model {name} was trained on these muons; leave out --all"
+            raise InputError(msg)
     test = data if every else data.part("test")
     raw = raw_residuals(test)
     answers = {name: model(test.columns) for name, model in models.items()}
