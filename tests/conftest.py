@@ -278,6 +278,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str,
     paths["GMT_LUT"].write_text("# made up\n#<header> V1 3 2 </header>\n0 0\n1 3\n2 1\n")
     paths["BMTF_LUT"] = folder / "table.lut"
     paths["BMTF_LUT"].write_text("  180\n  -2  7\n  -1  7\n   0  9\n")
+    paths["HISTOGRAM_CSV"] = folder / "histogram.csv"
+    paths["HISTOGRAM_CSV"].write_text("pt_lo_GeV,pt_hi_GeV,entries\n0.0,0.5,3\n0.5,1.0,4\n")
     paths["NPZ"] = folder / "arrays.npz"
     np.savez(paths["NPZ"], counts=np.arange(5))
     return paths

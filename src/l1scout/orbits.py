@@ -196,8 +196,8 @@ class Events:
         several crossings.
     offline : OrbitBatch, optional
         ``recoPt`` (GeV), ``recoEta``, ``recoPhi`` (rad), ``recoCharge`` (-1/1), ``recoEtaSt2`` and
-        ``recoPhiSt2`` (at the second muon station; NaN if it does not reach it) and ``recoId``
-        (bool: passes the medium identification). Same rows as `l1`.
+        ``recoPhiSt2`` (at the second muon station; NaN if it does not reach it; absent where the file
+        does not hold them) and ``recoId`` (bool: passes the medium identification). Same rows as `l1`.
     source : str
         What it was read from, or how it was simulated.
     """

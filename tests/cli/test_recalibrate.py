@@ -1,9 +1,6 @@
 """`l1scout recalibrate`: counts, columns, and that a bad model stops it before anything is written."""
 
 import json
-import sys
-from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,6 +8,7 @@ import typer
 import uproot
 from typer.testing import CliRunner
 
+from hand_made import model_directory
 from l1scout.cli.recalibrate import recalibrate
 from l1scout.errors import InputError
 
@@ -18,36 +16,9 @@ app = typer.Typer()
 app.command()(recalibrate)
 
 
-@dataclass
-class Answer:
-    pt: np.ndarray
-    eta: np.ndarray
-    phi: np.ndarray
-    recalibrated: np.ndarray
-    reasons: dict
-
-
-class FakeRecalibrator:
-    @classmethod
-    def load(cls, path):
-        if path.name == "broken":
-            msg = f"{path}: no card.json"
-            raise InputError(msg)
-        return cls()
-
-    def __call__(self, columns):
-        n = len(columns["hwPt"])
-        good = columns["hwCharge"] == 0
-        pt = columns["hwPt"].astype(np.float32)
-        zero = np.zeros(n, np.float32)
-        return Answer(pt, zero, zero + 1, good, {"no muon": 0, "charge": int(n - good.sum())})
-
-
-@pytest.fixture(autouse=True)
-def _fake(monkeypatch):
-    module = ModuleType("l1scout.deploy.recalibrate")
-    module.Recalibrator = FakeRecalibrator
-    monkeypatch.setitem(sys.modules, "l1scout.deploy.recalibrate", module)
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return model_directory(tmp_path_factory.mktemp("models") / "constant")
 
 
 def run(*arguments):
@@ -55,14 +26,16 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize("kind", ["DPG_NANO", "SCOUTING_NANO", "L1NTUPLE"])
-def test_columns_and_counts(samples, truth, tmp_path, kind):
+def test_columns_and_counts(samples, truth, tmp_path, model, kind):
     out = tmp_path / "out.root"
-    done = run("--model", tmp_path, samples[kind], out, "--json")
+    done = run("--model", model, samples[kind], out, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    n, good = len(truth.l1["hwPt"]), int((truth.l1["hwCharge"] == 0).sum())
-    assert (found["rows"], found["muons"], found["recalibrated"]) == (40, n, good)
-    assert found["unchanged"] == {"no muon": 0, "charge": n - good}
+    hw = truth.l1
+    good = (hw["tfMuonIndex"] >= 36) & (hw["tfMuonIndex"] < 72) & (hw["hwPt"] >= 6) & (hw["hwPt"] <= 90)
+    good &= (np.abs(hw["hwEtaAtVtx"]) <= 80) & (hw["hwPt"] / 2 - 0.5 > 1.5)
+    assert (found["rows"], found["muons"], found["recalibrated"]) == (40, len(good), good.sum())
+    assert sum(found["unchanged"].values()) == (~good).sum()
     tree = "l1UpgradeTree/L1UpgradeTree" if kind == "L1NTUPLE" else "Events"
     with uproot.open(out) as file:
         values = {
@@ -70,16 +43,16 @@ def test_columns_and_counts(samples, truth, tmp_path, kind):
             for k in ("ptRecal", "etaRecal", "phiRecal", "isRecal")
         }
     flat = {k: np.concatenate([np.asarray(row) for row in v]) for k, v in values.items()}
-    np.testing.assert_array_equal(flat["ptRecal"], truth.l1["hwPt"])
-    np.testing.assert_array_equal(flat["isRecal"], truth.l1["hwCharge"] == 0)
-    assert set(flat["phiRecal"]) == {1.0}
+    np.testing.assert_array_equal(flat["isRecal"], good)
+    np.testing.assert_allclose(flat["ptRecal"], hw["hwPt"] / 2 - 0.5 - 1.5 * good, atol=1e-4)
+    np.testing.assert_allclose(flat["etaRecal"], hw["hwEtaAtVtx"] * 0.010875 - 0.02 * good, atol=1e-6)
 
 
-def test_words(samples, tmp_path):
-    done = run("--model", tmp_path, samples["PARQUET"], tmp_path / "out.parquet")
+def test_words(samples, tmp_path, model):
+    done = run("--model", model, samples["PARQUET"], tmp_path / "out.parquet")
     assert done.exit_code == 0
     assert "recalibrated" in done.stdout
-    assert "unchanged: charge" in done.stdout
+    assert "unchanged: not a barrel muon" in done.stdout
     assert "no muon" not in done.stdout
 
 

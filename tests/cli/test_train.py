@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import typer
-from toy_muons import toy_dataset, toy_events, write_parquet
 from typer.testing import CliRunner
 
 from l1scout.cli.dataset import dataset
@@ -18,6 +17,7 @@ from l1scout.cli.evaluate import evaluate
 from l1scout.cli.train import train
 from l1scout.errors import InputError
 from l1scout.training.dataset import read_dataset
+from toy_muons import toy_dataset, toy_events, write_parquet
 
 app = typer.Typer(pretty_exceptions_enable=False)
 for command in (dataset, train, evaluate, demo):

@@ -6,32 +6,12 @@ import hashlib
 import numpy as np
 import pytest
 
+from hand_made import model
 from l1scout.deploy import recalibrate
 from l1scout.deploy.recalibrate import REASONS, Recalibrator
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
-from l1scout.training.card import Card, Scaled
 from l1scout.training.export import Layer, to_onnx
-
-INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
-
-
-def model(weights=None, bias=(0.1, 0.02, 1.5), *, batch=None, **card):
-    """Make a model that subtracts a constant, or what `weights` say."""
-    weights = np.zeros((4, 3)) if weights is None else np.asarray(weights, float)
-    onnx_bytes = to_onnx([Layer(weights, np.asarray(bias, float), "linear")], batch=batch).SerializeToString()
-    scaled = [Scaled(n, "hardware", 0.0, 1.0) for n in INPUTS]
-    answers = [Scaled(n, u, 0.0, 1.0) for n, u in (("dphi", "rad"), ("deta", "1"), ("dpt", "GeV"))]
-    domain = {
-        "hwPhiAtVtx": (0, 575),
-        "hwEtaAtVtx": (-80, 80),
-        "hwPt": (6, 90),
-        "hwCharge": (0, 1),
-        "tfMuonIndex": (36, 71),
-    }
-    about = {"sha256": hashlib.sha256(onnx_bytes).hexdigest()}
-    made = Card("hand", scaled, answers, domain, {}, {}, {}, {}, about, {})
-    return dataclasses.replace(made, **card), onnx_bytes
 
 
 def muons(**columns):

@@ -10,7 +10,6 @@ from html.parser import HTMLParser
 import matplotlib
 import numpy as np
 import pytest
-from toy_muons import toy_dataset
 
 from l1scout.errors import InputError
 from l1scout.report import page as report_page
@@ -21,6 +20,7 @@ from l1scout.training.evaluation import Evaluation
 from l1scout.training.fit import raw_residuals
 from l1scout.training.metrics import Measured, Scores
 from l1scout.training.profiles import AXES, profile
+from toy_muons import toy_dataset
 
 
 def evaluation(factors, **about) -> Evaluation:
@@ -32,6 +32,7 @@ def evaluation(factors, **about) -> Evaluation:
     card = {"recipe": {"loss": "logcosh"}, "training": {"muons": 10, "epochs": 2}, "training_data": {}}
     return Evaluation(
         data,
+        "test part",
         raw,
         models,
         dict.fromkeys(models, card),

@@ -1,10 +1,10 @@
 """One network, trained once, for all tests that need one."""
 
 import pytest
-from toy_muons import toy_dataset
 
 from l1scout.training.fit import fit
 from l1scout.training.models import RECIPES
+from toy_muons import toy_dataset
 
 
 @pytest.fixture(scope="session")

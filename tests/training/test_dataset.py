@@ -1,17 +1,19 @@
 """Data sets as files: what we write, and what we make of other people's."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from toy_muons import toy_dataset, toy_events, write_parquet
 
 from l1scout.errors import InputError
+from l1scout.simulate.chain import simulate_events
 from l1scout.training.collect import KEPT, collect
 from l1scout.training.dataset import COLUMNS, read_dataset
 from l1scout.training.selection import CutFlow, Selection, select_pairs
+from toy_muons import toy_dataset, toy_events, write_parquet
 
 
 def test_what_is_collected_is_what_is_read(tmp_path):
@@ -49,11 +51,15 @@ def test_an_endless_source_of_nothing_ends(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_files_without_station_2_are_told_so(tmp_path):
-    events = toy_events(50)
-    nowhere = events.offline.with_columns(recoEtaSt2=np.full(50, np.nan))
-    with pytest.raises(InputError, match="no offline muon of 50 left after: offline muon with station-2 coo"):
-        collect([type(events)(events.l1, nowhere, "nano")], tmp_path / "d")
+def test_muons_of_files_without_station_2_are_propagated_there(tmp_path):
+    events = next(simulate_events(3, chunk=4000))
+    columns = {n: c for n, c in events.offline.columns.items() if "St2" not in n}
+    nowhere = dataclasses.replace(events.offline, columns=columns)
+    known = collect([events], tmp_path / "known")
+    assert collect([type(events)(events.l1, nowhere, "nano")], tmp_path / "nano").l1 == known.l1
+
+
+def test_nothing_read_is_told_so(tmp_path):
     with pytest.raises(InputError, match="no events: no matched muons; nothing was read"):
         collect([], tmp_path / "d")
 

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from toy_muons import toy_dataset
 
 from l1scout.errors import InputError
 from l1scout.training.fit import fit, targets
 from l1scout.training.models import RECIPES, build, compile_model, recipe
+from toy_muons import toy_dataset
 
 
 def test_the_network_is_the_papers():

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from toy_muons import toy_dataset
 
 from l1scout.training.fit import raw_residuals
 from l1scout.training.profiles import AXES, MIN_MUONS, Axis, profile
+from toy_muons import toy_dataset
 
 
 def test_every_muon_inside_the_axis_is_in_one_bin():

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from toy_muons import toy_events
 
 from l1scout.errors import InputError
 from l1scout.orbits import Events, OrbitBatch
 from l1scout.training.selection import CutFlow, Selection, select_pairs
+from toy_muons import toy_events
 
 L1 = {
     "hwPt": 20,
@@ -65,8 +65,8 @@ def test_a_good_pair_is_kept_with_all_columns():
         ({"tfMuonIndex": 72}, {}, "barrel"),
         ({"hwEta": 79}, {"recoEtaSt2": 0.86}, "|L1 eta"),
         ({"hwEta": -79}, {"recoEtaSt2": -0.86}, "|L1 eta"),
-        ({}, {"recoEtaSt2": np.nan}, "offline muon with station-2"),
-        ({}, {"recoPhiSt2": np.inf}, "offline muon with station-2"),
+        ({}, {"recoEtaSt2": np.nan}, "reaches station 2"),
+        ({}, {"recoPhiSt2": np.inf}, "reaches station 2"),
         ({}, {"recoId": False}, "identified"),
         ({}, {"recoPt": np.nan}, "finite"),
         ({}, {"recoPt": -1.0}, "finite"),
@@ -117,8 +117,8 @@ def test_no_offline_muons_and_missing_columns_are_explained():
         n_pairs(dataclasses.replace(one(), offline=None))
     with pytest.raises(InputError, match="L1 muons lack hwEta"):
         n_pairs(one({"hwEta": None}))
-    with pytest.raises(InputError, match="offline muons lack recoEtaSt2"):
-        n_pairs(one({}, {"recoEtaSt2": None}))
+    with pytest.raises(InputError, match="offline muons lack recoId"):
+        n_pairs(one({}, {"recoId": None}))
 
 
 def test_nothing_is_lost_of_muons_that_all_match():

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from toy_muons import toy_dataset
 
 from l1scout.errors import InputError
 from l1scout.training.split import PARTS, fraction, part
+from toy_muons import toy_dataset
 
 
 def test_parts_have_their_shares_and_no_muon_in_common():

@@ -15,16 +15,19 @@ from l1scout.training.evaluation import evaluate as evaluate_models
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Data set; its test part is used.")],
+    data: Annotated[Path, typer.Option(help="Data set; its test part is used, unless --all is given.")],
     model: Annotated[list[Path], typer.Option(help="Model directory; can be given several times.")],
     target: Annotated[
         Path | None, typer.Option("--out", help="Page (.html), or a directory for page and metrics.json.")
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Use all muons of a data set that no model was trained with.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compare models with the raw trigger on muons that no model has seen."""
     models = name_models([Recalibrator.load(path) for path in model])
-    evaluation = evaluate_models(read_dataset(data), models)
+    evaluation = evaluate_models(read_dataset(data), models, every=every)
     page = write_results(evaluation, target) if target else None
     if json:
         print_json(evaluation.as_dict())
@@ -49,7 +52,8 @@ def write_results(evaluation: Evaluation, target: Path, notes: tuple[str, ...] =
 
 def print_results(evaluation: Evaluation) -> None:
     """Print nine numbers and nine ratios beside the published ones."""
-    print(f"Test part, {len(evaluation.data):,} muons; RMS about zero, overflows counted\n")
+    muons = f"{evaluation.part.capitalize()}, {len(evaluation.data):,}"
+    print(f"{muons}; RMS about zero, overflows counted\n")
     print(columns(score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores})))
     print("\nRatio model / GMT\n")
     print(columns(ratio_rows(evaluation.ratios)))

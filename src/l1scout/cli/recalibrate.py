@@ -28,12 +28,7 @@ def recalibrate(
         recalibrated += int(np.count_nonzero(answer.recalibrated))
         for reason, n in answer.reasons.items():
             reasons[reason] = reasons.get(reason, 0) + n
-        return {
-            "L1Mu_ptRecal": answer.pt,
-            "L1Mu_etaRecal": answer.eta,
-            "L1Mu_phiRecal": answer.phi,
-            "L1Mu_isRecal": answer.recalibrated,
-        }
+        return answer.branches()
 
     with progress() as bar:
         task = bar.add_task("rows", total=None)

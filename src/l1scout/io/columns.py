@@ -112,9 +112,7 @@ def offline(read: Mapping[str, NDArray[Any]], like: OrbitBatch, offsets: NDArray
             columns[name] = values.astype(np.bool_)
         else:
             columns[name] = values.astype(np.float32)
-    for name in ("recoEtaSt2", "recoPhiSt2"):
-        if name not in columns:
-            columns[name] = np.full(int(offsets[-1]), np.nan, np.float32)
+    for name in {"recoEtaSt2", "recoPhiSt2"} & set(columns):
         columns[name] = np.where(columns[name] < -999, np.float32(np.nan), columns[name])
     return OrbitBatch(
         like.orbit,

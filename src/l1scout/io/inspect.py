@@ -143,8 +143,6 @@ def _table(path: Path) -> dict[str, Any]:
     width = max(map(len, rows))
     values = np.array([row for row in rows if len(row) == width], np.int64)
     header = re.search(r"<header>(.*?)</header>", text)
-    ranges = Ranges()
-    ranges.add("entry", ((f"column {k + 1}", column) for k, column in enumerate(values.T)))
     return {
         "header": header[1].strip() if header else None,
         "entries": len(values),
@@ -158,6 +156,23 @@ def _table(path: Path) -> dict[str, Any]:
             }
             for k, c in enumerate(values.T)
         ],
+    }
+
+
+def _histogram_csv(path: Path) -> dict[str, Any]:
+    """Bins: low edge, high edge, entries."""
+    if path.stat().st_size > _LARGEST_TABLE:
+        msg = f"{path}: {path.stat().st_size} bytes are no histogram"
+        raise InputError(msg)
+    with root.guarded(path, "not a histogram"):
+        lines = path.read_text("ascii").splitlines()
+        bins = np.array([line.split(",") for line in lines[1:] if line], np.float64).reshape(-1, 3)
+    return {
+        "axis": lines[0].split(",")[0].replace("_lo", ""),
+        "bins": len(bins),
+        "low": float(bins[:, 0].min(initial=np.inf)),
+        "high": float(bins[:, 1].max(initial=-np.inf)),
+        "entries": float(bins[:, 2].sum()),
     }
 
 
@@ -181,6 +196,7 @@ _DESCRIBE: dict[Kind, Callable[[Path], dict[str, Any]]] = {
     Kind.PARQUET: _parquet,
     Kind.PATTERN: _pattern,
     Kind.HISTOGRAMS: _histograms,
+    Kind.HISTOGRAM_CSV: _histogram_csv,
     Kind.GMT_LUT: _table,
     Kind.BMTF_LUT: _table,
     Kind.NPZ: _npz,

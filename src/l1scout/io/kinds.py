@@ -23,6 +23,7 @@ class Kind(StrEnum):
     ORBIT_COLLECTION = "CMSSW OrbitCollection (EDM)"
     OFFLINE_RNTUPLE = "offline muons (RNTuple)"
     DIMUON_CSV = "open-data dimuon CSV"
+    HISTOGRAM_CSV = "histogram CSV"
     PARQUET = "Parquet muons"
     PATTERN = "MP7 pattern file"
     HISTOGRAMS = "ROOT histograms"
@@ -118,6 +119,8 @@ def _text_kind(head: bytes) -> Kind | None:
     names = lines[0].split(",")
     if {"Run", "Event", "pt1", "pt2"} <= set(names):
         return Kind.DIMUON_CSV
+    if len(names) == 3 and "_lo" in names[0] and "_hi" in names[1] and names[2] == "entries":
+        return Kind.HISTOGRAM_CSV
     whole = lines[:-1] if len(head) == TEXT_HEAD else lines
     if any("<header>" in line and "</header>" in line for line in whole if line.startswith("#")):
         return Kind.GMT_LUT

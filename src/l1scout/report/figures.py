@@ -175,7 +175,7 @@ def _label(axes: Sequence[Axes], evaluation: Evaluation) -> None:
         rf"$\bf{{l1scout}}$ $\it{{{origin(evaluation.data.simulated).replace(' ', chr(92) + ' ')}}}$",
         loc="left",
     )
-    right.set_title(f"barrel, test sample, {len(evaluation.data):,} muons", loc="right")
+    right.set_title(f"barrel, {evaluation.part}, {len(evaluation.data):,} muons", loc="right")
 
 
 def _svg(figure: Figure) -> str:

@@ -217,7 +217,8 @@ def _data(evaluation: Evaluation) -> str:
         "Source": _sources(evaluation) or "not stated",
         "Era": str(about.get("era") or "not stated"),
         "Seed": str(about.get("seed", "none")),
-        "Test part": f"{len(evaluation.data):,} muons: a fifth, chosen by a hash of each muon’s own values",
+        "Muons": f"{len(evaluation.data):,}, {evaluation.part}"
+        + (": a fifth, chosen by a hash of each muon’s own values" if evaluation.part == "test part" else ""),
     }
     rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
     return f"<dl>{rows}</dl>{_cut_flow(about.get('cuts'))}"

@@ -15,12 +15,14 @@ from l1scout.training.published import PUBLISHED, SOURCE, published_ratios
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results on the test part of a data set.
+    """Results on a data set.
 
     Parameters
     ----------
     data : Dataset
-        Its test part.
+        The muons that were compared.
+    part : str
+        Which those are: "test part" or "all muons".
     raw : Residuals
         Of the trigger's own values.
     models : mapping of str to Residuals
@@ -32,6 +34,7 @@ class Evaluation:
     """
 
     data: Dataset
+    part: str
     raw: Residuals
     models: Mapping[str, Residuals]
     cards: Mapping[str, Mapping[str, Any]]
@@ -80,7 +83,7 @@ class Evaluation:
         }
 
 
-def evaluate(data: Dataset, models: Mapping[str, Recalibrator]) -> Evaluation:
+def evaluate(data: Dataset, models: Mapping[str, Recalibrator], *, every: bool = False) -> Evaluation:
     """Compare models with the raw trigger on the test part of a data set.
 
     A muon's part follows from the muon itself, so the test part holds none that a model of this
@@ -92,13 +95,15 @@ def evaluate(data: Dataset, models: Mapping[str, Recalibrator]) -> Evaluation:
         All parts.
     models : mapping of str to Recalibrator
         By the name that they have in results.
+    every : bool
+        Compare on all parts: for muons of another kind than the models were trained with.
 
     Raises
     ------
     InputError
         If the test part is empty.
     """
-    test = data.part("test")
+    test = data if every else data.part("test")
     raw = raw_residuals(test)
     answers = {name: model(test.columns) for name, model in models.items()}
     after = {name: residuals(a.pt, a.eta, a.phi, test.columns) for name, a in answers.items()}
@@ -108,7 +113,7 @@ def evaluate(data: Dataset, models: Mapping[str, Recalibrator]) -> Evaluation:
     }
     left = {name: {why: n for why, n in a.reasons.items() if n} for name, a in answers.items()}
     profiles = [profile(test, axis, raw, after) for axis in AXES]
-    return Evaluation(test, raw, after, cards, left, profiles)
+    return Evaluation(test, "all muons" if every else "test part", raw, after, cards, left, profiles)
 
 
 def name_models(models: Sequence[Recalibrator]) -> dict[str, Recalibrator]:

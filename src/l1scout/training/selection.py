@@ -9,21 +9,12 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, ETA, PHI, PHI_BINS, PT
+from l1scout.io.parquet import HARDWARE as L1_COLUMNS
 from l1scout.orbits import Events, OrbitBatch
+from l1scout.simulate.offline import to_second_station
 from l1scout.training.matching import MAX_DR2, match
 
-L1_COLUMNS = (
-    "hwPt",
-    "hwEta",
-    "hwPhi",
-    "hwEtaAtVtx",
-    "hwPhiAtVtx",
-    "hwCharge",
-    "hwQual",
-    "tfMuonIndex",
-)
 RECO_COLUMNS = ("recoPt", "recoEta", "recoPhi", "recoCharge")
-_MATCH_COLUMNS = ("recoEtaSt2", "recoPhiSt2", "recoId")
 
 MAX_ABS_ETA = 0.85
 """Barrel at the second muon station. Not in the seed paper, which says "barrel" only: it keeps the
@@ -111,6 +102,9 @@ class CutFlow:
 def select_pairs(events: Events, selection: Selection, flow: CutFlow) -> dict[str, NDArray[Any]]:
     """Select, match and join L1 and offline muons.
 
+    Offline muons of a file without station-2 coordinates (nano files have none) are propagated there
+    through the simulated detector, with the mean energy loss.
+
     Parameters
     ----------
     events : Events
@@ -132,7 +126,7 @@ def select_pairs(events: Events, selection: Selection, flow: CutFlow) -> dict[st
         msg = f"{events.source}: no offline muons, so there is nothing to match L1 muons to"
         raise InputError(msg)
     _need(events.l1, L1_COLUMNS, events.source, "L1")
-    _need(events.offline, (*RECO_COLUMNS, *_MATCH_COLUMNS), events.source, "offline")
+    _need(events.offline, (*RECO_COLUMNS, "recoId"), events.source, "offline")
     if len(events.l1) != len(events.offline):
         msg = f"{events.source}: {len(events.l1)} rows of L1 muons, {len(events.offline)} of offline muons"
         raise InputError(msg)
@@ -188,13 +182,21 @@ def _select_l1(l1: OrbitBatch, selection: Selection, flow: CutFlow) -> OrbitBatc
 
 
 def _select_offline(offline: OrbitBatch, flow: CutFlow) -> OrbitBatch:
-    keep = np.isfinite(offline["recoEtaSt2"]) & np.isfinite(offline["recoPhiSt2"])
-    # Not the physics but the file: nano files hold no station-2 coordinates at all.
-    flow.count("offline muon with station-2 coordinates", offline=_n(keep))
-    keep &= offline["recoId"].astype(np.bool_)
+    keep = offline["recoId"].astype(np.bool_)
     flow.count("identified (recoId)", offline=_n(keep))
     for name in RECO_COLUMNS:
         keep &= np.isfinite(offline[name])
     keep &= (offline["recoPt"] > 0) & (np.abs(offline["recoCharge"]) == 1)
     flow.count("finite offline values", offline=_n(keep))
+    offline = _propagated(offline.select(keep, drop_empty=False))
+    keep = np.isfinite(offline["recoEtaSt2"]) & np.isfinite(offline["recoPhiSt2"])
+    flow.count("reaches station 2", offline=_n(keep))
     return offline.select(keep, drop_empty=False)
+
+
+def _propagated(offline: OrbitBatch) -> OrbitBatch:
+    """Give station-2 coordinates to offline muons of a file that holds none (nano), by our own detector."""
+    if {"recoEtaSt2", "recoPhiSt2"} <= set(offline.columns):
+        return offline
+    eta, phi = to_second_station(*(offline[n].astype(np.float64) for n in RECO_COLUMNS))
+    return offline.with_columns(recoEtaSt2=eta, recoPhiSt2=phi)
