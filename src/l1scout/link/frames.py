@@ -102,10 +102,12 @@ def _table_entry(byte: int, polynomial: int, reflected: bool) -> int:
 
 @kernel
 def _by_table(data: Any, table: Any, value: Any, reflected: Any) -> Any:
-    if reflected:
-        for byte in data:
-            value = table[(value ^ byte) & np.uint32(0xFF)] ^ (value >> np.uint32(8))
-    else:
-        for byte in data:
-            value = table[(value >> np.uint32(24)) ^ byte] ^ (value << np.uint32(8))
+    # numba makes 64 bits of an operation on 32: cut back at once
+    for byte in data:
+        if reflected:
+            value = np.uint32(table[(value ^ byte) & np.uint32(0xFF)] ^ (value >> np.uint32(8)))
+        else:
+            value = np.uint32(
+                table[((value >> np.uint32(24)) ^ byte) & np.uint32(0xFF)] ^ (value << np.uint32(8))
+            )
     return value

@@ -33,6 +33,7 @@ GOOD, IDLE, UNLOCKED, CODE, LENGTH, CRC = range(6)
 that is neither comma nor padding; too few or too many words between the gaps; wrong CRC."""
 STATES = ("good", "idle", "unlocked", "code", "length", "crc")
 MAP_WORDS = PAYLOAD_WORDS // (32 * FRAMES_PER_BX) + 1
+_LAST_BX = (1 << (PAYLOAD_WORDS // FRAMES_PER_BX % 32)) - 1
 _RUN = 32
 _ROOM = PAYLOAD_WORDS + 1 + 2 * _RUN
 _NO_SKEW = 1 << 30
@@ -107,6 +108,7 @@ def _unframe(
                 break
             k += 1
         found[link, 0] = state
+        bits[MAP_WORDS - 1] &= np.uint32(_LAST_BX)  # not the CRC word, after the last BX
         if state == GOOD:
             commas = 0
             while k + commas < at.size and mask[k + commas] == COMMA_K and at[k + commas] - at[k] == commas:

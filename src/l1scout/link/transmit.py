@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,14 @@ from l1scout.orbits import OrbitBatch
 
 MIN_PADDING = 26
 """One word in 26 is the most padding that leaves room for CRC and commas."""
+
+
+class Piece(NamedTuple):
+    """Muons of the orbits `first` to `stop` of a run, with ``link`` and ``second``."""
+
+    muons: OrbitBatch
+    first: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,11 @@ class Transmitter:
 
         The end of the last orbit comes with the next call; after the run, call `idle`.
         """
-        words = payload(batch, first, stop, self.form)
+        return self.send_words(payload(batch, first, stop, self.form), first)
+
+    def send_words(self, words: NDArray[np.uint32], first: int) -> Capture:
+        """Send the payload of orbits from `first` on, shape (orbits, 8, 21384), as `send` does."""
+        stop = first + len(words)
         links = []
         for n, (template, mask, data_at, crc_at) in enumerate(self._plans):
             line = np.tile(template, (stop - first, 1))
@@ -151,11 +163,12 @@ class Transmitter:
         return Capture.of_links(first, out, ticks)
 
 
-def transmit(batches: Iterable[tuple[OrbitBatch, int, int]], transmitter: Transmitter) -> Iterator[Capture]:
-    """Send batches given with their first and last-but-one orbit, and then idle words."""
+def transmit(pieces: Iterable[Piece], transmitter: Transmitter) -> Iterator[Capture]:
+    """Send one piece of a run after the other, and then idle words."""
     stop = 0
-    for batch, first, stop in batches:
-        yield transmitter.send(batch, first, stop)
+    for piece in pieces:
+        stop = piece.stop
+        yield transmitter.send(piece.muons, piece.first, stop)
     yield transmitter.idle(stop)
 
 
