@@ -5,7 +5,7 @@ one are listed: position and mask, 5 bytes for each 25 words of a full line. Muo
 orbit number: the board has the LHC's orbit signal and marks where in each link's words it came.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -111,47 +111,59 @@ class Capture:
             ticks,
         )
 
-    def part(self, first: int, stop: int) -> "Capture":
-        """Cut out the time from orbit signal `first` to `stop`, counted from 0."""
-        low, high = self.ticks[:, first], self.ticks[:, stop]
-        words, k_at, k_mask, k_counts = [], [], [], []
-        for n in range(LINKS):
-            words.append(self.words[self.starts[n] + low[n] : self.starts[n] + high[n]])
-            own = slice(self.k_starts[n], self.k_starts[n + 1])
-            a, b = np.searchsorted(self.k_at[own], (low[n], high[n]))
-            k_at.append((self.k_at[own][a:b] - low[n]).astype(np.uint32))
-            k_mask.append(self.k_mask[own][a:b])
-            k_counts.append(b - a)
-        return Capture(
-            self.first_orbit + first,
-            np.concatenate(words),
-            np.r_[0, np.cumsum(high - low)],
-            np.concatenate(k_at),
-            np.concatenate(k_mask),
-            np.r_[0, np.cumsum(k_counts)],
-            self.ticks[:, first : stop + 1] - low[:, None],
-        )
 
+def splice(
+    first_orbit: int,
+    parts: Sequence[tuple[Capture, NDArray[np.int64], NDArray[np.int64]]],
+    ticks: NDArray[Any],
+) -> Capture:
+    """Put stretches of captures one after the other; each is copied once.
 
-def join(one: Capture, two: Capture) -> Capture:
-    """Put a capture after another; the second must begin where the first ends."""
+    Parameters
+    ----------
+    first_orbit : int
+    parts : sequence of (Capture, ndarray, ndarray)
+        With the first and the last-but-one position in each link, shape (8,).
+    ticks : ndarray of int64, shape (8, orbits + 1)
+        Orbit signals in the result.
+    """
     words, k_at, k_mask = [], [], []
+    sizes, k_sizes = np.zeros(LINKS, np.int64), np.zeros(LINKS, np.int64)
     for n in range(LINKS):
-        before = one.starts[n + 1] - one.starts[n]
-        for c, shift in ((one, 0), (two, before)):
+        for c, low, high in parts:
             own = slice(c.k_starts[n], c.k_starts[n + 1])
-            words.append(c.words[c.starts[n] : c.starts[n + 1]])
-            k_at.append(c.k_at[own] + np.uint32(shift))
-            k_mask.append(c.k_mask[own])
+            a, b = np.searchsorted(c.k_at[own], (low[n], high[n])) + own.start
+            words.append(c.words[c.starts[n] + low[n] : c.starts[n] + high[n]])
+            k_at.append((c.k_at[a:b] + (sizes[n] - low[n])).astype(np.uint32))
+            k_mask.append(c.k_mask[a:b])
+            sizes[n] += high[n] - low[n]
+            k_sizes[n] += b - a
     return Capture(
-        one.first_orbit,
+        first_orbit,
         np.concatenate(words),
-        one.starts + two.starts,
+        np.r_[0, np.cumsum(sizes)],
         np.concatenate(k_at),
         np.concatenate(k_mask),
-        one.k_starts + two.k_starts,
-        np.concatenate([one.ticks, two.ticks[:, 1:] + one.ticks[:, -1:]], axis=1),
+        np.r_[0, np.cumsum(k_sizes)],
+        ticks,
     )
+
+
+def join(one: Capture, two: Capture, most: int | None = None) -> Capture:
+    """Put the last orbit's time of a capture and the beginning of the next together.
+
+    Parameters
+    ----------
+    one, two : Capture
+        The second begins where the first ends.
+    most : int, optional
+        Words of each link to take of the second; all if not given.
+    """
+    low, high = one.ticks[:, -2], one.ticks[:, -1]
+    size = two.ticks[:, -1] if most is None else np.minimum(two.ticks[:, -1], most)
+    ticks = np.stack([np.zeros(LINKS, np.int64), high - low, high - low + size], axis=1)
+    start = np.zeros(LINKS, np.int64)
+    return splice(one.first_orbit + one.orbits - 1, ((one, low, high), (two, start, size)), ticks)
 
 
 def write_capture(stream: BinaryIO, capture: Capture) -> None:
