@@ -17,10 +17,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.formats.block import BLOCK_BYTES, LINKS, ROWS, BlockFormat
+from l1scout.formats.block import BLOCK_BYTES, LINKS, ORBIT_MASK, ROWS, BlockFormat
 from l1scout.formats.decoded import Decoded, decode_blocks, join_decoded
 from l1scout.jit import kernel
-from l1scout.lhc import BX_PER_ORBIT
+from l1scout.lhc import BX_PER_ORBIT, crossing
 
 ROW_BYTES = 32
 TRAILER_MARK = 0xDEADBEEFDEADBEEF
@@ -155,6 +155,13 @@ def _find_orbits(rows: Any, limit: Any, spans: Any) -> Any:
         blocks = (end - first) // ROWS
         if end + ORBIT_TRAILER_ROWS > rows.shape[0] or blocks > limit:
             break
+        # all blocks of one orbit, and ours is as the header says
+        for other in range(first, end, ROWS):
+            if (rows[other, 0] ^ rows[first, 0]) & np.uint32(ORBIT_MASK):
+                return n, at
+        apart = rows[at, 2] != blocks or (blocks and (rows[at, 1] ^ rows[first, 0]) & np.uint32(ORBIT_MASK))
+        if apart and rows[at, 0] == np.uint32(HEADER_MARK):
+            break
         k = 0
         for w in range(MAP_WORDS):
             bits, bx = rows[end + 1 + w // LINKS, w % LINKS], 32 * w + 1
@@ -185,16 +192,24 @@ def _is_end(row: Any) -> Any:
 def read_packet(packet: memoryview, form: BlockFormat) -> tuple[NDArray[np.uint32], NDArray[np.int64], Found]:
     """Return the blocks of a packet, shape (n, 6, 8), the orbits that its headers flag, and counts.
 
-    A packet of Run 2 with a wrong length is not read: its blocks cannot be told from what is missing.
-    Of a packet of Run 3 the orbits before the first one that makes no sense are read.
+    A packet of Run 2 is not read at all if it has a wrong length, or one block with an impossible BX
+    or out of the order of time: the format has nothing else to tell damage by. (A stretch of whole
+    blocks that is missing leaves no trace.) Of a packet of Run 3 the orbits before the first one that
+    makes no sense are read: header, blocks and map must agree.
     """
     body = packet[:-TRAILER_BYTES]
     found = Found(packets=1, trailer=Trailer.decode(packet[-TRAILER_BYTES:]))
     blocks, flagged = np.zeros((0, ROWS, LINKS), np.uint32), np.zeros(0, np.int64)
     if form.name == "run2":
+        bad = Found(corrupt=1, corrupt_bytes=len(packet))
         if len(body) % BLOCK_BYTES:
-            return blocks, flagged, Found(corrupt=1, corrupt_bytes=len(packet))
-        blocks = np.frombuffer(body, "<u4").reshape(-1, ROWS, LINKS)
+            return blocks, flagged, bad
+        read = np.frombuffer(body, "<u4").reshape(-1, ROWS, LINKS)
+        bx = (read[:, form.bx_row, 0] & form.bx_mask).astype(np.int64)
+        time = crossing(read[:, form.orbit_row, 0] & ORBIT_MASK, bx)
+        if np.any((bx < 1) | (bx > BX_PER_ORBIT)) or np.any(time[1:] <= time[:-1]):
+            return blocks, flagged, bad
+        blocks = read
         found.orbits = np.unique(blocks[:, form.orbit_row, 0]).size
     else:
         rows = np.frombuffer(body, "<u4", len(body) // ROW_BYTES * LINKS).reshape(-1, LINKS)

@@ -184,10 +184,8 @@ def near(touched: Iterable[tuple[int, int, str]]) -> set[int]:
     return {k for orbit, _, _ in touched for k in (orbit - 1, orbit, orbit + 1)}
 
 
-def truncate(packets: bytes, random: np.random.Generator, pieces: int) -> bytes:
-    """Cut `pieces` stretches out of a stream of packets, as a full buffer does."""
-    for _ in range(pieces):
-        if len(packets):
-            start = int(random.integers(len(packets)))
-            packets = packets[:start] + packets[start + int(random.integers(1, 4096)) :]
-    return packets
+def truncate(packets: Iterable[bytes], rate: float, seed: int) -> Iterator[bytes]:
+    """Take the end away from packets, as a full buffer does: each with probability `rate`, anywhere."""
+    random = np.random.default_rng(seed)
+    for packet in packets:
+        yield packet[: int(random.integers(len(packet)))] if random.random() < rate else packet
