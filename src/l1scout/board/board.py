@@ -110,7 +110,7 @@ class Board:
         self._suppressor = Suppressor(form, selection or Selection())
         self._per_packet = orbits_per_packet
         room = orbits_per_packet * orbit_room(form) + TRAILER_BYTES
-        self._packet = np.zeros(room // 4, np.uint32)
+        self._packet = np.empty(room // 4, np.uint32)
         self._end = self._held = 0
         self.counters = BoardCounters(links=self._receiver.counters)
 
