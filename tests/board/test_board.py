@@ -7,7 +7,9 @@ from front_end import Keep, make_run, rows, through_board
 from l1scout.board.board import Board
 from l1scout.board.suppress import Selection
 from l1scout.formats.block import FORMATS, RUN3
-from l1scout.simulate.run import Running
+from l1scout.link.transmit import LinkTiming, Transmitter, transmit
+from l1scout.orbits import concatenate
+from l1scout.simulate.run import Running, simulate_run
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 30])
@@ -28,6 +30,17 @@ def test_round_trip(form, chunk):
     summary = counters.summary()
     assert 18 < summary["bx_suppression"] < 22
     assert summary["byte_suppression"] == pytest.approx(summary["bx_suppression"], rel=0.03)
+
+
+def test_the_whole_range_of_skew():
+    pieces = list(simulate_run(6, 9, chunk=4))
+    truth = concatenate([p.muons for p in pieces])
+    timing = [LinkTiming(s, p, 3) for s, p in ((-100, 26), (100, 26), (0, 100), (-100, 22000), (100, 900))]
+    timing += [LinkTiming(k, 26 + k, k) for k in range(3)]
+    decoded, _, counters = through_board(transmit(pieces, Transmitter(RUN3, timing)))
+    assert rows(decoded.muons) == rows(truth)
+    assert counters.flagged == counters.lost == 0
+    assert counters.links.realigns.sum() == 0
 
 
 def test_crowded_orbits():

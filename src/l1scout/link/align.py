@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-
 from l1scout.link.capture import Capture, join
-from l1scout.link.frames import LATENCY_WORDS, LINE_WORDS, LINKS, MAX_SKEW_WORDS
+from l1scout.link.frames import LATENCY_WORDS, LINE_WORDS, MAX_SKEW_WORDS
 
 _HEAD = LATENCY_WORDS + MAX_SKEW_WORDS + LINE_WORDS // 8
 """Words after an orbit signal in which the orbit before it surely ends: with the gap, and doubled words."""
@@ -23,18 +21,16 @@ def windows(pieces: Iterable[Capture]) -> Iterator[tuple[Capture, range]]:
     Yields
     ------
     capture : Capture
-        Good until the next one is asked for.
     orbits : range
         Numbers, counted from 0 in `capture`, of the orbits to read there.
     """
     last: Capture | None = None
-    room = np.empty(2 * LINKS * LINE_WORDS, np.uint32)
     for piece in pieces:
         if not piece.orbits:
             continue
         if last is not None:
             if last.first_orbit + last.orbits == piece.first_orbit:
-                yield join(last, piece, _HEAD, room), range(1)
+                yield join(last, piece, _HEAD), range(1)
             else:
                 yield last, range(last.orbits - 1, last.orbits)
         if piece.orbits > 1:

@@ -116,7 +116,6 @@ def splice(
     first_orbit: int,
     parts: Sequence[tuple[Capture, NDArray[np.int64], NDArray[np.int64]]],
     ticks: NDArray[Any],
-    room: NDArray[np.uint32] | None = None,
 ) -> Capture:
     """Put stretches of captures one after the other; each is copied once.
 
@@ -127,11 +126,8 @@ def splice(
         With the first and the last-but-one position in each link, shape (8,).
     ticks : ndarray of int64, shape (8, orbits + 1)
         Orbit signals in the result.
-    room : ndarray of uint32, optional
-        Where to put the words, if it is large enough: new memory costs more than the copy.
     """
-    words: list[NDArray[np.uint32]] = []
-    k_at, k_mask = [], []
+    words, k_at, k_mask = [], [], []
     sizes, k_sizes = np.zeros(LINKS, np.int64), np.zeros(LINKS, np.int64)
     for n in range(LINKS):
         for c, low, high in parts:
@@ -144,11 +140,9 @@ def splice(
             k_mask.append(c.k_mask[a:b])
             sizes[n] += high[n] - low[n]
             k_sizes[n] += b - a
-    total = int(sizes.sum())
-    place = room[:total] if room is not None and room.size >= total else np.empty(total, np.uint32)
     return Capture(
         first_orbit,
-        np.concatenate(words, out=place),
+        np.concatenate(words),
         np.r_[0, np.cumsum(sizes)],
         np.concatenate(k_at),
         np.concatenate(k_mask),
@@ -157,9 +151,7 @@ def splice(
     )
 
 
-def join(
-    one: Capture, two: Capture, most: int | None = None, room: NDArray[np.uint32] | None = None
-) -> Capture:
+def join(one: Capture, two: Capture, most: int | None = None) -> Capture:
     """Put the last orbit's time of a capture and the beginning of the next together.
 
     Parameters
@@ -168,14 +160,12 @@ def join(
         The second begins where the first ends.
     most : int, optional
         Words of each link to take of the second; all if not given.
-    room : ndarray of uint32, optional
-        See `splice`.
     """
     low, high = one.ticks[:, -2], one.ticks[:, -1]
     size = two.ticks[:, -1] if most is None else np.minimum(two.ticks[:, -1], most)
     ticks = np.stack([np.zeros(LINKS, np.int64), high - low, high - low + size], axis=1)
     start = np.zeros(LINKS, np.int64)
-    return splice(one.first_orbit + one.orbits - 1, ((one, low, high), (two, start, size)), ticks, room)
+    return splice(one.first_orbit + one.orbits - 1, ((one, low, high), (two, start, size)), ticks)
 
 
 def write_capture(stream: BinaryIO, capture: Capture) -> None:
