@@ -5,11 +5,13 @@ import sys
 import typer
 
 from l1scout import __version__
+from l1scout.cli.board import board
 from l1scout.cli.dataset import dataset
 from l1scout.cli.demo import demo
 from l1scout.cli.evaluate import evaluate
 from l1scout.cli.inspect import inspect
 from l1scout.cli.recalibrate import recalibrate
+from l1scout.cli.simulate import simulate
 from l1scout.cli.train import train
 from l1scout.errors import InputError
 
@@ -32,8 +34,9 @@ def _version(asked: bool) -> None:
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None: ...
 
 
-for command in (inspect, dataset, train, evaluate, recalibrate, demo):
+for command in (inspect, board, dataset, train, evaluate, recalibrate, demo):
     app.command()(command)
+app.add_typer(simulate, name="simulate")
 
 
 def main() -> None:

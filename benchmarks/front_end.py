@@ -1,0 +1,158 @@
+"""The front end on one core: words of eight links to packets, the scan alone, fine zero suppression.
+
+    python benchmarks/front_end.py [orbits]
+
+Rounds are interleaved, so that all see the same machine; the best of each counts. "Read" is an OR over
+memory, compiled: what one core can read at most. Peers: the same steps in plain numpy, which write the
+same bytes. The front end has all checks on: commas, padding, length and CRC of every link and orbit.
+GB/s are of payload, 192 bytes a crossing; fibres carry 4 % more, and a list of K flags.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from l1scout.board.board import Board
+from l1scout.formats.block import BLOCK_BYTES, PT_BITS, RUN2, RUN3, BlockFormat, occupied
+from l1scout.formats.records import record_room, suppress
+from l1scout.jit import kernel
+from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT
+from l1scout.link.align import windows
+from l1scout.link.frames import _crc32
+from l1scout.link.receive import Receiver
+from l1scout.link.transmit import Transmitter, random_timing, transmit
+from l1scout.simulate.run import simulate_run
+
+ROUNDS = 9
+PIECE = 50
+"""Orbits of a piece of the capture."""
+TARGETS = {"words to Run-3 packets": ("bx", 40.08e6), "scan": ("read", 0.60), "fine, Run 3": ("read", 0.45)}
+
+
+class Nothing:
+    """Takes packets, and keeps their number of bytes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def ready(self) -> bool:
+        """Be ready."""
+        return True
+
+    def put(self, packet: memoryview) -> None:
+        """Take a packet."""
+        self.bytes += len(packet)
+
+
+@kernel
+def read(words: np.ndarray) -> np.uint64:
+    """Read memory once."""
+    some = np.uint64(0)
+    for i in range(words.size):
+        some |= words[i]
+    return some
+
+
+def numpy_scan(blocks: np.ndarray) -> np.ndarray:
+    """Find blocks with a muon, a whole array at a time."""
+    return ((blocks[:, 2] | blocks[:, 4]) & PT_BITS).any(axis=1)
+
+
+def numpy_suppress(blocks: np.ndarray, form: BlockFormat) -> np.ndarray:
+    """Make records, a whole array at a time."""
+    bx, orbit = blocks[:, form.bx_row] & form.bx_mask, blocks[:, form.orbit_row] & 0x7FFFFFFF
+    hit = blocks[:, 2:6:2] & PT_BITS != 0
+    n1, n2 = hit[:, 0].sum(axis=1), hit[:, 1].sum(axis=1)
+    size = form.record_words
+    start = np.cumsum(3 + size * (n1 + n2)) - (3 + size * (n1 + n2))
+    out = np.empty(int(start[-1]) + 3 + size * int(n1[-1] + n2[-1]), np.uint32)
+    bx_match = np.packbits(bx == bx[:, :1], axis=1, bitorder="little")[:, 0].astype(np.uint32)
+    orbit_match = np.packbits(blocks[:, form.orbit_row] == orbit[:, :1], axis=1, bitorder="little")[
+        :, 0
+    ].astype(np.uint32)
+    out[start] = bx_match << 24 | n1.astype(np.uint32) << 16 | orbit_match << 8 | n2.astype(np.uint32)
+    out[start + 1], out[start + 2] = bx[:, 0], orbit[:, 0]
+    block, slot, link = np.nonzero(hit)
+    first = np.searchsorted(block, np.arange(len(blocks)))
+    at = start[block] + 3 + size * (np.arange(block.size) - first[block])
+    out[at], out[at + 1] = blocks[block, 2 + 2 * slot, link], blocks[block, 3 + 2 * slot, link]
+    if size == 3:
+        out[at + 2] = blocks[block, form.bx_row, link] & ~np.uint32(form.bx_mask) | slot.astype(np.uint32)
+    return out
+
+
+def main() -> int:
+    """Print the table; exit status 1 if a target is missed."""
+    orbits = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    timing = random_timing(np.random.default_rng(1))
+    sent = transmit(simulate_run(1, orbits, chunk=PIECE), Transmitter(RUN3, timing))
+    captures = list(sent)
+    dense = np.zeros((orbits, BX_PER_ORBIT, 6, 8), np.uint32)
+    receiver = Receiver()
+    k = 0
+    for capture, numbers in windows(captures):
+        for n in numbers:
+            if receiver.receive(capture, n) == 255:
+                dense[k] = (
+                    receiver.payload[:, : 6 * BX_PER_ORBIT].reshape(8, BX_PER_ORBIT, 6).transpose(1, 2, 0)
+                )
+                k += 1
+    blocks3 = dense.reshape(-1, 6, 8)
+    blocks3[:, 0], blocks3[:, 1] = 7, np.tile(np.arange(1, BX_PER_ORBIT + 1), orbits)[:, None]
+    busy = blocks3[occupied(blocks3)]
+    busy = np.concatenate([busy] * max(len(blocks3) // len(busy), 1))
+    swapped = np.ascontiguousarray(busy[:, [1, 0, 2, 3, 4, 5]])
+    out = np.empty(record_room(len(busy)), np.uint32)
+    copy = np.empty_like(busy)
+    lines = np.concatenate([c.words for c in captures])
+    lines = lines[: lines.size & ~1].view(np.uint64)
+    sink = Nothing()
+
+    def front_end() -> int:
+        return Board(sink).run(captures).orbits
+
+    crossings = orbits * BX_PER_ORBIT
+    works: dict[str, tuple[Callable[[], object], int]] = {
+        "read": (lambda: read(lines), lines.nbytes // BLOCK_BYTES),
+        "memcpy": (lambda: np.copyto(copy, busy), len(busy)),
+        "words to Run-3 packets": (front_end, crossings),
+        "scan": (lambda: occupied(blocks3), crossings),
+        "scan, plain numpy": (lambda: numpy_scan(blocks3), crossings),
+        "fine, Run 2": (lambda: suppress(swapped, RUN2, out), len(busy)),
+        "fine, Run 3": (lambda: suppress(busy, RUN3, out), len(busy)),
+        "fine, Run 3, plain numpy": (lambda: numpy_suppress(busy, RUN3), len(busy)),
+    }
+    best = dict.fromkeys(works, float("inf"))
+    for _ in range(ROUNDS):
+        for name, (work, _) in works.items():
+            start = time.perf_counter()
+            work()
+            best[name] = min(best[name], time.perf_counter() - start)
+    same = (
+        np.array_equal(suppress(busy, RUN3)[0], numpy_suppress(busy, RUN3))
+        and np.array_equal(suppress(swapped, RUN2)[0], numpy_suppress(swapped, RUN2))
+        and np.array_equal(occupied(blocks3), numpy_scan(blocks3))
+    )
+    if not same or k != orbits:
+        print("kernels and plain numpy differ")
+        return 1
+    limit = works["read"][1] / best["read"]
+    print(f"{orbits} orbits, {len(busy) / 1e6:.2f} M busy blocks, one core, best of {ROUNDS};", end=" ")
+    print(f"CRC-32 by {_crc32.__module__}")
+    print(f"{'':26}{'M BX/s':>9}{'GB/s':>8}{'of read':>9}{'x LHC':>8}")
+    rate = {name: size / best[name] for name, (_, size) in works.items()}
+    for name, r in rate.items():
+        text = f"{name:26}{r / 1e6:9.1f}{r * BLOCK_BYTES / 1e9:8.2f}{r / limit:9.2f}"
+        print(text + (f"{r / BX_FREQUENCY_HZ:8.2f}" if "fine" not in name else ""))
+    missed = 0
+    for name, (kind, target) in TARGETS.items():
+        got = rate[name] if kind == "bx" else rate[name] / limit
+        missed += got < target
+        print(f"{name}: {got:.4g} {'reaches' if got >= target else 'is BELOW'} {target:.4g} ({kind})")
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

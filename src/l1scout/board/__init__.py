@@ -1,0 +1,1 @@
+"""The input board: zero suppression of whole crossings, and DMA packets."""

@@ -1,0 +1,189 @@
+"""The input board: words from eight links in, DMA packets out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from l1scout.board.suppress import Selection, Suppressor
+from l1scout.formats.block import BLOCK_BYTES, BLOCK_WORDS, LINKS, RUN3, BlockFormat
+from l1scout.formats.packets import (
+    HEADER_MARK,
+    MAP_WORDS,
+    ORBIT_END,
+    ORBITS_PER_PACKET,
+    TRAILER_BYTES,
+    Trailer,
+    orbit_room,
+)
+from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT
+from l1scout.link.align import windows
+from l1scout.link.capture import Capture
+from l1scout.link.frames import FRAMES_PER_BX, ISO_HDLC, Crc
+from l1scout.link.receive import IDLE, LinkCounters, Receiver
+
+
+class Sink(Protocol):
+    """Where packets go."""
+
+    def ready(self) -> bool:
+        """Say whether a packet that is begun now can be taken; False: the orbit is dropped."""
+
+    def put(self, packet: memoryview) -> None:
+        """Take a packet; its memory is used again after this call."""
+
+
+@dataclass
+class BoardCounters:
+    """Orbits and bytes since the start: ``orbits = delivered + idle + lost + dropped``.
+
+    Parameters
+    ----------
+    orbits : int
+        Orbits of time.
+    delivered : int
+        Orbits in packets; of these `flagged` without the data of some link.
+    idle : int
+        Orbits in which every link sent nothing but commas: there was no run.
+    lost : int
+        Orbits in which no link could be read.
+    dropped : int
+        Orbits for which the consumer was too slow.
+    blocks, packets, bytes : int
+        Written.
+    links : LinkCounters
+    """
+
+    orbits: int = 0
+    delivered: int = 0
+    flagged: int = 0
+    idle: int = 0
+    lost: int = 0
+    dropped: int = 0
+    blocks: int = 0
+    packets: int = 0
+    bytes: int = 0
+    links: LinkCounters = field(default_factory=LinkCounters)
+
+    def summary(self) -> dict[str, Any]:
+        """Return everything by name, with the factors of suppression in crossings and in bytes."""
+        names = ("orbits", "delivered", "flagged", "idle", "lost", "dropped", "blocks", "packets", "bytes")
+        crossings = self.delivered * BX_PER_ORBIT
+        return {
+            **{n: getattr(self, n) for n in names},
+            "bx_suppression": crossings / self.blocks if self.blocks else None,
+            "byte_suppression": crossings * BLOCK_BYTES / self.bytes if self.bytes else None,
+            "links": self.links.summary(),
+        }
+
+
+class Board:
+    """Decodes, aligns, suppresses and packs.
+
+    A link's data are used in an orbit if it has all of its words and the right CRC; if not, the
+    orbit is flagged and delivered without them. An orbit without any link is lost.
+
+    Parameters
+    ----------
+    sink : Sink
+    form : BlockFormat
+    selection : Selection
+    crc : Crc
+    orbits_per_packet : int
+
+    Attributes
+    ----------
+    counters : BoardCounters
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        form: BlockFormat = RUN3,
+        selection: Selection | None = None,
+        crc: Crc = ISO_HDLC,
+        orbits_per_packet: int = ORBITS_PER_PACKET,
+    ) -> None:
+        self._sink, self._form = sink, form
+        self._receiver = Receiver(crc)
+        self._suppressor = Suppressor(form, selection or Selection())
+        self._per_packet = orbits_per_packet
+        room = orbits_per_packet * orbit_room(form) + TRAILER_BYTES
+        self._packet = np.empty(room // 4, np.uint32)
+        self._end = self._held = 0
+        self.counters = BoardCounters(links=self._receiver.counters)
+
+    def take(self, capture: Capture, orbits: Iterable[int]) -> None:
+        """Process orbits of a capture, counted from 0 in it; see `link.align.windows`."""
+        for n in orbits:
+            self._orbit(capture, n)
+
+    def run(self, pieces: Iterable[Capture]) -> BoardCounters:
+        """Process captures one after the other, to the end."""
+        for capture, orbits in windows(pieces):
+            self.take(capture, orbits)
+        self.close()
+        return self.counters
+
+    def close(self) -> None:
+        """Send what is there, as a packet with fewer orbits."""
+        if self._held:
+            self._send()
+
+    def _orbit(self, capture: Capture, n: int) -> None:
+        good = self._receiver.receive(capture, n)
+        counters = self.counters
+        counters.orbits += 1
+        if good == 0:
+            idle = bool((self._receiver.states == IDLE).all())
+            counters.idle += idle
+            counters.lost += not idle
+        elif self._held == 0 and not self._sink.ready():
+            counters.dropped += 1
+        else:
+            counters.delivered += 1
+            counters.flagged += good != (1 << LINKS) - 1
+            self._write(capture.first_orbit + n, good)
+            self._held += 1
+            if self._held == self._per_packet:
+                self._send()
+
+    def _write(self, orbit: int, good: int) -> None:
+        packet, run3 = self._packet, self._form.name == "run3"
+        at = self._end + LINKS * run3
+        blocks = self._suppressor.blocks(self._receiver, good, orbit, packet[at:])
+        stop = at + blocks * BLOCK_WORDS
+        if run3:
+            c = self.counters
+            counts = c.lost & 0xFFFFFFFF, c.dropped & 0xFFFFFFFF
+            packet[self._end : at] = HEADER_MARK, orbit & 0xFFFFFFFF, blocks, good, *counts, 0, 0
+            packet[stop : stop + LINKS] = ORBIT_END
+            stop += LINKS
+            packet[stop : stop + MAP_WORDS] = self._suppressor.map
+            stop += MAP_WORDS
+            packet[stop : stop + LINKS] = self._receiver.states
+            packet[stop + LINKS : stop + 2 * LINKS] = c.links.realigns
+            stop += 2 * LINKS
+        self._end = stop
+        self.counters.blocks += blocks
+
+    def _send(self) -> None:
+        c = self.counters
+        trailer = Trailer(int(c.links.realigns.sum()), c.lost + c.dropped, c.delivered)
+        stop = self._end + TRAILER_BYTES // 4
+        self._packet[self._end : stop] = np.frombuffer(trailer.encode(), np.uint32)
+        packet = self._packet[:stop].data.cast("B")
+        self._sink.put(packet)
+        c.packets, c.bytes = c.packets + 1, c.bytes + len(packet)
+        self._end = self._held = 0
+
+
+def line_rate(counters: BoardCounters, seconds: float) -> dict[str, float]:
+    """How fast orbits were processed: M BX/s, GB/s of payload, and times the LHC's rate."""
+    bx = counters.orbits * BX_PER_ORBIT / seconds
+    return {
+        "million_bx_per_s": bx / 1e6,
+        "gb_per_s": bx * LINKS * FRAMES_PER_BX * 4 / 1e9,
+        "real_time_factor": bx / BX_FREQUENCY_HZ,
+    }

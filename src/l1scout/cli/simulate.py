@@ -1,0 +1,86 @@
+"""``l1scout simulate run``: a run of the LHC on eight fibres, with its truth."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from l1scout.cli.output import Json, print_json, progress
+from l1scout.errors import InputError
+from l1scout.formats.block import FORMATS
+from l1scout.link.frames import CRCS
+from l1scout.simulate.faults import FaultRates
+from l1scout.simulate.run import Running, simulate_run
+from l1scout.simulate.write import Fibres, write_run
+
+simulate = typer.Typer(help="Simulated data.", no_args_is_help=True)
+
+FAULTS = "Fault and its probability, such as flips=1e-6; may be given several times. " + ", ".join(
+    name for name in FaultRates.__dataclass_fields__
+)
+
+
+def running(scheme: str, occupancy: float) -> Running:
+    """Return the conditions asked for (InputError if they cannot be)."""
+    try:
+        return Running(scheme, occupancy)
+    except KeyError:
+        msg = f"--scheme {scheme}: 2018 and 2024 are known"
+        raise InputError(msg) from None
+    except ValueError as error:
+        msg = f"--occupancy: {error}"
+        raise InputError(msg) from None
+
+
+def fault_rates(given: list[str]) -> FaultRates:
+    """Return the faults asked for as name=probability (InputError if they cannot be)."""
+    rates: dict[str, float | int] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            rates[name] = int(value) if name == "dead_orbits" else float(value)
+        except ValueError:
+            rates[name] = -1
+    try:
+        return FaultRates(**rates)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        known = ", ".join(FaultRates.__dataclass_fields__)
+        msg = f"--fault {' '.join(given)}: name=probability expected, of {known}"
+        raise InputError(msg) from None
+
+
+def one_of(option: str, name: str, known: dict[str, object]) -> None:
+    """Refuse a name that is not known (InputError)."""
+    if name not in known:
+        msg = f"{option} {name}: not one of {', '.join(known)}"
+        raise InputError(msg)
+
+
+@simulate.command()
+def run(
+    orbits: Annotated[int, typer.Option(min=1, help="Orbits of 3564 BX.")],
+    target: Annotated[Path, typer.Option("--out", help="Directory for links.l1l, truth.parquet, run.json.")],
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    form: Annotated[str, typer.Option("--format", help="run2 or run3.")] = "run3",
+    scheme: Annotated[str, typer.Option(help="Filling scheme: 2018 or 2024.")] = "2018",
+    occupancy: Annotated[float, typer.Option(help="Part of the BX with a muon.")] = 0.05,
+    crc: Annotated[str, typer.Option(help="CRC on the links.")] = "CRC-32/ISO-HDLC",
+    fault: Annotated[list[str] | None, typer.Option(help=FAULTS)] = None,
+    json: Json = False,
+) -> None:
+    """Write a simulated run as it comes from the fibres, and the muons that were sent.
+
+    Links have different skew and padding. About 0.8 MB an orbit.
+    """
+    one_of("--format", form, dict(FORMATS))
+    one_of("--crc", crc, dict(CRCS))
+    conditions, rates = running(scheme, occupancy), fault_rates(fault or [])
+    fibres = Fibres(FORMATS[form], seed, CRCS[crc], rates)
+    pieces = simulate_run(seed, orbits, running=conditions, form=FORMATS[form])
+    with progress() as bars:
+        task = bars.add_task("orbits", total=orbits)
+        result = write_run(target, pieces, fibres, conditions, lambda n: bars.update(task, completed=n))
+    if json:
+        print_json(result)
+        return
+    print(f"{result['muons']:,} muons in {result['orbits']:,} orbits in {target}: {result['faults']} faults")

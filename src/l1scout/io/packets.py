@@ -1,0 +1,102 @@
+"""DMA packets and link captures as files: told apart, and described."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l1scout.errors import InputError
+from l1scout.formats.block import RUN2, RUN3, BlockFormat
+from l1scout.formats.decoded import decode_blocks
+from l1scout.formats.packets import (
+    TRAILER_BYTES,
+    Found,
+    read_packet,
+    read_packets,
+    split_packets,
+)
+from l1scout.link.capture import read_captures
+
+
+def detect_packets(path: Path) -> BlockFormat | None:
+    """Tell from its content whether a file holds DMA packets, and of which run; None if not.
+
+    Run 3 if the first packet can be read as such; Run 2 if its length and the BX of its blocks fit.
+    """
+    with path.open("rb") as stream:
+        for packet, skipped in islice(split_packets(stream, RUN3), 1):
+            if skipped or len(packet) < TRAILER_BYTES:
+                return None
+            _, _, as_run3 = read_packet(packet, RUN3)
+            if as_run3.orbits:
+                return RUN3
+            blocks, _, as_run2 = read_packet(packet, RUN2)
+            if not as_run2.corrupt and not decode_blocks(blocks, RUN2).corrupt:
+                return RUN2
+    return None
+
+
+def describe_packets(path: Path) -> dict[str, Any]:
+    """Say what a file of packets holds.
+
+    Returns
+    -------
+    dict
+        ``form`` ("run2" or "run3"); ``packets``, ``orbits`` and ``blocks`` that could be read;
+        ``muons`` and how many of them are ``intermediate``; ``orbit`` and ``bx`` [first, last];
+        ``flagged_orbits``; ``corrupt`` stretches and ``corrupt_bytes``; ``counters`` of the last
+        trailer (None if it has none).
+
+    Raises
+    ------
+    InputError
+        If there are no packets in it.
+    """
+    form = detect_packets(path)
+    if form is None:
+        msg = f"{path}: no DMA packets of Run 2 or Run 3 there"
+        raise InputError(msg)
+    found, muons, intermediate = Found(), 0, 0
+    orbits: list[int] = []
+    bx: list[int] = []
+    with path.open("rb") as stream:
+        for part in read_packets(stream, form, found):
+            batch = part.muons
+            muons += batch.n_objects
+            intermediate += int(np.count_nonzero(batch["intermediate"]))
+            if len(batch):
+                orbits = _range([*orbits, int(batch.orbit.min()), int(batch.orbit.max())])
+                bx = _range([*bx, int(batch.bx.min()), int(batch.bx.max())])
+    return {
+        "form": form.name,
+        "packets": found.packets,
+        "orbits": found.orbits,
+        "blocks": found.blocks,
+        "muons": muons,
+        "intermediate": intermediate,
+        "orbit": orbits,
+        "bx": bx,
+        "flagged_orbits": found.flagged,
+        "corrupt": found.corrupt,
+        "corrupt_bytes": found.corrupt_bytes,
+        "counters": vars(found.trailer) if found.trailer else None,
+    }
+
+
+def describe_capture(path: Path) -> dict[str, Any]:
+    """Say what a link capture holds: pieces, orbits, and words and K words of each link (InputError)."""
+    pieces, orbits, words, k_words = 0, [0, 0], np.zeros(8, np.int64), np.zeros(8, np.int64)
+    for capture in read_captures(path):
+        if not pieces:
+            orbits[0] = capture.first_orbit
+        orbits[1] = capture.first_orbit + capture.orbits - 1
+        pieces += 1
+        words += np.diff(capture.starts)
+        k_words += np.diff(capture.k_starts)
+    links = [{"link": n, "words": int(words[n]), "k_words": int(k_words[n])} for n in range(words.size)]
+    return {"pieces": pieces, "orbit": orbits, "links": links}
+
+
+def _range(values: list[int]) -> list[int]:
+    return [min(values), max(values)]

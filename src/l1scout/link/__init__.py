@@ -1,0 +1,1 @@
+"""Frames on the fibres: transmit, receive, CRC, alignment."""

@@ -1,0 +1,243 @@
+"""What was received on eight fibres for some orbits of time, in memory and in files.
+
+The words of the links lie one link after the other. K flags are few, so only the words that have
+one are listed: position and mask, 5 bytes for each 25 words of a full line. Muon words carry no
+orbit number: the board has the LHC's orbit signal and marks where in each link's words it came.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.errors import InputError
+from l1scout.link.frames import LINE_WORDS, LINKS
+
+MAGIC = b"L1LINKS1"
+MAX_ORBITS = 4096
+"""Orbits in one piece of a capture file: what a reader must be ready to hold."""
+_HEAD = np.dtype([("magic", "S8"), ("first_orbit", "<i8"), ("orbits", "<i8"), ("k", "<i8", LINKS)])
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Words of eight links between two orbit signals.
+
+    Parameters
+    ----------
+    first_orbit : int
+        Number of the orbit that the first signal announced.
+    words : ndarray of uint32, shape (all words,)
+        Link 0, then link 1...
+    starts : ndarray of int64, shape (9,)
+        Link l has ``words[starts[l]:starts[l + 1]]``.
+    k_at : ndarray of uint32, shape (all K words,)
+        Position, in its link, of each word that has a K flag; rising within a link.
+    k_mask : ndarray of uint8, shape (all K words,)
+        Its flags; bit b is byte b of the word.
+    k_starts : ndarray of int64, shape (9,)
+    ticks : ndarray of int64, shape (8, orbits + 1)
+        Where in each link's words the orbit signals came: first 0, last the number of words.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not agree.
+    """
+
+    first_orbit: int
+    words: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+    k_at: NDArray[np.uint32]
+    k_mask: NDArray[np.uint8]
+    k_starts: NDArray[np.int64]
+    ticks: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        sizes = np.diff(self.starts)
+        problem = (
+            self.starts.shape != (LINKS + 1,)
+            or self.k_starts.shape != (LINKS + 1,)
+            or self.ticks.ndim != 2
+            or self.ticks.shape[0] != LINKS
+            or self.ticks.shape[1] < 1
+            or self.starts[0] != 0
+            or self.k_starts[0] != 0
+            or np.any(sizes < 0)
+            or np.any(np.diff(self.k_starts) < 0)
+            or self.starts[-1] != self.words.size
+            or not self.k_starts[-1] == self.k_at.size == self.k_mask.size
+            or np.any(self.ticks[:, 0] != 0)
+            or np.any(np.diff(self.ticks, axis=1) < 0)
+            or np.any(self.ticks[:, -1] != sizes)
+        )
+        if problem:
+            msg = "words, K flags and orbit signals of a capture do not agree"
+            raise ValueError(msg)
+
+    @property
+    def orbits(self) -> int:
+        """Orbits of time."""
+        return int(self.ticks.shape[1]) - 1
+
+    def link(self, number: int) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+        """Words of a link, and the K mask of each, shape (n,)."""
+        words = self.words[self.starts[number] : self.starts[number + 1]]
+        mask = np.zeros(words.size, np.uint8)
+        own = slice(self.k_starts[number], self.k_starts[number + 1])
+        mask[self.k_at[own]] = self.k_mask[own]
+        return words, mask
+
+    @classmethod
+    def of_links(
+        cls,
+        first_orbit: int,
+        links: Iterable[tuple[NDArray[np.uint32], NDArray[np.uint8]]],
+        ticks: NDArray[np.int64],
+    ) -> "Capture":
+        """Put together from each link's words and K masks, the inverse of `link`."""
+        words, masks = zip(*links, strict=True)
+        at = [np.flatnonzero(m) for m in masks]
+        return cls(
+            first_orbit,
+            np.concatenate(words),
+            np.r_[0, np.cumsum([w.size for w in words])],
+            np.concatenate(at).astype(np.uint32),
+            np.concatenate([m[k] for m, k in zip(masks, at, strict=True)]),
+            np.r_[0, np.cumsum([k.size for k in at])],
+            ticks,
+        )
+
+
+def splice(
+    first_orbit: int,
+    parts: Sequence[tuple[Capture, NDArray[np.int64], NDArray[np.int64]]],
+    ticks: NDArray[Any],
+) -> Capture:
+    """Put stretches of captures one after the other; each is copied once.
+
+    Parameters
+    ----------
+    first_orbit : int
+    parts : sequence of (Capture, ndarray, ndarray)
+        With the first and the last-but-one position in each link, shape (8,).
+    ticks : ndarray of int64, shape (8, orbits + 1)
+        Orbit signals in the result.
+    """
+    words, k_at, k_mask = [], [], []
+    sizes, k_sizes = np.zeros(LINKS, np.int64), np.zeros(LINKS, np.int64)
+    for n in range(LINKS):
+        for c, low, high in parts:
+            own = slice(c.k_starts[n], c.k_starts[n + 1])
+            # of the same type: numpy would make a copy of the whole list
+            ends = np.array((low[n], high[n]), np.uint32)
+            a, b = np.searchsorted(c.k_at[own], ends) + own.start
+            words.append(c.words[c.starts[n] + low[n] : c.starts[n] + high[n]])
+            k_at.append((c.k_at[a:b] + (sizes[n] - low[n])).astype(np.uint32))
+            k_mask.append(c.k_mask[a:b])
+            sizes[n] += high[n] - low[n]
+            k_sizes[n] += b - a
+    return Capture(
+        first_orbit,
+        np.concatenate(words),
+        np.r_[0, np.cumsum(sizes)],
+        np.concatenate(k_at),
+        np.concatenate(k_mask),
+        np.r_[0, np.cumsum(k_sizes)],
+        ticks,
+    )
+
+
+def join(one: Capture, two: Capture, most: int | None = None) -> Capture:
+    """Put the last orbit's time of a capture and the beginning of the next together.
+
+    Parameters
+    ----------
+    one, two : Capture
+        The second begins where the first ends.
+    most : int, optional
+        Words of each link to take of the second; all if not given.
+    """
+    low, high = one.ticks[:, -2], one.ticks[:, -1]
+    size = two.ticks[:, -1] if most is None else np.minimum(two.ticks[:, -1], most)
+    ticks = np.stack([np.zeros(LINKS, np.int64), high - low, high - low + size], axis=1)
+    start = np.zeros(LINKS, np.int64)
+    return splice(one.first_orbit + one.orbits - 1, ((one, low, high), (two, start, size)), ticks)
+
+
+def write_capture(stream: BinaryIO, capture: Capture) -> None:
+    """Append to a capture file."""
+    head = np.zeros(1, _HEAD)
+    head["magic"], head["first_orbit"], head["orbits"] = MAGIC, capture.first_orbit, capture.orbits
+    head["k"] = np.diff(capture.k_starts)
+    for part in (head, capture.ticks.astype("<i8"), capture.k_at.astype("<u4"), capture.k_mask):
+        stream.write(np.ascontiguousarray(part).tobytes())
+    stream.write(np.ascontiguousarray(capture.words, "<u4").data.cast("B"))
+
+
+def read_captures(path: Path) -> Iterator[Capture]:
+    """Read a capture file piece by piece, in the memory of one piece.
+
+    Raises
+    ------
+    InputError
+        If it is no capture file, or a piece contradicts itself or is cut short.
+    """
+    with path.open("rb") as stream:
+        left = path.stat().st_size
+        piece = 0
+        while left:
+            capture, used = _read_piece(stream, left, f"{path}, piece {piece}")
+            yield capture
+            left, piece = left - used, piece + 1
+
+
+def _read_piece(stream: BinaryIO, left: int, where: str) -> tuple[Capture, int]:
+    used = 0
+
+    def take(count: int, kind: Any) -> NDArray[Any]:
+        nonlocal used
+        size = count * np.dtype(kind).itemsize
+        if size > left - used:  # checked before memory is taken
+            msg = f"{where}: cut short, {size} bytes expected and {left - used} there"
+            raise InputError(msg)
+        used += size
+        array = np.empty(count, kind)
+        view = array.view(np.uint8).data
+        while view:
+            got = stream.readinto(view)  # type: ignore[attr-defined]
+            if not got:
+                msg = f"{where}: the file became shorter while it was read"
+                raise InputError(msg)
+            view = view[got:]
+        return array
+
+    head = take(1, _HEAD)[0]
+    orbits, counts = int(head["orbits"]), head["k"]
+    if head["magic"] != MAGIC:
+        msg = f"{where}: not a link capture (no {MAGIC.decode()} there)"
+        raise InputError(msg)
+    longest = 2 * LINE_WORDS * MAX_ORBITS
+    if not 0 < orbits <= MAX_ORBITS or counts.min() < 0 or counts.max() > longest:
+        msg = f"{where}: {orbits} orbits and {counts.tolist()} K words cannot be"
+        raise InputError(msg)
+    ticks = take(LINKS * (orbits + 1), "<i8").reshape(LINKS, orbits + 1)
+    if np.any(ticks < 0) or np.any(ticks > longest):
+        msg = f"{where}: orbit signals outside the words"
+        raise InputError(msg)
+    k_at, k_mask = take(int(counts.sum()), "<u4"), take(int(counts.sum()), np.uint8)
+    starts, k_starts = np.r_[0, np.cumsum(ticks[:, -1])], np.r_[0, np.cumsum(counts)]
+    for n in range(LINKS):
+        own = k_at[k_starts[n] : k_starts[n + 1]]
+        if own.size and (np.any(own[1:] <= own[:-1]) or own[-1] >= ticks[n, -1]):
+            msg = f"{where}: K flags of link {n} are out of order or outside its words"
+            raise InputError(msg)
+    words = take(int(starts[-1]), "<u4")
+    try:
+        return Capture(int(head["first_orbit"]), words, starts, k_at, k_mask, k_starts, ticks), used
+    except ValueError as error:
+        msg = f"{where}: {error}"
+        raise InputError(msg) from error

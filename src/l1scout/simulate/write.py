@@ -1,0 +1,128 @@
+"""A simulated run on disk: link capture, truth, and how it was made."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from l1scout.errors import InputError
+from l1scout.formats.block import RUN3, BlockFormat
+from l1scout.link.capture import Capture, write_capture
+from l1scout.link.frames import ISO_HDLC, Crc
+from l1scout.link.transmit import LinkTiming, Piece, Transmitter, random_timing, transmit
+from l1scout.simulate.faults import FaultRates, Injector
+from l1scout.simulate.run import Running
+
+
+@dataclass
+class Fibres:
+    """Eight links with skew, padding and faults, all drawn from one seed.
+
+    Parameters
+    ----------
+    form : BlockFormat
+    seed : int
+    crc : Crc
+    rates : FaultRates
+    """
+
+    form: BlockFormat = RUN3
+    seed: int = 1
+    crc: Crc = ISO_HDLC
+    rates: FaultRates = field(default_factory=FaultRates)
+
+    def __post_init__(self) -> None:
+        self.timing: tuple[LinkTiming, ...] = random_timing(np.random.default_rng([self.seed, 1]))
+        self.faults = 0
+        self._injector = Injector(self.rates, self.seed, tuple(t.skew for t in self.timing))
+
+    def send(self, pieces: Iterable[Piece]) -> Iterator[Capture]:
+        """Give the words that arrive, and count the faults in ``faults``."""
+        sent = transmit(pieces, Transmitter(self.form, self.timing, self.crc))
+        if self.rates == FaultRates():
+            yield from sent
+            return
+        for capture in self._injector.damage(sent):
+            self.faults += len(self._injector.touched)
+            self._injector.touched.clear()
+            yield capture
+
+
+def write_run(
+    target: Path,
+    pieces: Iterable[Piece],
+    fibres: Fibres,
+    running: Running,
+    done: Callable[[int], object] = lambda _: None,
+) -> dict[str, Any]:
+    """Write ``links.l1l``, ``truth.parquet`` (a row a muon) and ``run.json``; memory of one piece.
+
+    Parameters
+    ----------
+    target : Path
+        Directory; is made if it is not there.
+    pieces : iterable of Piece
+    fibres : Fibres
+    running : Running
+        For ``run.json``.
+    done : callable
+        Is told the number of orbits so far.
+
+    Returns
+    -------
+    dict
+        What is in ``run.json``.
+
+    Raises
+    ------
+    InputError
+        If the directory cannot be written.
+    """
+    count = {"orbits": 0, "muons": 0}
+    truth: pq.ParquetWriter | None = None
+
+    def told(source: Iterable[Piece]) -> Iterator[Piece]:
+        nonlocal truth
+        for piece in source:
+            table = _table(piece)
+            truth = truth or pq.ParquetWriter(target / "truth.parquet", table.schema)
+            truth.write_table(table)
+            count["orbits"] += piece.stop - piece.first
+            count["muons"] += piece.muons.n_objects
+            yield piece
+            done(count["orbits"])
+
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with (target / "links.l1l").open("wb") as links:
+            for capture in fibres.send(told(pieces)):
+                write_capture(links, capture)
+        if truth is not None:
+            truth.close()
+        result = {
+            **count,
+            "faults": fibres.faults,
+            "simulated": True,
+            "seed": fibres.seed,
+            "format": fibres.form.name,
+            "crc": asdict(fibres.crc),
+            "running": asdict(running),
+            "fault_rates": asdict(fibres.rates),
+            "links": [asdict(t) for t in fibres.timing],
+        }
+        (target / "run.json").write_text(json.dumps(result, indent=1) + "\n")
+    except OSError as error:
+        msg = f"{error.filename or target}: {(error.strerror or 'cannot be written').lower()}"
+        raise InputError(msg) from error
+    return result
+
+
+def _table(piece: Piece) -> pa.Table:
+    muons = piece.muons
+    columns = {"orbit": muons.orbit[muons.row], "bx": muons.bx[muons.row].astype(np.int16), **muons.columns}
+    return pa.table(columns).replace_schema_metadata({"simulated": "true"})

@@ -1,0 +1,95 @@
+"""Zero-suppressed records, against a plain Python writer."""
+
+import numpy as np
+import pytest
+
+from front_end import random_blocks
+from l1scout.formats.block import FORMATS, RUN2, RUN3, occupied
+from l1scout.formats.decoded import decode_blocks
+from l1scout.formats.records import read_records, record_room, suppress
+
+PT = 0x1FF << 10
+
+
+def slow_records(blocks, form):
+    """The format's definition, word by word."""
+    out = []
+    for block in blocks.tolist():
+        bx, orbit = block[form.bx_row], [w & 0x7FFFFFFF for w in block[form.orbit_row]]
+        bad = [w >> 31 for w in block[form.orbit_row]]
+        if not 1 <= bx[0] & form.bx_mask <= 3564:
+            continue
+        one = [k for k in range(8) if block[2][k] & PT]
+        two = [k for k in range(8) if block[4][k] & PT]
+        if not one + two:
+            continue
+        bx_match = sum((bx[k] & form.bx_mask == bx[0] & form.bx_mask) << k for k in range(8))
+        orbit_match = sum((orbit[k] == orbit[0] and not bad[k]) << k for k in range(8))
+        out += [bx_match << 24 | len(one) << 16 | orbit_match << 8 | len(two), bx[0] & form.bx_mask, orbit[0]]
+        for slot, links in enumerate((one, two)):
+            for k in links:
+                out += [block[2 + 2 * slot][k], block[3 + 2 * slot][k]]
+                if form is RUN3:
+                    out.append(bx[k] & ~form.bx_mask | slot)
+    return np.array(out, np.uint32)
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+def test_records_follow_their_definition(form):
+    blocks = random_blocks(np.random.default_rng(2), 500, form)
+    records, bad = suppress(blocks, form)
+    np.testing.assert_array_equal(records, slow_records(blocks, form))
+    masked = blocks[:, form.bx_row, 0] & form.bx_mask
+    assert bad == np.count_nonzero((masked < 1) | (masked > 3564))
+    assert records.size <= record_room(500)
+    with pytest.raises(ValueError, match="room for 10"):
+        suppress(blocks, form, np.zeros(10, np.uint32))
+
+
+def test_golden_records():
+    block = np.zeros((1, 6, 8), np.uint32)
+    block[0, 0], block[0, 1] = 0x78000123, 7
+    block[0, 2, 3], block[0, 3, 3] = 0x00000400, 0xAABBCCDD
+    block[0, 4, 0], block[0, 5, 0] = 0xFFFFFFFF, 1
+    records, _ = suppress(block, RUN2)
+    expected = "0100 01ff 2301 0000 0700 0000 0004 0000 ddcc bbaa ffff ffff 0100 0000"
+    assert records.tobytes() == bytes.fromhex("01ff01ff" + "23010000" + "07000000") + bytes.fromhex(
+        expected.replace(" ", "")[24:]
+    )
+    swapped = block[:, [1, 0, 2, 3, 4, 5]]
+    swapped[0, 1] = 0x123 | 5 << 13
+    records, _ = suppress(swapped, RUN3)
+    assert records.tolist() == [
+        0xFF01FF01, 0x123, 7, 0x400, 0xAABBCCDD, 5 << 13, 0xFFFFFFFF, 1, 5 << 13 | 1,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+def test_records_and_blocks_tell_the_same_muons(form):
+    blocks = random_blocks(np.random.default_rng(3), 300, form)
+    direct = decode_blocks(blocks, form)
+    records, _ = suppress(blocks, form)
+    by_records = read_records(records, form)
+    assert by_records.corrupt == 0
+    for name in by_records.muons.columns:
+        np.testing.assert_array_equal(by_records.muons[name], direct.muons[name])
+    np.testing.assert_array_equal(by_records.muons.orbit, direct.muons.orbit)
+    np.testing.assert_array_equal(by_records.muons.bx, direct.muons.bx)
+    assert set(by_records.flagged) <= set(direct.flagged)
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+def test_records_cut_anywhere(form):
+    records, _ = suppress(random_blocks(np.random.default_rng(4), 5, form), form)
+    data = records.tobytes()
+    whole = read_records(data, form).muons.n_objects
+    for stop in range(len(data)):
+        got = read_records(data[:stop], form)
+        assert got.muons.n_objects < whole
+        assert got.corrupt_bytes < 4 * 51
+
+
+def test_occupied_against_numpy():
+    blocks = random_blocks(np.random.default_rng(5), 1000, RUN3)
+    blocks[::3, 2:] = 0
+    np.testing.assert_array_equal(occupied(blocks), (blocks[:, 2:6:2] & PT != 0).any(axis=(1, 2)))

@@ -1,0 +1,72 @@
+"""What the tests of links, board and packets share."""
+
+import io
+
+import numpy as np
+
+from l1scout.board.board import Board
+from l1scout.formats.block import BLOCK_WORDS, FORMATS, LINKS, RUN3, BlockFormat
+from l1scout.formats.packets import decode_packets
+from l1scout.link.capture import Capture
+from l1scout.link.transmit import LinkTiming, Transmitter, random_timing, transmit
+from l1scout.orbits import OrbitBatch, concatenate
+from l1scout.simulate.run import simulate_run
+
+
+class Keep:
+    """A sink in memory, which can be told to be slow."""
+
+    def __init__(self, busy: tuple[int, ...] = ()) -> None:
+        self.bytes = io.BytesIO()
+        self.asked = 0
+        self.busy = busy
+
+    def ready(self) -> bool:
+        self.asked += 1
+        return self.asked not in self.busy
+
+    def put(self, packet: memoryview) -> None:
+        self.bytes.write(packet)
+
+
+def make_run(
+    form: BlockFormat = RUN3, orbits: int = 8, chunk: int = 3, seed: int = 1, **rest
+) -> tuple[OrbitBatch, list[Capture], tuple[LinkTiming, ...]]:
+    """Truth, link capture and timing of a run that begins with orbit 1000."""
+    pieces = list(simulate_run(seed, orbits, form=form, first=1000, chunk=chunk, **rest))
+    timing = random_timing(np.random.default_rng(seed))
+    captures = list(transmit(pieces, Transmitter(form, timing)))
+    return concatenate([p.muons for p in pieces]), captures, timing
+
+
+def through_board(captures, form: BlockFormat = RUN3, sink: Keep | None = None, **rest):
+    """Send captures through a board: decoded muons, what the packets were found to hold, counters."""
+    sink = sink or Keep()
+    counters = Board(sink, form, **rest).run(captures)
+    sink.bytes.seek(0)
+    decoded, found = decode_packets(sink.bytes, form)
+    return decoded, found, counters
+
+
+def rows(batch: OrbitBatch, columns=("hwPt", "hwPhi", "hwEta", "hwQual", "tfMuonIndex", "link", "second")):
+    """Return muons as tuples with orbit and BX."""
+    every = [batch.orbit[batch.row], batch.bx[batch.row], *(batch[n] for n in columns)]
+    return list(zip(*(c.tolist() for c in every), strict=True))
+
+
+def random_blocks(random: np.random.Generator, n: int, form: BlockFormat) -> np.ndarray:
+    """Blocks with any words, most of them good: a few muons, now and then links that disagree."""
+    blocks = np.zeros((n, 6, LINKS), np.uint32)
+    blocks[:, form.bx_row] = np.sort(random.integers(1, 3565, n))[:, None]
+    blocks[:, form.bx_row] |= random.integers(0, 1 << 32, (n, LINKS), dtype=np.uint32) & ~np.uint32(
+        form.bx_mask
+    )
+    blocks[:, form.orbit_row] = 77
+    words = random.integers(0, 1 << 32, (n, 4, LINKS), dtype=np.uint32)
+    blocks[:, 2:] = np.where(random.random((n, 4, LINKS)) < 0.2, words, 0)
+    odd = random.random((n, 2, LINKS)) < 0.01
+    blocks[:, :2] ^= np.where(odd, np.uint32(1) << random.integers(0, 32, odd.shape).astype(np.uint32), 0)
+    return blocks
+
+
+__all__ = ["BLOCK_WORDS", "FORMATS", "Keep", "make_run", "random_blocks", "rows", "through_board"]

@@ -1,0 +1,165 @@
+"""No wrong muon, ever: any mixture of faults against the truth."""
+
+import io
+from collections import defaultdict
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from front_end import Keep, make_run, rows, through_board
+from l1scout.board.board import Board
+from l1scout.formats.block import FORMATS, RUN3
+from l1scout.formats.packets import decode_packets
+from l1scout.link import receive
+from l1scout.link.capture import Capture
+from l1scout.simulate.faults import FaultRates, Injector, near, truncate
+
+RUNS = {name: make_run(form, 8) for name, form in FORMATS.items()}
+
+
+def rate(*values):
+    return st.sampled_from((0.0, 0.0, *values))
+
+
+FAULTS = st.builds(
+    FaultRates,
+    flips=rate(1e-7, 1e-6, 1e-5, 1e-3, 0.3),
+    k_flips=rate(1e-7, 1e-6, 1e-5, 1e-3, 0.3),
+    lost_words=rate(1e-7, 1e-6, 1e-5, 1e-3, 0.3),
+    doubled_words=rate(1e-7, 1e-6, 1e-5, 1e-3, 0.3),
+    stuck=rate(0.01, 0.1, 1.0),
+    bad_crc=rate(0.01, 0.1, 1.0),
+    dead=rate(0.01, 0.1, 0.5),
+    skew_jumps=rate(0.01, 0.1, 1.0),
+    dead_orbits=st.integers(1, 4),
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(rates=FAULTS, seed=st.integers(0, 1 << 32), form=st.sampled_from(list(FORMATS.values())))
+def test_no_wrong_muon_ever(rates, seed, form):
+    truth, captures, timing = RUNS[form.name]
+    faults = Injector(rates, seed, tuple(t.skew for t in timing))
+    decoded, found, counters = through_board(faults.damage(captures), form)
+    expected, got = defaultdict(list), defaultdict(list)
+    for batch, into in ((truth, expected), (decoded.muons, got)):
+        for muon in rows(batch, tuple(truth.columns)):
+            into[muon[0]].append(muon)
+    flagged, touched = set(decoded.flagged.tolist()), near(faults.touched)
+    for orbit in got:
+        if orbit in flagged:  # fewer muons, never others
+            assert set(got[orbit]) <= set(expected[orbit])
+        else:
+            assert got[orbit] == expected[orbit]
+    for orbit in expected:
+        if orbit not in touched:
+            assert orbit not in flagged
+            assert got[orbit] == expected[orbit]
+    assert counters.orbits == sum(c.orbits for c in captures)
+    assert counters.orbits == counters.delivered + counters.lost + counters.idle + counters.dropped
+    assert found.trailer is None or found.trailer.orbits == counters.delivered
+    if form is RUN3:
+        assert found.orbits == counters.delivered
+        assert len(flagged) == counters.flagged
+        assert found.blocks == counters.blocks
+    assert found.corrupt == 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    form=st.sampled_from(list(FORMATS.values())),
+    rate=st.sampled_from((0.1, 0.5, 1.0)),
+    step=st.sampled_from((1, 32, 192)),
+    seed=st.integers(0, 1 << 32),
+)
+def test_truncated_packets_give_no_wrong_muon(form, rate, step, seed):
+    """Cut anywhere, at rows, and at whole blocks; what Run 2 cannot see are whole blocks that are missing."""
+    truth, captures, _ = RUNS[form.name]
+    sink = KeepPackets()
+    counters = Board(sink, form, orbits_per_packet=1).run(captures)
+    cut = [p[: len(p) // step * step] if len(p) % step else p for p in truncate(sink.packets, rate, seed)]
+    decoded, found = decode_packets(io.BytesIO(b"".join(cut)), form)
+    names = tuple(truth.columns)
+    assert set(rows(decoded.muons, names)) <= set(rows(truth, names))
+    lost = counters.delivered - found.orbits
+    assert lost == 0 or found.corrupt or len(cut[-1]) < len(sink.packets[-1]) or form is not RUN3
+    if form is RUN3:
+        for orbit in set(decoded.muons.orbit.tolist()):
+            inside, expected = decoded.muons.orbit == orbit, truth.orbit == orbit
+            assert decoded.muons.bx[inside].tolist() == truth.bx[expected].tolist()
+
+
+class KeepPackets(Keep):
+    def __init__(self) -> None:
+        super().__init__()
+        self.packets: list[bytes] = []
+
+    def put(self, packet: memoryview) -> None:
+        self.packets.append(bytes(packet))
+
+
+def test_a_link_is_back_within_two_orbits():
+    _, captures, timing = make_run(RUN3, 20)
+    skews = tuple(t.skew for t in timing)
+    for rates in (FaultRates(dead=0.01, dead_orbits=3), FaultRates(skew_jumps=0.02)):
+        faults = Injector(rates, 4, skews)
+        decoded, _, counters = through_board(faults.damage(captures))
+        hit = {(orbit, link) for orbit, link, _ in faults.touched}
+        assert len(hit) >= 3
+        # a jump or a loss costs the orbits in which it is, and at most one on either side
+        assert counters.links.lost.sum() <= 3 * len(hit)
+        assert set(decoded.flagged.tolist()) <= near(faults.touched)
+        assert counters.links.realigns.sum() >= 1
+        assert counters.lost == 0
+
+
+def test_counters_name_the_fault():
+    _, captures, timing = make_run(RUN3, 10)
+    skews = tuple(t.skew for t in timing)
+    expected = {"bad_crc": receive.CRC, "dead": receive.UNLOCKED, "lost_words": receive.LENGTH}
+    for name, state in expected.items():
+        rates = FaultRates(**{name: 1e-5 if name == "lost_words" else 0.1}, dead_orbits=1)
+        _, _, counters = through_board(Injector(rates, 1, skews).damage(captures))
+        states = counters.links.states.sum(axis=1)
+        assert states[state] > 0, name
+        assert (
+            states[receive.GOOD] + states[receive.UNLOCKED :].sum() + states[receive.IDLE]
+            == 8 * counters.orbits
+        )
+    assert counters.links.summary()["commas"] > [0] * 8
+
+
+def test_rates_are_probabilities():
+    for wrong in ({"flips": 1.5}, {"dead": -0.1}, {"dead_orbits": 0}):
+        with pytest.raises(ValueError, match="probabilities"):
+            FaultRates(**wrong)
+
+
+def test_receiver_stays_inside_its_memory():
+    """Captures with rubbish for K flags and orbit signals, through a kernel that checks its indices."""
+    checked = numba.njit(boundscheck=True)(receive._unframe.py_func)
+    random = np.random.default_rng(7)
+    receiver = receive.Receiver()
+    found = np.zeros((8, 3), np.int64)
+    for case in range(300):
+        sizes = random.integers(0, 30000, 8)
+        counts = random.integers(0, 2000, 8)
+        words = random.choice(np.array([0, 1, 0x505050BC, 0xF7F7F7F7], np.uint32), sizes.sum())
+        k_at = random.integers(0, 1 << (32 if case % 3 else 15), counts.sum(), dtype=np.uint64).astype(
+            np.uint32
+        )
+        if case % 2:
+            k_at = np.sort(k_at)
+        k_mask = random.choice(np.array([1, 15, 15, 15, 3], np.uint8), counts.sum())
+        ticks = np.sort(random.integers(0, sizes[:, None] + 1, (8, 3)), axis=1)
+        ticks[:, 0], ticks[:, 2] = 0, sizes
+        c = Capture(0, words, np.r_[0, np.cumsum(sizes)], k_at, k_mask, np.r_[0, np.cumsum(counts)], ticks)
+        for n in range(2):
+            checked(
+                c.words, c.starts, c.k_at, c.k_mask, c.k_starts, c.ticks, n,
+                receiver.payload, receiver.busy, found,
+            )  # fmt: skip
+            receiver.receive(c, n)
