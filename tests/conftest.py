@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 
+from front_end import Keep, make_run, through_board
 from l1scout.formats import pattern
 from l1scout.formats.muon import MUON_2018, PHI_BINS, physical, split
+from l1scout.link.capture import write_capture
 
 ROWS = 40
 
@@ -280,6 +282,14 @@ def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str,
     paths["BMTF_LUT"].write_text("  180\n  -2  7\n  -1  7\n   0  9\n")
     paths["HISTOGRAM_CSV"] = folder / "histogram.csv"
     paths["HISTOGRAM_CSV"].write_text("pt_lo_GeV,pt_hi_GeV,entries\n0.0,0.5,3\n0.5,1.0,4\n")
+    paths["LINK_CAPTURE"], paths["DMA_PACKETS"] = folder / "links.l1l", folder / "packets.dat"
+    _, captures, _ = make_run(orbits=2, chunk=2)
+    with paths["LINK_CAPTURE"].open("wb") as file:
+        for capture in captures:
+            write_capture(file, capture)
+    sink = Keep()
+    through_board(captures, sink=sink)
+    paths["DMA_PACKETS"].write_bytes(sink.bytes.getvalue())
     paths["NPZ"] = folder / "arrays.npz"
     np.savez(paths["NPZ"], counts=np.arange(5))
     return paths

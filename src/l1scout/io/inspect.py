@@ -12,6 +12,7 @@ from l1scout.errors import InputError
 from l1scout.formats import pattern
 from l1scout.io import edm, parquet, root
 from l1scout.io.kinds import Kind, detect
+from l1scout.io.packets import describe_capture, describe_packets
 from l1scout.io.read import read_events
 from l1scout.io.summary import Ranges, summarize
 
@@ -200,4 +201,6 @@ _DESCRIBE: dict[Kind, Callable[[Path], dict[str, Any]]] = {
     Kind.GMT_LUT: _table,
     Kind.BMTF_LUT: _table,
     Kind.NPZ: _npz,
+    Kind.LINK_CAPTURE: describe_capture,
+    Kind.DMA_PACKETS: describe_packets,
 }

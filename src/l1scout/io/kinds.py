@@ -8,6 +8,8 @@ from typing import Any
 
 from l1scout.errors import InputError
 from l1scout.io import root
+from l1scout.io.packets import detect_packets
+from l1scout.link.capture import MAGIC as CAPTURE_MAGIC
 
 TEXT_HEAD = 8192
 """Bytes of a text file that are looked at."""
@@ -30,6 +32,8 @@ class Kind(StrEnum):
     GMT_LUT = "GMT look-up table"
     BMTF_LUT = "BMTF look-up table"
     NPZ = "numpy archive"
+    LINK_CAPTURE = "link capture"
+    DMA_PACKETS = "DMA packets"
 
 
 def detect(path: str | Path) -> Kind:
@@ -68,7 +72,11 @@ def detect(path: str | Path) -> Kind:
         return Kind.PARQUET
     if head.startswith(b"PK\x03\x04") and _is_npz(path):
         return Kind.NPZ
+    if head.startswith(CAPTURE_MAGIC):
+        return Kind.LINK_CAPTURE
     kind = _text_kind(head)
+    if kind is None and detect_packets(path) is not None:
+        return Kind.DMA_PACKETS
     if kind is None:
         msg = f"{path}: unknown format (begins {head[:16]!r}); known are " + ", ".join(Kind)
         raise InputError(msg)

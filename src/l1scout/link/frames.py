@@ -5,20 +5,15 @@ crossing. So an orbit has 22275 words of line time for 21384 of payload, and the
 its CRC word, padding words where the sender's buffer ran empty, and a gap of commas at the end.
 """
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32  # ten times as fast as Python's own
 
 from l1scout.jit import kernel
 from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
-
-try:  # ten times as fast as Python's own
-    from zlib_ng.zlib_ng import crc32 as _crc32
-except ImportError:  # pragma: no cover
-    _crc32 = zlib.crc32
 
 LINKS = 8
 COMMA = 0x505050BC
@@ -66,7 +61,7 @@ class Crc:
     def function(self) -> Callable[[Any], int]:
         """Return what computes it from contiguous bytes: a fast library's, or our table-driven one."""
         if self == ISO_HDLC:
-            return _crc32  # type: ignore[no-any-return]
+            return crc32
         table = np.array([_table_entry(i, self.polynomial, self.reflected) for i in range(256)], np.uint32)
 
         def crc(data: Any) -> int:
