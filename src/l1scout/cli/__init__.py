@@ -5,6 +5,7 @@ import sys
 import typer
 
 from l1scout import __version__
+from l1scout.cli.compile import compile as compile_model
 from l1scout.cli.dataset import dataset
 from l1scout.cli.demo import demo
 from l1scout.cli.evaluate import evaluate
@@ -34,6 +35,7 @@ def _root(version: bool = typer.Option(False, "--version", callback=_version, is
 
 for command in (inspect, dataset, train, evaluate, recalibrate, demo):
     app.command()(command)
+app.command("compile")(compile_model)
 
 
 def main() -> None:
