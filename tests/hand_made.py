@@ -55,6 +55,13 @@ def network(seed=0, hidden="relu", widths=(32, 32, 32), domain=TINY):
     return Model(card, onnx_bytes, "random")
 
 
+def scaled_network(seed=4):
+    """Make a random network whose card normalises its inputs, as trained ones do."""
+    m = network(seed)
+    inputs = [Scaled(n, "hardware", float(a), float(b - a)) for n, (a, b) in list(TINY.items())[:4]]
+    return dataclasses.replace(m, card=dataclasses.replace(m.card, inputs=inputs))
+
+
 def evaluate(layers, hardware):
     """Evaluate a network in numpy, shape (inputs, muons) to (outputs, muons): the oracle of every engine."""
     x = np.asarray(hardware, float).T

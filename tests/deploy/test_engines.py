@@ -139,7 +139,7 @@ def test_networks_of_another_kind_are_for_onnx_only():
 
 
 def test_engines_have_names(random_model):
-    with pytest.raises(InputError, match="no engine 'tpu': choose one of onnx, fused, table"):
+    with pytest.raises(InputError, match="no engine 'tpu': choose one of onnx, fused, table, "):
         make("tpu", random_model)
     with pytest.raises(InputError, match="name the table's file"):
         make("table", random_model)

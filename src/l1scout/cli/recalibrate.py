@@ -14,7 +14,9 @@ def recalibrate(
     source: Annotated[Path, typer.Argument(help="Nano, L1Ntuple or Parquet file.", metavar="IN")],
     target: Annotated[Path, typer.Argument(help="The same with the new columns.", metavar="OUT")],
     model: Annotated[Path, typer.Option("--model", "-m", help="Model directory.")],
-    engine: Annotated[str, typer.Option(help="What computes: onnx, fused or table.")] = "onnx",
+    engine: Annotated[
+        str, typer.Option(help="What computes: onnx, fused, table, fixed, mdla, gpu.")
+    ] = "onnx",
     table: Annotated[
         Path | None, typer.Option(help="Table of the table engine, if not in the model directory.")
     ] = None,

@@ -5,6 +5,9 @@
 | `onnx` | reference | onnxruntime |
 | `fused` | one muon, one BX, small batches | the folded network as one compiled kernel |
 | `table` | streams | the answer to every possible input, looked up |
+| `fixed` | firmware's reference | integers, Q8.8 unless told otherwise |
+| `mdla` | the Micron DLA | the vendor's SDK, if installed |
+| `gpu` | large batches | JAX |
 """
 
 from collections.abc import Callable, Mapping
@@ -131,9 +134,30 @@ def _table(model: Model, _threads: int, table: str | Path | None) -> Engine:
     return TableEngine(model, table or Path(model.directory or "") / TABLE_FILE)
 
 
+def _fixed(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+    from l1scout.deploy.fixed import FixedEngine
+
+    return FixedEngine(model)
+
+
+def _mdla(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+    from l1scout.deploy.mdla import MdlaEngine
+
+    return MdlaEngine(model)
+
+
+def _gpu(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+    from l1scout.deploy.gpu import GpuEngine
+
+    return GpuEngine(model)
+
+
 ENGINES: Mapping[str, Callable[[Model, int, str | Path | None], Engine]] = {
     "onnx": _onnx,
     "fused": _fused,
     "table": _table,
+    "fixed": _fixed,
+    "mdla": _mdla,
+    "gpu": _gpu,
 }
 """Makers of engines by name; each imports what it needs when it is asked for."""
