@@ -2,9 +2,11 @@
 
 import dataclasses
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 
+from l1scout.deploy.model import Model
 from l1scout.training.card import ONNX_FILE, Card, Scaled
 from l1scout.training.export import Layer, to_onnx
 
@@ -27,6 +29,50 @@ def model(weights=None, bias=(0.1, 0.02, 1.5), *, batch=None, **card):
     about = {"sha256": hashlib.sha256(onnx_bytes).hexdigest()}
     made = Card("hand", scaled, answers, domain, {}, {}, {}, {}, about, {})
     return dataclasses.replace(made, **card), onnx_bytes
+
+
+TINY = {
+    "hwPhiAtVtx": (0, 40),
+    "hwEtaAtVtx": (-9, 7),
+    "hwPt": (6, 20),
+    "hwCharge": (0, 1),
+    "tfMuonIndex": (36, 71),
+}
+
+
+def network(seed=0, hidden="relu", widths=(32, 32, 32), domain=TINY):
+    """Make a model with a random network on a small domain, so that tests can go through all of it."""
+    rng = np.random.default_rng(seed)
+    sizes = [4, *widths, 3]
+    layers = [
+        Layer(rng.normal(0, m**-0.5, (m, n)), rng.normal(0, 0.3, n), hidden if k < len(widths) else "linear")
+        for k, (m, n) in enumerate(pairwise(sizes))
+    ]
+    layers[0].weights[:] *= np.array([0.02, 0.1, 0.05, 1])[:, np.newaxis]
+    layers[-1].weights[:] *= np.array([0.3, 0.02, 2])
+    onnx_bytes = to_onnx(layers).SerializeToString()
+    card, _ = model(domain=dict(domain), onnx={"sha256": hashlib.sha256(onnx_bytes).hexdigest()})
+    return Model(card, onnx_bytes, "random")
+
+
+def scaled_network(seed=4):
+    """Make a random network whose card normalises its inputs, as trained ones do."""
+    m = network(seed)
+    inputs = [Scaled(n, "hardware", float(a), float(b - a)) for n, (a, b) in list(TINY.items())[:4]]
+    return dataclasses.replace(m, card=dataclasses.replace(m.card, inputs=inputs))
+
+
+def evaluate(layers, hardware):
+    """Evaluate a network in numpy, shape (inputs, muons) to (outputs, muons): the oracle of every engine."""
+    x = np.asarray(hardware, float).T
+    for layer in layers:
+        x = x @ layer.weights + layer.bias
+        if layer.activation == "relu":
+            x = np.maximum(x, 0)
+        elif layer.activation == "softmax":
+            x = np.exp(x - x.max(axis=1, keepdims=True))
+            x /= x.sum(axis=1, keepdims=True)
+    return x.T
 
 
 def model_directory(path):

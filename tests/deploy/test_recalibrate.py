@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from hand_made import model
-from l1scout.deploy import recalibrate
+from l1scout.deploy import onnx
+from l1scout.deploy.model import Model
+from l1scout.deploy.onnx import OnnxEngine
 from l1scout.deploy.recalibrate import REASONS, Recalibrator
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
@@ -20,9 +22,13 @@ def muons(**columns):
     return {k: np.asarray(columns.get(k, np.full(n, v))) for k, v in good.items()}
 
 
+def recalibrator(card, onnx_bytes):
+    return Recalibrator(card, OnnxEngine(Model(card, onnx_bytes)))
+
+
 @pytest.fixture
 def constant():
-    return Recalibrator(*model())
+    return recalibrator(*model())
 
 
 def test_corrections_are_taken_off(constant):
@@ -39,7 +45,7 @@ def test_corrections_are_taken_off(constant):
 def test_inputs_go_in_by_the_cards_order():
     weights = np.zeros((4, 3))
     weights[2, 2] = 0.01  # the third input is hwPt, the third output dpt
-    r = Recalibrator(*model(weights, (0, 0, 0)))(muons(hwPt=[10, 20]))
+    r = recalibrator(*model(weights, (0, 0, 0)))(muons(hwPt=[10, 20]))
     assert r.pt == pytest.approx([4.5 - 0.1, 9.5 - 0.2])
 
 
@@ -90,7 +96,7 @@ def test_the_first_reason_counts_and_every_muon_is_accounted_for(constant):
 def test_phi_stays_in_one_turn():
     codes = np.arange(576)
     for shift in (3.0, -3.0, np.pi, -np.pi, 1e-7, -1e-7):
-        r = Recalibrator(*model(bias=(shift, 0, 0)))(muons(hwPhiAtVtx=codes))
+        r = recalibrator(*model(bias=(shift, 0, 0)))(muons(hwPhiAtVtx=codes))
         phi = r.phi.astype(np.float64)
         assert r.recalibrated.all()
         assert phi.min() >= -np.pi
@@ -103,7 +109,7 @@ def test_phi_stays_in_one_turn():
     "bias", [(0, 0, 9.5), (0, 0, 100), (0, 0, np.nan), (np.nan, 0, 0), (0, np.inf, 0), (50, 0, 0)]
 )
 def test_answers_that_cannot_be_are_not_used(bias):
-    r = Recalibrator(*model(bias=bias))(muons())
+    r = recalibrator(*model(bias=bias))(muons())
     assert r.recalibrated.tolist() == [False]
     assert r.reasons["no usable answer"] == 1
     assert r.pt.tolist() == [9.5]
@@ -114,11 +120,11 @@ def test_batches_do_not_change_answers(monkeypatch):
     rng = np.random.default_rng(1)
     card, onnx_bytes = model(rng.normal(0, 1e-3, (4, 3)), (0, 0, 0))
     columns = muons(hwPt=rng.integers(6, 91, 1000), hwPhiAtVtx=rng.integers(0, 576, 1000))
-    whole = Recalibrator(card, onnx_bytes)(columns)
-    monkeypatch.setattr(recalibrate, "BATCH", 7)
-    pieces = Recalibrator(card, onnx_bytes)(columns)
+    whole = recalibrator(card, onnx_bytes)(columns)
+    monkeypatch.setattr(onnx, "BATCH", 7)
+    pieces = recalibrator(card, onnx_bytes)(columns)
     assert np.allclose(whole.pt, pieces.pt, rtol=1e-6)
-    fixed = Recalibrator(*model(bias=(0, 0, -1), batch=16))(columns)
+    fixed = recalibrator(*model(bias=(0, 0, -1), batch=16))(columns)
     assert fixed.pt == pytest.approx(PT.to_physical(columns["hwPt"]) + 1)
 
 
@@ -174,7 +180,7 @@ def test_a_network_of_another_shape_is_refused():
     card, _ = model()
     small = to_onnx([Layer(np.zeros((3, 3)), np.zeros(3), "linear")]).SerializeToString()
     with pytest.raises(InputError, match="the card names 4 inputs"):
-        Recalibrator(card, small)
+        OnnxEngine(Model(card, small))
     short = to_onnx([Layer(np.zeros((4, 2)), np.zeros(2), "linear")]).SerializeToString()
     with pytest.raises(InputError, match="the card names 3 outputs"):
-        Recalibrator(card, short)
+        OnnxEngine(Model(card, short))

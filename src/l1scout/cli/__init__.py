@@ -5,7 +5,9 @@ import sys
 import typer
 
 from l1scout import __version__
+from l1scout.cli.bench import bench
 from l1scout.cli.board import board
+from l1scout.cli.compile import compile as compile_model
 from l1scout.cli.dataset import dataset
 from l1scout.cli.demo import demo
 from l1scout.cli.evaluate import evaluate
@@ -13,6 +15,7 @@ from l1scout.cli.inspect import inspect
 from l1scout.cli.recalibrate import recalibrate
 from l1scout.cli.simulate import simulate
 from l1scout.cli.train import train
+from l1scout.cli.verify import verify
 from l1scout.errors import InputError
 
 app = typer.Typer(
@@ -34,8 +37,9 @@ def _version(asked: bool) -> None:
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None: ...
 
 
-for command in (inspect, board, dataset, train, evaluate, recalibrate, demo):
+for command in (inspect, board, dataset, train, evaluate, recalibrate, verify, bench, demo):
     app.command()(command)
+app.command("compile")(compile_model)
 app.add_typer(simulate, name="simulate")
 
 

@@ -14,12 +14,18 @@ def recalibrate(
     source: Annotated[Path, typer.Argument(help="Nano, L1Ntuple or Parquet file.", metavar="IN")],
     target: Annotated[Path, typer.Argument(help="The same with the new columns.", metavar="OUT")],
     model: Annotated[Path, typer.Option("--model", "-m", help="Model directory.")],
+    engine: Annotated[
+        str, typer.Option(help="What computes: onnx, fused, table, fixed, mdla, gpu.")
+    ] = "onnx",
+    table: Annotated[
+        Path | None, typer.Option(help="Table of the table engine, if not in the model directory.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Recalibrate the L1 muons of a file: L1Mu_ptRecal, etaRecal, phiRecal and isRecal in a copy of it."""
     from l1scout.deploy.recalibrate import Recalibrator
 
-    recalibrator = Recalibrator.load(model)
+    recalibrator = Recalibrator.load(model, engine=engine, table=table)
     card = recalibrator.card
     recalibrated, reasons = 0, dict[str, int]()
 

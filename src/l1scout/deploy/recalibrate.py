@@ -1,6 +1,5 @@
-"""Recalibration of L1 muons with a trained model: the reference engine, on onnxruntime."""
+"""Recalibration of L1 muons with a trained model."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.deploy.engine import Engine, make
+from l1scout.deploy.model import load_model
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT
-from l1scout.training.card import ONNX_FILE, Card, read_card
+from l1scout.training.card import Card
 from l1scout.training.models import OUTPUTS
-
-BATCH = 8192
-"""Muons a call: the layers of so many still fit into the processor's cache."""
 
 COLUMNS = ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge", "tfMuonIndex")
 """Columns that a recalibration needs."""
@@ -65,68 +63,42 @@ class Recalibrated:
 class Recalibrator:
     """A model that answers for columns of hardware values.
 
+    The one place that knows where a model may be asked; engines only compute.
+
     Parameters
     ----------
     card : Card
-    onnx_bytes : bytes
-        The ONNX model.
-    name : str
-        What to call it in messages.
-    threads : int
-        Processor threads used for one call.
-
-    Raises
-    ------
-    InputError
-        If it is not an ONNX model with the card's numbers of inputs and outputs.
+    engine : Engine
+        Of the card's model.
     """
 
-    def __init__(self, card: Card, onnx_bytes: bytes, *, name: str = "model", threads: int = 1) -> None:
-        import onnxruntime
-
+    def __init__(self, card: Card, engine: Engine) -> None:
         unknown = {*card.domain, *(q.name for q in card.inputs)} - set(COLUMNS)
         if unknown or tuple(q.name for q in card.outputs) != OUTPUTS:
-            outputs_found = [q.name for q in card.outputs]
-            msg = f"{name}: the card asks for {sorted(unknown)} and answers {outputs_found}: not known here"
+            answers = [q.name for q in card.outputs]
+            msg = f"model {card.name}: asks for {sorted(unknown)}, answers {answers}: not known here"
             raise InputError(msg)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        try:
-            session = onnxruntime.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
-            (inputs,), (outputs,) = session.get_inputs(), session.get_outputs()
-        except Exception as error:  # onnxruntime has a dozen kinds, none of them public
-            msg = f"{name}: not a usable ONNX model ({str(error).splitlines()[0]})"
-            raise InputError(msg) from error
-        for what, port, n in (("inputs", inputs, len(card.inputs)), ("outputs", outputs, len(card.outputs))):
-            if port.type != "tensor(float)" or len(port.shape) != 2 or port.shape[1] != n:
-                msg = f"{name}: the card names {n} {what}, but the ONNX model has {port.type} {port.shape}"
-                raise InputError(msg)
         self.card = card
-        self._session = session
-        self._batch = inputs.shape[0] if isinstance(inputs.shape[0], int) else None
-        self._input, self._output = inputs.name, outputs.name
+        self._engine = engine
 
     @classmethod
-    def load(cls, directory: str | Path, *, threads: int = 1) -> "Recalibrator":
-        """Load a model directory.
+    def load(
+        cls,
+        directory: str | Path,
+        *,
+        engine: str = "onnx",
+        threads: int = 1,
+        table: str | Path | None = None,
+    ) -> "Recalibrator":
+        """Load a model directory and make an engine of it; see `l1scout.deploy.engine.make`.
 
         Raises
         ------
         InputError
-            If it lacks a file, or card and ONNX model do not belong together.
+            If it lacks a file, card and ONNX model do not belong together, or the engine cannot be made.
         """
-        card, path = read_card(directory), Path(directory) / ONNX_FILE
-        try:
-            onnx_bytes = path.read_bytes()
-        except OSError as error:
-            msg = f"{path}: cannot be read ({error.strerror})"
-            raise InputError(msg) from error
-        if hashlib.sha256(onnx_bytes).hexdigest() != card.onnx.get("sha256"):
-            msg = f"{path}: not the file that its card describes (sha256 differs); train or copy it again"
-            raise InputError(msg)
-        return cls(card, onnx_bytes, name=str(path), threads=threads)
+        model = load_model(directory)
+        return cls(model.card, make(engine, model, threads=threads, table=table))
 
     def __call__(self, columns: Mapping[str, NDArray[Any]]) -> Recalibrated:
         """Recalibrate muons.
@@ -145,35 +117,17 @@ class Recalibrator:
         pt, eta, phi = (f.to_physical(hw[f.name]).astype(np.float32) for f in (PT, ETA_VTX, PHI_VTX))
         why = self._reason(hw)
         asked = np.flatnonzero(why < 0)
-        correction = self.correct(np.stack([hw[q.name][asked] for q in self.card.inputs], axis=1))
-        new_pt = pt[asked] - correction[:, 2]
-        new_phi = _wrap(phi[asked] - correction[:, 0])
-        new_eta = eta[asked] - correction[:, 1]
+        hardware = np.stack([hw[q.name][asked] for q in self.card.inputs])
+        correction = self._engine.correct(hardware.astype(np.int16))  # fits, as it is in the domain
+        new_pt = pt[asked] - correction[2]
+        new_phi = _wrap(phi[asked] - correction[0])
+        new_eta = eta[asked] - correction[1]
         good = (new_pt > 0) & np.isfinite(new_pt) & np.isfinite(new_eta) & (np.abs(new_phi) < np.pi)
         why[asked[~good]] = len(REASONS) - 1
         asked = asked[good]
         pt[asked], eta[asked], phi[asked] = new_pt[good], new_eta[good], new_phi[good]
         n = np.bincount(why[why >= 0], minlength=len(REASONS)).tolist()
         return Recalibrated(pt, eta, phi, why < 0, dict(zip(REASONS, n, strict=True)))
-
-    def correct(self, hardware: NDArray[Any]) -> NDArray[np.float32]:
-        """Corrections (L1 minus offline), shape (muons, 3): rad, 1, GeV.
-
-        Parameters
-        ----------
-        hardware : ndarray of int, shape (muons, 4)
-            The card's inputs in their order; no check of their domain.
-        """
-        out = np.empty((len(hardware), len(self.card.outputs)), np.float32)
-        step = self._batch or BATCH
-        for low in range(0, len(hardware), step):
-            block = hardware[low : low + step].astype(np.float32)
-            n = len(block)
-            if self._batch and n < step:
-                block = np.pad(block, ((0, step - n), (0, 0)))
-            answer: Any = self._session.run([self._output], {self._input: block})[0]
-            out[low : low + n] = answer[:n]
-        return out
 
     def _reason(self, hw: Mapping[str, NDArray[Any]]) -> NDArray[np.int8]:
         """Index of the first reason that applies, or -1."""

@@ -1,0 +1,121 @@
+"""``l1scout bench``: Table 3 of this machine, beside the published one."""
+
+import json as json_text
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from l1scout.cli.output import Json, print_json, progress
+from l1scout.errors import InputError
+
+MUONS = 1 << 20
+
+
+def bench(
+    model: Annotated[Path, typer.Option("--model", "-m", help="Model directory.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Data set whose muons are used, in its order. Without: simulate.")
+    ] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="Engine; can be given several times. By default all there are.")
+    ] = None,
+    table: Annotated[Path | None, typer.Option(help="The table, if not in the model directory.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that share the muons.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1)] = 15,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="Directory for bench.json and bench.svg.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measure throughput and latency of the engines on muons as they arrive."""
+    from l1scout.deploy.bench import PUBLISHED, muons_of, run
+    from l1scout.deploy.engine import TABLE_FILE, make
+    from l1scout.deploy.model import load_model
+
+    loaded = load_model(model)
+    there = table is not None or (model / TABLE_FILE).exists()
+    names = ["onnx", *(engine or ["fused", *(["table"] if there else [])])]
+    columns, origin = _muons(data)
+    hardware = muons_of(loaded, columns, MUONS)
+    if not hardware.size:
+        msg = f"{data}: no muon in the domain of model {loaded.card.name}"
+        raise InputError(msg)
+    makers = {name: (lambda name=name: make(name, loaded, table=table)) for name in names}
+    with progress() as bar:
+        task = bar.add_task("rounds", total=rounds)
+        found = run(
+            loaded,
+            makers,
+            hardware,
+            threads=threads,
+            rounds=rounds,
+            progress=lambda n, of: bar.update(task, completed=n, total=of),
+        )
+    result = {
+        "model": loaded.card.name,
+        "muons": origin,
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
+        **asdict(found),
+        "published": [asdict(p) for p in PUBLISHED],
+    }
+    if target:
+        from l1scout.report.bench import bench_figure
+        from l1scout.report.page import write_text
+
+        write_text(target / "bench.json", json_text.dumps(result, indent=1) + "\n")
+        write_text(target / "bench.svg", bench_figure(found))
+    if json:
+        print_json(result)
+        return
+    _print(result)
+
+
+def _muons(data: Path | None) -> tuple[Any, str]:
+    if data is not None:
+        from l1scout.training.dataset import read_dataset
+
+        return read_dataset(data).columns, f"{data.name}, in its order"
+    from l1scout.simulate.chain import simulate_events
+
+    events = next(iter(simulate_events(1)))
+    return events.l1.columns, "simulated, seed 1"
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        return platform.processor() or "processor not stated"
+    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else "processor not stated"
+
+
+def _print(result: dict[str, Any]) -> None:
+    from l1scout.report.tables import text_table
+
+    print(f"Model {result['model']} on {result['machine']}; muons: {result['muons']}\n")
+    lines = [["engine", "batch", "threads", "M/s best", "median", "/ onnx", "of floor", "floor is"]]
+    for r in result["throughput"]:
+        rates = [
+            f"{r['best']:.2f}",
+            f"{r['median']:.2f}",
+            f"{r['of_onnx']:.2f}",
+            f"{100 * r['of_floor']:.0f} %",
+        ]
+        lines.append([r["engine"], str(r["batch"]), str(r["threads"]), *rates, r["floor"]])
+    published = [(f"published: {p['device']}", p) for p in result["published"]]
+    lines += [[name, "", "", f"> {p['millions']}", "", "", "", ""] for name, p in published]
+    print(text_table(lines))
+    copy, arithmetic = result["copy"] / 1e9, result["arithmetic"] / 1e9
+    print(f"\nFloors, one core, this run: memcpy {copy:.1f} GB/s, {arithmetic:.0f} G multiply-adds/s")
+    lines = [["engine", "muons", "p50 ns", "p99 ns", "p99.9 ns", "memory MB"]]
+    for t in result["latency"]:
+        memory = result["memory"][t["engine"]]
+        times = [f"{t[k]:.0f}" for k in ("p50", "p99", "p999")]
+        lines.append([t["engine"], str(t["muons"]), *times, "" if memory is None else f"{memory / 1e6:.0f}"])
+    lines += [[f"{name}, 1 / throughput", "", f"{p['latency_ns']:.0f}", "", "", ""] for name, p in published]
+    print("\nOne call, in process" + f" (reading the clock: {result['clock_ns']:.0f} ns of it)")
+    print(text_table(lines))

@@ -1,0 +1,54 @@
+"""``l1scout verify``: every engine against Keras in float64, at every possible input."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from l1scout.cli.output import Json, print_json, progress
+
+
+def verify(
+    model: Annotated[Path, typer.Option("--model", "-m", help="Model directory.")],
+    engine: Annotated[
+        list[str] | None, typer.Option(help="Engine; can be given several times. By default all there are.")
+    ] = None,
+    table: Annotated[Path | None, typer.Option(help="The table, if not in the model directory.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare engines with the Keras network in float64 over the whole input domain."""
+    from l1scout.deploy.engine import TABLE_FILE, make
+    from l1scout.deploy.model import load_model
+    from l1scout.deploy.verify import keras_reference
+    from l1scout.deploy.verify import verify as compare
+    from l1scout.report.tables import text_table
+
+    loaded = load_model(model)
+    if not engine:
+        there = table is not None or (model / TABLE_FILE).exists()
+        engine = ["onnx", "fused", *(["table"] if there else [])]
+    engines = {name: make(name, loaded, table=table) for name in engine}
+    reference = keras_reference(loaded)
+    with progress() as bar:
+        task = bar.add_task("inputs", total=loaded.domain.entries)
+        found = compare(
+            loaded, engines, reference, progress=lambda n, of: bar.update(task, completed=n, total=of)
+        )
+    if json:
+        print_json({name: asdict(v) for name, v in found.items()})
+        return
+    print(
+        f"All {loaded.domain.entries:,} inputs of model {loaded.card.name}'s domain; against Keras, float64"
+    )
+    lines = [["engine", "output", "worst", "rms", "worst [counts]", "rms [counts]", "moved by core/10"]]
+    for name, v in found.items():
+        for d in v.deviations:
+            unit = "" if d.unit == "1" else f" {d.unit}"
+            values = [f"{d.worst:.2g}{unit}", f"{d.rms:.2g}{unit}", f"{d.worst_counts:.2g}"]
+            lines.append([name, d.output, *values, f"{d.rms_counts:.2g}", f"{100 * d.moved:.4f} %"])
+    print(text_table(lines))
+    for name, v in found.items():
+        print(f"{name}: recalibrated pT off by at most {100 * v.worst_relative_pt:.3g} % of itself")
+        if v.inexact is not None:
+            print(f"{name}: {v.inexact:,} entries differ from the quantised network")

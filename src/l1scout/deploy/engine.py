@@ -1,0 +1,163 @@
+"""One interface to a network at work, and the engines that have it.
+
+| engine | for | how |
+|---|---|---|
+| `onnx` | reference | onnxruntime |
+| `fused` | one muon, one BX, small batches | the folded network as one compiled kernel |
+| `table` | streams | the answer to every possible input, looked up |
+| `fixed` | firmware's reference | integers, Q8.8 unless told otherwise |
+| `mdla` | the Micron DLA | the vendor's SDK, if installed |
+| `gpu` | large batches | JAX |
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.deploy.model import Model
+from l1scout.errors import InputError
+
+TABLE_FILE = "model.table"
+"""Where a model's table is, unless told otherwise: in the model directory."""
+
+_INT16, _FLOAT32 = np.dtype(np.int16), np.dtype(np.float32)
+
+
+class Engine(Protocol):
+    """A network that answers. An engine is used by one thread at a time: some keep working memory."""
+
+    def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Corrections (L1 minus offline), shape (3, muons): rad, 1, GeV.
+
+        Parameters
+        ----------
+        hardware : ndarray of int, shape (4, muons)
+            The card's inputs in their order, one column of hardware values each; int16 is fastest.
+            The caller keeps to the card's domain. Outside it a network's answer means nothing, and
+            the table's is NaN.
+        out : ndarray of float32, shape (3, muons), optional
+            Where the answer goes, so that no memory is taken.
+        """
+        ...
+
+
+def make(name: str, model: Model, *, threads: int = 1, table: str | Path | None = None) -> Engine:
+    """Make an engine by name.
+
+    Parameters
+    ----------
+    name : str
+        One of `ENGINES`.
+    model : Model
+    threads : int
+        Processor threads that one call may use (onnx; the others use one).
+    table : str or Path, optional
+        File of the table engine; by default `TABLE_FILE` in the model directory.
+
+    Raises
+    ------
+    InputError
+        If there is no engine of this name, it cannot run this model, or it is not installed.
+    """
+    if name not in ENGINES:
+        msg = f"no engine {name!r}: choose one of {', '.join(ENGINES)}"
+        raise InputError(msg)
+    return ENGINES[name](model, threads, table)
+
+
+def int16_columns(hardware: NDArray[Any]) -> NDArray[np.int16]:
+    """Hardware columns as int16; what does not fit becomes an end of int16, outside every domain.
+
+    Raises
+    ------
+    InputError
+        If they are not integers.
+    """
+    if hardware.dtype == np.int16:
+        return hardware
+    if hardware.dtype.kind not in "iu":
+        msg = f"hardware values are integers, not {hardware.dtype}"
+        raise InputError(msg)
+    ends = np.iinfo(np.int16)
+    if np.can_cast(hardware.dtype, np.int16):
+        return hardware.astype(np.int16)
+    low = max(ends.min, np.iinfo(hardware.dtype).min)
+    return np.asarray(np.clip(hardware, low, ends.max), np.int16)
+
+
+def checked(
+    hardware: NDArray[Any], inputs: int, outputs: int, out: NDArray[np.float32] | None
+) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """Return int16 columns and where their answer goes.
+
+    Raises
+    ------
+    InputError
+        If an array has another shape or type than `Engine.correct` says.
+    """
+    if hardware.dtype is not _INT16:  # comparing would take as long as a network does for one muon
+        hardware = int16_columns(hardware)
+    shape = hardware.shape
+    if len(shape) != 2 or shape[0] != inputs:
+        msg = f"hardware has shape {shape}, not ({inputs}, muons): one row an input"
+        raise InputError(msg)
+    wanted = (outputs, shape[1])
+    if out is None:
+        return hardware, np.empty(wanted, np.float32)
+    if out.shape != wanted or (out.dtype is not _FLOAT32 and out.dtype != _FLOAT32):
+        msg = f"out is {out.dtype} {out.shape}, not float32 {wanted}"
+        raise InputError(msg)
+    return hardware, out
+
+
+def _onnx(model: Model, threads: int, _table: str | Path | None) -> Engine:
+    from l1scout.deploy.onnx import OnnxEngine
+
+    return OnnxEngine(model, threads=threads)
+
+
+def _fused(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+    from l1scout.deploy.fused import FusedEngine
+
+    return FusedEngine(model)
+
+
+def _table(model: Model, _threads: int, table: str | Path | None) -> Engine:
+    from l1scout.deploy.table import TableEngine
+
+    if table is None and model.directory is None:
+        msg = f"{model.name}: has no directory, so name the table's file"
+        raise InputError(msg)
+    return TableEngine(model, table or Path(model.directory or "") / TABLE_FILE)
+
+
+def _fixed(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+    from l1scout.deploy.fixed import FixedEngine
+
+    return FixedEngine(model)
+
+
+def _mdla(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+    from l1scout.deploy.mdla import MdlaEngine
+
+    return MdlaEngine(model)
+
+
+def _gpu(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+    from l1scout.deploy.gpu import GpuEngine
+
+    return GpuEngine(model)
+
+
+ENGINES: Mapping[str, Callable[[Model, int, str | Path | None], Engine]] = {
+    "onnx": _onnx,
+    "fused": _fused,
+    "table": _table,
+    "fixed": _fixed,
+    "mdla": _mdla,
+    "gpu": _gpu,
+}
+"""Makers of engines by name; each imports what it needs when it is asked for."""

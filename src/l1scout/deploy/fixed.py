@@ -1,0 +1,168 @@
+"""The integer network: what a 16-bit fixed-point processor computes, by rules that are stated.
+
+A number x is stored as floor(x * 2**fraction + 1/2), saturated to the word. A neuron adds products in
+64 bits, adds its bias shifted to the products' point, shifts back to the activation's point, rounded or
+cut off, and saturates (or wraps). ReLU is exact. Every saturation is counted.
+
+Q8.8 (8 integer bits, the sign among them, and 8 fractional bits) is what the Micron DLA uses unless told
+otherwise, for weights, biases and activations. Its documents state neither rounding, nor the width of
+sums, nor what happens on overflow: this is an emulator of the rules above, not of that device.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.deploy.engine import checked
+from l1scout.deploy.model import Model
+from l1scout.errors import InputError
+from l1scout.training.export import Layer
+
+_CHUNK = 1 << 14
+
+
+@dataclass(frozen=True)
+class Format:
+    """Rules of a fixed-point network.
+
+    Parameters
+    ----------
+    bits : int
+        Of a word, the sign among them.
+    fraction : int
+        Fractional bits of activations; of weights and biases, too, unless these are `variable`.
+    variable : bool
+        Each layer's weights have as many fractional bits as its largest one leaves room for (QX.Y).
+    rounding : {"nearest", "down"}
+        Of sums that are shifted back: half up, or cut off.
+    overflow : {"saturate", "wrap"}
+        What does not fit into a word becomes its end, or loses its upper bits.
+    """
+
+    bits: int = 16
+    fraction: int = 8
+    variable: bool = False
+    rounding: Literal["nearest", "down"] = "nearest"
+    overflow: Literal["saturate", "wrap"] = "saturate"
+
+    def __post_init__(self) -> None:
+        if not (2 <= self.bits <= 24 and 0 <= self.fraction < self.bits):
+            msg = f"Q{self.bits - self.fraction}.{self.fraction}: words have 2 to 24 bits, sign included"
+            raise InputError(msg)
+
+    @property
+    def largest(self) -> int:
+        """Largest value of a word."""
+        return (1 << (self.bits - 1)) - 1
+
+    def fit(self, values: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+        """Return values as words, and how many did not fit."""
+        low = -self.largest - 1
+        over = int(np.count_nonzero((values < low) | (values > self.largest)))
+        if self.overflow == "wrap":
+            return ((values - low) & ((1 << self.bits) - 1)) + low, over
+        return np.clip(values, low, self.largest), over
+
+    def shift(self, values: NDArray[np.int64], by: int) -> NDArray[np.int64]:
+        """Return values without their last `by` bits."""
+        half = 1 << (by - 1) if by > 0 and self.rounding == "nearest" else 0
+        return (values + half) >> by
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """``relu((x @ weights + (bias << shift)) >> shift)``: weights of shape (inputs, outputs), int64.
+
+    `bias` has the activations' point; `shift` is the number of fractional bits of the weights.
+    """
+
+    weights: NDArray[np.int64]
+    bias: NDArray[np.int64]
+    shift: int
+    relu: bool
+
+
+class FixedEngine:
+    """A network in integers.
+
+    Parameters
+    ----------
+    model : Model
+    rules : Format
+
+    Attributes
+    ----------
+    layers : list of IntegerLayer
+    overflows : int
+        Activations that did not fit, since it was made.
+    weight_overflows : int
+        Weights and biases that did not fit.
+
+    Raises
+    ------
+    InputError
+        If a hidden activation is not ReLU: softmax has no exact integer form.
+    """
+
+    def __init__(self, model: Model, rules: Format | None = None) -> None:
+        self.rules = rules or Format()
+        self.overflows = 0
+        self.layers, self.weight_overflows = quantise(model.normalised_layers, self.rules, model.name)
+        card = model.card
+        self._in = [np.array([[getattr(q, n)] for q in card.inputs]) for n in ("offset", "scale")]
+        self._out = [np.array([[getattr(q, n)] for q in card.outputs]) for n in ("offset", "scale")]
+
+    def integers(self, hardware: NDArray[Any]) -> NDArray[np.int64]:
+        """Words of the last layer, shape (outputs, muons), exact."""
+        x, over = self.rules.fit(_nearest((hardware - self._in[0]) / self._in[1], self.rules.fraction))
+        for layer in self.layers:
+            # Sums of integers below 2**53 are exact in float64, where products of matrices are fast.
+            product = layer.weights.T.astype(np.float64) @ x.astype(np.float64)
+            total = product.astype(np.int64) + (layer.bias << layer.shift)[:, np.newaxis]
+            x, more = self.rules.fit(self.rules.shift(total, layer.shift))
+            over += more
+            if layer.relu:
+                x = np.maximum(x, 0)
+        self.overflows += over
+        return x
+
+    def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Corrections; see `Engine`."""
+        hardware, out = checked(hardware, len(self._in[0]), len(self._out[0]), out)
+        for start in range(0, hardware.shape[1], _CHUNK):
+            piece = slice(start, start + _CHUNK)
+            words = self.integers(hardware[:, piece])
+            out[:, piece] = self._out[0] + self._out[1] * (words / (1 << self.rules.fraction))
+        return out
+
+
+def quantise(layers: Sequence[Layer], rules: Format, name: str = "model") -> tuple[list[IntegerLayer], int]:
+    """Return integer layers, and how many weights and biases did not fit."""
+    made, over = [], 0
+    for layer in layers:
+        if layer.activation not in ("relu", "linear"):
+            msg = f"{name}: {layer.activation} has no exact integer form; the fixed engine runs ReLU networks"
+            raise InputError(msg)
+        if 2 * (rules.bits - 1) + len(layer.weights).bit_length() > 52:
+            inputs = len(layer.weights)
+            msg = f"{name}: sums of {inputs} inputs of {rules.bits} bits would not be exact; use fewer bits"
+            raise InputError(msg)
+        shift = rules.fraction
+        if rules.variable:
+            largest = max(float(np.abs(layer.weights).max()), 2.0**-rules.bits)
+            shift = min(rules.bits - 1 - int(np.floor(np.log2(largest)) + 1), 2 * rules.bits)
+            while np.rint(largest * 2.0**shift) > rules.largest:  # the largest rounds up to a power of two
+                shift -= 1
+            shift = max(shift, 0)
+        weights, many = rules.fit(_nearest(layer.weights, shift))
+        bias, more = rules.fit(_nearest(layer.bias, rules.fraction))
+        over += many + more
+        made.append(IntegerLayer(weights, bias, shift, layer.activation == "relu"))
+    return made, over
+
+
+def _nearest(values: NDArray[np.float64], fraction: int) -> NDArray[np.int64]:
+    return np.floor(values * 2.0**fraction + 0.5).astype(np.int64)

@@ -1,0 +1,132 @@
+"""A model directory in memory, checked: what every engine starts from."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from l1scout.deploy.domain import Domain
+from l1scout.errors import InputError
+from l1scout.training.card import ONNX_FILE, Card, read_card
+from l1scout.training.export import Layer
+
+_ACTIVATIONS = {"Relu": "relu", "Softmax": "softmax"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network and its card.
+
+    Parameters
+    ----------
+    card : Card
+    onnx_bytes : bytes
+        The ONNX model: hardware integers in, corrections in rad, 1 and GeV out.
+    name : str
+        What to call it in messages.
+    directory : Path, optional
+        Where it was read from.
+    """
+
+    card: Card
+    onnx_bytes: bytes
+    name: str = "model"
+    directory: Path | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the ONNX model: the model's identity."""
+        return hashlib.sha256(self.onnx_bytes).hexdigest()
+
+    @cached_property
+    def domain(self) -> Domain:
+        """Every hardware input for which the model may be asked."""
+        return Domain.of(self.card)
+
+    @cached_property
+    def layers(self) -> Sequence[Layer]:
+        """Layers of the ONNX model, its float32 weights as float64: hardware in, physics units out.
+
+        Raises
+        ------
+        InputError
+            If the ONNX model is no chain of ``Gemm`` and activations as `training.export` writes it,
+            or does not have the card's inputs and outputs.
+        """
+        layers = _layers(self.onnx_bytes, self.name)
+        for what, found, n in (
+            ("inputs", len(layers[0].weights), len(self.card.inputs)),
+            ("outputs", layers[-1].bias.size, len(self.card.outputs)),
+        ):
+            if found != n:
+                msg = f"{self.name}: the card names {n} {what}, but the ONNX model has {found}"
+                raise InputError(msg)
+        return layers
+
+    @cached_property
+    def normalised_layers(self) -> Sequence[Layer]:
+        """The same with the card's scaling taken out: the network as trained, about [0, 1] in and out."""
+        offset, scale = (np.array([getattr(q, n) for q in self.card.inputs]) for n in ("offset", "scale"))
+        first = self.layers[0]
+        bias = first.bias + offset @ first.weights
+        layers = [Layer(first.weights * scale[:, np.newaxis], bias, first.activation), *self.layers[1:]]
+        offset, scale = (np.array([getattr(q, n) for q in self.card.outputs]) for n in ("offset", "scale"))
+        last = layers[-1]
+        return [*layers[:-1], Layer(last.weights / scale, (last.bias - offset) / scale, last.activation)]
+
+
+def load_model(directory: str | Path) -> Model:
+    """Read a model directory.
+
+    Raises
+    ------
+    InputError
+        If it lacks a file, or card and ONNX model do not belong together.
+    """
+    card, path = read_card(directory), Path(directory) / ONNX_FILE
+    try:
+        onnx_bytes = path.read_bytes()
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror})"
+        raise InputError(msg) from error
+    model = Model(card, onnx_bytes, str(path), Path(directory))
+    if model.sha256 != card.onnx.get("sha256"):
+        msg = f"{path}: not the file that its card describes (sha256 differs); train or copy it again"
+        raise InputError(msg)
+    return model
+
+
+def _layers(onnx_bytes: bytes, name: str) -> list[Layer]:
+    import onnx
+    from onnx import numpy_helper
+
+    try:
+        graph = onnx.load_from_string(onnx_bytes).graph
+        constants = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
+        layers: list[Layer] = []
+        at = graph.input[0].name
+        for node in graph.node:
+            if node.input[0] != at:
+                msg = "the nodes are no chain"
+                raise ValueError(msg)
+            at = node.output[0]
+            if node.op_type == "Gemm" and [(a.name, a.i) for a in node.attribute] == [("transB", 1)]:
+                weights, bias = (constants[n].astype(np.float64) for n in node.input[1:])
+                layers.append(Layer(weights.T, bias, "linear"))
+            elif node.op_type in _ACTIVATIONS and layers and layers[-1].activation == "linear":
+                last = layers[-1]
+                layers[-1] = Layer(last.weights, last.bias, _ACTIVATIONS[node.op_type])
+            else:
+                msg = f"node {node.op_type} is not one of Gemm, Relu, Softmax"
+                raise ValueError(msg)
+        if not layers:
+            msg = "it has no layer"
+            raise ValueError(msg)
+    except Exception as error:  # protobuf and onnx have kinds of their own for damaged files
+        what = (str(error) or type(error).__name__).splitlines()[0]
+        msg = f"{name}: not a network of Gemm and activations ({what}); only the onnx engine can run it"
+        raise InputError(msg) from error
+    return layers

@@ -1,0 +1,200 @@
+"""Every engine against the Keras network in float64, at every input of the model's domain."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.deploy.engine import Engine
+from l1scout.deploy.model import Model
+from l1scout.deploy.table import TableEngine
+from l1scout.errors import InputError
+from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.training.card import KERAS_FILE
+from l1scout.training.export import Layer
+from l1scout.training.metrics import CORE
+
+if TYPE_CHECKING:
+    import keras
+
+FIELDS = (PHI_VTX, ETA_VTX, PT)
+"""Fields that the outputs correct, in the order of the outputs."""
+MOVED = 0.1
+"""A recalibrated value has moved if it differs by more than this share of its core window (Table 1)."""
+_CHUNK = 1 << 13  # layers of so many inputs in float64 stay in the cache
+Network = Callable[[NDArray[np.int16]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Difference of an engine and the reference, for one output.
+
+    Parameters
+    ----------
+    output, unit : str
+    worst, rms : float
+        In physics units.
+    worst_counts, rms_counts : float
+        In hardware counts.
+    moved : float
+        Share of inputs whose recalibrated value moves by more than `MOVED` of its core window.
+    """
+
+    output: str
+    unit: str
+    worst: float
+    rms: float
+    worst_counts: float
+    rms_counts: float
+    moved: float
+
+
+@dataclass(frozen=True)
+class Verified:
+    """An engine's deviations over the whole domain.
+
+    Parameters
+    ----------
+    inputs : int
+    deviations : sequence of Deviation
+    worst_relative_pt : float
+        Largest deviation of a recalibrated pT, relative to it, where that is positive.
+    inexact : int, optional
+        Of a table: entries that are not the float64 ONNX network to the nearest step; 0 is right.
+    """
+
+    inputs: int
+    deviations: Sequence[Deviation]
+    worst_relative_pt: float
+    inexact: int | None = None
+
+
+def keras_reference(model: Model) -> Network:
+    """Return the Keras network in float64, its layers one by one as they were trained.
+
+    Raises
+    ------
+    InputError
+        If the model directory has no usable Keras model of layers that this package trains.
+    """
+    import keras
+
+    path = (model.directory or Path()) / KERAS_FILE
+    try:
+        network = keras.models.load_model(path, compile=False)
+    except Exception as error:  # a damaged file raises anything
+        msg = f"{path}: not a usable Keras model ({str(error).splitlines()[0]})"
+        raise InputError(msg) from error
+    steps = [_step(layer) for layer in network.layers]
+    offset, scale = (np.array([[getattr(q, n)] for q in model.card.inputs]) for n in ("offset", "scale"))
+    out = [np.array([[getattr(q, n)] for q in model.card.outputs]) for n in ("offset", "scale")]
+
+    def answer(hardware: NDArray[np.int16]) -> NDArray[np.float64]:
+        x = (hardware - offset) / scale
+        for step in steps:
+            x = step(x)
+        return np.asarray(out[0] + out[1] * x, np.float64)
+
+    return answer
+
+
+def _step(layer: "keras.Layer") -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    kind = type(layer).__name__
+    values = [np.asarray(w.value, np.float64) for w in layer.weights]
+    activation = layer.get_config().get("activation", "linear")
+    if kind == "Dense":
+        return lambda x: activate(values[0].T @ x + values[1][:, np.newaxis], activation)
+    if kind == "BatchNormalization":
+        gamma, beta, mean, variance = (v[:, np.newaxis] for v in values)
+        return lambda x: gamma * (x - mean) / np.sqrt(variance + layer.epsilon) + beta
+    if kind == "Activation":
+        return lambda x: activate(x, activation)
+    msg = f"layer {layer.name} ({kind}) is not Dense, BatchNormalization or Activation"
+    raise InputError(msg)
+
+
+def activate(x: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """Activation of shape (neurons, muons)."""
+    if name == "relu":
+        return np.maximum(x, 0)
+    if name == "softmax":
+        x = np.exp(x - x.max(axis=0))
+        return np.asarray(x / x.sum(axis=0), np.float64)
+    return x
+
+
+def forward(layers: Sequence[Layer], hardware: NDArray[Any]) -> NDArray[np.float64]:
+    """Evaluate layers in float64 with plain numpy, shape (inputs, muons) to (outputs, muons)."""
+    x = np.asarray(hardware, np.float64)
+    for layer in layers:
+        x = activate(layer.weights.T @ x + layer.bias[:, np.newaxis], layer.activation)
+    return x
+
+
+def verify(
+    model: Model,
+    engines: Mapping[str, Engine],
+    reference: Network,
+    *,
+    progress: Callable[[int, int], object] = lambda _done, _of: None,
+) -> dict[str, Verified]:
+    """Compare engines with a reference at every input of the model's domain.
+
+    Parameters
+    ----------
+    model : Model
+    engines : mapping of str to Engine
+    reference : callable
+        From hardware inputs, shape (4, muons), to corrections in float64, shape (3, muons).
+    progress : callable
+        Told inputs done and inputs in all.
+    """
+    sums = {name: _Sums() for name in engines}
+    domain = model.domain
+    pt_row = domain.names.index(PT.name)
+    for where, hardware in domain.chunks(_CHUNK):
+        wanted = reference(hardware)
+        pt = PT.to_physical(hardware[pt_row]) - wanted[2]
+        for name, engine in engines.items():
+            if isinstance(engine, TableEngine):
+                quantised = np.rint(forward(model.layers, hardware) / engine.steps[:, np.newaxis])
+                sums[name].inexact += int(
+                    np.count_nonzero((quantised != engine.entries[where, :3].T).any(axis=0))
+                )
+            sums[name].add(engine.correct(hardware) - wanted, pt)
+        progress(where.stop, domain.entries)
+    return {
+        name: s.result(model, domain.entries, isinstance(engines[name], TableEngine))
+        for name, s in sums.items()
+    }
+
+
+class _Sums:
+    def __init__(self) -> None:
+        self.worst, self.square, self.moved = np.zeros(3), np.zeros(3), np.zeros(3, np.int64)
+        self.relative, self.inexact = 0.0, 0
+
+    def add(self, difference: NDArray[np.float64], pt: NDArray[np.float64]) -> None:
+        size = np.abs(difference)
+        window = [np.full(pt.size, MOVED * CORE["phi"]), np.full(pt.size, MOVED * CORE["eta"])]
+        window.append(np.where(pt > 0, MOVED * CORE["pt"] * pt, np.inf))
+        self.worst = np.maximum(self.worst, size.max(axis=1))  # NaN stays
+        self.square += (difference**2).sum(axis=1)
+        self.moved += np.count_nonzero(~(size <= np.stack(window)), axis=1)
+        usable = pt > 0
+        if usable.any():
+            self.relative = max(self.relative, float((size[2, usable] / pt[usable]).max()))
+
+    def result(self, model: Model, inputs: int, table: bool) -> Verified:
+        rms = np.sqrt(self.square / inputs)
+        deviations = []
+        for k, (q, f) in enumerate(zip(model.card.outputs, FIELDS, strict=True)):
+            count = float(f.scale or 1)
+            in_counts = self.worst[k] / count, rms[k] / count
+            share = self.moved[k] / inputs
+            numbers = (self.worst[k], rms[k], *in_counts, share)
+            deviations.append(Deviation(q.name, q.unit, *(float(x) for x in numbers)))
+        return Verified(inputs, deviations, self.relative, self.inexact if table else None)

@@ -1,0 +1,109 @@
+"""The benchmark: what it counts, not how fast the machine is."""
+
+import json
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from hand_made import network
+from l1scout.cli.bench import bench
+from l1scout.cli.verify import verify
+from l1scout.deploy.bench import PUBLISHED, muons_of, run
+from l1scout.deploy.engine import make
+from l1scout.errors import InputError
+from toy_muons import toy_columns, write_parquet
+
+app = typer.Typer()
+app.command("bench")(bench)
+app.command("verify")(verify)
+
+
+class Counting:
+    def __init__(self):
+        self.muons = 0
+
+    def correct(self, hardware, out=None):
+        assert hardware.flags.c_contiguous
+        self.muons += hardware.shape[1]
+        return out
+
+
+def test_every_round_goes_through_all_muons():
+    m = network()
+    hardware = np.ascontiguousarray(m.domain.hardware(0, 4096))
+    engines = []
+
+    def maker():
+        engines.append(Counting())
+        return engines[-1]
+
+    told = []
+    found = run(
+        m,
+        {"onnx": lambda: make("onnx", m), "counting": maker},
+        hardware,
+        threads=2,
+        rounds=3,
+        batches=(64, 1024),
+        progress=lambda n, of: told.append((n, of)),
+    )
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert len(engines) == 2
+    assert engines[1].muons == 3 * 2 * 2048
+    assert engines[0].muons == engines[1].muons + 1024 + 4096 + 8 * 512  # first call, latencies
+    rows = {(r.engine, r.batch): r for r in found.throughput}
+    assert set(rows) == {(e, b) for e in ("onnx", "counting") for b in (64, 1024)}
+    assert max(rows["onnx", b].of_onnx for b in (64, 1024)) == pytest.approx(1)
+    for r in found.throughput:
+        assert r.best >= r.median > 0
+        assert r.threads == 2
+    assert [(t.engine, t.muons) for t in found.latency] == [
+        (e, n) for n in (1, 8) for e in ("onnx", "counting")
+    ]
+    assert all(t.p50 <= t.p99 <= t.p999 for t in found.latency)
+
+
+def test_muons_keep_their_order():
+    m = network()
+    columns = {
+        n: np.array([5, 99, 6], np.int64) if n == "hwPt" else np.array([1, 1, 0]) for n in m.domain.names
+    }
+    columns["hwPt"] = np.array([7, 99, 8])
+    assert muons_of(m, columns, 5).tolist() == [[1, 0, 1, 0, 1]] * 2 + [[7, 8, 7, 8, 7], [1, 0, 1, 0, 1]]
+
+
+def test_published_latencies_are_the_inverse_of_throughput():
+    for p in PUBLISHED:
+        assert 1e3 / p.latency_ns == pytest.approx(p.millions, rel=0.06)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    m = network(domain={**network().card.domain, "hwPhiAtVtx": (0, 575), "hwEtaAtVtx": (-80, 80)})
+    path = tmp_path_factory.mktemp("models") / "m"
+    path.mkdir()
+    (path / "model.onnx").write_bytes(m.onnx_bytes)
+    m.card.write(path)
+    return path
+
+
+def test_results_are_written_and_published_rows_are_named(directory, tmp_path):
+    data = write_parquet(tmp_path / "toy.parquet", toy_columns(3000))
+    arguments = ["bench", "-m", directory, "--data", data, "--rounds", 1, "--out", tmp_path / "b"]
+    done = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert done.exit_code == 0, done.output
+    assert "published: AC-510, 2 clusters, 1 / throughput" in done.stdout
+    found = json.loads((tmp_path / "b" / "bench.json").read_text())
+    assert {r["engine"] for r in found["throughput"]} == {"onnx", "fused"}
+    assert found["muons"] == "toy.parquet, in its order"
+    assert found["published"][1]["latency_ns"] == 364
+    assert (tmp_path / "b" / "bench.svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_a_model_without_keras_is_one_line(directory):
+    done = CliRunner().invoke(app, ["verify", "-m", str(directory), "--engine", "fused"])
+    assert isinstance(done.exception, InputError)
+    assert "not a usable Keras model" in str(done.exception)
+    assert "\n" not in str(done.exception)

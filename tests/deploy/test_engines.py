@@ -1,0 +1,147 @@
+"""Engines against a network in plain numpy, on every input of a small domain."""
+
+import numpy as np
+import pytest
+
+from hand_made import TINY, evaluate, model, network
+from l1scout.deploy.domain import Domain
+from l1scout.deploy.engine import int16_columns, make
+from l1scout.deploy.fused import FusedEngine
+from l1scout.deploy.model import Model, load_model
+from l1scout.deploy.table import build
+from l1scout.errors import InputError
+from l1scout.training.export import Layer, to_onnx
+
+TOLERANCE = {"onnx": 1e-5, "fused": 1e-5, "table": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def random_model():
+    return network()
+
+
+@pytest.fixture(scope="module", params=list(TOLERANCE))
+def engine(request, random_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "t"
+    if request.param == "table":
+        build(random_model, path)
+    made = make(request.param, random_model, table=path)
+    made.tolerance = TOLERANCE[request.param]
+    return made
+
+
+def all_inputs(m):
+    return m.domain.hardware(0, m.domain.entries)
+
+
+def test_a_domain_is_a_line(random_model):
+    domain = random_model.domain
+    assert domain.entries == 41 * 17 * 15 * 2
+    hardware = all_inputs(random_model)
+    assert hardware.dtype == np.int16
+    assert len(np.unique(hardware, axis=1).T) == domain.entries
+    for row, name in zip(hardware, domain.names, strict=True):
+        assert (row.min(), row.max()) == TINY[name]
+    place = (hardware.T - np.array(domain.low)) @ np.array(domain.stride)
+    assert np.array_equal(place, np.arange(domain.entries))
+    pieces = np.concatenate([h for _, h in domain.chunks(1000)], axis=1)
+    assert np.array_equal(pieces, hardware)
+    assert domain.stride[2] == max(domain.stride)  # pT is slowest
+
+
+def test_a_domain_beyond_15_bits_is_refused():
+    card, _ = model(domain={**TINY, "hwPt": (0, 32767)})
+    with pytest.raises(InputError, match="beyond 15-bit"):
+        Domain.of(card)
+
+
+def test_all_inputs_in_every_size_of_batch(engine, random_model):
+    hardware = all_inputs(random_model)
+    wanted = evaluate(random_model.layers, hardware)
+    assert np.abs(engine.correct(hardware) - wanted).max() < engine.tolerance
+    for n in (1, 2, 5, 8, 12, 13, 16, 17, 63, 256, 257, 1025):
+        out = np.full((3, n), np.nan, np.float32)
+        assert engine.correct(hardware[:, 100 : 100 + n].copy(), out) is out
+        assert np.abs(out - wanted[:, 100 : 100 + n]).max() < engine.tolerance
+
+
+def test_order_strides_and_types_do_not_matter(engine, random_model):
+    rng = np.random.default_rng(1)
+    hardware = rng.permutation(all_inputs(random_model), axis=1)
+    wanted = engine.correct(hardware)
+    rows = np.ascontiguousarray(hardware.T).T
+    out = np.empty((2 * hardware.shape[1], 3), np.float32).T[:, ::2]
+    for given in (rows, hardware[:, ::-1][:, ::-1], hardware.astype(np.int64), hardware.astype(">i4")):
+        np.testing.assert_allclose(engine.correct(given, out), wanted, atol=1e-5)
+    np.testing.assert_allclose(engine.correct(hardware[:, ::7]), wanted[:, ::7], atol=1e-5)
+
+
+def test_no_muons(engine):
+    assert engine.correct(np.zeros((4, 0), np.int16)).shape == (3, 0)
+
+
+def test_answers_do_not_remember(engine, random_model):
+    hardware = all_inputs(random_model)[:, :40]
+    first = engine.correct(hardware)
+    engine.correct(np.full((4, 300), 32767))
+    assert np.array_equal(engine.correct(hardware), first)
+
+
+def test_what_is_no_column_of_integers_is_refused(engine):
+    with pytest.raises(InputError, match="integers, not float64"):
+        engine.correct(np.zeros((4, 5)))
+    for shape in ((4,), (3, 5), (5, 4), (4, 2, 2)):
+        with pytest.raises(InputError, match=r"not \(4, muons\): one row an input"):
+            engine.correct(np.zeros(shape, np.int16))
+    for out in (np.zeros((3, 4), np.float32), np.zeros((3, 5))):
+        with pytest.raises(InputError, match=r"not float32 \(3, 5\)"):
+            engine.correct(np.zeros((4, 5), np.int16), out)
+
+
+def test_int16_columns_never_wrap():
+    big = np.array([[0, 1 << 16, -(1 << 16) + 5, 7, 1 << 40]])
+    assert int16_columns(big).tolist() == [[0, 32767, -32768, 7, 32767]]
+    assert int16_columns(big.astype(np.uint64)).tolist() == [[0, 32767, 32767, 7, 32767]]
+    assert int16_columns(np.array([[200]], np.uint8)).tolist() == [[200]]
+
+
+@pytest.mark.parametrize("hidden", ["relu", "softmax"])
+@pytest.mark.parametrize("widths", [(), (5,), (8, 3), (17, 31, 2), (40, 64)])
+def test_fused_takes_any_widths(hidden, widths):
+    m = network(2, hidden, widths)
+    hardware = all_inputs(m)
+    wanted = evaluate(m.layers, hardware)
+    for dtype, tolerance in ((np.float32, 2e-5), (np.float64, 1e-12)):
+        fused = FusedEngine(m, dtype)
+        scale = 1 + np.abs(wanted).max()
+        assert np.abs(fused.exact(hardware) - wanted).max() < tolerance * scale
+        assert np.abs(fused.exact(hardware[:, :9]) - wanted[:, :9]).max() < tolerance * scale
+
+
+def test_layers_come_back_from_onnx_and_without_scaling(random_model):
+    card = random_model.card
+    hardware = all_inputs(random_model)[:, :100]
+    inside = [(h - q.offset) / q.scale for h, q in zip(hardware, card.inputs, strict=True)]
+    answer = evaluate(random_model.normalised_layers, inside)
+    answer = np.stack([q.offset + q.scale * a for a, q in zip(answer, card.outputs, strict=True)])
+    np.testing.assert_allclose(answer, evaluate(random_model.layers, hardware), atol=1e-12)
+
+
+def test_networks_of_another_kind_are_for_onnx_only():
+    card, _ = model()
+    for content in (b"", b"hello", b"\0" * 99):
+        with pytest.raises(InputError, match="only the onnx engine can run it") as error:
+            make("fused", Model(card, content))
+        assert "\n" not in str(error.value)
+    small = to_onnx([Layer(np.zeros((3, 3)), np.zeros(3), "linear")]).SerializeToString()
+    with pytest.raises(InputError, match="the card names 4 inputs, but the ONNX model has 3"):
+        make("fused", Model(card, small))
+
+
+def test_engines_have_names(random_model):
+    with pytest.raises(InputError, match="no engine 'tpu': choose one of onnx, fused, table, "):
+        make("tpu", random_model)
+    with pytest.raises(InputError, match="name the table's file"):
+        make("table", random_model)
+    with pytest.raises(InputError, match=r"card\.json: cannot be read"):
+        load_model("/nowhere")

@@ -1,0 +1,105 @@
+"""The integer network against rules written out in Python's own integers."""
+
+import numpy as np
+import pytest
+
+from hand_made import TINY, model, network, scaled_network
+from l1scout.deploy.engine import make
+from l1scout.deploy.fixed import FixedEngine, Format, IntegerLayer
+from l1scout.deploy.model import Model
+from l1scout.errors import InputError
+
+RULES = [
+    Format(rounding=rounding, overflow=overflow, variable=variable, fraction=fraction, bits=bits)
+    for rounding in ("nearest", "down")
+    for overflow in ("saturate", "wrap")
+    for variable in (False, True)
+    for bits, fraction in ((16, 8), (16, 12), (8, 5))
+]
+
+
+def by_hand(engine, column):
+    rules = engine.rules
+    low, high = -(1 << (rules.bits - 1)), (1 << (rules.bits - 1)) - 1
+
+    def fit(v):
+        if rules.overflow == "saturate":
+            return max(low, min(high, v))
+        return (v - low) % (1 << rules.bits) + low
+
+    def down(v, by):
+        return (v + (1 << by >> 1 if rules.rounding == "nearest" else 0)) // (1 << by)
+
+    offset, scale = (p[:, 0].tolist() for p in engine._in)
+    x = [
+        fit(int(np.floor((int(h) - o) / s * 2**rules.fraction + 0.5)))
+        for h, o, s in zip(column, offset, scale, strict=True)
+    ]
+    for layer in engine.layers:
+        weights, bias = layer.weights.tolist(), layer.bias.tolist()
+        sums = [
+            sum(a * w[j] for a, w in zip(x, weights, strict=True)) + (bias[j] << layer.shift)
+            for j in range(len(bias))
+        ]
+        x = [fit(down(v, layer.shift)) for v in sums]
+        if layer.relu:
+            x = [max(v, 0) for v in x]
+    return x
+
+
+@pytest.mark.parametrize("rules", RULES, ids=str)
+def test_integers_are_exact(rules):
+    m = scaled_network()
+    engine = FixedEngine(m, rules)
+    hardware = m.domain.hardware(0, m.domain.entries)[:, ::1499]
+    found = engine.integers(hardware)
+    assert found.dtype == np.int64
+    assert found.T.tolist() == [by_hand(engine, column) for column in hardware.T.tolist()]
+
+
+def test_more_bits_come_closer():
+    m = scaled_network()
+    hardware = m.domain.hardware(0, m.domain.entries)
+    exact = make("fused", m).correct(hardware)
+    rms = [
+        np.sqrt(((FixedEngine(m, rules).correct(hardware) - exact) ** 2).mean())
+        for rules in (Format(), Format(variable=True), Format(bits=24, fraction=16))
+    ]
+    assert rms[0] > rms[1] > rms[2]
+    assert rms[2] < 1e-4
+
+
+def test_overflow_is_counted():
+    card, onnx_bytes = model(np.diag([0, 0, 60.0, 0])[:, :3], (0, 0, 300), domain=TINY)
+    engine = FixedEngine(Model(card, onnx_bytes))
+    assert engine.weight_overflows == 1  # the bias of 300 does not fit into Q8.8
+    answer = engine.correct(np.array([[0, 0], [0, 0], [20, 6], [1, 1]]))
+    assert engine.overflows == 2
+    assert answer[2] == pytest.approx([127.99609375] * 2)
+    assert FixedEngine(Model(card, onnx_bytes), Format(overflow="wrap")).integers(
+        np.array([[0], [0], [20], [1]])
+    )[2] == [((20 * 60 + 300 - 256) * 256 + 32768) % 65536 - 32768]
+
+
+def test_formats():
+    assert Format().fit(np.array([32768, -32769, 5])) == (pytest.approx([32767, -32768, 5]), 2)
+    assert Format(rounding="nearest").shift(np.array([3, -3, 2]), 1).tolist() == [2, -1, 1]
+    assert Format(rounding="down").shift(np.array([3, -3, 2]), 1).tolist() == [1, -2, 1]
+    with pytest.raises(InputError, match="2 to 24 bits"):
+        Format(bits=32)
+    with pytest.raises(InputError, match=r"Q0\.16"):
+        Format(fraction=16)
+    assert IntegerLayer(np.zeros((1, 1), int), np.zeros(1, int), 8, True).relu
+
+
+def test_softmax_is_refused_and_the_engine_has_a_name():
+    with pytest.raises(InputError, match="softmax has no exact integer form"):
+        make("fixed", network(hidden="softmax"))
+    m = scaled_network()
+    assert (
+        np.abs(
+            make("fixed", m).correct(m.domain.hardware(0, 9))
+            - make("fused", m).correct(m.domain.hardware(0, 9))
+        ).max()
+        < 0.1
+    )

@@ -1,0 +1,141 @@
+"""The table: exactly the quantised network, and never another one's or a damaged one."""
+
+import dataclasses
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+
+from hand_made import TINY, evaluate, model, network
+from l1scout.deploy.model import Model
+from l1scout.deploy.table import HEADER_BYTES, TableEngine, build, finest_steps
+from l1scout.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return network()
+
+
+@pytest.fixture(scope="module")
+def path(tiny, tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "tiny.table"
+    build(tiny, path)
+    return path
+
+
+def test_it_is_the_quantised_network_at_every_input(tiny, path):
+    table = TableEngine(tiny, path)
+    hardware = tiny.domain.hardware(0, tiny.domain.entries)
+    exact = evaluate(tiny.layers, hardware)
+    wanted = np.rint(exact / table.steps[:, None])
+    assert np.array_equal(table.entries[:, :3].T, wanted)
+    assert not table.entries[:, 3].any()
+    assert np.array_equal(table.correct(hardware), wanted * table.steps[:, None])  # equal, not close
+    for step, largest in zip(table.steps, np.abs(exact).max(axis=1), strict=True):
+        assert np.log2(step) % 1 == 0
+        assert 32767 / 2 < largest / step <= 32767
+
+
+def test_steps_are_powers_of_two_that_reach():
+    steps = finest_steps(np.array([1.0, 32767.0, 32768.0, 0.0]))
+    assert steps[:3].tolist() == [2.0**-14, 1.0, 2.0]
+    assert steps[3] > 0
+
+
+def test_outside_the_domain_is_nan_and_nothing_else_is(tiny, path):
+    table = TableEngine(tiny, path)
+    inside = np.array([10, 0, 10, 1])
+    rows = [inside]
+    for k, name in enumerate(("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")):
+        for value in (TINY[name][0] - 1, TINY[name][1] + 1, -32768, 32767, 1 << 16, -(1 << 40), 1 << 62):
+            row = inside.copy()
+            row[k] = value
+            rows += [row, inside]
+    answers = table.correct(np.array(rows).T)
+    assert np.isnan(answers[:, 1::2]).all()
+    assert np.array_equal(answers[:, ::2], np.repeat(answers[:, :1], answers[:, ::2].shape[1], axis=1))
+
+
+def test_any_changed_bit_is_refused(tiny, path, tmp_path):
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    places = [*range(24), *rng.integers(24, HEADER_BYTES, 60), *rng.integers(HEADER_BYTES, len(content), 60)]
+    damaged = tmp_path / "damaged"
+    for place in [*places, len(content) - 1]:
+        changed = bytearray(content)
+        changed[place] ^= 1 << int(rng.integers(8))
+        damaged.write_bytes(changed)
+        with pytest.raises(InputError, match=r"damaged|not a table"):
+            TableEngine(tiny, damaged)
+
+
+@pytest.mark.parametrize("size", [0, 1, 20, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 8, -8, -1])
+def test_a_piece_is_refused(tiny, path, tmp_path, size):
+    (tmp_path / "piece").write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match=r"not a table|cut short"):
+        TableEngine(tiny, tmp_path / "piece")
+    (tmp_path / "piece").write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(InputError, match="cut short"):
+        TableEngine(tiny, tmp_path / "piece")
+
+
+def test_another_version_is_refused(tiny, path, tmp_path):
+    content = bytearray(path.read_bytes())
+    content[8:12] = struct.pack("<I", 2)
+    content[16:20] = bytes(4)
+    content[16:20] = struct.pack("<I", zlib.crc32(content[:HEADER_BYTES]))
+    (tmp_path / "new").write_bytes(content)
+    with pytest.raises(InputError, match="table version 2, but this program reads 1"):
+        TableEngine(tiny, tmp_path / "new")
+
+
+def test_another_model_is_refused(tiny, path):
+    other = network(7)
+    narrow = dataclasses.replace(tiny.card, domain={**tiny.card.domain, "hwPt": (6, 19)})
+    for changed in (other, Model(narrow, tiny.onnx_bytes)):
+        with pytest.raises(InputError, match="made of another model"):
+            TableEngine(changed, path)
+
+
+def test_what_is_not_there_says_how_to_make_it(tiny, tmp_path):
+    with pytest.raises(InputError, match="`l1scout compile --engine table` makes it"):
+        TableEngine(tiny, tmp_path / "none")
+
+
+def test_building_leaves_nothing_behind_when_it_fails(tmp_path):
+    bad = Model(*model(bias=(0, np.nan, 0), domain=TINY))
+    with pytest.raises(InputError, match="not finite everywhere"):
+        build(bad, tmp_path / "t")
+    huge = Model(*model(domain={**TINY, "hwPt": (0, 30000), "hwEtaAtVtx": (0, 30000)}))
+    with pytest.raises(InputError, match="too many for a table"):
+        build(huge, tmp_path / "t")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        build(network(), tmp_path / "file" / "t")
+
+
+def test_progress_reaches_its_end(tiny, tmp_path):
+    told = []
+    build(tiny, tmp_path / "t", progress=lambda n, of: told.append((n, of)))
+    assert told[-1] == (2 * tiny.domain.entries, 2 * tiny.domain.entries)
+    assert [p.name for p in tmp_path.iterdir()] == ["t"]
+
+
+def test_processes_share_the_file(tiny, path):
+    own = TableEngine(tiny, path)
+    wanted = float(own.correct(tiny.domain.hardware(0, 5000)).sum())
+    code = (
+        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "from hand_made import network; from l1scout.deploy.table import TableEngine\n"
+        "m = network(); t = TableEngine(m, sys.argv[1])\n"
+        "print(float(t.correct(m.domain.hardware(0, 5000)).sum()))"
+    )
+    command = [sys.executable, "-c", code, str(path), *sys.path]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [float(worker.communicate(timeout=60)[0]) for worker in workers] == [wanted] * 2
+    assert not own.entries.flags.writeable
