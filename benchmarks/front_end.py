@@ -20,7 +20,7 @@ from l1scout.formats.records import record_room, suppress
 from l1scout.jit import kernel
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT
 from l1scout.link.align import windows
-from l1scout.link.frames import _crc32
+from l1scout.link.frames import crc32
 from l1scout.link.receive import Receiver
 from l1scout.link.transmit import Transmitter, random_timing, transmit
 from l1scout.simulate.run import simulate_run
@@ -140,7 +140,7 @@ def main() -> int:
         return 1
     limit = works["read"][1] / best["read"]
     print(f"{orbits} orbits, {len(busy) / 1e6:.2f} M busy blocks, one core, best of {ROUNDS};", end=" ")
-    print(f"CRC-32 by {_crc32.__module__}")
+    print(f"CRC-32 by {crc32.__module__}")
     print(f"{'':26}{'M BX/s':>9}{'GB/s':>8}{'of read':>9}{'x LHC':>8}")
     rate = {name: size / best[name] for name, (_, size) in works.items()}
     for name, r in rate.items():

@@ -1,5 +1,6 @@
 """Copies of files with new columns for each L1 muon; everything else is kept."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ def add_columns(
         msg = f"{target}: cannot be written ({error.strerror or error})"
         raise InputError(msg) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     return Rewritten(kind, *counts)
 
 
