@@ -52,8 +52,8 @@ def write_results(evaluation: Evaluation, target: Path, notes: tuple[str, ...] =
 
 def print_results(evaluation: Evaluation) -> None:
     """Print nine numbers and nine ratios beside the published ones."""
-    muons = f"{evaluation.part.capitalize()}, {len(evaluation.data):,}"
-    print(f"{muons}; RMS about zero, overflows counted\n")
+    muons = f"{evaluation.part.capitalize()}: {len(evaluation.data):,}"
+    print(f"{muons} muons; RMS about zero, overflows counted\n")
     print(columns(score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores})))
     print("\nRatio model / GMT\n")
     print(columns(ratio_rows(evaluation.ratios)))
