@@ -138,7 +138,7 @@ def test_input_and_other_formats_are_refused(samples, tmp_path):
     with pytest.raises(InputError, match="columns can be added"):
         add_columns(samples["NANOAOD"], tmp_path / "out.root", compute)
     with pytest.raises(InputError, match="cannot be written"):
-        add_columns(path, tmp_path / "nowhere" / "out.root", compute)
+        add_columns(path, samples["PARQUET"] / "out.root", compute)
 
 
 def test_nothing_is_left_behind_when_it_fails(samples, tmp_path):

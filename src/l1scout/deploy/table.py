@@ -9,7 +9,6 @@ Header, little-endian: magic (8 bytes), version (u32), CRC-32 of the entries (u3
 with this field 0 (u32), length of the text (u32), text (JSON), zeros.
 """
 
-import contextlib
 import json
 import mmap
 import os
@@ -26,6 +25,7 @@ from l1scout.deploy.engine import checked
 from l1scout.deploy.fused import FusedEngine
 from l1scout.deploy.model import Model
 from l1scout.errors import InputError
+from l1scout.files import complete_or_nothing
 from l1scout.jit import kernel
 
 MAGIC = b"l1s\x00tbl\n"
@@ -80,29 +80,20 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
         msg = f"{model.name}: its answers are not finite everywhere in its domain; train it again"
         raise InputError(msg)
     steps = finest_steps(largest)
-    part = path.with_name(path.name + ".part")
     checksum = 0
-    try:
-        with part.open("wb") as file:
-            file.write(bytes(HEADER_BYTES))
-            for where, hardware in domain.chunks():
-                entries = np.zeros((hardware.shape[1], 4), "<i2")
-                entries[:, :3] = quantise(network.exact(hardware), steps).T
-                content = entries.tobytes()
-                checksum = zlib.crc32(content, checksum)
-                file.write(content)
-                progress(domain.entries + where.stop, 2 * domain.entries)
-            file.seek(0)
-            file.write(_header(_about(model, steps), checksum))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror or error})"
-        raise InputError(msg) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+    with complete_or_nothing(path) as part, part.open("wb") as file:
+        file.write(bytes(HEADER_BYTES))
+        for where, hardware in domain.chunks():
+            entries = np.zeros((hardware.shape[1], 4), "<i2")
+            entries[:, :3] = quantise(network.exact(hardware), steps).T
+            content = entries.tobytes()
+            checksum = zlib.crc32(content, checksum)
+            file.write(content)
+            progress(domain.entries + where.stop, 2 * domain.entries)
+        file.seek(0)
+        file.write(_header(_about(model, steps), checksum))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class TableEngine:

@@ -1,6 +1,5 @@
 """Copies of files with new columns for each L1 muon; everything else is kept."""
 
-import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
+from l1scout.files import complete_or_nothing
 from l1scout.io import nano, ntuple, parquet, root
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.rootadd import BranchAdder
@@ -72,23 +72,12 @@ def add_columns(
             f"{source}: {kind}: columns can be added to nano files with L1 muons, L1Ntuples and Parquet files"
         )
         raise InputError(msg)
-    if target.is_dir():
-        msg = f"{target}: is a directory; name a file for the output"
-        raise InputError(msg)
     if target.exists() and target.samefile(source):
         msg = f"{target}: is the input itself; name another file for the output"
         raise InputError(msg)
-    part = target.with_name(target.name + ".part")
     write = _parquet if kind is Kind.PARQUET else _root
-    try:
+    with complete_or_nothing(target) as part:
         counts = write(kind, source, part, _checked(compute), rows, progress)
-        part.replace(target)
-    except OSError as error:
-        msg = f"{target}: cannot be written ({error.strerror or error})"
-        raise InputError(msg) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
     return Rewritten(kind, *counts)
 
 

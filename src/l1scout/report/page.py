@@ -1,7 +1,6 @@
 """The report: one HTML file that needs nothing else, for people who were not there."""
 
 import base64
-import contextlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -9,7 +8,7 @@ from string import Template
 from typing import Any
 
 from l1scout import __version__
-from l1scout.errors import InputError
+from l1scout.files import complete_or_nothing
 from l1scout.report.figures import origin, profile_figure, residual_figure
 from l1scout.report.tables import (
     KIND_NAMES,
@@ -56,17 +55,8 @@ def write_page(evaluation: Evaluation, path: str | Path, notes: Sequence[str] = 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file, which appears when it is complete (InputError if it cannot be written)."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with complete_or_nothing(Path(path)) as part:
         part.write_text(text, "utf-8")
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        msg = f"{path}: cannot be written ({error.strerror or error})"
-        raise InputError(msg) from error
 
 
 def page(evaluation: Evaluation, notes: Sequence[str] = ()) -> str:

@@ -1,6 +1,5 @@
 """From files of events, or the simulation, to a data set of matched muons."""
 
-import contextlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from l1scout import __version__
 from l1scout.errors import InputError
+from l1scout.files import complete_or_nothing
 from l1scout.io.runs import era as run_era
 from l1scout.orbits import Events, joint_origin
 from l1scout.training.dataset import COLUMNS, METADATA_KEY
@@ -66,16 +66,11 @@ def collect(
         If events lack what the matching needs, the file cannot be written, or nothing matches.
     """
     path, selection, flow = Path(path), selection or Selection(), CutFlow()
-    if path.is_dir():
-        msg = f"{path}: is a directory; name a file for the data set"
-        raise InputError(msg)
-    part = path.with_name(path.name + ".part")
     sources: list[str] = []
     origins: set[bool | None] = set()
     runs: set[int] = set()
     pairs = barren = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with complete_or_nothing(path) as part:
         with pq.ParquetWriter(part, _SCHEMA, compression="zstd") as writer:
             waiting: list[dict[str, NDArray[Any]]] = []
             for events in chunks:
@@ -111,13 +106,6 @@ def collect(
         if not pairs:
             msg = f"{', '.join(sources) or 'no events'}: no matched muons; {flow.end()}"
             raise InputError(msg)
-        part.replace(path)
-    except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror or error})"
-        raise InputError(msg) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
     return flow
 
 
