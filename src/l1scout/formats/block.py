@@ -91,12 +91,6 @@ RUN3 = BlockFormat("run3", 1, 0, BX_RUN3, MUON_RUN3, 3, from_link=0x7FFFE000)
 FORMATS = {f.name: f for f in (RUN2, RUN3)}
 
 
-def as_blocks(data: bytes | memoryview | NDArray[Any]) -> NDArray[np.uint32]:
-    """View bytes as blocks, shape (n, 6, 8), without a copy; an incomplete last block is left out."""
-    words = np.frombuffer(data, "<u4", np.frombuffer(data, np.uint8).size // BLOCK_BYTES * BLOCK_WORDS)
-    return words.reshape(-1, ROWS, LINKS)
-
-
 @kernel
 def _occupied(words: Any, out: Any) -> None:
     bits, zero = np.uint32(PT_BITS), np.uint32(0)

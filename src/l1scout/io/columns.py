@@ -89,19 +89,6 @@ def unknown_crossings(rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.full(rows, UNKNOWN_ORBIT, np.int64), np.ones(rows, np.int64)
 
 
-def no_l1(like: OrbitBatch) -> OrbitBatch:
-    """Rows of `like` without a single L1 muon and without columns: a file with offline muons only."""
-    return OrbitBatch(
-        like.orbit,
-        like.bx,
-        np.zeros(len(like) + 1, np.int64),
-        {},
-        run=like.run,
-        lumisection=like.lumisection,
-        simulated=like.simulated,
-    )
-
-
 def offline(read: Mapping[str, NDArray[Any]], like: OrbitBatch, offsets: NDArray[np.int64]) -> OrbitBatch:
     """Offline muons in the rows of `like`: floats as float32, no propagation (-9999) as NaN."""
     columns: dict[str, NDArray[Any]] = {}

@@ -52,6 +52,17 @@ def _rows(named: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
     return {k: root.scalar(named, n, start, stop).astype(np.int64) for k, n in names.items()}
 
 
+def _crossings(
+    named: Mapping[str, Any], start: int, stop: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Orbit and BX of triggered events, unknown in files that do not keep them."""
+    names = "orbitNumber", "bunchCrossing"
+    if not set(names) <= set(named):
+        return columns.unknown_crossings(stop - start)
+    orbit, bx = (root.scalar(named, name, start, stop) for name in names)
+    return columns.crossings(orbit, bx)
+
+
 def simulated(named: Mapping[str, Any], run: NDArray[np.int64]) -> bool | None:
     """Whether a nano file is simulation: it has generator branches, or its run numbers tell."""
     return runs.simulated(run, generated=bool({"genWeight", "nGenPart", "Generator_weight"} & set(named)))
@@ -63,12 +74,7 @@ def read_dpg(path: Path, rows: int) -> Iterator[Events]:
         tree = file["Events"]
         named = root.branches(tree)
         for start, stop in root.chunks(tree.num_entries, rows):
-            orbit, bx = columns.unknown_crossings(stop - start)
-            if "orbitNumber" in named and "bunchCrossing" in named:
-                orbit, bx = columns.crossings(
-                    root.scalar(named, "orbitNumber", start, stop),
-                    root.scalar(named, "bunchCrossing", start, stop),
-                )
+            orbit, bx = _crossings(named, start, stop)
             offsets, l1 = read_l1(named, start, stop, signed_charge=False)
             ids = _rows(named, start, stop)
             batch = OrbitBatch(orbit, bx, offsets, l1, simulated=simulated(named, ids["run"]), **ids)
@@ -135,12 +141,7 @@ def read_nanoaod(path: Path, rows: int) -> Iterator[Events]:
         tree = file["Events"]
         named = root.branches(tree)
         for start, stop in root.chunks(tree.num_entries, rows):
-            orbit, bx = columns.unknown_crossings(stop - start)
-            if "orbitNumber" in named and "bunchCrossing" in named:
-                orbit, bx = columns.crossings(
-                    root.scalar(named, "orbitNumber", start, stop),
-                    root.scalar(named, "bunchCrossing", start, stop),
-                )
+            orbit, bx = _crossings(named, start, stop)
             ids = _rows(named, start, stop)
             reco_offsets, reco = root.objects(named, MUON, start, stop)
             rest: dict[str, Any] = {"simulated": simulated(named, ids["run"]), **ids}

@@ -13,7 +13,7 @@ import numpy as np
 from zlib_ng.zlib_ng import crc32  # ten times as fast as Python's own
 
 from l1scout.jit import kernel
-from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
+from l1scout.lhc import BX_PER_ORBIT
 
 LINKS = 8
 COMMA = 0x505050BC
@@ -26,7 +26,6 @@ FRAMES_PER_BX = 6
 PAYLOAD_WORDS = FRAMES_PER_BX * BX_PER_ORBIT
 LINE_WORDS = PAYLOAD_WORDS * 25 // 24
 """Words of line time in an orbit: 250 MHz / 240 MHz of the payload's."""
-LINE_WORD_RATE_HZ = LINE_WORDS * ORBIT_FREQUENCY_HZ
 MAX_SKEW_BX = 16
 MAX_SKEW_WORDS = MAX_SKEW_BX * LINE_WORDS // BX_PER_ORBIT
 LATENCY_WORDS = MAX_SKEW_WORDS + 4

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf
 
 from l1scout.simulate.detector import SOLENOID_FIELD, STATION_RADII, step_table
 from l1scout.simulate.generator import Generated
@@ -41,6 +40,8 @@ class Tracks(NamedTuple):
 
 def reconstruct(particles: Generated, random: np.random.Generator, tracker: Tracker | None = None) -> Tracks:
     """Measure particles as the tracker does, and identify some of them as muons."""
+    from scipy.special import erf  # slow to import, and only simulation needs it
+
     t = tracker or Tracker()
     s = particles.start
     n = s.pt.size
