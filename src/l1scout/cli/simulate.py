@@ -76,7 +76,7 @@ def run(
     one_of("--crc", crc, dict(CRCS))
     conditions, rates = running(scheme, occupancy), fault_rates(fault or [])
     fibres = Fibres(FORMATS[form], seed, CRCS[crc], rates)
-    pieces = simulate_run(seed, orbits, running=conditions, form=FORMATS[form])
+    pieces = simulate_run(seed, orbits, running=conditions, form=FORMATS[form], origin=True)
     with progress() as bars:
         task = bars.add_task("orbits", total=orbits)
         result = write_run(target, pieces, fibres, conditions, lambda n: bars.update(task, completed=n))
