@@ -71,13 +71,21 @@ def main() -> int:
     for name, r in rate.items():
         ratio = f"  {r / rate[peer[name]]:.1f} x {peer[name].strip()}" if name in peer else ""
         print(f"{name:32}{r / 1e6:8.1f} M muons/s{ratio}")
-    same = all(np.array_equal(a, b) for a, b in zip(pairs(muons.offsets), awkward_pairs(muons.offsets), strict=True))
-    same &= all(np.array_equal(a, b) for a, b in zip(neighbours(at, 1, REACH), numpy_neighbours(at), strict=True))
+    same = all(
+        np.array_equal(a, b) for a, b in zip(pairs(muons.offsets), awkward_pairs(muons.offsets), strict=True)
+    )
+    same &= all(
+        np.array_equal(a, b) for a, b in zip(neighbours(at, 1, REACH), numpy_neighbours(at), strict=True)
+    )
     if not same:
         print("the kernels and their peers differ")
         return 1
     missed = [name for name in peer if rate[name] < TARGET]
-    print(f"below {TARGET / 1e6:.0f} M muons/s: {', '.join(missed)}" if missed else "both reach the 20 M muons/s asked for")
+    print(
+        f"below {TARGET / 1e6:.0f} M muons/s: {', '.join(missed)}"
+        if missed
+        else "both reach the 20 M muons/s asked for"
+    )
     return int(bool(missed))
 
 

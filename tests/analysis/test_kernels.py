@@ -109,9 +109,7 @@ def test_sections_do_not_depend_on_chunks():
         for piece in simulate_run(1, 60, running=Running(intermediate=0), chunk=60):
             edges = np.searchsorted(piece.muons.orbit, np.arange(0, 60, chunk))
             for a, b in zip(edges, [*edges[1:], len(piece.muons)], strict=True):
-                part = piece.muons.select(
-                    (piece.muons.row >= a) & (piece.muons.row < b)
-                )
+                part = piece.muons.select((piece.muons.row >= a) & (piece.muons.row < b))
                 n = min(chunk, 60 - int(part.orbit[0]) // chunk * chunk)
                 live.add(OrbitBatch(part.orbit, part.bx, part.offsets, part.columns, n_orbits=n))
         return live.table()

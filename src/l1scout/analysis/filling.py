@@ -90,7 +90,8 @@ class Scheme:
         breaks = np.flatnonzero(np.diff(self.bx) > 1)
         if not self.bx.size:
             return []
-        return np.stack([self.bx[np.r_[0, breaks + 1]], self.bx[np.r_[breaks, -1]]], axis=1).tolist()
+        firsts, lasts = self.bx[np.r_[0, breaks + 1]].tolist(), self.bx[np.r_[breaks, -1]].tolist()
+        return [[a, b] for a, b in zip(firsts, lasts, strict=True)]
 
 
 def _moved(bx: NDArray[np.int64], k: int) -> NDArray[np.int64]:
@@ -116,14 +117,15 @@ def load_scheme(name: str) -> Scheme:
     """
     if name == "none":
         return Scheme(name, np.zeros(0, np.int64))
-    for known, told in FILLING_SCHEMES.items():
-        if name in (known, told):
-            return Scheme(told, colliding(known))
+    for year, told in FILLING_SCHEMES.items():
+        if name in (year, told):
+            return Scheme(told, colliding(year))
     path, _, wanted = name.partition("#")
     try:
         content = json.loads(Path(path).read_text("utf-8"))
     except OSError as error:
-        msg = f"{path}: {(error.strerror or 'cannot be read').lower()}; a file, none, or {', '.join(FILLING_SCHEMES)}"
+        why, known = (error.strerror or "cannot be read").lower(), ", ".join(FILLING_SCHEMES)
+        msg = f"{path}: {why}; a JSON file, none, or {known}"
         raise InputError(msg) from error
     except ValueError as error:
         msg = f"{path}: not JSON ({error})"

@@ -110,7 +110,10 @@ class LiveTime:
             msg = f"a batch of {batch.n_orbits} orbits has muons in {sum(with_rows)}"
             raise InputError(msg)
         # orbits between two rows of a section belong to it; the rest is at the ends
-        inside = [int(batch.orbit[b - 1] - batch.orbit[a]) + 1 - n for (a, b), n in zip(spans, with_rows, strict=True)]
+        inside = [
+            int(batch.orbit[b - 1] - batch.orbit[a]) + 1 - n
+            for (a, b), n in zip(spans, with_rows, strict=True)
+        ]
         out = []
         for k, (a, b) in enumerate(spans):
             section = Section(int(batch.run[a]), int(number[a]))
@@ -122,7 +125,10 @@ class LiveTime:
                 orbits += inside[k]
             seen.orbits += orbits
             seen.weight += orbits / prescale
-            seen.first, seen.last = min(seen.first, int(batch.orbit[a])), max(seen.last, int(batch.orbit[b - 1]))
+            seen.first, seen.last = (
+                min(seen.first, int(batch.orbit[a])),
+                max(seen.last, int(batch.orbit[b - 1])),
+            )
             out.append((section, _rows(batch, int(a), int(b), orbits)))
         if len(spans) > 1:
             left = empty - (sum(inside) if sum(inside) <= empty else 0)

@@ -16,7 +16,7 @@ for _k, _range in enumerate(TRACK_FINDERS.values()):
 
 
 def final(batch: OrbitBatch, min_pt: int = 1, min_quality: int = 0) -> OrbitBatch:
-    """Final muons in time with their event: no intermediate ones, none of other crossings of an event.
+    """Keep final muons in time with their event: none intermediate, none of other crossings of an event.
 
     Parameters
     ----------
@@ -56,4 +56,4 @@ def times(batch: OrbitBatch) -> NDArray[np.int64]:
 def finder(batch: OrbitBatch) -> NDArray[np.int64]:
     """Track finder of each muon: index into `FINDERS`, -1 if tfMuonIndex is none of any."""
     need(batch, "tfMuonIndex")
-    return _FINDER[batch["tfMuonIndex"].astype(np.int64).clip(-1, _FINDER.size - 1)]
+    return np.asarray(_FINDER[batch["tfMuonIndex"].astype(np.int64).clip(-1, _FINDER.size - 1)])
