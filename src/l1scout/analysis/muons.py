@@ -15,8 +15,8 @@ for _k, _range in enumerate(TRACK_FINDERS.values()):
     _FINDER[list(_range)] = _k
 
 
-def final(batch: OrbitBatch, min_pt: int = 1, min_quality: int = 0) -> OrbitBatch:
-    """Keep final muons in time with their event: none intermediate, none of other crossings of an event.
+def final(batch: OrbitBatch, min_pt: int = 1, min_quality: int = 0, *, in_time: bool = True) -> OrbitBatch:
+    """Keep final muons, no intermediate ones.
 
     Parameters
     ----------
@@ -25,11 +25,13 @@ def final(batch: OrbitBatch, min_pt: int = 1, min_quality: int = 0) -> OrbitBatc
         Smallest hwPt.
     min_quality : int
         Smallest hwQual.
+    in_time : bool
+        Of triggered events, leave out the muons of the crossings before and after.
     """
     need(batch, "hwPt")
     keep = batch["hwPt"] >= min_pt
     for name in ("intermediate", "bxInEvent"):
-        if name in batch.columns:
+        if name in batch.columns and (in_time or name == "intermediate"):
             keep &= batch[name] == 0
     if min_quality:
         need(batch, "hwQual")

@@ -43,7 +43,8 @@ class Satellite:
 class Occupancy:
     """State: add batches, then ask for results.
 
-    Data without a number of orbits (triggered events) give maps, but no rates and no satellites.
+    Data without a number of orbits (triggered events) give maps of the muons of all their crossings, but no
+    rates and no satellites.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ class Occupancy:
         self.rates &= batch.n_orbits is not None
         if self.rates:
             self.counts.add(batch, prescale)
-        muons = final(batch, self.min_pt, self.min_quality)
+        muons = final(batch, self.min_pt, self.min_quality, in_time=False)
         names = (
             ("hwEta", "hwPhi") if {"hwEta", "hwPhi"} <= set(muons.columns) else ("hwEtaAtVtx", "hwPhiAtVtx")
         )

@@ -98,7 +98,7 @@ def _test(
 
 
 def pulls(counts: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Difference of each cell from the mean of its group's others, in standard deviations; NaN if untested."""
+    """Difference of each cell from the mean of its group's others, in standard deviations (NaN: untested)."""
     out = np.full(counts.size, np.nan)
     for g in range(int(group.max(initial=-1)) + 1):
         cells = np.flatnonzero(group == g)
