@@ -102,7 +102,7 @@ class Cosmics:
             "eta": eta.to_physical(muons[eta.name]),
         }
         new["origin"] = muons.columns.get("origin", np.full(time.size, -1)).astype(np.int64)
-        self._held: dict[str, NDArray[Any]] = {n: np.concatenate([self._held[n], new[n]]) for n in _KEPT}
+        self._held = {n: np.concatenate([self._held[n], new[n]]) for n in _KEPT}
         self._count()
 
     def _count(self) -> None:
@@ -139,7 +139,7 @@ class Cosmics:
             self.chance[leg] += np.bincount(bins[tag & fresh & by_chance], minlength=PHI_BINS)
         keep = int(np.searchsorted(time, time[-1] - 2 * REACH))
         self._done = stop - keep
-        self._held: dict[str, NDArray[Any]] = {n: c[keep:] for n, c in held.items()}
+        self._held = {n: c[keep:] for n, c in held.items()}
 
     def _count_pairs(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
         held = self._held
