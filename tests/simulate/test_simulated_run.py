@@ -139,6 +139,7 @@ def test_impossible_conditions():
         {"cosmics": -1},
         {"firing": (("BMTF", 0.6, 0.6, 0),)},
         {"firing": (("barrel", 0.1, 0.1, 0),)},
+        {"firing": (("BMTF", 0.1),)},
         {"bunches": ((0, 1.0),)},
         {"processors": ((36, 0.5),)},
         {"noise": ((1, -1.0),)},

@@ -4,7 +4,8 @@
 early or late, after the level of the two BX further out is taken away. It is divided by the muons that are in
 time in that bunch, from which early and late ones of its neighbours were taken.
 *Doubles*: a muon that is seen in time and one BX off makes a pair of adjacent BX beyond chance
-(`l1scout.analysis.correlation`); this sees all bunches, but not muons that only moved.
+(`l1scout.analysis.correlation`); this sees all bunches, but not muons that only moved. The pair is sought in
+the upper and in the lower half of the detector apart: the legs of cosmic muons are no such pairs.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from l1scout.analysis.filling import Scheme
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.muons import FINDERS, final, finder, need, times
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_LSB
+from l1scout.formats.muon import ETA_LSB, PHI_BINS
 from l1scout.lhc import BX_PER_ORBIT
 from l1scout.orbits import OrbitBatch
 from l1scout.training.metrics import Measured
@@ -30,6 +31,8 @@ SIDE = (2, 3)
 """BX from the bunch whose mean is the background of the BX beside it."""
 FAR = (4, 5)
 """The same, further out: the difference, beyond chance, is the systematic uncertainty."""
+HALVES = 2
+"""Of phi: 0 to 180 degrees, and the rest."""
 _ROUNDS = 30
 
 
@@ -81,7 +84,8 @@ class Firing:
     def __post_init__(self) -> None:
         self.by_finder = np.zeros((len(FINDERS), BX_PER_ORBIT + 1), np.int64)
         self.by_eta = np.zeros((len(ETA_EDGES_HW) - 1, BX_PER_ORBIT + 1), np.int64)
-        self.doubles = [Correlation(self.reach) for _ in FINDERS]
+        self.doubles = [[Correlation(self.reach) for _ in range(HALVES)] for _ in FINDERS]
+        self.simulated: bool | None = None
         self.first, self.last = _edges(self.scheme, -1), _edges(self.scheme, 1)
         if not self.first.size or not self.last.size:
             msg = f"filling scheme {self.scheme.name}: no train with five empty BX beside it"
@@ -90,6 +94,7 @@ class Firing:
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if muons lack columns, or the orbits are not counted)."""
         self.live.add(batch, prescale)
+        self.simulated = batch.simulated
         muons = final(batch, self.min_pt, self.min_quality)
         name = "hwEta" if "hwEta" in muons.columns else "hwEtaAtVtx"
         need(muons, name)
@@ -97,9 +102,13 @@ class Firing:
         _fill(self.by_finder, which, bx)
         _fill(self.by_eta, np.searchsorted(ETA_EDGES_HW, muons[name], side="right") - 1, bx)
         time = times(muons)
-        for k, correlation in enumerate(self.doubles):
-            own = time[which == k]
-            correlation.add(own, own, batch.n_orbits or 0)
+        need(muons, "hwPhi" if "hwPhi" in muons.columns else "hwPhiAtVtx")
+        phi = muons["hwPhi"] if "hwPhi" in muons.columns else muons["hwPhiAtVtx"]
+        half = phi.astype(np.int64) * HALVES // PHI_BINS
+        for k, parts in enumerate(self.doubles):
+            for h, correlation in enumerate(parts):
+                own = time[(which == k) & (half == h)]
+                correlation.add(own, own, batch.n_orbits or 0)
 
     def edges(self, counts: NDArray[np.int64]) -> tuple[Fired, Fired]:
         """Measure early and late muons in counts by BX, shape (3565,)."""
@@ -127,12 +136,17 @@ class Firing:
 
     def doubled(self, k: int) -> Measured:
         """Share of the muons of a track finder that are seen in the next BX, too."""
-        correlation = self.doubles[k]
-        at = self.reach + 1
-        muons = correlation.objects - correlation.excess[at]
+        excess, error = self.beyond_chance(k)
+        muons = sum(c.objects for c in self.doubles[k]) - excess[0]
         if muons <= 0:
             return Measured(float("nan"))
-        return Measured(float(correlation.excess[at] / muons), float(correlation.error[at] / muons))
+        return Measured(float(excess[0] / muons), float(error[0] / muons))
+
+    def beyond_chance(self, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Pairs of muons of a track finder, in one half in phi, 1..reach BX apart: excess, uncertainty."""
+        later = slice(self.reach + 1, None)
+        excess = sum((c.excess[later] for c in self.doubles[k]), np.zeros(self.reach))
+        return excess, np.sqrt(sum((c.error[later] ** 2 for c in self.doubles[k]), np.zeros(self.reach)))
 
     def result(self) -> dict[str, Any]:
         """Gather what is printed and written."""
@@ -163,16 +177,10 @@ class Firing:
             "first_bunches": int(self.first.size),
             "last_bunches": int(self.last.size),
             "shares": rows,
-            "correlation": [
-                {
-                    "finder": name,
-                    "distance": c.distances,
-                    "pairs": c.pairs,
-                    "chance": c.chance,
-                    "excess": c.excess,
-                }
-                | {"error": c.error}
-                for name, c in zip(FINDERS, self.doubles, strict=True)
+            "beyond_chance": [
+                {"finder": name, "distance": d + 1, "pairs": float(x), "error": float(e)}
+                for k, name in enumerate(FINDERS)
+                for d, (x, e) in enumerate(zip(*self.beyond_chance(k), strict=True))
             ],
         }
 

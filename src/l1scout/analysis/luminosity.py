@@ -2,9 +2,9 @@
 
 Muons of a crossing are Poisson distributed with mean mu. *Rate counting* takes mu from all muons, and
 corrects for the eight that the GMT sends at most; *zero counting* takes it from the crossings without one,
-mu = -ln(1 - k / N), and does not care how many muons one collision gives. Both are divided by the orbits
-that were seen. What is not of the BX is subtracted (`l1scout.analysis.background`), and
-L = mu f / sigma_vis, with f the frequency of orbits.
+mu = -ln(1 - k / N) but for a small correction, and does not care how many muons one collision gives. Both
+are divided by the orbits that were seen. What is not of the BX is subtracted
+(`l1scout.analysis.background`), and L = mu f / sigma_vis, with f the frequency of orbits.
 """
 
 from collections.abc import Mapping
@@ -65,15 +65,20 @@ class BunchLuminosity:
 
 
 def zero_counting(
-    occupied: NDArray[Any], crossings: float
+    occupied: NDArray[Any], crossings: float | NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean muons a crossing, and uncertainty, from how many crossings have one.
 
-    A BX that is never empty gives infinity.
+    1/N + 1/(N-1) + ... of k terms takes the place of -ln(1 - k / N), which is too large by
+    p / 2N (1 - p) on average: its mean is -ln(1 - p) up to a term of p^N. A BX that is never empty
+    gives infinity.
     """
+    from scipy.special import digamma
+
     share = np.asarray(occupied, np.float64) / crossings
     with np.errstate(divide="ignore"):
-        mu = -np.log1p(-share)
+        mu = digamma(crossings + 1.0) - digamma(crossings - occupied + 1.0)
+        mu = np.where(share < 1, mu, np.inf)
         error = np.sqrt(np.maximum(share, 1 / crossings) / (1 - share) / crossings)
     return np.asarray(mu), np.asarray(error)
 

@@ -12,15 +12,26 @@ from numpy.typing import NDArray
 
 from l1scout.analysis.kernels import pairs
 from l1scout.analysis.muons import final, need
+from l1scout.analysis.peaks import fit_peak
+from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
 from l1scout.orbits import Events, OrbitBatch, joint_origin
+from l1scout.training.metrics import Measured
 
 MUON_MASS = 0.1056584
 """GeV"""
 LINES = {"φ": 1.02, "J/ψ": 3.09, "Υ": 9.46, "Z": 91.19}
 """Reference lines in GeV, those of the seed paper's Fig. 3 and the Z."""
-RANGES = {"low": np.linspace(0, 20, 201), "high": np.linspace(0, 120, 241)}
+RANGES = {"low": np.linspace(0, 20, 801), "high": np.linspace(0, 120, 481)}
 """Edges of the bins, GeV."""
+WINDOWS = {"φ": (0.5, 2.5, 0.3), "J/ψ": (1.6, 5.5, 0.5), "Υ": (6.0, 16.0, 1.2), "Z": (60.0, 120.0, 8.0)}
+"""Where each line's peak is fitted, and the width to start from, GeV: in the trigger's values."""
+OFFLINE_WINDOWS = {
+    "φ": (0.9, 1.14, 0.015),
+    "J/ψ": (2.9, 3.3, 0.03),
+    "Υ": (9.1, 9.8, 0.08),
+    "Z": (75.0, 107.0, 2.5),
+}
 SIGNS = ("opposite", "same")
 
 Values = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -164,10 +175,29 @@ class Masses:
         square = pt[i] ** 2 + pt[j] ** 2 + 2 * pt[i] * pt[j] * np.cos(phi[i] - phi[j])
         return np.asarray(square >= self.cuts.min_pair_pt**2)
 
+    def peaks(self) -> list[dict[str, Any]]:
+        """Fit a peak near each line, in each opposite-sign spectrum that has enough entries there."""
+        rows = []
+        for name, by in self.counts.items():
+            windows = OFFLINE_WINDOWS if name == "offline" else WINDOWS
+            for line, (low, high, width) in windows.items():
+                axis = "high" if high > RANGES["low"][-1] else "low"
+                try:
+                    found = fit_peak(RANGES[axis], by["opposite"][axis], (low, high), LINES[line], width)
+                except InputError:
+                    continue
+                row: dict[str, Any] = {"muons": name, "line": line}
+                for what in ("entries", "position", "width"):
+                    number: Measured = getattr(found, what)
+                    row |= {what: number.value, f"{what}_error": number.error}
+                rows.append(row | {"significance": found.significance, "goodness": found.goodness})
+        return rows
+
     def result(self) -> dict[str, Any]:
         """Gather what is printed and written: spectra by name and sign."""
         return {
             "rows": self.rows,
+            "peaks": self.peaks(),
             "pairs": [
                 {"muons": name, "sign": sign, "pairs": int(by["high"].sum())}
                 for name, signs in self.counts.items()

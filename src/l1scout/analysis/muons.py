@@ -1,5 +1,7 @@
 """Which muons of a batch an analysis takes, when they were, and from which track finder."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,6 +10,11 @@ from l1scout.formats.muon import TRACK_FINDERS
 from l1scout.lhc import crossing
 from l1scout.orbits import OrbitBatch
 
+_USED = {
+    *("hwPt", "hwQual", "hwPhi", "hwEta", "hwPhiAtVtx", "hwEtaAtVtx", "hwCharge", "tfMuonIndex"),
+    *("intermediate", "bxInEvent", "origin"),
+}
+"""Columns that an analysis may need: others are not copied."""
 FINDERS = tuple(TRACK_FINDERS)
 """EMTF+, OMTF+, BMTF, OMTF-, EMTF-: in the order of tfMuonIndex."""
 _FINDER = np.full(128, -1, np.int64)
@@ -29,6 +36,8 @@ def final(batch: OrbitBatch, min_pt: int = 1, min_quality: int = 0, *, in_time: 
         Of triggered events, leave out the muons of the crossings before and after.
     """
     need(batch, "hwPt")
+    if not batch.columns.keys() <= _USED:
+        batch = replace(batch, columns={n: c for n, c in batch.columns.items() if n in _USED})
     keep = batch["hwPt"] >= min_pt
     for name in ("intermediate", "bxInEvent"):
         if name in batch.columns and (in_time or name == "intermediate"):

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from l1scout import __version__
+from l1scout.cli.analyse import analyse
 from l1scout.cli.bench import bench
 from l1scout.cli.board import board
 from l1scout.cli.compile import compile as compile_model
@@ -41,6 +42,7 @@ for command in (inspect, board, dataset, train, evaluate, recalibrate, verify, b
     app.command()(command)
 app.command("compile")(compile_model)
 app.add_typer(simulate, name="simulate")
+app.add_typer(analyse, name="analyse")
 
 
 def main() -> None:

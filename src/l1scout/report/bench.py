@@ -3,12 +3,12 @@
 from matplotlib.figure import Figure
 
 from l1scout.deploy.bench import PUBLISHED, Bench
-from l1scout.report.figures import COLOURS, RAW_COLOUR, _style, _svg
+from l1scout.report.figures import COLOURS, RAW_COLOUR, _svg, style
 
 
 def bench_figure(found: Bench) -> str:
     """Throughput against batch for every engine, with the published rows and the requirement, as SVG."""
-    with _style():
+    with style():
         figure = Figure(figsize=(8, 5.5), layout="constrained")
         ax = figure.subplots()
         for k, name in enumerate(dict.fromkeys(r.engine for r in found.throughput)):

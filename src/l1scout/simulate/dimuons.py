@@ -38,6 +38,19 @@ CONTINUUM = "continuum"
 KINDS = (*RESONANCES, CONTINUUM)
 
 
+DEFAULT_SHARES = {
+    "phi": 0.02,
+    "J/psi": 0.12,
+    "psi(2S)": 0.004,
+    "Upsilon(1S)": 0.03,
+    "Upsilon(2S)": 0.01,
+    "Upsilon(3S)": 0.006,
+    "Z": 0.01,
+    CONTINUUM: 0.8,
+}
+"""Of the pairs that pass the cuts: plausible, not measured."""
+
+
 @dataclass(frozen=True)
 class Pairs:
     """What pairs there are.

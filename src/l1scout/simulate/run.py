@@ -86,7 +86,7 @@ class Running:
         places = (
             all(1 <= bx <= lhc.BX_PER_ORBIT for bx, _ in self.bunches)
             and all(0 <= processor < PROCESSORS for processor, _ in (*self.processors, *self.noise))
-            and all(name in TRACK_FINDERS for name, *_ in self.firing)
+            and all(fire[0] in TRACK_FINDERS and len(fire) == 4 for fire in self.firing)
             and self.afterglow[1] > 0
         )
         numbers = 0 <= self.occupancy < bunches and np.all((parts >= 0) & (parts <= 1)) and min(rates) >= 0
@@ -209,7 +209,7 @@ def _all(
     at = random.integers(0, span, n)
     for leg, (delay, changed) in zip((UPPER, LOWER), legs(random, n), strict=True):
         extra = _draw(random, n, form) | changed | {"origin": np.full(n, leg, np.int16)}
-        seen = random.random(n) < running.leg_efficiency
+        seen = random.random(n) < running.leg_efficiency * efficiency[extra["tfMuonIndex"] // 3]
         parts.append(((at + delay)[seen], {name: c[seen] for name, c in extra.items()}))
     time = np.concatenate([t for t, _ in parts])
     order = np.argsort(time, kind="stable")
