@@ -65,10 +65,10 @@ def analyse(running: Running, orbits: int, seed: int) -> tuple[dict[str, Any], l
     }
     tenths, spent, crossings = [], 0.0, 0
     for piece in simulate_run(seed, orbits, running=running, chunk=CHUNK, origin=True):
-        start = time.perf_counter()
+        start = time.process_time()  # of this process only, however busy the machine is
         for state in states.values():
             state.add(piece.muons)
-        spent, crossings = spent + time.perf_counter() - start, crossings + CHUNK * BX_PER_ORBIT
+        spent, crossings = spent + time.process_time() - start, crossings + CHUNK * BX_PER_ORBIT
         if crossings >= orbits * BX_PER_ORBIT / 10:
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
             tenths.append((spent / crossings * 1e9, memory))
@@ -162,10 +162,8 @@ def show(name: str, running: Running, orbits: int, seed: int, expected: tuple[li
         [s.bx for s in occupancy.satellites()],
     )
     scheme = find_scheme(states["luminosity"].counts.all_muons, orbits)
-    print(
-        f"processors {found[0]}, satellites {found[1]}, {len(occupancy.cell_regions(tolerance=TOLERANCE))} cells;",
-        end=" ",
-    )
+    cells = len(occupancy.cell_regions(tolerance=TOLERANCE))
+    print(f"processors {found[0]}, satellites {found[1]}, {cells} cells;", end=" ")
     print(f"scheme {scheme.known}, offset {scheme.offset}: {scheme.missing} missing, {scheme.extra} extra")
     ns, memory = np.array(tenths).T
     print("ns a crossing by tenth: " + " ".join(f"{x:.1f}" for x in ns), end="; ")

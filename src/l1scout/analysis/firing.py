@@ -1,8 +1,8 @@
 """Pre- and post-firing: muons seen one BX early or late, by track finder and eta.
 
 *Edges*: before the first bunch of a train and after its last there are no collisions: what is seen there is
-early or late, after the level of the two BX further out is taken away. It is divided by the muons that are in
-time in that bunch, from which early and late ones of its neighbours were taken.
+early or late, after the level of the four BX further out, extrapolated, is taken away. It is divided by the
+muons that are in time in that bunch, from which early and late ones of its neighbours were taken.
 *Doubles*: a muon that is seen in time and one BX off makes a pair of adjacent BX beyond chance
 (`l1scout.analysis.correlation`); this sees all bunches, but not muons that only moved. The pair is sought in
 the upper and in the lower half of the detector apart: the legs of cosmic muons are no such pairs.
@@ -27,10 +27,10 @@ from l1scout.training.metrics import Measured
 
 ETA_EDGES_HW = (-230, -192, -152, -115, -77, -38, 0, 38, 77, 115, 152, 192, 231)
 """Bins of hwEta: about 0.4 wide, with edges where one track finder takes over from another."""
-SIDE = (2, 3)
-"""BX from the bunch whose mean is the background of the BX beside it."""
-FAR = (4, 5)
-"""The same, further out: the difference, beyond chance, is the systematic uncertainty."""
+SIDE, FAR = (2, 3), (4, 5)
+"""BX from the bunch: a straight line through the means of both is the background of the BX beside it."""
+STRETCH = 0.75
+"""From the middle of `SIDE` to the BX beside the bunch, in distances between `SIDE` and `FAR`."""
 HALVES = 2
 """Of phi: 0 to 180 degrees, and the rest."""
 _ROUNDS = 30
@@ -45,7 +45,7 @@ class Fired:
     share : Measured
         Of all muons of those bunches: early, in time and late.
     syst : float
-        Of the background: afterglow that falls steeply.
+        Of the background: an exponential through both pairs of BX instead of a line.
     seen : int
         Muons in the BX beside.
     background : float
@@ -198,15 +198,16 @@ def _edges(scheme: Scheme, side: int) -> NDArray[np.int64]:
 def _beside(
     n: NDArray[np.float64], bx: NDArray[np.int64], side: int
 ) -> tuple[float, float, int, float, float]:
-    """Excess beside bunches, its variance, all muons there, background, and its change further out."""
+    """Excess beside bunches, its variance, all muons there, background, and how far that may be wrong."""
 
     def at(distance: int) -> float:
         return float(n[(bx - 1 + side * distance) % n.size].sum())
 
     near, far = (sum(at(k) for k in ks) / len(ks) for ks in (SIDE, FAR))
-    chance = near / len(SIDE) + far / len(FAR)
-    other = np.sqrt(max((near - far) ** 2 - chance, 0.0))
-    return at(1) - near, max(at(1), 1.0) + near / len(SIDE), int(at(1)), near, float(other)
+    background = near + STRETCH * (near - far)
+    curved = near * (near / far) ** STRETCH if far else near
+    variance = max(at(1), 1.0) + ((1 + STRETCH) ** 2 * near + STRETCH**2 * far) / len(SIDE)
+    return at(1) - background, variance, int(at(1)), background, abs(curved - background)
 
 
 def _fill(counts: NDArray[np.int64], kind: NDArray[np.int64], bx: NDArray[np.int64]) -> None:
