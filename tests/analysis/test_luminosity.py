@@ -159,6 +159,20 @@ def test_calibration_from_a_scan():
         fit_scan(np.arange(3.0), np.full(3, 100), np.full(3, 1000.0))
 
 
+def test_a_simulated_run_is_linear():
+    """From 0.03 to 0.9 muons a crossing, both methods."""
+    for method in ("zero", "rate"):
+        points = []
+        for k, occupied in enumerate((0.02, 0.1, 0.25, 0.42)):
+            state, running = measured(20 + k, 150, intermediate=0.0, occupancy=occupied, cosmics=0.0)
+            total, syst = state.whole(method, state.background(method)).total(SCHEME.bx)
+            points.append((total.value / 2544, np.hypot(total.error, syst) / 2544, running.nominal * 0.98))
+        found = linearity(*np.array(points).T)
+        assert abs(found.slope.value) < 4 * found.slope.error
+        assert found.slope.error < 0.02
+        assert found.level.value == pytest.approx(1, abs=4 * found.level.error)
+
+
 def test_linearity_against_pile_up():
     """A planted non-linearity of 2 % a unit is found; a linear response has none."""
     random, pulls = np.random.default_rng(1), []

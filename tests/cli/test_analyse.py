@@ -52,13 +52,18 @@ def test_packets_of_the_board(packets, tmp_path, name, key):
         assert len(list(csv.DictReader(file))) > 4
 
 
-def test_a_simulated_run_with_a_dead_sector(tmp_path):
+def test_a_simulated_run_with_a_dead_sector():
     args = ["--simulate", 100, "--occupancy", 0.2, "--condition", "processors=[[15,0]]", "--seed", 5]
-    result = json.loads(run("occupancy", *args, "--json", "--out", tmp_path))
+    result = json.loads(run("occupancy", *args, "--json"))
     assert result["origin"] == "simulation"
     assert [r["processor"] for r in result["processors"]] == [15]
-    assert written(tmp_path, "occupancy") == result
     assert "simulation" in run("occupancy", *args)
+
+
+def test_live_time(packets, tmp_path):
+    result = json.loads(run("livetime", packets, "--section", 25, "--json", "--out", tmp_path))
+    assert [row["orbits"] for row in result["sections"]] == [25, 25, 10]
+    assert json.loads((tmp_path / "livetime.json").read_text()) == result
 
 
 def test_packets_give_what_the_simulation_gives(packets):
@@ -108,9 +113,9 @@ def test_masses(tmp_path):
     assert only["rows"] == 2000
 
 
-def test_masses_of_open_data(shared_data, tmp_path):
+def test_masses_of_open_data(shared_data):
     path = shared_data / "opendata-dimuon" / "peakdata3.csv"
-    real = json.loads(run("masses", path, "--max-eta", 2.4, "--min-pair-pt", 0, "--json", "--out", tmp_path))
+    real = json.loads(run("masses", path, "--max-eta", 2.4, "--min-pair-pt", 0, "--json"))
     assert real["origin"] == "data"
     emulated = json.loads(run("masses", "--muons", path, "--json"))
     assert emulated["origin"] == "simulation"

@@ -46,6 +46,32 @@ analyse.command()(masses)
 
 
 @analyse.command()
+def livetime(
+    files: Files = None,
+    orbits: Simulate = None,
+    seed: Seed = 1,
+    scheme: Annotated[str, typer.Option(help="Simulation: 2018, 2024 or none.")] = "2018",
+    occupancy: Occupied = 0.05,
+    condition: Condition = None,
+    section: Section = ORBITS_PER_LUMISECTION,
+    prescale: Prescale = 1.0,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Count orbits, live time and prescale of every lumisection: what all rates are divided by."""
+    state = CrossingCounts(LiveTime(section))
+    read(state, files, orbits, seed, scheme, occupancy, condition, prescale)
+    live, rows = state.live, state.live.table()
+    result = {
+        "orbits": live.orbits,
+        "live_s": live.seconds,
+        "unplaced_orbits": live.unplaced,
+        "sections": rows,
+    }
+    give("livetime", result, {"sections": rows}, None, out, simulated=state.simulated, json=json)
+
+
+@analyse.command()
 def luminosity(
     files: Files = None,
     orbits: Simulate = None,

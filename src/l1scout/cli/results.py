@@ -18,7 +18,7 @@ def give(
     name: str,
     result: Mapping[str, Any],
     tables: Tables,
-    figure: "Callable[[], Figure]",
+    figure: "Callable[[], Figure] | None",
     out: Path | None,
     *,
     simulated: bool | None,
@@ -32,7 +32,9 @@ def give(
     if out:
         from l1scout.report.analyses import png
 
-        files = {f"{name}.json": json_text(result).encode() + b"\n", f"{name}.png": png(figure())}
+        files = {f"{name}.json": json_text(result).encode() + b"\n"}
+        if figure:
+            files[f"{name}.png"] = png(figure())
         files |= {f"{name}-{table}.csv": rows_csv(rows).encode() for table, rows in tables.items() if rows}
         for file, content in files.items():
             with complete_or_nothing(out / file) as part:
