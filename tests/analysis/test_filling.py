@@ -103,6 +103,14 @@ def test_bunches_that_are_missing_or_extra():
     assert (found.missing, found.extra, found.offset) == (1, 1, 0)
 
 
+def test_a_scheme_that_is_not_known():
+    n = np.random.default_rng(1).poisson(0.1, 3565)
+    n[[100, 200, 1500]] = 80
+    found = find_scheme(n, 100)
+    assert found.scheme.bx.tolist() == [100, 200, 1500]
+    assert found.known == ""
+
+
 def test_few_data_are_undecided_and_no_beam_is_none():
     assert find_scheme(counts(30), 30).undecided.size > 100
     empty = find_scheme(counts(400, occupancy=0, cosmics=50), 400)

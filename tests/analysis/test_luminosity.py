@@ -38,8 +38,9 @@ def test_counting_without_bias():
             assert pulls.std() == pytest.approx(1, abs=0.3)
     few = np.stack([zero_counting((random.poisson(1.0, (20, 5000)) > 0).sum(axis=0), 20)])
     assert few[0, 0].mean() == pytest.approx(1, abs=4 * few[0, 0].std() / np.sqrt(5000))
-    full, _ = zero_counting(np.array([10]), 10)
-    assert np.isinf(full).all()
+    full, error = zero_counting(np.array([10]), 10)
+    assert np.isfinite(full).all()
+    assert np.isinf(error).all()
 
 
 @pytest.mark.parametrize("method", ["zero", "rate"])
@@ -108,6 +109,15 @@ def test_lost_orbits_do_not_lower_the_luminosity():
     assert total.value == pytest.approx(Running(**HIGH).luminosity().sum(), rel=0.01)
     (row,) = state.result()["sections"]
     assert row["live_fraction"] == pytest.approx(0.5, abs=0.03)
+
+
+def test_muons_in_empty_bx_only():
+    """A wrong scheme, or no beam: no crash, and no luminosity."""
+    state = Luminosity(SCHEME)
+    columns = {"hwPt": np.array([9, 9, 9]), "tfMuonIndex": np.array([40, 40, 40])}
+    state.add(OrbitBatch.from_objects([0, 0, 0], [42, 42, 512], columns, n_orbits=1))
+    total = state.result()["total"]
+    assert abs(total["mu"]) < 5 * np.hypot(total["mu_stat"], total["mu_syst"])
 
 
 def test_no_luminosity_without_orbits():

@@ -131,6 +131,14 @@ def test_real_ntuple(shared_data, tmp_path):
         run("luminosity", path)
 
 
+@pytest.mark.parametrize("name", ["luminosity", "occupancy", "firing", "cosmics", "filling", "livetime"])
+def test_one_orbit_is_little_but_no_error(name, tmp_path):
+    assert (
+        json.loads(run(name, "--simulate", 1, "--occupancy", 0.01, "--json", "--out", tmp_path))["orbits"]
+        == 1
+    )
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -128,7 +128,8 @@ def _fit(
     counts: NDArray[np.float64], weight: float, basis: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Values, covariance and deviance (-2 ln L) of the Poisson fit, by reweighted least squares."""
-    scale = np.maximum(basis.max(axis=1), 1e-300) * weight
+    scale = basis.max(axis=1) * weight
+    scale[scale == 0] = 1.0
     design = basis * weight / scale[:, None]  # 0 to 1, so that the matrix can be inverted
     expected = np.full(counts.size, max(counts.mean(), 1e-9))
     values = np.zeros(len(NAMES))

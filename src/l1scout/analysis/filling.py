@@ -179,7 +179,7 @@ class FoundScheme:
     level : tuple of float
         Muons a crossing in empty and in colliding BX.
     known : str
-        The known scheme that is most like it; empty if there is no collision.
+        The known scheme that is most like it; empty if none is, or there is no collision.
     offset : int
         BX by which the data's numbers are larger than the known scheme's, -1781..1782.
     missing, extra : int
@@ -235,6 +235,8 @@ def find_scheme(counts: NDArray[np.int64], orbits: int) -> FoundScheme:
         ]
     wrong.sort()
     differ, known, offset, common_bx = wrong[0]
+    if differ > colliding(known).size / 2:
+        return FoundScheme(found, undecided, (low_mean / orbits, high_mean / orbits))
     missing = colliding(known).size - common_bx
     return FoundScheme(
         found,

@@ -31,6 +31,8 @@ SIDE, FAR = (2, 3), (4, 5)
 """BX from the bunch: a straight line through the means of both is the background of the BX beside it."""
 STRETCH = 0.75
 """From the middle of `SIDE` to the BX beside the bunch, in distances between `SIDE` and `FAR`."""
+FEWEST = 50
+"""Muons in the first or last bunches of trains: with less, nothing is said."""
 HALVES = 2
 """Of phi: 0 to 180 degrees, and the rest."""
 _ROUNDS = 30
@@ -111,8 +113,11 @@ class Firing:
                 correlation.add(own, own, batch.n_orbits or 0)
 
     def edges(self, counts: NDArray[np.int64]) -> tuple[Fired, Fired]:
-        """Measure early and late muons in counts by BX, shape (3565,)."""
+        """Measure early and late muons in counts by BX, shape (3565,); NaN if there are too few."""
         n = counts[1:].astype(np.float64)
+        if min(n[self.first - 1].sum(), n[self.last - 1].sum()) < FEWEST:
+            unknown = Fired(Measured(float("nan")), float("nan"), 0, float("nan"))
+            return unknown, unknown
         in_time, early, late = n, 0.0, 0.0
         for _ in range(_ROUNDS):
             in_time = n - early * np.roll(in_time, -1) - late * np.roll(in_time, 1)

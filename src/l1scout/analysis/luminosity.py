@@ -26,6 +26,8 @@ from l1scout.training.metrics import Measured
 SLOTS = 8
 """Muons that the GMT sends of a crossing at most."""
 METHODS = ("rate", "zero")
+_FULL = 0.99
+"""Of the slots: above it, rate counting is saturated."""
 
 
 @dataclass(frozen=True)
@@ -71,26 +73,31 @@ def zero_counting(
 
     1/N + 1/(N-1) + ... of k terms takes the place of -ln(1 - k / N), which is too large by
     p / 2N (1 - p) on average: its mean is -ln(1 - p) up to a term of p^N. A BX that is never empty
-    gives infinity.
+    gives a lower limit, with infinite uncertainty.
     """
     from scipy.special import digamma
 
     share = np.asarray(occupied, np.float64) / crossings
+    mu = digamma(crossings + 1.0) - digamma(crossings - occupied + 1.0)
     with np.errstate(divide="ignore"):
-        mu = digamma(crossings + 1.0) - digamma(crossings - occupied + 1.0)
-        mu = np.where(share < 1, mu, np.inf)
         error = np.sqrt(np.maximum(share, 1 / crossings) / (1 - share) / crossings)
     return np.asarray(mu), np.asarray(error)
 
 
 def rate_counting(muons: NDArray[Any], crossings: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean muons a crossing, and uncertainty, from all muons: as if the GMT sent more than eight."""
+    """Mean muons a crossing, and uncertainty, from all muons: as if the GMT sent more than eight.
+
+    A BX that is nearly always full gives a lower limit, with infinite uncertainty.
+    """
     mean = np.asarray(muons, np.float64) / crossings
+    full = mean > _FULL * SLOTS
+    mean = np.minimum(mean, _FULL * SLOTS)
     mu = mean.copy()
     for _ in range(20):  # Newton's method; the slope is the chance of less than eight
         sent, slope = _sent(mu)
         mu = mu + (mean - sent) / slope
-    return mu, np.sqrt(np.maximum(mean, 1 / crossings) / crossings) / _sent(mu)[1]
+    error = np.sqrt(np.maximum(mean, 1 / crossings) / crossings) / _sent(mu)[1]
+    return mu, np.where(full, np.inf, error)
 
 
 def _sent(mu: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -70,10 +70,11 @@ def luminosity(state: Luminosity, result: Mapping[str, Any]) -> Figure:
         scatter.plot(ends, ends, color="#999999", linewidth=1)
         scatter.set_xlabel(r"$\mu$, zero counting", loc="right")
         scatter.set_ylabel(r"$\mu$, rate counting", loc="top")
+        background = np.array([r["background"] for r in rows])
         with np.errstate(all="ignore"):
-            share = np.array([r["background"] for r in rows]) / (zero + [r["background"] for r in rows])
+            share, relative = background / (zero + background), errors / zero
         ratio.plot(bx, 100 * share, ".", color=COLOURS[1], markersize=3, label="background, % of all muons")
-        ratio.plot(bx, 100 * errors / zero, ".", color=COLOURS[2], markersize=3, label="statistical error, %")
+        ratio.plot(bx, 100 * relative, ".", color=COLOURS[2], markersize=3, label="statistical error, %")
         ratio.set_xlabel("BX", loc="right")
         ratio.set_ylabel("%", loc="top")
         ratio.legend(frameon=False, markerscale=3)
