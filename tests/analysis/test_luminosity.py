@@ -172,12 +172,12 @@ def test_pulls_of_the_calibration():
     """Scans of exact binomial numbers: the uncertainty has the correlation of peak and width in it."""
     random, steps, pulls = np.random.default_rng(1), np.linspace(-3, 3, 11), []
     mu, crossings = 0.001 + 0.1 * np.exp(-0.5 * steps**2), np.full(11, 50_000.0)
-    for _ in range(80):
+    for _ in range(120):
         x, y = (fit_scan(steps * 0.1, random.binomial(50_000, -np.expm1(-mu)), crossings) for _ in range(2))
         sigma, _ = visible_cross_section(x, y, (Measured(1e11, 0.0), Measured(1e11, 0.0)))
         pulls.append((sigma.value - 2 * np.pi * 0.01 * 0.1 / 1e22 * MM2_TO_UB) / sigma.error)
-    assert abs(np.mean(pulls)) < 4 / np.sqrt(80)
-    assert np.std(pulls) == pytest.approx(1, abs=3 / np.sqrt(160))
+    assert abs(np.mean(pulls)) < 4 / np.sqrt(120)
+    assert np.std(pulls) == pytest.approx(1, abs=3 / np.sqrt(240))
 
 
 def test_a_simulated_run_is_linear():
