@@ -189,41 +189,88 @@ def _is_end(row: Any) -> Any:
     return same == LINKS
 
 
-def read_packet(packet: memoryview, form: BlockFormat) -> tuple[NDArray[np.uint32], NDArray[np.int64], Found]:
-    """Return the blocks of a packet, shape (n, 6, 8), the orbits that its headers flag, and counts.
+@dataclass(frozen=True)
+class PacketOrbits:
+    """The orbits of a packet, where they lie.
+
+    Parameters
+    ----------
+    rows : ndarray of uint32, shape (n, 8)
+        The packet without its trailer; a view.
+    spans : ndarray of int64, shape (orbits, 2)
+        First row of each orbit's blocks, and the row after the last.
+    orbit : ndarray of int64, shape (orbits,)
+    flagged : ndarray of int64
+        Orbits that their headers flag.
+    found : Found
+    """
+
+    rows: NDArray[np.uint32]
+    spans: NDArray[np.int64]
+    orbit: NDArray[np.int64]
+    flagged: NDArray[np.int64]
+    found: Found
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of all orbits."""
+        return int((self.spans[:, 1] - self.spans[:, 0]).sum()) // ROWS
+
+
+def packet_orbits(packet: memoryview, form: BlockFormat) -> PacketOrbits:
+    """Find the orbits of a packet.
 
     A packet of Run 2 is not read at all if it has a wrong length, or one block with an impossible BX
     or out of the order of time: the format has nothing else to tell damage by. (A stretch of whole
-    blocks that is missing leaves no trace.) Of a packet of Run 3 the orbits before the first one that
-    makes no sense are read: header, blocks and map must agree.
+    blocks that is missing leaves no trace.) Orbits without a block leave none either. Of a packet of
+    Run 3 the orbits before the first one that makes no sense are read: header, blocks and map must
+    agree. An empty orbit whose header is not of l1scout is taken to follow the one before it.
     """
     body = packet[:-TRAILER_BYTES]
     found = Found(packets=1, trailer=Trailer.decode(packet[-TRAILER_BYTES:]))
-    blocks, flagged = np.zeros((0, ROWS, LINKS), np.uint32), np.zeros(0, np.int64)
+    rows = np.frombuffer(body, "<u4", len(body) // ROW_BYTES * LINKS).reshape(-1, LINKS)
+    none, nowhere = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
     if form.name == "run2":
-        bad = Found(corrupt=1, corrupt_bytes=len(packet))
+        bad = PacketOrbits(rows, nowhere, none, none, Found(corrupt=1, corrupt_bytes=len(packet)))
         if len(body) % BLOCK_BYTES:
-            return blocks, flagged, bad
-        read = np.frombuffer(body, "<u4").reshape(-1, ROWS, LINKS)
-        bx = (read[:, form.bx_row, 0] & form.bx_mask).astype(np.int64)
-        time = crossing(read[:, form.orbit_row, 0] & ORBIT_MASK, bx)
+            return bad
+        bx = (rows[form.bx_row :: ROWS, 0] & form.bx_mask).astype(np.int64)
+        number = (rows[form.orbit_row :: ROWS, 0] & ORBIT_MASK).astype(np.int64)
+        time = crossing(number, bx)
         if np.any((bx < 1) | (bx > BX_PER_ORBIT)) or np.any(time[1:] <= time[:-1]):
-            return blocks, flagged, bad
-        blocks = read
-        found.orbits = np.unique(blocks[:, form.orbit_row, 0]).size
+            return bad
+        orbit, first = np.unique(number, return_index=True)
+        spans = ROWS * np.stack([first, np.append(first[1:], number.size)[: first.size]], axis=1)
+        flagged = none
     else:
-        rows = np.frombuffer(body, "<u4", len(body) // ROW_BYTES * LINKS).reshape(-1, LINKS)
-        spans = np.empty((rows.shape[0] // (1 + ORBIT_TRAILER_ROWS) + 1, 2), np.int64)
-        n, end = _find_orbits(rows, BX_PER_ORBIT, spans)
+        room = np.empty((rows.shape[0] // (1 + ORBIT_TRAILER_ROWS) + 1, 2), np.int64)
+        n, end = _find_orbits(rows, BX_PER_ORBIT, room)
+        spans = room[:n]
         found.corrupt_bytes = len(body) - int(end) * ROW_BYTES
         found.corrupt = int(found.corrupt_bytes > 0)
-        heads = rows[spans[:n, 0] - 1]
-        ours = heads[heads[:, 0] == HEADER_MARK]
-        flagged = ours[ours[:, 3] != (1 << LINKS) - 1, 1].astype(np.int64)
-        found.orbits = int(n)
-        blocks = np.concatenate([blocks, *(rows[a:b].reshape(-1, ROWS, LINKS) for a, b in spans[:n])])
-    found.blocks = blocks.shape[0]
-    return blocks, flagged, found
+        heads = rows[spans[:, 0] - 1]
+        ours = heads[:, 0] == HEADER_MARK
+        orbit = np.where(ours, heads[:, 1] & ORBIT_MASK, -1).astype(np.int64)
+        for k in np.flatnonzero(~ours):
+            filled = spans[k, 0] < spans[k, 1]
+            orbit[k] = rows[spans[k, 0], 0] & ORBIT_MASK if filled else orbit[k - 1] + 1 if k else 0
+        flagged = orbit[ours & (heads[:, 3] != (1 << LINKS) - 1)]
+    found.orbits, found.blocks = len(orbit), int((spans[:, 1] - spans[:, 0]).sum()) // ROWS
+    return PacketOrbits(rows, spans, orbit, flagged, found)
+
+
+def read_packet(packet: memoryview, form: BlockFormat) -> tuple[NDArray[np.uint32], NDArray[np.int64], Found]:
+    """Return the blocks of a packet, shape (n, 6, 8), the orbits that its headers flag, and counts.
+
+    See `packet_orbits` for what is read of a damaged one.
+    """
+    orbits = packet_orbits(packet, form)
+    if form.name == "run2":
+        blocks = orbits.rows[: ROWS * orbits.found.blocks].reshape(-1, ROWS, LINKS)
+    else:
+        pieces = (orbits.rows[a:b].reshape(-1, ROWS, LINKS) for a, b in orbits.spans)
+        blocks = np.concatenate([np.zeros((0, ROWS, LINKS), np.uint32), *pieces])
+    return blocks, orbits.flagged, orbits.found
 
 
 def read_packets(stream: BinaryIO, form: BlockFormat, found: Found | None = None) -> Iterator[Decoded]:

@@ -35,7 +35,8 @@ _RESERVED = 0x00F000F0
 
 
 @kernel
-def _suppress(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, out: Any) -> Any:
+def suppress_words(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, out: Any) -> Any:
+    """Turn blocks into records; see `suppress`. Returns the words written and the bad blocks."""
     pt, zero, every = np.uint32(PT_BITS), np.uint32(0), np.uint32(0xFFFFFFFF)
     orbit_mask, one, two = np.uint32(ORBIT_MASK), np.uint64(1), np.uint64(2)
     end, bad = np.uint64(0), 0
@@ -101,7 +102,7 @@ def suppress(
     if out.size < room:
         msg = f"records may need {room} words, but there is room for {out.size}"
         raise ValueError(msg)
-    end, bad = _suppress(
+    end, bad = suppress_words(
         words,
         np.uint64(LINKS * form.bx_row),
         np.uint64(LINKS * form.orbit_row),
