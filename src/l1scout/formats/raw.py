@@ -3,9 +3,9 @@
 Frames have their own checksum: damage costs an orbit, not the file. Empty orbits have a frame too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from crc32c import crc32c
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from l1scout.formats.block import LINKS, BlockFormat
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.packets import PacketOrbits
-from l1scout.formats.records import read_records, record_room, suppress_words
+from l1scout.formats.records import decode_records, find_records, record_room, suppress_words
 from l1scout.jit import kernel
 from l1scout.lhc import lumisection
 
@@ -47,6 +47,9 @@ VERSION = 6
 GMT_SOURCE = 1
 _HEAD_WORDS = ORBIT_HEADER.itemsize // 4
 _FRAME_WORDS = _HEAD_WORDS + 1
+MAX_FRAME_BYTES = 1 << 20
+"""Of any source, when read from a stream: GMT frames are at most 0.73 MB, calorimeter ones 0.84 MB."""
+_PIECE = 1 << 22
 
 
 @kernel
@@ -195,7 +198,7 @@ def read_frames(data: bytes | memoryview, found: RawFile) -> Iterator[Frame]:
     """
     view = memoryview(data)
     at = lost = FILE_HEADER.itemsize
-    begin = np.array((VERSION, 0, found.run, found.lumisection), "<u2,<u2,<u4,<u4").tobytes()
+    begin = _beginning(found)
     while at < len(view):
         frame = _frame_at(view, at, found.run)
         if frame is None:
@@ -207,6 +210,45 @@ def read_frames(data: bytes | memoryview, found: RawFile) -> Iterator[Frame]:
         at = lost = frame.stop
     if len(view) > lost:
         found.corrupt, found.corrupt_bytes = found.corrupt + 1, found.corrupt_bytes + len(view) - lost
+
+
+def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
+    """Cut what follows a file's header into frames and stretches of bytes that are none, in order.
+
+    Every byte comes, in constant memory. A frame's `start` and `stop` are from the first byte of the
+    stream's rest.
+
+    Parameters
+    ----------
+    stream : binary file
+        After its header; may be a decompressor.
+    found : RawFile
+        From `read_header`; gets the corrupt stretches counted.
+    """
+    begin = _beginning(found)
+    held, done, lost, last = b"", 0, False, False
+    while not last:
+        piece = stream.read(_PIECE)
+        held, at, last = held + piece, 0, not piece
+        view = memoryview(held)
+        while at < len(held) and (last or len(held) - at >= MAX_FRAME_BYTES):
+            frame = _frame_at(view, at, found.run)
+            if frame is not None:
+                yield replace(frame, start=done + frame.start, stop=done + frame.stop)
+                at, lost = frame.stop, False
+                continue
+            stop = _find(view, begin, at + 1)
+            if stop == len(view) and not last:
+                stop -= len(begin)
+            found.corrupt, found.corrupt_bytes = found.corrupt + (not lost), found.corrupt_bytes + stop - at
+            yield held[at:stop]
+            at, lost = stop, True
+        held, done = held[at:], done + at
+
+
+def _beginning(found: RawFile) -> bytes:
+    """First bytes of a frame of the file."""
+    return np.array((VERSION, 0, found.run), "<u2,<u2,<u4").tobytes()
 
 
 def _frame_at(view: memoryview, at: int, run: int) -> Frame | None:
@@ -240,12 +282,23 @@ def decode_raw(data: bytes | memoryview, form: BlockFormat, found: RawFile) -> D
     The batch's ``n_orbits`` is the number of frames: empty orbits count.
     """
     frames = [f for f in read_frames(data, found) if f.source == GMT_SOURCE]
-    part = read_records(b"".join(f.records for f in frames), form)
+    part = decode_frames(frames, form, found)
+    corrupt = part.corrupt + found.corrupt, part.corrupt_bytes + found.corrupt_bytes
+    return replace(part, corrupt=corrupt[0], corrupt_bytes=corrupt[1])
+
+
+def decode_frames(frames: Sequence[Frame], form: BlockFormat, found: RawFile) -> Decoded:
+    """Decode the muons of GMT frames; in each, up to a record that makes no sense."""
+    words = np.frombuffer(b"".join(f.records[: len(f.records) & ~3] for f in frames), "<u4")
+    sizes = np.array([len(f.records) for f in frames], np.int64)
+    bounds = np.r_[0, np.cumsum(sizes // 4)]
+    starts, _, ends = find_records(words, form, bounds)
+    lost = sizes - 4 * (ends - bounds[:-1])
+    part = decode_records(words, starts, form)
     muons = replace(
         part.muons,
         run=np.full(len(part.muons), found.run, np.int64),
         lumisection=lumisection(part.muons.orbit),
         n_orbits=len(frames),
     )
-    corrupt = part.corrupt + found.corrupt, part.corrupt_bytes + found.corrupt_bytes
-    return Decoded(muons, part.flagged, *corrupt)
+    return Decoded(muons, part.flagged, int(np.count_nonzero(lost)), int(lost.sum()))
