@@ -145,6 +145,8 @@ def test_nothing_else_is_taken_for_records(samples):
     assert records_format(good, whole=True) is RUN3
     assert records_format(good[:20], whole=True) is None
     assert records_format(b"\0" + good, whole=True) is None
+    damaged = good[:20_000] + bytes(100) + good[20_100:]
+    assert records_format(damaged, whole=True) is RUN3
     assert RUN2 is not records_format(good[:65536], whole=False)
 
 

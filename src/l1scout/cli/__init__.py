@@ -8,6 +8,7 @@ from l1scout import __version__
 from l1scout.cli.bench import bench
 from l1scout.cli.board import board
 from l1scout.cli.compile import compile as compile_model
+from l1scout.cli.convert import convert
 from l1scout.cli.dataset import dataset
 from l1scout.cli.demo import demo
 from l1scout.cli.evaluate import evaluate
@@ -37,7 +38,7 @@ def _version(asked: bool) -> None:
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None: ...
 
 
-for command in (inspect, board, dataset, train, evaluate, recalibrate, verify, bench, demo):
+for command in (inspect, board, convert, dataset, train, evaluate, recalibrate, verify, bench, demo):
     app.command()(command)
 app.command("compile")(compile_model)
 app.add_typer(simulate, name="simulate")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from l1scout.errors import InputError
-from l1scout.io import edm, nano, ntuple, opendata, packets, parquet, patterns, stored
+from l1scout.io import archive, edm, nano, ntuple, opendata, packets, patterns, stored
 from l1scout.io.kinds import Kind, detect
 from l1scout.orbits import Events
 
@@ -18,7 +18,7 @@ _READERS: dict[Kind, Callable[[Path, int], Iterator[Events]]] = {
     Kind.ORBIT_COLLECTION: edm.read_edm,
     Kind.DIMUON_CSV: opendata.read_csv,
     Kind.OFFLINE_RNTUPLE: opendata.read_rntuple,
-    Kind.PARQUET: parquet.read_parquet,
+    Kind.PARQUET: archive.read_parquet,
     Kind.PATTERN: patterns.read_pattern,
     Kind.DMA_PACKETS: packets.read_dma,
     Kind.RAW: stored.read_stored,

@@ -151,14 +151,14 @@ def _draw(random: np.random.Generator, n: int, form: BlockFormat) -> dict[str, N
         "hwQual": random.choice([4, 8, 12], n, p=[0.15, 0.25, 0.6]),
         "hwPhi": phi,
         "hwEta": eta,
-        "hwIso": random.integers(0, 4, n),
+        "hwIso": np.full(n, 3),  # as all real muons of 2018 and 2024 that we have
         "hwCharge": random.integers(0, 2, n),
         "hwChargeValid": np.ones(n),
         "tfMuonIndex": starts[finder] + 3 * (phi * sectors // PHI_BINS),
     }
     if form.name == "run3":
         columns["hwPtUnconstrained"] = np.minimum(pt, 255)
-        columns["hwDXY"] = random.integers(0, 4, n)
+        columns["hwDXY"] = random.choice(4, n, p=[0.86, 0.08, 0.04, 0.02])
     columns["hwPhiAtVtx"], columns["hwEtaAtVtx"] = _gmt().to_vertex(columns)
     return {name: values.astype(np.int16) for name, values in columns.items()}
 
