@@ -64,7 +64,7 @@ def _frame(rows: Any, spans: Any, heads: Any, form: Any, out: Any, starts: Any) 
         out[at + 4] = 4 * (1 + used)
         out[at + 5] = 0
         out[at + 6] = heads[k, 4]
-        at += _FRAME_WORDS + np.int64(used)
+        at += _FRAME_WORDS + int(used)
         bad += wrong
     starts[spans.shape[0]] = at
     return bad
@@ -125,7 +125,7 @@ def frame_orbits(
     )
     bad = int(_frame(packet.rows, packet.spans, heads, constants, out, starts))
     words = out[: starts[-1]]
-    data = memoryview(words).cast("B")
+    data = words.data.cast("B")
     for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         words[start + 5] = crc32c(data[4 * (start + _HEAD_WORDS) : 4 * end])
     return Frames(words, starts, packet.orbit, bad)
