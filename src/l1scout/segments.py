@@ -24,8 +24,7 @@ _NAME = re.compile(r"run(\d{6,10})_source(\d{1,5})_ls(\d{4,10})_index(\d{6,10})\
 class Segment:
     """What a segment is, and what became of the orbits that it stands for.
 
-    Of the orbits that the board sent, each is counted once: ``sent = orbits + corrupt + missed +
-    duplicate``.
+    Of the orbits that the board sent, each is counted once: ``sent = orbits + corrupt + missed``.
 
     Parameters
     ----------
@@ -46,7 +45,7 @@ class Segment:
     missed : int
         Sent by the board, by its own count, and never arrived.
     duplicate : int
-        Arrived when a later orbit had been written: left out.
+        Arrived once more, or when a later orbit had been written: left out, and not among those sent.
     dropped : int
         Lost or dropped by the board itself, by its own count: not among those sent.
     flagged : int
@@ -82,7 +81,7 @@ class Segment:
     @property
     def sent(self) -> int:
         """Orbits that the board sent and that this segment accounts for."""
-        return self.orbits + self.corrupt + self.missed + self.duplicate
+        return self.orbits + self.corrupt + self.missed
 
     @property
     def key(self) -> tuple[int, int, int]:
