@@ -18,6 +18,7 @@ def readout(
     settings: SettingsFile = None,
     over: Set = None,
     status: StatusFile = None,
+    drain: Annotated[bool, typer.Option("--drain", help="Only send what waits in the spool.")] = False,
 ) -> None:
     """Suppress zeros finely, write segments to the spool and send them to the store.
 
@@ -26,23 +27,25 @@ def readout(
     """
     from l1scout.readout.readout import Readout
 
-    chosen = load(settings, over)
-    work = Readout(chosen, logger("readout"))
+    work = Readout(load(settings, over), logger("readout"))
     on_signals(work.stop)
     writer = StatusWriter(status, _line)
-    if source is None:
+    if drain:
+        left = work.drain(writer)
+    elif source is None:
         left = work.listen(writer)
     elif source == "-":
-        left = work.read(None, sys.stdin.buffer, writer)
+        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:
+            left = work.read(None, file, writer)
     else:
         try:
-            with Path(source).open("rb") as file:
+            with Path(source).open("rb", buffering=0) as file:
                 left = work.read(Path(source), file, writer)
         except OSError as error:
             msg = f"{source}: {(error.strerror or 'cannot be read').lower()}"
             raise InputError(msg) from error
     if left:
-        msg = f"{left} segments wait in {work.spool.folder}: start readout or `l1scout send` when the store is there"
+        msg = f"{left} segments wait in {work.spool.folder}; `l1scout readout --drain` sends them later"
         raise InputError(msg)
 
 

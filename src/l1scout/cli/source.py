@@ -26,4 +26,5 @@ def source(
 
 
 def _line(s: dict[str, Any]) -> str:
-    return f"{s['state']}: {s['delivered']:,} orbits sent, {s['dropped']:,} dropped, {s['real_time_factor']:.2f} x LHC"
+    rate = f"{s['real_time_factor']:.2f} x LHC"
+    return f"{s['state']}: {s['delivered']:,} orbits sent, {s['dropped']:,} dropped, {rate}"

@@ -83,17 +83,14 @@ class Readout:
             log("segment recovered", segment=segment.name, orbits=segment.orbits)
         self._hurry = threading.Event()
         self._stopping = threading.Event()
-        try:
-            self.writer = SegmentWriter(
-                self.spool,
-                settings.run.number,
-                s.source,
-                FORMATS[s.form],
-                Limits(s.segment_orbits, s.segment_bytes, s.segment_seconds),
-                self._hurry.is_set,
-            )
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        self.writer = SegmentWriter(
+            self.spool,
+            settings.run.number,
+            s.source,
+            FORMATS[s.form],
+            Limits(s.segment_orbits, s.segment_bytes, s.segment_seconds),
+            self._hurry.is_set,
+        )
         self.sender = Sender(self.spool, s.store, settings.access.access, log)
         self._lock = threading.Lock()
         self._began = time.monotonic()
@@ -108,7 +105,7 @@ class Readout:
     def listen(self, status: Callable[[dict[str, Any]], None]) -> int:
         """Take packets from boards until stopped; return the number of segments left in the spool."""
         s = self._settings.readout
-        self.sender.start()
+        self._begin()
         self.listener = Listener(
             s.listen,
             "readout",
@@ -131,7 +128,7 @@ class Readout:
 
     def read(self, path: Path | None, stream: Readable, status: Callable[[dict[str, Any]], None]) -> int:
         """Take packets from a stream, or from the words of a link capture, to their end."""
-        self.sender.start()
+        self._begin()
         stop = threading.Event()
 
         def say() -> None:
@@ -149,6 +146,17 @@ class Readout:
             stop.set()
             speaker.join()
         return self._drain(status)
+
+    def drain(self, status: Callable[[dict[str, Any]], None]) -> int:
+        """Send what waits in the spool; return the number of segments left."""
+        self.sender.start()
+        return self._send_rest(status)
+
+    def _begin(self) -> None:
+        if self.writer.place.ended:
+            msg = f"run {self._settings.run.number} has ended: set another run.number"
+            raise InputError(msg)
+        self.sender.start()
 
     def _board(self, channel: Channel, peer: str) -> None:
         self._stream(BoardStream(channel.socket, self._stopping))
@@ -176,6 +184,9 @@ class Readout:
                 self.writer.finish()
         except Stopped:
             self._log("stopped with the spool full; start again to go on")
+        return self._send_rest(status)
+
+    def _send_rest(self, status: Callable[[dict[str, Any]], None]) -> int:
         end = time.monotonic() + self._settings.readout.drain_seconds
         while not self.sender.drained() and time.monotonic() < end and not self._hurry.is_set():
             status(self.status("draining"))

@@ -106,11 +106,6 @@ class SegmentWriter:
         Asked while the spool is full; True ends the wait with `Stopped`.
     clock : callable
         Seconds that never go back.
-
-    Raises
-    ------
-    ValueError
-        If the run has ended: its last segment was in the spool.
     """
 
     def __init__(
@@ -126,9 +121,6 @@ class SegmentWriter:
         self._spool, self._run, self._source, self._form = spool, run, source, form
         self._limits, self._stopping, self._clock = limits or Limits(), stopping, clock
         self._place = spool.place(run, source)
-        if self._place.ended:
-            msg = f"run {run} of source {source} has ended: take another run number"
-            raise ValueError(msg)
         self._open: _Open | None = None
         self._room = np.empty(0, np.uint32)
         self._damaged = False

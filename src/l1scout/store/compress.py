@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 from crc32c import crc32c
 
-from l1scout.readout.spool import sync_folder
+from l1scout.files import sync_folder
 from l1scout.store.catalogue import Catalogue, Stored
 
 SUFFIX = {"zstd": ".zst", "bzip2": ".bz2"}
