@@ -82,7 +82,7 @@ class LiveBoard:
             self._packets = RepeatedPackets(stream, form, first_orbit)
         self._readout = ReadoutSink(settings.readout.listen, settings.access.access)
         self._sink = BufferedSink(self._readout, board.buffer, wait=board.pace == 0)
-        self._board, self._first, self._log = board, first_orbit, log
+        self._board, self._first, self._log, self._run = board, first_orbit, log, settings.run.number
         self._stopping = threading.Event()
         self._began = time.monotonic()
 
@@ -116,6 +116,7 @@ class LiveBoard:
             "process": "board",
             "state": state,
             "pid": os.getpid(),
+            "run": self._run,
             "seconds": seconds,
             "first_orbit": self._first,
             "delivered": packets.delivered,

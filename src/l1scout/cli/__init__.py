@@ -5,6 +5,7 @@ import sys
 import typer
 
 from l1scout import __version__
+from l1scout.cli.account import account
 from l1scout.cli.bench import bench
 from l1scout.cli.board import board
 from l1scout.cli.compile import compile as compile_model
@@ -18,6 +19,7 @@ from l1scout.cli.simulate import simulate
 from l1scout.cli.source import source
 from l1scout.cli.store import store
 from l1scout.cli.train import train
+from l1scout.cli.transfer import transfer
 from l1scout.cli.verify import verify
 from l1scout.errors import InputError
 
@@ -40,12 +42,14 @@ def _version(asked: bool) -> None:
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None: ...
 
 
-for command in (
+COMMANDS = (
     inspect,
     board,
     source,
     readout,
     store,
+    account,
+    transfer,
     dataset,
     train,
     evaluate,
@@ -53,7 +57,8 @@ for command in (
     verify,
     bench,
     demo,
-):
+)
+for command in COMMANDS:
     app.command()(command)
 app.command("compile")(compile_model)
 app.add_typer(simulate, name="simulate")

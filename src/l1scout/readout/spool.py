@@ -120,17 +120,13 @@ class Spool:
 
     def waiting(self) -> Iterator[Segment]:
         """Go through the segments that wait, oldest first."""
-        for path in sorted(self.folder.glob("*.json"), key=_order):
-            if path.with_suffix("").exists():
-                described = self._read(path)
-                if described:
-                    yield described[0]
+        yield from read_notes(self.folder, waiting=True)
 
     def place(self, run: int, source: int) -> Place:
         """Return where readout is in a run (the beginning, if the spool has nothing of it)."""
         newest = Place()
         for path in self.folder.glob(f"run{run:06d}_source{source:02d}_*.json"):
-            described = self._read(path)
+            described = _read(path)
             if described and described[1].index > newest.index:
                 newest = described[1]
         return newest
@@ -208,22 +204,15 @@ class Spool:
             muons=_muons(data, segment.form),
             corrupt_bytes=segment.corrupt_bytes + bad.stat().st_size - len(data),
         )
-        described = self._read(path.with_name(path.name + ".json"))
+        described = _read(path.with_name(path.name + ".json"))
         self.add(mended, described[1] if described else Place(segment.index + 1, segment.last_orbit))
         return mended
-
-    def _read(self, note: Path) -> tuple[Segment, Place] | None:
-        try:
-            said = json.loads(note.read_bytes())
-            return Segment.from_dict(said["segment"]), Place(**said["place"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
     def _recover(self, part: Path) -> Segment | None:
         """Make a segment of a part that nobody completed; its description may be there or not."""
         path = part.with_suffix("")
         name = parse_name(path.name)
-        described = self._read(path.with_name(path.name + ".json"))
+        described = _read(path.with_name(path.name + ".json"))
         size, crc = checksum(part)
         if described and (size, crc) == (described[0].size, described[0].crc32c):
             part.replace(path)
@@ -266,6 +255,26 @@ class Spool:
         place = Place(segment.index + 1, orbits[-1], before.board_orbits + len(orbits), before.board_dropped)
         self.add(segment, place)
         return segment
+
+
+def read_notes(folder: Path, *, waiting: bool = False) -> Iterator[Segment]:
+    """Go through the segments described in a spool, oldest first; only those that wait, if asked.
+
+    The spool may be in use by a readout.
+    """
+    for path in sorted(folder.glob("*.json"), key=_order):
+        if not waiting or path.with_suffix("").exists():
+            described = _read(path)
+            if described:
+                yield described[0]
+
+
+def _read(note: Path) -> tuple[Segment, Place] | None:
+    try:
+        said = json.loads(note.read_bytes())
+        return Segment.from_dict(said["segment"]), Place(**said["place"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _order(note: Path) -> tuple[int, int, int]:

@@ -55,8 +55,10 @@ class Stored:
         ``zstd``, ``bzip2``, or empty while it is not compressed.
     stored_size, stored_crc32c : int
         Of that file.
+    received : float
+        When it came; seconds since 1970.
     deleted : float or None
-        When it was deleted here; seconds since 1970.
+        When it was deleted here.
     """
 
     segment: Segment
@@ -64,6 +66,7 @@ class Stored:
     method: str
     stored_size: int
     stored_crc32c: int
+    received: float
     deleted: float | None
 
 
@@ -144,7 +147,8 @@ class Catalogue:
 
     def _stored(self, where: str = "", values: tuple[Any, ...] = ()) -> list[Stored]:
         names = ", ".join(
-            f'"{n}"' for n in (*_FIELDS, "file", "method", "stored_size", "stored_crc32c", "deleted")
+            f'"{n}"'
+            for n in (*_FIELDS, "file", "method", "stored_size", "stored_crc32c", "received", "deleted")
         )
         rows = self._rows(f'SELECT {names} FROM segments {where} ORDER BY run, source, "index"', values)
         n = len(_FIELDS)
