@@ -55,12 +55,16 @@ def stored_bytes(captures, form: BlockFormat = RUN3, run: int = 320040) -> dict[
     sink = Keep()
     through_board(captures, form, sink)
     sink.bytes.seek(0)
-    packets = [packet_orbits(p, form) for p, _ in split_packets(sink.bytes, form)]
-    frames = b"".join(frame_orbits(p, form, run, 1).words.tobytes() for p in packets)
-    orbits = sum(len(p.orbit) for p in packets)
+    frames = records = b""
+    orbits = 0
+    for packet, _ in split_packets(sink.bytes, form):
+        found = packet_orbits(packet, form)
+        frames += frame_orbits(found, form, run, 1).words.tobytes()
+        records += b"".join(
+            suppress(found.rows[a:b].reshape(-1, 6, 8), form)[0].tobytes() for a, b in found.spans
+        )
+        orbits += len(found.orbit)
     header = file_header(run, 1, orbits, FILE_HEADER.itemsize + len(frames))
-    blocks = (p.rows[a:b].reshape(-1, 6, 8) for p in packets for a, b in p.spans)
-    records = b"".join(suppress(b, form)[0].tobytes() for b in blocks)
     return {"RAW": header + frames, "RECORDS": records}
 
 

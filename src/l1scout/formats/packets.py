@@ -11,8 +11,8 @@ hold `ORBIT_HEADER`, the state of each link and its realigns; reading does not d
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ ORBITS_PER_PACKET = 20
 _MARK = TRAILER_MARK.to_bytes(8, "little")
 _ORBIT_END_ROW = ORBIT_END.to_bytes(4, "little") * 8
 _PIECE = 1 << 20
+_ROOM = 1 << 23
 
 
 def orbit_room(form: BlockFormat) -> int:
@@ -108,35 +109,46 @@ class Found:
         self.trailer = other.trailer or self.trailer
 
 
-def split_packets(stream: BinaryIO, form: BlockFormat) -> Iterator[tuple[memoryview, int]]:
-    """Cut a stream at the packets' trailers; memory stays below that of two of the longest packets.
+class Readable(Protocol):
+    """What packets are read from: a binary file, a socket's file."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill a part of `buffer`; 0 at the end."""
+
+
+def split_packets(stream: Readable, form: BlockFormat) -> Iterator[tuple[memoryview, int]]:
+    """Cut a stream at the packets' trailers; memory stays below that of three of the longest packets.
 
     Yields
     ------
     packet : memoryview
-        With its trailer. Whether it makes sense is for the reader to see.
+        With its trailer; valid until the next one. Whether it makes sense is for the reader to see.
     skipped : int
         Bytes left out before it: a stretch that is longer than any packet, or, with an empty
         packet, the rest of the stream, which has no trailer.
     """
     limit = max_packet_bytes(form)
-    held, seen, skipped = bytearray(), 0, 0
-    while piece := stream.read(_PIECE):
-        held += piece
-        start = 0
-        while (at := held.find(_MARK, seen)) >= 0 and at + TRAILER_BYTES <= len(held):
-            if at >= start + 2 and held[at - 2 : at + 30] == _ORBIT_END_ROW:
+    room = bytearray(_ROOM)
+    start = seen = end = skipped = 0
+    while read := stream.readinto(memoryview(room)[end:]):
+        end += read
+        while (at := room.find(_MARK, seen, end)) >= 0 and at + TRAILER_BYTES <= end:
+            if at >= start + 2 and room[at - 2 : at + 30] == _ORBIT_END_ROW:
                 seen = at + 30  # the mark of the other trailer, seen two bytes late
                 continue
             stop = at + TRAILER_BYTES
-            yield memoryview(bytes(held[start:stop])), skipped
+            yield memoryview(room)[start:stop], skipped
             start, seen, skipped = stop, stop, 0
-        if at < 0 and len(held) - start > limit:
-            start, skipped = len(held) - len(_MARK), skipped + len(held) - len(_MARK) - start
-        held = held[start:]
-        seen = max(len(held) - len(_MARK) + 1, 0) if at < 0 else at - start
-    if held or skipped:
-        yield memoryview(b""), skipped + len(held)
+        seen = max(end - len(_MARK) + 1, start) if at < 0 else at
+        if at < 0 and end - start > limit:
+            start, skipped = end - len(_MARK), skipped + end - len(_MARK) - start
+        if len(room) - end < _PIECE:
+            # never move bytes that somebody may still look at
+            fresh = bytearray(max(_ROOM, 2 * (end - start)))
+            fresh[: end - start] = memoryview(room)[start:end]
+            room, start, seen, end = fresh, 0, seen - start, end - start
+    if end > start or skipped:
+        yield memoryview(b""), skipped + end - start
 
 
 @kernel
@@ -216,6 +228,11 @@ class PacketOrbits:
         """Blocks of all orbits."""
         return int((self.spans[:, 1] - self.spans[:, 0]).sum()) // ROWS
 
+    def select(self, keep: NDArray[np.bool_]) -> "PacketOrbits":
+        """Keep the orbits where ``keep`` (shape (orbits,)) is True."""
+        flagged = np.intersect1d(self.flagged, self.orbit[keep])
+        return replace(self, spans=self.spans[keep], orbit=self.orbit[keep], flagged=flagged)
+
 
 def packet_orbits(packet: memoryview, form: BlockFormat) -> PacketOrbits:
     """Find the orbits of a packet.
@@ -273,7 +290,7 @@ def read_packet(packet: memoryview, form: BlockFormat) -> tuple[NDArray[np.uint3
     return blocks, orbits.flagged, orbits.found
 
 
-def read_packets(stream: BinaryIO, form: BlockFormat, found: Found | None = None) -> Iterator[Decoded]:
+def read_packets(stream: Readable, form: BlockFormat, found: Found | None = None) -> Iterator[Decoded]:
     """Decode a stream of packets, one after the other, in constant memory.
 
     Parameters
@@ -301,7 +318,7 @@ def read_packets(stream: BinaryIO, form: BlockFormat, found: Found | None = None
             yield Decoded(part.muons, flagged, now.corrupt, now.corrupt_bytes)
 
 
-def decode_packets(stream: BinaryIO, form: BlockFormat) -> tuple[Decoded, Found]:
+def decode_packets(stream: Readable, form: BlockFormat) -> tuple[Decoded, Found]:
     """Decode all packets of a stream that fits in memory (its muons do; its packets need not)."""
     found = Found()
     empty = decode_blocks(np.zeros((0, ROWS, LINKS), np.uint32), form)

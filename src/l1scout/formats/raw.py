@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from l1scout.formats.block import LINKS, BlockFormat
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.packets import PacketOrbits
-from l1scout.formats.records import decode_records, find_records, record_room, suppress_words
+from l1scout.formats.records import (
+    HEADER_WORDS,
+    decode_records,
+    find_records,
+    record_room,
+    suppress_words,
+)
 from l1scout.jit import kernel
 from l1scout.lhc import lumisection
 
@@ -57,43 +63,52 @@ _PIECE = 1 << 22
 
 @kernel
 def _frame(rows: Any, spans: Any, heads: Any, form: Any, out: Any, starts: Any) -> Any:
-    """Write the frames of orbits, without checksums; returns blocks left out for their BX."""
+    """Write the records of orbits, each with a frame if there are `heads`, without checksums.
+
+    Returns blocks left out for their BX, and muons.
+    """
     bx_at, orbit_at, bx_mask, size = form
-    words, at, bad = rows.reshape(-1), 0, 0
+    words, at, bad, muons, header = rows.reshape(-1), 0, 0, 0, 0
+    if heads.shape[0]:
+        header = _FRAME_WORDS
     for k in range(spans.shape[0]):
         starts[k] = at
         first, end = LINKS * spans[k, 0], LINKS * spans[k, 1]
-        room = out[at + _FRAME_WORDS :]
-        used, wrong = suppress_words(words[first:end], bx_at, orbit_at, bx_mask, size, room)
-        for i in range(4):
-            out[at + i] = heads[k, i]
-        out[at + 4] = 4 * (1 + used)
-        out[at + 5] = 0
-        out[at + 6] = heads[k, 4]
-        at += _FRAME_WORDS + np.int64(used)
+        room = out[at + header :]
+        used, wrong, records = suppress_words(words[first:end], bx_at, orbit_at, bx_mask, size, room)
+        if header:
+            for i in range(4):
+                out[at + i] = heads[k, i]
+            out[at + 4] = 4 * (1 + used)
+            out[at + 5] = 0
+            out[at + 6] = heads[k, 4]
+        at += header + int(used)
         bad += wrong
+        muons += (int(used) - HEADER_WORDS * records) // int(size)
     starts[spans.shape[0]] = at
-    return bad
+    return bad, muons
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames one after the other.
+    """Orbits one after the other, as a file has them: with frames in Run 3, bare records in Run 2.
 
     Parameters
     ----------
     words : ndarray of uint32
     starts : ndarray of int64, shape (orbits + 1,)
-        Word at which each frame begins, and their end.
+        Word at which each orbit begins, and their end.
     orbit : ndarray of int64, shape (orbits,)
     bad_blocks : int
         Left out because their BX is not 1..3564.
+    muons : int
     """
 
     words: NDArray[np.uint32]
     starts: NDArray[np.int64]
     orbit: NDArray[np.int64]
     bad_blocks: int
+    muons: int
 
 
 def frame_room(packet: PacketOrbits) -> int:
@@ -104,24 +119,32 @@ def frame_room(packet: PacketOrbits) -> int:
 def frame_orbits(
     packet: PacketOrbits, form: BlockFormat, run: int, source: int, out: NDArray[np.uint32] | None = None
 ) -> Frames:
-    """Fine zero suppression of a packet, a frame an orbit.
+    """Fine zero suppression of a packet, orbit by orbit.
 
     Parameters
     ----------
     packet : PacketOrbits
     form : BlockFormat
+        Run 3: with frames; Run 2, where the files have none: bare records.
     run, source : int
     out : ndarray of uint32, optional
         Memory to use again, at least ``frame_room(packet)`` words.
+
+    Raises
+    ------
+    ValueError
+        If `out` is too small.
     """
     out = np.empty(frame_room(packet), np.uint32) if out is None else out
     if out.size < frame_room(packet):
         msg = f"frames may need {frame_room(packet)} words, but there is room for {out.size}"
         raise ValueError(msg)
     n = len(packet.orbit)
-    heads = np.empty((n, 5), np.uint32)
-    heads[:, 0], heads[:, 1], heads[:, 4] = VERSION, run, source
-    heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit
+    framed = form.name == "run3"
+    heads = np.empty((n * framed, 5), np.uint32)
+    if framed:
+        heads[:, 0], heads[:, 1], heads[:, 4] = VERSION, run, source
+        heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit
     starts = np.zeros(n + 1, np.int64)
     constants = (
         np.uint64(LINKS * form.bx_row),
@@ -129,12 +152,13 @@ def frame_orbits(
         np.uint32(form.bx_mask),
         np.uint64(form.record_words),
     )
-    bad = int(_frame(packet.rows, packet.spans, heads, constants, out, starts))
+    bad, muons = _frame(packet.rows, packet.spans, heads, constants, out, starts)
     words = out[: starts[-1]]
-    data = memoryview(words).cast("B")
-    for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-        words[start + 5] = crc32c(data[4 * (start + _HEAD_WORDS) : 4 * end])
-    return Frames(words, starts, packet.orbit, bad)
+    if framed:
+        data = words.data.cast("B")
+        for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+            words[start + 5] = crc32c(data[4 * (start + _HEAD_WORDS) : 4 * end])
+    return Frames(words, starts, packet.orbit, int(bad), int(muons))
 
 
 def file_header(run: int, lumi: int, orbits: int, size: int) -> bytes:

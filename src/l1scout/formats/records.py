@@ -39,10 +39,10 @@ _CHAIN = 4
 
 @kernel
 def suppress_words(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, out: Any) -> Any:
-    """Turn blocks into records; see `suppress`. Returns the words written and the bad blocks."""
+    """Turn blocks into records; see `suppress`. Returns the words written, the bad blocks, the records."""
     pt, zero, every = np.uint32(PT_BITS), np.uint32(0), np.uint32(0xFFFFFFFF)
     orbit_mask, one, two = np.uint32(ORBIT_MASK), np.uint64(1), np.uint64(2)
-    end, bad = np.uint64(0), 0
+    end, bad, records = np.uint64(0), 0, 0
     for i in range(words.size // BLOCK_WORDS):
         at = np.uint64(i * BLOCK_WORDS)
         second = differing(words, at + np.uint64(32), zero, pt)
@@ -60,6 +60,7 @@ def suppress_words(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: An
         out[end] = (np.uint32(_ALL_MATCH) ^ apart) | counts
         out[end + one] = bx
         out[end + two] = orbit
+        records += 1
         end += np.uint64(HEADER_WORDS)
         while muons != 0:
             slot = lowest(muons)
@@ -71,7 +72,7 @@ def suppress_words(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: An
             out[end + two] = extra | np.uint32(slot >> np.uint64(3))
             end += size
             muons &= muons - np.uint32(1)
-    return end, bad
+    return end, bad, records
 
 
 def suppress(
@@ -105,7 +106,7 @@ def suppress(
     if out.size < room:
         msg = f"records may need {room} words, but there is room for {out.size}"
         raise ValueError(msg)
-    end, bad = suppress_words(
+    end, bad, _ = suppress_words(
         words,
         np.uint64(LINKS * form.bx_row),
         np.uint64(LINKS * form.orbit_row),
@@ -212,6 +213,12 @@ def next_records(words: NDArray[np.uint32], at: int, form: BlockFormat) -> int:
     do so once in 10^20 places.
     """
     return int(_next_chain(words, at, form.record_words, np.uint32(form.bx_mask)))
+
+
+def records_end(data: bytes | memoryview, form: BlockFormat) -> int:
+    """Bytes up to which `data` are whole records that make sense."""
+    _, _, ends = find_records(np.frombuffer(data, "<u4", len(data) // 4), form)
+    return 4 * int(ends[0])
 
 
 def read_records(data: bytes | memoryview | NDArray[np.uint32], form: BlockFormat) -> Decoded:
