@@ -9,6 +9,7 @@ from l1scout.board.live import simulated_packets
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.formats.block import FORMATS
 from l1scout.formats.packets import TRAILER_BYTES, Trailer, split_packets
+from l1scout.readout.writer import SegmentWriter
 from l1scout.simulate.run import Running, simulate_run
 from l1scout.simulate.write import Fibres
 
@@ -45,3 +46,9 @@ def repeated(form: str, first_orbit: int, orbits: int) -> bytes:
     source = RepeatedPackets(io.BytesIO(small_packets(form)), FORMATS[form], first_orbit)
     source.run(sink, pace=0, orbits=orbits)
     return sink.bytes.getvalue()
+
+
+def feed(writer: SegmentWriter, stream: bytes, form: str = "run3") -> None:
+    """Give a stream of packets to a writer."""
+    for packet, skipped in split_packets(io.BytesIO(stream), FORMATS[form]):
+        writer.add(packet, skipped)

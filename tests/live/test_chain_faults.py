@@ -107,6 +107,23 @@ def full_spool(chain: Chain) -> None:
     chain.wait("readout", "orbits", chain.status("readout")["orbits"] + 200)
 
 
+def full_disk(chain: Chain) -> None:
+    """The store's disk has 4 MB left, then somebody tidies up."""
+    wait_for(lambda: "disk full" in chain.logs(), 30)
+    waiting = chain.status("readout")["spool_segments"]
+    wait_for(lambda: chain.status("readout")["spool_segments"] > waiting, 20)
+    (chain.folder / "store" / "ballast").unlink()
+    chain.wait("readout", "sent", chain.status("readout")["sent"] + 4)
+
+
+def full_ram_disk(chain: Chain) -> None:
+    chain.signal("store", signal.SIGSTOP)
+    chain.wait("board-0", "dropped", 1)
+    chain.wait("readout", "waited_s", 0.1)
+    chain.signal("store", signal.SIGCONT)
+    chain.wait("readout", "orbits", chain.status("readout")["orbits"] + 200)
+
+
 def clock_jumps(chain: Chain) -> None:
     chain.wait("readout", "sent", 8)
 
@@ -191,6 +208,15 @@ FAULTS = (
         "spool full", "readout", "the board drops orbits, and counts them", full_spool, ("dropped",), SMALL
     ),
     Fault(
+        "RAM disk full",
+        "readout",
+        "the board drops orbits, and counts them",
+        full_ram_disk,
+        ("dropped",),
+        {"readout.spool_bytes": 0, "board.buffer": 16},
+    ),
+    Fault("disk full", "store", "nothing is lost; the spool holds until there is room", full_disk),
+    Fault(
         "second readout of the same run and source",
         "store",
         "its segments are refused and stay in its spool",
@@ -208,6 +234,20 @@ def packets(tmp_path_factory) -> Path:
     return path
 
 
+def small_disk(folder: Path) -> Path:
+    """Mount a RAM disk: 40 MB of which 36 are taken for the store, 3 for the spool."""
+    folder.mkdir()
+    size = "40m" if folder.name == "store" else "3m"
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True
+    )
+    if done.returncode:
+        pytest.skip("only root can mount a small disk")
+    if folder.name == "store":
+        (folder / "ballast").write_bytes(bytes(36 << 20))
+    return folder
+
+
 JUMP = """
 import time
 real, began = time.time, time.monotonic()
@@ -222,7 +262,10 @@ def test_fault(fault, tmp_path, packets):
     if fault.hurt is clock_jumps:
         (tmp_path / "sitecustomize.py").write_text(JUMP)
         chain.environment["PYTHONPATH"] = f"{tmp_path}:{chain.environment.get('PYTHONPATH', '')}"
+    mounted = None
     try:
+        if fault.hurt in (full_disk, full_ram_disk):
+            mounted = small_disk(tmp_path / ("store" if fault.hurt is full_disk else "spool"))
         chain.start("store", "readout", "source")
         chain.wait("store", "segments", 2)
         fault.hurt(chain)
@@ -236,6 +279,8 @@ def test_fault(fault, tmp_path, packets):
         assert stages[-1].out > 400
     finally:
         chain.close()
+        if mounted:
+            subprocess.run(["umount", "-l", mounted], check=True)
 
 
 def test_a_bit_that_flips_on_the_stores_disk_is_found(tmp_path, packets):

@@ -13,22 +13,17 @@ from hypothesis import strategies as st
 from l1scout.errors import InputError
 from l1scout.files import checksum
 from l1scout.formats.block import RUN2, RUN3
-from l1scout.formats.packets import TRAILER_BYTES, Trailer, decode_packets, packet_orbits, split_packets
+from l1scout.formats.packets import TRAILER_BYTES, Trailer, decode_packets, packet_orbits
 from l1scout.formats.raw import read_frames, read_header
 from l1scout.formats.records import read_records
 from l1scout.lhc import ORBITS_PER_LUMISECTION
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped
 from l1scout.segments import Segment
-from live_packets import dropping, packets, repeated
+from live_packets import dropping, feed, packets, repeated
 
 RUN = 7
 _packets = cache(packets)
-
-
-def feed(writer: SegmentWriter, stream: bytes, form=RUN3) -> None:
-    for packet, skipped in split_packets(io.BytesIO(stream), form):
-        writer.add(packet, skipped)
 
 
 def kill(spool: Spool, writer: SegmentWriter) -> None:
@@ -84,7 +79,7 @@ def test_run2_segments_are_bare_records(tmp_path):
     truth, _ = decode_packets(io.BytesIO(stream), RUN2)
     spool = Spool(tmp_path / "spool")
     writer = SegmentWriter(spool, RUN, 1, RUN2, Limits(orbits=10))
-    feed(writer, stream, RUN2)
+    feed(writer, stream, "run2")
     writer.finish()
     data = b"".join(spool.path(s).read_bytes() for s in spool.waiting())
     got = read_records(data, RUN2)
