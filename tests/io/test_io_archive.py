@@ -5,6 +5,7 @@ import contextlib
 import json
 import random
 import struct
+from pathlib import Path
 
 import awkward as ak
 import numpy as np
@@ -360,6 +361,7 @@ def test_changed_rows_are_noticed(stored, tmp_path, monkeypatch):
         with pytest.raises(InputError) as error:
             archive.to_raw(tmp_path / "b", tmp_path / "out")
         assert str(tmp_path / "b") in str(error.value), what
+        assert "of other making" not in str(error.value), what
     assert not (tmp_path / "out").exists()
 
 
@@ -371,13 +373,39 @@ def test_lies_in_the_side(stored, tmp_path, field, value):
     table = pq.read_table(tmp_path / "a")
     side = bytearray(table["side"][0].as_py())
     np.frombuffer(side, archive_chunk.SIDE, 1)[field][0] = value
-    if bytes(side) == table["side"][0].as_py():
-        return
+    if bytes(side) == table["side"][0].as_py() or (field, value > 0) == ("checked", True):
+        return  # no lie
     sides = pa.array([bytes(side)] + [None] * (table.num_rows - 1), pa.binary())
     at = table.schema.get_field_index("side")
     pq.write_table(table.set_column(at, table.schema.field(at), sides), tmp_path / "b")
     with pytest.raises(InputError):
         archive.to_raw(tmp_path / "b", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        3,
+        {},
+        {"form": "run9"},
+        {"header": "zz"},
+        {"header": "00"},
+        {"header": None},
+        {"version": 2},
+        {"bytes": "x"},
+    ],
+)
+def test_lies_in_the_footer(stored, tmp_path, said):
+    (tmp_path / "in").write_bytes(stored["run3"]["RAW"])
+    archive.to_parquet(tmp_path / "in", tmp_path / "a")
+    table = pq.read_table(tmp_path / "a")
+    whole = json.loads(table.schema.metadata[b"l1scout"])
+    whole["archive"] = {**whole["archive"], **said} if isinstance(said, dict) and said else said
+    pq.write_table(table.replace_schema_metadata({"l1scout": json.dumps(whole)}), tmp_path / "b")
+    for use in (lambda p: archive.to_raw(p, tmp_path / "out"), describe):
+        with pytest.raises(InputError, match="of other making"):
+            use(tmp_path / "b")
 
 
 def test_convert_and_what_it_refuses(stored, samples, tmp_path):
@@ -431,3 +459,12 @@ def test_kernels_stay_inside_their_arrays(stored, monkeypatch):
         groups = np.unique(rng.choice(first, rng.integers(1, first.size)))
         with contextlib.suppress(InputError):
             to_records(bad, np.unique(np.r_[0, groups]), RUN3)
+
+
+def test_documentation_has_every_column():
+    text = (Path(__file__).parents[2] / "docs" / "archive.md").read_text("utf-8")
+    rows = {n for line in text.splitlines() if line.startswith("| ") for n in line.split("|")[1].split(", ")}
+    named = {n.strip() for n in rows}
+    for form in FORMATS.values():
+        for plain in (False, True):
+            assert set(archive._schema(form, framed=True, plain=plain).names) <= named

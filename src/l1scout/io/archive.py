@@ -1,5 +1,6 @@
 """The compact archive: stored files as Parquet, a row a muon, and back to the same bytes."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -141,7 +142,7 @@ def to_parquet(
                 verbatim += len(stretch.verbatim)
                 progress(done, max(total, done))
             simulated = runs.simulated(np.array([run]))
-            about = {
+            said = {
                 "content": f"archive of {'a .raw file' if header else 'records'}",
                 "version": __version__,
                 **({} if simulated is None else {"simulated": simulated}),
@@ -157,7 +158,7 @@ def to_parquet(
                     "verbatim": verbatim,
                 },
             }
-            writer.add_key_value_metadata({"l1scout": json.dumps(about)})
+            writer.add_key_value_metadata({"l1scout": json.dumps(said)})
         if verify:
             for _ in _bytes(part):
                 pass
@@ -187,20 +188,21 @@ def to_raw(source: Path, target: Path, *, progress: Progress = lambda _done, _of
 
 
 def about(path: Path) -> dict[str, Any]:
-    """Return what an archive says of itself (InputError if it is none)."""
+    """Return what an archive says of itself (InputError if it is none).
+
+    ``form``, ``header`` (bytes; empty for bare records), ``bytes`` and ``crc32c`` of the stored file,
+    ``orbits``, ``muons``, ``verbatim``.
+    """
     with root.guarded(path, "not a readable Parquet file"), pq.ParquetFile(path) as file:
         said: Any = parquet.about(file).get("archive")
     numbers = ("version", "bytes", "crc32c", "orbits", "muons", "verbatim")
-    good = isinstance(said, dict) and all(isinstance(said.get(n), int) for n in numbers)
-    if (
-        not good
-        or said["version"] != 1
-        or said.get("form") not in FORMATS
-        or not isinstance(said.get("header"), str)
-    ):
-        msg = f"{path}: no archive of a stored file: a Parquet file of other making"
-        raise InputError(msg)
-    return dict(said)
+    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+        header = bytes.fromhex(said["header"])
+        good = all(isinstance(said[n], int) for n in numbers) and said["version"] == 1
+        if good and said["form"] in FORMATS and (not header or read_header(header) is not None):
+            return {**said, "header": header}
+    msg = f"{path}: no archive of a stored file: a Parquet file of other making"
+    raise InputError(msg)
 
 
 def read_parquet(path: Path, rows: int) -> Iterator[Events]:
@@ -211,7 +213,7 @@ def read_parquet(path: Path, rows: int) -> Iterator[Events]:
         yield from parquet.read_parquet(path, rows)
         return
     said = about(path)
-    form, header = FORMATS[said["form"]], read_header(bytes.fromhex(said["header"]))
+    form, header = FORMATS[said["form"]], read_header(said["header"])
     run = header.run if header else 0
     with root.guarded(path, "damaged archive"):
         for stretch in _stretches(path, said):
@@ -260,7 +262,7 @@ def _chunks(stream: BinaryIO, form: BlockFormat, header: RawFile | None) -> Iter
 def _schema(form: BlockFormat, *, framed: bool, plain: bool) -> pa.Schema:
     station = ("hwEta", "hwPhi") if plain else ("dEta", "dPhi")
     fields = {"run": pa.int32()} if framed else {}
-    fields |= {"lumisection": pa.int32(), "orbit": pa.int32(), "bx": pa.int16()}
+    fields |= {"lumisection": pa.int32(), "orbit": pa.int64(), "bx": pa.int16()}
     vertex = [f.name for f in form.muon.fields if f.name not in ("hwEta", "hwPhi", "reserved")]
     fields |= {n: pa.int16() for n in (*vertex, *station)}
     more = ("second", "intermediate", "twin") if form is RUN3 else ("second", "twin")
@@ -280,7 +282,7 @@ def _encodings(schema: pa.Schema) -> dict[str, Any]:
         "compression": {n: alone.get(n, "zstd") for n in schema.names},
         "compression_level": {n: 1 for n in schema.names if n not in alone},
         "write_statistics": [n for n in ("run", "lumisection", "orbit") if n in names],
-        "write_page_checksum": False,
+        "store_schema": False,  # it would hide the footer's entry from readers
     }
 
 
@@ -303,9 +305,8 @@ def _table(columns: Mapping[str, NDArray[Any]], side: bytes, schema: pa.Schema, 
 def _bytes(path: Path) -> Iterator[bytes]:
     """Bytes of the stored file, a chunk at a time, compared with what the archive says of them."""
     said = about(path)
-    head = bytes.fromhex(said["header"])
-    done = len(head)
-    yield head
+    done = len(said["header"])
+    yield said["header"]
     for stretch in _stretches(path, said):
         done += len(stretch.data)
         yield stretch.data
@@ -324,7 +325,7 @@ def _stretches(path: Path, said: Mapping[str, Any]) -> Iterator[Stretch]:
             msg = f"{path}: columns {', '.join(sorted(missing))} are missing"
             raise InputError(msg)
         held: list[pa.RecordBatch] = []
-        crc = crc32c(bytes.fromhex(said["header"]))
+        crc = crc32c(said["header"])
         for batch in chain(file.iter_batches(MAX_ROWS // 8, columns=names, use_threads=False), [None]):
             held += [] if batch is None else [batch]
             while held:

@@ -110,8 +110,8 @@ def gather(parts: Sequence[Part], form: BlockFormat, *, framed: bool) -> Stretch
             break
         foreign = {id(kept[k]) for k in np.flatnonzero(bad)}
         parts = [bytes(p.head) + bytes(p.records) if id(p) in foreign else p for p in parts]  # type: ignore[union-attr]
-    heads = np.frombuffer(b"".join(p.head for p in kept), "<u4").reshape(-1, HEAD_WORDS) if framed else None
-    heads = np.zeros((len(kept), 0), np.uint32) if heads is None else heads
+    head = b"".join(p.head for p in kept) if framed else b""
+    heads = np.frombuffer(head, "<u4").reshape(len(kept), HEAD_WORDS * framed)
     return Stretch(words, starts, counts, heads, np.array(before, np.int64), b"".join(verbatim))
 
 

@@ -60,7 +60,7 @@ def _fold(
         matched = np.uint16(
             (head >> np.uint32(16)) & np.uint32(0xFF00) | (head >> np.uint32(8)) & np.uint32(0xFF)
         )
-        o, b = np.int32(words[at + 2] & np.uint32(ORBIT_MASK)), np.int16(words[at + 1] & bx_mask)
+        o, b = np.int64(words[at + 2] & np.uint32(ORBIT_MASK)), np.int16(words[at + 1] & bx_mask)
         n1 = np.int64((head >> np.uint32(16)) & np.uint32(15))
         count = n1 + np.int64(head & np.uint32(15))
         at += HEADER_WORDS
@@ -279,7 +279,7 @@ def to_rows(
     """
     most = words.size // form.record_words
     muons, extra = np.empty(most, np.uint64), np.empty(most if form is RUN3 else 0, np.uint32)
-    when = tuple(np.empty(most, t) for t in (np.int32, np.int16, np.uint16))
+    when = tuple(np.empty(most, t) for t in (np.int64, np.int16, np.uint16))
     small = tuple(np.empty(most, np.int8) for _ in range(3))
     first = np.empty(starts.size, np.int64)
     mask = np.uint32(form.bx_mask)
