@@ -136,12 +136,12 @@ def main() -> None:
             print("  MB/s: " + ", ".join(f"{n} {v:.0f}" for n, v in mb.items()))
             shares = ", ".join(f"{n} {v:.2f}" for n, v in cores.items())
             print(f"  cores: {shares}; together {sum(cores.values()):.2f}")
+            left, drain = found["not_compressed_at_the_end"], found["drain_s"]
             print(
-                f"  spool at most {found['spool_most_mb']:.0f} MB; when the board stopped, drained in", end=""
+                f"  spool at most {found['spool_most_mb']:.0f} MB; when the board stopped {left} segments",
+                end="",
             )
-            print(
-                f" {found['drain_s']:.1f} s ({found['not_compressed_at_the_end']} segments not compressed yet)"
-            )
+            print(f" were not compressed; drained in {drain:.1f} s")
     result["loopback_gb_per_s"] = peer
     if asked.json:
         print(json.dumps(result, indent=1))
