@@ -15,6 +15,7 @@ from l1scout.cli.evaluate import evaluate
 from l1scout.cli.inspect import inspect
 from l1scout.cli.readout import readout
 from l1scout.cli.recalibrate import recalibrate
+from l1scout.cli.settings import settings
 from l1scout.cli.simulate import simulate
 from l1scout.cli.source import source
 from l1scout.cli.store import store
@@ -48,6 +49,7 @@ COMMANDS = (
     source,
     readout,
     store,
+    settings,
     account,
     transfer,
     dataset,
