@@ -267,7 +267,7 @@ class Listener:
             raise InputError(msg) from error
         self._lock = threading.Lock()
         self._pending: dict[int, socket.socket] = {}
-        self._inside: set[Channel] = set()
+        self._inside: set[Channel | None] = set()
         self._quiet_until, self._unsaid = 0.0, 0
         self._closed = False
         self.address = "{}:{}".format(*self._socket.getsockname()[:2])
@@ -287,7 +287,7 @@ class Listener:
         self._closed = True
         self._socket.close()
         with self._lock:
-            open_ones = [*self._inside]
+            open_ones = [c for c in self._inside if c]
         for channel in open_ones:
             channel.close()
 
@@ -314,7 +314,7 @@ class Listener:
             self._stranger(peer, str(error))
         finally:
             with self._lock:
-                self._pending.pop(id(connection), None)
+                last = self._pending.pop(id(connection), connection)
         try:
             if channel:
                 self._log("connected", peer=peer)
@@ -324,7 +324,8 @@ class Listener:
         finally:
             with self._lock:
                 self._inside.discard(channel)
-            _shut(channel.socket if channel else connection)
+            _shut(channel.socket if channel else last)
+            connection.close()
 
     def _let_in(self, connection: socket.socket) -> Channel:
         connection.settimeout(HANDSHAKE_S)

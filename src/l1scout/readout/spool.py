@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,9 @@ class Place:
         Written last; -1 before the first.
     board_orbits, board_dropped : int
         The board's counters as far as they are accounted for.
+    unexplained : int
+        Orbits by number that have passed and of which it is not known what the board did with them:
+        their account was lost with a process that was killed.
     ended : bool
         The last segment of the run is there.
     """
@@ -50,6 +54,7 @@ class Place:
     last_orbit: int = -1
     board_orbits: int = 0
     board_dropped: int = 0
+    unexplained: int = 0
     ended: bool = False
 
 
@@ -83,8 +88,10 @@ class Spool:
         self.folder, self._max_bytes = folder, max_bytes
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = (folder / "lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            self.close = weakref.finalize(self, os.close, lock)
+            """Leave the spool to others."""
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             msg = f"{folder}: another readout uses this spool; give each its own"
             raise InputError(msg) from error
@@ -252,7 +259,13 @@ class Spool:
             orbits=len(orbits),
             muons=_muons(data, form),
         )
-        place = Place(segment.index + 1, orbits[-1], before.board_orbits + len(orbits), before.board_dropped)
+        place = replace(
+            before,
+            index=segment.index + 1,
+            last_orbit=orbits[-1],
+            board_orbits=before.board_orbits + len(orbits),
+            unexplained=before.unexplained + orbits[-1] - before.last_orbit - len(orbits),
+        )
         self.add(segment, place)
         return segment
 

@@ -173,6 +173,9 @@ class SegmentWriter:
         """End the run: close what is open as its last segment, with no orbits if need be."""
         if self._open is None:
             self._begin(int(lumisection(max(self._place.last_orbit, 0))))
+        if self._place.unexplained:  # no trailer came any more that could say more
+            self._account(missed=self._place.unexplained)
+            self._place = replace(self._place, unexplained=0)
         return self._close(last=True)
 
     def suspend(self) -> None:
@@ -188,7 +191,7 @@ class SegmentWriter:
         Returns the counts, and the board's counters up to which all is accounted for.
         """
         place, n = self._place, len(orbit)
-        passed = int(orbit[-1]) - place.last_orbit if n else 0
+        passed = place.unexplained + int(orbit[-1]) - place.last_orbit if n else 0
         slack = MAX_ORBITS if self._damaged or self._form.name == "run2" else 0
         if trailer is None:
             return {}, (place.board_orbits + n, place.board_dropped)
@@ -196,6 +199,7 @@ class SegmentWriter:
         if not (dropped >= 0 and n <= sent and sent + dropped <= passed + slack):
             return self._doubt(trailer, orbit)
         self._doubted = None
+        self._place = replace(place, unexplained=0)
         unseen, counts = sent - n, {"dropped": dropped}
         if self._form.name == "run2" and not self._damaged:
             span = int(orbit[-1] - orbit[0]) + 1 if n else 0
@@ -208,9 +212,10 @@ class SegmentWriter:
     def _doubt(self, trailer: Trailer, orbit: NDArray[np.int64]) -> tuple[dict[str, int], tuple[int, int]]:
         """Treat counters that do not go on from the last ones: damage, or a board that began again."""
         place, n, before = self._place, len(orbit), self._doubted
-        gap = int(orbit[0]) - place.last_orbit - 1 if n else 0
+        gap = place.unexplained + int(orbit[0]) - place.last_orbit - 1 if n else 0
         if before and n and n <= trailer.orbits - before.trailer.orbits <= gap + n:
             self._doubted = None
+            self._place = replace(place, unexplained=0)
             missed = max(before.gap - before.trailer.dropped, 0)
             unseen = trailer.orbits - before.trailer.orbits - n
             dropped = trailer.dropped
