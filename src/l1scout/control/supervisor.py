@@ -78,9 +78,11 @@ class Supervisor:
         board = self._settings.board
         names = ORDER if board.packets or board.simulate else ORDER[1:]
         chain: dict[str, Process] = {}
+        self._pipes: list[int] = []
         holds = [self._lock.fileno()]  # the folder is free when all are gone
         for name in reversed(names):
             end, hold = os.pipe()
+            self._pipes += (end, hold)
             chain[name] = Process(name, self._folder, env, end, holds)
             holds = [self._lock.fileno(), hold]
         return {name: chain[name] for name in names}
@@ -181,11 +183,18 @@ class Supervisor:
                 next_show = now + _SHOW_S
                 show(self.status())
             time.sleep(_TICK_S)
+        self.close()
+        show(self.status())
+        return self._error
+
+    def close(self) -> None:
+        """Leave the run folder, when no process is there."""
         with self._guard:
             self._to(Event.LEAVE)
         self._server.close()
-        show(self.status())
-        return self._error
+        self._lock.close()
+        for descriptor in self._pipes:
+            os.close(descriptor)
 
     def _to(self, event: Event) -> None:
         self._state = after(self._state, event)
