@@ -293,11 +293,13 @@ def _take(folder: Path) -> IO[str]:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (folder / "lock").open("a")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        msg = f"{folder}: another `l1scout run`, or what it left, is at work there; see `l1scout status`"
-        raise InputError(msg) from error
     except OSError as error:
         msg = f"{folder}: cannot be the run folder ({error.strerror or error})"
+        raise InputError(msg) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        msg = f"{folder}: another `l1scout run`, or what it left, is at work there; see `l1scout status`"
         raise InputError(msg) from error
     return file
