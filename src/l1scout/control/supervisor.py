@@ -64,6 +64,7 @@ class Supervisor:
         self._state = after(State.IDLE, Event.CONFIGURE)
         self._run = settings.run.number - 1
         self._began = self._orbits_since = time.monotonic()
+        self._lasted = 0.0
         self._first_orbit = 0
         self._ended, self._up, self._error = True, False, ""
         self._signals = self._acted = 0
@@ -145,11 +146,12 @@ class Supervisor:
             return {
                 "state": str(self._state),
                 "run": self._run,
-                "seconds": 0.0 if self._ended else time.monotonic() - self._began,
+                "seconds": self._lasted if self._ended else time.monotonic() - self._began,
                 "up": self._up,
                 "error": self._error,
                 "folder": str(self._folder.absolute()),
                 "pid": os.getpid(),
+                "orbits": self._processes["readout"].total("orbits"),
                 "lost": losses(self._processes),
                 "processes": overview(self._processes, self._settings),
             }
@@ -284,7 +286,7 @@ class Supervisor:
                 continue
             process.ask(now, at_once=at_once)
             return
-        self._ended = True
+        self._ended, self._lasted = True, now - self._began
         self._to(Event.FAIL if self._error else Event.DRAINED)
 
 

@@ -34,11 +34,11 @@ def table(status: Mapping[str, Any], hint: str = "") -> Group:
             _number(row["cpu"] * 100, ".0f"),
             Text(str(row["restarts"]), "red" if row["restarts"] else ""),
         )
-    lost = Text("lost orbits: ")
+    orbits = Text(f"orbits: written {status['orbits']:,}")
     for name, count in status["lost"].items():
-        lost.append(f"{name} {count:,}  ", "red" if count else "")
+        orbits.append(f", {name} {count:,}", "red" if count else "")
     lines = [Text(text, style) for text, style in ((status["error"], "red"), (hint, "dim")) if text]
-    return Group(drawn, lost, *lines)
+    return Group(drawn, orbits, *lines)
 
 
 def _number(value: float | None, form: str) -> str:
