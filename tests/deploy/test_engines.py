@@ -59,7 +59,7 @@ def test_all_inputs_in_every_size_of_batch(engine, random_model):
     hardware = all_inputs(random_model)
     wanted = evaluate(random_model.layers, hardware)
     assert np.abs(engine.correct(hardware) - wanted).max() < engine.tolerance
-    for n in (1, 2, 5, 8, 12, 13, 16, 17, 63, 256, 257, 1025):
+    for n in (1, 2, 5, 8, 12, 13, 16, 17, 32, 33, 63, 256, 257, 1025):
         out = np.full((3, n), np.nan, np.float32)
         assert engine.correct(hardware[:, 100 : 100 + n].copy(), out) is out
         assert np.abs(out - wanted[:, 100 : 100 + n]).max() < engine.tolerance

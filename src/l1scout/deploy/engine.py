@@ -23,7 +23,7 @@ from l1scout.errors import InputError
 TABLE_FILE = "model.table"
 """Where a model's table is, unless told otherwise: in the model directory."""
 
-_INT16, _FLOAT32 = np.dtype(np.int16), np.dtype(np.float32)
+INT16, FLOAT32 = np.dtype(np.int16), np.dtype(np.float32)
 
 
 class Engine(Protocol):
@@ -88,6 +88,11 @@ def int16_columns(hardware: NDArray[Any]) -> NDArray[np.int16]:
     return np.asarray(np.clip(hardware, low, ends.max), np.int16)
 
 
+def ready(hardware: NDArray[Any], out: NDArray[Any]) -> bool:
+    """Whether a kernel may be called as it is: `checked` takes as long as the table does for one muon."""
+    return hardware.dtype is INT16 and out.dtype is FLOAT32 and hardware.ndim == out.ndim == 2
+
+
 def checked(
     hardware: NDArray[Any], inputs: int, outputs: int, out: NDArray[np.float32] | None
 ) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
@@ -98,7 +103,7 @@ def checked(
     InputError
         If an array has another shape or type than `Engine.correct` says.
     """
-    if hardware.dtype is not _INT16:  # comparing would take as long as a network does for one muon
+    if hardware.dtype is not INT16:  # comparing would take as long as a network does for one muon
         hardware = int16_columns(hardware)
     shape = hardware.shape
     if len(shape) != 2 or shape[0] != inputs:
@@ -107,7 +112,7 @@ def checked(
     wanted = (outputs, shape[1])
     if out is None:
         return hardware, np.empty(wanted, np.float32)
-    if out.shape != wanted or (out.dtype is not _FLOAT32 and out.dtype != _FLOAT32):
+    if out.shape != wanted or (out.dtype is not FLOAT32 and out.dtype != FLOAT32):
         msg = f"out is {out.dtype} {out.shape}, not float32 {wanted}"
         raise InputError(msg)
     return hardware, out
