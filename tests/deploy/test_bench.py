@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hand_made import network
+from hand_made import model_directory, network
 from l1scout.cli.bench import bench
 from l1scout.cli.verify import verify
 from l1scout.deploy.bench import PUBLISHED, muons_of, run
@@ -82,11 +82,7 @@ def test_published_latencies_are_the_inverse_of_throughput():
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     m = network(domain={**network().card.domain, "hwPhiAtVtx": (0, 575), "hwEtaAtVtx": (-80, 80)})
-    path = tmp_path_factory.mktemp("models") / "m"
-    path.mkdir()
-    (path / "model.onnx").write_bytes(m.onnx_bytes)
-    m.card.write(path)
-    return path
+    return model_directory(tmp_path_factory.mktemp("models") / "m", m.card, m.onnx_bytes)
 
 
 def test_results_are_written_and_published_rows_are_named(directory, tmp_path):
