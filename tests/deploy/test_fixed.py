@@ -92,6 +92,17 @@ def test_formats():
     assert IntegerLayer(np.zeros((1, 1), int), np.zeros(1, int), 8, True).relu
 
 
+def test_rules_are_read():
+    assert Format.parse("Q8.8") == Format()
+    assert Format.parse("Q4.12,variable,down,wrap") == Format(16, 12, True, "down", "wrap")
+    for text in ("", "8.8", "Q8", "Q8.8,", "Q8.8,up", "Q8.-8", "Q999.1", "Q8.8 "):
+        with pytest.raises(InputError, match=r"like Q8\.8 or Q4\.12,variable"):
+            Format.parse(text)
+    with pytest.raises(InputError, match="2 to 24 bits"):
+        Format.parse("Q20.20")
+    assert make("fixed:Q6.10,down", scaled_network()).rules == Format(fraction=10, rounding="down")
+
+
 def test_softmax_is_refused_and_the_engine_has_a_name():
     with pytest.raises(InputError, match="softmax has no exact integer form"):
         make("fixed", network(hidden="softmax"))

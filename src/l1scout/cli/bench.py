@@ -20,7 +20,11 @@ def bench(
         Path | None, typer.Option(help="Data set whose muons are used, in its order. Without: simulate.")
     ] = None,
     engine: Annotated[
-        list[str] | None, typer.Option(help="Engine; can be given several times. By default all there are.")
+        list[str] | None,
+        typer.Option(
+            help="onnx, fused, table, fixed (Q8.8; or fixed:Q4.12,variable,down,wrap), gpu, mdla (or mdla:2 "
+            "for 2 clusters). Can be given several times; by default all that are at hand."
+        ),
     ] = None,
     table: Annotated[Path | None, typer.Option(help="The table, if not in the model directory.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that share the muons.")] = 1,
@@ -32,12 +36,11 @@ def bench(
 ) -> None:
     """Measure throughput and latency of the engines on muons as they arrive."""
     from l1scout.deploy.bench import PUBLISHED, muons_of, run
-    from l1scout.deploy.engine import TABLE_FILE, make
+    from l1scout.deploy.engine import at_hand, make
     from l1scout.deploy.model import load_model
 
     loaded = load_model(model)
-    there = table is not None or (model / TABLE_FILE).exists()
-    names = ["onnx", *(engine or ["fused", *(["table"] if there else [])])]
+    names = ["onnx", *(engine or at_hand(loaded, table)[1:])]
     columns, origin = _muons(data)
     hardware = muons_of(loaded, columns, MUONS)
     if not hardware.size:

@@ -12,23 +12,28 @@ from l1scout.cli.output import Json, print_json, progress
 def verify(
     model: Annotated[Path, typer.Option("--model", "-m", help="Model directory.")],
     engine: Annotated[
-        list[str] | None, typer.Option(help="Engine; can be given several times. By default all there are.")
+        list[str] | None,
+        typer.Option(
+            help="onnx, fused, table, fixed (Q8.8; or fixed:Q4.12,variable,down,wrap), gpu, mdla (or mdla:2 "
+            "for 2 clusters). Can be given several times; by default all that are at hand."
+        ),
     ] = None,
     table: Annotated[Path | None, typer.Option(help="The table, if not in the model directory.")] = None,
     json: Json = False,
 ) -> None:
-    """Compare engines with the Keras network in float64 over the whole input domain."""
-    from l1scout.deploy.engine import TABLE_FILE, make
+    """Compare engines with the Keras network in float64 over the whole input domain.
+
+    `fixed` is Q8.8 unless told otherwise, as the Micron DLA is: its steps are coarser than a hardware
+    count. Rules can be compared: --engine fixed --engine fixed:Q4.12,variable.
+    """
+    from l1scout.deploy.engine import at_hand, make
     from l1scout.deploy.model import load_model
     from l1scout.deploy.verify import keras_reference
     from l1scout.deploy.verify import verify as compare
     from l1scout.report.tables import text_table
 
     loaded = load_model(model)
-    if not engine:
-        there = table is not None or (model / TABLE_FILE).exists()
-        engine = ["onnx", "fused", *(["table"] if there else [])]
-    engines = {name: make(name, loaded, table=table) for name in engine}
+    engines = {name: make(name, loaded, table=table) for name in engine or at_hand(loaded, table)}
     reference = keras_reference(loaded)
     with progress() as bar:
         task = bar.add_task("inputs", total=loaded.domain.entries)
@@ -52,3 +57,6 @@ def verify(
         print(f"{name}: recalibrated pT off by at most {100 * v.worst_relative_pt:.3g} % of itself")
         if v.inexact is not None:
             print(f"{name}: {v.inexact:,} entries differ from the quantised network")
+        if v.overflows is not None:
+            weights = f"{v.weight_overflows:,} weights and biases"
+            print(f"{name}: {v.overflows:,} activations and {weights} did not fit into their words")

@@ -11,6 +11,7 @@
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,7 +51,8 @@ def make(name: str, model: Model, *, threads: int = 1, table: str | Path | None 
     Parameters
     ----------
     name : str
-        One of `ENGINES`.
+        One of `ENGINES`. Two take settings: ``fixed:Q4.12,variable`` (`l1scout.deploy.fixed.Format`)
+        and ``mdla:2`` (clusters).
     model : Model
     threads : int
         Processor threads that one call may use (onnx; the others use one).
@@ -60,12 +62,27 @@ def make(name: str, model: Model, *, threads: int = 1, table: str | Path | None 
     Raises
     ------
     InputError
-        If there is no engine of this name, it cannot run this model, or it is not installed.
+        If there is no engine of this name or it has no such settings, it cannot run this model, or it
+        is not installed.
     """
-    if name not in ENGINES:
-        msg = f"no engine {name!r}: choose one of {', '.join(ENGINES)}"
+    kind, _, settings = name.partition(":")
+    if kind not in ENGINES:
+        msg = f"no engine {kind!r}: choose one of {', '.join(ENGINES)}"
         raise InputError(msg)
-    return ENGINES[name](model, threads, table)
+    if settings and kind not in ("fixed", "mdla"):
+        msg = f"engine {name}: only fixed and mdla take settings"
+        raise InputError(msg)
+    return ENGINES[kind](Wanted(model, threads, table, settings))
+
+
+def at_hand(model: Model, table: str | Path | None = None) -> list[str]:
+    """Names of the engines that run a model on any processor without being asked for."""
+    names = ["onnx", "fused"]
+    if all(layer.activation != "softmax" for layer in model.layers):
+        names.append("fixed")
+    if table is not None or (model.directory is not None and (model.directory / TABLE_FILE).exists()):
+        names.append("table")
+    return names
 
 
 def int16_columns(hardware: NDArray[Any]) -> NDArray[np.int16]:
@@ -118,46 +135,60 @@ def checked(
     return hardware, out
 
 
-def _onnx(model: Model, threads: int, _table: str | Path | None) -> Engine:
+@dataclass(frozen=True)
+class Wanted:
+    """What an engine is made of; see `make`."""
+
+    model: Model
+    threads: int
+    table: str | Path | None
+    settings: str
+
+
+def _onnx(wanted: Wanted) -> Engine:
     from l1scout.deploy.onnx import OnnxEngine
 
-    return OnnxEngine(model, threads=threads)
+    return OnnxEngine(wanted.model, threads=wanted.threads)
 
 
-def _fused(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+def _fused(wanted: Wanted) -> Engine:
     from l1scout.deploy.fused import FusedEngine
 
-    return FusedEngine(model)
+    return FusedEngine(wanted.model)
 
 
-def _table(model: Model, _threads: int, table: str | Path | None) -> Engine:
+def _table(wanted: Wanted) -> Engine:
     from l1scout.deploy.table import TableEngine
 
-    if table is None and model.directory is None:
+    model = wanted.model
+    if wanted.table is None and model.directory is None:
         msg = f"{model.name}: has no directory, so name the table's file"
         raise InputError(msg)
-    return TableEngine(model, table or Path(model.directory or "") / TABLE_FILE)
+    return TableEngine(model, wanted.table or Path(model.directory or "") / TABLE_FILE)
 
 
-def _fixed(model: Model, _threads: int, _table: str | Path | None) -> Engine:
-    from l1scout.deploy.fixed import FixedEngine
+def _fixed(wanted: Wanted) -> Engine:
+    from l1scout.deploy.fixed import FixedEngine, Format
 
-    return FixedEngine(model)
+    return FixedEngine(wanted.model, Format.parse(wanted.settings) if wanted.settings else None)
 
 
-def _mdla(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+def _mdla(wanted: Wanted) -> Engine:
     from l1scout.deploy.mdla import MdlaEngine
 
-    return MdlaEngine(model)
+    if wanted.settings and not (wanted.settings.isdecimal() and 0 < int(wanted.settings) < 1000):
+        msg = f"engine mdla:{wanted.settings}: its setting is a number of clusters"
+        raise InputError(msg)
+    return MdlaEngine(wanted.model, clusters=int(wanted.settings or 1))
 
 
-def _gpu(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+def _gpu(wanted: Wanted) -> Engine:
     from l1scout.deploy.gpu import GpuEngine
 
-    return GpuEngine(model)
+    return GpuEngine(wanted.model)
 
 
-ENGINES: Mapping[str, Callable[[Model, int, str | Path | None], Engine]] = {
+ENGINES: Mapping[str, Callable[[Wanted], Engine]] = {
     "onnx": _onnx,
     "fused": _fused,
     "table": _table,

@@ -9,6 +9,7 @@ otherwise, for weights, biases and activations. Its documents state neither roun
 sums, nor what happens on overflow: this is an emulator of the rules above, not of that device.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from l1scout.deploy.model import Model
 from l1scout.errors import InputError
 from l1scout.training.export import Layer
 
-_CHUNK = 1 << 14
+_CHUNK = 1 << 13  # layers of so many stay in the cache
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,25 @@ class Format:
         if not (2 <= self.bits <= 24 and 0 <= self.fraction < self.bits):
             msg = f"Q{self.bits - self.fraction}.{self.fraction}: words have 2 to 24 bits, sign included"
             raise InputError(msg)
+
+    @classmethod
+    def parse(cls, text: str) -> "Format":
+        """Read rules: ``Q8.8``, then any of ``variable``, ``down`` and ``wrap``, after commas.
+
+        Raises
+        ------
+        InputError
+            If it is none of these, or words would be too long.
+        """
+        first, *words = text.split(",")
+        match = re.fullmatch(r"Q(\d{1,2})\.(\d{1,2})", first)
+        if not match or not set(words) <= {"variable", "down", "wrap"}:
+            msg = f"fixed-point rules {text!r}: like Q8.8 or Q4.12,variable,down,wrap"
+            raise InputError(msg)
+        bits, fraction = int(match[1]) + int(match[2]), int(match[2])
+        rounding: Literal["nearest", "down"] = "down" if "down" in words else "nearest"
+        overflow: Literal["saturate", "wrap"] = "wrap" if "wrap" in words else "saturate"
+        return cls(bits, fraction, "variable" in words, rounding, overflow)
 
     @property
     def largest(self) -> int:

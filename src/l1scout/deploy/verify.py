@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.engine import Engine
+from l1scout.deploy.fixed import FixedEngine
 from l1scout.deploy.model import Model
 from l1scout.deploy.table import TableEngine
 from l1scout.errors import InputError
@@ -64,12 +65,16 @@ class Verified:
         Largest deviation of a recalibrated pT, relative to it, where that is positive.
     inexact : int, optional
         Of a table: entries that are not the float64 ONNX network to the nearest step; 0 is right.
+    overflows, weight_overflows : int, optional
+        Of the integer network: activations, and weights and biases, that did not fit into their words.
     """
 
     inputs: int
     deviations: Sequence[Deviation]
     worst_relative_pt: float
     inexact: int | None = None
+    overflows: int | None = None
+    weight_overflows: int | None = None
 
 
 def keras_reference(model: Model) -> Network:
@@ -166,10 +171,7 @@ def verify(
                 )
             sums[name].add(engine.correct(hardware) - wanted, pt)
         progress(where.stop, domain.entries)
-    return {
-        name: s.result(model, domain.entries, isinstance(engines[name], TableEngine))
-        for name, s in sums.items()
-    }
+    return {name: s.result(model, domain.entries, engines[name]) for name, s in sums.items()}
 
 
 class _Sums:
@@ -188,7 +190,7 @@ class _Sums:
         if usable.any():
             self.relative = max(self.relative, float((size[2, usable] / pt[usable]).max()))
 
-    def result(self, model: Model, inputs: int, table: bool) -> Verified:
+    def result(self, model: Model, inputs: int, engine: Engine) -> Verified:
         rms = np.sqrt(self.square / inputs)
         deviations = []
         for k, (q, f) in enumerate(zip(model.card.outputs, FIELDS, strict=True)):
@@ -197,4 +199,6 @@ class _Sums:
             share = self.moved[k] / inputs
             numbers = (self.worst[k], rms[k], *in_counts, share)
             deviations.append(Deviation(q.name, q.unit, *(float(x) for x in numbers)))
-        return Verified(inputs, deviations, self.relative, self.inexact if table else None)
+        inexact = self.inexact if isinstance(engine, TableEngine) else None
+        over = (engine.overflows, engine.weight_overflows) if isinstance(engine, FixedEngine) else ()
+        return Verified(inputs, deviations, self.relative, inexact, *over)
