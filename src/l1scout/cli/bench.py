@@ -4,12 +4,18 @@ import json as json_text
 import platform
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from l1scout.cli.output import Json, print_json, progress
 from l1scout.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from l1scout.deploy.model import Model
 
 MUONS = 1 << 20
 
@@ -35,17 +41,13 @@ def bench(
     json: Json = False,
 ) -> None:
     """Measure throughput and latency of the engines on muons as they arrive."""
-    from l1scout.deploy.bench import PUBLISHED, muons_of, run
+    from l1scout.deploy.bench import PUBLISHED, run
     from l1scout.deploy.engine import at_hand, make
     from l1scout.deploy.model import load_model
 
     loaded = load_model(model)
     names = ["onnx", *(engine or at_hand(loaded, table)[1:])]
-    columns, origin = _muons(data)
-    hardware = muons_of(loaded, columns, MUONS)
-    if not hardware.size:
-        msg = f"{data}: no muon in the domain of model {loaded.card.name}"
-        raise InputError(msg)
+    hardware, origin = _muons(loaded, data)
     makers = {name: (lambda name=name: make(name, loaded, table=table)) for name in names}
     with progress() as bar:
         task = bar.add_task("rounds", total=rounds)
@@ -76,15 +78,22 @@ def bench(
     _print(result)
 
 
-def _muons(data: Path | None) -> tuple[Any, str]:
-    if data is not None:
-        from l1scout.training.dataset import read_dataset
+def _muons(model: "Model", data: Path | None) -> tuple["NDArray[np.int16]", str]:
+    from l1scout.deploy.bench import muons_of, repeated, simulated
 
-        return read_dataset(data).columns, f"{data.name}, in its order"
-    from l1scout.simulate.chain import simulate_events
+    if data is None:
+        with progress() as bar:
+            task = bar.add_task("simulated muons", total=MUONS)
+            muons = simulated(model, MUONS, progress=lambda n, _of: bar.update(task, completed=n))
+        return muons, "simulated, seed 1"
+    from l1scout.training.dataset import read_dataset
 
-    events = next(iter(simulate_events(1)))
-    return events.l1.columns, "simulated, seed 1"
+    muons = muons_of(model, read_dataset(data).columns)
+    if not muons.size:
+        msg = f"{data}: no muon in the domain of model {model.card.name}"
+        raise InputError(msg)
+    times = MUONS / muons.shape[1]
+    return repeated(muons, MUONS), f"{data.name}, in its order" + f", {times:.1f} times" * (times > 1)
 
 
 def _processor() -> str:

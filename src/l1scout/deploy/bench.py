@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from l1scout.deploy.engine import Engine
 from l1scout.deploy.model import Model
 from l1scout.jit import float_kernel
+from l1scout.simulate.chain import simulate_events
 
 BATCHES = (1, 8, 63, 2048, 8192, 65536)
 """One muon, one BX of up to 8 muons, a small batch, and what suits one cache or another."""
 LATENCY_CALLS = 20_000
+_PASS_SECONDS = 0.2
 _TABLE_BYTES = 4 * 2 + 8 + 3 * 4
 """Of one muon: inputs read, entry read, answer written."""
 
@@ -90,13 +92,31 @@ class Bench:
     clock_ns: float
 
 
-def muons_of(model: Model, columns: Mapping[str, NDArray[Any]], n: int) -> NDArray[np.int16]:
-    """Return inputs of the model's domain as they come, repeated to `n`: shape (4, n)."""
+def muons_of(model: Model, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int16]:
+    """Return inputs of the model's domain as they come, shape (4, muons)."""
     domain = model.domain
     rows = np.stack([columns[name].astype(np.int16) for name in domain.names])
     low, high = (np.array(ends)[:, np.newaxis] for ends in (domain.low, domain.high))
-    rows = rows[:, ((rows >= low) & (rows <= high)).all(axis=0)]
-    return np.ascontiguousarray(np.resize(rows.T, (n, len(rows))).T) if rows.size else rows
+    return rows[:, ((rows >= low) & (rows <= high)).all(axis=0)]
+
+
+def repeated(hardware: NDArray[np.int16], n: int) -> NDArray[np.int16]:
+    """Return muons over and over again, or the first of them: shape (4, n)."""
+    return np.ascontiguousarray(np.resize(hardware.T, (n, len(hardware))).T)
+
+
+def simulated(
+    model: Model, n: int, *, progress: Callable[[int, int], object] = lambda _done, _of: None
+) -> NDArray[np.int16]:
+    """Return `n` simulated muons in the model's domain, no one twice: shape (4, n)."""
+    pieces, found = [], 0
+    for events in simulate_events(1):
+        pieces.append(muons_of(model, events.l1.columns))
+        found += pieces[-1].shape[1]
+        progress(min(found, n), n)
+        if found >= n:
+            break
+    return repeated(np.concatenate(pieces, axis=1), n)
 
 
 def run(
@@ -130,13 +150,18 @@ def run(
     for name, maker in makers.items():
         before = _resident()
         engines[name] = [maker() for _ in range(threads)]
-        engines[name][0].correct(np.ascontiguousarray(hardware[:, : max(batches)]))
+        first = np.ascontiguousarray(hardware[:, : max(batches)])
+        engines[name][0].correct(first)
         after = _resident()
         memory[name] = None if before is None or after is None else after - before
     jobs = {}
     for name, own in engines.items():
+        start = time.perf_counter()
+        own[0].correct(first)
+        pace = (time.perf_counter() - start) / first.shape[1]
+        most = min(hardware.shape[1], int(_PASS_SECONDS / pace))
         for batch in batches:
-            jobs[name, batch] = _Job(own, hardware, batch)
+            jobs[name, batch] = _Job(own, hardware[:, : max(most, threads * batch)], batch)
     work: dict[Any, _Job | _Copy | _Arithmetic] = {**jobs, "copy": _Copy(), "arithmetic": _Arithmetic()}
     times: dict[Any, list[float]] = {key: [] for key in work}
     for done in range(rounds):
