@@ -71,7 +71,7 @@ def bench(
         from l1scout.report.page import write_text
 
         write_text(target / "bench.json", json_text.dumps(result, indent=1) + "\n")
-        write_text(target / "bench.svg", bench_figure(found))
+        write_text(target / "bench.svg", bench_figure(found, f"model {loaded.card.name}; muons: {origin}"))
     if json:
         print_json(result)
         return
