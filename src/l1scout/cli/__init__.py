@@ -5,6 +5,7 @@ import sys
 import typer
 
 from l1scout import __version__
+from l1scout.cli.account import account
 from l1scout.cli.bench import bench
 from l1scout.cli.board import board
 from l1scout.cli.compile import compile as compile_model
@@ -12,9 +13,13 @@ from l1scout.cli.dataset import dataset
 from l1scout.cli.demo import demo
 from l1scout.cli.evaluate import evaluate
 from l1scout.cli.inspect import inspect
+from l1scout.cli.readout import readout
 from l1scout.cli.recalibrate import recalibrate
 from l1scout.cli.simulate import simulate
+from l1scout.cli.source import source
+from l1scout.cli.store import store
 from l1scout.cli.train import train
+from l1scout.cli.transfer import transfer
 from l1scout.cli.verify import verify
 from l1scout.errors import InputError
 
@@ -37,7 +42,23 @@ def _version(asked: bool) -> None:
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None: ...
 
 
-for command in (inspect, board, dataset, train, evaluate, recalibrate, verify, bench, demo):
+COMMANDS = (
+    inspect,
+    board,
+    source,
+    readout,
+    store,
+    account,
+    transfer,
+    dataset,
+    train,
+    evaluate,
+    recalibrate,
+    verify,
+    bench,
+    demo,
+)
+for command in COMMANDS:
     app.command()(command)
 app.command("compile")(compile_model)
 app.add_typer(simulate, name="simulate")

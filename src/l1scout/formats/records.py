@@ -35,10 +35,11 @@ _RESERVED = 0x00F000F0
 
 
 @kernel
-def _suppress(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, out: Any) -> Any:
+def suppress_words(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, out: Any) -> Any:
+    """Turn blocks into records; see `suppress`. Returns the words written, the bad blocks, the records."""
     pt, zero, every = np.uint32(PT_BITS), np.uint32(0), np.uint32(0xFFFFFFFF)
     orbit_mask, one, two = np.uint32(ORBIT_MASK), np.uint64(1), np.uint64(2)
-    end, bad = np.uint64(0), 0
+    end, bad, records = np.uint64(0), 0, 0
     for i in range(words.size // BLOCK_WORDS):
         at = np.uint64(i * BLOCK_WORDS)
         second = differing(words, at + np.uint64(32), zero, pt)
@@ -56,6 +57,7 @@ def _suppress(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, ou
         out[end] = (np.uint32(_ALL_MATCH) ^ apart) | counts
         out[end + one] = bx
         out[end + two] = orbit
+        records += 1
         end += np.uint64(HEADER_WORDS)
         while muons != 0:
             slot = lowest(muons)
@@ -67,7 +69,7 @@ def _suppress(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, ou
             out[end + two] = extra | np.uint32(slot >> np.uint64(3))
             end += size
             muons &= muons - np.uint32(1)
-    return end, bad
+    return end, bad, records
 
 
 def suppress(
@@ -101,7 +103,7 @@ def suppress(
     if out.size < room:
         msg = f"records may need {room} words, but there is room for {out.size}"
         raise ValueError(msg)
-    end, bad = _suppress(
+    end, bad, _ = suppress_words(
         words,
         np.uint64(LINKS * form.bx_row),
         np.uint64(LINKS * form.orbit_row),
@@ -134,6 +136,13 @@ def _find_records(words: Any, size: Any, bx_mask: Any, starts: Any) -> Any:
         n += 1
         at = stop
     return n, at
+
+
+def records_end(data: bytes | memoryview, form: BlockFormat) -> int:
+    """Bytes up to which `data` are whole records that make sense."""
+    words = np.frombuffer(data, "<u4", len(data) // 4)
+    starts = np.empty(words.size // (HEADER_WORDS + form.record_words) + 1, np.int64)
+    return 4 * int(_find_records(words, form.record_words, np.uint32(form.bx_mask), starts)[1])
 
 
 def read_records(data: bytes | memoryview | NDArray[np.uint32], form: BlockFormat) -> Decoded:
