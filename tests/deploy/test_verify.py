@@ -46,6 +46,7 @@ def test_known_deviations_are_found():
     usable = PT.to_physical(20) - evaluate(m.layers, np.array([[3], [2], [20], [1]]))[2, 0]
     assert found.worst_relative_pt == pytest.approx(1 / usable)
     assert found.inexact is None
+    assert not found.close
 
 
 def test_the_integer_network_is_compared_and_counts_what_does_not_fit():
@@ -63,7 +64,9 @@ def test_a_wrong_table_entry_and_nan_are_found(tmp_path):
     m = network()
     build(m, tmp_path / "t")
     table = TableEngine(m, tmp_path / "t")
-    assert verify(m, {"t": table}, lambda h: forward(m.layers, h))["t"].inexact == 0
+    right = verify(m, {"t": table}, lambda h: forward(m.layers, h))["t"]
+    assert right.inexact == 0
+    assert right.close
     table.entries = table.entries.copy()
     table.entries[777, 1] += 1
     assert verify(m, {"t": table}, lambda h: forward(m.layers, h))["t"].inexact == 1

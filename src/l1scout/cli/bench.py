@@ -123,11 +123,13 @@ def _print(result: dict[str, Any]) -> None:
     print(text_table(lines))
     copy, arithmetic = result["copy"] / 1e9, result["arithmetic"] / 1e9
     print(f"\nFloors, one core, this run: memcpy {copy:.1f} GB/s, {arithmetic:.0f} G multiply-adds/s")
-    lines = [["engine", "muons", "p50 ns", "p99 ns", "p99.9 ns", "memory MB"]]
+    lines = [["engine", "muons", "p50 ns", "p99 ns", "p99.9 ns", "opening ms", "memory MB"]]
     for t in result["latency"]:
         memory = result["memory"][t["engine"]]
         times = [f"{t[k]:.0f}" for k in ("p50", "p99", "p999")]
-        lines.append([t["engine"], str(t["muons"]), *times, "" if memory is None else f"{memory / 1e6:.0f}"])
-    lines += [[f"{name}, 1 / throughput", "", f"{p['latency_ns']:.0f}", "", "", ""] for name, p in published]
+        opening = f"{1e3 * result['opening'][t['engine']]:.0f}"
+        memory = "" if memory is None else f"{memory / 1e6:.0f}"
+        lines.append([t["engine"], str(t["muons"]), *times, opening, memory])
+    lines += [[f"{name}, 1 / throughput", "", f"{p['latency_ns']:.0f}", *4 * [""]] for name, p in published]
     print("\nOne call, in process" + f" (reading the clock: {result['clock_ns']:.0f} ns of it)")
     print(text_table(lines))

@@ -82,11 +82,27 @@ class Latency:
 
 @dataclass(frozen=True)
 class Bench:
-    """Results of a run; `copy` is memcpy's bytes/s, read and written, `arithmetic` multiply-adds/s."""
+    """Results of a run.
+
+    Parameters
+    ----------
+    throughput, latency : sequence
+    memory : mapping of str to int
+        Bytes that the process grew by when an engine was made and first called.
+    opening : mapping of str to float
+        Seconds that the first engine of its kind took to make; imports and checks of files count.
+    copy : float
+        Bytes a second of memcpy, read and written.
+    arithmetic : float
+        Multiply-adds a second in float32.
+    clock_ns : float
+        Time that reading the clock takes.
+    """
 
     throughput: Sequence[Throughput]
     latency: Sequence[Latency]
     memory: Mapping[str, int | None]
+    opening: Mapping[str, float]
     copy: float
     arithmetic: float
     clock_ns: float
@@ -146,10 +162,12 @@ def run(
     progress : callable
         Told rounds done and rounds in all.
     """
-    memory, engines = {}, {}
+    memory, opening, engines = {}, {}, {}
     for name, maker in makers.items():
-        before = _resident()
-        engines[name] = [maker() for _ in range(threads)]
+        before, start = _resident(), time.perf_counter()
+        engines[name] = [maker()]
+        opening[name] = time.perf_counter() - start
+        engines[name] += [maker() for _ in range(threads - 1)]
         first = np.ascontiguousarray(hardware[:, : max(batches)])
         engines[name][0].correct(first)
         after = _resident()
@@ -191,7 +209,7 @@ def run(
             )
         )
     latencies = [_latency(name, own[0], hardware, n) for n in (1, 8) for name, own in engines.items()]
-    return Bench(rows, latencies, memory, 1 / best["copy"], 1 / best["arithmetic"], _clock())
+    return Bench(rows, latencies, memory, opening, 1 / best["copy"], 1 / best["arithmetic"], _clock())
 
 
 class _Job:

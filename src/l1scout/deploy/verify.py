@@ -25,6 +25,9 @@ FIELDS = (PHI_VTX, ETA_VTX, PT)
 """Fields that the outputs correct, in the order of the outputs."""
 MOVED = 0.1
 """A recalibrated value has moved if it differs by more than this share of its core window (Table 1)."""
+CLOSE_COUNTS = 0.25
+CLOSE_PT = 1e-3
+"""An engine is close where phi and eta move by at most so many hardware counts, pT by this share."""
 _CHUNK = 1 << 13
 _PIECE = 1 << 8
 Network = Callable[[NDArray[np.int16]], NDArray[np.float64]]
@@ -76,6 +79,12 @@ class Verified:
     inexact: int | None = None
     overflows: int | None = None
     weight_overflows: int | None = None
+
+    @property
+    def close(self) -> bool:
+        """Whether no input moves by more than `CLOSE_COUNTS` of phi and eta and `CLOSE_PT` of pT."""
+        counts = [d.worst_counts for d in self.deviations[:2]]
+        return all(c <= CLOSE_COUNTS for c in counts) and self.worst_relative_pt <= CLOSE_PT
 
 
 def keras_reference(model: Model) -> Network:
