@@ -87,6 +87,8 @@ def test_simulated_muons_are_in_the_domain_and_new():
     assert not np.array_equal(muons[:, :1000], muons[:, -1000:])
     assert len(told) > 1
     assert told[-1] == (200_000, 200_000)
+    with pytest.raises(InputError, match="no simulated muon is in its domain"):
+        simulated(network(domain={**network().card.domain, "hwEtaAtVtx": (200, 210)}), 10)
 
 
 def test_published_latencies_are_the_inverse_of_throughput():

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.engine import Engine
 from l1scout.deploy.model import Model
+from l1scout.errors import InputError
 from l1scout.jit import float_kernel
 from l1scout.simulate.chain import simulate_events
 
@@ -124,10 +125,19 @@ def repeated(hardware: NDArray[np.int16], n: int) -> NDArray[np.int16]:
 def simulated(
     model: Model, n: int, *, progress: Callable[[int, int], object] = lambda _done, _of: None
 ) -> NDArray[np.int16]:
-    """Return `n` simulated muons in the model's domain, no one twice: shape (4, n)."""
+    """Return `n` simulated muons in the model's domain, no one twice: shape (4, n).
+
+    Raises
+    ------
+    InputError
+        If none is in it.
+    """
     pieces, found = [], 0
     for events in simulate_events(1):
         pieces.append(muons_of(model, events.l1.columns))
+        if not pieces[-1].size:
+            msg = f"model {model.card.name}: no simulated muon is in its domain; name a data set"
+            raise InputError(msg)
         found += pieces[-1].shape[1]
         progress(min(found, n), n)
         if found >= n:
