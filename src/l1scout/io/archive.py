@@ -18,10 +18,20 @@ from l1scout import __version__
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.formats.block import FORMATS, RUN3, BlockFormat
-from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, read_header, split_raw
+from l1scout.formats.raw import FILE_HEADER, RawFile, read_header, split_raw
 from l1scout.formats.records import decode_records
 from l1scout.io import parquet, root, runs
-from l1scout.io.archive_chunk import MAX_ROWS, ORBIT_AT, SIDE, Part, Stretch, from_columns, gather, to_columns
+from l1scout.io.archive_chunk import (
+    MAX_ROWS,
+    ORBIT_AT,
+    SIDE,
+    Part,
+    Stretch,
+    from_columns,
+    gather,
+    to_columns,
+    views,
+)
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.stored import detect_stored, opened, split_orbits, split_records
 from l1scout.lhc import lumisection
@@ -33,7 +43,7 @@ SIDE_COLUMN = "side"
 _DICTIONARY = ("hwIso", "hwDXY", "dPhi")
 _DICTIONARY_ALONE = ("hwEtaAtVtx", "hwPhiAtVtx", "hwEta", "hwPhi")
 _SPLIT = ("hwPt", "hwPtUnconstrained", "hwQual", "tfMuonIndex", "twin")
-_DELTA = ("bx", "hwCharge")
+_DELTA = ("orbit", "bx", "hwCharge")
 
 Progress = Callable[[int, int], object]
 
@@ -133,8 +143,9 @@ def to_parquet(
         schema = _schema(form, framed=header is not None, plain=plain)
         with pq.ParquetWriter(part, schema, **_encodings(schema)) as writer:
             for pieces in _chunks(stream, form, header):
+                for piece in chain.from_iterable(map(views, pieces)):
+                    done, crc = done + len(piece), crc32c(piece, crc)
                 stretch = gather(pieces, form, framed=header is not None)
-                done, crc = done + len(stretch.data), crc32c(stretch.data, crc)
                 columns, side = to_columns(stretch, form, crc, plain=plain)
                 writer.write_table(_table(columns, side, schema, run))
                 orbits += len(stretch.records) if header else 0
@@ -248,10 +259,7 @@ def _chunks(stream: BinaryIO, form: BlockFormat, header: RawFile | None) -> Iter
     used = 0
     for part in parts:
         held.append(part)
-        if isinstance(part, Frame):
-            used += part.stop - part.start
-        else:
-            used += len(part) if isinstance(part, bytes) else part[0].nbytes
+        used += sum(map(len, views(part)))
         if used >= CHUNK:
             yield held
             held, used = [], 0

@@ -84,6 +84,13 @@ class Stretch:
         return b"".join(out)
 
 
+def views(part: Part) -> tuple[bytes | memoryview, ...]:
+    """Bytes of a part of a file."""
+    if isinstance(part, Frame):
+        return part.head, part.records
+    return (part,) if isinstance(part, bytes) else (part[0].view(np.uint8).data,)
+
+
 def gather(parts: Sequence[Part], form: BlockFormat, *, framed: bool) -> Stretch:
     """Put parts of a file together: GMT frames, or stretches of records; all else is verbatim."""
     while True:
@@ -93,9 +100,8 @@ def gather(parts: Sequence[Part], form: BlockFormat, *, framed: bool) -> Stretch
         waiting = 0
         for part in parts:
             if isinstance(part, bytes) or (isinstance(part, Frame) and not _is_ours(part)):
-                piece = part if isinstance(part, bytes) else bytes(part.head) + bytes(part.records)
-                verbatim.append(piece)
-                waiting += len(piece)
+                verbatim.append(b"".join(views(part)))
+                waiting += len(verbatim[-1])
             else:
                 kept.append(part)
                 before.append(waiting)
@@ -109,7 +115,7 @@ def gather(parts: Sequence[Part], form: BlockFormat, *, framed: bool) -> Stretch
         if not bad.any():
             break
         foreign = {id(kept[k]) for k in np.flatnonzero(bad)}
-        parts = [bytes(p.head) + bytes(p.records) if id(p) in foreign else p for p in parts]  # type: ignore[union-attr]
+        parts = [b"".join(views(p)) if id(p) in foreign else p for p in parts]
     head = b"".join(p.head for p in kept) if framed else b""
     heads = np.frombuffer(head, "<u4").reshape(len(kept), HEAD_WORDS * framed)
     return Stretch(words, starts, counts, heads, np.array(before, np.int64), b"".join(verbatim))
