@@ -55,6 +55,8 @@ class RepeatedPackets:
 
     Attributes
     ----------
+    length : int
+        Orbits of one pass, by number.
     delivered, dropped, packets, bytes : int
         Orbits given to the sink; orbits for which it was not ready; packets and bytes given.
 
@@ -69,6 +71,8 @@ class RepeatedPackets:
         self._pieces: list[tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64], int]] = []
         last, total = -1, 0
         for packet, _ in split_packets(stream, form):
+            if not packet:
+                continue
             orbits = packet_orbits(packet, form)
             if orbits.found.corrupt or not len(orbits.orbit) or orbits.orbit[0] <= last:
                 continue
@@ -82,7 +86,7 @@ class RepeatedPackets:
             msg = "no packets to repeat"
             raise InputError(msg)
         self._by = first_orbit - int(self._pieces[0][2][0])
-        self._length = last - int(self._pieces[0][2][0]) + 1
+        self.length = last - int(self._pieces[0][2][0]) + 1
         room = max(rows.nbytes for rows, _, _, _ in self._pieces) + TRAILER_BYTES
         self._room = np.empty(room // 4, np.uint32)
         self.delivered = self.dropped = self.packets = self.bytes = 0
@@ -119,7 +123,7 @@ class RepeatedPackets:
                     sink.put(self._packet(rows, spans, n))
                 else:
                     self.dropped += n
-            self._by += self._length
+            self._by += self.length
 
     def _packet(self, rows: NDArray[np.uint32], spans: NDArray[np.int64], n: int) -> memoryview:
         words = rows.size + TRAILER_BYTES // 4

@@ -9,6 +9,7 @@ from l1scout.cli.account import account
 from l1scout.cli.bench import bench
 from l1scout.cli.board import board
 from l1scout.cli.compile import compile as compile_model
+from l1scout.cli.convert import convert
 from l1scout.cli.dataset import dataset
 from l1scout.cli.demo import demo
 from l1scout.cli.evaluate import evaluate
@@ -60,6 +61,7 @@ COMMANDS = (
     settings,
     account,
     transfer,
+    convert,
     dataset,
     train,
     evaluate,
