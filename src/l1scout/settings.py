@@ -81,7 +81,9 @@ class StoreSection(Section):
 
     listen: str = Field("127.0.0.1:7402", description="host:port on which readouts connect.")
     folder: Path = Field(Path("l1scout-store"), description="Folder of the data and the catalogue.")
-    method: Literal["zstd", "bzip2", "none"] = Field("zstd", description="Compression.")
+    method: Literal["zstd", "bzip2", "parquet", "none"] = Field(
+        "zstd", description="Compression; parquet: the compact archive, a row a muon."
+    )
     level: int = Field(3, ge=1, le=19, description="Compression level: zstd 1 to 19, bzip2 1 to 9.")
     workers: int = Field(1, ge=1, le=64, description="Processes that compress.")
     reserve_bytes: int = Field(
@@ -89,6 +91,15 @@ class StoreSection(Section):
     )
     max_segment_bytes: int = Field(2 << 30, ge=1 << 12, description="Refuse segments of more bytes.")
     connections: int = Field(16, ge=1, description="Readouts connected at the same time.")
+
+
+class RecalibrateSection(Section):
+    """A network's answer for every muon, beside the trigger's own values, in archives of the store."""
+
+    model: Path | None = Field(
+        None, description="Model directory; store.method must be parquet. Unset: no recalibration."
+    )
+    engine: Literal["onnx", "fused", "table", "fixed"] = Field("fused", description="What computes it.")
 
 
 class AccessSection(Section):
@@ -114,6 +125,7 @@ class Settings(Section):
     board: BoardSection = BoardSection()
     readout: ReadoutSection = ReadoutSection()
     store: StoreSection = StoreSection()
+    recalibrate: RecalibrateSection = RecalibrateSection()
     access: AccessSection = AccessSection()
 
 

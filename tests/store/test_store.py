@@ -6,8 +6,12 @@ import shutil
 import subprocess
 import time
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from hand_made import model_directory
+from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.files import checksum
 from l1scout.formats.block import RUN3
@@ -46,6 +50,11 @@ def sent(tmp_path_factory) -> Spool:
 def spool(sent, tmp_path) -> Spool:
     shutil.copytree(sent.folder, tmp_path / "spool")
     return Spool(tmp_path / "spool")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return model_directory(tmp_path_factory.mktemp("models") / "constant")
 
 
 def make_store(folder, **settings) -> Store:
@@ -216,8 +225,8 @@ def test_compression_checks_what_it_reads(tmp_path):
 
 def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
     whole = [spool.path(s).read_bytes() for s in spool.waiting()]
-    over = [f"recalibrate.model={model.directory}", "store.method=parquet"]
-    chosen = [f"store.listen=127.0.0.1:0", f"store.folder={tmp_path}/store", *over]
+    over = [f"recalibrate.model={model}", "store.method=parquet"]
+    chosen = ["store.listen=127.0.0.1:0", f"store.folder={tmp_path}/store", *over]
     store = Store(read_settings(None, {}, chosen), log)
     store.listener.start()
     store._compressor.start()
@@ -231,7 +240,7 @@ def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
     columns = {
         n: table[n].to_numpy() for n in ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge", "tfMuonIndex")
     }
-    expected = Recalibrator.load(model.directory, engine="fused")(columns)
+    expected = Recalibrator.load(model, engine="fused")(columns)
     np.testing.assert_array_equal(table["L1Mu_ptRecal"].to_numpy(), expected.pt)
     np.testing.assert_array_equal(table["L1Mu_isRecal"].to_numpy(), expected.recalibrated)
     assert expected.recalibrated.any()
@@ -240,8 +249,8 @@ def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
 
 
 def test_recalibration_needs_columns(tmp_path, model):
-    over = [f"recalibrate.model={model.directory}", f"store.folder={tmp_path}", "store.listen=127.0.0.1:0"]
-    with pytest.raises(InputError, match="set store.method to parquet"):
+    over = [f"recalibrate.model={model}", f"store.folder={tmp_path}", "store.listen=127.0.0.1:0"]
+    with pytest.raises(InputError, match="set store"):
         Store(read_settings(None, {}, over), log)
 
 
