@@ -59,6 +59,8 @@ class LocalServer:
     def close(self) -> None:
         """Take no more commands, and remove the socket."""
         self._closed = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._path.unlink(missing_ok=True)
 

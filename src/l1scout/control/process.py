@@ -84,12 +84,12 @@ class Process:
         """Say whether it is to be started now."""
         return not self.alive and not self.ended and now >= self._next
 
-    def start(self, now: float, arguments: Sequence[str], status: Path) -> int:
-        """Start it; return its process id."""
-        status.unlink(missing_ok=True)
+    def start(self, now: float, arguments: Sequence[str], status: Path) -> None:
+        """Start it (OSError: not now)."""
         self._status, self._began, self.asked = status, now, False
-        self.restarts, self.lives = self.restarts + bool(self.lives), self.lives + 1
+        self._next = now + BACKOFF_S[1]
         command = [sys.executable, "-m", "l1scout.control.child", str(self._lifeline), *arguments]
+        status.unlink(missing_ok=True)
         with (self._folder / f"{self.name}.log").open("ab") as log:
             self._popen = subprocess.Popen(
                 [*command, "--status", str(status)],
@@ -100,7 +100,7 @@ class Process:
                 pass_fds=(self._lifeline, *self._holds),
                 start_new_session=True,  # the terminal's Ctrl-C is not for it
             )
-        return self._popen.pid
+        self.restarts, self.lives = self.restarts + bool(self.lives), self.lives + 1
 
     def poll(self, now: float) -> int | None:
         """Read its status; return how it ended, once, if it has."""

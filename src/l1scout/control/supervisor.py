@@ -242,8 +242,12 @@ class Supervisor:
             paths = (self._folder / f"board-{k}.json" for k in itertools.count())
             status = next(path for path in paths if not path.exists())
         common = ["--settings", str(self._folder / "settings.toml"), "--set", f"run.number={self._run}"]
-        pid = process.start(now, [COMMANDS[process.name], *common, *more], status)
-        self._log("started", name=process.name, pid=pid, restarts=process.restarts)
+        try:
+            process.start(now, [COMMANDS[process.name], *common, *more], status)
+        except OSError as error:  # no memory, no process: perhaps later
+            self._log("cannot start", name=process.name, why=str(error))
+        else:
+            self._log("started", name=process.name, pid=process.pid, restarts=process.restarts)
 
     def _next_orbit(self, board: Process, now: float) -> int:
         """Return the orbit from which a board goes on: the LHC has not waited for it."""
