@@ -9,11 +9,11 @@ import pytest
 from front_end import Keep
 from l1scout.board.board import Board
 from l1scout.formats.block import RUN2, RUN3
-from l1scout.lhc import BX_PER_ORBIT, FILLING_SCHEMES, colliding
+from l1scout.lhc import BX_PER_ORBIT, FILLING_SCHEMES, colliding, crossing
 from l1scout.link.transmit import Transmitter, transmit
 from l1scout.orbits import concatenate
 from l1scout.simulate.faults import FaultRates, Injector
-from l1scout.simulate.run import Running, simulate_run
+from l1scout.simulate.run import BEAM, LOWER, NOISE, UPPER, Running, simulate_run
 
 ORBITS = 400
 
@@ -43,17 +43,74 @@ def test_occupancy(muons):
 
 def test_out_of_time_and_cosmics(muons):
     outside = ~np.isin(muons.bx, colliding("2018"))
-    gap = (muons.bx > 3445) & (muons.bx < 3555)
     # two of 48 bunches have a neighbour without collisions: 1/48 of 2 % of the muons, and cosmics
     assert 0 < np.count_nonzero(outside) < 0.003 * len(muons)
-    assert np.all(muons.counts[gap] >= 2)
     only_beam = next(iter(simulate_run(3, 200, running=Running(cosmics=0, out_of_time=0), chunk=200))).muons
     assert np.all(np.isin(only_beam.bx, colliding("2018")))
-    only_cosmics = next(iter(simulate_run(3, 200, running=Running(occupancy=0, cosmics=1), chunk=200))).muons
-    assert len(only_cosmics) == pytest.approx(200, abs=60)
     early_and_late = Running(out_of_time=1, cosmics=0)
     moved = next(iter(simulate_run(3, 50, running=early_and_late, chunk=50))).muons
     assert np.all(np.isin(moved.bx, np.r_[colliding("2018") - 1, colliding("2018") + 1]))
+
+
+def run_of(orbits=200, **conditions):
+    running = Running(intermediate=0, **conditions)
+    return next(iter(simulate_run(3, orbits, running=running, chunk=orbits, origin=True))).muons
+
+
+def test_cosmic_legs_are_apart_in_time_and_back_to_back():
+    muons = run_of(2000, occupancy=0, cosmics=1)
+    time = crossing(muons.orbit, muons.bx)[muons.row]
+    upper, lower = (np.flatnonzero(muons["origin"] == k) for k in (UPPER, LOWER))
+    assert upper.size == pytest.approx(2000, abs=5 * 45)
+    assert abs(upper.size - lower.size) <= 3  # at the end of the run
+    partner = upper[np.searchsorted(time[upper], time[lower]) - 1]  # nearly always its own
+    good = (time[lower] - time[partner] >= 1) & (time[lower] - time[partner] <= 2)
+    assert good.mean() > 0.99
+    apart = (muons["hwPhi"][partner] - muons["hwPhi"][lower])[good] % 576
+    assert abs(np.median(apart) - 288) <= 1
+    assert np.all(muons["hwPhi"][upper] <= 288)
+    assert np.all(muons["hwCharge"][partner][good] + muons["hwCharge"][lower][good] == 1)
+    half = run_of(2000, occupancy=0, cosmics=1, leg_efficiency=0.5)
+    assert half.n_objects == pytest.approx(2000, abs=5 * 45)
+
+
+def test_planted_luminosity():
+    muons = run_of(400, cosmics=0, out_of_time=0, bunches=((81, 0.5), (3500, 0.1)), steps=((200, 2.0),))
+    at, nominal = np.bincount(muons.bx[muons.row], minlength=3565), Running().nominal
+    for bx, factor in ((81, 0.5), (82, 1.0), (3500, 0.1)):
+        assert at[bx] == pytest.approx(600 * factor * nominal, abs=5 * np.sqrt(600 * factor * nominal))
+    late = np.count_nonzero(muons.orbit[muons.row] >= 200) / muons.n_objects
+    assert late == pytest.approx(2 / 3, abs=0.005)
+    glow = run_of(400, cosmics=0, out_of_time=0, afterglow=(0.01, 5.0))
+    after = np.isin(glow.bx, np.setdiff1d(colliding("2018") + 1, colliding("2018"))).sum()
+    # each of the 48 bunches before adds 1 % exp(-k / 5)
+    expected = 53 * 400 * nominal * 0.01 * np.exp(-np.arange(48) / 5).sum()
+    assert after == pytest.approx(expected, abs=5 * np.sqrt(expected))
+
+
+def test_planted_detector_faults():
+    muons = run_of(
+        400,
+        cosmics=0,
+        firing=(("BMTF", 0.1, 0.05, 0.2),),
+        out_of_time=0,
+        processors=((12, 0.0), (13, 0.5)),
+        noise=((30, 2.0),),
+    )
+    beam = muons["origin"] == BEAM
+    by = np.bincount(muons["tfMuonIndex"][beam] // 3, minlength=36)
+    assert by[12] == 0
+    assert by[13] / by[14] == pytest.approx(0.5, abs=0.1)
+    noise = muons["origin"] == NOISE
+    assert noise.sum() == pytest.approx(800, abs=5 * 28)
+    assert set(muons["tfMuonIndex"][noise] // 3) == {30}
+    barrel = beam & (muons["tfMuonIndex"] // 3 >= 12) & (muons["tfMuonIndex"] // 3 < 24)
+    times = np.bincount(muons.bx[muons.row[barrel]], minlength=3565)
+    starts = np.setdiff1d(colliding("2018"), colliding("2018") + 1)
+    ends = np.setdiff1d(colliding("2018"), colliding("2018") - 1)
+    inside = times[starts + 20].sum()
+    assert times[starts - 1].sum() / inside == pytest.approx(0.3 / 1.2, abs=0.03)
+    assert times[ends + 1].sum() / inside == pytest.approx(0.05 / 1.2, abs=0.02)
 
 
 def test_links_and_intermediate_muons(muons):
@@ -76,7 +133,18 @@ def test_same_seed_same_run(muons):
 
 
 def test_impossible_conditions():
-    for wrong in ({"occupancy": 0.72}, {"out_of_time": 2}, {"cosmics": -1}):
+    for wrong in (
+        {"occupancy": 0.72},
+        {"out_of_time": 2},
+        {"cosmics": -1},
+        {"firing": (("BMTF", 0.6, 0.6, 0),)},
+        {"firing": (("barrel", 0.1, 0.1, 0),)},
+        {"firing": (("BMTF", 0.1),)},
+        {"bunches": ((0, 1.0),)},
+        {"processors": ((36, 0.5),)},
+        {"noise": ((1, -1.0),)},
+        {"afterglow": (0.1, 0.0)},
+    ):
         with pytest.raises(ValueError, match="occupancy below"):
             Running(**wrong)
 

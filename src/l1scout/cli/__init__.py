@@ -6,6 +6,7 @@ import typer
 
 from l1scout import __version__
 from l1scout.cli.account import account
+from l1scout.cli.analyse import analyse
 from l1scout.cli.bench import bench
 from l1scout.cli.board import board
 from l1scout.cli.compile import compile as compile_model
@@ -74,6 +75,7 @@ for command in COMMANDS:
     app.command()(command)
 app.command("compile")(compile_model)
 app.add_typer(simulate, name="simulate")
+app.add_typer(analyse, name="analyse")
 
 
 def main() -> None:

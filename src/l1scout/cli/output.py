@@ -1,6 +1,7 @@
 """How commands speak: results on standard output (text or JSON), progress on standard error."""
 
 import json
+import math
 from typing import Annotated, Any
 
 import typer
@@ -25,8 +26,13 @@ def progress() -> Progress:
 
 
 def print_json(result: Any) -> None:
-    """Print a result for scripts: NaN becomes null, so that every parser reads it."""
-    print(json.dumps(_clean(result), indent=1, default=str))
+    """Print a result for scripts."""
+    print(json_text(result))
+
+
+def json_text(result: Any) -> str:
+    """Write a result as JSON: NaN and infinity become null, so that every parser reads it."""
+    return json.dumps(_clean(result), indent=1, default=str)
 
 
 def _clean(value: Any) -> Any:
@@ -36,4 +42,4 @@ def _clean(value: Any) -> Any:
         return [_clean(v) for v in value]
     if hasattr(value, "tolist"):
         return _clean(value.tolist())
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

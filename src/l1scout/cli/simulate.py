@@ -1,7 +1,9 @@
 """``l1scout simulate run``: a run of the LHC on eight fibres, with its truth."""
 
+import json as json_text
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,16 +22,39 @@ FAULTS = "Fault and its probability, such as flips=1e-6; may be given several ti
 )
 
 
-def running(scheme: str, occupancy: float) -> Running:
+CONDITIONS = (
+    "What to plant, value in JSON: cosmics=0.5 or 'firing=[[\"BMTF\",0.005,0,0]]'; several allowed. Of: "
+    + ", ".join(Running.__dataclass_fields__)
+)
+
+
+def running(scheme: str, occupancy: float, conditions: Sequence[str] = ()) -> Running:
     """Return the conditions asked for (InputError if they cannot be)."""
+    asked: dict[str, Any] = {"scheme": scheme, "occupancy": occupancy}
+    for text in conditions:
+        name, _, value = text.partition("=")
+        try:
+            asked[name] = _tuples(json_text.loads(value))
+        except ValueError:
+            msg = f"--condition {text}: name=value expected, the value as JSON"
+            raise InputError(msg) from None
     try:
-        return Running(scheme, occupancy)
+        return Running(**asked)
     except KeyError:
         msg = f"--scheme {scheme}: 2018 and 2024 are known"
         raise InputError(msg) from None
     except ValueError as error:
-        msg = f"--occupancy: {error}"
+        msg = f"--occupancy, --condition: {error}"
         raise InputError(msg) from None
+    except TypeError:
+        msg = (
+            f"--condition {' '.join(conditions)}: not a condition, or a value of the wrong form; {CONDITIONS}"
+        )
+        raise InputError(msg) from None
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def fault_rates(given: list[str]) -> FaultRates:
@@ -65,6 +90,7 @@ def run(
     scheme: Annotated[str, typer.Option(help="Filling scheme: 2018 or 2024.")] = "2018",
     occupancy: Annotated[float, typer.Option(help="Part of the BX with a muon.")] = 0.05,
     crc: Annotated[str, typer.Option(help="CRC on the links.")] = "CRC-32/ISO-HDLC",
+    condition: Annotated[list[str] | None, typer.Option(help=CONDITIONS)] = None,
     fault: Annotated[list[str] | None, typer.Option(help=FAULTS)] = None,
     json: Json = False,
 ) -> None:
@@ -74,9 +100,9 @@ def run(
     """
     one_of("--format", form, dict(FORMATS))
     one_of("--crc", crc, dict(CRCS))
-    conditions, rates = running(scheme, occupancy), fault_rates(fault or [])
+    conditions, rates = running(scheme, occupancy, condition or ()), fault_rates(fault or [])
     fibres = Fibres(FORMATS[form], seed, CRCS[crc], rates)
-    pieces = simulate_run(seed, orbits, running=conditions, form=FORMATS[form])
+    pieces = simulate_run(seed, orbits, running=conditions, form=FORMATS[form], origin=True)
     with progress() as bars:
         task = bars.add_task("orbits", total=orbits)
         result = write_run(target, pieces, fibres, conditions, lambda n: bars.update(task, completed=n))

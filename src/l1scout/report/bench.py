@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from l1scout.deploy.bench import PUBLISHED, Bench
-from l1scout.report.figures import COLOURS, RAW_COLOUR, _style, _svg
+from l1scout.report.figures import COLOURS, RAW_COLOUR, _svg, style
 
 
 def bench_figure(found: Bench, about: str) -> str:
@@ -19,7 +19,7 @@ def bench_figure(found: Bench, about: str) -> str:
     """
     engines = list(dict.fromkeys(r.engine for r in found.throughput))
     colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(engines)}
-    with _style():
+    with style():
         figure = Figure(figsize=(13, 6), layout="constrained")
         left, right = figure.subplots(1, 2)
         left.set_title(r"$\bf{l1scout}$", loc="left")

@@ -35,7 +35,7 @@ _QUANTITY_LABELS = {
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
     """CMS-like looks without any trace left in matplotlib's settings."""
     rc = {
         **mplhep.style.CMS,
@@ -60,7 +60,7 @@ def _style() -> Iterator[None]:
 
 def residual_figure(evaluation: Evaluation) -> str:
     """Residuals in phi, eta and pT of the raw trigger and of every model: the seed paper's Fig. 2."""
-    with _style():
+    with style():
         figure = Figure(figsize=(14, 4.7), layout="constrained")
         axes = figure.subplots(1, 3)
         for ax, variable in zip(axes, VARIABLES, strict=True):
@@ -93,7 +93,7 @@ def residual_figure(evaluation: Evaluation) -> str:
 def profile_figure(evaluation: Evaluation, profile: Profile) -> str:
     """Bias, resolution and tail against a quantity; red rings where a model is worse than the raw trigger."""
     rows = ("bias", "rms", "width", "tail")
-    with _style():
+    with style():
         figure = Figure(figsize=(14, 13), layout="constrained")
         grid = figure.subplots(len(rows), 3, sharex=True)
         for row, quantity in enumerate(rows):

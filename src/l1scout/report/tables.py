@@ -1,7 +1,10 @@
 """Tables of results: the same rows for the terminal and for the page."""
 
+import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +71,32 @@ def text_table(lines: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same names as text: numbers with four digits."""
+    names = list(dict.fromkeys(n for row in rows for n in row))
+    return text_table(
+        [[n.replace("_", " ") for n in names], *([_cell(row.get(n)) for n in names] for row in rows)]
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool | int | np.integer):
+        return f"{value}"
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def rows_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same names as CSV, numbers in full."""
+    text = io.StringIO()
+    names = list(dict.fromkeys(n for row in rows for n in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def cut_flow_text(flow: CutFlow) -> str:

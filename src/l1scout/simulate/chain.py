@@ -61,8 +61,7 @@ def simulate_events(
     InputError
         If a table or the file of muons cannot be used.
     """
-    bmtf = read_bmtf(bmtf_luts) if bmtf_luts else own_bmtf()
-    gmt = Extrapolation.load(gmt_luts)
+    bmtf, gmt = trigger_tables(bmtf_luts, gmt_luts)
     random = np.random.default_rng(seed)
     source = f"l1scout simulation, seed {seed}"
     first = 0
@@ -84,6 +83,43 @@ def simulate_events(
         )
         yield Events(_l1(offline, offsets, candidates, gmt), offline, source)
         first += n
+
+
+def trigger_tables(
+    bmtf_luts: Path | None = None, gmt_luts: Path | None = None
+) -> tuple[BmtfTables, Extrapolation]:
+    """Tables of track finder and GMT: official ones from their directories, or our own (InputError)."""
+    return read_bmtf(bmtf_luts) if bmtf_luts else own_bmtf(), Extrapolation.load(gmt_luts)
+
+
+def pairs_through(
+    particles: Generated,
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]],
+    kind: NDArray[np.int64],
+    tables: tuple[BmtfTables, Extrapolation],
+    random: np.random.Generator,
+    source: str,
+) -> Events:
+    """Send pairs of particles, two a row, through detector, trigger and reconstruction.
+
+    Parameters
+    ----------
+    particles : Generated
+    rows : tuple of ndarray
+        Orbit and BX of each pair.
+    kind : ndarray of int64
+        Offline column of that name.
+    tables : tuple
+        As `trigger_tables` gives them.
+    random : numpy.random.Generator
+    source : str
+    """
+    tracks = reconstruct(particles, random)
+    candidates = _candidates(particles.start, tables[0], random)
+    offsets = np.arange(0, tracks.pt.size + 1, 2)
+    columns = _offline_columns(tracks) | {"kind": kind.astype(np.int8)}
+    offline = OrbitBatch(*rows, offsets, columns, simulated=True)
+    return Events(_l1(offline, offsets, candidates, tables[1]), offline, source)
 
 
 def candidates_and_tracks(

@@ -5,7 +5,7 @@ on which link they are. Their spectra are plausible, not measured.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -17,15 +17,20 @@ from l1scout.formats.block import RUN3, BlockFormat
 from l1scout.formats.muon import PHI_BINS, TRACK_FINDERS
 from l1scout.link.transmit import Piece
 from l1scout.orbits import OrbitBatch
+from l1scout.simulate.cosmic import legs
 from l1scout.simulate.gmt import Extrapolation
 
 SLOTS = 8
 """Final muons of a crossing, and as many intermediate ones: four links of two each."""
+PROCESSORS = 36
+"""Of the track finders: tfMuonIndex // 3."""
+BEAM, UPPER, LOWER, NOISE = range(4)
+"""Column ``origin``: collision, legs of a cosmic muon, noise."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """Conditions.
+    """Conditions, and what is planted in a run for an analysis to find.
 
     Parameters
     ----------
@@ -36,9 +41,25 @@ class Running:
     out_of_time : float
         Part of the muons that are seen one crossing early or late.
     cosmics : float
-        Cosmic muons an orbit, at any BX, each with two legs. 0.05 is some 500 a second.
+        Cosmic muons an orbit through the barrel, at any BX. 0.05 is some 500 a second.
     intermediate : float
         Probability that a final muon is among the intermediate ones too.
+    bunches : tuple of (BX, factor)
+        Luminosity relative to a nominal bunch; a BX outside the scheme becomes a satellite.
+    steps : tuple of (orbit, factor)
+        From this orbit on, until the next step, all luminosity times the factor.
+    afterglow : tuple of float
+        Muons that follow those of a bunch: their rate in the next BX relative to the bunch's, and the
+        number of BX in which it falls to 1/e.
+    firing : tuple of (track finder, early, late, doubled)
+        Probabilities that a muon is seen one BX early, one late, and one early *and* in time, instead
+        of `out_of_time` for that track finder.
+    processors : tuple of (processor, efficiency)
+        Processor is tfMuonIndex // 3: 0 to 35. 0 is a dead sector.
+    noise : tuple of (processor, muons an orbit)
+        Muons at any BX from one processor.
+    leg_efficiency : float
+        Probability to see each leg of a cosmic muon.
     """
 
     scheme: str = "2018"
@@ -46,13 +67,55 @@ class Running:
     out_of_time: float = 0.02
     cosmics: float = 0.05
     intermediate: float = 0.9
+    bunches: tuple[tuple[int, float], ...] = ()
+    steps: tuple[tuple[int, float], ...] = ()
+    afterglow: tuple[float, float] = (0.0, 1.0)
+    firing: tuple[tuple[str, float, float, float], ...] = ()
+    processors: tuple[tuple[int, float], ...] = ()
+    noise: tuple[tuple[int, float], ...] = ()
+    leg_efficiency: float = 1.0
 
     def __post_init__(self) -> None:
         bunches = lhc.colliding(self.scheme).size / lhc.BX_PER_ORBIT
-        parts = self.out_of_time, self.intermediate
-        if not 0 <= self.occupancy < bunches or min(parts) < 0 or max(parts) > 1 or self.cosmics < 0:
+        parts = np.array(
+            [
+                *(self.out_of_time, self.intermediate, self.leg_efficiency),
+                *(p for _, *fires in self.firing for p in (*fires, sum(fires))),
+                *(efficiency for _, efficiency in self.processors),
+            ]
+        )
+        rates = [self.cosmics, *self.afterglow, *(r for _, r in (*self.bunches, *self.steps, *self.noise))]
+        places = (
+            all(1 <= bx <= lhc.BX_PER_ORBIT for bx, _ in self.bunches)
+            and all(0 <= processor < PROCESSORS for processor, _ in (*self.processors, *self.noise))
+            and all(fire[0] in TRACK_FINDERS and len(fire) == 4 for fire in self.firing)
+            and self.afterglow[1] > 0
+        )
+        numbers = 0 <= self.occupancy < bunches and np.all((parts >= 0) & (parts <= 1)) and min(rates) >= 0
+        if not (places and numbers):
             msg = f"occupancy below {bunches:.3f} (colliding BX of {self.scheme}), parts 0 to 1: not {self}"
             raise ValueError(msg)
+
+    @property
+    def nominal(self) -> float:
+        """Muons that a nominal bunch makes in a crossing, on average."""
+        bunches = lhc.colliding(self.scheme).size
+        return -float(np.log1p(-self.occupancy * lhc.BX_PER_ORBIT / bunches))
+
+    def luminosity(self) -> NDArray[np.float64]:
+        """Muons made in each BX of an orbit before any step, without afterglow; index 0 is BX 1."""
+        mean = np.zeros(lhc.BX_PER_ORBIT)
+        mean[lhc.colliding(self.scheme) - 1] = 1.0
+        for bx, factor in self.bunches:
+            mean[bx - 1] = factor
+        return mean * self.nominal
+
+    def step(self, orbit: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Factor of the luminosity in each orbit."""
+        at = np.array([-1, *(o for o, _ in self.steps)])
+        factors = np.array([1.0, *(f for _, f in self.steps)])
+        order = np.argsort(at, kind="stable")
+        return np.asarray(factors[order][np.searchsorted(at[order], orbit, side="right") - 1])
 
 
 def simulate_run(
@@ -63,6 +126,7 @@ def simulate_run(
     form: BlockFormat = RUN3,
     first: int = 0,
     chunk: int = 20,
+    origin: bool = False,
 ) -> Iterator[Piece]:
     """Simulate orbits `first` to `first + orbits`, some at a time.
 
@@ -74,49 +138,93 @@ def simulate_run(
     running : Running, optional
     form : BlockFormat
         Run 2 or Run 3: which fields the muons have.
+    origin : bool
+        Add a column ``origin``, which no link carries: `BEAM`, `UPPER`, `LOWER` or `NOISE`.
 
     Yields
     ------
     Piece
         Muons in the order in which packets give them back: by crossing, first slots by link, then
-        second slots; columns of the muon's layout, ``link``, ``second``, ``intermediate``, in Run 3
-        ``hwEta``.
+        second slots; columns of the muon's layout, ``hwEta``, ``link``, ``second``, ``intermediate``.
     """
     running = running or Running()
     random = np.random.default_rng(seed)
     last = first + orbits
     while first < last:
         stop = min(first + chunk, last)
-        time = np.sort(_times(random, running, stop - first))
-        yield Piece(_muons(random, running, form, time, first, stop), first, stop)
+        muons = _muons(random, running, form, first, stop)
+        if not origin:
+            muons = replace(muons, columns={n: c for n, c in muons.columns.items() if n != "origin"})
+        yield Piece(muons, first, stop)
         first = stop
 
 
-def _times(random: np.random.Generator, running: Running, orbits: int) -> NDArray[np.int64]:
-    """Crossing (from 0) of each muon."""
-    bunches = lhc.colliding(running.scheme) - 1
-    mean = -np.log1p(-running.occupancy * lhc.BX_PER_ORBIT / bunches.size)
-    beam = np.repeat(
-        (np.arange(orbits)[:, None] * lhc.BX_PER_ORBIT + bunches).reshape(-1),
-        random.poisson(mean, orbits * bunches.size),
-    )
-    moved = random.random(beam.size) < running.out_of_time
-    beam = beam + np.where(moved, random.choice([-1, 1], beam.size), 0)
-    cosmic = random.integers(0, orbits * lhc.BX_PER_ORBIT, random.poisson(running.cosmics * orbits))
-    time = np.concatenate([beam, np.repeat(cosmic, 2)])
-    return time[(time >= 0) & (time < orbits * lhc.BX_PER_ORBIT)]
+def _beam(random: np.random.Generator, running: Running, first: int, stop: int) -> NDArray[np.int64]:
+    """Crossing (from 0, at the first orbit) of each muon of collisions and their afterglow."""
+    mean = running.luminosity()
+    amplitude, length = running.afterglow
+    if amplitude:
+        late = amplitude * np.exp(-np.arange(lhc.BX_PER_ORBIT - 1) / length)
+        mean = mean + np.fft.irfft(np.fft.rfft(mean) * np.fft.rfft(np.r_[0.0, late]), mean.size).clip(0)
+    step = running.step(np.arange(first, stop))
+    n = random.poisson(mean.sum() * step.sum())
+    orbit = np.searchsorted(np.cumsum(step), random.random(n) * step.sum(), side="right")
+    bx = np.searchsorted(np.cumsum(mean), random.random(n) * mean.sum(), side="right")
+    return np.sort(orbit.clip(max=step.size - 1) * lhc.BX_PER_ORBIT + bx.clip(max=mean.size - 1))
+
+
+def _fire(
+    random: np.random.Generator, running: Running, time: NDArray[np.int64], columns: dict[str, NDArray[Any]]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Move muons by a crossing; return their new times and which are seen in the crossing before, too."""
+    odds = np.zeros((TRACK_FINDERS["EMTF-"].stop, 3))
+    odds[:] = running.out_of_time / 2, running.out_of_time / 2, 0.0
+    for name, *fires in running.firing:
+        odds[TRACK_FINDERS[name]] = fires
+    early, late, doubled = np.cumsum(odds, axis=1).T[:, columns["tfMuonIndex"]]
+    u = random.random(time.size)
+    shift = np.where(u < early, -1, np.where(u < late, 1, 0))
+    return time + shift, (u >= late) & (u < doubled)
+
+
+def _all(
+    random: np.random.Generator, running: Running, form: BlockFormat, first: int, stop: int
+) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
+    """Crossing and columns of every final muon, in order of time."""
+    span = (stop - first) * lhc.BX_PER_ORBIT
+    time = _beam(random, running, first, stop)
+    columns = _draw(random, time.size, form)
+    columns["origin"] = np.full(time.size, BEAM, np.int16)
+    efficiency = np.ones(PROCESSORS)
+    for processor, value in running.processors:
+        efficiency[processor] = value
+    seen = random.random(time.size) < efficiency[columns["tfMuonIndex"] // 3]
+    time, columns = time[seen], {n: c[seen] for n, c in columns.items()}
+    time, doubled = _fire(random, running, time, columns)
+    parts = [(time, columns), (time[doubled] - 1, {n: c[doubled] for n, c in columns.items()})]
+    for processor, rate in running.noise:
+        n = random.poisson(rate * (stop - first))
+        extra = _draw(random, n, form)
+        extra["tfMuonIndex"][:], extra["origin"] = 3 * processor, np.full(n, NOISE, np.int16)
+        parts.append((random.integers(0, span, n), extra))
+    n = random.poisson(running.cosmics * (stop - first))
+    at = random.integers(0, span, n)
+    for leg, (delay, changed) in zip((UPPER, LOWER), legs(random, n), strict=True):
+        extra = _draw(random, n, form) | changed | {"origin": np.full(n, leg, np.int16)}
+        seen = random.random(n) < running.leg_efficiency * efficiency[extra["tfMuonIndex"] // 3]
+        parts.append(((at + delay)[seen], {name: c[seen] for name, c in extra.items()}))
+    time = np.concatenate([t for t, _ in parts])
+    order = np.argsort(time, kind="stable")
+    order = order[(time[order] >= 0) & (time[order] < span)]
+    time = time[order]
+    order, time = order[_rank(time) < SLOTS], time[_rank(time) < SLOTS]  # the GMT sends no more
+    return time, {name: np.concatenate([c[name] for _, c in parts])[order] for name in columns}
 
 
 def _muons(
-    random: np.random.Generator,
-    running: Running,
-    form: BlockFormat,
-    time: NDArray[np.int64],
-    first: int,
-    stop: int,
+    random: np.random.Generator, running: Running, form: BlockFormat, first: int, stop: int
 ) -> OrbitBatch:
-    time = time[_rank(time) < SLOTS]  # the GMT sends no more
-    columns = _draw(random, time.size, form)
+    time, columns = _all(random, running, form, first, stop)
     twin = random.random(time.size) < running.intermediate
     early = {n: c[twin] for n, c in columns.items()}
     early["tfMuonIndex"], early["hwEtaAtVtx"] = np.zeros_like(early["hwPt"]), np.zeros_like(early["hwPt"])

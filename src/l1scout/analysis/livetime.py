@@ -1,0 +1,200 @@
+"""Book-keeping: how many orbits were seen, in which lumisections. No rate is made without it."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from l1scout.errors import InputError
+from l1scout.lhc import ORBIT_FREQUENCY_HZ, ORBITS_PER_LUMISECTION
+from l1scout.orbits import OrbitBatch
+
+
+class Section(NamedTuple):
+    """A lumisection of a run, or another slice of it, numbered from 1."""
+
+    run: int
+    number: int
+
+
+@dataclass
+class Seen:
+    """What was seen of a section.
+
+    Parameters
+    ----------
+    orbits : int
+        Orbits that were looked at, empty ones too.
+    weight : float
+        Orbits over prescale: what a count has to be divided by.
+    first, last : int
+        First and last orbit with a muon.
+    """
+
+    orbits: int = 0
+    weight: float = 0.0
+    first: int = np.iinfo(np.int64).max
+    last: int = -1
+
+    @property
+    def live_fraction(self) -> float:
+        """Orbits seen, of those between the first and the last with a muon; NaN if none had one."""
+        return min(self.orbits / (self.last - self.first + 1), 1.0) if self.last >= 0 else float("nan")
+
+    @property
+    def seconds(self) -> float:
+        """Live time."""
+        return self.orbits / ORBIT_FREQUENCY_HZ
+
+
+@dataclass
+class LiveTime:
+    """Orbits seen by section.
+
+    Parameters
+    ----------
+    section_orbits : int
+        Orbits of a section. 2^18 is a lumisection; data whose lumisections are known keep them then.
+
+    Attributes
+    ----------
+    sections : dict of Section to Seen
+    unplaced : int
+        Empty orbits at the end of a batch that spans two sections: nothing says to which they belong.
+        They count for its first one.
+    """
+
+    section_orbits: int = ORBITS_PER_LUMISECTION
+    sections: dict[Section, Seen] = field(default_factory=dict)
+    unplaced: int = 0
+
+    def __post_init__(self) -> None:
+        if self.section_orbits < 1:
+            msg = f"a section has 1 orbit or more, not {self.section_orbits}"
+            raise InputError(msg)
+
+    def add(self, batch: OrbitBatch, prescale: float = 1.0) -> list[tuple[Section, OrbitBatch]]:
+        """Count the orbits of a batch, and return its rows by section.
+
+        Parameters
+        ----------
+        batch : OrbitBatch
+            With all its rows: orbits without a row are counted as empty.
+        prescale : float
+            One in so many crossings was kept, at random; 1 in scouting.
+
+        Raises
+        ------
+        InputError
+            If the batch does not say how many orbits it stands for, has more of them in its rows than
+            it says, or does not know their numbers.
+        """
+        if batch.n_orbits is None:
+            msg = "these data do not say how many orbits were seen: no rate can be made of them"
+            raise InputError(msg)
+        if prescale < 1:
+            msg = f"prescale must be 1 or more, not {prescale}"
+            raise InputError(msg)
+        if not len(batch):
+            return self._add_empty(batch.n_orbits, prescale)
+        if batch.orbit.min() < 0:
+            msg = "muons without orbit: no live time can be made of them"
+            raise InputError(msg)
+        known = self.section_orbits == ORBITS_PER_LUMISECTION and bool(np.all(batch.lumisection > 0))
+        number = batch.lumisection if known else batch.orbit // self.section_orbits + 1
+        starts = np.flatnonzero(np.r_[True, (np.diff(number) != 0) | (np.diff(batch.run) != 0)])
+        spans = list(zip(starts, np.r_[starts[1:], len(batch)], strict=True))
+        with_rows = [1 + int(np.count_nonzero(np.diff(batch.orbit[a:b]))) for a, b in spans]
+        empty = batch.n_orbits - sum(with_rows)
+        if empty < 0:
+            msg = f"a batch of {batch.n_orbits} orbits has muons in {sum(with_rows)}"
+            raise InputError(msg)
+        # orbits between two rows of a section belong to it; the rest is at the ends
+        inside = [
+            int(batch.orbit[b - 1] - batch.orbit[a]) + 1 - n
+            for (a, b), n in zip(spans, with_rows, strict=True)
+        ]
+        out = []
+        for k, (a, b) in enumerate(spans):
+            section = Section(int(batch.run[a]), int(number[a]))
+            seen = self.sections.setdefault(section, Seen())
+            orbits = with_rows[k]
+            if len(spans) == 1:
+                orbits += empty
+            elif sum(inside) <= empty:
+                orbits += inside[k]
+            seen.orbits += orbits
+            seen.weight += orbits / prescale
+            seen.first, seen.last = (
+                min(seen.first, int(batch.orbit[a])),
+                max(seen.last, int(batch.orbit[b - 1])),
+            )
+            out.append((section, _rows(batch, int(a), int(b), orbits)))
+        if len(spans) > 1:
+            left = empty - (sum(inside) if sum(inside) <= empty else 0)
+            self.unplaced += left
+            seen = self.sections[out[0][0]]
+            seen.orbits, seen.weight = seen.orbits + left, seen.weight + left / prescale
+        return out
+
+    def _add_empty(self, orbits: int, prescale: float) -> list[tuple[Section, OrbitBatch]]:
+        """Count a batch without a muon for the latest section."""
+        latest = next(reversed(self.sections), Section(0, 1))
+        seen = self.sections.setdefault(latest, Seen())
+        seen.orbits, seen.weight = seen.orbits + orbits, seen.weight + orbits / prescale
+        self.unplaced += orbits
+        return []
+
+    @property
+    def orbits(self) -> int:
+        """All orbits seen."""
+        return sum(s.orbits for s in self.sections.values())
+
+    @property
+    def weight(self) -> float:
+        """All orbits over prescale; InputError if none was seen, so that nothing is divided by 0."""
+        total = sum(s.weight for s in self.sections.values())
+        if not total:
+            msg = "no orbit was seen: no rate can be made"
+            raise InputError(msg)
+        return total
+
+    @property
+    def seconds(self) -> float:
+        """All live time."""
+        return self.orbits / ORBIT_FREQUENCY_HZ
+
+    def rate(self, count: float) -> float:
+        """Frequency in Hz of what was counted (InputError if no orbit was seen)."""
+        return count / self.weight * ORBIT_FREQUENCY_HZ
+
+    def table(self) -> list[dict[str, float | int]]:
+        """One row a section: run, section, orbits, prescale, live seconds, live fraction."""
+        return [
+            {
+                "run": at.run,
+                "section": at.number,
+                "orbits": s.orbits,
+                "prescale": s.orbits / s.weight if s.weight else float("nan"),
+                "live_s": s.seconds,
+                "live_fraction": s.live_fraction,
+            }
+            for at, s in sorted(self.sections.items())
+        ]
+
+
+def _rows(batch: OrbitBatch, start: int, stop: int, orbits: int) -> OrbitBatch:
+    """Rows `start` to `stop` of a batch; nothing is copied."""
+    if (start, stop) == (0, len(batch)):
+        return batch
+    low, high = batch.offsets[start], batch.offsets[stop]
+    return OrbitBatch(
+        batch.orbit[start:stop],
+        batch.bx[start:stop],
+        batch.offsets[start : stop + 1] - low,
+        {n: c[low:high] for n, c in batch.columns.items()},
+        batch.run[start:stop],
+        batch.lumisection[start:stop],
+        orbits,
+        batch.simulated,
+    )

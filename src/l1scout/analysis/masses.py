@@ -1,0 +1,217 @@
+"""Masses of muon pairs: from the trigger's own values, recalibrated ones, and offline.
+
+Pairs of a crossing are counted by mass, opposite and same sign apart; the seed paper's Fig. 3.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.analysis.kernels import pairs
+from l1scout.analysis.muons import final, need
+from l1scout.analysis.peaks import fit_peak
+from l1scout.errors import InputError
+from l1scout.formats.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
+from l1scout.orbits import Events, OrbitBatch, joint_origin
+from l1scout.training.metrics import Measured
+
+MUON_MASS = 0.1056584
+"""GeV"""
+LINES = {"φ": 1.02, "J/ψ": 3.09, "Υ": 9.46, "Z": 91.19}
+"""Reference lines in GeV, those of the seed paper's Fig. 3 and the Z."""
+RANGES = {"low": np.linspace(0, 20, 801), "high": np.linspace(0, 120, 481)}
+"""Edges of the bins, GeV."""
+WINDOWS = {"φ": (0.5, 2.5, 0.3), "J/ψ": (1.6, 5.5, 0.5), "Υ": (6.0, 16.0, 1.2), "Z": (60.0, 120.0, 8.0)}
+"""Where each line's peak is fitted, and the width to start from, GeV: in the trigger's values."""
+OFFLINE_WINDOWS = {
+    "φ": (0.9, 1.14, 0.015),
+    "J/ψ": (2.9, 3.3, 0.03),
+    "Υ": (9.1, 9.8, 0.08),
+    "Z": (75.0, 107.0, 2.5),
+}
+SIGNS = ("opposite", "same")
+
+Values = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+Recalibrate = Callable[[Mapping[str, NDArray[Any]]], Any]
+"""`l1scout.deploy.recalibrate.Recalibrator`, or what answers as it does."""
+
+
+def invariant_mass(first: Values, second: Values) -> NDArray[np.float64]:
+    """Mass in GeV of two muons, each given as pT (GeV), eta and phi (rad)."""
+    total = np.zeros((4, np.size(first[0])))
+    for pt, eta, phi in (first, second):
+        pt, eta, phi = (np.asarray(v, np.float64) for v in (pt, eta, phi))
+        x, y, z = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)
+        total += np.stack([np.sqrt(x * x + y * y + z * z + MUON_MASS**2), x, y, z])
+    square = total[0] ** 2 - total[1] ** 2 - total[2] ** 2 - total[3] ** 2
+    return np.asarray(np.sqrt(np.maximum(square, 0)))
+
+
+@dataclass(frozen=True)
+class PairCuts:
+    """Which pairs are taken; GeV.
+
+    Parameters
+    ----------
+    min_pt : float
+        Of each muon, by the trigger's own value.
+    min_quality : int
+        Smallest hwQual.
+    max_eta : float
+        Of each muon.
+    min_pair_pt : float
+        Of the pair, by the values that make the mass.
+    barrel : bool
+        Only muons of the barrel track finder: those that networks know.
+    """
+
+    min_pt: float = 0.0
+    min_quality: int = 0
+    max_eta: float = 0.83
+    min_pair_pt: float = 0.0
+    barrel: bool = True
+
+
+@dataclass
+class Masses:
+    """State: add events, then ask for spectra.
+
+    Parameters
+    ----------
+    models : mapping of str to callable
+        Recalibrators by name; each adds a spectrum.
+    cuts : PairCuts
+
+    Attributes
+    ----------
+    counts : dict
+        By name (``raw``, the models', ``offline`` where there is any), sign and range: ndarray of int64.
+    """
+
+    models: Mapping[str, Recalibrate] = field(default_factory=dict)
+    cuts: PairCuts = field(default_factory=PairCuts)
+
+    def __post_init__(self) -> None:
+        self.counts: dict[str, dict[str, dict[str, NDArray[np.int64]]]] = {}
+        self.rows = 0
+        self._origins: set[bool | None] = set()
+
+    @property
+    def simulated(self) -> bool | None:
+        """Whether it is simulation: the muons, or what the trigger made of real ones."""
+        return joint_origin(self._origins)
+
+    def add(self, events: Events | OrbitBatch) -> None:
+        """Take in a chunk (InputError if muons lack columns)."""
+        batch = events.l1 if isinstance(events, Events) else events
+        offline = events.offline if isinstance(events, Events) else None
+        self.rows += len(batch)
+        self._origins.add(batch.simulated)
+        for name, (values, charge, offsets) in self._muons(batch, offline).items():
+            mass, same = self._pairs(values, charge, offsets)
+            for sign, part in zip(SIGNS, (mass[~same], mass[same]), strict=True):
+                for axis, edges in RANGES.items():
+                    by_sign = self.counts.setdefault(name, {}).setdefault(sign, {})
+                    counts = by_sign.setdefault(axis, np.zeros(edges.size - 1, np.int64))
+                    counts += np.histogram(part, edges)[0]
+
+    def masses(self, events: Events) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        """Masses of the opposite-sign pairs of a chunk, and their rows, by name: for studies."""
+        found = {}
+        for name, (values, charge, offsets) in self._muons(events.l1, events.offline).items():
+            mass, same = self._pairs(values, charge, offsets)
+            row = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))[pairs(offsets)[0]]
+            row = row[self._pass(values, pairs(offsets))]
+            found[name] = mass[~same], row[~same]
+        return found
+
+    def _muons(
+        self, batch: OrbitBatch, offline: OrbitBatch | None
+    ) -> dict[str, tuple[Values, NDArray[np.bool_], NDArray[np.int64]]]:
+        """Values, negative or not, and offsets of the muons of each kind."""
+        found = {}
+        if offline is not None:
+            good = np.abs(offline["recoEta"]) < self.cuts.max_eta
+            good &= offline.columns.get("recoId", np.ones(good.size, np.bool_)).astype(np.bool_)
+            kept = offline.select(good, drop_empty=False)
+            found["offline"] = (
+                (kept["recoPt"], kept["recoEta"], kept["recoPhi"]),
+                kept["recoCharge"] < 0,
+                kept.offsets,
+            )
+        if not batch.n_objects:
+            return found
+        l1 = final(batch, 1, self.cuts.min_quality)
+        need(l1, "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge")
+        keep = PT.to_physical(l1["hwPt"]) >= self.cuts.min_pt
+        keep &= np.abs(ETA_VTX.to_physical(l1["hwEtaAtVtx"])) < self.cuts.max_eta
+        if self.cuts.barrel:
+            need(l1, "tfMuonIndex")
+            keep &= (l1["tfMuonIndex"] >= BMTF_INDEX.start) & (l1["tfMuonIndex"] < BMTF_INDEX.stop)
+        kept = l1.select(keep, drop_empty=False)
+        negative = kept["hwCharge"] == 1
+        raw = tuple(f.to_physical(kept[f.name]) for f in (PT, ETA_VTX, PHI_VTX))
+        found["raw"] = ((raw[0], raw[1], raw[2]), negative, kept.offsets)
+        for name, model in self.models.items():
+            answer = model(kept.columns)
+            found[name] = ((answer.pt, answer.eta, answer.phi), negative, kept.offsets)
+        return found
+
+    def _pairs(
+        self, values: Values, negative: NDArray[np.bool_], offsets: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Mass of each pair that passes, and whether both have the same sign."""
+        i, j = pairs(offsets)
+        good = self._pass(values, (i, j))
+        i, j = i[good], j[good]
+        first, second = ((v[0][k], v[1][k], v[2][k]) for v, k in ((values, i), (values, j)))
+        return invariant_mass(first, second), negative[i] == negative[j]
+
+    def _pass(self, values: Values, at: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.bool_]:
+        (pt, _, phi), (i, j) = values, at
+        square = pt[i] ** 2 + pt[j] ** 2 + 2 * pt[i] * pt[j] * np.cos(phi[i] - phi[j])
+        return np.asarray(square >= self.cuts.min_pair_pt**2)
+
+    def peaks(self) -> list[dict[str, Any]]:
+        """Fit a peak near each line, in each opposite-sign spectrum that has enough entries there.
+
+        No Z in recalibrated values: networks know no muon above 45 GeV, and where they end there are
+        steps in the spectrum that look like peaks.
+        """
+        rows = []
+        for name, by in self.counts.items():
+            windows = OFFLINE_WINDOWS if name == "offline" else WINDOWS
+            for line, (low, high, width) in windows.items():
+                if name in self.models and line == "Z":
+                    continue
+                axis = "high" if high > RANGES["low"][-1] else "low"
+                try:
+                    found = fit_peak(RANGES[axis], by["opposite"][axis], (low, high), LINES[line], width)
+                except InputError:
+                    continue
+                row: dict[str, Any] = {"muons": name, "line": line}
+                for what in ("entries", "position", "width"):
+                    number: Measured = getattr(found, what)
+                    row |= {what: number.value, f"{what}_error": number.error}
+                rows.append(row | {"significance": found.significance, "goodness": found.goodness})
+        return rows
+
+    def result(self) -> dict[str, Any]:
+        """Gather what is printed and written: spectra by name and sign."""
+        return {
+            "rows": self.rows,
+            "peaks": self.peaks(),
+            "pairs": [
+                {"muons": name, "sign": sign, "pairs": int(by["high"].sum())}
+                for name, signs in self.counts.items()
+                for sign, by in signs.items()
+            ],
+            "spectra": {
+                name: {sign: {axis: c.tolist() for axis, c in by.items()} for sign, by in signs.items()}
+                for name, signs in self.counts.items()
+            },
+            "edges_gev": {axis: edges.tolist() for axis, edges in RANGES.items()},
+        }

@@ -1,0 +1,70 @@
+"""Which muons of a batch an analysis takes, when they were, and from which track finder."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.errors import InputError
+from l1scout.formats.muon import TRACK_FINDERS
+from l1scout.lhc import crossing
+from l1scout.orbits import OrbitBatch
+
+_USED = {
+    *("hwPt", "hwQual", "hwPhi", "hwEta", "hwPhiAtVtx", "hwEtaAtVtx", "hwCharge", "tfMuonIndex"),
+    *("intermediate", "bxInEvent", "origin"),
+}
+"""Columns that an analysis may need: others are not copied."""
+FINDERS = tuple(TRACK_FINDERS)
+"""EMTF+, OMTF+, BMTF, OMTF-, EMTF-: in the order of tfMuonIndex."""
+_FINDER = np.full(128, -1, np.int64)
+for _k, _range in enumerate(TRACK_FINDERS.values()):
+    _FINDER[list(_range)] = _k
+
+
+def final(batch: OrbitBatch, min_pt: int = 1, min_quality: int = 0, *, in_time: bool = True) -> OrbitBatch:
+    """Keep final muons, no intermediate ones.
+
+    Parameters
+    ----------
+    batch : OrbitBatch
+    min_pt : int
+        Smallest hwPt.
+    min_quality : int
+        Smallest hwQual.
+    in_time : bool
+        Of triggered events, leave out the muons of the crossings before and after.
+    """
+    need(batch, "hwPt")
+    if not batch.columns.keys() <= _USED:
+        batch = replace(batch, columns={n: c for n, c in batch.columns.items() if n in _USED})
+    keep = batch["hwPt"] >= min_pt
+    for name in ("intermediate", "bxInEvent"):
+        if name in batch.columns and (in_time or name == "intermediate"):
+            keep &= batch[name] == 0
+    if min_quality:
+        need(batch, "hwQual")
+        keep &= batch["hwQual"] >= min_quality
+    return batch if keep.all() else batch.select(keep)
+
+
+def need(batch: OrbitBatch, *names: str) -> None:
+    """Refuse a batch without these columns (InputError)."""
+    missing = [n for n in names if n not in batch.columns]
+    if missing:
+        msg = f"muons have no {', '.join(missing)}, which this analysis needs"
+        raise InputError(msg)
+
+
+def times(batch: OrbitBatch) -> NDArray[np.int64]:
+    """Crossing of each muon (see `lhc.crossing`); InputError if the orbits are not known."""
+    if len(batch) and batch.orbit.min() < 0:
+        msg = "muons without orbit: nothing across crossings can be measured"
+        raise InputError(msg)
+    return crossing(batch.orbit, batch.bx)[batch.row]
+
+
+def finder(batch: OrbitBatch) -> NDArray[np.int64]:
+    """Track finder of each muon: index into `FINDERS`, -1 if tfMuonIndex is none of any."""
+    need(batch, "tfMuonIndex")
+    return np.asarray(_FINDER[batch["tfMuonIndex"].astype(np.int64).clip(-1, _FINDER.size - 1)])

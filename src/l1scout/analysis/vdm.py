@@ -1,0 +1,257 @@
+"""Calibration from a van der Meer scan: two beams are moved apart, and the muons a crossing followed.
+
+For beams that are Gaussian in x and y, mu falls as a Gaussian of width Sigma (the convolved beam size)
+with the separation, and sigma_vis = 2 pi Sigma_x Sigma_y mu_peak / (N1 N2), with N1 and N2 protons a bunch
+(S. van der Meer, CERN-ISR-PO-68-31). Zero counting: the likelihood is binomial in every step, so that tails
+without a muon count too.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.analysis.filling import Scheme
+from l1scout.analysis.livetime import LiveTime
+from l1scout.analysis.muons import final
+from l1scout.errors import InputError
+from l1scout.orbits import OrbitBatch
+from l1scout.training.metrics import Measured
+
+MM2_TO_UB = 1e28
+"""A square millimetre in microbarn (1e-34 m^2)."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A fitted scan of one plane.
+
+    Parameters
+    ----------
+    peak : Measured
+        Muons a crossing at the best overlap, without the constant.
+    width, centre : Measured
+        mm.
+    constant : Measured
+        Muons a crossing without collisions.
+    correlation : float
+        Of peak and width.
+    deviance : float
+        -2 ln of the likelihood over that of a perfect fit; about `dof` if the model is right.
+    dof : int
+    """
+
+    peak: Measured
+    width: Measured
+    centre: Measured
+    constant: Measured
+    correlation: float
+    deviance: float
+    dof: int
+
+
+def fit_scan(
+    separation: NDArray[np.float64], occupied: NDArray[np.int64], crossings: NDArray[np.float64]
+) -> Scan:
+    """Fit a Gaussian and a constant to the steps of a scan.
+
+    Parameters
+    ----------
+    separation : ndarray, shape (steps,)
+        mm; five steps or more.
+    occupied, crossings : ndarray, shape (steps,)
+        Crossings of the colliding bunches with a muon, and all of them.
+
+    Raises
+    ------
+    InputError
+        If there are too few steps or muons, or no peak is found.
+    """
+    from iminuit import Minuit
+
+    share = occupied / crossings
+    if separation.size < 5 or occupied.sum() < 100 or share.max() >= 1:
+        msg = "a van der Meer scan needs five steps or more, 100 muons, and crossings without any"
+        raise InputError(msg)
+    none = crossings - occupied
+
+    def deviance(peak: float, width: float, centre: float, constant: float) -> float:
+        mu = constant + peak * np.exp(-0.5 * ((separation - centre) / width) ** 2)
+        p = -np.expm1(-np.maximum(mu, 1e-12))
+        return float(2 * (none * mu - occupied * np.log(p)).sum())
+
+    top = -np.log1p(-share.max())
+    weight = np.maximum(share - share.min(), 1e-9)
+    middle = float((weight * separation).sum() / weight.sum())
+    spread = float(np.sqrt((weight * (separation - middle) ** 2).sum() / weight.sum()))
+    minuit = Minuit(deviance, peak=top, width=max(spread, 1e-6), centre=middle, constant=0.01 * top)
+    minuit.errordef = Minuit.LEAST_SQUARES  # of -2 ln L
+    minuit.limits["peak"], minuit.limits["width"] = (0, None), (1e-9, None)
+    minuit.limits["constant"] = (0, None)
+    minuit.migrad().hesse()
+    if not minuit.valid or minuit.covariance is None:
+        msg = "the van der Meer scan cannot be fitted: no peak over the separations given"
+        raise InputError(msg)
+    perfect = 2 * float((-none * np.log1p(-share)).sum() - _times_log(occupied, share))
+    measured = {n: Measured(minuit.values[n], minuit.errors[n]) for n in minuit.parameters}
+    correlation = float(minuit.covariance.correlation()["peak", "width"])
+    return Scan(
+        measured["peak"],
+        measured["width"],
+        measured["centre"],
+        measured["constant"],
+        correlation,
+        float(minuit.fval) - perfect,
+        separation.size - 4,
+    )
+
+
+def expected_mu(separation: NDArray[np.float64], scan: Scan) -> NDArray[np.float64]:
+    """Muons a crossing that the fit says, at separations in mm."""
+    distance = (separation - scan.centre.value) / scan.width.value
+    return np.asarray(scan.constant.value + scan.peak.value * np.exp(-0.5 * distance**2))
+
+
+def _times_log(count: NDArray[np.int64], share: NDArray[np.float64]) -> float:
+    seen = count > 0
+    return float((count[seen] * np.log(share[seen])).sum())
+
+
+def visible_cross_section(x: Scan, y: Scan, protons: tuple[Measured, Measured]) -> tuple[Measured, float]:
+    """Visible cross section in microbarn: statistical uncertainty, and that of the protons a bunch.
+
+    The peak is that of both scans, weighted; centres of the two must not differ between the scans.
+    """
+    errors = [np.hypot(s.peak.error, 1e-12) for s in (x, y)]
+    share = np.array([e**-2.0 for e in errors])
+    share /= share.sum()
+    peak = float(share[0] * x.peak.value + share[1] * y.peak.value)
+    value = (
+        2 * np.pi * x.width.value * y.width.value * peak / (protons[0].value * protons[1].value) * MM2_TO_UB
+    )
+    variance = 0.0
+    for part, scan in zip(share, (x, y), strict=True):
+        a, b = part * scan.peak.error / peak, scan.width.error / scan.width.value
+        variance += a * a + b * b + 2 * scan.correlation * a * b
+    current = np.hypot(protons[0].error / protons[0].value, protons[1].error / protons[1].value)
+    return Measured(float(value), float(value * np.sqrt(variance))), float(value * current)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a scan did.
+
+    Parameters
+    ----------
+    first, last : ndarray of int64, shape (steps,)
+        Orbits of each step.
+    separation : ndarray, shape (steps,)
+        mm.
+    """
+
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    separation: NDArray[np.float64]
+
+
+def read_scan(path: Path) -> tuple[dict[str, Steps], tuple[Measured, Measured]]:
+    """Read what a scan did.
+
+    JSON with ``x`` and ``y``, each a list of [first orbit, last orbit, mm], and ``protons``, for each
+    beam [protons a bunch, uncertainty].
+
+    Raises
+    ------
+    InputError
+        If it is not that.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        planes = {}
+        for plane in ("x", "y"):
+            rows = np.asarray(content[plane], np.float64)
+            first, last = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
+            planes[plane] = Steps(first, last, rows[:, 2])
+        one, two = (Measured(float(n), float(e)) for n, e in content["protons"])
+    except OSError as error:
+        msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
+        raise InputError(msg) from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        msg = (
+            f"{path}: no scan: x and y, lists of [first orbit, last orbit, mm], and protons, twice [n, error]"
+        )
+        raise InputError(msg) from error
+    return planes, (one, two)
+
+
+@dataclass
+class VdmScan:
+    """State: counts crossings with a muon, by step of a scan, in the colliding BX.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    planes : dict of str to Steps
+        ``x`` and ``y``.
+    live : LiveTime
+    min_pt, min_quality : int
+        Smallest hwPt and hwQual.
+    """
+
+    scheme: Scheme
+    planes: dict[str, Steps]
+    live: LiveTime = field(default_factory=LiveTime)
+    min_pt: int = 1
+    min_quality: int = 0
+
+    def __post_init__(self) -> None:
+        self.occupied = {p: np.zeros(s.first.size, np.int64) for p, s in self.planes.items()}
+        self.orbits = {p: np.zeros(s.first.size, np.int64) for p, s in self.planes.items()}
+        self.simulated: bool | None = None
+
+    def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
+        """Take in a batch of the scan.
+
+        Orbits between the first and the last muon count; if some of them are missing, those with a muon.
+        """
+        self.live.add(batch, prescale)
+        self.simulated = batch.simulated
+        if not len(batch):
+            return
+        every = np.arange(batch.orbit[0], batch.orbit[-1] + 1)
+        seen = every if every.size <= (batch.n_orbits or 0) else np.unique(batch.orbit)
+        muons = final(batch, self.min_pt, self.min_quality)
+        orbit = muons.orbit[(muons.counts > 0) & self.scheme.mask[muons.bx]]
+        for plane, steps in self.planes.items():
+            for k, (first, last) in enumerate(zip(steps.first, steps.last, strict=True)):
+                self.occupied[plane][k] += int(
+                    np.searchsorted(orbit, last + 1) - np.searchsorted(orbit, first)
+                )
+                self.orbits[plane][k] += int(np.searchsorted(seen, last + 1) - np.searchsorted(seen, first))
+
+    def points(self, plane: str) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+        """Separation, crossings with a muon, and all crossings, of the steps that were seen."""
+        seen = self.orbits[plane] > 0
+        crossings = (self.orbits[plane][seen] * self.scheme.bx.size).astype(np.float64)
+        return self.planes[plane].separation[seen], self.occupied[plane][seen], crossings
+
+    def result(self, protons: tuple[Measured, Measured]) -> dict[str, Any]:
+        """Fit both planes; gather what is printed and written (InputError if a fit fails)."""
+        fits = {plane: fit_scan(*self.points(plane)) for plane in ("x", "y")}
+        sigma, syst = visible_cross_section(fits["x"], fits["y"], protons)
+        names = ("peak", "width", "centre", "constant")
+        rows = [
+            {"plane": plane}
+            | {n: getattr(f, n).value for n in names}
+            | {f"{n}_error": getattr(f, n).error for n in names}
+            | {"deviance": f.deviance, "dof": f.dof}
+            for plane, f in fits.items()
+        ]
+        return {
+            "orbits": self.live.orbits,
+            "sigma_vis_ub": {"value": sigma.value, "stat": sigma.error, "syst": syst},
+            "planes": rows,
+        }

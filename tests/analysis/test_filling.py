@@ -1,0 +1,117 @@
+"""Filling schemes: read in every form, and found in data with their offset."""
+
+import json
+
+import numpy as np
+import pytest
+
+from l1scout.analysis.counts import CrossingCounts
+from l1scout.analysis.filling import Scheme, find_scheme, load_scheme, parse_notation
+from l1scout.errors import InputError
+from l1scout.lhc import FILLING_SCHEMES, colliding
+from l1scout.simulate.run import Running, simulate_run
+
+
+def test_notation_of_the_lhc():
+    told = parse_notation(FILLING_SCHEMES["2018"])
+    assert told == (25, 2556, 2544, 2215, 2332, 144, 20)
+    assert parse_notation("2024") is None
+    with pytest.raises(InputError, match="3 BX collide, its name says 2544"):
+        Scheme(FILLING_SCHEMES["2018"], np.arange(1, 4))
+
+
+def test_trains_and_empty_bx():
+    scheme = Scheme("x", np.array([1, 2, 3, 10, 3563, 3564]))
+    assert scheme.ranges == [[1, 3], [10, 10], [3563, 3564]]
+    assert scheme.first.tolist() == [10, 3563]  # 3564 is followed by 1
+    assert scheme.last.tolist() == [3, 10]
+    assert set(range(1, 15)) - set(scheme.empty().tolist()) == {1, 2, 3, 10}
+    assert scheme.empty(before=2, after=1)[:3].tolist() == [5, 6, 7]
+
+
+def beams(bx):
+    beam = np.zeros(3564, int)
+    beam[np.asarray(bx) - 1] = 1
+    return beam
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [5, 6, 7, 9],
+        [[5, 7], [9, 9]],
+        {"bx": [9, 5, 6, 7]},
+        {"ranges": [[5, 7], [9, 9]], "name": "mine"},
+        {"schemes": {"one": [[1, 2]], "two": [[5, 7], [9, 9]]}},
+        {"beam1": beams([5, 6, 7, 9, 11]).tolist(), "beam2": beams([3, 5, 6, 7, 9]).tolist()},
+    ],
+)
+def test_json_schemes(tmp_path, content):
+    path = tmp_path / "scheme.json"
+    path.write_text(json.dumps(content))
+    name = f"{path}#two" if "schemes" in content else str(path)
+    assert load_scheme(name).bx.tolist() == [5, 6, 7, 9]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("7", "no filling scheme|each once|BX must"),
+        ('{"bx": ["a"]}', "no filling scheme"),
+        ("[[1, 99999]]", "no filling scheme"),
+        ("[0, 1]", "BX must be"),
+        ('{"beam1": [1], "beam2": [1]}', "3564 places"),
+        ('{"schemes": {"a": [], "b": []}}', "pick one"),
+    ],
+)
+def test_what_is_no_scheme(tmp_path, text, message):
+    path = tmp_path / "scheme.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_scheme(str(path))
+
+
+def test_known_schemes():
+    assert load_scheme("2024").bx.size == 2340
+    assert load_scheme(FILLING_SCHEMES["2018"]).bx.size == 2544
+    assert load_scheme("none").bx.size == 0
+    with pytest.raises(InputError, match="no such file"):
+        load_scheme("nothing-there")
+
+
+def counts(orbits, **conditions):
+    state = CrossingCounts()
+    for piece in simulate_run(1, orbits, running=Running(intermediate=0, **conditions), chunk=200):
+        state.add(piece.muons)
+    return state.all_muons
+
+
+@pytest.mark.parametrize(("scheme", "offset"), [("2018", 0), ("2024", -19), ("2018", 700)])
+def test_the_scheme_and_its_offset_are_found(scheme, offset):
+    n = np.r_[0, np.roll(counts(400, scheme=scheme)[1:], offset)]
+    found = find_scheme(n, 400)
+    assert (found.known, found.offset, found.missing, found.extra) == (scheme, offset, 0, 0)
+    assert found.undecided.size <= 3
+    np.testing.assert_array_equal(found.scheme.bx, np.sort((colliding(scheme) - 1 + offset) % 3564 + 1))
+    assert found.level[1] == pytest.approx(Running(scheme).nominal, rel=0.01)
+    assert found.next_best > 50
+
+
+def test_bunches_that_are_missing_or_extra():
+    found = find_scheme(counts(400, bunches=((81, 0.0), (3500, 0.8))), 400)
+    assert (found.missing, found.extra, found.offset) == (1, 1, 0)
+
+
+def test_a_scheme_that_is_not_known():
+    n = np.random.default_rng(1).poisson(0.1, 3565)
+    n[[100, 200, 1500]] = 80
+    found = find_scheme(n, 100)
+    assert found.scheme.bx.tolist() == [100, 200, 1500]
+    assert found.known == ""
+
+
+def test_few_data_are_undecided_and_no_beam_is_none():
+    assert find_scheme(counts(30), 30).undecided.size > 100
+    empty = find_scheme(counts(400, occupancy=0, cosmics=50), 400)
+    assert (empty.scheme.bx.size, empty.known) == (0, "")

@@ -1,0 +1,100 @@
+"""Pre- and post-firing: planted shares are found, and none where there is none."""
+
+import numpy as np
+import pytest
+
+from l1scout.analysis.correlation import Correlation
+from l1scout.analysis.filling import Scheme, load_scheme
+from l1scout.analysis.firing import Firing
+from l1scout.analysis.muons import FINDERS, final, times
+from l1scout.errors import InputError
+from l1scout.simulate.run import Running, simulate_run
+
+SCHEME = load_scheme("2018")
+BMTF = FINDERS.index("BMTF")
+
+
+def firing(seed=1, orbits=1000, **conditions):
+    state = Firing(SCHEME)
+    running = Running(
+        **{"intermediate": 0.0, "cosmics": 0.0, "occupancy": 0.3, "out_of_time": 0.0} | conditions
+    )
+    for piece in simulate_run(seed, orbits, running=running, chunk=100):
+        state.add(piece.muons)
+    return state
+
+
+def test_half_a_percent_of_pre_firing():
+    """In the barrel only, over cosmics, afterglow and unequal bunches."""
+    bunches = tuple((int(b), 0.5 + (7 * b % 100) / 100) for b in SCHEME.bx)
+    planted = {"firing": (("BMTF", 0.005, 0.002, 0.0),), "cosmics": 0.3, "bunches": bunches}
+    state = firing(orbits=4000, afterglow=(0.0002, 20.0), **planted)
+    for k, counts in enumerate(state.by_finder):
+        early, late = state.edges(counts)
+        expected = (0.005, 0.002) if k == BMTF else (0.0, 0.0)
+        for found, share in zip((early, late), expected, strict=True):
+            error = np.hypot(found.share.error, found.syst)
+            assert found.share.value == pytest.approx(share, abs=4 * error)
+            assert error < (0.001 if k == BMTF else 0.002)
+            assert share == 0.002 or (found.significance > 5) == (share == 0.005)
+        assert abs(state.doubled(k).value) < 4 * state.doubled(k).error
+    row = state.result()["shares"][BMTF]
+    assert row["early_sigma"] > 5
+    etas = {r["muons of"]: r for r in state.result()["shares"] if "eta" in r["muons of"]}
+    assert etas["eta +0.00 to +0.41"]["early"] > 3 * etas["eta +0.00 to +0.41"]["early_stat"]
+    assert etas["eta +1.65 to +2.09"]["early"] < 4 * etas["eta +1.65 to +2.09"]["early_stat"]
+
+
+def test_muons_that_are_seen_twice():
+    state = firing(firing=(("BMTF", 0.0, 0.0, 0.005), ("EMTF+", 0.01, 0.01, 0.0)))
+    for k, name in enumerate(FINDERS):
+        found = state.doubled(k)
+        true = 0.005 if name == "BMTF" else 0.0
+        assert found.value == pytest.approx(true, abs=4 * found.error)
+        assert found.error < 0.0015
+    early, late = state.edges(state.by_finder[BMTF])
+    assert early.share.value == pytest.approx(0.005, abs=4 * early.share.error)
+    assert abs(late.share.value) < 4 * late.share.error
+
+
+def test_pulls_have_unit_width():
+    """Edges and doubles of five track finders in eight runs, firing and not."""
+    pulls = []
+    for seed in range(8):
+        true = (0.01, 0.02, 0.005) if seed % 2 else (0.0, 0.0, 0.0)
+        state = firing(seed, 300, firing=tuple((name, *true) for name in FINDERS))
+        seen = 1 + true[2]
+        for k, counts in enumerate(state.by_finder):
+            early, late = state.edges(counts)
+            pulls += [
+                (early.share.value - (true[0] + true[2]) / seen) / early.share.error,
+                (late.share.value - true[1] / seen) / late.share.error,
+                (state.doubled(k).value - true[2]) / state.doubled(k).error,
+            ]
+    assert np.mean(pulls) == pytest.approx(0, abs=4 / np.sqrt(120))
+    assert np.std(pulls) == pytest.approx(1, abs=4 / np.sqrt(240))
+
+
+def test_correlation_of_two_kinds_of_objects():
+    """Objects that follow muons by three crossings with probability 0.1; the rate has a step."""
+    random, state = np.random.default_rng(1), Correlation(5)
+    running = Running(intermediate=0, cosmics=0, occupancy=0.2, steps=((500, 3.0),))
+    muons = 0
+    for piece in simulate_run(1, 1000, running=running, chunk=50):
+        time = times(final(piece.muons)) - piece.first * 3564
+        other = np.sort(np.r_[time[random.random(time.size) < 0.1] + 3, random.integers(0, 3564 * 50, 5000)])
+        state.add(time, other, 50)
+        muons += time.size
+    assert state.objects == muons
+    at = int(np.flatnonzero(state.distances == 3)[0])
+    assert state.excess[at] / muons == pytest.approx(0.1, abs=4 * state.error[at] / muons)
+    rest = np.delete(state.excess / state.error, at)
+    assert np.all(np.abs(rest) < 4.5)
+    assert np.all(state.pairs[np.arange(11) != at] > 10_000)
+
+
+def test_schemes_without_an_edge():
+    with pytest.raises(InputError, match="no train"):
+        Firing(Scheme("full", np.arange(1, 3565)))
+    isolated = Scheme("one", np.array([1]))
+    assert Firing(isolated).first.tolist() == Firing(isolated).last.tolist() == [1]

@@ -1,0 +1,118 @@
+"""Pairs within and across crossings, beside plain numpy; and book-keeping."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from l1scout.analysis.kernels import coincidences, neighbours, pairs
+from l1scout.analysis.livetime import LiveTime, Section
+from l1scout.errors import InputError
+from l1scout.lhc import ORBIT_FREQUENCY_HZ, ORBITS_PER_LUMISECTION
+from l1scout.orbits import OrbitBatch
+from l1scout.simulate.run import Running, simulate_run
+
+TIMES = st.lists(st.integers(0, 60), max_size=40).map(sorted)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 8), max_size=30))
+def test_pairs_within_a_crossing(counts):
+    offsets = np.r_[0, np.cumsum(np.array(counts, np.int64))].astype(np.int64)
+    row = np.repeat(np.arange(len(counts)), counts)
+    expected = np.argwhere(np.triu(row[:, None] == row, 1))
+    np.testing.assert_array_equal(np.stack(pairs(offsets), axis=1), expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(TIMES, st.integers(1, 5), st.integers(0, 4), st.integers(0, 40))
+def test_neighbours_across_crossings(times, low, more, start):
+    time = np.array(times, np.int64)
+    apart = time - time[:, None]
+    expected = np.argwhere((apart >= low) & (apart <= low + more))
+    expected = expected[expected[:, 1] >= start]
+    expected = expected[np.lexsort((expected[:, 0], expected[:, 1]))]
+    np.testing.assert_array_equal(np.stack(neighbours(time, low, low + more, start), axis=1), expected)
+
+
+def test_neighbours_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="order of time"):
+        neighbours(np.array([3, 2]), 1, 2)
+    with pytest.raises(ValueError, match="not 0 to 2"):
+        neighbours(np.array([1, 2]), 0, 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(TIMES, TIMES, st.integers(0, 6), st.randoms())
+def test_coincidences_of_two_kinds(first, second, reach, random):
+    a, b = np.array(first, np.int64), np.array(second, np.int64)
+    kind = np.array([random.randint(-1, 3) for _ in first], np.int64)
+    expected = np.zeros((3, 2 * reach + 1), np.int64)
+    for t, k in zip(a, kind, strict=True):
+        near = np.abs(b - t) <= reach
+        if 0 <= k < 3:
+            np.add.at(expected[k], b[near] - t + reach, 1)
+    np.testing.assert_array_equal(coincidences(a, b, reach, kind, 3), expected)
+
+
+def batch_of(orbits, n_orbits, **rest):
+    n = len(orbits)
+    return OrbitBatch(np.array(orbits), np.full(n, 7), np.arange(n + 1), {}, n_orbits=n_orbits, **rest)
+
+
+def test_orbits_are_counted_by_lumisection():
+    live, turn = LiveTime(), ORBITS_PER_LUMISECTION
+    parts = live.add(batch_of([turn - 3, turn - 1, turn + 1], 5))
+    assert [(s.number, b.orbit.tolist()) for s, b in parts] == [(1, [turn - 3, turn - 1]), (2, [turn + 1])]
+    # 5 orbits, 3 with muons, one empty between them; the other one is at an end
+    assert {s.number: seen.orbits for s, seen in live.sections.items()} == {1: 4, 2: 1}
+    assert (live.orbits, live.unplaced) == (5, 1)
+    assert live.rate(10) == pytest.approx(2 * ORBIT_FREQUENCY_HZ)
+    assert live.seconds == pytest.approx(5 / ORBIT_FREQUENCY_HZ)
+
+
+def test_prescale_and_lost_orbits():
+    live = LiveTime(100)
+    live.add(batch_of([0, 9], 10))
+    live.add(batch_of([20, 29], 10), prescale=4)
+    (row,) = live.table()
+    assert row["prescale"] == pytest.approx(20 / 12.5)
+    assert row["live_fraction"] == pytest.approx(2 / 3)  # orbits 10 to 19 are missing
+    live.add(batch_of([], 5))
+    assert (live.orbits, live.unplaced) == (25, 5)
+
+
+def test_lumisections_of_the_data_are_kept():
+    live = LiveTime()
+    three = np.array([5, 5, 6])
+    live.add(batch_of([1, 2, 3], 3, run=np.full(3, 7), lumisection=three))
+    assert list(live.sections) == [Section(7, 5), Section(7, 6)]
+
+
+def test_no_rate_without_orbits():
+    live = LiveTime()
+    with pytest.raises(InputError, match="no rate"):
+        live.add(batch_of([1], None))
+    with pytest.raises(InputError, match="has muons in 2"):
+        live.add(batch_of([1, 2], 1))
+    with pytest.raises(InputError, match="without orbit"):
+        live.add(batch_of([-1], 1))
+    with pytest.raises(InputError, match="prescale"):
+        live.add(batch_of([1], 1), prescale=0.5)
+    with pytest.raises(InputError, match="no orbit was seen"):
+        live.rate(1)
+
+
+def test_sections_do_not_depend_on_chunks():
+    def table(chunk):
+        live = LiveTime(13)
+        for piece in simulate_run(1, 60, running=Running(intermediate=0), chunk=60):
+            edges = np.searchsorted(piece.muons.orbit, np.arange(0, 60, chunk))
+            for a, b in zip(edges, [*edges[1:], len(piece.muons)], strict=True):
+                part = piece.muons.select((piece.muons.row >= a) & (piece.muons.row < b))
+                n = min(chunk, 60 - int(part.orbit[0]) // chunk * chunk)
+                live.add(OrbitBatch(part.orbit, part.bx, part.offsets, part.columns, n_orbits=n))
+        return live.table()
+
+    assert table(7) == table(60)
+    assert [row["orbits"] for row in table(20)] == [13, 13, 13, 13, 8]

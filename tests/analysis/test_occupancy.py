@@ -1,0 +1,110 @@
+"""Occupancy: dead and noisy sectors, satellites, classes of BX, and the real 2018 data."""
+
+import numpy as np
+import pytest
+
+from l1scout.analysis.filling import load_scheme
+from l1scout.analysis.occupancy import PROCESSOR_FINDER, Occupancy
+from l1scout.analysis.regions import find_regions, pulls
+from l1scout.io import read_events
+from l1scout.lhc import ORBIT_FREQUENCY_HZ
+from l1scout.simulate.run import Running, simulate_run
+
+SCHEME = load_scheme("2018")
+
+
+def occupancy(seed=1, orbits=400, **conditions):
+    state = Occupancy(SCHEME)
+    running = Running(**{"intermediate": 0.0, "cosmics": 0.0, "occupancy": 0.2} | conditions)
+    for piece in simulate_run(seed, orbits, running=running, chunk=100):
+        state.add(piece.muons)
+    return state
+
+
+def test_a_dead_and_a_weak_sector():
+    state = occupancy(processors=((15, 0.0), (20, 0.7)))
+    dead, weak = state.processor_regions()
+    assert (dead.cell, dead.count) == (15, 0)
+    assert weak.cell == 20
+    assert weak.ratio == pytest.approx(0.7, abs=4 * weak.error)
+    assert weak.error < 0.02
+    cells = state.result()["cells"]
+    # processor 15 - 12 = 3 of the BMTF: 90 to 120 degrees
+    assert {c["phi_deg"] for c in cells if c["count"] == 0} == {92.5, 97.5, 102.5, 107.5, 112.5, 117.5}
+    assert {c["finder"] for c in cells} == {"BMTF"}
+
+
+def test_a_noisy_sector():
+    state = occupancy(noise=((33, 20.0),))
+    (hot,) = state.processor_regions()
+    true = 1 + 20 * 400 / hot.expected
+    assert (hot.cell, hot.ratio) == (33, pytest.approx(true, abs=4 * hot.error))
+
+
+def test_nothing_is_found_where_nothing_is():
+    """Ten runs: 36 processors and 10,800 cells each, and pulls of unit width."""
+    scatter = []
+    for seed in range(10):
+        state = occupancy(seed, 100)
+        assert state.processor_regions() == []
+        assert state.cell_regions() == []
+        assert state.satellites() == []
+        scatter.append(pulls(state.processors, PROCESSOR_FINDER))
+    assert np.std(scatter) == pytest.approx(1, abs=5 / np.sqrt(2 * 360))
+
+
+def test_against_a_reference():
+    """A detector that is not symmetric: only what changed is found."""
+    before = occupancy(1, processors=((15, 0.5),))
+    after = occupancy(2, processors=((15, 0.5), (16, 0.9)))
+    assert [r.cell for r in after.processor_regions()] == [15, 16]
+    (changed,) = after.processor_regions(before.processors)
+    assert (changed.cell, changed.ratio) == (16, pytest.approx(0.9, abs=4 * changed.error))
+    assert after.processor_regions(before.processors, tolerance=0.2) == []
+    assert [r["processor"] for r in after.result(before)["processors"]] == [16]
+
+
+def test_one_hot_cell_does_not_make_the_others_dead():
+    counts = np.array([100, 101, 99, 5000, 100, 100])
+    assert [r.cell for r in find_regions(counts, np.zeros(6, np.int64))] == [3]
+    assert find_regions(np.zeros(6, np.int64), np.zeros(6, np.int64)) == []
+
+
+@pytest.mark.parametrize("afterglow", [(0.0, 1.0), (0.003, 10.0)])
+def test_satellites(afterglow):
+    """One far from trains and one beside a train, in spite of early and late muons and afterglow."""
+    state = occupancy(orbits=1500, bunches=((3450, 0.05), (130, 0.15)), afterglow=afterglow, cosmics=0.5)
+    near, far = state.satellites()
+    for found, (bx, size) in zip((near, far), ((130, 0.15), (3450, 0.05)), strict=True):
+        assert found.bx == bx
+        assert found.relative == pytest.approx(size, abs=4 * found.error)
+        assert found.error < 0.05
+
+
+def test_rates_of_the_classes_of_bx():
+    state = occupancy()
+    rows = {row["class"]: row for row in state.classes()}
+    mu = Running(occupancy=0.2).nominal
+    assert rows["inner"]["per_crossing"] == pytest.approx(mu, abs=4 * rows["inner"]["error"])
+    edge = rows["first of train"]
+    assert edge["per_crossing"] == pytest.approx(0.99 * mu, abs=4 * edge["error"])
+    beside = rows["empty beside one"]
+    assert beside["per_crossing"] == pytest.approx(0.01 * mu, abs=4 * beside["error"])
+    total = sum(row["hz"] for row in rows.values())
+    assert total == pytest.approx(state.muons / 400 * ORBIT_FREQUENCY_HZ)
+    assert sum(row["bx"] for row in rows.values()) == 3564
+
+
+def test_real_muons_of_2018(shared_data):
+    """Triggered data: shares of the track finders and maps, but no rate."""
+    state = Occupancy(SCHEME)
+    for events in read_events(shared_data / "real-cms" / "l1ntuple_run320040_2018_200ev.root"):
+        state.add(events.l1)
+    result = state.result()
+    assert state.simulated is False
+    assert result["orbits"] is None
+    assert result["classes"] == result["satellites"] == []
+    assert sum(row["share"] for row in result["finders"]) == pytest.approx(1)
+    assert [row["muons"] for row in result["finders"]] == [23, 2, 3, 2, 30]  # as counted by hand
+    assert all(row["error"] > 0 for row in result["finders"])
+    assert state.cells.sum() == state.muons == 60
