@@ -4,6 +4,7 @@ A setting ``[readout] listen`` is ``L1SCOUT_READOUT_LISTEN`` in the environment.
 """
 
 import difflib
+import json
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -69,7 +70,7 @@ class ReadoutSection(Section):
     segment_orbits: int = Field(
         8192, ge=1, description="A segment ends where the orbit is a multiple of this; 8192 are 0.73 s."
     )
-    segment_bytes: int = Field(256 << 20, ge=1 << 12, le=1 << 30, description="... or has so many bytes ...")
+    segment_bytes: int = Field(256 << 20, ge=1 << 12, le=1 << 30, description="... or has so many bytes.")
     segment_seconds: float = Field(10.0, gt=0, description="... or is so old, in s.")
     store: str = Field("127.0.0.1:7402", description="host:port of the store.")
     drain_seconds: float = Field(60.0, ge=0, description="When stopped, wait so long for the store, in s.")
@@ -80,20 +81,33 @@ class StoreSection(Section):
 
     listen: str = Field("127.0.0.1:7402", description="host:port on which readouts connect.")
     folder: Path = Field(Path("l1scout-store"), description="Folder of the data and the catalogue.")
-    method: Literal["zstd", "bzip2", "none"] = Field("zstd", description="Compression.")
+    method: Literal["zstd", "bzip2", "parquet", "none"] = Field(
+        "zstd", description="Compression; parquet: the compact archive, a row a muon."
+    )
     level: int = Field(3, ge=1, le=19, description="Compression level: zstd 1 to 19, bzip2 1 to 9.")
     workers: int = Field(1, ge=1, le=64, description="Processes that compress.")
     reserve_bytes: int = Field(
-        1 << 28, ge=0, description="Take no segment if less would be free on the disk."
+        1 << 28, ge=0, description="Take no segment if fewer bytes would be free on the disk."
     )
-    max_segment_bytes: int = Field(2 << 30, ge=1 << 12, description="Refuse longer segments.")
+    max_segment_bytes: int = Field(2 << 30, ge=1 << 12, description="Refuse segments of more bytes.")
     connections: int = Field(16, ge=1, description="Readouts connected at the same time.")
+
+
+class RecalibrateSection(Section):
+    """A network's answer for every muon, beside the trigger's own values, in archives of the store."""
+
+    model: Path | None = Field(
+        None, description="Model directory; store.method must be parquet. Unset: no recalibration."
+    )
+    engine: Literal["onnx", "fused", "table", "fixed"] = Field("fused", description="What computes it.")
 
 
 class AccessSection(Section):
     """Who may connect to listeners that other machines can reach."""
 
-    token: str = Field("", description="Shared secret, 16 characters or more; better in the environment.")
+    token: str = Field(
+        "", repr=False, description="Shared secret, 16 characters or more; better in the environment."
+    )
     certificate: Path | None = Field(None, description="TLS of listeners: certificate (PEM).")
     key: Path | None = Field(None, description="TLS of listeners: its key (PEM).")
     authority: Path | None = Field(None, description="TLS of senders: certificate to trust (PEM).")
@@ -111,6 +125,7 @@ class Settings(Section):
     board: BoardSection = BoardSection()
     readout: ReadoutSection = ReadoutSection()
     store: StoreSection = StoreSection()
+    recalibrate: RecalibrateSection = RecalibrateSection()
     access: AccessSection = AccessSection()
 
 
@@ -134,7 +149,7 @@ def read_settings(
         not possible.
     """
     said: dict[str, dict[str, Any]] = {}
-    origin = str(path or "environment")
+    origin: dict[tuple[str, str], str] = {}
     if path is not None:
         try:
             said = tomllib.loads(path.read_text("utf-8"))
@@ -144,7 +159,7 @@ def read_settings(
         except ValueError as error:
             msg = f"{path}: no TOML ({error})"
             raise InputError(msg) from error
-        _check(said, origin)
+        _check(said, str(path))
     named = {f"{PREFIX}{s}_{n}".upper(): (s, n) for s, n, _ in each_setting()}
     for name, value in environment.items():
         if name.startswith(PREFIX):
@@ -153,20 +168,23 @@ def read_settings(
                 raise InputError(msg)
             section, key = named[name]
             said.setdefault(section, {})[key] = value
+            origin[section, key] = f"environment: {name}"
     for text in over:
         name, equals, value = text.partition("=")
         section, dot, key = name.strip().partition(".")
         if not equals or not dot:
             msg = f"{text}: section.name=value expected, such as readout.form=run2"
             raise InputError(msg)
-        _check({section: {key: value}}, "setting")
+        _check({section: {key: value}}, "--set")
         said.setdefault(section, {})[key] = value
+        origin[section, key] = f"--set: {section}.{key}"
     try:
         return Settings.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
-        where, wrong = ".".join(map(str, first["loc"])), str(first["input"])[:40]
-        msg = f"{origin}: {where} = {wrong!r}: {first['msg'].lower()}"
+        section, key = map(str, first["loc"][:2])
+        where = origin.get((section, key), f"{path}: {section}.{key}")
+        msg = f"{where} = {str(first['input'])[:40]!r}: {first['msg'].lower()}"
         raise InputError(msg) from error
 
 
@@ -178,7 +196,10 @@ def each_setting() -> Iterator[tuple[str, str, FieldInfo]]:
 
 
 def as_toml(settings: Settings | None = None) -> str:
-    """Write settings, or the defaults, as a commented TOML file; unset ones are commented out."""
+    """Write settings, or the defaults, as a TOML file with comments.
+
+    Those that are not set are commented out, and the token is, always.
+    """
     settings, lines = settings or Settings(), [__doc__.split("\n", 1)[0], ""]
     lines[0] = f"# {lines[0]}"
     for section in Settings.model_fields:
@@ -186,7 +207,8 @@ def as_toml(settings: Settings | None = None) -> str:
         lines += [f"# {(_section(section).__doc__ or '').strip()}", f"[{section}]"]
         for name, field in _section(section).model_fields.items():
             value = getattr(values, name)
-            lines += [f"# {field.description}", f"#{name} =" if value is None else f"{name} = {_toml(value)}"]
+            unset = value is None or not field.repr
+            lines += [f"# {field.description}", f"#{name} =" if unset else f"{name} = {_toml(value)}"]
         lines.append("")
     return "\n".join(lines)
 
@@ -196,8 +218,7 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return repr(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _section(name: str) -> type[Section]:
@@ -215,8 +236,8 @@ def _check(said: Mapping[str, Any], origin: str) -> None:
         names = _section(section).model_fields
         for name in values:
             if name not in names:
-                everywhere = [f"{s}.{n}" for s, n, _ in each_setting()]
-                near = _nearest(name, names) or _nearest(f"{section}.{name}", everywhere)
+                elsewhere = next((f"; did you mean {s}.{n}?" for s, n, _ in each_setting() if n == name), "")
+                near = elsewhere or _nearest(name, names)
                 msg = f"{origin}: {section}.{name} is unknown{near}"
                 raise InputError(msg)
 

@@ -288,3 +288,22 @@ def test_descriptions_that_cannot_be(change):
     with pytest.raises(InputError, match="segment"):
         Segment.from_dict(GOOD.to_dict() | change)
     assert replace(GOOD, run=999).key == (999, 1, 0)
+
+
+def test_segment_sent_before_its_name_lasts_does_not_stay_counted(tmp_path, monkeypatch):
+    """The sender sees a segment as soon as it has its name, and may be done before `add` is."""
+    spool = Spool(tmp_path / "spool")
+    sent = []
+
+    def sync_and_send(folder):
+        for segment in spool.waiting():
+            sent.append(segment)
+            spool.remove(segment)
+
+    monkeypatch.setattr("l1scout.readout.spool.sync_folder", sync_and_send)
+    writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=10))
+    feed(writer, b"".join(_packets()))
+    writer.finish()
+    assert sent
+    assert (len(spool), spool.held) == (0, 0)
+    spool.close()

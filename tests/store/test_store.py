@@ -6,8 +6,12 @@ import shutil
 import subprocess
 import time
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from hand_made import model_directory
+from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.files import checksum
 from l1scout.formats.block import RUN3
@@ -18,7 +22,7 @@ from l1scout.segments import Segment
 from l1scout.settings import read_settings
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
-from l1scout.store.compress import ChangedError, compress, content
+from l1scout.store.compress import ChangedError, Method, compress, content
 from l1scout.store.store import Store
 from l1scout.store.transfer import transfer
 from l1scout.wire import Access, WireError, connect
@@ -46,6 +50,11 @@ def sent(tmp_path_factory) -> Spool:
 def spool(sent, tmp_path) -> Spool:
     shutil.copytree(sent.folder, tmp_path / "spool")
     return Spool(tmp_path / "spool")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return model_directory(tmp_path_factory.mktemp("models") / "constant")
 
 
 def make_store(folder, **settings) -> Store:
@@ -207,11 +216,42 @@ def test_compression_checks_what_it_reads(tmp_path):
     path = tmp_path / "x.raw"
     path.write_bytes(b"abc" * 1000)
     crc = checksum(path)[1]
-    out, size, _ = compress(path, crc, "bzip2", 9)
-    assert bz2.decompress(out.read_bytes()) == b"abc" * 1000
-    assert size == out.stat().st_size
+    made = compress(path, crc, Method("bzip2", 9))
+    assert bz2.decompress(made.path.read_bytes()) == b"abc" * 1000
+    assert (made.size, made.crc32c) == checksum(made.path)
     with pytest.raises(ChangedError, match="has changed"):
-        compress(path, crc ^ 1, "zstd", 3)
+        compress(path, crc ^ 1, Method("zstd"))
+
+
+def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
+    whole = [spool.path(s).read_bytes() for s in spool.waiting()]
+    over = [f"recalibrate.model={model}", "store.method=parquet"]
+    chosen = ["store.listen=127.0.0.1:0", f"store.folder={tmp_path}/store", *over]
+    store = Store(read_settings(None, {}, chosen), log)
+    store.listener.start()
+    store._compressor.start()
+    push(spool, store)
+    end(store)
+    catalogue = Catalogue(tmp_path / "store")
+    stored = catalogue.segments(RUN)
+    assert {s.method for s in stored} == {"parquet"}
+    assert [content(tmp_path / "store", s) for s in stored] == whole
+    table = pq.read_table(tmp_path / "store" / stored[0].file)
+    columns = {
+        n: table[n].to_numpy() for n in ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge", "tfMuonIndex")
+    }
+    expected = Recalibrator.load(model, engine="fused")(columns)
+    np.testing.assert_array_equal(table["L1Mu_ptRecal"].to_numpy(), expected.pt)
+    np.testing.assert_array_equal(table["L1Mu_isRecal"].to_numpy(), expected.recalibrated)
+    assert expected.recalibrated.any()
+    catalogue.close()
+    assert not [w for s in account(RUN, tmp_path / "store", verify=True) for w in s.wrong]
+
+
+def test_recalibration_needs_columns(tmp_path, model):
+    over = [f"recalibrate.model={model}", f"store.folder={tmp_path}", "store.listen=127.0.0.1:0"]
+    with pytest.raises(InputError, match="set store"):
+        Store(read_settings(None, {}, over), log)
 
 
 @pytest.fixture

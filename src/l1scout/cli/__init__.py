@@ -16,8 +16,13 @@ from l1scout.cli.evaluate import evaluate
 from l1scout.cli.inspect import inspect
 from l1scout.cli.readout import readout
 from l1scout.cli.recalibrate import recalibrate
+from l1scout.cli.run import run
+from l1scout.cli.settings import settings
 from l1scout.cli.simulate import simulate
 from l1scout.cli.source import source
+from l1scout.cli.start import start
+from l1scout.cli.status import status
+from l1scout.cli.stop import stop
 from l1scout.cli.store import store
 from l1scout.cli.train import train
 from l1scout.cli.transfer import transfer
@@ -49,6 +54,11 @@ COMMANDS = (
     source,
     readout,
     store,
+    run,
+    start,
+    stop,
+    status,
+    settings,
     account,
     transfer,
     convert,

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import structlog
 import typer
@@ -31,14 +31,14 @@ def load(path: Path | None, over: list[str] | None) -> Settings:
     return read_settings(path, over=over or ())
 
 
-def logger(process: str) -> Callable[..., None]:
-    """Return ``log(event, **values)``: a line on standard error with time and names."""
+def logger(process: str, file: TextIO | None = None) -> Callable[..., None]:
+    """Return ``log(event, **values)``: a line on standard error, or a file, with time and names."""
     structlog.configure(
         processors=[
             structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "process", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file or sys.stderr),
     )
     log: Callable[..., None] = structlog.get_logger(process=process).info
     return log

@@ -160,9 +160,9 @@ class Spool:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(note)
+        self._sizes[segment.name] = segment.size  # first: the sender may be quick
         part.replace(path)
         sync_folder(self.folder)
-        self._sizes[segment.name] = segment.size
         self.added.set()
 
     def remove(self, segment: Segment) -> None:

@@ -10,7 +10,7 @@ import psutil
 
 from l1scout.settings import Settings
 from l1scout.store.catalogue import Catalogue
-from l1scout.store.compress import Compressor
+from l1scout.store.compress import Compressor, Method
 from l1scout.store.receive import Receiver
 from l1scout.wire import Listener
 
@@ -29,7 +29,7 @@ class Store:
     Raises
     ------
     InputError
-        If folder or address cannot be had.
+        If folder or address cannot be had, or the model cannot be used.
     """
 
     def __init__(self, settings: Settings, log: Callable[..., None]) -> None:
@@ -37,10 +37,10 @@ class Store:
         self._settings, self._log = settings, log
         s.folder.mkdir(parents=True, exist_ok=True)
         self.catalogue = Catalogue(s.folder, create=True)
+        method = Method(s.method, s.level, settings.recalibrate.model, settings.recalibrate.engine)
+        method.check()
         self._compressor = (
-            Compressor(s.folder, self.catalogue, s.method, s.level, s.workers, log)
-            if s.method != "none"
-            else None
+            Compressor(s.folder, self.catalogue, method, s.workers, log) if s.method != "none" else None
         )
         self.receiver = Receiver(
             s.folder,
