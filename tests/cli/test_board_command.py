@@ -111,7 +111,7 @@ def test_errors_are_one_line(tmp_path):
         (("--simulate", 1, "--out", tmp_path / "x", "--format", "run4"), "not one of run2, run3"),
         (("--simulate", 1, "--out", tmp_path / "x", "--scheme", "1999"), "2018 and 2024"),
         (("--simulate", 1, "--out", tmp_path / "x", "--occupancy", "0.9"), "below 0.714"),
-        (("--simulate", 1, "--out", "tcp://nowhere"), "tcp://host:port"),
+        (("--simulate", 1, "--out", "tcp://nowhere"), "host:port expected"),
         (("--simulate", 1, "--out", tmp_path / "no" / "x"), "no such file"),
     ):
         with pytest.raises(InputError, match=text) as raised:

@@ -14,7 +14,7 @@ from l1scout.formats.block import RUN2, RUN3
 from l1scout.formats.packets import packet_orbits, split_packets
 from l1scout.formats.raw import (
     FILE_HEADER,
-    decode_raw,
+    decode_frames,
     file_header,
     frame_orbits,
     frame_room,
@@ -71,7 +71,7 @@ def test_header_is_the_documented_one():
 
 def test_every_muon_and_orbit_comes_back(raw, packets):
     found = read_header(raw)
-    got = decode_raw(raw, RUN3, found)
+    got = decode_frames(list(read_frames(raw, found)), RUN3, found)
     assert got.muons.n_orbits == 23
     assert (found.corrupt, got.corrupt) == (0, 0)
     for name in got.muons.columns:

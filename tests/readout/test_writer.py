@@ -175,6 +175,18 @@ def test_absurd_counters_are_not_believed(tmp_path):
     assert total(spool, "dropped") == 0
 
 
+def test_a_wrong_counter_that_could_be_right(tmp_path):
+    """A packet is lost, and the next one's trailer does not tell of it: the one after does."""
+    sent = list(_packets())
+    del sent[1]
+    sent[1] = sent[1][:-TRAILER_BYTES] + Trailer(0, 0, 6).encode()
+    spool = Spool(tmp_path / "spool")
+    writer = SegmentWriter(spool, RUN, 1, RUN3)
+    feed(writer, b"".join(sent))
+    writer.finish()
+    assert (total(spool, "orbits"), total(spool, "missed"), total(spool, "sent")) == (21, 3, 24)
+
+
 def test_segments_do_not_cross_lumisections(tmp_path):
     spool = Spool(tmp_path / "spool")
     writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=1 << 30))

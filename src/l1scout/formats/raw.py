@@ -302,17 +302,6 @@ def _find(view: memoryview, begin: bytes, at: int, piece: int = 1 << 20) -> int:
     return len(view)
 
 
-def decode_raw(data: bytes | memoryview, form: BlockFormat, found: RawFile) -> Decoded:
-    """Decode all muons of a file's GMT frames; counts go to `found` and to the result.
-
-    The batch's ``n_orbits`` is the number of frames: empty orbits count.
-    """
-    frames = [f for f in read_frames(data, found) if f.source == GMT_SOURCE]
-    part = decode_frames(frames, form, found)
-    corrupt = part.corrupt + found.corrupt, part.corrupt_bytes + found.corrupt_bytes
-    return replace(part, corrupt=corrupt[0], corrupt_bytes=corrupt[1])
-
-
 def decode_frames(frames: Sequence[Frame], form: BlockFormat, found: RawFile) -> Decoded:
     """Decode the muons of GMT frames; in each, up to a record that makes no sense."""
     words = np.frombuffer(b"".join(f.records[: len(f.records) & ~3] for f in frames), "<u4")

@@ -43,9 +43,11 @@ class Place:
         Written last; -1 before the first.
     board_orbits, board_dropped : int
         The board's counters as far as they are accounted for.
+    unseen : int
+        Orbits by number that have passed, are not there and are not counted: the board was idle, or its
+        counters have not told yet.
     unexplained : int
-        Orbits by number that have passed and of which it is not known what the board did with them:
-        their account was lost with a process that was killed.
+        Of these, orbits whose account was lost with a process that was killed.
     ended : bool
         The last segment of the run is there.
     """
@@ -54,6 +56,7 @@ class Place:
     last_orbit: int = -1
     board_orbits: int = 0
     board_dropped: int = 0
+    unseen: int = 0
     unexplained: int = 0
     ended: bool = False
 
@@ -259,12 +262,14 @@ class Spool:
             orbits=len(orbits),
             muons=_muons(data, form),
         )
+        gap = orbits[-1] - before.last_orbit - len(orbits)
         place = replace(
             before,
             index=segment.index + 1,
             last_orbit=orbits[-1],
             board_orbits=before.board_orbits + len(orbits),
-            unexplained=before.unexplained + orbits[-1] - before.last_orbit - len(orbits),
+            unseen=before.unseen + gap,
+            unexplained=before.unexplained + gap,
         )
         self.add(segment, place)
         return segment

@@ -190,17 +190,18 @@ class SegmentWriter:
 
         Returns the counts, and the board's counters up to which all is accounted for.
         """
-        place, n = self._place, len(orbit)
-        passed = place.unexplained + int(orbit[-1]) - place.last_orbit if n else 0
-        slack = MAX_ORBITS if self._damaged or self._form.name == "run2" else 0
+        n, place = len(orbit), self._place
+        gap = int(orbit[-1]) - place.last_orbit - n if n else 0
+        self._place = place = replace(place, unseen=place.unseen + gap)
         if trailer is None:
             return {}, (place.board_orbits + n, place.board_dropped)
+        slack = MAX_ORBITS if self._damaged or self._form.name == "run2" else 0
         sent, dropped = trailer.orbits - place.board_orbits, trailer.dropped - place.board_dropped
-        if not (dropped >= 0 and n <= sent and sent + dropped <= passed + slack):
+        if not (dropped >= 0 and n <= sent and sent + dropped <= n + place.unseen + slack):
             return self._doubt(trailer, orbit)
         self._doubted = None
-        self._place = replace(place, unexplained=0)
         unseen, counts = sent - n, {"dropped": dropped}
+        self._place = replace(place, unseen=place.unseen - unseen - dropped, unexplained=0)
         if self._form.name == "run2" and not self._damaged:
             span = int(orbit[-1] - orbit[0]) + 1 if n else 0
             empty = min(unseen, MAX_ORBITS if span > n else span - n)
@@ -215,11 +216,11 @@ class SegmentWriter:
         gap = place.unexplained + int(orbit[0]) - place.last_orbit - 1 if n else 0
         if before and n and n <= trailer.orbits - before.trailer.orbits <= gap + n:
             self._doubted = None
-            self._place = replace(place, unexplained=0)
-            missed = max(before.gap - before.trailer.dropped, 0)
             unseen = trailer.orbits - before.trailer.orbits - n
-            dropped = trailer.dropped
-            return {"missed": missed + unseen, "dropped": dropped}, (trailer.orbits, trailer.dropped)
+            missed = max(before.gap - before.trailer.dropped, 0) + unseen
+            left = place.unseen - missed - trailer.dropped
+            self._place = replace(place, unseen=left, unexplained=0)
+            return {"missed": missed, "dropped": trailer.dropped}, (trailer.orbits, trailer.dropped)
         if n:
             self._doubted = _Doubted(trailer, gap)
         return {}, (place.board_orbits + n, place.board_dropped)
