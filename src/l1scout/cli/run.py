@@ -21,9 +21,9 @@ def run(
 ) -> None:
     """Run board, readout and store, start again what dies, and show one table.
 
-    The board runs only if [board] says what it sends; without, boards connect to readout. Ctrl-C drains
-    the chain and ends; a second one does not wait, a third one kills. From another shell, `l1scout
-    start`, `stop` and `status` speak to it. Logs and status files are in the run folder.
+    The board runs only if board.packets or board.simulate say what it sends; without, boards connect to
+    readout. Ctrl-C drains the chain and ends; a second one does not wait, a third one kills. From another
+    shell, `l1scout start`, `stop` and `status` speak to it. Logs and status files are in the run folder.
     """
     from rich.live import Live
 

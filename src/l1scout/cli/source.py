@@ -15,7 +15,7 @@ def source(
 ) -> None:
     """Send packets of a file or a simulation to readout, again and again, at the pace of the LHC.
 
-    What is sent is set in [board] of the settings. Orbit numbers go on rising; when readout is too
+    What is sent is set by board.packets or board.simulate. Orbit numbers go on rising; when readout is too
     slow, orbits are dropped and counted, as a board does.
     """
     from l1scout.board.live import LiveBoard
