@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # to be run as a script too
@@ -43,8 +44,11 @@ def kill_readout(chain: Chain) -> None:
 
 
 def kill_store(chain: Chain) -> None:
+    chain.wait("store", "compressed", 1)
+    workers = psutil.Process(chain.processes["store"].pid).children(recursive=True)
+    assert workers
     chain.kill("store")
-    time.sleep(0.5)
+    wait_for(lambda: not any(w.is_running() and w.status() != "zombie" for w in workers), 10)
     chain.start("store")
     chain.wait("store", "segments", 2)
 

@@ -5,6 +5,7 @@ import contextlib
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -183,8 +184,16 @@ def content(folder: Path, stored: Stored) -> bytes:
     return data
 
 
-def _gentle() -> None:
-    os.nice(10)  # what receives comes first
+def _prepare() -> None:
+    """Begin a process: what receives comes first, and without the store there is nothing to do."""
+    os.nice(10)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_RETRY_S)
+    os._exit(1)
 
 
 class Compressor:
@@ -237,8 +246,8 @@ class Compressor:
         self._thread.join()
 
     def _pool(self) -> ProcessPoolExecutor:
-        # forked from a process that has not begun to work: nothing of this one's threads and locks
-        return ProcessPoolExecutor(self._workers, get_context("spawn"), _gentle)
+        # spawned: nothing of this process's threads and locks
+        return ProcessPoolExecutor(self._workers, get_context("spawn"), _prepare)
 
     def _run(self) -> None:
         pool = self._pool()
