@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from l1scout.cli import app
+from l1scout.cli import make_app
 from l1scout.errors import InputError
 from l1scout.settings import ReadoutSection, Settings, as_toml, each_setting, read_settings
 
@@ -27,7 +27,9 @@ def test_command_prints_what_is_in_force(tmp_path, monkeypatch):
     monkeypatch.setenv("L1SCOUT_READOUT_SOURCE", "7")
     monkeypatch.setenv("L1SCOUT_ACCESS_TOKEN", "a secret of some length")
     path = write(tmp_path, "[store]\nworkers = 2\n")
-    told = CliRunner().invoke(app, ["settings", "--settings", str(path), "--set", "run.number=9"]).stdout
+    told = (
+        CliRunner().invoke(make_app(), ["settings", "--settings", str(path), "--set", "run.number=9"]).stdout
+    )
     said = tomllib.loads(told)
     assert (said["run"]["number"], said["readout"]["source"], said["store"]["workers"]) == (9, 7, 2)
     assert "secret of" not in told

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from front_end import make_run, random_blocks, stored_bytes
-from l1scout.cli import app
+from l1scout.cli import make_app
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, RUN2, RUN3
 from l1scout.formats.muon import FIELDS
@@ -412,7 +412,7 @@ def test_convert_and_what_it_refuses(stored, samples, tmp_path):
     (tmp_path / "in.raw").write_bytes(stored["run3"]["RAW"])
 
     def run(*arguments):
-        done = CliRunner().invoke(app, ["convert", *map(str, arguments)])
+        done = CliRunner().invoke(make_app(), ["convert", *map(str, arguments)])
         if done.exception and not isinstance(done.exception, SystemExit):
             raise done.exception
         return done.output

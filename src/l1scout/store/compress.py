@@ -20,8 +20,6 @@ from crc32c import crc32c
 
 from l1scout.errors import InputError
 from l1scout.files import checksum, sync_folder
-from l1scout.io import archive
-from l1scout.io.rewrite import add_columns
 from l1scout.store.catalogue import Catalogue, Stored
 
 if TYPE_CHECKING:
@@ -115,6 +113,9 @@ def compress(path: Path, crc: int, method: Method) -> Compressed:
 
 
 def _archived(path: Path, method: Method) -> Compressed:
+    from l1scout.io import archive
+    from l1scout.io.rewrite import add_columns
+
     out = path.with_name(path.name + SUFFIX["parquet"])
     part, plain = (out.with_name(out.name + end) for end in (".part", ".raw-columns"))
     try:
@@ -155,6 +156,8 @@ def decompress(path: Path, method: str, size: int) -> bytes:
         If the file is damaged.
     """
     if method == "parquet":
+        from l1scout.io import archive
+
         with tempfile.TemporaryDirectory() as folder:
             whole = Path(folder) / "segment"
             archive.to_raw(path, whole)
