@@ -147,12 +147,12 @@ class SegmentWriter:
         fresh = arrived.orbit > last
         kept = arrived if fresh.all() else arrived.select(fresh)
         n = len(kept.orbit)
-        counts, board = self._compare(Trailer.decode(packet[-TRAILER_BYTES:]), kept.orbit)
+        counts, place = self._compare(Trailer.decode(packet[-TRAILER_BYTES:]), kept.orbit)
         counts["duplicate"] = len(arrived.orbit) - n
         counts["corrupt_bytes"] = arrived.found.corrupt_bytes
         if n == 0:
             self._account(**counts)
-            self._place = replace(self._place, board_orbits=board[0], board_dropped=board[1])
+            self._move(place, 0)
             return
         # cut where a segment or a lumisection ends
         part = kept.orbit // self._limits.orbits
@@ -162,7 +162,7 @@ class SegmentWriter:
             piece = kept.select((at >= first) & (at < end)) if len(cuts) else kept
             self._write(piece, counts)
             counts = {}
-            self._place = replace(self._place, board_orbits=board[0] - (n - int(end)), board_dropped=board[1])
+            self._move(place, n - int(end))
 
     def tick(self) -> None:
         """Close the segment if its time is over: to be called now and then when no packets come."""
@@ -183,47 +183,55 @@ class SegmentWriter:
         if self._open:
             self._close()
 
-    def _compare(
-        self, trailer: Trailer | None, orbit: NDArray[np.int64]
-    ) -> tuple[dict[str, int], tuple[int, int]]:
+    def _move(self, place: Place, left: int) -> None:
+        """Take over what a packet says of the board, but for so many orbits not written yet."""
+        self._place = replace(
+            place,
+            index=self._place.index,
+            last_orbit=self._place.last_orbit,
+            board_orbits=place.board_orbits - left,
+        )
+
+    def _compare(self, trailer: Trailer | None, orbit: NDArray[np.int64]) -> tuple[dict[str, int], Place]:
         """Compare what the board says to have sent with the orbits that have arrived.
 
-        Returns the counts, and the board's counters up to which all is accounted for.
+        Returns the counts, and the place when all this is written.
         """
         n, place = len(orbit), self._place
         gap = int(orbit[-1]) - place.last_orbit - n if n else 0
-        self._place = place = replace(place, unseen=place.unseen + gap)
+        plain = replace(place, board_orbits=place.board_orbits + n, unseen=place.unseen + gap)
         if trailer is None:
-            return {}, (place.board_orbits + n, place.board_dropped)
+            return {}, plain
         slack = MAX_ORBITS if self._damaged or self._form.name == "run2" else 0
         sent, dropped = trailer.orbits - place.board_orbits, trailer.dropped - place.board_dropped
-        if not (dropped >= 0 and n <= sent and sent + dropped <= n + place.unseen + slack):
-            return self._doubt(trailer, orbit)
+        if not (dropped >= 0 and n <= sent and sent + dropped <= n + plain.unseen + slack):
+            return self._doubt(trailer, orbit, plain)
         self._doubted = None
-        unseen, counts = sent - n, {"dropped": dropped}
-        self._place = replace(place, unseen=place.unseen - unseen - dropped, unexplained=0)
+        missing, counts = sent - n, {"dropped": dropped}
+        unseen = plain.unseen - missing - dropped
         if self._form.name == "run2" and not self._damaged:
             span = int(orbit[-1] - orbit[0]) + 1 if n else 0
-            empty = min(unseen, MAX_ORBITS if span > n else span - n)
-            counts["orbits"], unseen = empty, unseen - empty
-        counts["corrupt" if self._damaged else "missed"] = unseen
+            empty = min(missing, MAX_ORBITS if span > n else span - n)
+            counts["orbits"], missing = empty, missing - empty
+        counts["corrupt" if self._damaged else "missed"] = missing
         self._damaged = False
-        return counts, (trailer.orbits, trailer.dropped)
+        return counts, _as_told(plain, trailer, unseen)
 
-    def _doubt(self, trailer: Trailer, orbit: NDArray[np.int64]) -> tuple[dict[str, int], tuple[int, int]]:
+    def _doubt(
+        self, trailer: Trailer, orbit: NDArray[np.int64], plain: Place
+    ) -> tuple[dict[str, int], Place]:
         """Treat counters that do not go on from the last ones: damage, or a board that began again."""
-        place, n, before = self._place, len(orbit), self._doubted
-        gap = place.unexplained + int(orbit[0]) - place.last_orbit - 1 if n else 0
+        n, before = len(orbit), self._doubted
+        gap = self._place.unexplained + int(orbit[0]) - self._place.last_orbit - 1 if n else 0
         if before and n and n <= trailer.orbits - before.trailer.orbits <= gap + n:
             self._doubted = None
-            unseen = trailer.orbits - before.trailer.orbits - n
-            missed = max(before.gap - before.trailer.dropped, 0) + unseen
-            left = place.unseen - missed - trailer.dropped
-            self._place = replace(place, unseen=left, unexplained=0)
-            return {"missed": missed, "dropped": trailer.dropped}, (trailer.orbits, trailer.dropped)
+            missed = max(before.gap - before.trailer.dropped, 0)
+            missed += trailer.orbits - before.trailer.orbits - n
+            unseen = plain.unseen - missed - trailer.dropped
+            return {"missed": missed, "dropped": trailer.dropped}, _as_told(plain, trailer, unseen)
         if n:
             self._doubted = _Doubted(trailer, gap)
-        return {}, (place.board_orbits + n, place.board_dropped)
+        return {}, plain
 
     def _write(self, orbits: PacketOrbits, counts: dict[str, int]) -> None:
         lumi = int(lumisection(orbits.orbit[0]))
@@ -320,3 +328,13 @@ class SegmentWriter:
             raise Stopped
         time.sleep(_WAIT_S)
         self.totals.waited_s += _WAIT_S
+
+
+def _as_told(place: Place, trailer: Trailer, unseen: int) -> Place:
+    return replace(
+        place,
+        board_orbits=trailer.orbits,
+        board_dropped=trailer.dropped,
+        unseen=unseen,
+        unexplained=0,
+    )
