@@ -93,6 +93,17 @@ def test_correlation_of_two_kinds_of_objects():
     assert np.all(state.pairs[np.arange(11) != at] > 10_000)
 
 
+def test_neighbours_in_the_train_are_taken_into_account():
+    """Exact numbers, unequal bunches, much firing: exact shares."""
+    made = np.zeros(3564)
+    made[SCHEME.bx - 1] = 1000.0 + SCHEME.bx % 7 * 200
+    early, late = 0.08, 0.05
+    seen = (1 - early - late) * made + early * np.roll(made, -1) + late * np.roll(made, 1)
+    for found, share in zip(Firing(SCHEME).edges(np.r_[0, seen]), (early, late), strict=True):
+        assert found.share.value == pytest.approx(share, rel=1e-6)
+        assert found.syst == pytest.approx(0)
+
+
 def test_schemes_without_an_edge():
     with pytest.raises(InputError, match="no train"):
         Firing(Scheme("full", np.arange(1, 3565)))

@@ -93,14 +93,28 @@ def test_no_rate_without_orbits():
     live = LiveTime()
     with pytest.raises(InputError, match="no rate"):
         live.add(batch_of([1], None))
-    with pytest.raises(InputError, match="has muons in 2"):
-        live.add(batch_of([1, 2], 1))
+    with pytest.raises(InputError, match="has muons in 20"):
+        live.add(batch_of(range(20), 10))
+    with pytest.raises(InputError, match="more than 10000 sections"):
+        LiveTime(1).add(batch_of(range(10_001), 10_001))
+    with pytest.raises(InputError, match="not in order"):
+        live.add(batch_of([3, 1], 5))
     with pytest.raises(InputError, match="without orbit"):
         live.add(batch_of([-1], 1))
     with pytest.raises(InputError, match="prescale"):
         live.add(batch_of([1], 1), prescale=0.5)
     with pytest.raises(InputError, match="no orbit was seen"):
         live.rate(1)
+
+
+def test_chunks_that_end_within_an_orbit():
+    """As of a file that tells only the sum of its orbits."""
+    live = LiveTime()
+    for orbits, share in (([0, 0, 1, 2], 2), ([2, 3, 3, 4], 3)):
+        live.add(batch_of(orbits, share))
+    assert live.orbits == 5
+    live.add(batch_of([ORBITS_PER_LUMISECTION - 1, ORBITS_PER_LUMISECTION], 1))
+    assert (live.orbits, live.unplaced) == (6, 1)
 
 
 def test_sections_do_not_depend_on_chunks():

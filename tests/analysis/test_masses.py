@@ -120,16 +120,18 @@ def background(random, n):
 
 
 def test_peak_fits_have_pulls_of_unit_width():
-    random, pulls = np.random.default_rng(1), []
+    random, pulls, goodness = np.random.default_rng(1), [], []
     for _ in range(25):
         peak = random.normal(9.4, 0.6, random.poisson(3000))
         counts, _ = np.histogram(np.r_[peak, background(random, 60_000)], LOW)
         found = fit_peak(LOW, counts, (5, 14), 9.0, 0.8)
         assert found.valid
+        goodness.append(found.goodness)
         for measured, true in ((found.position, 9.4), (found.width, 0.6), (found.entries, 3000)):
             pulls.append((measured.value - true) / measured.error)
     assert np.mean(pulls) == pytest.approx(0, abs=4 / np.sqrt(75))
     assert np.std(pulls) == pytest.approx(1, abs=4 / np.sqrt(150))
+    assert np.mean(goodness) == pytest.approx(1, abs=4 * np.sqrt(2 / 354 / 25))
 
 
 def test_significance():

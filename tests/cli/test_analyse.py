@@ -66,6 +66,15 @@ def test_live_time(packets, tmp_path):
     assert json.loads((tmp_path / "livetime.json").read_text()) == result
 
 
+def test_packets_out_of_order_and_twice(packets, tmp_path):
+    """As after a restart: what is within packets is measured, and nothing is guessed across them."""
+    run_twice = tmp_path / "twice.dat"
+    run_twice.write_bytes(packets.read_bytes() * 2)
+    for name in ("livetime", "firing", "cosmics"):
+        assert json.loads(run(name, run_twice, "--json"))["orbits"] == 120
+    assert [e.l1.n_orbits for e in read_batches([run_twice])] == [60, 60]
+
+
 def test_packets_give_what_the_simulation_gives(packets):
     """The whole way through the board changes nothing."""
     sent = json.loads(run("luminosity", "--simulate", 60, "--json", "--method", "rate"))

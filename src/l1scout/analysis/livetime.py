@@ -9,6 +9,14 @@ from l1scout.errors import InputError
 from l1scout.lhc import ORBIT_FREQUENCY_HZ, ORBITS_PER_LUMISECTION
 from l1scout.orbits import OrbitBatch
 
+SLACK = 0.02
+"""Share by which orbits with muons may be more than a batch says: chunks of a file that tells only the sum
+have their part by rows, and may end within an orbit."""
+
+
+MAX_SECTIONS = 10_000
+"""65 hours of lumisections, and half a gigabyte of counts."""
+
 
 class Section(NamedTuple):
     """A lumisection of a run, or another slice of it, numbered from 1."""
@@ -61,7 +69,7 @@ class LiveTime:
     sections : dict of Section to Seen
     unplaced : int
         Empty orbits at the end of a batch that spans two sections: nothing says to which they belong.
-        They count for its first one.
+        They count for its first one. (Also what a batch has too few, if its number is an estimate.)
     """
 
     section_orbits: int = ORBITS_PER_LUMISECTION
@@ -86,8 +94,9 @@ class LiveTime:
         Raises
         ------
         InputError
-            If the batch does not say how many orbits it stands for, has more of them in its rows than
-            it says, or does not know their numbers.
+            If the batch does not say how many orbits it stands for, has far more of them in its rows
+            than it says, does not know their numbers, or is not in order of them; or if there are more
+            than `MAX_SECTIONS` sections.
         """
         if batch.n_orbits is None:
             msg = "these data do not say how many orbits were seen: no rate can be made of them"
@@ -104,37 +113,33 @@ class LiveTime:
         number = batch.lumisection if known else batch.orbit // self.section_orbits + 1
         starts = np.flatnonzero(np.r_[True, (np.diff(number) != 0) | (np.diff(batch.run) != 0)])
         spans = list(zip(starts, np.r_[starts[1:], len(batch)], strict=True))
-        with_rows = [1 + int(np.count_nonzero(np.diff(batch.orbit[a:b]))) for a, b in spans]
-        empty = batch.n_orbits - sum(with_rows)
-        if empty < 0:
-            msg = f"a batch of {batch.n_orbits} orbits has muons in {sum(with_rows)}"
+        steps = [np.diff(batch.orbit[a:b]) for a, b in spans]
+        if any(np.any(s < 0) for s in steps):
+            msg = "rows are not in order of orbits: sort them by run, orbit and BX"
             raise InputError(msg)
-        # orbits between two rows of a section belong to it; the rest is at the ends
-        inside = [
-            int(batch.orbit[b - 1] - batch.orbit[a]) + 1 - n
-            for (a, b), n in zip(spans, with_rows, strict=True)
-        ]
+        placed = [1 + int(np.count_nonzero(s)) for s in steps]
+        if sum(placed) > batch.n_orbits * (1 + SLACK) + 2:
+            msg = f"a batch of {batch.n_orbits} orbits has muons in {sum(placed)}"
+            raise InputError(msg)
+        # empty orbits between two rows of a section belong to it
+        whole = [int(batch.orbit[b - 1] - batch.orbit[a]) + 1 for a, b in spans]
+        if sum(whole) <= batch.n_orbits:
+            placed = whole
+        left = batch.n_orbits - sum(placed)
+        self.unplaced += abs(left) if len(spans) > 1 else 0
+        placed[0] += left
         out = []
-        for k, (a, b) in enumerate(spans):
+        for (a, b), orbits in zip(spans, placed, strict=True):
             section = Section(int(batch.run[a]), int(number[a]))
             seen = self.sections.setdefault(section, Seen())
-            orbits = with_rows[k]
-            if len(spans) == 1:
-                orbits += empty
-            elif sum(inside) <= empty:
-                orbits += inside[k]
+            if len(self.sections) > MAX_SECTIONS:
+                msg = f"more than {MAX_SECTIONS} sections: damaged orbit numbers, or too few orbits a section"
+                raise InputError(msg)
             seen.orbits += orbits
             seen.weight += orbits / prescale
-            seen.first, seen.last = (
-                min(seen.first, int(batch.orbit[a])),
-                max(seen.last, int(batch.orbit[b - 1])),
-            )
+            seen.first = min(seen.first, int(batch.orbit[a]))
+            seen.last = max(seen.last, int(batch.orbit[b - 1]))
             out.append((section, _rows(batch, int(a), int(b), orbits)))
-        if len(spans) > 1:
-            left = empty - (sum(inside) if sum(inside) <= empty else 0)
-            self.unplaced += left
-            seen = self.sections[out[0][0]]
-            seen.orbits, seen.weight = seen.orbits + left, seen.weight + left / prescale
         return out
 
     def _add_empty(self, orbits: int, prescale: float) -> list[tuple[Section, OrbitBatch]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.background import Background, fit_background
+from l1scout.analysis.background import NAMES, Background, fit_background
 from l1scout.analysis.counts import CrossingCounts
 from l1scout.analysis.filling import Scheme
 from l1scout.analysis.livetime import LiveTime, Section
@@ -241,8 +241,6 @@ def _ratio(whole: Mapping[str, BunchLuminosity], bx: NDArray[np.int64]) -> dict[
 
 
 def _about(fitted: Background) -> dict[str, Any]:
-    from l1scout.analysis.background import NAMES
-
     told: dict[str, Any] = {
         name: {"value": v, "error": e}
         for name, v, e in zip(NAMES, fitted.values.tolist(), fitted.errors.tolist(), strict=True)

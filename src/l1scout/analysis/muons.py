@@ -57,11 +57,15 @@ def need(batch: OrbitBatch, *names: str) -> None:
 
 
 def times(batch: OrbitBatch) -> NDArray[np.int64]:
-    """Crossing of each muon (see `lhc.crossing`); InputError if the orbits are not known."""
+    """Crossing of each muon (see `lhc.crossing`); InputError if the orbits are not known or in order."""
     if len(batch) and batch.orbit.min() < 0:
         msg = "muons without orbit: nothing across crossings can be measured"
         raise InputError(msg)
-    return crossing(batch.orbit, batch.bx)[batch.row]
+    time = crossing(batch.orbit, batch.bx)
+    if np.any(time[1:] < time[:-1]):
+        msg = "rows are not in order of time: sort them by run, orbit and BX"
+        raise InputError(msg)
+    return time[batch.row]
 
 
 def finder(batch: OrbitBatch) -> NDArray[np.int64]:

@@ -124,7 +124,7 @@ class Occupancy:
             return []
         n, weight = self.counts.all_muons[1:].astype(np.float64), self.live.weight
         empty = self.scheme.empty() - 1
-        found: dict[int, tuple[float, float]] = {}
+        found: dict[int, float] = {}
         expected = n
         in_time = np.where(self.scheme.mask[1:], n / weight, 0.0)
         for _ in range(MAX_SATELLITES):
@@ -140,7 +140,7 @@ class Occupancy:
             # neighbours of a satellite have its early and late muons: take the strongest first
             close = left[p < ALPHA]
             strongest = int(close[np.argmax((n - expected)[close])])
-            found[strongest] = (float(p[left == strongest][0]), 0.0)
+            found[strongest] = float(p[left == strongest][0])
             in_time[strongest] = (n - expected)[strongest] / weight
         bunch = n[self.scheme.bx - 1].mean()
         return [
@@ -150,7 +150,7 @@ class Occupancy:
                 float(expected[b]),
                 float((n - expected)[b] / bunch),
                 float(np.sqrt(n[b]) / bunch),
-                found[b][0],
+                found[b],
             )
             for b in sorted(found)
         ]

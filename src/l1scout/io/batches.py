@@ -10,7 +10,10 @@ from l1scout.formats.packets import Found, read_packets
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.packets import detect_packets
 from l1scout.io.read import read_events
-from l1scout.orbits import Events
+from l1scout.orbits import Events, OrbitBatch, concatenate
+
+JOINED = 50
+"""Orbits of a batch, if a file gives them one by one."""
 
 
 def read_batches(paths: Iterable[Path]) -> Iterator[Events]:
@@ -22,7 +25,7 @@ def read_batches(paths: Iterable[Path]) -> Iterator[Events]:
     Yields
     ------
     Events
-        One packet, or a chunk of rows.
+        At least 50 orbits, but for the end of a file; a chunk of rows where orbits are not counted.
 
     Raises
     ------
@@ -31,10 +34,30 @@ def read_batches(paths: Iterable[Path]) -> Iterator[Events]:
     """
     for path in paths:
         kind = detect(path)
-        if kind is Kind.DMA_PACKETS:
-            yield from _packets(path)
-        else:
-            yield from read_events(path, kind=kind)
+        chunks = _packets(path) if kind is Kind.DMA_PACKETS else read_events(path, kind=kind)
+        held: list[OrbitBatch] = []
+        for events in chunks:
+            if events.l1.n_orbits is None or events.offline is not None:
+                yield events
+                continue
+            if held and not _follows(held[-1], events.l1):
+                yield Events(concatenate(held), None, str(path))
+                held = []
+            held.append(events.l1)
+            if sum(b.n_orbits or 0 for b in held) >= JOINED:
+                yield Events(concatenate(held), None, str(path))
+                held = []
+        if held:
+            yield Events(concatenate(held), None, str(path))
+
+
+def _follows(before: OrbitBatch, after: OrbitBatch) -> bool:
+    """Whether two batches can be one: in order of time, of one run, with the same columns."""
+    if set(before.columns) != set(after.columns):
+        return False
+    if not len(before) or not len(after):
+        return True
+    return bool(before.run[-1] == after.run[0] and before.orbit[-1] <= after.orbit[0])
 
 
 def _packets(path: Path) -> Iterator[Events]:
