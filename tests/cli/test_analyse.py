@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from l1scout.cli import app
+from l1scout.cli import make_app
 from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
 from l1scout.simulate.run import Running
 
 
 def run(*args):
-    result = CliRunner().invoke(app, ["analyse", *map(str, args)])
+    result = CliRunner().invoke(make_app(), ["analyse", *map(str, args)])
     if isinstance(result.exception, InputError):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -24,7 +24,7 @@ def run(*args):
 @pytest.fixture(scope="module")
 def packets(tmp_path_factory):
     path = tmp_path_factory.mktemp("packets") / "run.dat"
-    result = CliRunner().invoke(app, ["board", "--simulate", "60", "--out", str(path)])
+    result = CliRunner().invoke(make_app(), ["board", "--simulate", "60", "--out", str(path)])
     assert result.exit_code == 0
     return path
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from front_end import Keep
 from l1scout.board.sinks import BufferedSink, StreamSink
 from l1scout.board.sources import paced, replay_packets
-from l1scout.cli import app
+from l1scout.cli import make_app
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, RUN3
 from l1scout.formats.packets import decode_packets
@@ -22,7 +22,7 @@ from l1scout.lhc import ORBIT_FREQUENCY_HZ
 
 
 def call(*arguments: object):
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    result = CliRunner().invoke(make_app(), [str(a) for a in arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0
@@ -111,7 +111,7 @@ def test_errors_are_one_line(tmp_path):
         (("--simulate", 1, "--out", tmp_path / "x", "--format", "run4"), "not one of run2, run3"),
         (("--simulate", 1, "--out", tmp_path / "x", "--scheme", "1999"), "2018 and 2024"),
         (("--simulate", 1, "--out", tmp_path / "x", "--occupancy", "0.9"), "below 0.714"),
-        (("--simulate", 1, "--out", "tcp://nowhere"), "tcp://host:port"),
+        (("--simulate", 1, "--out", "tcp://nowhere"), "host:port expected"),
         (("--simulate", 1, "--out", tmp_path / "no" / "x"), "no such file"),
     ):
         with pytest.raises(InputError, match=text) as raised:

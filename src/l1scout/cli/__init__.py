@@ -1,31 +1,44 @@
-"""The command line: one small file a command, and no logic here."""
+"""The command line: one small file a command, and no logic here.
+
+A command is the function (or the group of commands) of its name in the module of its name; only the
+one that is asked for is imported, so that starting is quick.
+"""
 
 import sys
+from importlib import import_module
 
 import typer
 
 from l1scout import __version__
-from l1scout.cli.analyse import analyse
-from l1scout.cli.bench import bench
-from l1scout.cli.board import board
-from l1scout.cli.compile import compile as compile_model
-from l1scout.cli.dataset import dataset
-from l1scout.cli.demo import demo
-from l1scout.cli.evaluate import evaluate
-from l1scout.cli.inspect import inspect
-from l1scout.cli.recalibrate import recalibrate
-from l1scout.cli.simulate import simulate
-from l1scout.cli.train import train
-from l1scout.cli.verify import verify
 from l1scout.errors import InputError
 
-app = typer.Typer(
-    name="l1scout",
-    help="CMS Level-1 40 MHz scouting: from the bits on the trigger's fibres to physics-quality muons.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_FILES, _LIVE, _NETWORK, _PHYSICS = "Files and simulation", "Live chain", "Networks", "Physics"
+COMMANDS = {
+    "demo": _FILES,
+    "inspect": _FILES,
+    "convert": _FILES,
+    "simulate": _FILES,
+    "board": _LIVE,
+    "run": _LIVE,
+    "start": _LIVE,
+    "stop": _LIVE,
+    "status": _LIVE,
+    "settings": _LIVE,
+    "source": _LIVE,
+    "readout": _LIVE,
+    "store": _LIVE,
+    "account": _LIVE,
+    "transfer": _LIVE,
+    "dataset": _NETWORK,
+    "train": _NETWORK,
+    "evaluate": _NETWORK,
+    "recalibrate": _NETWORK,
+    "compile": _NETWORK,
+    "verify": _NETWORK,
+    "bench": _NETWORK,
+    "analyse": _PHYSICS,
+}
+"""Name of each command, and its place in the help."""
 
 
 def _version(asked: bool) -> None:
@@ -34,21 +47,32 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None: ...
 
 
-for command in (inspect, board, dataset, train, evaluate, recalibrate, verify, bench, demo):
-    app.command()(command)
-app.command("compile")(compile_model)
-app.add_typer(simulate, name="simulate")
-app.add_typer(analyse, name="analyse")
+def make_app(only: str = "") -> typer.Typer:
+    """Make the command line; with `only` the name of a command, with that one alone."""
+    app = typer.Typer(
+        name="l1scout",
+        help="CMS Level-1 40 MHz scouting: from the bits on the trigger's fibres to physics-quality muons.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in [only] if only in COMMANDS else COMMANDS:
+        command = getattr(import_module(f"l1scout.cli.{name}"), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, rich_help_panel=COMMANDS[name])
+        else:
+            app.command(name, rich_help_panel=COMMANDS[name])(command)
+    return app
 
 
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit status 2."""
     try:
-        app()
+        make_app(sys.argv[1] if len(sys.argv) > 1 else "")()
     except InputError as error:
         print(f"l1scout: {error}", file=sys.stderr)
         sys.exit(2)
