@@ -13,7 +13,9 @@ from l1scout.io.batches import read_batches
 from l1scout.orbits import Events
 from l1scout.simulate.run import simulate_run
 
-Files = Annotated[list[Path] | None, typer.Argument(help="DMA packets, L1 scouting nano, L1Ntuple...")]
+Files = Annotated[
+    list[Path] | None, typer.Argument(help="DMA packets, .raw, records, archives, nano, L1Ntuple.")
+]
 Simulate = Annotated[int | None, typer.Option("--simulate", min=1, help="Simulate so many orbits instead.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the simulation.")]
 SchemeName = Annotated[
