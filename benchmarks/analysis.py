@@ -3,7 +3,7 @@
     python benchmarks/analysis.py [orbits]
 
 Rounds are interleaved, so that all see the same machine; the best of each counts. Muons are simulated,
-8 % of the colliding bunches having one or more. The peers find the same pairs; the last rows show that
+7 % of the colliding BX having one or more. The peers find the same pairs; the last rows show that
 the time a muon does not grow with the number of muons.
 """
 
