@@ -117,6 +117,8 @@ def occupancy(state: Occupancy, result: Mapping[str, Any]) -> Figure:
             figure.colorbar(image, ax=sections, label="muons")
             sections.set_yticks(np.arange(len(keys))[:: max(len(keys) // 8, 1)] + 0.5,
                                 [f"{k.number}" for k in keys[:: max(len(keys) // 8, 1)]])  # fmt: skip
+        else:
+            sections.text(0.5, 0.5, "orbits are not counted: no rates", ha="center")
         sections.set_xlabel("BX", loc="right")
         sections.set_ylabel("lumisection or slice", loc="top")
         mplhep.histplot(
@@ -131,7 +133,7 @@ def occupancy(state: Occupancy, result: Mapping[str, Any]) -> Figure:
             bx.set_ylim(top=bx.get_ylim()[1] * 5)
             bx.legend(frameon=False, loc="upper right")
         n = state.processors
-        _points(processors, np.arange(n.size), n, np.sqrt(n), "processors", 0, markersize=4)
+        _points(processors, np.arange(n.size), n, np.sqrt(n), "", 0, markersize=4)
         bad = [r["processor"] for r in result["processors"]]
         if bad:
             processors.plot(bad, n[bad], "o", color=WORSE_COLOUR, markersize=12, markerfacecolor="none",
@@ -139,12 +141,14 @@ def occupancy(state: Occupancy, result: Mapping[str, Any]) -> Figure:
         for edge in (6, 12, 24, 30):
             processors.axvline(edge - 0.5, color="#999999", linewidth=0.8, linestyle=":")
         processors.set_xlim(-0.5, 35.5)
-        processors.set_ylim(0, max(n.max(), 1) * 1.25)
+        top = max(float((n + np.sqrt(n)).max()), 1.0)
+        processors.set_ylim(0, top * 1.25)
         for k, name in zip((3, 9, 18, 27, 33), FINDERS, strict=True):
-            processors.text(k - 0.5, n.max() * 1.15, name, ha="center", fontsize=11)
+            processors.text(k - 0.5, top * 1.15, name, ha="center", fontsize=11)
         processors.set_xlabel("processor (tfMuonIndex // 3)", loc="right")
         processors.set_ylabel("muons", loc="top")
-        processors.legend(frameon=False, loc="lower left")
+        if bad:
+            processors.legend(frameon=False, loc="lower left")
         _label([cells, sections], state.simulated, f"{state.muons:,} muons")
         return figure
 
