@@ -84,7 +84,7 @@ def test_the_guard_helps_those_who_would_lose():
     kept = fit(data, QUICK)
     raw = rms(raw_residuals(test)["phi"][hard]).value
     assert rms(after(free, test)["phi"][hard]).value > 1.5 * raw
-    assert rms(after(kept, test)["phi"][hard]).value < 0.6 * rms(after(free, test)["phi"][hard]).value
+    assert rms(after(kept, test)["phi"][hard]).value < 0.8 * rms(after(free, test)["phi"][hard]).value
     said = kept.card.training["guard"]
     assert max(row[0] for row in said["pt"]["weights"]) > 2
     assert [axis.name in said for axis in AXES] == [True] * 3

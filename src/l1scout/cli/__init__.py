@@ -14,6 +14,7 @@ from l1scout.cli.evaluate import evaluate
 from l1scout.cli.inspect import inspect
 from l1scout.cli.recalibrate import recalibrate
 from l1scout.cli.simulate import simulate
+from l1scout.cli.study import study
 from l1scout.cli.train import train
 from l1scout.cli.verify import verify
 from l1scout.errors import InputError
@@ -37,7 +38,7 @@ def _version(asked: bool) -> None:
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None: ...
 
 
-for command in (inspect, board, dataset, train, evaluate, recalibrate, verify, bench, demo):
+for command in (inspect, board, dataset, train, study, evaluate, recalibrate, verify, bench, demo):
     app.command()(command)
 app.command("compile")(compile_model)
 app.add_typer(simulate, name="simulate")

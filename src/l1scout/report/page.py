@@ -24,6 +24,7 @@ from l1scout.training.profiles import SIGNIFICANT
 from l1scout.training.published import PUBLISHED, SOURCE, published_ratios
 
 _TEMPLATE = Template((Path(__file__).parent / "page.html").read_text("utf-8"))
+STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
 _GREEK = {"phi": "φ", "eta": "η", "pt": "p<sub>T</sub>"}
 _UNITS = {"phi": " rad", "eta": "", "pt": ""}
 _WHAT = {"phi": "RMS of Δφ", "eta": "RMS of Δη", "pt": "RMS of Δp<sub>T</sub>/p<sub>T</sub>"}
@@ -63,6 +64,7 @@ def page(evaluation: Evaluation, notes: Sequence[str] = ()) -> str:
     """Make the report's HTML."""
     names = list(evaluation.models)
     return _TEMPLATE.substitute(
+        style=STYLE,
         version=escape(__version__),
         origin=escape(origin(evaluation.data.simulated)),
         banner=_banner(evaluation),

@@ -232,6 +232,12 @@ def _after(model: "keras.Model", card: Card, data: Dataset, raw: Residuals) -> R
     return corrected(raw, card.physical(outputs), data["recoPt"])
 
 
+def score(trained: Trained, data: Dataset) -> tuple[Scores, Scores]:
+    """Nine numbers of the raw trigger and of a trained network."""
+    raw = raw_residuals(data)
+    return scores(raw), scores(_after(trained.model, trained.card, data, raw))
+
+
 def _validate(model: "keras.Model", card: Card, validation: Dataset) -> Validation:
     raw = raw_residuals(validation)
     after = _after(model, card, validation, raw)

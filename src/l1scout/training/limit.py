@@ -69,9 +69,10 @@ def limit(learn: Dataset, tune: Dataset, test: Dataset, extra: Sequence[str] = (
     for v in VARIABLES:
         first, whole = _Cells(learn, names, v), _Cells(both, names, v)
         for kind in KINDS:
-            cost = [_cost(kind, v, first.residual(tune, first.answers(kind, p))) for p in _PRIORS]
-            answers = whole.answers(kind, _PRIORS[int(np.argmin(cost))])
-            best[kind][v] = whole.residual(test, answers)
+            # where the window is narrow and cells are small, the mean makes the better guess of its place
+            ways = [(how, p) for how in dict.fromkeys((kind, "rms")) for p in _PRIORS]
+            cost = [_cost(kind, v, first.residual(tune, first.answers(*way))) for way in ways]
+            best[kind][v] = whole.residual(test, whole.answers(*ways[int(np.argmin(cost))]))
             seen[kind][v] = whole.residual(both, whole.answers(kind, 1e-3))
     return Limit(_scores(best), _scores(seen), best, names)
 
