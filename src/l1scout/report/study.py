@@ -43,10 +43,12 @@ def ratio_rows(summary: Summary) -> list[tuple[str, bool, list[str]]]:
     if not summary.limit:
         return []
     best = summary.limit.reached
-    return [
-        (e.recipe.name, False, [f"{_at(e.scores, *n).value / _at(best, *n).value:.3f}" for n in _NAMES])
-        for e in summary.entries[:MOST]
-    ]
+
+    def text(scores: Scores, name: tuple[str, str]) -> str:
+        value = _at(best, *name).value
+        return f"{_at(scores, *name).value / value:.3f}" if value else "-"
+
+    return [(e.recipe.name, False, [text(e.scores, n) for n in _NAMES]) for e in summary.entries[:MOST]]
 
 
 def seed_rows(summary: Summary) -> list[tuple[str, bool, list[str]]]:
