@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from l1scout.errors import InputError
 from l1scout.training import guard, losses
 from l1scout.training.fit import _arrays, all_epochs, fit
 from l1scout.training.metrics import rms, scores
@@ -89,6 +90,11 @@ def test_the_guard_helps_those_who_would_lose():
     assert max(row[0] for row in said["pt"]["weights"]) > 2
     assert [axis.name in said for axis in AXES] == [True] * 3
     assert kept.card.training["epochs_run"] <= all_epochs(QUICK) == 20 + guard.ROUNDS * 4
+
+
+def test_a_falling_rate_has_no_patience():
+    with pytest.raises(InputError, match="cannot stop early"):
+        fit(toy_dataset(1000), DEFAULT, patience=3)
 
 
 def test_excess_is_of_the_bins_that_lose():

@@ -249,14 +249,25 @@ def _recipes(evaluation: Evaluation) -> str:
         )
         effort = (
             f"{training.get('epochs_run', training.get('epochs'))} epochs of "
-            f"{_count(training.get('muons'))} muons (epoch {training.get('epoch_kept')} kept, by validation "
-            f"loss), batches of {training.get('batch')}, "
+            f"{_count(training.get('muons'))} muons ({_kept(recipe, training)}), "
+            f"batches of {training.get('batch')}, "
             f"seed {training.get('seed')}"
         )
         kept = ", ".join(f"{n:,} {why}" for why, n in left.items()) or "none"
         facts = (network, effort, f"test muons left as they were: {kept}")
         rows.append(f"<dt>Model {escape(name)}</dt><dd>{escape('; '.join(facts))}</dd>")
     return f"<dl>{''.join(rows)}</dl>"
+
+
+def _kept(recipe: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """Say which epoch's weights they are."""
+    if recipe.get("schedule", "constant") == "constant":
+        return f"epoch {training.get('epoch_kept')} kept, by validation loss"
+    if not isinstance(guarded := training.get("guard"), Mapping):
+        return "at a falling rate"
+    return (
+        f"at a falling rate, with a guard; bins not safe: {guarded['bins_not_safe']}"
+    )
 
 
 def _image(svg: str, text: str) -> str:

@@ -95,8 +95,12 @@ def fit(
     Raises
     ------
     InputError
-        If the muons are too few, or not of the barrel and the pT range that the network is meant for.
+        If the muons are too few, or not of the barrel and the pT range that the network is meant for, or
+        patience is asked for at a falling rate.
     """
+    if patience and recipe.schedule != "constant":
+        msg = f"model {recipe.name} trains at a falling rate: it cannot stop early; choose fewer epochs"
+        raise InputError(msg)
     recipe = dataclasses.replace(recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch)
     train, validation = data.part("train"), data.part("validation")
     trained = fit_parts(train, validation, recipe, inputs, seed, patience, on_epoch)
