@@ -265,9 +265,7 @@ def _kept(recipe: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         return f"epoch {training.get('epoch_kept')} kept, by validation loss"
     if not isinstance(guarded := training.get("guard"), Mapping):
         return "at a falling rate"
-    return (
-        f"at a falling rate, with a guard; bins not safe: {guarded['bins_not_safe']}"
-    )
+    return f"at a falling rate, with a guard; bins not safe: {guarded['bins_not_safe']}"
 
 
 def _image(svg: str, text: str) -> str:

@@ -33,6 +33,7 @@ HANDLES: dict[str, tuple[Any, ...]] = {
     "output": ("linear", "relu"),
 }
 """What the seed paper varied."""
+_LOSSES = tuple(dict.fromkeys((*HANDLES["loss"], *(r.loss for r in RECIPES.values()))))
 RATES = {"adam": 0.001, "sgd": 0.01, "adadelta": 1.0, "adagrad": 0.01}
 """Learning rates of Keras at the paper's time; it does not give its own."""
 _FIRST = {"loss": "mse", "optimizer": "adam", "regularization": "none", "hidden": "relu", "output": "linear"}
@@ -203,27 +204,20 @@ class Study:
         return seen
 
     def _keep(self, run: Run, result: dict[str, Any]) -> None:
-        import optuna
+        from optuna.distributions import CategoricalDistribution, IntDistribution
+        from optuna.trial import create_trial
 
-        choices = {
-            **HANDLES,
-            "loss": (*HANDLES["loss"], *(n for n in dict.fromkeys(r.loss for r in RECIPES.values()))),
-        }
-        params = {**handles(run.recipe), "fold": run.fold, "seed": run.seed}
-        distributions: dict[str, Any] = {
-            h: optuna.distributions.CategoricalDistribution(tuple(dict.fromkeys(v)))
-            for h, v in choices.items()
-        }
-        for name in ("fold", "seed"):
-            distributions[name] = optuna.distributions.IntDistribution(0, 1 << 16)
-        self._trials.add_trial(
-            optuna.trial.create_trial(
-                params=params,
-                distributions=distributions,
-                value=result["objective"],
-                user_attrs={"run": run.key, "result": result},
-            )
+        values = {**HANDLES, "loss": _LOSSES}
+        trial = create_trial(
+            params={**handles(run.recipe), "fold": run.fold, "seed": run.seed},
+            distributions={
+                **{h: CategoricalDistribution(v) for h, v in values.items()},
+                **{n: IntDistribution(0, 1 << 16) for n in ("fold", "seed")},
+            },
+            value=result["objective"],
+            user_attrs={"run": run.key, "result": result},
         )
+        self._trials.add_trial(trial)
         self._done[run.key] = result
 
 
