@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 
-from front_end import Keep, make_run, through_board
+from front_end import Keep, make_run, stored_bytes, through_board
 from l1scout.formats import pattern
 from l1scout.formats.muon import MUON_2018, PHI_BINS, physical, split
 from l1scout.link.capture import write_capture
@@ -290,6 +290,9 @@ def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str,
     sink = Keep()
     through_board(captures, sink=sink)
     paths["DMA_PACKETS"].write_bytes(sink.bytes.getvalue())
+    for kind, data in stored_bytes(captures).items():
+        paths[kind] = folder / kind
+        paths[kind].write_bytes(data)
     paths["NPZ"] = folder / "arrays.npz"
     np.savez(paths["NPZ"], counts=np.arange(5))
     return paths

@@ -6,7 +6,9 @@ import numpy as np
 
 from l1scout.board.board import Board
 from l1scout.formats.block import BLOCK_WORDS, FORMATS, LINKS, RUN3, BlockFormat
-from l1scout.formats.packets import decode_packets
+from l1scout.formats.packets import decode_packets, packet_orbits, split_packets
+from l1scout.formats.raw import FILE_HEADER, file_header, frame_orbits
+from l1scout.formats.records import suppress
 from l1scout.link.capture import Capture
 from l1scout.link.transmit import LinkTiming, Transmitter, random_timing, transmit
 from l1scout.orbits import OrbitBatch, concatenate
@@ -48,6 +50,24 @@ def through_board(captures, form: BlockFormat = RUN3, sink: Keep | None = None, 
     return decoded, found, counters
 
 
+def stored_bytes(captures, form: BlockFormat = RUN3, run: int = 320040) -> dict[str, bytes]:
+    """What readout makes of captures: a .raw file, and bare records."""
+    sink = Keep()
+    through_board(captures, form, sink)
+    sink.bytes.seek(0)
+    frames = records = b""
+    orbits = 0
+    for packet, _ in split_packets(sink.bytes, form):
+        found = packet_orbits(packet, form)
+        frames += frame_orbits(found, form, run, 1).words.tobytes()
+        records += b"".join(
+            suppress(found.rows[a:b].reshape(-1, 6, 8), form)[0].tobytes() for a, b in found.spans
+        )
+        orbits += len(found.orbit)
+    header = file_header(run, 1, orbits, FILE_HEADER.itemsize + len(frames))
+    return {"RAW": header + frames, "RECORDS": records}
+
+
 def rows(batch: OrbitBatch, columns=("hwPt", "hwPhi", "hwEta", "hwQual", "tfMuonIndex", "link", "second")):
     """Return muons as tuples with orbit and BX."""
     every = [batch.orbit[batch.row], batch.bx[batch.row], *(batch[n] for n in columns)]
@@ -69,4 +89,13 @@ def random_blocks(random: np.random.Generator, n: int, form: BlockFormat) -> np.
     return blocks
 
 
-__all__ = ["BLOCK_WORDS", "FORMATS", "Keep", "make_run", "random_blocks", "rows", "through_board"]
+__all__ = [
+    "BLOCK_WORDS",
+    "FORMATS",
+    "Keep",
+    "make_run",
+    "random_blocks",
+    "rows",
+    "stored_bytes",
+    "through_board",
+]

@@ -9,6 +9,7 @@ import numpy as np
 from l1scout.deploy.model import Model
 from l1scout.training.card import ONNX_FILE, Card, Scaled
 from l1scout.training.export import Layer, to_onnx
+from l1scout.training.sums import write_sums
 
 INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
 
@@ -75,10 +76,12 @@ def evaluate(layers, hardware):
     return x.T
 
 
-def model_directory(path):
-    """Write a model that subtracts a constant as a directory, and return its path."""
-    card, onnx_bytes = model()
-    path.mkdir()
+def model_directory(path, card=None, onnx_bytes=None):
+    """Write a model, by default one that subtracts a constant, as a directory, and return its path."""
+    if card is None:
+        card, onnx_bytes = model()
+    path.mkdir(exist_ok=True)
     (path / ONNX_FILE).write_bytes(onnx_bytes)
     card.write(path)
+    write_sums(path)
     return path

@@ -1,8 +1,13 @@
-"""Files that are there when they are complete, and not before."""
+"""Files that are there when they are complete, and not before; that last, and that are what they were."""
 
 import contextlib
+import errno
+import mmap
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from crc32c import crc32c
 
 from l1scout.errors import InputError
 
@@ -32,3 +37,27 @@ def complete_or_nothing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def checksum(path: Path) -> tuple[int, int]:
+    """Return size and CRC32C of a file."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            return 0, 0
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return size, crc32c(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Say whether an error is that of a full disk."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

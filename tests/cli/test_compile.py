@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hand_made import network
+from hand_made import model_directory, network
 from l1scout.cli.compile import compile as compile_model
 from l1scout.cli.recalibrate import recalibrate
 from l1scout.errors import InputError
@@ -21,11 +21,7 @@ app.command()(recalibrate)
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     m = network()
-    path = tmp_path_factory.mktemp("models") / "m"
-    path.mkdir()
-    (path / "model.onnx").write_bytes(m.onnx_bytes)
-    m.card.write(path)
-    return path
+    return model_directory(tmp_path_factory.mktemp("models") / "m", m.card, m.onnx_bytes)
 
 
 def run(*arguments):

@@ -7,10 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hand_made import network
+from hand_made import model_directory, network
 from l1scout.cli.bench import bench
 from l1scout.cli.verify import verify
-from l1scout.deploy.bench import PUBLISHED, muons_of, run
+from l1scout.deploy.bench import PUBLISHED, muons_of, repeated, run, simulated
 from l1scout.deploy.engine import make
 from l1scout.errors import InputError
 from toy_muons import toy_columns, write_parquet
@@ -52,7 +52,8 @@ def test_every_round_goes_through_all_muons():
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert len(engines) == 2
     assert engines[1].muons == 3 * 2 * 2048
-    assert engines[0].muons == engines[1].muons + 1024 + 4096 + 8 * 512  # first call, latencies
+    assert engines[0].muons == engines[1].muons + 2 * 1024 + 4096 + 8 * 512  # first call, latencies
+    assert all(0 <= found.opening[name] < 60 for name in ("onnx", "counting"))
     rows = {(r.engine, r.batch): r for r in found.throughput}
     assert set(rows) == {(e, b) for e in ("onnx", "counting") for b in (64, 1024)}
     assert max(rows["onnx", b].of_onnx for b in (64, 1024)) == pytest.approx(1)
@@ -71,7 +72,23 @@ def test_muons_keep_their_order():
         n: np.array([5, 99, 6], np.int64) if n == "hwPt" else np.array([1, 1, 0]) for n in m.domain.names
     }
     columns["hwPt"] = np.array([7, 99, 8])
-    assert muons_of(m, columns, 5).tolist() == [[1, 0, 1, 0, 1]] * 2 + [[7, 8, 7, 8, 7], [1, 0, 1, 0, 1]]
+    muons = muons_of(m, columns)
+    assert muons.tolist() == [[1, 0], [1, 0], [7, 8], [1, 0]]
+    assert repeated(muons, 5).tolist() == [[1, 0, 1, 0, 1]] * 2 + [[7, 8, 7, 8, 7], [1, 0, 1, 0, 1]]
+
+
+def test_simulated_muons_are_in_the_domain_and_new():
+    m = network(domain={**network().card.domain, "hwPhiAtVtx": (0, 575), "hwEtaAtVtx": (-80, 80)})
+    told = []
+    muons = simulated(m, 200_000, progress=lambda n, of: told.append((n, of)))
+    assert muons.shape == (4, 200_000)
+    low, high = (np.array(ends)[:, None] for ends in (m.domain.low, m.domain.high))
+    assert ((muons >= low) & (muons <= high)).all()
+    assert not np.array_equal(muons[:, :1000], muons[:, -1000:])
+    assert len(told) > 1
+    assert told[-1] == (200_000, 200_000)
+    with pytest.raises(InputError, match="no simulated muon is in its domain"):
+        simulated(network(domain={**network().card.domain, "hwEtaAtVtx": (200, 210)}), 10)
 
 
 def test_published_latencies_are_the_inverse_of_throughput():
@@ -82,11 +99,7 @@ def test_published_latencies_are_the_inverse_of_throughput():
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     m = network(domain={**network().card.domain, "hwPhiAtVtx": (0, 575), "hwEtaAtVtx": (-80, 80)})
-    path = tmp_path_factory.mktemp("models") / "m"
-    path.mkdir()
-    (path / "model.onnx").write_bytes(m.onnx_bytes)
-    m.card.write(path)
-    return path
+    return model_directory(tmp_path_factory.mktemp("models") / "m", m.card, m.onnx_bytes)
 
 
 def test_results_are_written_and_published_rows_are_named(directory, tmp_path):
@@ -96,8 +109,8 @@ def test_results_are_written_and_published_rows_are_named(directory, tmp_path):
     assert done.exit_code == 0, done.output
     assert "published: AC-510, 2 clusters, 1 / throughput" in done.stdout
     found = json.loads((tmp_path / "b" / "bench.json").read_text())
-    assert {r["engine"] for r in found["throughput"]} == {"onnx", "fused"}
-    assert found["muons"] == "toy.parquet, in its order"
+    assert {r["engine"] for r in found["throughput"]} == {"onnx", "fused", "fixed"}
+    assert found["muons"].startswith("toy.parquet, in its order, ")
     assert found["published"][1]["latency_ns"] == 364
     assert (tmp_path / "b" / "bench.svg").read_text().lstrip().startswith("<?xml")
 

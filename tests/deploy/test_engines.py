@@ -1,18 +1,31 @@
 """Engines against a network in plain numpy, on every input of a small domain."""
 
+import dataclasses
+import sys
+import types
+
 import numpy as np
 import pytest
 
 from hand_made import TINY, evaluate, model, network
 from l1scout.deploy.domain import Domain
-from l1scout.deploy.engine import int16_columns, make
+from l1scout.deploy.engine import TABLE_FILE, at_hand, int16_columns, make
 from l1scout.deploy.fused import FusedEngine
+from l1scout.deploy.mdla import MdlaEngine
 from l1scout.deploy.model import Model, load_model
 from l1scout.deploy.table import build
 from l1scout.errors import InputError
 from l1scout.training.export import Layer, to_onnx
+from mdla_stand_in import New
 
-TOLERANCE = {"onnx": 1e-5, "fused": 1e-5, "table": 1e-3}
+TOLERANCE = {
+    "onnx": 1e-5,
+    "fused": 1e-5,
+    "table": 1e-3,
+    "fixed:Q8.16,variable": 1e-3,
+    "gpu": 1e-4,
+    "mdla": 1e-4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +38,9 @@ def engine(request, random_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("table") / "t"
     if request.param == "table":
         build(random_model, path)
-    made = make(request.param, random_model, table=path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "microndla", types.SimpleNamespace(MDLA=New))
+        made = make(request.param, random_model, table=path)
     made.tolerance = TOLERANCE[request.param]
     return made
 
@@ -59,7 +74,7 @@ def test_all_inputs_in_every_size_of_batch(engine, random_model):
     hardware = all_inputs(random_model)
     wanted = evaluate(random_model.layers, hardware)
     assert np.abs(engine.correct(hardware) - wanted).max() < engine.tolerance
-    for n in (1, 2, 5, 8, 12, 13, 16, 17, 63, 256, 257, 1025):
+    for n in (1, 2, 5, 8, 12, 13, 16, 17, 32, 33, 63, 256, 257, 1025):
         out = np.full((3, n), np.nan, np.float32)
         assert engine.correct(hardware[:, 100 : 100 + n].copy(), out) is out
         assert np.abs(out - wanted[:, 100 : 100 + n]).max() < engine.tolerance
@@ -85,6 +100,30 @@ def test_answers_do_not_remember(engine, random_model):
     first = engine.correct(hardware)
     engine.correct(np.full((4, 300), 32767))
     assert np.array_equal(engine.correct(hardware), first)
+
+
+def test_what_is_outside_the_domain_leaves_the_rest_alone(engine, random_model):
+    inside = all_inputs(random_model)[:, ::37].astype(np.int64)
+    wanted = engine.correct(inside)
+    outside = np.array([-1, 41, 32767, -32768, 1 << 15, 1 << 16, -(1 << 40), 1 << 62, -(1 << 63)])
+    mixed = np.repeat(inside, 2, axis=1)
+    for k in range(mixed.shape[1] // 2):
+        mixed[k % 4, 2 * k + 1] = outside[k % len(outside)]
+    np.testing.assert_allclose(engine.correct(mixed)[:, ::2], wanted, atol=1e-5)
+    few = engine.correct(mixed[:, :12])
+    np.testing.assert_allclose(few[:, ::2], wanted[:, :6], atol=1e-5)
+
+
+def test_a_million_muons(engine, random_model):
+    if isinstance(engine, MdlaEngine):
+        pytest.skip("one muon a call")
+    hardware = all_inputs(random_model)
+    many = np.tile(hardware, (1, -(-(1 << 20) // hardware.shape[1])))
+    answer = engine.correct(many)
+    assert answer.shape == (3, many.shape[1])
+    for start in (0, many.shape[1] - hardware.shape[1]):
+        piece = answer[:, start : start + hardware.shape[1]]
+        np.testing.assert_allclose(piece, engine.correct(hardware), atol=1e-5)
 
 
 def test_what_is_no_column_of_integers_is_refused(engine):
@@ -138,9 +177,20 @@ def test_networks_of_another_kind_are_for_onnx_only():
         make("fused", Model(card, small))
 
 
+def test_what_is_at_hand(random_model, tmp_path):
+    assert at_hand(random_model) == ["onnx", "fused", "fixed"]
+    assert at_hand(random_model, tmp_path / "t") == ["onnx", "fused", "fixed", "table"]
+    softmax = dataclasses.replace(network(hidden="softmax"), directory=tmp_path)
+    assert at_hand(softmax) == ["onnx", "fused"]
+    (tmp_path / TABLE_FILE).write_bytes(b"")
+    assert at_hand(softmax) == ["onnx", "fused", "table"]
+
+
 def test_engines_have_names(random_model):
     with pytest.raises(InputError, match="no engine 'tpu': choose one of onnx, fused, table, "):
         make("tpu", random_model)
+    with pytest.raises(InputError, match="only fixed and mdla take settings"):
+        make("fused:2", random_model)
     with pytest.raises(InputError, match="name the table's file"):
         make("table", random_model)
     with pytest.raises(InputError, match=r"card\.json: cannot be read"):

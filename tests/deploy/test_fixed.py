@@ -83,13 +83,22 @@ def test_overflow_is_counted():
 
 def test_formats():
     assert Format().fit(np.array([32768, -32769, 5])) == (pytest.approx([32767, -32768, 5]), 2)
-    assert Format(rounding="nearest").shift(np.array([3, -3, 2]), 1).tolist() == [2, -1, 1]
-    assert Format(rounding="down").shift(np.array([3, -3, 2]), 1).tolist() == [1, -2, 1]
     with pytest.raises(InputError, match="2 to 24 bits"):
         Format(bits=32)
     with pytest.raises(InputError, match=r"Q0\.16"):
         Format(fraction=16)
     assert IntegerLayer(np.zeros((1, 1), int), np.zeros(1, int), 8, True).relu
+
+
+def test_rules_are_read():
+    assert Format.parse("Q8.8") == Format()
+    assert Format.parse("Q4.12,variable,down,wrap") == Format(16, 12, True, "down", "wrap")
+    for text in ("", "8.8", "Q8", "Q8.8,", "Q8.8,up", "Q8.-8", "Q999.1", "Q8.8 "):
+        with pytest.raises(InputError, match=r"like Q8\.8 or Q4\.12,variable"):
+            Format.parse(text)
+    with pytest.raises(InputError, match="2 to 24 bits"):
+        Format.parse("Q20.20")
+    assert make("fixed:Q6.10,down", scaled_network()).rules == Format(fraction=10, rounding="down")
 
 
 def test_softmax_is_refused_and_the_engine_has_a_name():

@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from hand_made import model
+from hand_made import model, model_directory
 from l1scout.deploy import onnx
 from l1scout.deploy.model import Model
 from l1scout.deploy.onnx import OnnxEngine
@@ -148,21 +148,14 @@ def test_columns_that_do_not_fit_are_named(constant):
         constant({**muons(), "hwCharge": np.array([0, 1])})
 
 
-def written(path, card, onnx_bytes):
-    path.mkdir(exist_ok=True)
-    card.write(path)
-    (path / "model.onnx").write_bytes(onnx_bytes)
-    return path
-
-
 def test_a_directory_is_all_it_takes(tmp_path):
-    path = written(tmp_path / "m", *model())
+    path = model_directory(tmp_path / "m", *model())
     assert Recalibrator.load(path, threads=2)(muons()).pt == pytest.approx([8.0])
 
 
 def test_mixed_up_and_broken_directories_are_one_line(tmp_path):
     card, onnx_bytes = model()
-    path = written(tmp_path / "m", card, onnx_bytes[:-3])
+    path = model_directory(tmp_path / "m", card, onnx_bytes[:-3])
     with pytest.raises(InputError, match="not the file that its card describes"):
         Recalibrator.load(path)
     (path / "model.onnx").unlink()
@@ -170,7 +163,7 @@ def test_mixed_up_and_broken_directories_are_one_line(tmp_path):
         Recalibrator.load(path)
     for content in (b"", b"hello", onnx_bytes[: len(onnx_bytes) // 2], b"\x00" * 1000):
         about = {"sha256": hashlib.sha256(content).hexdigest()}
-        written(path, dataclasses.replace(card, onnx=about), content)
+        model_directory(path, dataclasses.replace(card, onnx=about), content)
         with pytest.raises(InputError, match="not a usable ONNX model") as error:
             Recalibrator.load(path)
         assert "\n" not in str(error.value)

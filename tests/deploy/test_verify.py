@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hand_made import evaluate, network
+from hand_made import evaluate, network, scaled_network
 from l1scout.deploy.engine import make
 from l1scout.deploy.model import load_model
 from l1scout.deploy.table import TableEngine, build
@@ -46,13 +46,27 @@ def test_known_deviations_are_found():
     usable = PT.to_physical(20) - evaluate(m.layers, np.array([[3], [2], [20], [1]]))[2, 0]
     assert found.worst_relative_pt == pytest.approx(1 / usable)
     assert found.inexact is None
+    assert not found.close
+
+
+def test_the_integer_network_is_compared_and_counts_what_does_not_fit():
+    m = scaled_network()
+    names = ("fixed", "fixed:Q8.16,variable", "fixed:Q2.6")
+    found = verify(m, {n: make(n, m) for n in names}, lambda h: forward(m.layers, h))
+    coarse, fine, narrow = (found[n] for n in names)
+    assert (coarse.overflows, coarse.weight_overflows) == (fine.overflows, fine.weight_overflows) == (0, 0)
+    for a, b in zip(coarse.deviations, fine.deviations, strict=True):
+        assert 0 < b.worst < a.worst / 10
+    assert narrow.overflows > 0 or narrow.weight_overflows > 0
 
 
 def test_a_wrong_table_entry_and_nan_are_found(tmp_path):
     m = network()
     build(m, tmp_path / "t")
     table = TableEngine(m, tmp_path / "t")
-    assert verify(m, {"t": table}, lambda h: forward(m.layers, h))["t"].inexact == 0
+    right = verify(m, {"t": table}, lambda h: forward(m.layers, h))["t"]
+    assert right.inexact == 0
+    assert right.close
     table.entries = table.entries.copy()
     table.entries[777, 1] += 1
     assert verify(m, {"t": table}, lambda h: forward(m.layers, h))["t"].inexact == 1

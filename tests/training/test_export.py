@@ -90,7 +90,7 @@ def test_probes_cover_the_domain_with_its_corners(trained):
 def test_a_model_directory_is_complete(tmp_path, trained):
     card = save(trained, tmp_path / "m" / "model")
     path = tmp_path / "m" / "model"
-    assert sorted(p.name for p in path.iterdir()) == ["card.json", "model.keras", "model.onnx"]
+    assert sorted(p.name for p in path.iterdir()) == ["SHA256SUMS", "card.json", "model.keras", "model.onnx"]
     assert read_card(path) == card
     onnx.checker.check_model(onnx.load(path / "model.onnx"))
     again = keras.models.load_model(path / "model.keras", compile=False)

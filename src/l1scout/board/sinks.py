@@ -1,16 +1,19 @@
-"""Where the board's packets go: a file, a pipe, a TCP connection; at once or through a buffer."""
+"""Where the board's packets go: a file, a pipe, a TCP connection, readout; at once or through a buffer."""
 
 import queue
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 
 from l1scout.board.board import Sink
 from l1scout.errors import InputError
+from l1scout.wire import Access, Channel, connect, parse_address
 
 _CONNECT_S = 10.0
+_RETRY_S = 0.2
 
 
 class StreamSink:
@@ -36,8 +39,64 @@ class StreamSink:
             self._stream.close()
 
 
-def open_sink(target: str) -> StreamSink:
-    """Open a file, ``-`` (standard output) or ``tcp://host:port``.
+class ReadoutSink:
+    """Sends packets to readout, and comes back to it after every cut.
+
+    A packet that was cut is sent again; what had not left the sockets' buffers is lost, and readout
+    counts it as missed.
+
+    Parameters
+    ----------
+    address : str
+        ``host:port``.
+    access : Access
+    patience_s : float
+        When closed, keep trying for so long.
+    """
+
+    def __init__(self, address: str, access: Access, patience_s: float = 5.0) -> None:
+        parse_address(address)
+        self._address, self._access, self._patience = address, access, patience_s
+        self._channel: Channel | None = None
+        self._closing = float("inf")
+        self.why = "not connected yet"
+
+    def ready(self) -> bool:
+        """Be ready: a slow readout slows the board down."""
+        return True
+
+    def put(self, packet: memoryview) -> None:
+        """Send a packet, now or as soon as readout is there (OSError if it is not when closing)."""
+        while True:
+            try:
+                self._channel = self._channel or connect(self._address, "readout", self._access)
+                self.why = ""
+                # a readout whose spool is full may well stand still for long
+                self._channel.socket.settimeout(None)
+                self._channel.socket.sendall(packet)
+            except OSError as error:
+                self.why = str(error)
+                if self._channel:
+                    self._channel.close()
+                    self._channel = None
+                if time.monotonic() > self._closing:
+                    raise
+                time.sleep(_RETRY_S)
+            else:
+                return
+
+    def hurry(self) -> None:
+        """Give up what cannot be sent soon."""
+        self._closing = time.monotonic() + self._patience
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._channel:
+            self._channel.close()
+
+
+def open_sink(target: str, access: Access | None = None) -> "StreamSink | ReadoutSink":
+    """Open a file, ``-`` (standard output), ``tcp://host:port`` or ``readout://host:port``.
 
     Raises
     ------
@@ -47,12 +106,10 @@ def open_sink(target: str) -> StreamSink:
     try:
         if target == "-":
             return StreamSink(sys.stdout.buffer)
+        if target.startswith("readout://"):
+            return ReadoutSink(target.removeprefix("readout://"), access or Access())
         if target.startswith("tcp://"):
-            host, _, port = target.removeprefix("tcp://").rpartition(":")
-            if not host or not port.isdigit() or int(port) > 65535:
-                msg = f"{target}: tcp://host:port expected"
-                raise InputError(msg)
-            connection = socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S)
+            connection = socket.create_connection(parse_address(target), _CONNECT_S)
             connection.settimeout(None)
             stream = connection.makefile("wb", buffering=0)
             connection.close()  # the stream keeps it open
@@ -68,14 +125,14 @@ class BufferedSink:
 
     Parameters
     ----------
-    sink : StreamSink
+    sink : StreamSink or ReadoutSink
     packets : int
         Packets to hold at most.
     wait : bool
         Wait for room, which slows the board; if not, the board is told and drops orbits.
     """
 
-    def __init__(self, sink: StreamSink, packets: int, *, wait: bool) -> None:
+    def __init__(self, sink: StreamSink | ReadoutSink, packets: int, *, wait: bool) -> None:
         self._sink, self._wait = sink, wait
         self._queue: queue.Queue[bytes | None] = queue.Queue(packets)
         self._error: OSError | None = None
@@ -100,8 +157,15 @@ class BufferedSink:
         """Take a copy of a packet."""
         self._queue.put(bytes(packet))
 
+    @property
+    def waiting(self) -> int:
+        """Packets held."""
+        return self._queue.qsize()
+
     def close(self) -> None:
         """Wait until everything is written; raises the consumer's error if it is gone (OSError)."""
+        if isinstance(self._sink, ReadoutSink):
+            self._sink.hurry()
         self._queue.put(None)
         self._thread.join()
         if self._error is not None:

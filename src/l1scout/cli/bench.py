@@ -4,12 +4,18 @@ import json as json_text
 import platform
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from l1scout.cli.output import Json, print_json, progress
 from l1scout.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from l1scout.deploy.model import Model
 
 MUONS = 1 << 20
 
@@ -20,7 +26,11 @@ def bench(
         Path | None, typer.Option(help="Data set whose muons are used, in its order. Without: simulate.")
     ] = None,
     engine: Annotated[
-        list[str] | None, typer.Option(help="Engine; can be given several times. By default all there are.")
+        list[str] | None,
+        typer.Option(
+            help="onnx, fused, table, fixed (Q8.8; or fixed:Q4.12,variable,down,wrap), gpu, mdla (or mdla:2 "
+            "for 2 clusters). Can be given several times; by default all that are at hand."
+        ),
     ] = None,
     table: Annotated[Path | None, typer.Option(help="The table, if not in the model directory.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that share the muons.")] = 1,
@@ -31,18 +41,13 @@ def bench(
     json: Json = False,
 ) -> None:
     """Measure throughput and latency of the engines on muons as they arrive."""
-    from l1scout.deploy.bench import PUBLISHED, muons_of, run
-    from l1scout.deploy.engine import TABLE_FILE, make
+    from l1scout.deploy.bench import PUBLISHED, run
+    from l1scout.deploy.engine import at_hand, make
     from l1scout.deploy.model import load_model
 
     loaded = load_model(model)
-    there = table is not None or (model / TABLE_FILE).exists()
-    names = ["onnx", *(engine or ["fused", *(["table"] if there else [])])]
-    columns, origin = _muons(data)
-    hardware = muons_of(loaded, columns, MUONS)
-    if not hardware.size:
-        msg = f"{data}: no muon in the domain of model {loaded.card.name}"
-        raise InputError(msg)
+    names = ["onnx", *(engine or at_hand(loaded, table)[1:])]
+    hardware, origin = _muons(loaded, data)
     makers = {name: (lambda name=name: make(name, loaded, table=table)) for name in names}
     with progress() as bar:
         task = bar.add_task("rounds", total=rounds)
@@ -66,22 +71,29 @@ def bench(
         from l1scout.report.page import write_text
 
         write_text(target / "bench.json", json_text.dumps(result, indent=1) + "\n")
-        write_text(target / "bench.svg", bench_figure(found))
+        write_text(target / "bench.svg", bench_figure(found, f"model {loaded.card.name}; muons: {origin}"))
     if json:
         print_json(result)
         return
     _print(result)
 
 
-def _muons(data: Path | None) -> tuple[Any, str]:
-    if data is not None:
-        from l1scout.training.dataset import read_dataset
+def _muons(model: "Model", data: Path | None) -> tuple["NDArray[np.int16]", str]:
+    from l1scout.deploy.bench import muons_of, repeated, simulated
 
-        return read_dataset(data).columns, f"{data.name}, in its order"
-    from l1scout.simulate.chain import simulate_events
+    if data is None:
+        with progress() as bar:
+            task = bar.add_task("simulated muons", total=MUONS)
+            muons = simulated(model, MUONS, progress=lambda n, _of: bar.update(task, completed=n))
+        return muons, "simulated, seed 1"
+    from l1scout.training.dataset import read_dataset
 
-    events = next(iter(simulate_events(1)))
-    return events.l1.columns, "simulated, seed 1"
+    muons = muons_of(model, read_dataset(data).columns)
+    if not muons.size:
+        msg = f"{data}: no muon in the domain of model {model.card.name}"
+        raise InputError(msg)
+    times = MUONS / muons.shape[1]
+    return repeated(muons, MUONS), f"{data.name}, in its order" + f", {times:.1f} times" * (times > 1)
 
 
 def _processor() -> str:
@@ -111,11 +123,13 @@ def _print(result: dict[str, Any]) -> None:
     print(text_table(lines))
     copy, arithmetic = result["copy"] / 1e9, result["arithmetic"] / 1e9
     print(f"\nFloors, one core, this run: memcpy {copy:.1f} GB/s, {arithmetic:.0f} G multiply-adds/s")
-    lines = [["engine", "muons", "p50 ns", "p99 ns", "p99.9 ns", "memory MB"]]
+    lines = [["engine", "muons", "p50 ns", "p99 ns", "p99.9 ns", "opening ms", "memory MB"]]
     for t in result["latency"]:
         memory = result["memory"][t["engine"]]
         times = [f"{t[k]:.0f}" for k in ("p50", "p99", "p999")]
-        lines.append([t["engine"], str(t["muons"]), *times, "" if memory is None else f"{memory / 1e6:.0f}"])
-    lines += [[f"{name}, 1 / throughput", "", f"{p['latency_ns']:.0f}", "", "", ""] for name, p in published]
+        opening = f"{1e3 * result['opening'][t['engine']]:.0f}"
+        memory = "" if memory is None else f"{memory / 1e6:.0f}"
+        lines.append([t["engine"], str(t["muons"]), *times, opening, memory])
+    lines += [[f"{name}, 1 / throughput", "", f"{p['latency_ns']:.0f}", *4 * [""]] for name, p in published]
     print("\nOne call, in process" + f" (reading the clock: {result['clock_ns']:.0f} ns of it)")
     print(text_table(lines))

@@ -16,7 +16,10 @@ _SHOWN = 60
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="ROOT, Parquet, CSV, pattern or look-up table file.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="ROOT, Parquet, .raw, records, packets, CSV, pattern or look-up table file."),
+    ],
     json: Json = False,
 ) -> None:
     """Say what a file is and what it holds: format, era, rows, runs, orbits, muons, columns."""

@@ -15,7 +15,7 @@ def recalibrate(
     target: Annotated[Path, typer.Argument(help="The same with the new columns.", metavar="OUT")],
     model: Annotated[Path, typer.Option("--model", "-m", help="Model directory.")],
     engine: Annotated[
-        str, typer.Option(help="What computes: onnx, fused, table, fixed, mdla, gpu.")
+        str, typer.Option(help="What computes: onnx, fused, table, fixed (or fixed:Q4.12), gpu, mdla.")
     ] = "onnx",
     table: Annotated[
         Path | None, typer.Option(help="Table of the table engine, if not in the model directory.")

@@ -12,32 +12,39 @@ from l1scout.cli.output import Json, print_json, progress
 def verify(
     model: Annotated[Path, typer.Option("--model", "-m", help="Model directory.")],
     engine: Annotated[
-        list[str] | None, typer.Option(help="Engine; can be given several times. By default all there are.")
+        list[str] | None,
+        typer.Option(
+            help="onnx, fused, table, fixed (Q8.8; or fixed:Q4.12,variable,down,wrap), gpu, mdla (or mdla:2 "
+            "for 2 clusters). Can be given several times; by default all that are at hand."
+        ),
     ] = None,
     table: Annotated[Path | None, typer.Option(help="The table, if not in the model directory.")] = None,
     json: Json = False,
 ) -> None:
-    """Compare engines with the Keras network in float64 over the whole input domain."""
-    from l1scout.deploy.engine import TABLE_FILE, make
+    """Compare engines with the Keras network in float64 over the whole input domain.
+
+    `fixed` is Q8.8 unless told otherwise, as the Micron DLA is: its steps are coarser than a hardware
+    count. Rules can be compared: --engine fixed --engine fixed:Q4.12,variable. Exit status 1 if an entry
+    of the table is not what it should be.
+    """
+    from l1scout.deploy.engine import at_hand, make
     from l1scout.deploy.model import load_model
-    from l1scout.deploy.verify import keras_reference
+    from l1scout.deploy.verify import CLOSE_COUNTS, CLOSE_PT, keras_reference
     from l1scout.deploy.verify import verify as compare
     from l1scout.report.tables import text_table
 
     loaded = load_model(model)
-    if not engine:
-        there = table is not None or (model / TABLE_FILE).exists()
-        engine = ["onnx", "fused", *(["table"] if there else [])]
-    engines = {name: make(name, loaded, table=table) for name in engine}
+    engines = {name: make(name, loaded, table=table) for name in engine or at_hand(loaded, table)}
     reference = keras_reference(loaded)
     with progress() as bar:
         task = bar.add_task("inputs", total=loaded.domain.entries)
         found = compare(
             loaded, engines, reference, progress=lambda n, of: bar.update(task, completed=n, total=of)
         )
+    wrong = any(v.inexact for v in found.values())
     if json:
-        print_json({name: asdict(v) for name, v in found.items()})
-        return
+        print_json({name: {**asdict(v), "close": v.close} for name, v in found.items()})
+        raise typer.Exit(int(wrong))
     print(
         f"All {loaded.domain.entries:,} inputs of model {loaded.card.name}'s domain; against Keras, float64"
     )
@@ -49,6 +56,12 @@ def verify(
             lines.append([name, d.output, *values, f"{d.rms_counts:.2g}", f"{100 * d.moved:.4f} %"])
     print(text_table(lines))
     for name, v in found.items():
-        print(f"{name}: recalibrated pT off by at most {100 * v.worst_relative_pt:.3g} % of itself")
+        limits = f"{CLOSE_COUNTS:g} counts of phi and eta and {100 * CLOSE_PT:g} % of pT"
+        worst = f"recalibrated pT off by at most {100 * v.worst_relative_pt:.3g} %"
+        print(f"{name}: {'within' if v.close else 'NOT within'} {limits}; {worst}")
         if v.inexact is not None:
             print(f"{name}: {v.inexact:,} entries differ from the quantised network")
+        if v.overflows is not None:
+            weights = f"{v.weight_overflows:,} weights and biases"
+            print(f"{name}: {v.overflows:,} activations and {weights} did not fit into their words")
+    raise typer.Exit(int(wrong))

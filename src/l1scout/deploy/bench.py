@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.engine import Engine
 from l1scout.deploy.model import Model
+from l1scout.errors import InputError
 from l1scout.jit import float_kernel
+from l1scout.simulate.chain import simulate_events
 
 BATCHES = (1, 8, 63, 2048, 8192, 65536)
 """One muon, one BX of up to 8 muons, a small batch, and what suits one cache or another."""
 LATENCY_CALLS = 20_000
+_PASS_SECONDS = 0.2
 _TABLE_BYTES = 4 * 2 + 8 + 3 * 4
 """Of one muon: inputs read, entry read, answer written."""
 
@@ -66,7 +69,10 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Latency:
-    """Time of one call in ns, the clock's own reading included: percentiles of many calls."""
+    """Time of one call in ns, the clock's own reading included: percentiles of many calls.
+
+    The muons of a call are new, and in the processor's cache, as where they have just been decoded.
+    """
 
     engine: str
     muons: int
@@ -77,23 +83,66 @@ class Latency:
 
 @dataclass(frozen=True)
 class Bench:
-    """Results of a run; `copy` is memcpy's bytes/s, read and written, `arithmetic` multiply-adds/s."""
+    """Results of a run.
+
+    Parameters
+    ----------
+    throughput, latency : sequence
+    memory : mapping of str to int
+        Bytes that the process grew by when an engine was made and first called.
+    opening : mapping of str to float
+        Seconds that the first engine of its kind took to make; imports and checks of files count.
+    copy : float
+        Bytes a second of memcpy, read and written.
+    arithmetic : float
+        Multiply-adds a second in float32.
+    clock_ns : float
+        Time that reading the clock takes.
+    """
 
     throughput: Sequence[Throughput]
     latency: Sequence[Latency]
     memory: Mapping[str, int | None]
+    opening: Mapping[str, float]
     copy: float
     arithmetic: float
     clock_ns: float
 
 
-def muons_of(model: Model, columns: Mapping[str, NDArray[Any]], n: int) -> NDArray[np.int16]:
-    """Return inputs of the model's domain as they come, repeated to `n`: shape (4, n)."""
+def muons_of(model: Model, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int16]:
+    """Return inputs of the model's domain as they come, shape (4, muons)."""
     domain = model.domain
     rows = np.stack([columns[name].astype(np.int16) for name in domain.names])
     low, high = (np.array(ends)[:, np.newaxis] for ends in (domain.low, domain.high))
-    rows = rows[:, ((rows >= low) & (rows <= high)).all(axis=0)]
-    return np.ascontiguousarray(np.resize(rows.T, (n, len(rows))).T) if rows.size else rows
+    return rows[:, ((rows >= low) & (rows <= high)).all(axis=0)]
+
+
+def repeated(hardware: NDArray[np.int16], n: int) -> NDArray[np.int16]:
+    """Return muons over and over again, or the first of them: shape (4, n)."""
+    return np.ascontiguousarray(np.resize(hardware.T, (n, len(hardware))).T)
+
+
+def simulated(
+    model: Model, n: int, *, progress: Callable[[int, int], object] = lambda _done, _of: None
+) -> NDArray[np.int16]:
+    """Return `n` simulated muons in the model's domain, no one twice: shape (4, n).
+
+    Raises
+    ------
+    InputError
+        If none is in it.
+    """
+    pieces, found = [], 0
+    for events in simulate_events(1):
+        pieces.append(muons_of(model, events.l1.columns))
+        if not pieces[-1].size:
+            msg = f"model {model.card.name}: no simulated muon is in its domain; name a data set"
+            raise InputError(msg)
+        found += pieces[-1].shape[1]
+        progress(min(found, n), n)
+        if found >= n:
+            break
+    return repeated(np.concatenate(pieces, axis=1), n)
 
 
 def run(
@@ -123,17 +172,24 @@ def run(
     progress : callable
         Told rounds done and rounds in all.
     """
-    memory, engines = {}, {}
+    memory, opening, engines = {}, {}, {}
     for name, maker in makers.items():
-        before = _resident()
-        engines[name] = [maker() for _ in range(threads)]
-        engines[name][0].correct(np.ascontiguousarray(hardware[:, : max(batches)]))
+        before, start = _resident(), time.perf_counter()
+        engines[name] = [maker()]
+        opening[name] = time.perf_counter() - start
+        engines[name] += [maker() for _ in range(threads - 1)]
+        first = np.ascontiguousarray(hardware[:, : max(batches)])
+        engines[name][0].correct(first)
         after = _resident()
         memory[name] = None if before is None or after is None else after - before
     jobs = {}
     for name, own in engines.items():
+        start = time.perf_counter()
+        own[0].correct(first)
+        pace = (time.perf_counter() - start) / first.shape[1]
+        most = min(hardware.shape[1], int(_PASS_SECONDS / pace))
         for batch in batches:
-            jobs[name, batch] = _Job(own, hardware, batch)
+            jobs[name, batch] = _Job(own, hardware[:, : max(most, threads * batch)], batch)
     work: dict[Any, _Job | _Copy | _Arithmetic] = {**jobs, "copy": _Copy(), "arithmetic": _Arithmetic()}
     times: dict[Any, list[float]] = {key: [] for key in work}
     for done in range(rounds):
@@ -163,7 +219,7 @@ def run(
             )
         )
     latencies = [_latency(name, own[0], hardware, n) for n in (1, 8) for name, own in engines.items()]
-    return Bench(rows, latencies, memory, 1 / best["copy"], 1 / best["arithmetic"], _clock())
+    return Bench(rows, latencies, memory, opening, 1 / best["copy"], 1 / best["arithmetic"], _clock())
 
 
 class _Job:
@@ -231,13 +287,13 @@ def _multiply_add(x: NDArray[np.float32], a: np.float32, b: np.float32, times: i
 
 def _latency(name: str, engine: Engine, hardware: NDArray[np.int16], muons: int) -> Latency:
     calls = min(LATENCY_CALLS, hardware.shape[1] // muons)
-    pieces = [np.ascontiguousarray(hardware[:, k * muons : (k + 1) * muons]) for k in range(calls)]
-    out = np.empty((3, muons), np.float32)
+    given, out = np.empty((len(hardware), muons), np.int16), np.empty((3, muons), np.float32)
     taken = np.empty(calls, np.int64)
     clock, correct = time.perf_counter_ns, engine.correct
-    for k, piece in enumerate(pieces):
+    for k in range(calls):
+        given[:] = hardware[:, k * muons : (k + 1) * muons]
         start = clock()
-        correct(piece, out)
+        correct(given, out)
         taken[k] = clock() - start
     p50, p99, p999 = np.percentile(taken, (50, 99, 99.9))
     return Latency(name, muons, float(p50), float(p99), float(p999))

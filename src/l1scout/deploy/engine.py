@@ -11,6 +11,7 @@
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ from l1scout.errors import InputError
 TABLE_FILE = "model.table"
 """Where a model's table is, unless told otherwise: in the model directory."""
 
-_INT16, _FLOAT32 = np.dtype(np.int16), np.dtype(np.float32)
+INT16, FLOAT32 = np.dtype(np.int16), np.dtype(np.float32)
 
 
 class Engine(Protocol):
@@ -50,7 +51,8 @@ def make(name: str, model: Model, *, threads: int = 1, table: str | Path | None 
     Parameters
     ----------
     name : str
-        One of `ENGINES`.
+        One of `ENGINES`. Two take settings: ``fixed:Q4.12,variable`` (`l1scout.deploy.fixed.Format`)
+        and ``mdla:2`` (clusters).
     model : Model
     threads : int
         Processor threads that one call may use (onnx; the others use one).
@@ -60,12 +62,27 @@ def make(name: str, model: Model, *, threads: int = 1, table: str | Path | None 
     Raises
     ------
     InputError
-        If there is no engine of this name, it cannot run this model, or it is not installed.
+        If there is no engine of this name or it has no such settings, it cannot run this model, or it
+        is not installed.
     """
-    if name not in ENGINES:
-        msg = f"no engine {name!r}: choose one of {', '.join(ENGINES)}"
+    kind, _, settings = name.partition(":")
+    if kind not in ENGINES:
+        msg = f"no engine {kind!r}: choose one of {', '.join(ENGINES)}"
         raise InputError(msg)
-    return ENGINES[name](model, threads, table)
+    if settings and kind not in ("fixed", "mdla"):
+        msg = f"engine {name}: only fixed and mdla take settings"
+        raise InputError(msg)
+    return ENGINES[kind](Wanted(model, threads, table, settings))
+
+
+def at_hand(model: Model, table: str | Path | None = None) -> list[str]:
+    """Names of the engines that run a model on any processor without being asked for."""
+    names = ["onnx", "fused"]
+    if all(layer.activation != "softmax" for layer in model.layers):
+        names.append("fixed")
+    if table is not None or (model.directory is not None and (model.directory / TABLE_FILE).exists()):
+        names.append("table")
+    return names
 
 
 def int16_columns(hardware: NDArray[Any]) -> NDArray[np.int16]:
@@ -88,6 +105,11 @@ def int16_columns(hardware: NDArray[Any]) -> NDArray[np.int16]:
     return np.asarray(np.clip(hardware, low, ends.max), np.int16)
 
 
+def ready(hardware: NDArray[Any], out: NDArray[Any]) -> bool:
+    """Whether a kernel may be called as it is: `checked` takes as long as the table does for one muon."""
+    return hardware.dtype is INT16 and out.dtype is FLOAT32 and hardware.ndim == out.ndim == 2
+
+
 def checked(
     hardware: NDArray[Any], inputs: int, outputs: int, out: NDArray[np.float32] | None
 ) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
@@ -98,7 +120,7 @@ def checked(
     InputError
         If an array has another shape or type than `Engine.correct` says.
     """
-    if hardware.dtype is not _INT16:  # comparing would take as long as a network does for one muon
+    if hardware.dtype is not INT16:  # comparing would take as long as a network does for one muon
         hardware = int16_columns(hardware)
     shape = hardware.shape
     if len(shape) != 2 or shape[0] != inputs:
@@ -107,52 +129,66 @@ def checked(
     wanted = (outputs, shape[1])
     if out is None:
         return hardware, np.empty(wanted, np.float32)
-    if out.shape != wanted or (out.dtype is not _FLOAT32 and out.dtype != _FLOAT32):
+    if out.shape != wanted or (out.dtype is not FLOAT32 and out.dtype != FLOAT32):
         msg = f"out is {out.dtype} {out.shape}, not float32 {wanted}"
         raise InputError(msg)
     return hardware, out
 
 
-def _onnx(model: Model, threads: int, _table: str | Path | None) -> Engine:
+@dataclass(frozen=True)
+class Wanted:
+    """What an engine is made of; see `make`."""
+
+    model: Model
+    threads: int
+    table: str | Path | None
+    settings: str
+
+
+def _onnx(wanted: Wanted) -> Engine:
     from l1scout.deploy.onnx import OnnxEngine
 
-    return OnnxEngine(model, threads=threads)
+    return OnnxEngine(wanted.model, threads=wanted.threads)
 
 
-def _fused(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+def _fused(wanted: Wanted) -> Engine:
     from l1scout.deploy.fused import FusedEngine
 
-    return FusedEngine(model)
+    return FusedEngine(wanted.model)
 
 
-def _table(model: Model, _threads: int, table: str | Path | None) -> Engine:
+def _table(wanted: Wanted) -> Engine:
     from l1scout.deploy.table import TableEngine
 
-    if table is None and model.directory is None:
+    model = wanted.model
+    if wanted.table is None and model.directory is None:
         msg = f"{model.name}: has no directory, so name the table's file"
         raise InputError(msg)
-    return TableEngine(model, table or Path(model.directory or "") / TABLE_FILE)
+    return TableEngine(model, wanted.table or Path(model.directory or "") / TABLE_FILE)
 
 
-def _fixed(model: Model, _threads: int, _table: str | Path | None) -> Engine:
-    from l1scout.deploy.fixed import FixedEngine
+def _fixed(wanted: Wanted) -> Engine:
+    from l1scout.deploy.fixed import FixedEngine, Format
 
-    return FixedEngine(model)
+    return FixedEngine(wanted.model, Format.parse(wanted.settings) if wanted.settings else None)
 
 
-def _mdla(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+def _mdla(wanted: Wanted) -> Engine:
     from l1scout.deploy.mdla import MdlaEngine
 
-    return MdlaEngine(model)
+    if wanted.settings and not (wanted.settings.isdecimal() and 0 < int(wanted.settings) < 1000):
+        msg = f"engine mdla:{wanted.settings}: its setting is a number of clusters"
+        raise InputError(msg)
+    return MdlaEngine(wanted.model, clusters=int(wanted.settings or 1))
 
 
-def _gpu(model: Model, _threads: int, _table: str | Path | None) -> Engine:
+def _gpu(wanted: Wanted) -> Engine:
     from l1scout.deploy.gpu import GpuEngine
 
-    return GpuEngine(model)
+    return GpuEngine(wanted.model)
 
 
-ENGINES: Mapping[str, Callable[[Model, int, str | Path | None], Engine]] = {
+ENGINES: Mapping[str, Callable[[Wanted], Engine]] = {
     "onnx": _onnx,
     "fused": _fused,
     "table": _table,

@@ -9,6 +9,7 @@ otherwise, for weights, biases and activations. Its documents state neither roun
 sums, nor what happens on overflow: this is an emulator of the rules above, not of that device.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,9 +20,10 @@ from numpy.typing import NDArray
 from l1scout.deploy.engine import checked
 from l1scout.deploy.model import Model
 from l1scout.errors import InputError
+from l1scout.jit import kernel
 from l1scout.training.export import Layer
 
-_CHUNK = 1 << 14
+_CHUNK = 1 << 11  # layers of so many stay in the cache
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,25 @@ class Format:
             msg = f"Q{self.bits - self.fraction}.{self.fraction}: words have 2 to 24 bits, sign included"
             raise InputError(msg)
 
+    @classmethod
+    def parse(cls, text: str) -> "Format":
+        """Read rules: ``Q8.8``, then any of ``variable``, ``down`` and ``wrap``, after commas.
+
+        Raises
+        ------
+        InputError
+            If it is none of these, or words would be too long.
+        """
+        first, *words = text.split(",")
+        match = re.fullmatch(r"Q(\d{1,2})\.(\d{1,2})", first)
+        if not match or not set(words) <= {"variable", "down", "wrap"}:
+            msg = f"fixed-point rules {text!r}: like Q8.8 or Q4.12,variable,down,wrap"
+            raise InputError(msg)
+        bits, fraction = int(match[1]) + int(match[2]), int(match[2])
+        rounding: Literal["nearest", "down"] = "down" if "down" in words else "nearest"
+        overflow: Literal["saturate", "wrap"] = "wrap" if "wrap" in words else "saturate"
+        return cls(bits, fraction, "variable" in words, rounding, overflow)
+
     @property
     def largest(self) -> int:
         """Largest value of a word."""
@@ -65,11 +86,6 @@ class Format:
         if self.overflow == "wrap":
             return ((values - low) & ((1 << self.bits) - 1)) + low, over
         return np.clip(values, low, self.largest), over
-
-    def shift(self, values: NDArray[np.int64], by: int) -> NDArray[np.int64]:
-        """Return values without their last `by` bits."""
-        half = 1 << (by - 1) if by > 0 and self.rounding == "nearest" else 0
-        return (values + half) >> by
 
 
 @dataclass(frozen=True)
@@ -117,17 +133,20 @@ class FixedEngine:
 
     def integers(self, hardware: NDArray[Any]) -> NDArray[np.int64]:
         """Words of the last layer, shape (outputs, muons), exact."""
-        x, over = self.rules.fit(_nearest((hardware - self._in[0]) / self._in[1], self.rules.fraction))
+        rules = self.rules
+        words, over = rules.fit(_nearest((hardware - self._in[0]) / self._in[1], rules.fraction))
+        x = words.astype(np.float64)
         for layer in self.layers:
-            # Sums of integers below 2**53 are exact in float64, where products of matrices are fast.
-            product = layer.weights.T.astype(np.float64) @ x.astype(np.float64)
-            total = product.astype(np.int64) + (layer.bias << layer.shift)[:, np.newaxis]
-            x, more = self.rules.fit(self.rules.shift(total, layer.shift))
-            over += more
-            if layer.relu:
-                x = np.maximum(x, 0)
+            half = (1 << layer.shift >> 1) * (rules.rounding == "nearest")
+            start = ((layer.bias << layer.shift) + half).astype(np.float64)
+            y = np.empty((start.size, x.shape[1]))
+            weights, largest = layer.weights.astype(np.float64), float(rules.largest)
+            over += _layer(
+                weights, start, 2.0**-layer.shift, largest, rules.overflow == "wrap", layer.relu, x, y
+            )
+            x = y
         self.overflows += over
-        return x
+        return x.astype(np.int64)
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Corrections; see `Engine`."""
@@ -162,6 +181,40 @@ def quantise(layers: Sequence[Layer], rules: Format, name: str = "model") -> tup
         over += many + more
         made.append(IntegerLayer(weights, bias, shift, layer.activation == "relu"))
     return made, over
+
+
+@kernel
+def _layer(
+    weights: NDArray[np.float64],
+    start: NDArray[np.float64],
+    step: float,
+    largest: float,
+    wrap: bool,
+    relu: bool,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+) -> int:
+    """Fill in a layer's words, shape (outputs, muons), and return how many did not fit.
+
+    All are integers below 2**53, so that float64, which is faster, is exact.
+    """
+    lowest, span = -largest - 1, 2 * (largest + 1)
+    over = 0
+    for j in range(start.size):
+        row = y[j]
+        row[:] = start[j]
+        for i in range(x.shape[0]):
+            weight, column = weights[i, j], x[i]
+            for m in range(row.size):
+                row[m] += weight * column[m]
+        for m in range(row.size):
+            word = np.floor(row[m] * step)
+            over += word < lowest or word > largest
+            if wrap:
+                word -= np.floor((word - lowest) / span) * span
+            word = min(max(word, lowest), largest)
+            row[m] = 0.0 if relu and word < 0 else word
+    return over
 
 
 def _nearest(values: NDArray[np.float64], fraction: int) -> NDArray[np.int64]:

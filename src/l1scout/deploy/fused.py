@@ -2,7 +2,7 @@
 
 Many muons go through in blocks, one muon a vector lane: four neurons take four inputs at a time, so
 that each value that is loaded is used four times. A few go through one after the other, one neuron a
-lane, eight inputs at a time. Widths are filled up with zeros to multiples of eight.
+lane, eight inputs at a time; widths are filled up with zeros, so that no loop has a remainder.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import checked
+from l1scout.deploy.engine import checked, ready
 from l1scout.deploy.model import Model
 from l1scout.jit import float_kernel
 from l1scout.training.export import Layer
@@ -20,8 +20,9 @@ _BLOCK = 256
 _LANES = 16
 _ACTIVATIONS = ("linear", "relu", "softmax")
 _RELU, _SOFTMAX = 1, 2
-_FEW = 12
+_FEW = 32
 """Up to so many muons are faster one after the other."""
+_1, _2, _3, _4, _5, _6, _7, _8 = (np.uint64(k) for k in range(1, 9))
 
 
 class FusedEngine:
@@ -43,11 +44,17 @@ class FusedEngine:
         layers = model.layers
         self._io = len(layers[0].weights), layers[-1].bias.size
         self._shape, self._parameters = pack(layers, dtype)
-        width = int(self._shape[:, :4].max())
-        self._scratch = aligned((2, width, _BLOCK + _LANES), dtype)  # rows off each other's cache sets
+        width = -(-int(self._shape[:, :2].max()) // 16) * 16
+        self._scratch = aligned((2 * width * (_BLOCK + _LANES),), dtype)
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Corrections; see `Engine`."""
+        if (
+            out is not None
+            and ready(hardware, out)
+            and _run(self._shape, self._parameters, self._scratch, hardware, out)
+        ):
+            return out
         hardware, out = checked(hardware, *self._io, out)
         _run(self._shape, self._parameters, self._scratch, hardware, out)
         return out
@@ -72,27 +79,23 @@ def pack(layers: Sequence[Layer], dtype: type) -> tuple[NDArray[np.int64], NDArr
 
     Returns
     -------
-    shape : ndarray of int64, shape (layers, 6)
-        Inputs and outputs, filled up to multiples of four, and of eight; outputs; number of the activation.
+    shape : ndarray of int64, shape (layers, 3)
+        Inputs, outputs, number of the activation.
     parameters : ndarray, flat
-        For each layer biases and weights (outputs, inputs) filled up to multiples of four, then biases
-        and weights (inputs, outputs) filled up to multiples of eight.
+        For each layer biases and weights (inputs, outputs), filled up with zeros: inputs to a multiple of
+        8, outputs of 16.
     """
-    shape, parts = [], []
+    parts = []
     for layer in layers:
-        sizes: list[int] = []
-        for multiple in (4, 8):
-            rows, columns = (-(-n // multiple) * multiple for n in layer.weights.shape)
-            weights, bias = np.zeros((rows, columns)), np.zeros(columns)
-            weights[: layer.weights.shape[0], : layer.weights.shape[1]] = layer.weights
-            bias[: layer.bias.size] = layer.bias
-            parts += [bias, (weights.T if multiple == 4 else weights).ravel()]
-            sizes += [rows, columns]
-        shape.append((*sizes, layer.bias.size, _ACTIVATIONS.index(layer.activation)))
-    parameters = np.concatenate(parts)
-    kept = aligned(parameters.shape, dtype)
-    kept[:] = parameters
-    return np.array(shape, np.int64), kept
+        rows, columns = (-(-n // k) * k for n, k in zip(layer.weights.shape, (8, 16), strict=True))
+        filled = np.zeros((1 + rows, columns))
+        filled[0, : layer.bias.size] = layer.bias
+        filled[1 : 1 + len(layer.weights), : layer.bias.size] = layer.weights
+        parts.append(filled.ravel())
+    shape = [(*layer.weights.shape, _ACTIVATIONS.index(layer.activation)) for layer in layers]
+    parameters = aligned((sum(part.size for part in parts),), dtype)
+    parameters[:] = np.concatenate(parts)
+    return np.array(shape, np.int64), parameters
 
 
 @float_kernel
@@ -102,65 +105,85 @@ def _run(
     scratch: NDArray[Any],
     hardware: NDArray[np.int16],
     out: NDArray[Any],
-) -> None:
-    muons = hardware.shape[1]
+) -> bool:
+    """Answer, if the arrays fit together."""
+    inputs, muons = hardware.shape
+    if inputs != shape[0, 0] or out.shape[0] != shape[-1, 1] or out.shape[1] != muons:
+        return False
     if muons <= _FEW:
-        for m in range(muons):
-            _one(shape, parameters, scratch, hardware, out, m)
-        return
+        _few(shape, parameters, scratch, hardware, out)
+        return True
+    lanes = scratch.reshape(2, -1, _BLOCK + _LANES)  # rows off each other's cache sets
     for start in range(0, muons, _BLOCK):
-        _block(shape, parameters, scratch, hardware, out, start, min(start + _BLOCK, muons))
+        _block(shape, parameters, lanes, hardware, out, start, min(start + _BLOCK, muons))
+    return True
 
 
 @float_kernel
-def _one(
+def _few(
     shape: NDArray[np.int64],
     parameters: NDArray[Any],
     scratch: NDArray[Any],
     hardware: NDArray[np.int16],
     out: NDArray[Any],
-    m: int,
 ) -> None:
-    x, y = scratch[0, 0], scratch[1, 0]
-    for k in range(shape[0, 2]):
-        x[k] = hardware[k, m] if k < hardware.shape[0] else 0
-    at = 0
-    for layer in range(shape.shape[0]):
-        above, left, rows, columns, outputs, activation = shape[layer]
-        at += left * (above + 1)
-        bias = parameters[at : at + columns]
-        for j in range(columns):
-            y[j] = bias[j]
-        at += columns
-        for i in range(0, rows, 8):
-            x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
-            x4, x5, x6, x7 = x[i + 4], x[i + 5], x[i + 6], x[i + 7]
-            # A body of this size is what the compiler unrolls to one vector at a time, so that layers
-            # of 32 neurons do not end up in its scalar remainder.
-            w0, w1 = parameters[at : at + columns], parameters[at + columns : at + 2 * columns]
-            at += 2 * columns
-            w2, w3 = parameters[at : at + columns], parameters[at + columns : at + 2 * columns]
-            at += 2 * columns
-            w4, w5 = parameters[at : at + columns], parameters[at + columns : at + 2 * columns]
-            at += 2 * columns
-            w6, w7 = parameters[at : at + columns], parameters[at + columns : at + 2 * columns]
-            at += 2 * columns
-            for j in range(columns):
-                low = x0 * w0[j] + x1 * w1[j] + x2 * w2[j] + x3 * w3[j]
-                y[j] += low + (x4 * w4[j] + x5 * w5[j] + x6 * w6[j] + x7 * w7[j])
-        if activation == _RELU:
-            for j in range(columns):
-                y[j] = y.dtype.type(0) if y[j] < 0 else y[j]
-        elif activation == _SOFTMAX:
-            top, total = y[:outputs].max(), y.dtype.type(0)
-            for j in range(outputs):
-                y[j] = np.exp(y[j] - top)
-                total += y[j]
-            for j in range(outputs):
-                y[j] /= total
-        x, y = y, x
-    for k in range(out.shape[0]):
-        out[k, m] = x[k]
+    # One array for all layers: every array variable costs atomic counting of its references. Places are
+    # unsigned: signed ones would be compared with 0 each time.
+    half, zero = np.uint64(scratch.size // 2), scratch.dtype.type(0)
+    for m in range(hardware.shape[1]):
+        x, y, at = np.uint64(0), half, np.uint64(0)
+        for k in range((shape[0, 0] + 7) // 8 * 8):
+            scratch[k] = hardware[k, m] if k < hardware.shape[0] else 0
+        for layer in range(shape.shape[0]):
+            inputs, outputs = shape[layer, 0], (shape[layer, 1] + 15) // 16 * 16
+            row = np.uint64(outputs)
+            for n in range(outputs):
+                j = np.uint64(n)
+                scratch[y + j] = parameters[at + j]
+            at += row
+            for k in range(0, inputs, 8):
+                i = x + np.uint64(k)
+                x0, x1, x2, x3 = scratch[i], scratch[i + _1], scratch[i + _2], scratch[i + _3]
+                x4, x5, x6, x7 = scratch[i + _4], scratch[i + _5], scratch[i + _6], scratch[i + _7]
+                for n in range(outputs):
+                    j = np.uint64(n)
+                    w = at + j
+                    low = (
+                        x0 * parameters[w]
+                        + x1 * parameters[w + row]
+                        + x2 * parameters[w + _2 * row]
+                        + x3 * parameters[w + _3 * row]
+                    )
+                    high = (
+                        x4 * parameters[w + _4 * row]
+                        + x5 * parameters[w + _5 * row]
+                        + x6 * parameters[w + _6 * row]
+                        + x7 * parameters[w + _7 * row]
+                    )
+                    scratch[y + j] += low + high
+                at += _8 * row
+            if shape[layer, 2] == _RELU:
+                for n in range(outputs):
+                    j = y + np.uint64(n)
+                    scratch[j] = zero if scratch[j] < zero else scratch[j]
+            elif shape[layer, 2] == _SOFTMAX:
+                _softmax_one(scratch, y, shape[layer, 1])
+            x, y = y, x
+        for k in range(out.shape[0]):
+            out[k, m] = scratch[x + np.uint64(k)]
+
+
+@float_kernel
+def _softmax_one(x: NDArray[Any], first: np.uint64, outputs: int) -> None:
+    top, total = x[first], x.dtype.type(0)
+    for j in range(1, outputs):
+        top = max(top, x[first + np.uint64(j)])
+    for j in range(outputs):
+        i = first + np.uint64(j)
+        x[i] = np.exp(x[i] - top)
+        total += x[i]
+    for j in range(outputs):
+        x[first + np.uint64(j)] /= total
 
 
 @float_kernel
@@ -176,23 +199,22 @@ def _block(
     n = stop - start
     lanes = (n + _LANES - 1) // _LANES * _LANES  # whole vectors; lanes beyond n hold old, finite numbers
     x, y = scratch[0], scratch[1]
-    for k in range(shape[0, 0]):
-        if k < hardware.shape[0]:
-            column, row = hardware[k, start:stop], x[k]
-            for m in range(n):
-                row[m] = column[m]
-        else:
-            x[k, :lanes] = 0
+    for k in range(hardware.shape[0]):
+        column, row = hardware[k, start:stop], x[k]
+        for m in range(n):
+            row[m] = column[m]
+    x[hardware.shape[0] : (hardware.shape[0] + 7) // 8 * 8, :lanes] = 0
     at = 0
     for layer in range(shape.shape[0]):
-        rows, columns, _, _, outputs, activation = shape[layer]
+        inputs, outputs, activation = shape[layer]
+        rows, columns = (inputs + 7) // 8 * 8, (outputs + 15) // 16 * 16
         bias = parameters[at : at + columns]
         at += columns
-        weights = parameters[at : at + rows * columns].reshape(columns, rows)
-        at += rows * columns + shape[layer, 3] * (shape[layer, 2] + 1)
-        _dense(weights, bias, x, y, lanes)
+        weights = parameters[at : at + rows * columns].reshape(rows, columns)
+        at += rows * columns
+        _dense(weights, bias, x, y, inputs, outputs, lanes)
         if activation == _RELU:
-            for j in range(columns):
+            for j in range(outputs):
                 row = y[j]
                 for m in range(lanes):
                     row[m] = y.dtype.type(0) if row[m] < 0 else row[m]
@@ -206,20 +228,28 @@ def _block(
 
 
 @float_kernel
-def _dense(weights: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], y: NDArray[Any], lanes: int) -> None:
-    for j in range(0, weights.shape[0], 4):
+def _dense(
+    weights: NDArray[Any],
+    bias: NDArray[Any],
+    x: NDArray[Any],
+    y: NDArray[Any],
+    inputs: int,
+    outputs: int,
+    lanes: int,
+) -> None:
+    for j in range(0, outputs, 4):
         y0, y1, y2, y3 = y[j], y[j + 1], y[j + 2], y[j + 3]
         for m in range(lanes):
             y0[m], y1[m], y2[m], y3[m] = bias[j], bias[j + 1], bias[j + 2], bias[j + 3]
-        for i in range(0, weights.shape[1], 4):
+        for i in range(0, inputs, 4):
             x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
-            a0, a1, a2, a3 = weights[j, i], weights[j, i + 1], weights[j, i + 2], weights[j, i + 3]
-            k = j + 1
-            b0, b1, b2, b3 = weights[k, i], weights[k, i + 1], weights[k, i + 2], weights[k, i + 3]
-            k = j + 2
-            c0, c1, c2, c3 = weights[k, i], weights[k, i + 1], weights[k, i + 2], weights[k, i + 3]
-            k = j + 3
-            d0, d1, d2, d3 = weights[k, i], weights[k, i + 1], weights[k, i + 2], weights[k, i + 3]
+            a0, b0, c0, d0 = weights[i, j], weights[i, j + 1], weights[i, j + 2], weights[i, j + 3]
+            k = i + 1
+            a1, b1, c1, d1 = weights[k, j], weights[k, j + 1], weights[k, j + 2], weights[k, j + 3]
+            k = i + 2
+            a2, b2, c2, d2 = weights[k, j], weights[k, j + 1], weights[k, j + 2], weights[k, j + 3]
+            k = i + 3
+            a3, b3, c3, d3 = weights[k, j], weights[k, j + 1], weights[k, j + 2], weights[k, j + 3]
             for m in range(lanes):
                 y0[m] += a0 * x0[m] + a1 * x1[m] + a2 * x2[m] + a3 * x3[m]
                 y1[m] += b0 * x0[m] + b1 * x1[m] + b2 * x2[m] + b3 * x3[m]

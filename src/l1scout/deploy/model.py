@@ -10,8 +10,9 @@ import numpy as np
 
 from l1scout.deploy.domain import Domain
 from l1scout.errors import InputError
-from l1scout.training.card import ONNX_FILE, Card, read_card
+from l1scout.training.card import CARD_FILE, ONNX_FILE, Card, read_card
 from l1scout.training.export import Layer
+from l1scout.training.sums import check_sums
 
 _ACTIVATIONS = {"Relu": "relu", "Softmax": "softmax"}
 
@@ -84,9 +85,11 @@ def load_model(directory: str | Path) -> Model:
     Raises
     ------
     InputError
-        If it lacks a file, or card and ONNX model do not belong together.
+        If it lacks a file, one has changed since it was written, or card and ONNX model do not belong
+        together.
     """
     card, path = read_card(directory), Path(directory) / ONNX_FILE
+    check_sums(Path(directory), CARD_FILE, ONNX_FILE)
     try:
         onnx_bytes = path.read_bytes()
     except OSError as error:

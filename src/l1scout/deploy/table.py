@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import checked
+from l1scout.deploy.engine import checked, ready
 from l1scout.deploy.fused import FusedEngine
 from l1scout.deploy.model import Model
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
-from l1scout.jit import kernel
+from l1scout.jit import kernel, prefetch
 
 MAGIC = b"l1s\x00tbl\n"
 VERSION = 1
@@ -35,6 +35,7 @@ MAX_ENTRIES = 1 << 27
 """1 GiB: a model with a larger domain is none of this trigger's."""
 _FIXED = struct.Struct("<8sIIII")
 _BLOCK = 1024
+_FEW = 12
 _LARGEST = 32767
 Progress = Callable[[int, int], object]
 
@@ -127,6 +128,12 @@ class TableEngine:
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Corrections; see `Engine`. NaN outside the domain."""
+        if (
+            out is not None
+            and ready(hardware, out)
+            and _look_up(self._words, self._place, self._float_steps, hardware, out)
+        ):
+            return out
         hardware, out = checked(hardware, 4, 3, out)
         _look_up(self._words, self._place, self._float_steps, hardware, out)
         return out
@@ -204,35 +211,73 @@ def _look_up(
     steps: NDArray[np.float32],
     hardware: NDArray[np.int16],
     out: NDArray[np.float32],
-) -> None:
-    # Two loops: the first is arithmetic on vectors, and the second is so short that the processor has
-    # many loads under way at a time.
-    at = np.empty(_BLOCK, np.int32)
+) -> bool:
+    """Answer, if the arrays fit together."""
     muons = hardware.shape[1]
+    if hardware.shape[0] != 4 or out.shape[0] != 3 or out.shape[1] != muons:
+        return False
+    if muons <= _FEW:
+        for m in range(muons):
+            _one(words, place, steps, hardware, out, m)
+        return True
+    at = np.empty(_BLOCK, np.int32)
+    got = np.empty(_BLOCK, np.int64)
+    # Short loops, one after the other: places (on vectors), asking for all entries of a block, taking
+    # them, answers (on vectors). Without asking first it takes twice as long.
     for start in range(0, muons, _BLOCK):
-        n = min(_BLOCK, muons - start)
-        bad = _places(place, hardware[:, start : start + n], at)
-        x, y, z = out[0, start : start + n], out[1, start : start + n], out[2, start : start + n]
-        for m in range(n):
-            word = words[at[m]]
-            x[m] = np.float32(np.int16(word)) * steps[0]
-            y[m] = np.float32(np.int16(word >> 16)) * steps[1]
-            z[m] = np.float32(np.int16(word >> 32)) * steps[2]
+        stop = min(start + _BLOCK, muons)
+        a, b = hardware[0, start:stop], hardware[1, start:stop]
+        bad = _places(place, a, b, hardware[2, start:stop], hardware[3, start:stop], at)
+        for m in range(stop - start):
+            prefetch(words, np.intp(at[m]))
+        for m in range(stop - start):
+            got[m] = words[at[m]]
+        x, y, z = out[0, start:stop], out[1, start:stop], out[2, start:stop]
+        for m in range(stop - start):
+            x[m] = np.float32(np.int16(got[m])) * steps[0]
+            y[m] = np.float32(np.int16(got[m] >> 16)) * steps[1]
+            z[m] = np.float32(np.int16(got[m] >> 32)) * steps[2]
         if bad:
-            for m in range(n):
-                for k in range(4):
-                    i = np.int32(hardware[k, start + m]) - place[0, k]
-                    if i < 0 or i >= place[1, k]:
-                        x[m] = y[m] = z[m] = np.nan
+            for m in range(start, stop):
+                _one(words, place, steps, hardware, out, m)
+    return True
 
 
 @kernel
-def _places(place: NDArray[np.int32], hardware: NDArray[np.int16], at: NDArray[np.int32]) -> int:
+def _one(
+    words: NDArray[np.int64],
+    place: NDArray[np.int32],
+    steps: NDArray[np.float32],
+    hardware: NDArray[np.int16],
+    out: NDArray[np.float32],
+    m: int,
+) -> None:
+    at = 0
+    for k in range(4):
+        i = np.int32(hardware[k, m]) - place[0, k]
+        if i < 0 or i >= place[1, k]:
+            out[0, m] = out[1, m] = out[2, m] = np.nan
+            return
+        at += i * place[2, k]
+    word = words[at]
+    out[0, m] = np.float32(np.int16(word)) * steps[0]
+    out[1, m] = np.float32(np.int16(word >> 16)) * steps[1]
+    out[2, m] = np.float32(np.int16(word >> 32)) * steps[2]
+
+
+@kernel
+def _places(
+    place: NDArray[np.int32],
+    a: NDArray[np.int16],
+    b: NDArray[np.int16],
+    c: NDArray[np.int16],
+    d: NDArray[np.int16],
+    at: NDArray[np.int32],
+) -> int:
     """Fill in places, 0 for inputs outside the domain; return how many those are."""
     low0, low1, low2, low3 = place[0]
     size0, size1, size2, size3 = place[1]
     s0, s1, s2, s3 = place[2]
-    a, b, c, d = hardware[0], hardware[1], hardware[2], hardware[3]
     bad = 0
     for m in range(a.size):
         i, j = np.int32(np.int32(a[m]) - low0), np.int32(np.int32(b[m]) - low1)

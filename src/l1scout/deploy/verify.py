@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.engine import Engine
+from l1scout.deploy.fixed import FixedEngine
 from l1scout.deploy.model import Model
 from l1scout.deploy.table import TableEngine
 from l1scout.errors import InputError
@@ -24,7 +25,11 @@ FIELDS = (PHI_VTX, ETA_VTX, PT)
 """Fields that the outputs correct, in the order of the outputs."""
 MOVED = 0.1
 """A recalibrated value has moved if it differs by more than this share of its core window (Table 1)."""
-_CHUNK = 1 << 13  # layers of so many inputs in float64 stay in the cache
+CLOSE_COUNTS = 0.25
+CLOSE_PT = 1e-3
+"""An engine is close where phi and eta move by at most so many hardware counts, pT by this share."""
+_CHUNK = 1 << 13
+_PIECE = 1 << 8
 Network = Callable[[NDArray[np.int16]], NDArray[np.float64]]
 
 
@@ -64,12 +69,22 @@ class Verified:
         Largest deviation of a recalibrated pT, relative to it, where that is positive.
     inexact : int, optional
         Of a table: entries that are not the float64 ONNX network to the nearest step; 0 is right.
+    overflows, weight_overflows : int, optional
+        Of the integer network: activations, and weights and biases, that did not fit into their words.
     """
 
     inputs: int
     deviations: Sequence[Deviation]
     worst_relative_pt: float
     inexact: int | None = None
+    overflows: int | None = None
+    weight_overflows: int | None = None
+
+    @property
+    def close(self) -> bool:
+        """Whether no input moves by more than `CLOSE_COUNTS` of phi and eta and `CLOSE_PT` of pT."""
+        counts = [d.worst_counts for d in self.deviations[:2]]
+        return all(c <= CLOSE_COUNTS for c in counts) and self.worst_relative_pt <= CLOSE_PT
 
 
 def keras_reference(model: Model) -> Network:
@@ -156,20 +171,24 @@ def verify(
     domain = model.domain
     pt_row = domain.names.index(PT.name)
     for where, hardware in domain.chunks(_CHUNK):
-        wanted = reference(hardware)
+        wanted = _in_pieces(reference, hardware)
         pt = PT.to_physical(hardware[pt_row]) - wanted[2]
         for name, engine in engines.items():
             if isinstance(engine, TableEngine):
-                quantised = np.rint(forward(model.layers, hardware) / engine.steps[:, np.newaxis])
+                exact = _in_pieces(lambda h: forward(model.layers, h), hardware)
+                quantised = np.rint(exact / engine.steps[:, np.newaxis])
                 sums[name].inexact += int(
                     np.count_nonzero((quantised != engine.entries[where, :3].T).any(axis=0))
                 )
             sums[name].add(engine.correct(hardware) - wanted, pt)
         progress(where.stop, domain.entries)
-    return {
-        name: s.result(model, domain.entries, isinstance(engines[name], TableEngine))
-        for name, s in sums.items()
-    }
+    return {name: s.result(model, domain.entries, engines[name]) for name, s in sums.items()}
+
+
+def _in_pieces(network: Network, hardware: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Evaluate a network with products so small that BLAS uses one thread: two wait for each other."""
+    pieces = [network(hardware[:, k : k + _PIECE]) for k in range(0, hardware.shape[1], _PIECE)]
+    return np.concatenate(pieces, axis=1)
 
 
 class _Sums:
@@ -188,7 +207,7 @@ class _Sums:
         if usable.any():
             self.relative = max(self.relative, float((size[2, usable] / pt[usable]).max()))
 
-    def result(self, model: Model, inputs: int, table: bool) -> Verified:
+    def result(self, model: Model, inputs: int, engine: Engine) -> Verified:
         rms = np.sqrt(self.square / inputs)
         deviations = []
         for k, (q, f) in enumerate(zip(model.card.outputs, FIELDS, strict=True)):
@@ -197,4 +216,6 @@ class _Sums:
             share = self.moved[k] / inputs
             numbers = (self.worst[k], rms[k], *in_counts, share)
             deviations.append(Deviation(q.name, q.unit, *(float(x) for x in numbers)))
-        return Verified(inputs, deviations, self.relative, self.inexact if table else None)
+        inexact = self.inexact if isinstance(engine, TableEngine) else None
+        over = (engine.overflows, engine.weight_overflows) if isinstance(engine, FixedEngine) else ()
+        return Verified(inputs, deviations, self.relative, inexact, *over)

@@ -2,9 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from l1scout.formats.block import BX_RUN2, BX_RUN3, ORBIT
 from l1scout.formats.muon import MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA
+from l1scout.formats.raw import FILE_HEADER, ORBIT_HEADER
 from l1scout.formats.records import RECORD_HEADER
 
 LAYOUTS = (MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA, ORBIT, BX_RUN2, BX_RUN3, RECORD_HEADER)
@@ -21,9 +25,20 @@ numbered 1..3564.
 """
 
 
+HEADERS = {"Header of a .raw file": FILE_HEADER, "Header of an orbit in a .raw file": ORBIT_HEADER}
+
+
 def markdown() -> str:
     """Return the page, a table a layout."""
-    return "\n".join([_INTRODUCTION, *(layout.markdown() for layout in LAYOUTS)])
+    headers = (_header(name, dtype) for name, dtype in HEADERS.items())
+    return "\n".join([_INTRODUCTION, *(layout.markdown() for layout in LAYOUTS), *headers])
+
+
+def _header(name: str, dtype: np.dtype[Any]) -> str:
+    lines = [f"## {name}", "", f"{dtype.itemsize} bytes.", "", "| field | byte | type |", "|---|---|---|"]
+    for field, (kind, offset) in ((n, f[:2]) for n, f in (dtype.fields or {}).items()):
+        lines.append(f"| {field} | {offset} | {kind.str.replace('|', '')} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ hold `ORBIT_HEADER`, the state of each link and its realigns; reading does not d
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ ORBITS_PER_PACKET = 20
 _MARK = TRAILER_MARK.to_bytes(8, "little")
 _ORBIT_END_ROW = ORBIT_END.to_bytes(4, "little") * 8
 _PIECE = 1 << 20
+_ROOM = 1 << 23
 
 
 def orbit_room(form: BlockFormat) -> int:
@@ -108,35 +109,46 @@ class Found:
         self.trailer = other.trailer or self.trailer
 
 
-def split_packets(stream: BinaryIO, form: BlockFormat) -> Iterator[tuple[memoryview, int]]:
-    """Cut a stream at the packets' trailers; memory stays below that of two of the longest packets.
+class Readable(Protocol):
+    """What packets are read from: a binary file, a socket's file."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill a part of `buffer`; 0 at the end."""
+
+
+def split_packets(stream: Readable, form: BlockFormat) -> Iterator[tuple[memoryview, int]]:
+    """Cut a stream at the packets' trailers; memory stays below that of three of the longest packets.
 
     Yields
     ------
     packet : memoryview
-        With its trailer. Whether it makes sense is for the reader to see.
+        With its trailer; valid until the next one. Whether it makes sense is for the reader to see.
     skipped : int
         Bytes left out before it: a stretch that is longer than any packet, or, with an empty
         packet, the rest of the stream, which has no trailer.
     """
     limit = max_packet_bytes(form)
-    held, seen, skipped = bytearray(), 0, 0
-    while piece := stream.read(_PIECE):
-        held += piece
-        start = 0
-        while (at := held.find(_MARK, seen)) >= 0 and at + TRAILER_BYTES <= len(held):
-            if at >= start + 2 and held[at - 2 : at + 30] == _ORBIT_END_ROW:
+    room = bytearray(_ROOM)
+    start = seen = end = skipped = 0
+    while read := stream.readinto(memoryview(room)[end:]):
+        end += read
+        while (at := room.find(_MARK, seen, end)) >= 0 and at + TRAILER_BYTES <= end:
+            if at >= start + 2 and room[at - 2 : at + 30] == _ORBIT_END_ROW:
                 seen = at + 30  # the mark of the other trailer, seen two bytes late
                 continue
             stop = at + TRAILER_BYTES
-            yield memoryview(bytes(held[start:stop])), skipped
+            yield memoryview(room)[start:stop], skipped
             start, seen, skipped = stop, stop, 0
-        if at < 0 and len(held) - start > limit:
-            start, skipped = len(held) - len(_MARK), skipped + len(held) - len(_MARK) - start
-        held = held[start:]
-        seen = max(len(held) - len(_MARK) + 1, 0) if at < 0 else at - start
-    if held or skipped:
-        yield memoryview(b""), skipped + len(held)
+        seen = max(end - len(_MARK) + 1, start) if at < 0 else at
+        if at < 0 and end - start > limit:
+            start, skipped = end - len(_MARK), skipped + end - len(_MARK) - start
+        if len(room) - end < _PIECE:
+            # never move bytes that somebody may still look at
+            fresh = bytearray(max(_ROOM, 2 * (end - start)))
+            fresh[: end - start] = memoryview(room)[start:end]
+            room, start, seen, end = fresh, 0, seen - start, end - start
+    if end > start or skipped:
+        yield memoryview(b""), skipped + end - start
 
 
 @kernel
@@ -189,44 +201,96 @@ def _is_end(row: Any) -> Any:
     return same == LINKS
 
 
-def read_packet(packet: memoryview, form: BlockFormat) -> tuple[NDArray[np.uint32], NDArray[np.int64], Found]:
-    """Return the blocks of a packet, shape (n, 6, 8), the orbits that its headers flag, and counts.
+@dataclass(frozen=True)
+class PacketOrbits:
+    """The orbits of a packet, where they lie.
+
+    Parameters
+    ----------
+    rows : ndarray of uint32, shape (n, 8)
+        The packet without its trailer; a view.
+    spans : ndarray of int64, shape (orbits, 2)
+        First row of each orbit's blocks, and the row after the last.
+    orbit : ndarray of int64, shape (orbits,)
+    flagged : ndarray of int64
+        Orbits that their headers flag.
+    found : Found
+    """
+
+    rows: NDArray[np.uint32]
+    spans: NDArray[np.int64]
+    orbit: NDArray[np.int64]
+    flagged: NDArray[np.int64]
+    found: Found
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of all orbits."""
+        return int((self.spans[:, 1] - self.spans[:, 0]).sum()) // ROWS
+
+    def select(self, keep: NDArray[np.bool_]) -> "PacketOrbits":
+        """Keep the orbits where ``keep`` (shape (orbits,)) is True."""
+        flagged = np.intersect1d(self.flagged, self.orbit[keep])
+        return replace(self, spans=self.spans[keep], orbit=self.orbit[keep], flagged=flagged)
+
+
+def packet_orbits(packet: memoryview, form: BlockFormat) -> PacketOrbits:
+    """Find the orbits of a packet.
 
     A packet of Run 2 is not read at all if it has a wrong length, or one block with an impossible BX
     or out of the order of time: the format has nothing else to tell damage by. (A stretch of whole
-    blocks that is missing leaves no trace.) Of a packet of Run 3 the orbits before the first one that
-    makes no sense are read: header, blocks and map must agree.
+    blocks that is missing leaves no trace.) Orbits without a block leave none either. Of a packet of
+    Run 3 the orbits before the first one that makes no sense are read: header, blocks and map must
+    agree. An empty orbit whose header is not of l1scout is taken to follow the one before it.
     """
     body = packet[:-TRAILER_BYTES]
     found = Found(packets=1, trailer=Trailer.decode(packet[-TRAILER_BYTES:]))
-    blocks, flagged = np.zeros((0, ROWS, LINKS), np.uint32), np.zeros(0, np.int64)
+    rows = np.frombuffer(body, "<u4", len(body) // ROW_BYTES * LINKS).reshape(-1, LINKS)
+    none, nowhere = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
     if form.name == "run2":
-        bad = Found(corrupt=1, corrupt_bytes=len(packet))
+        bad = PacketOrbits(rows, nowhere, none, none, Found(corrupt=1, corrupt_bytes=len(packet)))
         if len(body) % BLOCK_BYTES:
-            return blocks, flagged, bad
-        read = np.frombuffer(body, "<u4").reshape(-1, ROWS, LINKS)
-        bx = (read[:, form.bx_row, 0] & form.bx_mask).astype(np.int64)
-        time = crossing(read[:, form.orbit_row, 0] & ORBIT_MASK, bx)
+            return bad
+        bx = (rows[form.bx_row :: ROWS, 0] & form.bx_mask).astype(np.int64)
+        number = (rows[form.orbit_row :: ROWS, 0] & ORBIT_MASK).astype(np.int64)
+        time = crossing(number, bx)
         if np.any((bx < 1) | (bx > BX_PER_ORBIT)) or np.any(time[1:] <= time[:-1]):
-            return blocks, flagged, bad
-        blocks = read
-        found.orbits = np.unique(blocks[:, form.orbit_row, 0]).size
+            return bad
+        orbit, first = np.unique(number, return_index=True)
+        spans = ROWS * np.stack([first, np.append(first[1:], number.size)[: first.size]], axis=1)
+        flagged = none
     else:
-        rows = np.frombuffer(body, "<u4", len(body) // ROW_BYTES * LINKS).reshape(-1, LINKS)
-        spans = np.empty((rows.shape[0] // (1 + ORBIT_TRAILER_ROWS) + 1, 2), np.int64)
-        n, end = _find_orbits(rows, BX_PER_ORBIT, spans)
+        room = np.empty((rows.shape[0] // (1 + ORBIT_TRAILER_ROWS) + 1, 2), np.int64)
+        n, end = _find_orbits(rows, BX_PER_ORBIT, room)
+        spans = room[:n]
         found.corrupt_bytes = len(body) - int(end) * ROW_BYTES
         found.corrupt = int(found.corrupt_bytes > 0)
-        heads = rows[spans[:n, 0] - 1]
-        ours = heads[heads[:, 0] == HEADER_MARK]
-        flagged = ours[ours[:, 3] != (1 << LINKS) - 1, 1].astype(np.int64)
-        found.orbits = int(n)
-        blocks = np.concatenate([blocks, *(rows[a:b].reshape(-1, ROWS, LINKS) for a, b in spans[:n])])
-    found.blocks = blocks.shape[0]
-    return blocks, flagged, found
+        heads = rows[spans[:, 0] - 1]
+        ours = heads[:, 0] == HEADER_MARK
+        orbit = np.where(ours, heads[:, 1] & ORBIT_MASK, -1).astype(np.int64)
+        for k in np.flatnonzero(~ours):
+            filled = spans[k, 0] < spans[k, 1]
+            orbit[k] = rows[spans[k, 0], 0] & ORBIT_MASK if filled else orbit[k - 1] + 1 if k else 0
+        flagged = orbit[ours & (heads[:, 3] != (1 << LINKS) - 1)]
+    found.orbits, found.blocks = len(orbit), int((spans[:, 1] - spans[:, 0]).sum()) // ROWS
+    return PacketOrbits(rows, spans, orbit, flagged, found)
 
 
-def read_packets(stream: BinaryIO, form: BlockFormat, found: Found | None = None) -> Iterator[Decoded]:
+def read_packet(packet: memoryview, form: BlockFormat) -> tuple[NDArray[np.uint32], NDArray[np.int64], Found]:
+    """Return the blocks of a packet, shape (n, 6, 8), the orbits that its headers flag, and counts.
+
+    See `packet_orbits` for what is read of a damaged one.
+    """
+    orbits = packet_orbits(packet, form)
+    if form.name == "run2":
+        blocks = orbits.rows[: ROWS * orbits.found.blocks].reshape(-1, ROWS, LINKS)
+    else:
+        pieces = (orbits.rows[a:b].reshape(-1, ROWS, LINKS) for a, b in orbits.spans)
+        blocks = np.concatenate([np.zeros((0, ROWS, LINKS), np.uint32), *pieces])
+    return blocks, orbits.flagged, orbits.found
+
+
+def read_packets(stream: Readable, form: BlockFormat, found: Found | None = None) -> Iterator[Decoded]:
     """Decode a stream of packets, one after the other, in constant memory.
 
     Parameters
@@ -254,7 +318,7 @@ def read_packets(stream: BinaryIO, form: BlockFormat, found: Found | None = None
             yield Decoded(part.muons, flagged, now.corrupt, now.corrupt_bytes)
 
 
-def decode_packets(stream: BinaryIO, form: BlockFormat) -> tuple[Decoded, Found]:
+def decode_packets(stream: Readable, form: BlockFormat) -> tuple[Decoded, Found]:
     """Decode all packets of a stream that fits in memory (its muons do; its packets need not)."""
     found = Found()
     empty = decode_blocks(np.zeros((0, ROWS, LINKS), np.uint32), form)

@@ -32,13 +32,17 @@ HEADER_WORDS = 3
 MAX_RECORD_WORDS = HEADER_WORDS + 3 * 2 * LINKS
 _ALL_MATCH = 0xFF00FF00
 _RESERVED = 0x00F000F0
+_LINK_0 = 1 << 24
+"""Bit of the header that says that link 0 agrees with itself on the BX."""
+_CHAIN = 4
 
 
 @kernel
-def _suppress(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, out: Any) -> Any:
+def suppress_words(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, out: Any) -> Any:
+    """Turn blocks into records; see `suppress`. Returns the words written, the bad blocks, the records."""
     pt, zero, every = np.uint32(PT_BITS), np.uint32(0), np.uint32(0xFFFFFFFF)
     orbit_mask, one, two = np.uint32(ORBIT_MASK), np.uint64(1), np.uint64(2)
-    end, bad = np.uint64(0), 0
+    end, bad, records = np.uint64(0), 0, 0
     for i in range(words.size // BLOCK_WORDS):
         at = np.uint64(i * BLOCK_WORDS)
         second = differing(words, at + np.uint64(32), zero, pt)
@@ -56,6 +60,7 @@ def _suppress(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, ou
         out[end] = (np.uint32(_ALL_MATCH) ^ apart) | counts
         out[end + one] = bx
         out[end + two] = orbit
+        records += 1
         end += np.uint64(HEADER_WORDS)
         while muons != 0:
             slot = lowest(muons)
@@ -67,7 +72,7 @@ def _suppress(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, ou
             out[end + two] = extra | np.uint32(slot >> np.uint64(3))
             end += size
             muons &= muons - np.uint32(1)
-    return end, bad
+    return end, bad, records
 
 
 def suppress(
@@ -101,7 +106,7 @@ def suppress(
     if out.size < room:
         msg = f"records may need {room} words, but there is room for {out.size}"
         raise ValueError(msg)
-    end, bad = _suppress(
+    end, bad, _ = suppress_words(
         words,
         np.uint64(LINKS * form.bx_row),
         np.uint64(LINKS * form.orbit_row),
@@ -118,36 +123,122 @@ def record_room(blocks: int) -> int:
 
 
 @kernel
-def _find_records(words: Any, size: Any, bx_mask: Any, starts: Any) -> Any:
-    """Walk from header to header while they make sense; where each record starts, and their end."""
-    n, at = 0, 0
-    while at + HEADER_WORDS < words.size:
-        head = words[at]
-        muons = np.int64((head >> np.uint32(16)) & np.uint32(15)), np.int64(head & np.uint32(15))
-        bx = np.int64(words[at + 1] & bx_mask)
-        stop = at + HEADER_WORDS + size * (muons[0] + muons[1])
-        if head & np.uint32(_RESERVED) or max(muons) > LINKS or sum(muons) == 0 or stop > words.size:
-            break
-        if bx < 1 or bx > BX_PER_ORBIT:
-            break
-        starts[n] = at
-        n += 1
-        at = stop
-    return n, at
+def _length(words: Any, at: Any, end: Any, size: Any, bx_mask: Any) -> Any:
+    """Words of the record at `at`; 0 if there is none that makes sense before `end`."""
+    if at + HEADER_WORDS >= end:
+        return 0
+    head = words[at]
+    n1, n2 = np.int64((head >> np.uint32(16)) & np.uint32(15)), np.int64(head & np.uint32(15))
+    bx = np.int64(words[at + 1] & bx_mask)
+    length = HEADER_WORDS + size * (n1 + n2)
+    if head & np.uint32(_RESERVED) or max(n1, n2) > LINKS or n1 + n2 == 0 or at + length > end:
+        return 0
+    return length if 1 <= bx <= BX_PER_ORBIT else 0
+
+
+@kernel
+def _is_chain(words: Any, at: Any, size: Any, bx_mask: Any) -> Any:
+    """Whether some records follow each other from `at` on, in order of time and all with muons (hwPt > 0)."""
+    before = np.int64(-1)
+    for _ in range(_CHAIN):
+        length = _length(words, at, words.size, size, bx_mask)
+        if length == 0 or words[at] & np.uint32(_LINK_0) == 0:
+            return False
+        orbit, bx = np.int64(words[at + 2] & np.uint32(ORBIT_MASK)), np.int64(words[at + 1] & bx_mask)
+        if orbit * (BX_PER_ORBIT + 1) + bx <= before:
+            return False
+        before = orbit * (BX_PER_ORBIT + 1) + bx
+        for k in range(at + HEADER_WORDS, at + length, size):
+            if words[k] & np.uint32(PT_BITS) == 0:
+                return False
+        at += length
+    return True
+
+
+@kernel
+def _find_records(
+    words: Any, bounds: Any, size: Any, bx_mask: Any, starts: Any, counts: Any, ends: Any
+) -> Any:
+    """Walk through each stretch from header to header while they make sense; where each record starts."""
+    n = 0
+    for k in range(counts.size):
+        at, first = bounds[k], n
+        while True:
+            length = _length(words, at, bounds[k + 1], size, bx_mask)
+            if length == 0:
+                break
+            starts[n] = at
+            n += 1
+            at += length
+        counts[k], ends[k] = n - first, at
+    return n
+
+
+def find_records(
+    words: NDArray[np.uint32], form: BlockFormat, bounds: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Find the records of one or more stretches of words, each up to the first that makes no sense.
+
+    Parameters
+    ----------
+    words : ndarray of uint32
+    form : BlockFormat
+    bounds : ndarray of int64, shape (stretches + 1,), optional
+        Where the stretches begin, and the last one's end; all is one stretch if not given.
+
+    Returns
+    -------
+    starts : ndarray of int64, shape (records,)
+    counts, ends : ndarray of int64, shape (stretches,)
+        Records of each stretch, and the word after the last of them.
+    """
+    bounds = np.array([0, words.size]) if bounds is None else bounds
+    starts = np.empty(words.size // (HEADER_WORDS + form.record_words) + 1, np.int64)
+    counts, ends = np.empty((2, bounds.size - 1), np.int64)
+    n = _find_records(words, bounds, form.record_words, np.uint32(form.bx_mask), starts, counts, ends)
+    return starts[:n], counts, ends
+
+
+@kernel
+def _next_chain(words: Any, at: Any, size: Any, bx_mask: Any) -> Any:
+    while at < words.size and not _is_chain(words, at, size, bx_mask):
+        at += 1
+    return at
+
+
+def next_records(words: NDArray[np.uint32], at: int, form: BlockFormat) -> int:
+    """Word from `at` on where records begin again, or the end.
+
+    Nothing marks a record: four in a row must make sense, rise in time and have muons. Random bytes
+    do so once in 10^20 places.
+    """
+    return int(_next_chain(words, at, form.record_words, np.uint32(form.bx_mask)))
+
+
+def records_end(data: bytes | memoryview, form: BlockFormat) -> int:
+    """Bytes up to which `data` are whole records that make sense."""
+    _, _, ends = find_records(np.frombuffer(data, "<u4", len(data) // 4), form)
+    return 4 * int(ends[0])
 
 
 def read_records(data: bytes | memoryview | NDArray[np.uint32], form: BlockFormat) -> Decoded:
     """Decode zero-suppressed records.
 
-    Records have no marker to find the next one by: after the first one that makes no sense, the rest
-    of `data` is counted as corrupt. Data of Run 2 do not say which muons are intermediate: there is
-    no such column.
+    After the first one that makes no sense, the rest of `data` is counted as corrupt: see
+    `next_records` to go on. Data of Run 2 do not say which muons are intermediate: there is no such
+    column.
     """
     raw = np.frombuffer(data, np.uint8)
     words = raw[: raw.size & ~3].view("<u4")
-    starts = np.empty(words.size // (HEADER_WORDS + form.record_words) + 1, np.int64)
-    n, end = _find_records(words, form.record_words, np.uint32(form.bx_mask), starts)
-    starts = starts[:n]
+    starts, _, ends = find_records(words, form)
+    lost = raw.size - 4 * int(ends[0])
+    return decode_records(words, starts, form, corrupt=int(lost > 0), corrupt_bytes=lost)
+
+
+def decode_records(
+    words: NDArray[np.uint32], starts: NDArray[np.int64], form: BlockFormat, **rest: Any
+) -> Decoded:
+    """Decode the records that `find_records` found; `rest` goes to `Decoded`."""
     head = words[starts]
     fields = RECORD_HEADER.decode(head)
     n1, counts = fields["n1"], fields["n1"] + fields["n2"]
@@ -157,14 +248,5 @@ def read_records(data: bytes | memoryview | NDArray[np.uint32], form: BlockForma
     flagged = orbit[(head & _ALL_MATCH) != _ALL_MATCH]
     columns: dict[str, NDArray[Any]] = {"second": rank >= np.repeat(n1, counts)}
     extra = words[at + 2] if form.record_words == 3 else None
-    lost = raw.size - 4 * int(end)
-    return decoded(
-        form,
-        np.repeat(orbit, counts),
-        np.repeat(bx, counts),
-        (words[at], words[at + 1], extra),
-        columns,
-        flagged,
-        corrupt=int(lost > 0),
-        corrupt_bytes=lost,
-    )
+    muons = words[at], words[at + 1], extra
+    return decoded(form, np.repeat(orbit, counts), np.repeat(bx, counts), muons, columns, flagged, **rest)

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 
 from l1scout.errors import InputError
 from l1scout.formats import pattern
-from l1scout.io import edm, parquet, root
+from l1scout.io import edm, parquet, root, stored
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.packets import describe_capture, describe_packets
-from l1scout.io.read import read_events
+from l1scout.io.read import ROWS, read_events
 from l1scout.io.summary import Ranges, summarize
 
 _LARGEST_TABLE = 1 << 26
@@ -91,6 +91,8 @@ def _parquet(path: Path) -> dict[str, Any]:
     if said.get("era"):
         out["era"] = said["era"]
     out["said"] = {k: said[k] for k in ("content", "source", "selection", "seed", "version") if k in said}
+    if "archive" in said:
+        return out | {"archive": {n: v for n, v in said["archive"].items() if n != "header"}}
     out["missing_columns"] = [n for n in (*parquet.HARDWARE, *parquet.OFFLINE[:4]) if n not in names]
     return out
 
@@ -187,6 +189,11 @@ def _npz(path: Path) -> dict[str, Any]:
     }
 
 
+def _stored(path: Path) -> dict[str, Any]:
+    found = stored.Found()
+    return stored.describe_stored(summarize(stored.read_stored(path, ROWS, found)), found)
+
+
 _DESCRIBE: dict[Kind, Callable[[Path], dict[str, Any]]] = {
     Kind.L1NTUPLE: _ntuple,
     Kind.DPG_NANO: _root_events,
@@ -203,4 +210,6 @@ _DESCRIBE: dict[Kind, Callable[[Path], dict[str, Any]]] = {
     Kind.NPZ: _npz,
     Kind.LINK_CAPTURE: describe_capture,
     Kind.DMA_PACKETS: describe_packets,
+    Kind.RAW: _stored,
+    Kind.RECORDS: _stored,
 }

@@ -9,6 +9,7 @@ from typing import Any
 from l1scout.errors import InputError
 from l1scout.io import root
 from l1scout.io.packets import detect_packets
+from l1scout.io.stored import compression, detect_stored
 from l1scout.link.capture import MAGIC as CAPTURE_MAGIC
 
 TEXT_HEAD = 8192
@@ -34,6 +35,8 @@ class Kind(StrEnum):
     NPZ = "numpy archive"
     LINK_CAPTURE = "link capture"
     DMA_PACKETS = "DMA packets"
+    RAW = "CMSSW .raw"
+    RECORDS = "zero-suppressed records"
 
 
 def detect(path: str | Path) -> Kind:
@@ -74,6 +77,12 @@ def detect(path: str | Path) -> Kind:
         return Kind.NPZ
     if head.startswith(CAPTURE_MAGIC):
         return Kind.LINK_CAPTURE
+    stored = detect_stored(path)
+    if stored is not None:
+        return Kind.RAW if stored == "raw" else Kind.RECORDS
+    if compression(head):
+        msg = f"{path}: compressed, and not a .raw file nor records inside; decompress it first"
+        raise InputError(msg)
     kind = _text_kind(head)
     if kind is None and detect_packets(path) is not None:
         return Kind.DMA_PACKETS

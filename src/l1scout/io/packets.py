@@ -1,5 +1,7 @@
 """DMA packets and link captures as files: told apart, and described."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,15 @@ from l1scout.formats.decoded import decode_blocks
 from l1scout.formats.packets import (
     TRAILER_BYTES,
     Found,
+    packet_orbits,
     read_packet,
     read_packets,
     split_packets,
 )
+from l1scout.io.stored import split_orbits
+from l1scout.lhc import lumisection
 from l1scout.link.capture import read_captures
+from l1scout.orbits import Events
 
 
 def detect_packets(path: Path) -> BlockFormat | None:
@@ -37,6 +43,34 @@ def detect_packets(path: Path) -> BlockFormat | None:
     return None
 
 
+def read_dma(path: Path, rows: int) -> Iterator[Events]:
+    """Read the muons of DMA packets; memory of a packet. The run is unknown.
+
+    A chunk has whole orbits of one packet: about `rows` rows or fewer, unless a single orbit has more.
+    ``n_orbits`` counts the empty ones of Run 3; packets of Run 2 do not tell them, and it is None.
+    """
+    form = _form(path)
+    with path.open("rb") as stream:
+        for packet, _ in split_packets(stream, form):
+            if not packet:
+                continue
+            orbits = packet_orbits(packet, form)
+            blocks, _, _ = read_packet(packet, form)
+            muons = decode_blocks(blocks, form).muons
+            muons = replace(muons, lumisection=lumisection(muons.orbit))
+            for chunk in split_orbits(muons, orbits.orbit, rows):
+                known = chunk.n_orbits if form is RUN3 else None
+                yield Events(replace(chunk, n_orbits=known), source=str(path))
+
+
+def _form(path: Path) -> BlockFormat:
+    form = detect_packets(path)
+    if form is None:
+        msg = f"{path}: no DMA packets of Run 2 or Run 3 there"
+        raise InputError(msg)
+    return form
+
+
 def describe_packets(path: Path) -> dict[str, Any]:
     """Say what a file of packets holds.
 
@@ -53,10 +87,7 @@ def describe_packets(path: Path) -> dict[str, Any]:
     InputError
         If there are no packets in it.
     """
-    form = detect_packets(path)
-    if form is None:
-        msg = f"{path}: no DMA packets of Run 2 or Run 3 there"
-        raise InputError(msg)
+    form = _form(path)
     found, muons, intermediate = Found(), 0, 0
     orbits: list[int] = []
     bx: list[int] = []

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from l1scout.errors import InputError
-from l1scout.io import edm, nano, ntuple, opendata, parquet, patterns
+from l1scout.io import archive, edm, nano, ntuple, opendata, packets, patterns, stored
 from l1scout.io.kinds import Kind, detect
 from l1scout.orbits import Events
 
@@ -18,8 +18,11 @@ _READERS: dict[Kind, Callable[[Path, int], Iterator[Events]]] = {
     Kind.ORBIT_COLLECTION: edm.read_edm,
     Kind.DIMUON_CSV: opendata.read_csv,
     Kind.OFFLINE_RNTUPLE: opendata.read_rntuple,
-    Kind.PARQUET: parquet.read_parquet,
+    Kind.PARQUET: archive.read_parquet,
     Kind.PATTERN: patterns.read_pattern,
+    Kind.DMA_PACKETS: packets.read_dma,
+    Kind.RAW: stored.read_stored,
+    Kind.RECORDS: stored.read_stored,
 }
 
 
@@ -32,7 +35,8 @@ def read_events(
     ----------
     path : str or Path
     rows : int
-        Rows a chunk: memory grows with it, not with the file.
+        Rows a chunk: memory grows with it, not with the file. Of formats that count their orbits a
+        chunk has whole orbits, at least one.
     emulated : bool
         Of an L1Ntuple, take the emulator's muons rather than the hardware's.
     kind : Kind, optional

@@ -74,7 +74,8 @@ def summarize(chunks: Iterable[Events]) -> dict[str, Any]:
     -------
     dict
         ``rows``, ``runs``, ``era``, ``data`` (real, simulated, or not stated), ``lumisections``,
-        ``orbits``, ``bx``, ``orbits_covered``, ``l1_muons``, ``offline_muons``, ``by_track_finder``,
+        ``orbits``, ``bx``, ``orbits_covered``, ``l1_muons``, ``intermediate`` (of these, if they are told
+        apart), ``offline_muons``, ``by_track_finder``,
         ``hwPt_0``, ``invalid_codes`` and ``columns``; what the file does not tell is None.
     """
     rows = l1_muons = 0
@@ -90,6 +91,7 @@ def summarize(chunks: Iterable[Events]) -> dict[str, Any]:
     invalid: dict[str, int] = {}
     ranges = Ranges()
     has_index = False
+    intermediate: int | None = None
     for events in chunks:
         l1 = events.l1
         rows, l1_muons = rows + len(l1), l1_muons + l1.n_objects
@@ -111,14 +113,19 @@ def summarize(chunks: Iterable[Events]) -> dict[str, Any]:
             hw_pt_0 = (hw_pt_0 or 0) + int(np.count_nonzero(l1["hwPt"] == 0))
         if "tfMuonIndex" in l1.columns:
             has_index = True
-            finders += np.bincount(l1["tfMuonIndex"].clip(0), minlength=finders.size)
+            index = l1["tfMuonIndex"].clip(0)
+            if "intermediate" in l1.columns:  # these have no index
+                early = l1["intermediate"] != 0
+                intermediate = (intermediate or 0) + int(np.count_nonzero(early))
+                index = index[~early]
+            finders += np.bincount(index, minlength=finders.size)
         ranges.add("L1 muon", l1.columns.items())
         if events.offline is not None:
             offline_muons = (offline_muons or 0) + events.offline.n_objects
             ranges.add("offline muon", events.offline.columns.items())
     runs.discard(0)
     counts = {name: int(finders[list(r)].sum()) for name, r in TRACK_FINDERS.items()}
-    counts["other"] = l1_muons - sum(counts.values())
+    counts["other"] = l1_muons - (intermediate or 0) - sum(counts.values())
     seen = np.flatnonzero(bx)
     return {
         "rows": rows,
@@ -130,6 +137,7 @@ def summarize(chunks: Iterable[Events]) -> dict[str, Any]:
         "orbits_covered": covered if rows else None,
         "bx": [int(seen[0]), int(seen[-1])] if seen.size else None,
         "l1_muons": l1_muons,
+        **({} if intermediate is None else {"intermediate": intermediate}),
         "offline_muons": offline_muons,
         "by_track_finder": counts if has_index else None,
         "hwPt_0": hw_pt_0,

@@ -6,6 +6,7 @@ on which link they are. Their spectra are plausible, not measured.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from l1scout.formats.block import RUN3, BlockFormat
 from l1scout.formats.muon import PHI_BINS, TRACK_FINDERS
 from l1scout.link.transmit import Piece
 from l1scout.orbits import OrbitBatch
+from l1scout.simulate.gmt import Extrapolation
 
 SLOTS = 8
 """Final muons of a crossing, and as many intermediate ones: four links of two each."""
@@ -148,15 +150,21 @@ def _draw(random: np.random.Generator, n: int, form: BlockFormat) -> dict[str, N
         "hwPt": pt,
         "hwQual": random.choice([4, 8, 12], n, p=[0.15, 0.25, 0.6]),
         "hwPhi": phi,
-        "hwPhiAtVtx": (phi + random.integers(-40, 41, n)) % PHI_BINS,
         "hwEta": eta,
-        "hwEtaAtVtx": np.clip(eta + random.integers(-4, 5, n), -256, 255),
-        "hwIso": random.integers(0, 4, n),
+        "hwIso": np.full(n, 3),  # as all real muons of 2018 and 2024 that we have
         "hwCharge": random.integers(0, 2, n),
         "hwChargeValid": np.ones(n),
         "tfMuonIndex": starts[finder] + 3 * (phi * sectors // PHI_BINS),
     }
     if form.name == "run3":
         columns["hwPtUnconstrained"] = np.minimum(pt, 255)
-        columns["hwDXY"] = random.integers(0, 4, n)
+        columns["hwDXY"] = random.choice(4, n, p=[0.86, 0.08, 0.04, 0.02])
+    columns["hwPhiAtVtx"], columns["hwEtaAtVtx"] = _gmt().to_vertex(columns)
     return {name: values.astype(np.int16) for name, values in columns.items()}
+
+
+@cache
+def _gmt() -> Extrapolation:
+    """Our own tables, which are the barrel's, for all regions: no others are ours to ship."""
+    own = Extrapolation.load()
+    return Extrapolation(dict.fromkeys("BOE", own.phi["B"]), dict.fromkeys("BOE", own.eta["B"]))

@@ -14,6 +14,7 @@ from l1scout.errors import InputError
 from l1scout.training.card import CARD_FILE, KERAS_FILE, ONNX_FILE, Card
 from l1scout.training.fit import Trained
 from l1scout.training.models import quiet_copies
+from l1scout.training.sums import write_sums
 
 if TYPE_CHECKING:
     import keras
@@ -144,7 +145,7 @@ def deviation(model: "keras.Model", card: Card, onnx_bytes: bytes) -> dict[str, 
 
 
 def save(trained: Trained, directory: str | Path, *, force: bool = False) -> Card:
-    """Write a model directory: ``model.keras``, ``model.onnx`` and ``card.json``.
+    """Write a model directory: ``model.keras``, ``model.onnx``, ``card.json`` and their sums.
 
     It appears under its name when it is complete. A directory that holds a model is replaced.
 
@@ -185,6 +186,7 @@ def save(trained: Trained, directory: str | Path, *, force: bool = False) -> Car
         with quiet_copies():
             trained.model.save(part / KERAS_FILE)
         card.write(part)
+        write_sums(part)
         shutil.rmtree(path, ignore_errors=True)
         part.replace(path)
     except OSError as error:

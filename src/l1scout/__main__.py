@@ -1,0 +1,5 @@
+"""``python -m l1scout``: the command line."""
+
+from l1scout.cli import main
+
+main()

@@ -1,0 +1,131 @@
+"""The board process of the live chain: packets of a file or a simulation, without end, to readout."""
+
+import io
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from l1scout.board.board import Board
+from l1scout.board.repeat import RepeatedPackets
+from l1scout.board.sinks import BufferedSink, ReadoutSink
+from l1scout.errors import InputError
+from l1scout.formats.block import FORMATS, BlockFormat
+from l1scout.lhc import ORBIT_FREQUENCY_HZ
+from l1scout.settings import Settings
+from l1scout.simulate.run import Running, simulate_run
+from l1scout.simulate.write import Fibres
+
+_TICK_S = 0.25
+
+
+class _Memory:
+    """A sink that keeps all packets."""
+
+    def __init__(self) -> None:
+        self.stream = io.BytesIO()
+
+    def ready(self) -> bool:
+        return True
+
+    def put(self, packet: memoryview) -> None:
+        self.stream.write(packet)
+
+
+def simulated_packets(form: BlockFormat, orbits: int, occupancy: float, seed: int = 1) -> io.BytesIO:
+    """Simulate orbits, send them over eight fibres and through the board; the packets."""
+    try:
+        running = Running(occupancy=occupancy)
+    except ValueError as error:
+        msg = f"[board] occupancy: {error}"
+        raise InputError(msg) from error
+    sink = _Memory()
+    fibres = Fibres(form, seed)
+    Board(sink, form).run(fibres.send(simulate_run(seed, orbits, running=running, form=form)))
+    sink.stream.seek(0)
+    return sink.stream
+
+
+class LiveBoard:
+    """Packets to readout until told to stop.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``[board]`` says what is sent, ``[readout]`` to whom.
+    first_orbit : int
+    log : callable
+        ``log(event, **values)``.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to send.
+    """
+
+    def __init__(self, settings: Settings, first_orbit: int, log: Callable[..., None]) -> None:
+        board, form = settings.board, FORMATS[settings.readout.form]
+        if (board.packets is None) == (board.simulate == 0):
+            msg = "[board]: set either packets (a file) or simulate (a number of orbits)"
+            raise InputError(msg)
+        if board.packets:
+            try:
+                with board.packets.open("rb") as file:
+                    self._packets = RepeatedPackets(file, form, first_orbit)
+            except OSError as error:
+                msg = f"{board.packets}: {(error.strerror or 'cannot be read').lower()}"
+                raise InputError(msg) from error
+        else:
+            log("simulating", orbits=board.simulate)
+            stream = simulated_packets(form, board.simulate, board.occupancy)
+            self._packets = RepeatedPackets(stream, form, first_orbit)
+        self._readout = ReadoutSink(settings.readout.listen, settings.access.access)
+        self._sink = BufferedSink(self._readout, board.buffer, wait=board.pace == 0)
+        self._board, self._first, self._log, self._run = board, first_orbit, log, settings.run.number
+        self._stopping = threading.Event()
+        self._began = time.monotonic()
+
+    def stop(self) -> None:
+        """Ask for the end."""
+        self._stopping.set()
+
+    def run(self, status: Callable[[dict[str, Any]], None]) -> None:
+        """Send until stopped, or until all orbits of the settings are sent."""
+        board, next_status = self._board, 0.0
+
+        def going() -> bool:
+            nonlocal next_status
+            if time.monotonic() >= next_status:
+                next_status = time.monotonic() + _TICK_S
+                status(self.status("running"))
+            return not self._stopping.is_set()
+
+        self._log("board sends", first_orbit=self._first, pace=board.pace)
+        self._packets.run(self._sink, pace=board.pace, orbits=board.orbits, going=going)
+        try:
+            self._sink.close()
+        except OSError as error:
+            self._log("readout not reached: what was buffered is lost", why=str(error))
+        status(self.status("idle"))
+
+    def status(self, state: str) -> dict[str, Any]:
+        """Say how it goes."""
+        packets, seconds = self._packets, time.monotonic() - self._began
+        return {
+            "process": "board",
+            "state": state,
+            "pid": os.getpid(),
+            "run": self._run,
+            "seconds": seconds,
+            "first_orbit": self._first,
+            "delivered": packets.delivered,
+            "dropped": packets.dropped,
+            "packets": packets.packets,
+            "bytes": packets.bytes,
+            "waiting": self._sink.waiting,
+            "buffer": self._board.buffer,
+            "readout": self._readout.why or "connected",
+            "real_time_factor": packets.delivered / ORBIT_FREQUENCY_HZ / seconds if seconds else 0.0,
+            "cpu_s": sum(os.times()[:2]),
+        }

@@ -1,0 +1,137 @@
+"""A board that never ends: a stretch of packets sent again and again, as later and later orbits."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.board.board import Sink
+from l1scout.errors import InputError
+from l1scout.formats.block import LINKS, ORBIT_MASK, ROWS, BlockFormat
+from l1scout.formats.packets import (
+    HEADER_MARK,
+    TRAILER_BYTES,
+    Readable,
+    Trailer,
+    packet_orbits,
+    split_packets,
+)
+from l1scout.jit import kernel
+from l1scout.lhc import ORBIT_FREQUENCY_HZ
+
+MAX_BYTES = 1 << 30
+
+
+@kernel
+def _renumber(rows: Any, spans: Any, orbit_row: Any, by: Any, headers: Any) -> None:
+    """Add to the orbit numbers of all blocks, and of l1scout's headers."""
+    mask = np.uint32(ORBIT_MASK)
+    for k in range(spans.shape[0]):
+        for row in range(spans[k, 0] + orbit_row, spans[k, 1], ROWS):
+            for link in range(LINKS):
+                word = rows[row, link]
+                rows[row, link] = ((word + by) & mask) | (word & ~mask)
+        if headers:
+            head = spans[k, 0] - 1
+            if rows[head, 0] == np.uint32(HEADER_MARK):
+                rows[head, 1] = (rows[head, 1] + by) & mask
+
+
+class RepeatedPackets:
+    """Sends the packets of a stream without end.
+
+    Damaged packets are left out. Each pass continues the orbit numbers and the trailers' counters of
+    the one before; the time between the last and the first orbit is that of one orbit.
+
+    Parameters
+    ----------
+    stream : Readable
+        At most 1 GiB.
+    form : BlockFormat
+    first_orbit : int
+        Number of the first orbit that is sent.
+
+    Attributes
+    ----------
+    length : int
+        Orbits of one pass, by number.
+    delivered, dropped, packets, bytes : int
+        Orbits given to the sink; orbits for which it was not ready; packets and bytes given.
+
+    Raises
+    ------
+    InputError
+        If no packet can be read, or they are too many.
+    """
+
+    def __init__(self, stream: Readable, form: BlockFormat, first_orbit: int = 0) -> None:
+        self._form = form
+        self._pieces: list[tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64], int]] = []
+        last, total = -1, 0
+        for packet, _ in split_packets(stream, form):
+            if not packet:
+                continue
+            orbits = packet_orbits(packet, form)
+            if orbits.found.corrupt or not len(orbits.orbit) or orbits.orbit[0] <= last:
+                continue
+            n = len(orbits.orbit) if form.name == "run3" else int(orbits.orbit[-1] - orbits.orbit[0]) + 1
+            self._pieces.append((orbits.rows.copy(), orbits.spans, orbits.orbit, n))
+            last, total = int(orbits.orbit[-1]), total + len(packet)
+            if total > MAX_BYTES:
+                msg = f"more than {MAX_BYTES >> 20} MiB of packets to repeat; take fewer"
+                raise InputError(msg)
+        if not self._pieces:
+            msg = "no packets to repeat"
+            raise InputError(msg)
+        self._by = first_orbit - int(self._pieces[0][2][0])
+        self.length = last - int(self._pieces[0][2][0]) + 1
+        room = max(rows.nbytes for rows, _, _, _ in self._pieces) + TRAILER_BYTES
+        self._room = np.empty(room // 4, np.uint32)
+        self.delivered = self.dropped = self.packets = self.bytes = 0
+
+    def run(
+        self, sink: Sink, *, pace: float, orbits: int = 0, going: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Send until told to stop.
+
+        Parameters
+        ----------
+        sink : Sink
+            A packet that finds it not ready is dropped, orbit by orbit in the counters.
+        pace : float
+            Times the speed of the LHC; 0: without waiting.
+        orbits : int
+            Stop after so many; 0: never.
+        going : callable
+            Asked before each packet; False stops.
+        """
+        start = time.monotonic()
+        while True:
+            for rows, spans, _, n in self._pieces:
+                done = self.delivered + self.dropped
+                if not going() or (orbits and done >= orbits):
+                    return
+                if pace:
+                    due = start + (done + n) / (ORBIT_FREQUENCY_HZ * pace)
+                    while (left := due - time.monotonic()) > 0:
+                        time.sleep(min(left, 0.2))
+                        if not going():
+                            return
+                if sink.ready():
+                    sink.put(self._packet(rows, spans, n))
+                else:
+                    self.dropped += n
+            self._by += self.length
+
+    def _packet(self, rows: NDArray[np.uint32], spans: NDArray[np.int64], n: int) -> memoryview:
+        words = rows.size + TRAILER_BYTES // 4
+        copy = self._room[: rows.size].reshape(rows.shape)
+        copy[:] = rows
+        _renumber(copy, spans, self._form.orbit_row, np.uint32(self._by), self._form.name == "run3")
+        self.delivered += n
+        trailer = Trailer(0, self.dropped, self.delivered).encode()
+        self._room[rows.size : words] = np.frombuffer(trailer, np.uint32)
+        self.packets, self.bytes = self.packets + 1, self.bytes + 4 * words
+        return self._room[:words].data.cast("B")

@@ -1,0 +1,56 @@
+"""``l1scout account``: where every orbit of a run went."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from l1scout.cli.live import Set, SettingsFile, load
+from l1scout.cli.output import Json, err, out, print_json, progress
+from l1scout.errors import InputError
+
+
+def account(
+    run: Annotated[int, typer.Argument(min=0, help="Run number.")],
+    settings: SettingsFile = None,
+    over: Set = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare checksums.")] = False,
+    json: Json = False,
+) -> None:
+    """Check for every stage that orbits in = orbits out + orbits counted as lost, and say where not.
+
+    Reads the store's catalogue, the spool and the status of the boards that `l1scout run` started, as
+    far as they are on this machine. Exits 1 if something does not fit.
+    """
+    from l1scout.readout.spool import default_folder
+    from l1scout.store.account import account as make
+
+    chosen = load(settings, over)
+    with progress() as bar:
+        task = bar.add_task("segments", total=None)
+        stages = make(
+            run,
+            chosen.store.folder,
+            spool=chosen.readout.spool or default_folder(),
+            boards=chosen.run.folder,
+            verify=verify,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    if not stages:
+        msg = f"run {run}: nothing of it in {chosen.store.folder}"
+        raise InputError(msg)
+    wrong = [f"{s.name}: {w}" for s in stages for w in s.wrong]
+    if json:
+        print_json({"run": run, "balanced": not wrong, "stages": [vars(s) for s in stages]})
+    else:
+        table = Table("stage", "orbits in", "orbits out", "counted", title=f"Run {run}")
+        for s in stages:
+            counted = ", ".join(f"{n} {k:,}" for n, k in s.counted.items() if k)
+            table.add_row(s.name, f"{s.into:,}", f"{s.out:,}", counted or "-")
+        out.print(table)
+        for line in wrong:
+            err.print(f"[red]{line}[/]")
+        out.print(
+            "[red]does not balance[/]" if wrong else "balances" + (", all files read" if verify else "")
+        )
+    raise typer.Exit(bool(wrong))

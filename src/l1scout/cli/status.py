@@ -1,0 +1,16 @@
+"""``l1scout status``: how a running chain is."""
+
+from l1scout.cli.live import Set, SettingsFile, load
+from l1scout.cli.output import Json, out, print_json
+
+
+def status(settings: SettingsFile = None, over: Set = None, json: Json = False) -> None:
+    """Show the state of `l1scout run`: rates, buffers, lag, losses and restarts of every process."""
+    from l1scout.control.local import ask
+    from l1scout.control.table import table
+
+    said = ask(load(settings, over).run.folder, do="status")
+    if json:
+        print_json(said)
+    else:
+        out.print(table(said))

@@ -1,0 +1,25 @@
+"""``l1scout stop``: drain a running chain."""
+
+import time
+
+from l1scout.cli.live import Set, SettingsFile, load
+from l1scout.cli.output import err, out
+from l1scout.errors import InputError
+
+
+def stop(settings: SettingsFile = None, over: Set = None) -> None:
+    """Tell `l1scout run` to end the run, and wait until all is stored.
+
+    It stays, configured, for the next `l1scout start`.
+    """
+    from l1scout.control.local import ask
+
+    folder = load(settings, over).run.folder
+    status = ask(folder, do="stop")
+    with err.status("draining"):
+        while status["state"] == "draining":
+            time.sleep(0.1)
+            status = ask(folder, do="status")
+    if status["error"]:
+        raise InputError(status["error"])
+    out.print(f"run {status['run']}: drained")

@@ -1,0 +1,49 @@
+"""``l1scout transfer``: stored segments to another place, verified."""
+
+from typing import Annotated
+
+import typer
+
+from l1scout.cli.live import Set, SettingsFile, load
+from l1scout.cli.output import Json, err, out, print_json, progress
+
+
+def transfer(
+    target: Annotated[
+        str, typer.Argument(help="Folder or any URL that fsspec knows, such as s3://bucket/l1.")
+    ],
+    settings: SettingsFile = None,
+    over: Set = None,
+    run: Annotated[int | None, typer.Option(min=0, help="Only this run.")] = None,
+    keep_days: Annotated[
+        float | None,
+        typer.Option(min=0, help="Then delete here what is older and verified there; default: nothing."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Copy compressed segments elsewhere, and read every copy back; stopped, it goes on when started again.
+
+    Nothing is deleted here of which no verified copy is there.
+    """
+    from l1scout.store.transfer import transfer as copy
+
+    chosen = load(settings, over)
+    with progress() as bar:
+        task = bar.add_task("bytes", total=None)
+        done = copy(
+            chosen.store.folder,
+            target,
+            run=run,
+            keep_days=keep_days,
+            progress=lambda at, of: bar.update(task, completed=at, total=of),
+        )
+    if json:
+        print_json(vars(done))
+    else:
+        out.print(
+            f"{done.copied} files copied and verified ({done.copied_bytes / 1e6:.1f} MB), "
+            f"{done.there} were there; {done.deleted} deleted here ({done.deleted_bytes / 1e6:.1f} MB)"
+        )
+        for name, why in done.failed.items():
+            err.print(f"[red]{name}: {why}[/]")
+    raise typer.Exit(bool(done.failed))

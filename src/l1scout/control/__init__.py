@@ -1,0 +1,1 @@
+"""Run control: the chain's processes on one machine, started, watched and drained."""

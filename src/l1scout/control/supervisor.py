@@ -1,0 +1,307 @@
+"""Run control: starts store, readout and board, starts again what dies, and drains them in their order."""
+
+import fcntl
+import itertools
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from l1scout.control.local import LocalServer
+from l1scout.control.overview import losses, overview
+from l1scout.control.process import REFUSED, Process
+from l1scout.control.states import Event, State, after
+from l1scout.errors import InputError
+from l1scout.files import complete_or_nothing
+from l1scout.lhc import ORBIT_FREQUENCY_HZ
+from l1scout.settings import PREFIX, Settings, as_toml
+from l1scout.wire import parse_address
+
+ORDER = ("board", "readout", "store")
+"""In which the chain is drained; it is started the other way round, each when the next one is up."""
+COMMANDS = {"board": "source", "readout": "readout", "store": "store"}
+_TICK_S = 0.05
+_SHOW_S = 0.25
+_MAX_RUN = (1 << 32) - 1
+
+
+class Supervisor:
+    """The chain on one machine.
+
+    Parameters
+    ----------
+    settings : Settings
+    log : callable
+        ``log(event, **values)``.
+    environment : mapping of str to str
+        For the processes; settings in it are left out, since `settings` has them.
+
+    Raises
+    ------
+    InputError
+        If another run control, or a process that it left, is at work in the run folder, or the
+        settings do not fit together.
+    """
+
+    def __init__(
+        self, settings: Settings, log: Callable[..., None], environment: Mapping[str, str] = os.environ
+    ) -> None:
+        self._settings, self._log, self._folder = settings, log, settings.run.folder
+        if parse_address(settings.readout.store)[1] != parse_address(settings.store.listen)[1]:
+            msg = (
+                f"readout sends to {settings.readout.store}, but the store listens at {settings.store.listen}"
+            )
+            raise InputError(msg)
+        self._lock = _take(self._folder)
+        with complete_or_nothing(self._folder / "settings.toml") as path:
+            path.write_text(as_toml(settings), "utf-8")
+        self._processes = self._chain(environment)
+        self._guard = threading.RLock()
+        self._state = after(State.IDLE, Event.CONFIGURE)
+        self._run = settings.run.number - 1
+        self._began = self._orbits_since = time.monotonic()
+        self._lasted = 0.0
+        self._first_orbit = 0
+        self._ended, self._up, self._error = True, False, ""
+        self._signals = self._acted = 0
+        self._leave, self._stay = False, False
+        self._server = LocalServer(self._folder, self.answer)
+        self._log("configured", folder=str(self._folder), processes=" ".join(self._processes))
+
+    def _chain(self, environment: Mapping[str, str]) -> dict[str, Process]:
+        env = {n: v for n, v in environment.items() if not n.startswith(PREFIX)}
+        if self._settings.access.token:
+            env[f"{PREFIX}ACCESS_TOKEN"] = self._settings.access.token
+        board = self._settings.board
+        names = ORDER if board.packets or board.simulate else ORDER[1:]
+        chain: dict[str, Process] = {}
+        self._pipes: list[int] = []
+        holds = [self._lock.fileno()]  # the folder is free when all are gone
+        for name in reversed(names):
+            end, hold = os.pipe()
+            self._pipes += (end, hold)
+            chain[name] = Process(name, self._folder, env, end, holds)
+            holds = [self._lock.fileno(), hold]
+        return {name: chain[name] for name in names}
+
+    # what others may ask for
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what a line on the socket says; return the status (InputError if that is not possible)."""
+        do = request.get("do")
+        with self._guard:
+            if do == "start":
+                self.start(request.get("run"))
+            elif do == "stop":
+                self.stop()
+            elif do != "status":
+                msg = "unknown command; start, stop and status are known"
+                raise InputError(msg)
+            return self.status()
+
+    def start(self, run: int | None = None) -> None:
+        """Start the next run, or that number; in state error, go on with the run that is.
+
+        Raises
+        ------
+        InputError
+            If the state does not allow it, or the number is none.
+        """
+        with self._guard:
+            after(self._state, Event.START)
+            if self._ended:
+                number = self._run + 1 if run is None else run
+                if type(number) is not int or not 0 <= number <= _MAX_RUN:
+                    msg = f"a run number is 0 to {_MAX_RUN}"
+                    raise InputError(msg)
+                self._run, self._began, self._up = number, time.monotonic(), False
+                for process in self._processes.values():
+                    process.reset()
+            elif run not in (None, self._run):
+                msg = f"run {self._run} has not ended; `l1scout stop` ends it"
+                raise InputError(msg)
+            for process in self._processes.values():
+                if process.refusal:
+                    process.refusal, process.ended = "", False
+            self._ended, self._error = False, ""
+            self._to(Event.START)
+
+    def stop(self) -> None:
+        """Drain: no new orbits, what is in the buffers goes to the store (InputError: not in this state)."""
+        with self._guard:
+            self._to(Event.STOP)
+            self._error = ""
+
+    def signal(self) -> None:
+        """Drain and leave; a second time, do not wait for what is slow; a third time, kill."""
+        self._signals += 1
+
+    def status(self) -> dict[str, Any]:
+        """Say how it goes."""
+        with self._guard:
+            return {
+                "state": str(self._state),
+                "run": self._run,
+                "seconds": self._lasted if self._ended else time.monotonic() - self._began,
+                "up": self._up,
+                "error": self._error,
+                "folder": str(self._folder.absolute()),
+                "pid": os.getpid(),
+                "orbits": self._processes["readout"].total("orbits"),
+                "lost": losses(self._processes),
+                "processes": overview(self._processes, self._settings),
+            }
+
+    # the loop
+
+    def run(self, show: Callable[[dict[str, Any]], None], *, wait: bool = False) -> str:
+        """Work until asked to leave.
+
+        Parameters
+        ----------
+        show : callable
+            Gets the status 4 times a second.
+        wait : bool
+            Wait for the command to start, and stay when the board has sent all it should.
+
+        Returns
+        -------
+        str
+            What went wrong; empty if all is drained.
+        """
+        self._stay = wait
+        if not wait:
+            self.start()
+        next_show = 0.0
+        while not (self._leave and self._ended):
+            now = time.monotonic()
+            with self._guard:
+                self._step(now)
+            if now >= next_show:
+                next_show = now + _SHOW_S
+                show(self.status())
+            time.sleep(_TICK_S)
+        self.close()
+        show(self.status())
+        return self._error
+
+    def close(self) -> None:
+        """Leave the run folder, when no process is there."""
+        with self._guard:
+            self._to(Event.LEAVE)
+        self._server.close()
+        self._lock.close()
+        for descriptor in self._pipes:
+            os.close(descriptor)
+
+    def _to(self, event: Event) -> None:
+        self._state = after(self._state, event)
+        why = {"why": self._error} if event == Event.FAIL else {}
+        self._log(str(self._state), run=self._run, **why)
+
+    def _step(self, now: float) -> None:
+        for process in self._processes.values():
+            code = process.poll(now)
+            if code is not None:
+                self._died(process, code)
+        self._obey()
+        if self._state == State.DRAINING:
+            self._drain(now)
+        if not self._ended:
+            below = None
+            for process in reversed(self._processes.values()):
+                if process.is_due(now) and (below is None or below.last):
+                    self._launch(process, now)
+                below = process
+        self._up = self._up or all(p.latest for p in self._processes.values())
+        if self._state == State.ERROR and not self._up and not self._stay:
+            self._leave = True  # as any command whose input is no good
+        if self._leave and not self._ended and self._state != State.DRAINING:
+            self._to(Event.STOP)
+
+    def _obey(self) -> None:
+        if self._signals == self._acted:
+            return
+        self._acted, self._leave = self._signals, True
+        if self._acted > 1:
+            self._log("hurry", times=self._acted)
+            for process in self._processes.values():
+                process.signal(signal.SIGTERM if self._acted == 2 else signal.SIGKILL)
+
+    def _launch(self, process: Process, now: float) -> None:
+        more, status = [], self._folder / f"{process.name}.json"
+        if process.name == "board":
+            first, orbits = self._next_orbit(process, now), self._settings.board.orbits
+            more = ["--first-orbit", str(first)]
+            if orbits:
+                more += ["--set", f"board.orbits={max(orbits - first, 1)}"]
+            paths = (self._folder / f"board-{k}.json" for k in itertools.count())
+            status = next(path for path in paths if not path.exists())
+        common = ["--settings", str(self._folder / "settings.toml"), "--set", f"run.number={self._run}"]
+        pid = process.start(now, [COMMANDS[process.name], *common, *more], status)
+        self._log("started", name=process.name, pid=pid, restarts=process.restarts)
+
+    def _next_orbit(self, board: Process, now: float) -> int:
+        """Return the orbit from which a board goes on: the LHC has not waited for it."""
+        written = int(self._processes["readout"].last["last_orbit"]) + 1
+        if not board.lives:
+            self._first_orbit, self._orbits_since = written, now
+            return written
+        pace, last = self._settings.board.pace, board.last
+        passed = self._first_orbit + (now - self._orbits_since) * ORBIT_FREQUENCY_HZ * pace
+        sent = float(sum(last.get(n, 0) for n in ("first_orbit", "delivered", "dropped")))
+        if pace == 0:  # its last status may be a second old
+            sent += last.get("real_time_factor", 0.0) * ORBIT_FREQUENCY_HZ
+        return math.ceil(max(passed, sent, written))
+
+    def _died(self, process: Process, code: int) -> None:
+        finished = process.name == "board" and code == 0 and self._settings.board.orbits > 0
+        if code == REFUSED:
+            process.ended = True
+            self._error = self._error or f"{process.name}: {process.refusal}"
+            self._log("refuses", name=process.name, why=process.refusal)
+            if self._state == State.RUNNING:
+                self._to(Event.FAIL)
+        elif finished or (code == 0 and process.asked):
+            process.ended = True
+            self._log("ended", name=process.name)
+            if finished and self._state == State.RUNNING:
+                self._to(Event.STOP)
+                self._leave = not self._stay
+        else:
+            how = signal.Signals(-code).name if code < 0 else f"status {code}"
+            self._log("died", name=process.name, how=how, log=str(self._folder / f"{process.name}.log"))
+
+    def _drain(self, now: float) -> None:
+        """Ask the first of the chain that is still there to stop."""
+        for process in self._processes.values():
+            at_once = process.name == "board"
+            given_up = at_once or self._acted > 1 or not process.lives
+            if process.ended or (given_up and not process.alive):
+                process.ended = True
+                continue
+            process.ask(now, at_once=at_once)
+            return
+        self._ended, self._lasted = True, now - self._began
+        self._to(Event.FAIL if self._error else Event.DRAINED)
+
+
+def _take(folder: Path) -> IO[str]:
+    """Make the run folder ours; return the file that holds the lock (InputError if it is somebody's)."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (folder / "lock").open("a")
+    except OSError as error:
+        msg = f"{folder}: cannot be the run folder ({error.strerror or error})"
+        raise InputError(msg) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        msg = f"{folder}: another `l1scout run`, or what it left, is at work there; see `l1scout status`"
+        raise InputError(msg) from error
+    return file

@@ -1,0 +1,330 @@
+"""CMSSW's scouting file, ``.raw``: a header, then a frame for each orbit with its zero-suppressed records.
+
+Frames have their own checksum: damage costs an orbit, not the file. Empty orbits have a frame too.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from struct import Struct
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from crc32c import crc32c
+from numpy.typing import NDArray
+
+from l1scout.formats.block import LINKS, BlockFormat
+from l1scout.formats.decoded import Decoded
+from l1scout.formats.packets import PacketOrbits
+from l1scout.formats.records import (
+    HEADER_WORDS,
+    decode_records,
+    find_records,
+    record_room,
+    suppress_words,
+)
+from l1scout.jit import kernel
+from l1scout.lhc import lumisection
+
+MAGIC = b"RAW_0002"
+FILE_HEADER = np.dtype(
+    [
+        ("magic", "S8"),
+        ("headerSize", "<u2"),
+        ("type", "<u2"),
+        ("orbits", "<u4"),
+        ("run", "<u4"),
+        ("lumisection", "<u4"),
+        ("fileSize", "<u8"),
+    ]
+)
+DATA_TYPE = 20
+ORBIT_HEADER = np.dtype(
+    [
+        ("version", "<u2"),
+        ("flags", "<u2"),
+        ("run", "<u4"),
+        ("lumisection", "<u4"),
+        ("orbit", "<u4"),
+        ("payloadSize", "<u4"),
+        ("crc32c", "<u4"),
+    ]
+)
+"""Version 6. The payload is a source id (u32) and records; a checksum of 0 says that there is none."""
+VERSION = 6
+GMT_SOURCE = 1
+_HEAD = Struct("<HHIIIIII")
+"""`ORBIT_HEADER` and the source id: numpy takes longer over a single one."""
+_HEAD_WORDS = ORBIT_HEADER.itemsize // 4
+_FRAME_WORDS = _HEAD_WORDS + 1
+MAX_FRAME_BYTES = 1 << 20
+"""Of any source, when read from a stream: GMT frames are at most 0.73 MB, calorimeter ones 0.84 MB."""
+_PIECE = 1 << 22
+
+
+@kernel
+def _frame(rows: Any, spans: Any, heads: Any, form: Any, out: Any, starts: Any) -> Any:
+    """Write the records of orbits, each with a frame if there are `heads`, without checksums.
+
+    Returns blocks left out for their BX, and muons.
+    """
+    bx_at, orbit_at, bx_mask, size = form
+    words, at, bad, muons, header = rows.reshape(-1), 0, 0, 0, 0
+    if heads.shape[0]:
+        header = _FRAME_WORDS
+    for k in range(spans.shape[0]):
+        starts[k] = at
+        first, end = LINKS * spans[k, 0], LINKS * spans[k, 1]
+        room = out[at + header :]
+        used, wrong, records = suppress_words(words[first:end], bx_at, orbit_at, bx_mask, size, room)
+        if header:
+            for i in range(4):
+                out[at + i] = heads[k, i]
+            out[at + 4] = 4 * (1 + used)
+            out[at + 5] = 0
+            out[at + 6] = heads[k, 4]
+        at += header + int(used)
+        bad += wrong
+        muons += (int(used) - HEADER_WORDS * records) // int(size)
+    starts[spans.shape[0]] = at
+    return bad, muons
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Orbits one after the other, as a file has them: with frames in Run 3, bare records in Run 2.
+
+    Parameters
+    ----------
+    words : ndarray of uint32
+    starts : ndarray of int64, shape (orbits + 1,)
+        Word at which each orbit begins, and their end.
+    orbit : ndarray of int64, shape (orbits,)
+    bad_blocks : int
+        Left out because their BX is not 1..3564.
+    muons : int
+    """
+
+    words: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+    orbit: NDArray[np.int64]
+    bad_blocks: int
+    muons: int
+
+
+def frame_room(packet: PacketOrbits) -> int:
+    """Words that the frames of a packet's orbits can take at most."""
+    return record_room(packet.blocks) + _FRAME_WORDS * len(packet.orbit)
+
+
+def frame_orbits(
+    packet: PacketOrbits, form: BlockFormat, run: int, source: int, out: NDArray[np.uint32] | None = None
+) -> Frames:
+    """Fine zero suppression of a packet, orbit by orbit.
+
+    Parameters
+    ----------
+    packet : PacketOrbits
+    form : BlockFormat
+        Run 3: with frames; Run 2, where the files have none: bare records.
+    run, source : int
+    out : ndarray of uint32, optional
+        Memory to use again, at least ``frame_room(packet)`` words.
+
+    Raises
+    ------
+    ValueError
+        If `out` is too small.
+    """
+    out = np.empty(frame_room(packet), np.uint32) if out is None else out
+    if out.size < frame_room(packet):
+        msg = f"frames may need {frame_room(packet)} words, but there is room for {out.size}"
+        raise ValueError(msg)
+    n = len(packet.orbit)
+    framed = form.name == "run3"
+    heads = np.empty((n * framed, 5), np.uint32)
+    if framed:
+        heads[:, 0], heads[:, 1], heads[:, 4] = VERSION, run, source
+        heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit
+    starts = np.zeros(n + 1, np.int64)
+    constants = (
+        np.uint64(LINKS * form.bx_row),
+        np.uint64(LINKS * form.orbit_row),
+        np.uint32(form.bx_mask),
+        np.uint64(form.record_words),
+    )
+    bad, muons = _frame(packet.rows, packet.spans, heads, constants, out, starts)
+    words = out[: starts[-1]]
+    if framed:
+        data = words.data.cast("B")
+        for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+            words[start + 5] = crc32c(data[4 * (start + _HEAD_WORDS) : 4 * end])
+    return Frames(words, starts, packet.orbit, int(bad), int(muons))
+
+
+def file_header(run: int, lumi: int, orbits: int, size: int) -> bytes:
+    """Encode the file's header; `size` is of the whole file in bytes."""
+    head = np.array((MAGIC, FILE_HEADER.itemsize, DATA_TYPE, orbits, run, lumi, size), FILE_HEADER)
+    return head.tobytes()
+
+
+class Frame(NamedTuple):
+    """An orbit's frame in a file: where it is, its head (with the source id) and its records (without)."""
+
+    start: int
+    stop: int
+    run: int
+    lumisection: int
+    orbit: int
+    source: int
+    head: memoryview
+    records: memoryview
+
+
+@dataclass
+class RawFile:
+    """What a ``.raw`` file was found to hold.
+
+    Parameters
+    ----------
+    run, lumisection, orbits, size : int
+        As its header says; an unfinished file has `size` 0.
+    corrupt, corrupt_bytes : int
+        Stretches between frames that could be read, filled while reading.
+    """
+
+    run: int
+    lumisection: int
+    orbits: int
+    size: int
+    corrupt: int = 0
+    corrupt_bytes: int = 0
+
+
+def read_header(data: bytes | memoryview) -> RawFile | None:
+    """Decode the header of a file; None if it is none."""
+    if len(data) < FILE_HEADER.itemsize or bytes(data[: len(MAGIC)]) != MAGIC:
+        return None
+    head = np.frombuffer(data, FILE_HEADER, 1)[0]
+    if head["headerSize"] != FILE_HEADER.itemsize:
+        return None
+    return RawFile(int(head["run"]), int(head["lumisection"]), int(head["orbits"]), int(head["fileSize"]))
+
+
+def read_frames(data: bytes | memoryview, found: RawFile) -> Iterator[Frame]:
+    """Walk through the frames of a file, header and all, and over what is damaged.
+
+    A frame counts if its checksum fits; after one that does not, the next place that begins as the
+    file's frames do is tried.
+
+    Parameters
+    ----------
+    data : bytes-like
+        May be a memory map: nothing is copied.
+    found : RawFile
+        From `read_header`; gets the corrupt stretches counted.
+    """
+    view = memoryview(data)
+    at = lost = FILE_HEADER.itemsize
+    begin = _beginning(found)
+    while at < len(view):
+        frame = _frame_at(view, at, found.run)
+        if frame is None:
+            at = _find(view, begin, at + 1)
+            continue
+        if at > lost:
+            found.corrupt, found.corrupt_bytes = found.corrupt + 1, found.corrupt_bytes + at - lost
+        yield frame
+        at = lost = frame.stop
+    if len(view) > lost:
+        found.corrupt, found.corrupt_bytes = found.corrupt + 1, found.corrupt_bytes + len(view) - lost
+
+
+def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
+    """Cut what follows a file's header into frames and stretches of bytes that are none, in order.
+
+    Every byte comes, in constant memory. A frame's `start` and `stop` are from the first byte of the
+    stream's rest.
+
+    Parameters
+    ----------
+    stream : binary file
+        After its header; may be a decompressor.
+    found : RawFile
+        From `read_header`; gets the corrupt stretches counted.
+    """
+    begin = _beginning(found)
+    held, done, lost, last = b"", 0, False, False
+    while not last:
+        piece = stream.read(_PIECE)
+        held, at, last = held + piece, 0, not piece
+        view = memoryview(held)
+        while at < len(held) and (last or len(held) - at >= MAX_FRAME_BYTES):
+            frame = _frame_at(view, at, found.run, done)
+            if frame is not None:
+                yield frame
+                at, lost = frame.stop - done, False
+                continue
+            stop = _find(view, begin, at + 1)
+            if stop == len(view) and not last:
+                stop -= len(begin)
+            found.corrupt, found.corrupt_bytes = found.corrupt + (not lost), found.corrupt_bytes + stop - at
+            yield held[at:stop]
+            at, lost = stop, True
+        held, done = held[at:], done + at
+
+
+def _beginning(found: RawFile) -> bytes:
+    """First bytes of a frame of the file."""
+    return np.array((VERSION, 0, found.run), "<u2,<u2,<u4").tobytes()
+
+
+def _frame_at(view: memoryview, at: int, run: int, base: int = 0) -> Frame | None:
+    first = at + ORBIT_HEADER.itemsize
+    if first + 4 > len(view):
+        return None
+    version, _, said, lumi, orbit, size, crc, source = _HEAD.unpack_from(view, at)
+    stop = first + size
+    if version != VERSION or said != run or stop < first + 4 or stop > len(view):
+        return None
+    if crc and crc32c(view[first:stop]) != crc:
+        return None
+    head, records = view[at : first + 4], view[first + 4 : stop]
+    return Frame(base + at, base + stop, said, lumi, orbit, source, head, records)
+
+
+def _find(view: memoryview, begin: bytes, at: int, piece: int = 1 << 20) -> int:
+    """Position of `begin` at or after `at`, or the end."""
+    while at < len(view):
+        found = bytes(view[at : at + piece + len(begin)]).find(begin)
+        if found >= 0:
+            return at + found
+        at += piece
+    return len(view)
+
+
+def decode_raw(data: bytes | memoryview, form: BlockFormat, found: RawFile) -> Decoded:
+    """Decode all muons of a file's GMT frames; counts go to `found` and to the result.
+
+    The batch's ``n_orbits`` is the number of frames: empty orbits count.
+    """
+    frames = [f for f in read_frames(data, found) if f.source == GMT_SOURCE]
+    part = decode_frames(frames, form, found)
+    corrupt = part.corrupt + found.corrupt, part.corrupt_bytes + found.corrupt_bytes
+    return replace(part, corrupt=corrupt[0], corrupt_bytes=corrupt[1])
+
+
+def decode_frames(frames: Sequence[Frame], form: BlockFormat, found: RawFile) -> Decoded:
+    """Decode the muons of GMT frames; in each, up to a record that makes no sense."""
+    words = np.frombuffer(b"".join(f.records[: len(f.records) & ~3] for f in frames), "<u4")
+    sizes = np.array([len(f.records) for f in frames], np.int64)
+    bounds = np.r_[0, np.cumsum(sizes // 4)]
+    starts, _, ends = find_records(words, form, bounds)
+    lost = sizes - 4 * (ends - bounds[:-1])
+    part = decode_records(words, starts, form)
+    muons = replace(
+        part.muons,
+        run=np.full(len(part.muons), found.run, np.int64),
+        lumisection=lumisection(part.muons.orbit),
+        n_orbits=len(frames),
+    )
+    return Decoded(muons, part.flagged, int(np.count_nonzero(lost)), int(lost.sum()))

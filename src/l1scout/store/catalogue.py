@@ -1,0 +1,207 @@
+"""The catalogue: every segment that the store has acknowledged, in a SQLite file beside the data."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from l1scout.errors import InputError
+from l1scout.segments import Segment
+
+FILE = "catalogue.sqlite"
+_FIELDS = tuple(f.name for f in fields(Segment))
+_SUMS = ("orbits", "corrupt", "missed", "duplicate", "dropped", "flagged", "blocks", "bad_blocks", "muons",
+         "corrupt_bytes", "size", "stored_size")  # fmt: skip
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS segments (
+  {", ".join(f'"{n}" {"TEXT" if n == "form" else "INTEGER"} NOT NULL' for n in _FIELDS)},
+  received REAL NOT NULL,
+  file TEXT NOT NULL,
+  method TEXT NOT NULL DEFAULT '',
+  stored_size INTEGER NOT NULL,
+  stored_crc32c INTEGER NOT NULL,
+  deleted REAL,
+  PRIMARY KEY (run, source, "index")
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS copies (
+  run INTEGER NOT NULL, source INTEGER NOT NULL, "index" INTEGER NOT NULL,
+  url TEXT NOT NULL, size INTEGER NOT NULL, crc32c INTEGER NOT NULL, verified REAL NOT NULL,
+  PRIMARY KEY (run, source, "index", url)
+) WITHOUT ROWID;
+CREATE VIEW IF NOT EXISTS lumisections AS
+  SELECT run, source, lumisection, COUNT(*) AS segments, {", ".join(f"SUM({n}) AS {n}" for n in _SUMS)}
+  FROM segments GROUP BY run, source, lumisection;
+CREATE VIEW IF NOT EXISTS runs AS
+  SELECT run, source, COUNT(*) AS segments, MAX("last") AS ended, MIN(received) AS began,
+    MAX(received) AS latest, {", ".join(f"SUM({n}) AS {n}" for n in _SUMS)}
+  FROM segments GROUP BY run, source;
+"""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A segment in the catalogue.
+
+    Parameters
+    ----------
+    segment : Segment
+    file : str
+        Relative to the store's folder.
+    method : str
+        ``zstd``, ``bzip2``, or empty while it is not compressed.
+    stored_size, stored_crc32c : int
+        Of that file.
+    received : float
+        When it came; seconds since 1970.
+    deleted : float or None
+        When it was deleted here.
+    """
+
+    segment: Segment
+    file: str
+    method: str
+    stored_size: int
+    stored_crc32c: int
+    received: float
+    deleted: float | None
+
+
+class Catalogue:
+    """Open the catalogue of a store's folder; safe to use from several threads and processes.
+
+    Parameters
+    ----------
+    folder : Path
+    create : bool
+        Make it if there is none.
+
+    Raises
+    ------
+    InputError
+        If there is none, or the file is no catalogue.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = False) -> None:
+        path = folder / FILE
+        if not create and not path.exists():
+            msg = f"{folder}: no catalogue ({FILE}) there; name the store's folder"
+            raise InputError(msg)
+        self._lock = threading.Lock()
+        try:
+            self._base = sqlite3.connect(path, timeout=30.0, check_same_thread=False, isolation_level=None)
+            self._base.execute("PRAGMA journal_mode=WAL")
+            self._base.execute("PRAGMA synchronous=FULL")
+            self._base.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            msg = f"{path}: cannot be used as a catalogue ({error})"
+            raise InputError(msg) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._base.close()
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._base
+            except BaseException:
+                self._base.execute("ROLLBACK")
+                raise
+            self._base.execute("COMMIT")
+
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._base.execute(query, values).fetchall()
+
+    def add(self, segment: Segment, file: str) -> None:
+        """Enter a segment that is safely on disk."""
+        said = segment.to_dict()
+        names = ", ".join(f'"{n}"' for n in _FIELDS)
+        marks = ", ".join("?" * len(_FIELDS))
+        values = (*(said[n] for n in _FIELDS), time.time(), file, segment.size, segment.crc32c)
+        with self._change() as base:
+            base.execute(
+                f"INSERT INTO segments ({names}, received, file, stored_size, stored_crc32c) "
+                f"VALUES ({marks}, ?, ?, ?, ?)",
+                values,
+            )
+
+    def get(self, key: tuple[int, int, int]) -> Stored | None:
+        """Return a segment by run, source and index; None if it is not there."""
+        return next(iter(self._stored('WHERE run = ? AND source = ? AND "index" = ?', key)), None)
+
+    def segments(self, run: int | None = None) -> list[Stored]:
+        """Return the segments of a run, or all, in order."""
+        return self._stored("WHERE run = ?", (run,)) if run is not None else self._stored()
+
+    def uncompressed(self) -> list[Stored]:
+        """Return the segments that still are as they came."""
+        return self._stored("WHERE method = '' AND deleted IS NULL")
+
+    def _stored(self, where: str = "", values: tuple[Any, ...] = ()) -> list[Stored]:
+        names = ", ".join(
+            f'"{n}"'
+            for n in (*_FIELDS, "file", "method", "stored_size", "stored_crc32c", "received", "deleted")
+        )
+        rows = self._rows(f'SELECT {names} FROM segments {where} ORDER BY run, source, "index"', values)
+        n = len(_FIELDS)
+        found = []
+        for row in rows:
+            said = dict(zip(_FIELDS, row[:n], strict=True))
+            said["last"] = bool(said["last"])
+            found.append(Stored(Segment(**said), *row[n:]))
+        return found
+
+    def compressed(self, segment: Segment, file: str, method: str, size: int, crc: int) -> None:
+        """Enter the compressed file of a segment."""
+        with self._change() as base:
+            base.execute(
+                "UPDATE segments SET file = ?, method = ?, stored_size = ?, stored_crc32c = ? "
+                'WHERE run = ? AND source = ? AND "index" = ?',
+                (file, method, size, crc, *segment.key),
+            )
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the sums of every run and source."""
+        return self._view("runs")
+
+    def lumisections(self, run: int) -> list[dict[str, Any]]:
+        """Return the sums of every lumisection of a run."""
+        return [row for row in self._view("lumisections") if row["run"] == run]
+
+    def _view(self, name: str) -> list[dict[str, Any]]:
+        with self._lock:
+            cursor = self._base.execute(f"SELECT * FROM {name} ORDER BY 1, 2, 3")
+            names = [c[0] for c in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def copied(self, stored: Stored, url: str) -> None:
+        """Enter a copy that was read back and found to be right."""
+        with self._change() as base:
+            base.execute(
+                "INSERT OR REPLACE INTO copies VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*stored.segment.key, url, stored.stored_size, stored.stored_crc32c, time.time()),
+            )
+
+    def copies(self, stored: Stored) -> list[str]:
+        """Return where verified copies of a segment's present file are."""
+        rows = self._rows(
+            'SELECT url FROM copies WHERE run = ? AND source = ? AND "index" = ? AND size = ? AND crc32c = ?',
+            (*stored.segment.key, stored.stored_size, stored.stored_crc32c),
+        )
+        return [url for (url,) in rows]
+
+    def deleted(self, stored: Stored) -> None:
+        """Enter that the file here is gone."""
+        with self._change() as base:
+            base.execute(
+                'UPDATE segments SET deleted = ? WHERE run = ? AND source = ? AND "index" = ?',
+                (time.time(), *stored.segment.key),
+            )

@@ -1,0 +1,89 @@
+"""readout, store, account and transfer as a user types them."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from chain import COMMAND, free_port, wait_for
+from live_packets import small_packets
+
+RUN = 12
+
+
+def l1scout(*words: object, check: int | None = 0, **more: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, timeout=90, **more)
+    if check is not None:
+        assert done.returncode == check, done.stderr
+    return done
+
+
+@pytest.fixture
+def settings(tmp_path) -> Path:
+    port = free_port()
+    path = tmp_path / "l1scout.toml"
+    path.write_text(
+        f'[run]\nnumber = {RUN}\n[readout]\nspool = "{tmp_path}/spool"\nstore = "127.0.0.1:{port}"\n'
+        f'segment_orbits = 10\n[store]\nlisten = "127.0.0.1:{port}"\nfolder = "{tmp_path}/store"\n'
+        'method = "bzip2"\nlevel = 9\nreserve_bytes = 0\n'
+    )
+    return path
+
+
+def test_from_a_file_to_another_place(settings, tmp_path):
+    packets = tmp_path / "packets.dat"
+    packets.write_bytes(small_packets())
+    # no store yet: all waits in the spool
+    done = l1scout("readout", packets, "--settings", settings, "--set", "readout.drain_seconds=0", check=2)
+    assert "3 segments wait in" in done.stderr
+    assert "--drain" in done.stderr
+    store = subprocess.Popen([*COMMAND, "store", "--settings", settings], stderr=subprocess.PIPE)
+    try:
+        again = l1scout("readout", packets, "--settings", settings, check=2)
+        assert f"run {RUN} has ended: set another run.number" in again.stderr
+        l1scout("readout", "--drain", "--settings", settings)
+        folder = tmp_path / "store" / f"run{RUN:06d}"
+        wait_for(lambda: len(list(folder.glob("*.bz2"))) == 3)
+    finally:
+        store.terminate()
+        store.communicate()
+    assert store.returncode == 0
+    said = json.loads(l1scout("account", RUN, "--settings", settings, "--verify", "--json").stdout)
+    assert said["balanced"]
+    assert [s["out"] for s in said["stages"]] == [24] * 4
+    done = l1scout("transfer", tmp_path / "archive", "--settings", settings, "--keep-days", 0)
+    assert "3 files copied and verified" in done.stdout
+    assert "3 deleted here" in done.stdout
+    assert not list(folder.glob("*.bz2"))
+    assert len(list((tmp_path / "archive").rglob("*.bz2"))) == 3
+    l1scout("account", RUN, "--settings", settings)
+    assert "nothing of it" in l1scout("account", 99, "--settings", settings, check=2).stderr
+
+
+def test_from_a_pipe_and_from_a_link_capture(settings, tmp_path, samples):
+    over = ("--settings", settings, "--set", "readout.drain_seconds=0")
+    l1scout("readout", samples["LINK_CAPTURE"], *over, "--set", "run.number=1", check=2)
+    capture = sorted((tmp_path / "spool").glob("run000001*.raw"))
+    assert capture
+    read, write = os.pipe()
+    os.write(write, small_packets()[:60000])
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        l1scout("readout", "-", *over, "--set", "run.number=2", stdin=pipe, check=2)
+    assert sorted((tmp_path / "spool").glob("run000002*.raw"))
+
+
+def test_what_is_wrong_is_said_in_one_line(settings, tmp_path):
+    for words, said in (
+        (("readout", tmp_path / "none.dat"), "no such file"),
+        (("readout", "--set", "readout.lisen=x"), "did you mean listen?"),
+        (("store", "--set", "store.method=gzip"), "store.method"),
+        (("source",), "set either packets (a file) or simulate"),
+        (("readout", "--set", "readout.listen=0.0.0.0:7000"), "set a token of at least 16 characters"),
+    ):
+        done = l1scout(*words, "--settings", settings, check=2)
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("l1scout: ")
+        assert said in last, last

@@ -1,0 +1,67 @@
+"""`l1scout verify` over the whole of a small domain."""
+
+import json
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from hand_made import model_directory, network
+from l1scout.cli.compile import compile as compile_model
+from l1scout.cli.verify import verify
+from l1scout.deploy import table
+from l1scout.training.models import quiet_copies
+from l1scout.training.sums import write_sums
+
+app = typer.Typer()
+app.command("compile")(compile_model)
+app.command()(verify)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    import keras  # after l1scout has chosen its backend
+
+    m = network(widths=(8,))
+    path = model_directory(tmp_path_factory.mktemp("models") / "m", m.card, m.onnx_bytes)
+    layers = [keras.layers.Dense(v.bias.size, activation=v.activation) for v in m.layers]
+    same = keras.Sequential([keras.Input((4,)), *layers])
+    for layer, v in zip(layers, m.layers, strict=True):
+        layer.set_weights([v.weights, v.bias])
+    with quiet_copies():
+        same.save(path / "model.keras")
+    write_sums(path)
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_every_engine_at_hand_is_compared(directory):
+    assert run("compile", "-m", directory).exit_code == 0
+    done = run("verify", "-m", directory)
+    assert done.exit_code == 0, done.output
+    assert "All 20,910 inputs of model hand's domain" in done.stdout
+    for line in ("onnx: within 0.25", "table: within", "table: 0 entries differ", "fixed: NOT within"):
+        assert line in done.stdout
+    found = json.loads(run("verify", "-m", directory, "--engine", "fixed:Q8.16", "--json").stdout)
+    assert list(found) == ["fixed:Q8.16"]
+    assert found["fixed:Q8.16"]["inputs"] == 20910
+    assert found["fixed:Q8.16"]["overflows"] == 0
+
+
+def test_a_wrong_entry_is_an_error(directory, tmp_path, monkeypatch):
+    right = table.quantise
+
+    def wrong(values, steps):
+        entries = right(values, steps)
+        entries[1, :1] += np.int16(1)
+        return entries
+
+    monkeypatch.setattr(table, "quantise", wrong)
+    assert run("compile", "-m", directory, "--out", tmp_path / "t").exit_code == 0
+    done = run("verify", "-m", directory, "--engine", "table", "--table", tmp_path / "t")
+    assert done.exit_code == 1
+    assert "table: 1 entries differ from the quantised network" in done.stdout

@@ -1,0 +1,148 @@
+"""CMSSW's .raw files: frames against their definition, and what damage costs."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from crc32c import crc32c
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from front_end import make_run, through_board
+from l1scout.formats.block import RUN2, RUN3
+from l1scout.formats.packets import packet_orbits, split_packets
+from l1scout.formats.raw import (
+    FILE_HEADER,
+    decode_raw,
+    file_header,
+    frame_orbits,
+    frame_room,
+    read_frames,
+    read_header,
+)
+from l1scout.formats.records import suppress
+
+RUN = 320040
+
+
+@pytest.fixture(scope="module")
+def packets():
+    _, captures, _ = make_run(orbits=23, chunk=5)
+    from front_end import Keep
+
+    sink = Keep()
+    decoded, _, _ = through_board(captures, sink=sink)
+    sink.bytes.seek(0)
+    return [p for p, _ in split_packets(sink.bytes, RUN3)], decoded
+
+
+@pytest.fixture(scope="module")
+def raw(packets) -> bytes:
+    frames = [frame_orbits(packet_orbits(p, RUN3), RUN3, RUN, 1) for p in packets[0]]
+    body = b"".join(f.words.tobytes() for f in frames)
+    return file_header(RUN, 1, 23, FILE_HEADER.itemsize + len(body)) + body
+
+
+def test_frames_follow_their_definition(packets):
+    """Written here with struct, field by field."""
+    for packet in packets[0]:
+        orbits = packet_orbits(packet, RUN3)
+        frames = frame_orbits(orbits, RUN3, RUN, 7)
+        expected = b""
+        for (first, end), orbit in zip(orbits.spans, orbits.orbit, strict=True):
+            records, _ = suppress(orbits.rows[first:end].reshape(-1, 6, 8), RUN3)
+            payload = struct.pack("<I", 7) + records.tobytes()
+            expected += struct.pack("<HHIIIII", 6, 0, RUN, 1, orbit, len(payload), crc32c(payload)) + payload
+        assert frames.words.tobytes() == expected
+    with pytest.raises(ValueError, match="room for 3"):
+        frame_orbits(orbits, RUN3, RUN, 7, np.empty(3, np.uint32))
+    assert frame_room(orbits) >= frames.words.size
+
+
+def test_header_is_the_documented_one():
+    head = file_header(RUN, 3, 5, 4000)
+    assert head == b"RAW_0002" + struct.pack("<HHIIIQ", 32, 20, 5, RUN, 3, 4000)
+    found = read_header(head)
+    assert (found.run, found.lumisection, found.orbits, found.size) == (RUN, 3, 5, 4000)
+    assert read_header(head[:31]) is None
+    assert read_header(b"RAW_0003" + head[8:]) is None
+
+
+def test_every_muon_and_orbit_comes_back(raw, packets):
+    found = read_header(raw)
+    got = decode_raw(raw, RUN3, found)
+    assert got.muons.n_orbits == 23
+    assert (found.corrupt, got.corrupt) == (0, 0)
+    for name in got.muons.columns:
+        np.testing.assert_array_equal(got.muons[name], packets[1].muons[name])
+    np.testing.assert_array_equal(got.muons.orbit, packets[1].muons.orbit)
+    assert set(got.muons.run) == {RUN}
+    assert set(got.muons.lumisection) == {1}
+
+
+def test_a_packet_over_the_end_of_a_lumisection(packets):
+    orbits = packet_orbits(packets[0][0], RUN3)
+    moved = type(orbits)(
+        orbits.rows,
+        orbits.spans,
+        orbits.orbit - orbits.orbit[0] + (1 << 18) - 2,
+        orbits.flagged,
+        orbits.found,
+    )
+    data = frame_orbits(moved, RUN3, RUN, 1).words.tobytes()
+    lumis = [
+        f.lumisection
+        for f in read_frames(file_header(RUN, 1, 0, 0) + data, read_header(file_header(RUN, 1, 0, 0)))
+    ]
+    assert lumis == [1, 1] + [2] * (len(lumis) - 2)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_changed_byte_costs_its_orbit_and_no_other(raw, data):
+    at = data.draw(st.integers(32, len(raw) - 1))
+    bad = bytearray(raw)
+    bad[at] ^= data.draw(st.integers(1, 255))
+    found = read_header(raw)
+    whole = list(read_frames(raw, read_header(raw)))
+    kept = [bytes(f.records) for f in read_frames(bytes(bad), found)]
+    hit = next(k for k, f in enumerate(whole) if f.start <= at < f.stop)
+    head = at - whole[hit].start
+    expected = [bytes(f.records) for k, f in enumerate(whole) if k != hit]
+    if len(kept) == len(whole):  # flags, lumisection and orbit are in the header, outside the checksum
+        assert head in (2, 3, *range(8, 16))
+        assert [bytes(f.records) for f in whole] == kept
+    else:
+        assert kept == expected
+        assert found.corrupt == 1
+        assert found.corrupt_bytes == whole[hit].stop - whole[hit].start
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_cut_anywhere(raw, data):
+    stop = data.draw(st.integers(32, len(raw)))
+    found = read_header(raw)
+    whole = list(read_frames(raw, read_header(raw)))
+    kept = list(read_frames(raw[:stop], found))
+    assert [f.orbit for f in kept] == [f.orbit for f in whole if f.stop <= stop]
+    assert found.corrupt_bytes == stop - max([32, *(f.stop for f in kept)])
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes(data):
+    found = read_header(file_header(RUN, 1, 0, 0))
+    n = sum(len(f.records) for f in read_frames(file_header(RUN, 1, 0, 0) + data, found))
+    assert n <= len(data)
+
+
+def test_run2_packets_have_their_orbits_too():
+    _, captures, _ = make_run(RUN2, orbits=9)
+    from front_end import Keep
+
+    sink = Keep()
+    decoded, _, _ = through_board(captures, RUN2, sink)
+    packets = [p for p, _ in split_packets(io.BytesIO(sink.bytes.getvalue()), RUN2)]
+    orbits = np.concatenate([packet_orbits(p, RUN2).orbit for p in packets])
+    np.testing.assert_array_equal(orbits, np.unique(decoded.muons.orbit))

@@ -1,0 +1,54 @@
+"""Packets of small runs, for tests of what comes after the board."""
+
+import io
+from functools import cache
+
+from front_end import Keep
+from l1scout.board.board import Board
+from l1scout.board.live import simulated_packets
+from l1scout.board.repeat import RepeatedPackets
+from l1scout.formats.block import FORMATS
+from l1scout.formats.packets import TRAILER_BYTES, Trailer, split_packets
+from l1scout.readout.writer import SegmentWriter
+from l1scout.simulate.run import Running, simulate_run
+from l1scout.simulate.write import Fibres
+
+
+@cache
+def small_packets(form: str = "run3", orbits: int = 24, occupancy: float = 0.002) -> bytes:
+    return simulated_packets(FORMATS[form], orbits, occupancy).getvalue()
+
+
+def packets(form: str = "run3", orbits: int = 24, per: int = 3) -> list[bytes]:
+    """Packets of a few orbits each."""
+    sink = Keep()
+    run = simulate_run(3, orbits, running=Running(occupancy=0.003), form=FORMATS[form])
+    Board(sink, FORMATS[form], orbits_per_packet=per).run(Fibres(FORMATS[form], 3).send(run))
+    sink.bytes.seek(0)
+    return [bytes(p) for p, _ in split_packets(sink.bytes, FORMATS[form])]
+
+
+def dropping(sent: list[bytes], which: set[int], per: int = 3) -> list[bytes]:
+    """Return the packets of a board that dropped some of them, as it counts."""
+    kept, dropped = [], 0
+    for k, packet in enumerate(sent):
+        if k in which:
+            dropped += per
+        else:
+            orbits = Trailer.decode(packet[-TRAILER_BYTES:]).orbits - dropped
+            kept.append(packet[:-TRAILER_BYTES] + Trailer(0, dropped, orbits).encode())
+    return kept
+
+
+def repeated(form: str, first_orbit: int, orbits: int) -> bytes:
+    """Return packets of a board that repeats a short run."""
+    sink = Keep()
+    source = RepeatedPackets(io.BytesIO(small_packets(form)), FORMATS[form], first_orbit)
+    source.run(sink, pace=0, orbits=orbits)
+    return sink.bytes.getvalue()
+
+
+def feed(writer: SegmentWriter, stream: bytes, form: str = "run3") -> None:
+    """Give a stream of packets to a writer."""
+    for packet, skipped in split_packets(io.BytesIO(stream), FORMATS[form]):
+        writer.add(packet, skipped)

@@ -1,0 +1,322 @@
+"""The store: what it acknowledges it has, once; compressed files open elsewhere; copies are verified."""
+
+import bz2
+import json
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from hand_made import model_directory
+from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.errors import InputError
+from l1scout.files import checksum
+from l1scout.formats.block import RUN3
+from l1scout.readout.sender import Sender
+from l1scout.readout.spool import Spool
+from l1scout.readout.writer import Limits, SegmentWriter
+from l1scout.segments import Segment
+from l1scout.settings import read_settings
+from l1scout.store.account import account
+from l1scout.store.catalogue import Catalogue
+from l1scout.store.compress import ChangedError, Method, compress, content
+from l1scout.store.store import Store
+from l1scout.store.transfer import transfer
+from l1scout.wire import Access, WireError, connect
+from live_packets import feed, packets
+
+RUN = 7
+EVENTS: list[str] = []
+
+
+def log(event: str, **values: object) -> None:
+    EVENTS.append(event)
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory) -> Spool:
+    """A spool with five segments of a run that has ended."""
+    spool = Spool(tmp_path_factory.mktemp("spool"))
+    writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=5))
+    feed(writer, b"".join(packets()))
+    writer.finish()
+    return spool
+
+
+@pytest.fixture
+def spool(sent, tmp_path) -> Spool:
+    shutil.copytree(sent.folder, tmp_path / "spool")
+    return Spool(tmp_path / "spool")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return model_directory(tmp_path_factory.mktemp("models") / "constant")
+
+
+def make_store(folder, **settings) -> Store:
+    over = [f"store.{k}={v}" for k, v in {"listen": "127.0.0.1:0", "folder": folder, **settings}.items()]
+    store = Store(read_settings(None, {}, over), log)
+    store.listener.start()
+    if store._compressor:
+        store._compressor.start()
+    return store
+
+
+def end(store: Store) -> None:
+    store.listener.close()
+    if store._compressor:
+        store._compressor.finish()
+    store.catalogue.close()
+
+
+def push(spool: Spool, store: Store) -> Sender:
+    sender = Sender(spool, store.listener.address, Access(), log).start()
+    limit = time.monotonic() + 20
+    while not sender.drained() and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert sender.drained()
+    sender.stop()
+    return sender
+
+
+@pytest.mark.parametrize(("method", "command"), [("bzip2", "bunzip2"), ("zstd", "zstd -dq --rm")])
+def test_files_open_with_the_common_tools(spool, tmp_path, method, command):
+    whole = {s.name: spool.path(s).read_bytes() for s in spool.waiting()}
+    store = make_store(tmp_path / "store", method=method)
+    push(spool, store)
+    end(store)
+    if shutil.which(command.split()[0]) is None:
+        pytest.skip(f"no {command.split()[0]} here")
+    files = sorted((tmp_path / "store" / "run000007").iterdir())
+    assert len(files) == len(whole) == 5
+    for path in files:
+        subprocess.run([*command.split(), path], check=True)
+        assert path.with_suffix("").read_bytes() == whole[path.stem]
+
+
+def test_the_catalogue_knows_everything(spool, tmp_path):
+    segments = list(spool.waiting())
+    store = make_store(tmp_path / "store")
+    push(spool, store)
+    end(store)
+    catalogue = Catalogue(tmp_path / "store")
+    stored = catalogue.segments(RUN)
+    assert [s.segment for s in stored] == segments
+    for s in stored:
+        path = tmp_path / "store" / s.file
+        assert checksum(path) == (s.stored_size, s.stored_crc32c)
+        assert len(content(tmp_path / "store", s)) == s.segment.size
+    (run,) = catalogue.runs()
+    assert (run["orbits"], run["segments"], run["ended"]) == (24, 5, 1)
+    assert [row["orbits"] for row in catalogue.lumisections(RUN)] == [24]
+    assert run["muons"] == sum(s.muons for s in segments)
+    catalogue.close()
+    assert len(spool) == 0
+
+
+def test_the_same_segment_twice_is_no_harm(spool, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(spool.folder, copy)
+    store = make_store(tmp_path / "store", method="none")
+    push(spool, store)
+    push(Spool(copy), store)
+    assert (store.receiver.segments, store.receiver.again) == (5, 5)
+    assert len(store.catalogue.segments()) == 5
+    end(store)
+
+
+def offer(channel, segment: Segment, **change: object) -> dict:
+    channel.send(offer=segment.to_dict() | change)
+    return channel.receive()
+
+
+def test_a_cut_segment_goes_on_where_it_was_cut(spool, tmp_path):
+    segment = next(iter(spool.waiting()))
+    data = spool.path(segment).read_bytes()
+    store = make_store(tmp_path / "store", method="none")
+    channel = connect(store.listener.address, "store", Access())
+    assert offer(channel, segment) == {"send": 0}
+    channel.socket.sendall(data[:1000])
+    channel.close()
+    part = tmp_path / "store" / "incoming" / f"{segment.name}.{segment.crc32c:08x}.part"
+    limit = time.monotonic() + 5
+    while (not part.exists() or part.stat().st_size < 1000) and time.monotonic() < limit:
+        time.sleep(0.01)
+    for _ in range(200):  # the first connection's thread may not have seen the end yet
+        channel = connect(store.listener.address, "store", Access())
+        answer = offer(channel, segment)
+        if "wait" not in answer:
+            break
+        channel.close()
+    assert answer == {"send": 1000}
+    channel.socket.sendall(data[1000:])
+    assert channel.receive() == {"done": True}
+    assert (tmp_path / "store" / "run000007" / segment.name).read_bytes() == data
+    # stored before a crash, the catalogue was not told: taken as it is
+    store.catalogue._base.execute("DELETE FROM segments")
+    assert offer(channel, segment) == {"done": True}
+    assert store.catalogue.get(segment.key).segment == segment
+    channel.close()
+    end(store)
+
+
+def test_wrong_bytes_are_not_acknowledged(spool, tmp_path):
+    segment = next(iter(spool.waiting()))
+    data = spool.path(segment).read_bytes()
+    store = make_store(tmp_path / "store", method="none")
+    channel = connect(store.listener.address, "store", Access())
+    assert offer(channel, segment) == {"send": 0}
+    channel.socket.sendall(data[:-1] + bytes([data[-1] ^ 1]))
+    assert channel.receive() == {"again": "checksum"}
+    assert store.catalogue.get(segment.key) is None
+    assert offer(channel, segment) == {"send": 0}
+    channel.socket.sendall(data)
+    assert channel.receive() == {"done": True}
+    channel.close()
+    end(store)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"size": 1 << 39}, {"run": -1}, {"form": "../../etc/passwd"}, {"index": "1/../2"}, {"extra": 1}],
+    ids=str,
+)
+def test_impossible_offers_are_refused(spool, tmp_path, change):
+    segment = next(iter(spool.waiting()))
+    store = make_store(tmp_path / "store")
+    channel = connect(store.listener.address, "store", Access())
+    assert "refused" in offer(channel, segment, **change)
+    channel.close()
+    for message in ({"offer": [1]}, {"offer": None}, {"hello": 1}):
+        channel = connect(store.listener.address, "store", Access())
+        channel.send(**message)
+        assert "refused" in channel.receive()
+        with pytest.raises(WireError):
+            channel.receive()
+        channel.close()
+    end(store)
+    assert [p.name for p in (tmp_path / "store").iterdir() if p.is_dir()] == ["incoming"]
+
+
+def test_another_segment_under_the_same_name_is_refused(spool, tmp_path):
+    segment = next(iter(spool.waiting()))
+    store = make_store(tmp_path / "store", method="none")
+    push(spool, store)
+    channel = connect(store.listener.address, "store", Access())
+    assert "refused" in offer(channel, segment, crc32c=1)
+    channel.close()
+    end(store)
+
+
+def test_compression_checks_what_it_reads(tmp_path):
+    path = tmp_path / "x.raw"
+    path.write_bytes(b"abc" * 1000)
+    crc = checksum(path)[1]
+    made = compress(path, crc, Method("bzip2", 9))
+    assert bz2.decompress(made.path.read_bytes()) == b"abc" * 1000
+    assert (made.size, made.crc32c) == checksum(made.path)
+    with pytest.raises(ChangedError, match="has changed"):
+        compress(path, crc ^ 1, Method("zstd"))
+
+
+def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
+    whole = [spool.path(s).read_bytes() for s in spool.waiting()]
+    over = [f"recalibrate.model={model}", "store.method=parquet"]
+    chosen = ["store.listen=127.0.0.1:0", f"store.folder={tmp_path}/store", *over]
+    store = Store(read_settings(None, {}, chosen), log)
+    store.listener.start()
+    store._compressor.start()
+    push(spool, store)
+    end(store)
+    catalogue = Catalogue(tmp_path / "store")
+    stored = catalogue.segments(RUN)
+    assert {s.method for s in stored} == {"parquet"}
+    assert [content(tmp_path / "store", s) for s in stored] == whole
+    table = pq.read_table(tmp_path / "store" / stored[0].file)
+    columns = {
+        n: table[n].to_numpy() for n in ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge", "tfMuonIndex")
+    }
+    expected = Recalibrator.load(model, engine="fused")(columns)
+    np.testing.assert_array_equal(table["L1Mu_ptRecal"].to_numpy(), expected.pt)
+    np.testing.assert_array_equal(table["L1Mu_isRecal"].to_numpy(), expected.recalibrated)
+    assert expected.recalibrated.any()
+    catalogue.close()
+    assert not [w for s in account(RUN, tmp_path / "store", verify=True) for w in s.wrong]
+
+
+def test_recalibration_needs_columns(tmp_path, model):
+    over = [f"recalibrate.model={model}", f"store.folder={tmp_path}", "store.listen=127.0.0.1:0"]
+    with pytest.raises(InputError, match="set store"):
+        Store(read_settings(None, {}, over), log)
+
+
+@pytest.fixture
+def stored(spool, tmp_path):
+    store = make_store(tmp_path / "store")
+    push(spool, store)
+    end(store)
+    return tmp_path / "store"
+
+
+def test_account_balances_and_says_where_not(stored):
+    stages = account(RUN, stored, verify=True)
+    assert [s.name for s in stages] == ["board, as readout saw it", "readout of source 1", "wire", "store"]
+    assert not [w for s in stages for w in s.wrong]
+    assert {s.out for s in stages} == {24}
+    catalogue = Catalogue(stored)
+    catalogue._base.execute('DELETE FROM segments WHERE "index" = 2')
+    catalogue.close()
+    wrong = [w for s in account(RUN, stored) for w in s.wrong]
+    assert wrong == ["1 segments neither stored nor waiting: index 2"]
+    next(iter((stored / "run000007").glob("*index000001*"))).unlink()
+    wrong = [w for s in account(RUN, stored) for w in s.wrong]
+    assert any("is gone" in w for w in wrong)
+    assert any("5 orbits unaccounted for" in w for w in wrong)
+    assert account(RUN + 1, stored) == []
+    with pytest.raises(InputError, match="no catalogue"):
+        account(RUN, stored / "nowhere")
+
+
+def test_account_and_the_boards_own_count(stored, tmp_path):
+    said = {"run": RUN, "state": "idle", "delivered": 24, "dropped": 3}
+    (tmp_path / "board-0.json").write_text(json.dumps(said))
+    first = account(RUN, stored, boards=tmp_path)[0]
+    assert (first.into, first.out, first.wrong) == (27, 24, [])
+    (tmp_path / "board-1.json").write_text(json.dumps(said | {"delivered": 2}))
+    assert account(RUN, stored, boards=tmp_path)[0].wrong == ["+2 orbits unaccounted for"]
+
+
+def test_transfer_verifies_and_deletes_only_what_is_there(stored, tmp_path):
+    target = f"file://{tmp_path}/archive"
+    done = transfer(stored, target)
+    assert (done.copied, done.there, done.deleted, done.failed) == (5, 0, 0, {})
+    done = transfer(stored, target, keep_days=1)
+    assert (done.copied, done.there, done.deleted) == (0, 5, 0)  # too young
+    files = sorted((tmp_path / "archive" / "run000007").iterdir())
+    files[0].write_bytes(b"x" * files[0].stat().st_size)
+    files[1].unlink()
+    done = transfer(stored, target, keep_days=0)
+    assert done.deleted == 3
+    assert len(done.failed) == 2
+    left = sorted(p.name for p in (stored / "run000007").iterdir())
+    assert left == [files[0].name, files[1].name]
+    stages = account(RUN, stored)
+    assert not [w for s in stages for w in s.wrong]
+    assert stages[-1].counted == {"deleted, copied elsewhere": 14}
+
+
+def test_transfer_to_memory_and_to_nowhere(stored):
+    assert transfer(stored, "memory://archive").copied == 5
+    with pytest.raises(InputError, match="nosuch"):
+        transfer(stored, "nosuch://x")
+
+
+def test_a_damaged_file_is_not_copied(stored):
+    path = min((stored / "run000007").iterdir())
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    done = transfer(stored, "memory://other")
+    assert (done.copied, list(done.failed.values())) == (4, ["has changed since it was stored: not copied"])

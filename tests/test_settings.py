@@ -1,0 +1,96 @@
+"""Settings: one file, the environment over it, --set over both; nothing unknown passes."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from l1scout.cli import app
+from l1scout.errors import InputError
+from l1scout.settings import ReadoutSection, Settings, as_toml, each_setting, read_settings
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "chain.toml"
+    path.write_text(text)
+    return path
+
+
+def test_printed_defaults_are_the_defaults(tmp_path):
+    assert read_settings(write(tmp_path, as_toml()), {}) == Settings()
+
+
+def test_command_prints_what_is_in_force(tmp_path, monkeypatch):
+    monkeypatch.setenv("L1SCOUT_READOUT_SOURCE", "7")
+    monkeypatch.setenv("L1SCOUT_ACCESS_TOKEN", "a secret of some length")
+    path = write(tmp_path, "[store]\nworkers = 2\n")
+    told = CliRunner().invoke(app, ["settings", "--settings", str(path), "--set", "run.number=9"]).stdout
+    said = tomllib.loads(told)
+    assert (said["run"]["number"], said["readout"]["source"], said["store"]["workers"]) == (9, 7, 2)
+    assert "secret of" not in told
+
+
+def test_environment_is_over_file_and_set_over_both(tmp_path):
+    path = write(tmp_path, "[run]\nnumber = 2\n[board]\npace = 2.0\n[store]\nlevel = 2\n")
+    environment = {"L1SCOUT_RUN_NUMBER": "3", "L1SCOUT_BOARD_PACE": "3", "PATH": "/bin"}
+    settings = read_settings(path, environment, ["run.number=4"])
+    assert (settings.store.level, settings.board.pace, settings.run.number) == (2, 3.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("[readout]\nlisten_on = 'x:1'\n", "did you mean listen"),
+        ("[redout]\n", "did you mean readout"),
+        ("[readout]\nworkers = 2\n", "did you mean store.workers"),
+        ("[readout.listen]\nhost = 1\n", "readout.listen"),
+        ("run = 7\n", "[run]"),
+        ("[run\n", "no TOML"),
+        ("[run]\nnumber = -1\n", "run.number = '-1'"),
+        ("[readout]\nform = 'run1'\n", "'run2' or 'run3'"),
+    ],
+)
+def test_file_that_cannot_be_meant_is_refused(tmp_path, text, near):
+    path = write(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        read_settings(path, {})
+    assert near in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_error_says_who_said_it(tmp_path):
+    path = write(tmp_path, "[run]\nnumber = 1\n")
+    for environment, over, words in (
+        ({"L1SCOUT_RUN_NUMER": "1"}, (), ("environment", "did you mean L1SCOUT_RUN_NUMBER")),
+        ({"L1SCOUT_RUN_NUMBER": "x"}, (), ("environment", "L1SCOUT_RUN_NUMBER", "'x'")),
+        ({}, ["run.numer=1"], ("--set", "did you mean number")),
+        ({}, ["run.number=x"], ("--set", "run.number", "'x'")),
+        ({}, ["number"], ("section.name=value",)),
+    ):
+        with pytest.raises(InputError) as caught:
+            read_settings(path, environment, over)
+        assert all(word in str(caught.value) for word in words)
+        assert str(path) not in str(caught.value)
+
+
+def test_every_setting_is_described_with_its_unit():
+    units = ("bytes", " s.", "orbits", "bx", "packets", "processes", "connected", "number", "level", "times",
+             " id ", "segments")  # fmt: skip
+    for section, name, field in each_setting():
+        text = field.description or ""
+        assert text.endswith("."), (section, name)
+        if field.annotation in (int, float):
+            assert any(unit in text.lower() for unit in units), (section, name)
+
+
+@given(st.text(), st.floats(min_value=1e-300, allow_infinity=True), st.booleans())
+def test_any_value_survives_the_file(tmp_path_factory, text, number, flag):
+    text = text.strip()
+    settings = Settings(readout=ReadoutSection(store=text, segment_seconds=number, handshake=flag))
+    path = write(tmp_path_factory.getbasetemp(), "")
+    path.write_bytes(as_toml(settings).encode())
+    assert read_settings(path, {}) == settings

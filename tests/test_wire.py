@@ -1,0 +1,224 @@
+"""Who is let in, and what strangers cost: real sockets."""
+
+import contextlib
+import json
+import random
+import socket
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+
+from l1scout import wire
+from l1scout.errors import InputError
+from l1scout.wire import Access, Channel, Listener, WireError, connect
+
+TOKEN = "a token of more than sixteen"
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict]] = []
+
+    def __call__(self, event: str, **values: object) -> None:
+        self.lines.append((event, values))
+
+    def events(self) -> list[str]:
+        return [event for event, _ in self.lines]
+
+
+def echo(channel: Channel, peer: str) -> None:
+    while True:
+        channel.send(**channel.receive())
+
+
+@pytest.fixture
+def listening(request):
+    access, connections = getattr(request, "param", (Access(), 2))
+    log = Log()
+    listener = Listener("127.0.0.1:0", "store", access, echo, connections=connections, log=log).start()
+    yield listener, log
+    listener.close()
+
+
+def talk(address: str, access: Access = Access()) -> None:  # noqa: B008
+    channel = connect(address, "store", access)
+    channel.send(hello=1)
+    assert channel.receive() == {"hello": 1}
+    channel.close()
+
+
+@pytest.mark.parametrize("listening", [(Access(), 2), (Access(TOKEN), 2)], indirect=True)
+def test_who_knows_the_token_is_let_in(listening):
+    listener, log = listening
+    talk(listener.address, listener._access)
+    if listener._access.token:
+        for wrong in ("", TOKEN[:-1], TOKEN + "x"):
+            with pytest.raises(WireError, match="wrong token"):
+                talk(listener.address, Access(wrong))
+        assert "stranger sent away" in log.events()
+    talk(listener.address, listener._access)
+
+
+def test_a_listener_that_does_not_know_the_token_is_not_believed():
+    log = Log()
+    impostor = Listener(
+        "127.0.0.1:0", "store", Access("another token of sixteen"), echo, connections=1, log=log
+    )
+    impostor._question = lambda channel: (
+        channel.send(l1scout=1, role="store", nonce="00"),
+        channel.receive(),
+    )[1]
+    impostor.start()
+    with pytest.raises(WireError, match="does not know the token"):
+        talk(impostor.address, Access(TOKEN))
+    impostor.close()
+
+
+def test_open_to_other_machines_only_with_a_token():
+    for bad in (Access(), Access("short")):
+        with pytest.raises(InputError, match="set a token of at least 16"):
+            Listener("0.0.0.0:0", "store", bad, echo, connections=1, log=Log())
+    with pytest.raises(InputError, match="without a handshake"):
+        Listener("0.0.0.0:0", "readout", Access(TOKEN), echo, connections=1, log=Log(), handshake=False)
+    Listener("0.0.0.0:0", "store", Access(TOKEN), echo, connections=1, log=Log()).close()
+
+
+@pytest.mark.parametrize("address", ["nowhere", ":1", "h:x", "h:70000", "h:"])
+def test_addresses_that_are_none(address):
+    with pytest.raises(InputError, match="host:port expected"):
+        wire.parse_address(address)
+
+
+def test_a_port_that_is_taken():
+    one = Listener("127.0.0.1:0", "store", Access(), echo, connections=1, log=Log())
+    with pytest.raises(InputError, match="cannot listen there"):
+        Listener(one.address, "store", Access(), echo, connections=1, log=Log())
+    one.close()
+
+
+def test_one_connection_too_many(listening):
+    listener, _ = listening
+    inside = [connect(listener.address, "store", Access()) for _ in range(2)]
+    with pytest.raises(WireError, match="busy"):
+        connect(listener.address, "store", Access())
+    inside[0].close()
+    for _ in range(100):
+        with contextlib.suppress(WireError):
+            inside[0] = connect(listener.address, "store", Access())
+            break
+        time.sleep(0.02)
+    for channel in inside:
+        channel.close()
+
+
+def dial(listener: Listener) -> socket.socket:
+    host, port = wire.parse_address(listener.address)
+    return socket.create_connection((host, port), 5)
+
+
+STRANGERS = {
+    "http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "4 GB": b"\xff\xff\xff\xff",
+    "nothing": b"",
+    "no json": b"\x05\x00\x00\x00abcde",
+    "a list": b"\x02\x00\x00\x00[]",
+    "deep": (b"[" * 8000).rjust(8000) and (8000).to_bytes(4, "little") + b"[" * 8000,
+    "no proof": len(b'{"nonce":"a"}').to_bytes(4, "little") + b'{"nonce":"a"}',
+    "odd proof": len(json.dumps({"nonce": 5, "proof": [1]})).to_bytes(4, "little")
+    + json.dumps({"nonce": 5, "proof": [1]}).encode(),
+    "tls": bytes.fromhex("16030100a50100"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_strangers_cost_a_line(listening, name, monkeypatch):
+    monkeypatch.setattr(wire, "HANDSHAKE_S", 0.5)
+    listener, log = listening
+    with dial(listener) as stranger:
+        stranger.sendall(STRANGERS[name])
+        stranger.settimeout(5)
+        with contextlib.suppress(ConnectionError):
+            while stranger.recv(4096):
+                pass  # until it is closed
+    assert log.events() == ["stranger sent away"]
+    talk(listener.address)
+
+
+def test_random_bytes(listening):
+    listener, _ = listening
+    random.seed(1)
+    for n in (1, 3, 4, 5, 100, 10_000):
+        with dial(listener) as stranger, contextlib.suppress(OSError):
+            stranger.sendall(random.randbytes(n))
+    talk(listener.address)
+
+
+def test_a_thousand_strangers_who_say_nothing(listening):
+    """Who may, gets in all the same; the lines in the log are few."""
+    listener, log = listening
+    held = []
+    for _ in range(1000):
+        with contextlib.suppress(OSError):
+            held.append(dial(listener))
+    talk(listener.address)
+    assert len(listener._pending) <= 16
+    assert threading.active_count() < 60
+    for stranger in held:
+        stranger.close()
+    assert len(log.events()) < 20
+
+
+def test_one_byte_a_second_is_sent_away_in_time(listening, monkeypatch):
+    monkeypatch.setattr(wire, "HANDSHAKE_S", 0.6)
+    listener, log = listening
+    with dial(listener) as stranger:
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() < began + 5:
+                stranger.sendall(b"\x01")
+                time.sleep(0.1)
+        assert "stranger sent away" in log.events()
+        assert time.monotonic() - began < 4
+
+
+def test_tls(tmp_path):
+    subprocess.run(
+        [
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=l1scout",
+            ),
+            *("-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    server = Access(TOKEN, tmp_path / "cert.pem", tmp_path / "key.pem")
+    log = Log()
+    listener = Listener("127.0.0.1:0", "store", server, echo, connections=2, log=log).start()
+    talk(listener.address, Access(TOKEN, authority=tmp_path / "cert.pem"))
+    with pytest.raises(WireError):
+        talk(listener.address, Access(TOKEN))  # plain
+    with dial(listener) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    plain_context = ssl.create_default_context()
+    with pytest.raises(ssl.SSLError), dial(listener) as raw:
+        plain_context.wrap_socket(raw, server_hostname="127.0.0.1")
+    talk(listener.address, Access(TOKEN, authority=tmp_path / "cert.pem"))
+    listener.close()
+    with pytest.raises(InputError, match="TLS"):
+        Access(TOKEN, tmp_path / "none.pem").server()
+    with pytest.raises(InputError, match="TLS"):
+        Access(TOKEN, authority=tmp_path / "none.pem").client()
