@@ -140,6 +140,20 @@ def test_a_study_goes_on_where_it_was_stopped(data, tmp_path, monkeypatch, prete
     assert written(tmp_path / "parts") == written(tmp_path / "whole")
 
 
+def test_a_journal_that_was_cut_off_loses_one_run_at_most(data, tmp_path, pretend):
+    plan, journal = Plan(folds=3), tmp_path / "j"
+    Study(data, journal, plan).run([PAPER["A"]])
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-40])
+    work = Study(data, journal, plan)
+    work.run([PAPER["A"]])
+    assert len(pretend) <= 3 + 1
+    again = Study(data, journal, plan)
+    again.run([PAPER["A"]])
+    assert len(pretend) <= 3 + 1
+    assert again.objective(PAPER["A"]) == work.objective(PAPER["A"])
+
+
 def test_spreads_over_folds_and_over_seeds_are_told_apart(data, tmp_path, pretend):
     result = json.loads(
         run("--data", data, "--out", tmp_path, "--folds", 3, "--seeds", 2, "--no-limit", "--json")
@@ -168,7 +182,7 @@ def test_real_trainings_repeat_in_one_process_and_in_two(data, tmp_path):
 
 
 def test_what_cannot_be_used_is_one_line(data, tmp_path):
-    (tmp_path / "j").write_text("two years of work\n")
+    (tmp_path / "j").write_text("two years\nof work\n")
     with pytest.raises(InputError, match="not a usable journal"):
         Study(data, tmp_path / "j", Plan())
     with pytest.raises(InputError, match="no model 'Z'"):

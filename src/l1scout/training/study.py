@@ -39,6 +39,8 @@ RATES = {"adam": 0.001, "sgd": 0.01, "adadelta": 1.0, "adagrad": 0.01}
 _FIRST = {"loss": "mse", "optimizer": "adam", "regularization": "none", "hidden": "relu", "output": "linear"}
 """Where the incremental search starts."""
 
+_ASTRAY = 1e3
+
 Progress = Callable[[int, int], object]
 Numbers = dict[str, dict[str, float]]
 
@@ -148,6 +150,7 @@ class Study:
         self.data = read_dataset(data)
         try:
             journal.parent.mkdir(parents=True, exist_ok=True)
+            _cut_torn_line(journal)
             backend = optuna.storages.journal.JournalFileBackend(str(journal))
             self._trials = optuna.create_study(
                 storage=optuna.storages.JournalStorage(backend),
@@ -221,6 +224,15 @@ class Study:
         self._done[run.key] = result
 
 
+def _cut_torn_line(journal: Path) -> None:
+    """Take off a last line that was never finished, or Optuna would append to it."""
+    if journal.exists():
+        with journal.open("r+b") as file:
+            content = file.read()
+            if content.startswith(b"{"):
+                file.truncate(content.rfind(b"\n") + 1)
+
+
 def train_run(data: Dataset, run: Run) -> dict[str, Any]:
     """Train on all folds but two; the one after the run's fold validates, the run's fold tests.
 
@@ -241,8 +253,10 @@ def train_run(data: Dataset, run: Run) -> dict[str, Any]:
         seed=1000 * run.seed + run.fold,
     )
     raw, model = score(trained, test)
-    ratios = [model.rms[v].value / raw.rms[v].value for v in VARIABLES]
-    return {"raw": _plain(raw), "model": _plain(model), "objective": float(np.mean(ratios))}
+    objective = float(np.mean([model.rms[v].value / raw.rms[v].value for v in VARIABLES]))
+    if not np.isfinite(objective):  # the training went astray: the worst of all, which Optuna can keep
+        objective = _ASTRAY
+    return {"raw": _plain(raw), "model": _plain(model), "objective": objective}
 
 
 def _plain(scores: Scores) -> Numbers:
