@@ -19,6 +19,7 @@ from typing import Any
 from l1scout.cli.output import progress
 from l1scout.cli.train import fit_with_bar
 from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.report.figures import profile_figure
 from l1scout.report.tables import worse_bins
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.generator import Spectrum
@@ -33,6 +34,8 @@ from l1scout.training.models import INPUTS, PAPER, RECIPES, model_inputs
 PAPER_EPOCHS = 20
 """1,200,000 muons in batches of 256: more steps than 60 epochs of the demo's sample."""
 OURS = ("rms", "core", "balanced", "default")
+SHOWN = ("B", "default")
+"""In the figure."""
 QUALITY = "default, hwQual"
 """The default with one more input."""
 ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
@@ -163,6 +166,10 @@ def main() -> int:
             *comparison(found, best),
         ]
         text += where(found)
+        shown = evaluate(data, {n: trained[n] for n in SHOWN})
+        figure = arguments.out.with_suffix(".svg")
+        figure.write_text(profile_figure(shown, shown.profiles[0]))
+        text += ["", f"![bias, resolution and tail against offline pT]({figure.name})"]
         text += ["", "# Elsewhere", "", "The same networks on samples with other settings."]
         for seed, (name, settings) in enumerate(ELSEWHERE.items(), 101):
             other = sample(work / f"{name.replace(' ', '-')}.parquet", arguments.elsewhere, seed, settings)
