@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from l1scout import __version__
-from l1scout.report.figures import COLOURS, RAW_COLOUR, SYMBOLS, _style, _svg, origin
+from l1scout.report.figures import COLOURS, RAW_COLOUR, SYMBOLS, style, _svg, origin
 from l1scout.report.page import STYLE
 from l1scout.report.tables import KIND_NAMES, VARIABLE_NAMES, text_table
 from l1scout.training.metrics import KINDS, VARIABLES, Measured, Scores
@@ -93,7 +93,7 @@ def _texts(scores: Scores) -> list[str]:
 def metric_figure(summary: Summary) -> str:
     """Nine panels: every network's mean and spread, published value and limit."""
     shown = summary.entries[:MOST]
-    with _style():
+    with style():
         figure = Figure(figsize=(14, 11), layout="constrained")
         grid = figure.subplots(3, 3, sharex=True)
         x = np.arange(len(shown))
@@ -127,7 +127,7 @@ def parallel_figure(summary: Summary) -> str:
     """Parallel coordinates: one line a network through its handles to its objective."""
     entries = [e for e in summary.entries if e.recipe.targets == "unit"] or list(summary.entries)
     values = np.array([e.objective.value for e in entries])
-    with _style():
+    with style():
         figure = Figure(figsize=(14, 6), layout="constrained")
         ax = figure.subplots()
         axes = [*HANDLES, "objective"]
