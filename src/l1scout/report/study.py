@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from l1scout import __version__
-from l1scout.report.figures import COLOURS, RAW_COLOUR, SYMBOLS, style, _svg, origin
+from l1scout.report.figures import COLOURS, RAW_COLOUR, SYMBOLS, _svg, origin, style
 from l1scout.report.page import STYLE
 from l1scout.report.tables import KIND_NAMES, VARIABLE_NAMES, text_table
 from l1scout.training.metrics import KINDS, VARIABLES, Measured, Scores
