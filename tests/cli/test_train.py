@@ -106,7 +106,7 @@ def test_train_prints_its_validation_beside_published_numbers(made, tmp_path):
     assert "paper" in text
     assert (tmp_path / "m" / "model.onnx").exists()
     result = json.loads(run(*arguments, "--json"))
-    assert result["name"] == "B"
+    assert result["name"] == "default"
     assert result["training"]["epochs"] == 1
     assert set(result["ratio"]) == {"rms", "core", "tail"}
 
@@ -121,6 +121,8 @@ def test_the_same_command_gives_the_same_model(made, tmp_path):
 def test_train_says_at_once_what_it_cannot_do(made, tmp_path):
     with pytest.raises(InputError, match="no model 'Z'"):
         run("train", "--data", made / "d.parquet", "--model", "Z", "--out", tmp_path / "m")
+    with pytest.raises(InputError, match="no input recoPt: choose among hwQual"):
+        run("train", "--data", made / "d.parquet", "--inputs", "recoPt", "--out", tmp_path / "m")
     with pytest.raises(InputError, match="not a readable Parquet file"):
         run("train", "--data", tmp_path / "absent", "--out", tmp_path / "m")
     with pytest.raises(InputError, match="is not a model directory"):
@@ -157,8 +159,8 @@ def test_demo_makes_everything(tmp_path, simulation):
     names = {p.name for p in (tmp_path / "demo").iterdir()}
     assert names == {
         "metrics.json",
-        "model-A",
         "model-B",
+        "model-default",
         "muons-recalibrated.parquet",
         "muons.parquet",
         "report.html",

@@ -17,9 +17,9 @@ from l1scout.report.figures import residual_figure
 from l1scout.report.page import page, write_page
 from l1scout.report.tables import columns, ratio_rows, score_rows, worse_bins
 from l1scout.training.evaluation import Evaluation
-from l1scout.training.fit import raw_residuals
 from l1scout.training.metrics import Measured, Scores
 from l1scout.training.profiles import AXES, profile
+from l1scout.training.targets import raw_residuals
 from toy_muons import toy_dataset
 
 

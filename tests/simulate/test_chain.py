@@ -46,6 +46,18 @@ def test_same_seed_same_events_and_labelled():
     assert "seed 3" in one.source
 
 
+def test_another_detector_than_the_trigger_believes_in():
+    """Stations that stand elsewhere move the L1 phi; more material takes more from the muons on the way."""
+    nominal = next(simulate_events(3, chunk=20_000))
+    moved = next(simulate_events(3, chunk=20_000, alignment=(205 / 4096,) * 4))
+    thicker = next(simulate_events(3, chunk=20_000, material=1.5))
+    assert np.array_equal(moved.offline["recoPt"], nominal.offline["recoPt"])
+    assert moved.l1.n_objects == nominal.l1.n_objects
+    turn = (moved.l1["hwPhi"] - nominal.l1["hwPhi"] + 288) % 576 - 288
+    assert np.abs(turn - 205 / 4096 / PHI_LSB).max() < 1
+    assert thicker.l1.n_objects < 0.95 * nominal.l1.n_objects
+
+
 def test_rows_of_l1_and_offline_agree():
     events = next(simulate_events(3, chunk=5000))
     assert len(events.l1) == len(events.offline) == events.offline.n_objects

@@ -31,6 +31,7 @@ COMMANDS = {
     "transfer": _LIVE,
     "dataset": _NETWORK,
     "train": _NETWORK,
+    "study": _NETWORK,
     "evaluate": _NETWORK,
     "recalibrate": _NETWORK,
     "compile": _NETWORK,

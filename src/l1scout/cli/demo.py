@@ -16,10 +16,9 @@ from l1scout.report.tables import cut_flow_text
 from l1scout.training.dataset import read_dataset
 from l1scout.training.evaluation import evaluate, name_models
 from l1scout.training.export import save
-from l1scout.training.fit import EPOCHS
 
-MODELS = ("A", "B")
-CHOSEN = "B"
+MODELS = ("B", "default")
+CHOSEN = "default"
 """Model that recalibrates the file."""
 
 
@@ -28,14 +27,16 @@ def demo(
         "demo"
     ),
     pairs: Annotated[int, typer.Option(min=1000, help="Matched pairs to simulate.")] = PAIRS,
-    epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = EPOCHS,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of each training; by default each recipe's.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of simulation and training.")] = 1,
     muons: Annotated[
         Path | None, typer.Option(help="File of L1 muons to recalibrate; by default the simulated ones.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Simulate muons, train models A and B, compare them with published results, recalibrate a file."""
+    """Simulate muons, train the paper's model B and ours, compare them, recalibrate a file."""
     from l1scout.io import detect
     from l1scout.io.rewrite import add_columns
     from l1scout.simulate.chain import simulate_events
@@ -60,8 +61,8 @@ def demo(
     if not json:
         print_results(evaluation)
     note = (
-        f"l1scout demo --pairs {pairs} --epochs {epochs} --seed {seed}: {pairs:,} simulated matched muons, "
-        f"of which three fifths train the models, {epochs} epochs each."
+        f"l1scout demo --pairs {pairs}{f' --epochs {epochs}' if epochs else ''} --seed {seed}: {pairs:,} "
+        "simulated matched muons, of which three fifths train the models."
     )
     page = write_results(evaluation, target, (note,))
 

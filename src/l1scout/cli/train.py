@@ -1,5 +1,6 @@
 """``l1scout train``: a recalibration network from a data set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,29 +10,47 @@ from l1scout.cli.output import Json, print_json, progress
 from l1scout.report.tables import columns, ratio_rows, score_rows
 from l1scout.training.dataset import Dataset, read_dataset
 from l1scout.training.export import check_target, save
-from l1scout.training.fit import BATCH, EPOCHS, Trained, fit
-from l1scout.training.models import RECIPES, recipe
+from l1scout.training.fit import Trained, all_epochs, fit
+from l1scout.training.models import DEFAULT, INPUTS, model_inputs, recipe
 
 
 def train(
     data: Annotated[Path, typer.Option(help="Data set, as `l1scout dataset` writes it.")],
     target: Annotated[Path, typer.Option("--out", help="Model directory to write.")],
-    model: Annotated[str, typer.Option(help=f"Recipe of the seed paper: {', '.join(RECIPES)}.")] = "B",
-    epochs: Annotated[int, typer.Option(min=1)] = EPOCHS,
-    batch: Annotated[int, typer.Option(min=1, help="Muons a step.")] = BATCH,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Recipe: A to F, the paper's; default, never worse than the trigger in any bin of pT; "
+            "balanced, rms or core, without that guard."
+        ),
+    ] = DEFAULT.name,
+    inputs: Annotated[
+        str | None,
+        typer.Option(help=f"More input columns besides {', '.join(INPUTS)}: for instance hwQual."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="By default the recipe's.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Muons a step; by default the recipe's.")] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same weights.")
     ] = 1,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many epochs without a better validation loss.")
+        int | None,
+        typer.Option(min=1, help="Stop after so many epochs without a better validation loss (A to F)."),
     ] = None,
     json: Json = False,
 ) -> None:
     """Train a network, write it as a model directory, and print its validation beside published numbers."""
     recipe(model)
     check_target(target)
+    more = [n.strip() for n in inputs.split(",")] if inputs else []
     trained = fit_with_bar(
-        read_dataset(data), model, epochs=epochs, batch=batch, seed=seed, patience=patience
+        read_dataset(data),
+        model,
+        inputs=model_inputs(more),
+        epochs=epochs,
+        batch=batch,
+        seed=seed,
+        patience=patience,
     )
     card = save(trained, target)
     if json:
@@ -51,17 +70,19 @@ def fit_with_bar(
     data: Dataset,
     model: str,
     *,
-    epochs: int = EPOCHS,
-    batch: int = BATCH,
+    inputs: Sequence[str] = INPUTS,
+    epochs: int | None = None,
+    batch: int | None = None,
     seed: int = 1,
     patience: int | None = None,
 ) -> Trained:
     """Train under a progress bar."""
     with progress() as bar:
-        task = bar.add_task(f"model {model}, epochs", total=epochs)
+        task = bar.add_task(f"model {model}, epochs", total=all_epochs(recipe(model), epochs))
         return fit(
             data,
             recipe(model),
+            inputs=inputs,
             epochs=epochs,
             batch=batch,
             seed=seed,

@@ -1,6 +1,6 @@
 """Recalibration of L1 muons with a trained model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from l1scout.deploy.model import load_model
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT
 from l1scout.training.card import Card
-from l1scout.training.models import OUTPUTS
+from l1scout.training.models import MORE_INPUTS, OUTPUTS
 
 COLUMNS = ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge", "tfMuonIndex")
-"""Columns that a recalibration needs."""
+"""Columns that every recalibration needs, besides other inputs of its model."""
 
 REASONS = (
     "no muon (hwPt 0)",
@@ -25,6 +25,7 @@ REASONS = (
     "pT outside the training range",
     "eta outside the training range",
     "invalid charge code",
+    "another input outside the training range",
     "no usable answer",
 )
 """Why a muon is left as it is. The first that applies counts."""
@@ -73,7 +74,9 @@ class Recalibrator:
     """
 
     def __init__(self, card: Card, engine: Engine) -> None:
-        unknown = {*card.domain, *(q.name for q in card.inputs)} - set(COLUMNS)
+        names = [q.name for q in card.inputs]
+        self._more = tuple(n for n in names if n not in COLUMNS)
+        unknown = {*card.domain, *self._more} - {*COLUMNS, *MORE_INPUTS}
         if unknown or tuple(q.name for q in card.outputs) != OUTPUTS:
             answers = [q.name for q in card.outputs]
             msg = f"model {card.name}: asks for {sorted(unknown)}, answers {answers}: not known here"
@@ -106,14 +109,14 @@ class Recalibrator:
         Parameters
         ----------
         columns : mapping of str to ndarray of int, each of shape (muons,)
-            `COLUMNS`; others are ignored.
+            `COLUMNS`, and the card's other inputs; what else there is is ignored.
 
         Raises
         ------
         InputError
             If a column is missing, not of integers, or of another length.
         """
-        hw = _checked(columns)
+        hw = _checked(columns, (*COLUMNS, *self._more))
         pt, eta, phi = (f.to_physical(hw[f.name]).astype(np.float32) for f in (PT, ETA_VTX, PHI_VTX))
         why = self._reason(hw)
         asked = np.flatnonzero(why < 0)
@@ -140,6 +143,7 @@ class Recalibrator:
             outside["hwPt"],
             outside["hwEtaAtVtx"],
             outside["hwCharge"],
+            np.any([outside[n] for n in self._more], axis=0) if self._more else np.False_,
         )
         why = np.full(hw["hwPt"].size, -1, np.int8)
         for k, applies in reversed(list(enumerate(reasons))):
@@ -147,13 +151,13 @@ class Recalibrator:
         return why
 
 
-def _checked(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _checked(columns: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Return the columns that are needed, if they are what they should be."""
-    missing = [n for n in COLUMNS if n not in columns]
+    missing = [n for n in names if n not in columns]
     if missing:
         msg = f"muons lack {', '.join(missing)}, which the recalibration needs"
         raise InputError(msg)
-    hw = {n: np.asarray(columns[n]) for n in COLUMNS}
+    hw = {n: np.asarray(columns[n]) for n in names}
     for name, column in hw.items():
         if column.dtype.kind not in "iu" or column.shape != (hw["hwPt"].size,):
             msg = f"column {name} is {column.dtype} of shape {column.shape}, not {hw['hwPt'].size} integers"

@@ -179,6 +179,7 @@ def _label(axes: Sequence[Axes], evaluation: Evaluation) -> None:
 
 
 def _svg(figure: Figure) -> str:
+    """Figure as text, the same for the same figure."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()

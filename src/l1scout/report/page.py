@@ -24,6 +24,7 @@ from l1scout.training.profiles import SIGNIFICANT
 from l1scout.training.published import PUBLISHED, SOURCE, published_ratios
 
 _TEMPLATE = Template((Path(__file__).parent / "page.html").read_text("utf-8"))
+STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
 _GREEK = {"phi": "φ", "eta": "η", "pt": "p<sub>T</sub>"}
 _UNITS = {"phi": " rad", "eta": "", "pt": ""}
 _WHAT = {"phi": "RMS of Δφ", "eta": "RMS of Δη", "pt": "RMS of Δp<sub>T</sub>/p<sub>T</sub>"}
@@ -63,6 +64,7 @@ def page(evaluation: Evaluation, notes: Sequence[str] = ()) -> str:
     """Make the report's HTML."""
     names = list(evaluation.models)
     return _TEMPLATE.substitute(
+        style=STYLE,
         version=escape(__version__),
         origin=escape(origin(evaluation.data.simulated)),
         banner=_banner(evaluation),
@@ -247,14 +249,23 @@ def _recipes(evaluation: Evaluation) -> str:
         )
         effort = (
             f"{training.get('epochs_run', training.get('epochs'))} epochs of "
-            f"{_count(training.get('muons'))} muons (epoch {training.get('epoch_kept')} kept, by validation "
-            f"loss), batches of {training.get('batch')}, "
+            f"{_count(training.get('muons'))} muons ({_kept(recipe, training)}), "
+            f"batches of {training.get('batch')}, "
             f"seed {training.get('seed')}"
         )
         kept = ", ".join(f"{n:,} {why}" for why, n in left.items()) or "none"
         facts = (network, effort, f"test muons left as they were: {kept}")
         rows.append(f"<dt>Model {escape(name)}</dt><dd>{escape('; '.join(facts))}</dd>")
     return f"<dl>{''.join(rows)}</dl>"
+
+
+def _kept(recipe: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """Say which epoch's weights they are."""
+    if recipe.get("schedule", "constant") == "constant":
+        return f"epoch {training.get('epoch_kept')} kept, by validation loss"
+    if not isinstance(guarded := training.get("guard"), Mapping):
+        return "at a falling rate"
+    return f"at a falling rate, with a guard; bins not safe: {guarded['bins_not_safe']}"
 
 
 def _image(svg: str, text: str) -> str:

@@ -13,6 +13,7 @@ from l1scout.formats.muon import BMTF_INDEX, ETA_LSB, PHI_LSB
 from l1scout.io import read_events
 from l1scout.orbits import Events, OrbitBatch
 from l1scout.simulate.bmtf import BmtfTables, Candidates, assign
+from l1scout.simulate.detector import MATERIAL_SCALE, step_table
 from l1scout.simulate.generator import Generated, Generator, Spectrum
 from l1scout.simulate.gmt import Extrapolation
 from l1scout.simulate.offline import Tracks, reconstruct, to_second_station
@@ -31,6 +32,8 @@ def simulate_events(
     bmtf_luts: Path | None = None,
     gmt_luts: Path | None = None,
     spectrum: Spectrum | None = None,
+    material: float = MATERIAL_SCALE,
+    alignment: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
     chunk: int = 400_000,
 ) -> Iterator[Events]:
     """Simulate events without end, or every event of a file of offline muons once.
@@ -47,6 +50,10 @@ def simulate_events(
         Directories of the official look-up tables; our own without them.
     spectrum : Spectrum, optional
         Generator settings.
+    material : float
+        Scale of all thicknesses, of which the trigger's tables and the offline propagation know nothing.
+    alignment : tuple of float
+        Azimuth, in rad, by which MB1 to MB4 really stand elsewhere than the trigger believes.
     chunk : int
         Particles generated at a time.
 
@@ -72,7 +79,7 @@ def simulate_events(
     generator = Generator(spectrum)
     while True:
         particles, tracks = _identified(generator.draw(random, chunk), random)
-        candidates = _candidates(particles.start, bmtf, random)
+        candidates = _candidates(particles.start, bmtf, random, material, alignment)
         n = tracks.pt.size
         offsets = np.arange(n + 1)
         offline = OrbitBatch(
@@ -145,8 +152,16 @@ def _identified(particles: Generated, random: np.random.Generator) -> tuple[Gene
     return Generated(_take(particles.start, keep), particles.kind[keep]), _take(tracks, keep)
 
 
-def _candidates(start: Start, bmtf: BmtfTables, random: np.random.Generator) -> Candidates:
-    return assign(stubs(transport(start, random), random), bmtf, random)
+def _candidates(
+    start: Start,
+    bmtf: BmtfTables,
+    random: np.random.Generator,
+    material: float = MATERIAL_SCALE,
+    alignment: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
+) -> Candidates:
+    at = transport(start, random, step_table(material))
+    at = at._replace(phi=at.phi + np.array(alignment))
+    return assign(stubs(at, random), bmtf, random)
 
 
 def _offline_columns(tracks: Tracks) -> dict[str, NDArray[Any]]:

@@ -8,10 +8,10 @@ from l1scout import __version__
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.training.dataset import Dataset
-from l1scout.training.fit import raw_residuals
 from l1scout.training.metrics import Residuals, Scores, ratios, residuals, scores
 from l1scout.training.profiles import AXES, Profile, profile
 from l1scout.training.published import PUBLISHED, SOURCE, published_ratios
+from l1scout.training.targets import raw_residuals
 
 
 @dataclass(frozen=True)

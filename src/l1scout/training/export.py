@@ -77,6 +77,8 @@ def fold_scaling(layers: list[Layer], card: Card) -> list[Layer]:
     layers = [Layer(weights, first.bias - offset @ weights, first.activation), *layers[1:]]
     offset, scale = (np.array([getattr(q, n) for q in card.outputs]) for n in ("offset", "scale"))
     last = layers[-1]
+    if last.activation != "linear":  # scaling comes after it, as a layer of its own
+        return [*layers, Layer(np.diag(scale), offset, "linear")]
     return [*layers[:-1], Layer(last.weights * scale, last.bias * scale + offset, last.activation)]
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +11,21 @@ from numpy.typing import NDArray
 
 from l1scout import __version__
 from l1scout.errors import InputError
-from l1scout.formats.muon import BMTF_INDEX, ETA_VTX, PHI_BINS, PHI_VTX, PT
-from l1scout.training.card import Card, Scaled
+from l1scout.formats.muon import BMTF_INDEX
+from l1scout.training import guard, losses
+from l1scout.training.card import Card
 from l1scout.training.dataset import Dataset
-from l1scout.training.metrics import Residuals, Scores, ratios, residuals, scores, wrap
-from l1scout.training.models import INPUTS, OUTPUT_UNITS, OUTPUTS, Recipe, build, compile_model, quiet_copies
+from l1scout.training.metrics import Residuals, Scores, ratios, scores
+from l1scout.training.models import INPUTS, Recipe, build, compile_model, quiet_copies
+from l1scout.training.scaling import domain, scaling
 from l1scout.training.selection import HW_PT
+from l1scout.training.targets import corrected, raw_residuals, targets
 
 if TYPE_CHECKING:
     import keras
 
-EPOCHS = 60
-BATCH = 256
-"""The seed paper gives neither. With Adadelta, 20 epochs or batches of 1024 are too few steps: on
-300,000 training muons the RMS ratios of model B are then 0.75 / 0.83 / 0.61 or 0.85 / 0.82 / 0.73
-(phi / eta / pT) instead of 0.69 / 0.82 / 0.52."""
 _MIN_MUONS = 100
+OnEpoch = Callable[[int, float], object]
 
 
 @dataclass(frozen=True)
@@ -56,43 +55,23 @@ class Trained:
     validation: Validation
 
 
-def targets(data: Dataset) -> NDArray[np.float64]:
-    """L1 minus offline, shape (muons, 3): phi (rad, wrapped), eta, pT (GeV)."""
-    return np.stack(
-        [
-            wrap(PHI_VTX.to_physical(data["hwPhiAtVtx"]) - data["recoPhi"]),
-            ETA_VTX.to_physical(data["hwEtaAtVtx"]) - data["recoEta"],
-            PT.to_physical(data["hwPt"]) - data["recoPt"],
-        ],
-        axis=1,
-    )
-
-
-def raw_residuals(data: Dataset) -> Residuals:
-    """Residuals of the trigger's own values."""
-    return residuals(
-        PT.to_physical(data["hwPt"]),
-        ETA_VTX.to_physical(data["hwEtaAtVtx"]),
-        PHI_VTX.to_physical(data["hwPhiAtVtx"]),
-        data.columns,
-    )
-
-
 def fit(
     data: Dataset,
     recipe: Recipe,
     *,
-    epochs: int = EPOCHS,
-    batch: int = BATCH,
+    inputs: Sequence[str] = INPUTS,
+    epochs: int | None = None,
+    batch: int | None = None,
     seed: int = 1,
     patience: int | None = None,
-    on_epoch: Callable[[int, float], object] | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Trained:
     """Train a network on the ``train`` part of a data set and score it on the ``validation`` part.
 
-    The weights kept are those of the epoch with the smallest validation loss: at a constant learning
-    rate the last epoch is a matter of luck (model B's phi RMS ratio was 0.70, 0.72 and 0.76 for three
-    seeds, and is 0.70 for all of them this way). Results to quote are those of the test part.
+    At a constant learning rate the last epoch is a matter of luck (model B's phi RMS ratio was 0.70, 0.72
+    and 0.76 for three seeds, and is 0.70 for all of them this way): there, the weights kept are those of
+    the epoch with the smallest validation loss. At a falling rate they are the last. Results to quote are
+    those of the test part.
 
     The same data, recipe, numbers and library versions give the same weights to the last bit. Keras
     keeps its random state in the process: it is set here.
@@ -102,89 +81,183 @@ def fit(
     data : Dataset
         All parts; the test part is not looked at.
     recipe : Recipe
-    epochs, batch, seed : int
+    inputs : sequence of str
+        Columns that enter the network: `INPUTS`, and others if wanted.
+    epochs, batch : int, optional
+        By default the recipe's.
+    seed : int
     patience : int, optional
-        Stop after so many epochs without a better validation loss; by default all epochs are run.
+        Stop after so many epochs without a better validation loss; by default all epochs are run. Not
+        for a falling rate.
     on_epoch : callable, optional
         Told epoch (from 1) and loss at the end of every epoch.
 
     Raises
     ------
     InputError
-        If the muons are too few, or not of the barrel and the pT range that the network is meant for.
+        If the muons are too few, or not of the barrel and the pT range that the network is meant for, or
+        patience is asked for at a falling rate.
     """
+    if patience and recipe.schedule != "constant":
+        msg = f"model {recipe.name} trains at a falling rate: it cannot stop early; choose fewer epochs"
+        raise InputError(msg)
+    recipe = dataclasses.replace(recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch)
+    train, validation = data.part("train"), data.part("validation")
+    trained = fit_parts(train, validation, recipe, inputs, seed, patience, on_epoch)
+    about = {
+        "file": data.name,
+        "sha256": data.sha256,
+        "muons": len(data),
+        "simulated": data.simulated,
+        **{k: data.about.get(k) for k in ("source", "era", "seed", "selection")},
+    }
+    return dataclasses.replace(trained, card=dataclasses.replace(trained.card, data=about))
+
+
+def fit_parts(
+    train: Dataset,
+    validation: Dataset,
+    recipe: Recipe,
+    inputs: Sequence[str] = INPUTS,
+    seed: int = 1,
+    patience: int | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Trained:
+    """Train and validate on the muons given; see `fit`. The card says nothing of the data."""
     import keras
 
-    train, validation = data.part("train"), data.part("validation")
     _check(train)
-    inputs, outputs = _scaling(train)
+    scaled = scaling(train, recipe, inputs)
     card = Card(
         name=recipe.name,
-        inputs=inputs,
-        outputs=outputs,
-        domain=_domain(train),
+        inputs=scaled[0],
+        outputs=scaled[1],
+        domain={**domain(train, inputs), "tfMuonIndex": (BMTF_INDEX.start, BMTF_INDEX.stop - 1)},
         recipe=dataclasses.asdict(recipe),
-        training={"epochs": epochs, "batch": batch, "seed": seed, "patience": patience, "muons": len(train)},
-        data={
-            "file": data.name,
-            "sha256": data.sha256,
-            "muons": len(data),
-            "simulated": data.simulated,
-            **{k: data.about.get(k) for k in ("source", "era", "seed", "selection")},
+        training={
+            "epochs": recipe.epochs,
+            "batch": recipe.batch,
+            "seed": seed,
+            "patience": patience,
+            "muons": len(train),
         },
+        data={},
         scores={},
         onnx={},
         versions=_versions(),
     )
     keras.utils.set_random_seed(seed)
-    model = build(recipe)
-    compile_model(model, recipe)
-    best = keras.callbacks.EarlyStopping(patience=patience or epochs, restore_best_weights=True)
-    callbacks: list[Any] = [best, *([_tell(on_epoch)] if on_epoch else [])]
+    model = build(recipe, len(inputs))
     with quiet_copies():
-        history = model.fit(
-            *_arrays(card, train),
-            batch_size=batch,
-            epochs=epochs,
-            validation_data=_arrays(card, validation),
-            callbacks=callbacks,
-            verbose=0,
-        )
-    losses = history.history["val_loss"]
-    chosen = int(np.argmin(losses))
-    done = {
-        **card.training,
-        "epochs_run": len(losses),
+        if recipe.schedule == "constant":
+            done = _best_epoch(model, card, recipe, train, validation, patience, on_epoch)
+        else:
+            done = _falling(model, card, recipe, train, validation, on_epoch)
+    validated = _validate(model, card, validation)
+    card = dataclasses.replace(card, training={**card.training, **done}, scores=validated.as_dict())
+    return Trained(model, card, validated)
+
+
+def all_epochs(recipe: Recipe, epochs: int | None = None) -> int:
+    """Return how many epochs a training has at most, those of the guard included."""
+    epochs = epochs or recipe.epochs
+    return epochs + (guard.ROUNDS * guard.epochs(epochs) if recipe.guard else 0)
+
+
+def _best_epoch(
+    model: "keras.Model",
+    card: Card,
+    recipe: Recipe,
+    train: Dataset,
+    validation: Dataset,
+    patience: int | None,
+    on_epoch: OnEpoch | None,
+) -> dict[str, Any]:
+    import keras
+
+    compile_model(model, recipe)
+    best = keras.callbacks.EarlyStopping(patience=patience or recipe.epochs, restore_best_weights=True)
+    history = model.fit(
+        *_arrays(card, recipe, train),
+        batch_size=recipe.batch,
+        epochs=recipe.epochs,
+        validation_data=_arrays(card, recipe, validation),
+        callbacks=[best, *_tell(on_epoch, 0)],
+        verbose=0,
+    )
+    losses_seen = history.history["val_loss"]
+    chosen = int(np.argmin(losses_seen))
+    return {
+        "epochs_run": len(losses_seen),
         "epoch_kept": chosen + 1,
         "loss": float(history.history["loss"][chosen]),
-        "validation_loss": float(losses[chosen]),
+        "validation_loss": float(losses_seen[chosen]),
     }
-    validated = _validate(model, card, validation)
-    return Trained(model, dataclasses.replace(card, training=done, scores=validated.as_dict()), validated)
 
 
-def corrected(raw: Residuals, correction: NDArray[np.float64], reco_pt: NDArray[Any]) -> Residuals:
-    """Residuals after a correction (shape (muons, 3): rad, 1, GeV) is taken off the L1 values."""
-    return {
-        "phi": wrap(raw["phi"] - correction[:, 0]),
-        "eta": raw["eta"] - correction[:, 1],
-        "pt": raw["pt"] - correction[:, 2] / reco_pt,
-    }
+def _falling(
+    model: "keras.Model",
+    card: Card,
+    recipe: Recipe,
+    train: Dataset,
+    validation: Dataset,
+    on_epoch: OnEpoch | None,
+) -> dict[str, Any]:
+    """Train at a falling rate, and on for the guard."""
+    x, y = _arrays(card, recipe, train)
+    steps = -(-len(train) // recipe.batch)
+    run, loss = 0, float("nan")
+
+    compile_model(model, recipe, recipe.epochs * steps, guard.epochs(recipe.epochs) * steps)
+
+    def go(epochs: int) -> None:
+        nonlocal run, loss
+        tell = _tell(on_epoch, run)
+        history = model.fit(x, y, batch_size=recipe.batch, epochs=epochs, callbacks=tell, verbose=0)
+        run, loss = run + epochs, float(history.history["loss"][-1])
+
+    go(recipe.epochs)
+    found: dict[str, Any] = {}
+    if recipe.guard:
+
+        def again(weights: NDArray[np.float64]) -> None:
+            y[:, 6:] = weights[guard.bins(train)].prod(axis=0)
+            go(guard.epochs(recipe.epochs))
+
+        raw = raw_residuals(validation)
+        found["guard"] = guard.train(
+            model, again, lambda: guard.excess(validation, _after(model, card, validation, raw), raw)
+        )
+    return {"epochs_run": run, "epoch_kept": run, "loss": loss, **found}
+
+
+def _after(model: "keras.Model", card: Card, data: Dataset, raw: Residuals) -> Residuals:
+    outputs = model.predict(card.normalise(data.columns), batch_size=1 << 14, verbose=0)
+    return corrected(raw, card.physical(outputs), data["recoPt"])
+
+
+def score(trained: Trained, data: Dataset) -> tuple[Scores, Scores]:
+    """Nine numbers of the raw trigger and of a trained network."""
+    raw = raw_residuals(data)
+    return scores(raw), scores(_after(trained.model, trained.card, data, raw))
 
 
 def _validate(model: "keras.Model", card: Card, validation: Dataset) -> Validation:
-    inputs = card.normalise(validation.columns)
-    correction = card.physical(model.predict(inputs, batch_size=1 << 14, verbose=0))
     raw = raw_residuals(validation)
-    after = corrected(raw, correction, validation["recoPt"])
+    after = _after(model, card, validation, raw)
     return Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
 
 
-def _arrays(card: Card, data: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Network inputs and targets, both normalised."""
+def _arrays(card: Card, recipe: Recipe, data: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Network inputs and what the loss needs, both normalised."""
     offset = np.array([q.offset for q in card.outputs])
     scale = np.array([q.scale for q in card.outputs])
-    return card.normalise(data.columns), ((targets(data) - offset) / scale).astype(np.float32)
+    wanted = (targets(data) - offset) / scale
+    if recipe.targets == "unit":
+        return card.normalise(data.columns), wanted.astype(np.float32)
+    gains = np.tile(scale, (len(data), 1))
+    gains[:, 2] /= data["recoPt"]
+    return card.normalise(data.columns), losses.columns(wanted, gains, np.ones_like(gains))
 
 
 def _check(train: Dataset) -> None:
@@ -201,36 +274,18 @@ def _check(train: Dataset) -> None:
             raise InputError(msg)
 
 
-def _range(train: Dataset, name: str) -> tuple[int, int]:
-    """Return the ends of an input in the training data, but always all phi and both charges."""
-    whole = {"hwPhiAtVtx": (0, PHI_BINS - 1), "hwCharge": (0, 1)}
-    return whole.get(name, (int(train[name].min()), int(train[name].max())))
-
-
-def _scaling(train: Dataset) -> tuple[tuple[Scaled, ...], tuple[Scaled, ...]]:
-    """Map the ends of every input and target to 0 and 1."""
-    ends = [(name, *_range(train, name)) for name in INPUTS]
-    inputs = tuple(Scaled(name, "hardware", float(a), float(max(b - a, 1))) for name, a, b in ends)
-    y = targets(train)
-    low, high = y.min(axis=0), y.max(axis=0)
-    span = np.where(high > low, high - low, 1.0)
-    outputs = zip(OUTPUTS, OUTPUT_UNITS, low.tolist(), span.tolist(), strict=True)
-    return inputs, tuple(Scaled(*o) for o in outputs)
-
-
-def _domain(train: Dataset) -> dict[str, tuple[int, int]]:
-    domain = {name: _range(train, name) for name in INPUTS}
-    return {**domain, "tfMuonIndex": (BMTF_INDEX.start, BMTF_INDEX.stop - 1)}
-
-
 def _versions() -> dict[str, str]:
     libraries = ("keras", "jax", "numpy", "onnx", "onnxruntime")
     return {"l1scout": __version__, **{n: importlib.metadata.version(n) for n in libraries}}
 
 
-def _tell(on_epoch: Callable[[int, float], object]) -> Any:
+def _tell(on_epoch: OnEpoch | None, before: int) -> list[Any]:
+    if on_epoch is None:
+        return []
     import keras
 
-    return keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: on_epoch(epoch + 1, float(logs["loss"]))
-    )
+    return [
+        keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: on_epoch(before + epoch + 1, float(logs["loss"]))
+        )
+    ]

@@ -1,0 +1,90 @@
+"""``l1scout study``: networks of many recipes, cross-validated, beside the seed paper's tables."""
+
+import json as json_text
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from l1scout.cli.output import Json, err, print_json, progress
+from l1scout.training.models import PAPER, RECIPES, recipe
+
+
+class Search(StrEnum):
+    """Which networks are trained."""
+
+    models = "models"
+    incremental = "incremental"
+    grid = "grid"
+    tpe = "tpe"
+
+
+def study(
+    data: Annotated[Path, typer.Option(help="Data set, as `l1scout dataset` writes it.")],
+    target: Annotated[
+        Path, typer.Option("--out", help="Directory for study.html, study.json and the journal of runs.")
+    ],
+    search: Annotated[
+        Search,
+        typer.Option(
+            help="models: those named; incremental: one handle after the other, as the paper did; grid: all "
+            "336 combinations; tpe: Optuna chooses."
+        ),
+    ] = Search.models,
+    models: Annotated[
+        str, typer.Option(help=f"Recipes for --search models, among {', '.join(RECIPES)}.")
+    ] = ",".join(PAPER),
+    folds: Annotated[int, typer.Option(min=3, max=20, help="Of the cross validation.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network in each fold.")] = 1,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of each training; by default each recipe's.")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Networks that tpe tries.")] = 40,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train, a processor each.")] = 1,
+    no_limit: Annotated[
+        bool, typer.Option("--no-limit", help="Leave out the limit of any model with these inputs.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train networks fold by fold and compare them. Stop it when you like: the same command goes on."""
+    from l1scout.report.page import write_text
+    from l1scout.report.study import as_text, page, ratio_rows, rows
+    from l1scout.training.study import Plan, Study, grid
+    from l1scout.training.summary import summarise
+
+    chosen = [recipe(name.strip()) for name in models.split(",")]
+    start = time.perf_counter()
+    with progress() as bar:
+        task = bar.add_task("trainings", total=None)
+        work = Study(
+            data,
+            target / "study.journal",
+            Plan(folds, seeds, epochs),
+            workers=workers,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )
+        if search is Search.incremental:
+            chosen = work.incremental()
+        elif search is Search.tpe:
+            chosen = work.search(trials)
+        else:
+            chosen = grid() if search is Search.grid else chosen
+            work.run(chosen)
+    summary = summarise(work, search.value, chosen, with_limit=not no_limit)
+    result = summary.as_dict()
+    write_text(target / "study.json", json_text.dumps(result, indent=1) + "\n")
+    said = f"l1scout study --search {search.value} --folds {folds} --seeds {seeds}"
+    said += f" --epochs {epochs}" if epochs else ""
+    write_text(target / "study.html", page(summary, said))
+    err.print(f"{len(chosen)} networks in {time.perf_counter() - start:.0f} s")
+    if json:
+        print_json(result)
+        return
+    print("Mean over folds, spread over folds in units of the last digit; shares in percent\n")
+    print(as_text(rows(summary)))
+    if summary.limit:
+        print("\nOurs / limit\n")
+        print(as_text(ratio_rows(summary)))
+    print(f"\nReport: {target / 'study.html'}")

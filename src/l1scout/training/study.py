@@ -1,0 +1,300 @@
+"""The seed paper's study: networks of many recipes, cross-validated.
+
+A run is one training: recipe, fold and seed. Runs are kept in Optuna's journal, one trial each, so that a
+study that was stopped goes on where it was, and another search uses what an earlier one found. Tables
+follow from the runs alone: the same command and seed give the same bytes, however often it was stopped.
+"""
+
+import dataclasses
+import itertools
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l1scout.errors import InputError
+from l1scout.training.dataset import Dataset, read_dataset
+from l1scout.training.fit import fit_parts
+from l1scout.training.metrics import KINDS, VARIABLES, Scores
+from l1scout.training.models import PAPER, RECIPES, Recipe
+from l1scout.training.split import fraction
+
+HANDLES: dict[str, tuple[Any, ...]] = {
+    "loss": ("mse", "msle", "logcosh"),
+    "optimizer": ("adam", "sgd", "adadelta", "adagrad"),
+    "regularization": ("none", *(f"{kind} {w}" for kind in ("L1", "L2") for w in ("1e-5", "1e-7", "1e-9"))),
+    "hidden": ("relu", "softmax"),
+    "output": ("linear", "relu"),
+}
+"""What the seed paper varied."""
+_LOSSES = tuple(dict.fromkeys((*HANDLES["loss"], *(r.loss for r in RECIPES.values()))))
+RATES = {"adam": 0.001, "sgd": 0.01, "adadelta": 1.0, "adagrad": 0.01}
+"""Learning rates of Keras at the paper's time; it does not give its own."""
+_FIRST = {"loss": "mse", "optimizer": "adam", "regularization": "none", "hidden": "relu", "output": "linear"}
+"""Where the incremental search starts."""
+
+_ASTRAY = 1e3
+
+Progress = Callable[[int, int], object]
+Numbers = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training."""
+
+    recipe: Recipe
+    fold: int
+    folds: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """The run as text, without the recipe's name: what makes two runs the same."""
+        recipe = {**dataclasses.asdict(self.recipe), "name": ""}
+        return json.dumps([recipe, self.fold, self.folds, self.seed], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How every recipe is judged: cross validation in so many folds, with so many seeds."""
+
+    folds: int = 5
+    seeds: int = 1
+    epochs: int | None = None
+
+    def runs(self, recipes: Sequence[Recipe]) -> list[Run]:
+        """Return the runs of recipes."""
+        chosen = [dataclasses.replace(r, epochs=self.epochs or r.epochs) for r in recipes]
+        return [
+            Run(r, fold, self.folds, seed)
+            for seed, fold, r in itertools.product(range(1, self.seeds + 1), range(self.folds), chosen)
+        ]
+
+
+def from_handles(handles: dict[str, Any]) -> Recipe:
+    """Make a recipe of handles; it has the paper's name for it, if it has one."""
+    kind, _, weight = handles["regularization"].partition(" ")
+    optimizer = handles["optimizer"]
+    made = Recipe(
+        ", ".join(str(handles[h]) for h in HANDLES),
+        handles["loss"],
+        optimizer,
+        RATES[optimizer],
+        l2=float(weight) if kind == "L2" else 0.0,
+        hidden=handles["hidden"],
+        l1=float(weight) if kind == "L1" else 0.0,
+        output=handles["output"],
+    )
+    known = [n for n, r in PAPER.items() if r == dataclasses.replace(made, name=n)]
+    return dataclasses.replace(made, name=known[0]) if known else made
+
+
+def handles(recipe: Recipe) -> dict[str, Any]:
+    """Return what the paper varied, of a recipe."""
+    regularization = f"L1 {recipe.l1:.0e}" if recipe.l1 else f"L2 {recipe.l2:.0e}" if recipe.l2 else "none"
+    return {
+        "loss": recipe.loss,
+        "optimizer": recipe.optimizer,
+        "regularization": regularization.replace("e-0", "e-"),
+        "hidden": recipe.hidden,
+        "output": recipe.output,
+    }
+
+
+def grid() -> list[Recipe]:
+    """Return all combinations of the handles."""
+    return [from_handles(dict(zip(HANDLES, c, strict=True))) for c in itertools.product(*HANDLES.values())]
+
+
+class Study:
+    """Runs, done and kept.
+
+    Parameters
+    ----------
+    data : str or Path
+        Data set.
+    journal : Path
+        Optuna's journal; it is made if there is none.
+    plan : Plan
+    workers : int
+        Processes that train; each has its own processor.
+    progress : callable
+        Told runs done and runs in all, of those asked for last.
+
+    Raises
+    ------
+    InputError
+        If the data set or the journal cannot be used.
+    """
+
+    def __init__(
+        self,
+        data: str | Path,
+        journal: Path,
+        plan: Plan,
+        *,
+        workers: int = 1,
+        progress: Progress = lambda _done, _of: None,
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.path, self.plan, self.workers, self.progress = Path(data), plan, workers, progress
+        self.data = read_dataset(data)
+        try:
+            journal.parent.mkdir(parents=True, exist_ok=True)
+            _cut_torn_line(journal)
+            backend = optuna.storages.journal.JournalFileBackend(str(journal))
+            self._trials = optuna.create_study(
+                storage=optuna.storages.JournalStorage(backend),
+                study_name=f"l1scout {self.data.sha256}",
+                load_if_exists=True,
+            )
+        except Exception as error:  # a damaged journal raises anything
+            msg = f"{journal}: not a usable journal of Optuna ({str(error).splitlines()[0]}); name another"
+            raise InputError(msg) from error
+        attributes = (t.user_attrs for t in self._trials.get_trials(deepcopy=False))
+        self._done = {a["run"]: a["result"] for a in attributes if "run" in a and "result" in a}
+
+    def result(self, run: Run) -> dict[str, Any]:
+        """Return what a run gave: `train_run`."""
+        return dict(self._done[run.key])
+
+    def run(self, recipes: Sequence[Recipe]) -> None:
+        """Do the runs of recipes that have not been done."""
+        runs = {r.key: r for r in self.plan.runs(recipes)}
+        wanted = [r for key, r in runs.items() if key not in self._done]
+        done = len(runs) - len(wanted)
+        self.progress(done, len(runs))
+        for run, result in _results(self.path, self.data, wanted, self.workers):
+            self._keep(run, result)
+            done += 1
+            self.progress(done, len(runs))
+
+    def objective(self, recipe: Recipe) -> float:
+        """Return the mean of the three RMS ratios to the raw trigger, over folds and seeds."""
+        return float(np.mean([self.result(r)["objective"] for r in self.plan.runs([recipe])]))
+
+    def incremental(self) -> list[Recipe]:
+        """Vary one handle after the other, as the paper did: the best value of each is kept."""
+        now, seen = dict(_FIRST), list[Recipe]()
+        for handle, values in HANDLES.items():
+            candidates = [from_handles({**now, handle: value}) for value in values]
+            self.run(candidates)
+            now = handles(min(candidates, key=self.objective))
+            seen += [c for c in candidates if c not in seen]
+        return seen
+
+    def search(self, trials: int, seed: int = 1) -> list[Recipe]:
+        """Let Optuna's TPE choose; the same seed chooses the same, so it can be stopped and go on."""
+        import optuna
+
+        chooser = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+        seen: list[Recipe] = []
+        for _ in range(trials):
+            trial = chooser.ask()
+            chosen = from_handles({h: trial.suggest_categorical(h, v) for h, v in HANDLES.items()})
+            self.run([chosen])
+            chooser.tell(trial, self.objective(chosen))
+            seen += [chosen] if chosen not in seen else []
+        return seen
+
+    def _keep(self, run: Run, result: dict[str, Any]) -> None:
+        from optuna.distributions import CategoricalDistribution, IntDistribution
+        from optuna.trial import create_trial
+
+        values = {**HANDLES, "loss": _LOSSES}
+        trial = create_trial(
+            params={**handles(run.recipe), "fold": run.fold, "seed": run.seed},
+            distributions={
+                **{h: CategoricalDistribution(v) for h, v in values.items()},
+                **{n: IntDistribution(0, 1 << 16) for n in ("fold", "seed")},
+            },
+            value=result["objective"],
+            user_attrs={"run": run.key, "result": result},
+        )
+        self._trials.add_trial(trial)
+        self._done[run.key] = result
+
+
+def _cut_torn_line(journal: Path) -> None:
+    """Take off a last line that was never finished, or Optuna would append to it."""
+    if journal.exists():
+        with journal.open("r+b") as file:
+            content = file.read()
+            if content.startswith(b"{"):
+                file.truncate(content.rfind(b"\n") + 1)
+
+
+def train_run(data: Dataset, run: Run) -> dict[str, Any]:
+    """Train on all folds but two; the one after the run's fold validates, the run's fold tests.
+
+    Returns
+    -------
+    dict
+        ``raw`` and ``model``: nine numbers of the test fold; ``objective``: mean of the three RMS ratios.
+    """
+    from l1scout.training.fit import score
+
+    at = np.floor(run.folds * fraction(data.columns)).astype(np.int64)
+    validation = (run.fold + 1) % run.folds
+    test = data.select(at == run.fold)
+    trained = fit_parts(
+        data.select((at != run.fold) & (at != validation)),
+        data.select(at == validation),
+        run.recipe,
+        seed=1000 * run.seed + run.fold,
+    )
+    raw, model = score(trained, test)
+    objective = float(np.mean([model.rms[v].value / raw.rms[v].value for v in VARIABLES]))
+    if not np.isfinite(objective):  # the training went astray: the worst of all, which Optuna can keep
+        objective = _ASTRAY
+    return {"raw": _plain(raw), "model": _plain(model), "objective": objective}
+
+
+def _plain(scores: Scores) -> Numbers:
+    return {k: {v: getattr(scores, k)[v].value for v in VARIABLES} for k in KINDS}
+
+
+_DATA: list[Dataset] = []
+"""Of a worker process."""
+
+
+def _start(path: str, queue: Any) -> None:
+    """Begin a worker: a processor of its own, so that two do not hinder each other."""
+    if hasattr(os, "sched_setaffinity"):
+        mine = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {mine[queue.get() % len(mine)]})
+    _DATA.append(read_dataset(path))
+
+
+def _work(run: Run) -> dict[str, Any]:
+    return train_run(_DATA[0], run)
+
+
+def _results(
+    path: Path, data: Dataset, runs: Sequence[Run], workers: int
+) -> Iterator[tuple[Run, dict[str, Any]]]:
+    workers = min(workers, len(runs))
+    if workers < 2:
+        for run in runs:
+            yield run, train_run(data, run)
+        return
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    for k in range(workers):
+        queue.put(k)
+    pool = ProcessPoolExecutor(workers, context, _start, (str(path), queue))
+    try:
+        waiting = {pool.submit(_work, run): run for run in runs}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,64 @@
+"""Networks with more inputs than the paper's four, from training to every engine that can run them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from l1scout.deploy.engine import make
+from l1scout.deploy.model import load_model
+from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.deploy.table import build
+from l1scout.errors import InputError
+from l1scout.training.export import save
+from l1scout.training.fit import fit
+from l1scout.training.models import INPUTS, RECIPES, model_inputs
+from toy_muons import toy_dataset
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Model directory of a network that knows the quality."""
+    path = tmp_path_factory.mktemp("inputs") / "model"
+    save(fit(toy_dataset(3000), RECIPES["core"], inputs=model_inputs(["hwQual"]), epochs=1), path)
+    return path
+
+
+def test_the_card_lists_the_inputs(model):
+    card = json.loads((model / "card.json").read_text())
+    assert [q["name"] for q in card["inputs"]] == [*INPUTS, "hwQual"]
+    assert card["domain"]["hwQual"] == [4, 12]
+
+
+def test_quality_changes_the_answer_and_is_checked(model):
+    recalibrator = Recalibrator.load(model)
+    columns = {n: c[:50].copy() for n, c in toy_dataset(200, seed=9).columns.items()}
+    columns["hwQual"][:] = 12
+    twelve = recalibrator(columns)
+    columns["hwQual"][:] = 4
+    four = recalibrator(columns)
+    assert not np.array_equal(twelve.pt, four.pt)
+    columns["hwQual"][:3] = 13
+    found = recalibrator(columns)
+    assert found.reasons["another input outside the training range"] == 3
+    assert not found.recalibrated[:3].any()
+    assert np.array_equal(found.pt[3:], four.pt[3:])
+    del columns["hwQual"]
+    with pytest.raises(InputError, match="muons lack hwQual"):
+        recalibrator(columns)
+
+
+def test_engines_agree_and_the_table_declines(model, tmp_path):
+    loaded = load_model(model)
+    columns = toy_dataset(2000, seed=9).columns
+    hardware = np.stack([columns[n].astype(np.int16) for n in loaded.domain.names])
+    onnx, fused = (make(name, loaded).correct(hardware) for name in ("onnx", "fused"))
+    assert np.allclose(onnx, fused, atol=1e-4)
+    with pytest.raises(InputError, match="too many for a table"):
+        build(loaded, tmp_path / "t")
+
+
+@pytest.mark.parametrize("more", [["recoPt"], ["hwQual", "hwQual"], ["hwPt"]])
+def test_what_is_no_input_is_refused(more):
+    with pytest.raises(InputError, match="choose among hwQual, hwEta, hwPhi"):
+        model_inputs(more)
