@@ -267,6 +267,7 @@ class Listener:
             raise InputError(msg) from error
         self._lock = threading.Lock()
         self._pending: dict[int, socket.socket] = {}
+        self._greeting = 0
         self._inside: set[Channel | None] = set()
         self._quiet_until, self._unsaid = 0.0, 0
         self._closed = False
@@ -298,7 +299,10 @@ class Listener:
             except OSError:
                 time.sleep(0.05)  # too many open files, or closed
                 continue
+            while self._greeting > 4 * _PENDING:
+                time.sleep(0.005)  # those who were sent away have not left yet
             with self._lock:
+                self._greeting += 1
                 if len(self._pending) >= _PENDING:
                     oldest = self._pending.pop(next(iter(self._pending)))
                     _shut(oldest)
@@ -315,6 +319,7 @@ class Listener:
         finally:
             with self._lock:
                 last = self._pending.pop(id(connection), connection)
+                self._greeting -= 1
         try:
             if channel:
                 self._log("connected", peer=peer)
