@@ -9,6 +9,6 @@ from l1scout.training.dataset import read_dataset
 from l1scout.training.evaluation import evaluate
 
 demo = Path(sys.argv[1])
-models = {name: Recalibrator.load(demo / f"model-{name}") for name in "AB"}
+models = {name: Recalibrator.load(demo / f"model-{name}") for name in ("B", "default")}
 svg = residual_figure(evaluate(read_dataset(demo / "muons.parquet"), models))
 (Path(__file__).parent / "residuals.svg").write_text(svg)
