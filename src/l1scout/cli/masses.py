@@ -52,7 +52,7 @@ def masses(
     if sum(map(bool, (files, pairs, muons))) != 1:
         msg = "give one of: files to read, --simulate, --muons"
         raise InputError(msg)
-    models = name_models([Recalibrator.load(m) for m in model or ()])
+    models = name_models([Recalibrator.load(m, errors=True) for m in model or ()])
     cuts = PairCuts(min_pt, min_quality, max_eta, min_pair_pt, not every)
     state = Masses({f"model {name}": m for name, m in models.items()}, cuts)
     with progress() as bars:
