@@ -204,6 +204,11 @@ def test_pairs_are_counted_by_their_predicted_uncertainty():
     assert "raw" not in state.by_error
     assert state.by_error["m"].shape == (len(MASS_ERRORS) + 1, LOW.size - 1)
     assert state.by_error["m"].sum() == 0  # 28 GeV: beyond the low range
+    soft = batch.with_columns(hwPt=np.full(4, 13))
+    nothing = Masses({"m": Uncertain()})
+    nothing.add(soft)  # as with a model that predicts none
+    assert nothing.counts["m"]["opposite"]["high"].sum() == 2
+    assert nothing.by_error == {}
     columns["hwPhiAtVtx"] = np.array([0, 100, 0, 100])
     state.add(batch)
     assert state.by_error["m"].sum(axis=1).tolist() == [1, 0, 0, 0]  # 7 %, where 9 % are typical

@@ -44,7 +44,10 @@ def masses(
     out: Out = None,
     json: Json = False,
 ) -> None:
-    """Make spectra of the masses of muon pairs: raw, recalibrated, and offline where there is any."""
+    """Make spectra of the masses of muon pairs: raw, recalibrated, and offline where there is any.
+
+    Pairs of a model that predicts uncertainties also in four categories, best measured first.
+    """
     from l1scout.deploy.recalibrate import Recalibrator
     from l1scout.report import analyses
     from l1scout.training.evaluation import name_models
