@@ -2,11 +2,12 @@
 
     python validation/masses.py --model DIR [--model DIR ...] [--muons FILE.csv ...] [--pairs 40000]
 
-The first table gives median +- half of the middle 68 % of simulated resonances, pair pT > 8 GeV. The second
-gives the significance of a J/psi of that place and width (a Gaussian, all but its height fixed) over a
-simulated continuum, m^-1.4, for several shares of J/psi; without any it should be that of chance. With
---muons, real pairs (open data) near a resonance go through the simulated detector and trigger. Exit status 1
-if the first model does not narrow all the resonances.
+The first table gives median +- half of the middle 68 % of simulated resonances, pair pT > 8 GeV. The next
+give the significance of a J/psi and of an Upsilon of that place and width (a Gaussian, all but its height
+fixed) over a simulated continuum, m^-1.4, for several shares of it; without any it should be that of chance.
+For models that predict uncertainties also with the pairs in categories of their predicted mass resolution,
+fitted together. With --muons, real pairs (open data) near a resonance go through the simulated detector and
+trigger. Exit status 1 if the first model does not narrow all the resonances.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.analysis.categories import Shape, fit_categories
 from l1scout.analysis.masses import RANGES, Masses, PairCuts
 from l1scout.analysis.peaks import Spread, fit_peak, spread
 from l1scout.deploy.recalibrate import Recalibrator
@@ -29,8 +31,8 @@ from l1scout.training.evaluation import name_models
 LINES = ("phi", "J/psi", "Upsilon(1S)")
 WINDOWS = {"phi": (0.99, 1.05), "J/psi": (3.0, 3.2), "Upsilon(1S)": (9.2, 9.7)}
 """Offline masses of real pairs that are taken for the resonance, GeV."""
-SHARES = (0.0, 0.05, 0.1, 0.2)
-FITTED = (1.6, 6.0)
+SHARES = {"J/psi": (0.0, 0.05, 0.1, 0.2), "Upsilon(1S)": (0.0, 0.02)}
+FITTED = {"J/psi": (1.6, 6.0), "Upsilon(1S)": (6.0, 16.0)}
 MIN_PAIR_PT = 8.0
 
 
@@ -58,6 +60,23 @@ def line(name: str, found: dict[str, Spread], kinds: list[str]) -> list[str]:
     return cells
 
 
+def gathered(models: dict[str, Recalibrator], seed: int, pairs: int, shares: dict[str, float]) -> Masses:
+    """Spectra of simulated pairs."""
+    state = Masses(models, PairCuts(min_pair_pt=MIN_PAIR_PT))
+    for events in simulate_dimuons(seed, pairs, Pairs(shares)):
+        state.add(events)
+    return state
+
+
+def shapes(counts: NDArray[np.int64]) -> list[Shape]:
+    """Share, median and half-width of a signal in each category."""
+    total, found = counts.sum(), []
+    for row in counts:
+        at = np.interp(np.array([0.158655, 0.5, 0.841345]) * row.sum(), np.cumsum(row), RANGES["low"][1:])
+        found.append(Shape(float(row.sum() / total), float(at[1]), float(at[2] - at[0]) / 2))
+    return found
+
+
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(
@@ -67,7 +86,7 @@ def main() -> int:
     parser.add_argument("--muons", type=Path, action="append", default=[])
     parser.add_argument("--pairs", type=int, default=40_000)
     given = parser.parse_args()
-    models = name_models([Recalibrator.load(m) for m in given.model])
+    models = name_models([Recalibrator.load(m, errors=True) for m in given.model])
     cuts = PairCuts(min_pair_pt=MIN_PAIR_PT)
     state = Masses(models, cuts)
     kinds = ["offline", "raw", *models]
@@ -79,21 +98,33 @@ def main() -> int:
     print(f"simulated resonances, pair pT > {MIN_PAIR_PT:g} GeV, barrel: median +- half-width in GeV")
     print(text_table([["", *kinds], *(line(name, found, kinds) for name, found in alone.items())]))
 
-    print("\nsignificance of the J/psi over a simulated continuum, and its entries")
-    lines = [["share of J/psi", *kinds[1:]]]
-    for share in SHARES:
-        mixed = Masses(models, cuts)
-        for events in simulate_dimuons(2, 4 * given.pairs, Pairs({"J/psi": share, CONTINUUM: 1 - share})):
-            mixed.add(events)
-        cells = [f"{share:g}"]
-        for kind in kinds[1:]:
-            shape = alone["J/psi"][kind]
-            counts = mixed.counts[kind]["opposite"]["low"]
-            at, width = shape.middle.value, shape.half_width.value
-            peak = fit_peak(RANGES["low"], counts, FITTED, at, width, fixed=True)
-            cells.append(f"{peak.significance:.1f} ({peak.entries.value:.0f} +- {peak.entries.error:.0f})")
-        lines.append(cells)
-    print(text_table(lines))
+    for resonance, shares in SHARES.items():
+        signal = gathered(models, 1, given.pairs, {resonance: 1.0})
+        together = [f"{kind}, in categories of predicted resolution" for kind in signal.by_error]
+        print(f"\nsignificance of {resonance} over a simulated continuum, and its entries")
+        lines = [["share", *kinds[1:], *together]]
+        for share in shares:
+            mixed = gathered(models, 2, 4 * given.pairs, {resonance: share, CONTINUUM: 1 - share})
+            cells = [f"{share:g}"]
+            for kind in kinds[1:]:
+                shape = alone[resonance][kind]
+                counts = mixed.counts[kind]["opposite"]["low"]
+                at, width = shape.middle.value, shape.half_width.value
+                peak = fit_peak(RANGES["low"], counts, FITTED[resonance], at, width, fixed=True)
+                cells.append(
+                    f"{peak.significance:.1f} ({peak.entries.value:.0f} +- {peak.entries.error:.0f})"
+                )
+            for kind, by in signal.by_error.items():
+                peak = fit_categories(RANGES["low"], mixed.by_error[kind], FITTED[resonance], shapes(by))
+                cells.append(
+                    f"{peak.significance:.1f} ({peak.entries.value:.0f} +- {peak.entries.error:.0f})"
+                )
+            lines.append(cells)
+        print(text_table(lines))
+        for kind, by in signal.by_error.items():
+            print(f"{resonance} of {kind} in the categories: share, median +- half-width in GeV")
+            rows = ([f"{s.share:.3f}", f"{s.position:.3f} +- {s.width:.3f}"] for s in shapes(by))
+            print(text_table([["", ""], *rows]))
 
     for path in given.muons:
         print(f"\n{path.name}: real pairs through the simulated trigger, barrel, any pair pT")

@@ -1,11 +1,15 @@
 """Masses: kinematics, spectra by sign, peaks planted in a continuum, and real open-data pairs."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from l1scout.analysis.masses import RANGES, Masses, PairCuts, invariant_mass
+from l1scout.analysis.categories import Shape, fit_categories
+from l1scout.analysis.masses import MASS_ERRORS, RANGES, Masses, PairCuts, invariant_mass, mass_error
 from l1scout.analysis.peaks import fit_peak, spread
 from l1scout.errors import InputError
+from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.io import read_events
 from l1scout.orbits import Events, OrbitBatch
 from l1scout.simulate.chain import simulate_events
@@ -149,6 +153,89 @@ def test_significance():
     assert found.significance > 8
     with pytest.raises(InputError, match="too few"):
         fit_peak(LOW, np.zeros(LOW.size - 1, np.int64), (2, 5), 3.1, 0.4)
+
+
+def test_mass_error_is_that_of_small_changes():
+    """Against masses of muons that are moved by what they are uncertain."""
+    random, n = np.random.default_rng(4), 500
+    at = np.stack([random.uniform(3, 40, 2 * n), *random.uniform(-1, 1, (2, 2 * n))]).reshape(3, 2, n)
+    sigma = np.stack([0.1 * at[0], *random.uniform(0.001, 0.1, (2, 2, n))])
+    square = 0.0
+    for what in range(3):
+        for muon in range(2):
+            step = np.zeros_like(at)
+            step[what, muon] = 1e-4 * sigma[what, muon]
+            up, down = (invariant_mass(m[:, 0], m[:, 1]) for m in (at + step, at - step))
+            square = square + ((up - down) / 2e-4) ** 2
+    found = mass_error(at[:, 0], at[:, 1], sigma[:, 0], sigma[:, 1])
+    assert found == pytest.approx(np.sqrt(square) / invariant_mass(at[:, 0], at[:, 1]), rel=1e-3)
+    massless = (
+        (np.array([20.0]), np.array([0.4]), np.array([1.0])),
+        (np.array([30.0]), np.array([-0.3]), [-2.0]),
+    )
+    one = mass_error(*massless, ([2.0], [0], [0]), ([3.0], [0], [0]))
+    assert one[0] == pytest.approx(np.hypot(0.1, 0.1) / 2, rel=1e-3)  # m^2 goes as the product of both pT
+
+
+class Uncertain:
+    """A recalibration that changes nothing and is off by a tenth; muons below 8 GeV have no uncertainty."""
+
+    def __call__(self, columns):
+        pt, eta, phi = (f.to_physical(columns[f.name]) for f in (PT, ETA_VTX, PHI_VTX))
+        pt_error = np.where(pt < 8, np.nan, 0.1 * pt)
+        zero = 0 * pt
+        return SimpleNamespace(pt=pt, eta=eta, phi=phi, pt_error=pt_error, eta_error=zero, phi_error=zero)
+
+
+def test_pairs_are_counted_by_their_predicted_uncertainty():
+    columns = {
+        "hwPt": np.array([21, 41, 21, 13]),
+        "hwEtaAtVtx": np.array([0, 10, 0, 60]),
+        "hwPhiAtVtx": np.array([0, 288, 0, 288]),
+        "hwCharge": np.array([0, 1, 0, 1]),
+        "hwQual": np.full(4, 12),
+        "tfMuonIndex": np.full(4, 40),
+    }
+    batch = OrbitBatch(np.zeros(2, int), np.array([5, 9]), np.array([0, 2, 4]), columns)
+    state = Masses({"m": Uncertain()})
+    for _ in range(3):
+        state.add(batch)
+    assert state.counts["m"]["opposite"]["high"].sum() == 6  # the second pair has no uncertainty
+    assert "raw" not in state.by_error
+    assert state.by_error["m"].shape == (len(MASS_ERRORS) + 1, LOW.size - 1)
+    assert state.by_error["m"].sum() == 0  # 28 GeV: beyond the low range
+    soft = batch.with_columns(hwPt=np.full(4, 13))
+    nothing = Masses({"m": Uncertain()})
+    nothing.add(soft)  # as with a model that predicts none
+    assert nothing.counts["m"]["opposite"]["high"].sum() == 2
+    assert nothing.by_error == {}
+    columns["hwPhiAtVtx"] = np.array([0, 100, 0, 100])
+    state.add(batch)
+    assert state.by_error["m"].sum(axis=1).tolist() == [1, 0, 0, 0]  # 7 %, where 9 % are typical
+
+
+def test_categories_fitted_together_say_more_than_their_sum():
+    """Planted yields are found with pulls of unit width, and narrower than in the sum of the spectra."""
+    shapes = [Shape(0.5, 3.1, 0.2), Shape(0.5, 3.0, 0.7)]
+    random, pulls, gain = np.random.default_rng(5), [], []
+    for _ in range(15):
+        both = []
+        for s in shapes:
+            peak = random.normal(s.position, s.width, random.poisson(s.share * 3000))
+            both.append(np.histogram(np.r_[peak, background(random, 20_000)], LOW)[0])
+        found = fit_categories(LOW, np.array(both), (1.2, 6), shapes)
+        pulls.append((found.entries.value - 3000) / found.entries.error)
+        summed = fit_peak(LOW, np.sum(both, axis=0), (1.2, 6), 3.07, 0.4, fixed=True)
+        gain.append(found.significance / summed.significance)
+        one = fit_categories(LOW, np.array(both[:1]), (1.2, 6), [Shape(1.0, 3.1, 0.2)])
+        alone = fit_peak(LOW, both[0], (1.2, 6), 3.1, 0.2, fixed=True)
+        assert one.significance == pytest.approx(alone.significance, rel=0.01)
+        assert one.entries.value == pytest.approx(alone.entries.value, rel=0.01)
+    assert np.mean(pulls) == pytest.approx(0, abs=4 / np.sqrt(15))
+    assert np.std(pulls) == pytest.approx(1, abs=4 / np.sqrt(30))
+    assert np.mean(gain) > 1.1
+    with pytest.raises(InputError, match="too few"):
+        fit_categories(LOW, np.zeros((2, LOW.size - 1), np.int64), (2, 5), shapes)
 
 
 def test_open_data_pairs_through_the_trigger(shared_data):

@@ -2,15 +2,19 @@
 
 import json
 
+import awkward as ak
 import numpy as np
 import pytest
 import typer
 import uproot
 from typer.testing import CliRunner
 
+from hand_made import model as hand_made
 from hand_made import model_directory
 from l1scout.cli.recalibrate import recalibrate
 from l1scout.errors import InputError
+from l1scout.training.metrics import VARIABLES
+from l1scout.training.resolution import Resolution
 
 app = typer.Typer()
 app.command()(recalibrate)
@@ -46,6 +50,25 @@ def test_columns_and_counts(samples, truth, tmp_path, model, kind):
     np.testing.assert_array_equal(flat["isRecal"], good)
     np.testing.assert_allclose(flat["ptRecal"], hw["hwPt"] / 2 - 0.5 - 1.5 * good, atol=1e-4)
     np.testing.assert_allclose(flat["etaRecal"], hw["hwEtaAtVtx"] * 0.010875 - 0.02 * good, atol=1e-6)
+
+
+def test_uncertainties_are_columns_too(samples, truth, tmp_path, model):
+    table = Resolution({"hwPt": (6,)}, dict.fromkeys(VARIABLES, (0.25,)))
+    path = model_directory(tmp_path / "m", *hand_made(resolution=table))
+    assert run("--model", path, samples["DPG_NANO"], tmp_path / "plain.root").exit_code == 0
+    assert run("--model", path, samples["DPG_NANO"], tmp_path / "out.root", "--errors").exit_code == 0
+    with uproot.open(tmp_path / "out.root") as file, uproot.open(tmp_path / "plain.root") as plain:
+        assert set(file["Events"].keys()) - set(plain["Events"].keys()) == {
+            f"L1Mu_{v}RecalErr" for v in VARIABLES
+        }
+        of = {
+            k: ak.flatten(file["Events"]["L1Mu_" + k].array()) for k in ("ptRecal", "isRecal", "ptRecalErr")
+        }
+    expected = np.where(of["isRecal"], 0.25 * of["ptRecal"].to_numpy(), np.nan)
+    np.testing.assert_allclose(of["ptRecalErr"], expected, rtol=1e-6)
+    refused = run("--model", model, samples["DPG_NANO"], tmp_path / "no.root", "--errors")
+    assert "predicts no uncertainties; train it again" in str(refused.exception)
+    assert not (tmp_path / "no.root").exists()
 
 
 def test_words(samples, tmp_path, model):

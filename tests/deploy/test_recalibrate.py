@@ -14,6 +14,7 @@ from l1scout.deploy.recalibrate import REASONS, Recalibrator
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.training.export import Layer, to_onnx
+from l1scout.training.resolution import Resolution
 
 
 def muons(**columns):
@@ -40,6 +41,29 @@ def test_corrections_are_taken_off(constant):
     assert r.reasons == dict.fromkeys(REASONS, 0)
     assert {a.dtype for a in (r.pt, r.eta, r.phi)} == {np.dtype(np.float32)}
     assert list(r.branches()) == ["L1Mu_ptRecal", "L1Mu_etaRecal", "L1Mu_phiRecal", "L1Mu_isRecal"]
+
+
+def test_uncertainties_are_given_where_asked_for():
+    """By hand: bins of hwPt from 6 and 20 on, of |eta| from 0 and 30 on; pT's are relative to the new pT."""
+    table = Resolution(
+        {"hwPt": (6, 20), "hwEtaAtVtx": (0, 30)},
+        {"phi": (0.1, 0.2, 0.3, 0.4), "eta": (0.01, 0.02, 0.03, 0.04), "pt": (0.5, 0.6, 0.7, 0.8)},
+    )
+    columns = muons(hwPt=[19, 20, 90, 20, 91], hwEtaAtVtx=[-30, 29, -31, -29, 0])
+    card, onnx_bytes = model(resolution=table)
+    plain = recalibrator(card, onnx_bytes)(columns)
+    assert plain.pt_error is None
+    r = Recalibrator(card, OnnxEngine(Model(card, onnx_bytes)), errors=True)(columns)
+    nan = np.nan
+    assert r.phi_error == pytest.approx([0.2, 0.3, 0.4, 0.3, nan], nan_ok=True)
+    assert r.eta_error == pytest.approx([0.02, 0.03, 0.04, 0.03, nan], nan_ok=True)
+    assert r.pt_error == pytest.approx([0.6 * 7.5, 0.7 * 8, 0.8 * 43, 0.7 * 8, nan], nan_ok=True)
+    assert np.array_equal(r.pt, plain.pt)
+    assert list(r.branches())[4:] == ["L1Mu_ptRecalErr", "L1Mu_etaRecalErr", "L1Mu_phiRecalErr"]
+    assert {a.dtype for a in (r.pt_error, r.eta_error, r.phi_error)} == {np.dtype(np.float32)}
+    old = dataclasses.replace(card, resolution=None)
+    none = Recalibrator(old, OnnxEngine(Model(old, onnx_bytes)), errors=True)(columns)
+    assert np.isnan([none.pt_error, none.eta_error, none.phi_error]).all()
 
 
 def test_inputs_go_in_by_the_cards_order():

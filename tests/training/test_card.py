@@ -49,6 +49,30 @@ def change(card, *keys, value=None, drop=False):
         (("domain", "hwPt"), [6.5, 90], "domain of hwPt is not a range"),
         (("name",), 4, "name is not text"),
         (("onnx",), None, "onnx is not an object"),
+        (("resolution",), 3, "resolution: no edges and values"),
+        (("resolution", "values"), None, "resolution: no edges and values"),
+        (("resolution", "edges"), {}, "bins are in hwPt, hwEtaAtVtx, hwQual"),
+        (("resolution", "edges", "recoPt"), [1], "bins are in hwPt, hwEtaAtVtx, hwQual"),
+        (("resolution", "edges", "hwQual"), [1], "asks for hwQual, which is no input"),
+        (("resolution", "edges", "hwPt"), 6, "edges or values are no lists"),
+        (("resolution", "edges", "hwPt"), [], "edges of hwPt are no rising integers"),
+        (("resolution", "edges", "hwPt"), [6, 6], "edges of hwPt are no rising integers"),
+        (("resolution", "edges", "hwPt"), [6, 7.5], "edges of hwPt are no rising integers"),
+        (("resolution", "edges", "hwPt"), [9, 6], "edges of hwPt are no rising integers"),
+        (("resolution", "edges", "hwPt"), ["a", "b"], "edges of hwPt are no rising integers"),
+        (("resolution", "edges", "hwPt"), [6, 1 << 70], "edges of hwPt are no rising integers"),
+        (("resolution", "edges", "hwPt"), list(range(600)), "cells of phi, eta, pt"),
+        (("resolution", "values", "phi"), [0.1], "phi is not .* positive numbers"),
+        (("resolution", "values", "mass"), [0.1], "cells of phi, eta, pt, mass"),
+        (("resolution", "values", "eta", 0), -0.1, "eta is not .* positive numbers"),
+        (("resolution", "values", "eta", 0), 0, "eta is not .* positive numbers"),
+        (("resolution", "values", "eta", 0), "0.1", "eta is not .* positive numbers"),
+        (("resolution", "values", "eta", 0), True, "eta is not .* positive numbers"),
+        (("resolution", "values", "pt", 1), float("nan"), "pt is not .* positive numbers"),
+        (("resolution", "values", "pt", 1), float("inf"), "pt is not .* positive numbers"),
+        (("resolution", "values", "pt", 1), 10**400, "pt is not .* positive numbers"),
+        (("resolution", "values", "pt", 1), 1e-300, "pt is not .* positive numbers"),
+        (("resolution", "values", "pt", 1), [0.1], "pt is not .* positive numbers"),
     ],
 )
 def test_wrong_entries_are_named(tmp_path, good, keys, value, message):
@@ -57,8 +81,13 @@ def test_wrong_entries_are_named(tmp_path, good, keys, value, message):
         read_card(tmp_path)
 
 
+def test_cards_without_uncertainties_stay_readable(tmp_path, good):
+    (tmp_path / "card.json").write_text(json.dumps(change(good, "resolution", drop=True)))
+    assert read_card(tmp_path).resolution is None
+
+
 def test_every_missing_entry_is_named(tmp_path, good):
-    for key in good:
+    for key in good.keys() - {"resolution"}:
         (tmp_path / "card.json").write_text(json.dumps(change(good, key, drop=True)))
         with pytest.raises(InputError, match=f"no '{key}'|card version None"):
             read_card(tmp_path)

@@ -84,7 +84,7 @@ def fit_peak(
 
     def expected(peak: float, at: float, sigma: float, *terms: float) -> NDArray[np.float64]:
         smooth = np.exp(np.clip(np.asarray(terms) @ powers, -50, 50))
-        return np.asarray(np.maximum(smooth + peak * _share(low, high, at, sigma), 1e-9))
+        return np.asarray(np.maximum(smooth + peak * gaussian_share(low, high, at, sigma), 1e-9))
 
     def deviance(values: NDArray[np.float64]) -> float:
         mu = expected(*values)
@@ -127,7 +127,7 @@ def fit_peak(
     )
 
 
-def _share(
+def gaussian_share(
     low: NDArray[np.float64], high: NDArray[np.float64], at: float, sigma: float
 ) -> NDArray[np.float64]:
     """Part of a Gaussian in each bin."""

@@ -57,5 +57,8 @@ def print_results(evaluation: Evaluation) -> None:
     print(columns(score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores})))
     print("\nRatio model / GMT\n")
     print(columns(ratio_rows(evaluation.ratios)))
+    for name, covered in evaluation.coverage.items():
+        widths = ", ".join(f"{v} {m.value:.3f} ± {m.error:.3f}" for v, m in covered.width.items())
+        print(f"\nPull width of the uncertainties of {name} (1 is right): {widths}")
     if evaluation.data.simulated:
         print("\nSimulated muons. The phi and pT cores of the simulation do not reach the published ones.")

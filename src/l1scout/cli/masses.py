@@ -44,7 +44,10 @@ def masses(
     out: Out = None,
     json: Json = False,
 ) -> None:
-    """Make spectra of the masses of muon pairs: raw, recalibrated, and offline where there is any."""
+    """Make spectra of the masses of muon pairs: raw, recalibrated, and offline where there is any.
+
+    Pairs of a model that predicts uncertainties also in four categories, best measured first.
+    """
     from l1scout.deploy.recalibrate import Recalibrator
     from l1scout.report import analyses
     from l1scout.training.evaluation import name_models
@@ -52,7 +55,7 @@ def masses(
     if sum(map(bool, (files, pairs, muons))) != 1:
         msg = "give one of: files to read, --simulate, --muons"
         raise InputError(msg)
-    models = name_models([Recalibrator.load(m) for m in model or ()])
+    models = name_models([Recalibrator.load(m, errors=True) for m in model or ()])
     cuts = PairCuts(min_pt, min_quality, max_eta, min_pair_pt, not every)
     state = Masses({f"model {name}": m for name, m in models.items()}, cuts)
     with progress() as bars:

@@ -7,6 +7,7 @@ import numpy as np
 import typer
 
 from l1scout.cli.output import Json, out, print_json, progress
+from l1scout.errors import InputError
 from l1scout.io.rewrite import Columns, add_columns
 
 
@@ -20,13 +21,22 @@ def recalibrate(
     table: Annotated[
         Path | None, typer.Option(help="Table of the table engine, if not in the model directory.")
     ] = None,
+    errors: Annotated[
+        bool,
+        typer.Option(
+            "--errors", help="Add predicted uncertainties: L1Mu_ptRecalErr (GeV), etaRecalErr, phiRecalErr."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Recalibrate the L1 muons of a file: L1Mu_ptRecal, etaRecal, phiRecal and isRecal in a copy of it."""
     from l1scout.deploy.recalibrate import Recalibrator
 
-    recalibrator = Recalibrator.load(model, engine=engine, table=table)
+    recalibrator = Recalibrator.load(model, engine=engine, table=table, errors=errors)
     card = recalibrator.card
+    if errors and not card.resolution:
+        msg = f"{model}: predicts no uncertainties; train it again, or leave out --errors"
+        raise InputError(msg)
     recalibrated, reasons = 0, dict[str, int]()
 
     def compute(columns: Columns) -> Columns:

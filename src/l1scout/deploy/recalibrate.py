@@ -43,6 +43,9 @@ class Recalibrated:
     recalibrated : ndarray of bool, shape (muons,)
     reasons : dict of str to int
         Muons left as they are, by reason (`REASONS`); with the recalibrated they make up all muons.
+    pt_error, eta_error, phi_error : ndarray of float32, shape (muons,), optional
+        Predicted uncertainties if asked for: half of the central 68 %, in GeV, 1, rad. NaN where not
+        recalibrated, and everywhere if the model has no table of them.
     """
 
     pt: NDArray[np.float32]
@@ -50,15 +53,22 @@ class Recalibrated:
     phi: NDArray[np.float32]
     recalibrated: NDArray[np.bool_]
     reasons: dict[str, int]
+    pt_error: NDArray[np.float32] | None = None
+    eta_error: NDArray[np.float32] | None = None
+    phi_error: NDArray[np.float32] | None = None
 
     def branches(self) -> dict[str, NDArray[Any]]:
         """Columns as they are written into files, beside the L1 muons that they belong to."""
-        return {
+        columns = {
             "L1Mu_ptRecal": self.pt,
             "L1Mu_etaRecal": self.eta,
             "L1Mu_phiRecal": self.phi,
             "L1Mu_isRecal": self.recalibrated,
+            "L1Mu_ptRecalErr": self.pt_error,
+            "L1Mu_etaRecalErr": self.eta_error,
+            "L1Mu_phiRecalErr": self.phi_error,
         }
+        return {name: column for name, column in columns.items() if column is not None}
 
 
 class Recalibrator:
@@ -71,9 +81,11 @@ class Recalibrator:
     card : Card
     engine : Engine
         Of the card's model.
+    errors : bool
+        Give predicted uncertainties, too.
     """
 
-    def __init__(self, card: Card, engine: Engine) -> None:
+    def __init__(self, card: Card, engine: Engine, *, errors: bool = False) -> None:
         names = [q.name for q in card.inputs]
         self._more = tuple(n for n in names if n not in COLUMNS)
         unknown = {*card.domain, *self._more} - {*COLUMNS, *MORE_INPUTS}
@@ -83,6 +95,7 @@ class Recalibrator:
             raise InputError(msg)
         self.card = card
         self._engine = engine
+        self._errors = errors
 
     @classmethod
     def load(
@@ -92,6 +105,7 @@ class Recalibrator:
         engine: str = "onnx",
         threads: int = 1,
         table: str | Path | None = None,
+        errors: bool = False,
     ) -> "Recalibrator":
         """Load a model directory and make an engine of it; see `l1scout.deploy.engine.make`.
 
@@ -101,7 +115,7 @@ class Recalibrator:
             If it lacks a file, card and ONNX model do not belong together, or the engine cannot be made.
         """
         model = load_model(directory)
-        return cls(model.card, make(engine, model, threads=threads, table=table))
+        return cls(model.card, make(engine, model, threads=threads, table=table), errors=errors)
 
     def __call__(self, columns: Mapping[str, NDArray[Any]]) -> Recalibrated:
         """Recalibrate muons.
@@ -130,7 +144,20 @@ class Recalibrator:
         asked = asked[good]
         pt[asked], eta[asked], phi[asked] = new_pt[good], new_eta[good], new_phi[good]
         n = np.bincount(why[why >= 0], minlength=len(REASONS)).tolist()
-        return Recalibrated(pt, eta, phi, why < 0, dict(zip(REASONS, n, strict=True)))
+        errors = self._uncertainties(hw, asked, pt) if self._errors else ()
+        return Recalibrated(pt, eta, phi, why < 0, dict(zip(REASONS, n, strict=True)), *errors)
+
+    def _uncertainties(
+        self, hw: Mapping[str, NDArray[Any]], at: NDArray[np.int64], pt: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Uncertainties of pT, eta and phi; NaN but for the muons `at`."""
+        found = [np.full(pt.size, np.nan, np.float32) for _ in range(3)]
+        if self.card.resolution:
+            error = self.card.resolution({n: hw[n][at] for n in self.card.resolution.edges})
+            values = (error["pt"] * pt[at], error["eta"], error["phi"])
+            for column, value in zip(found, values, strict=True):
+                column[at] = value
+        return tuple(found)
 
     def _reason(self, hw: Mapping[str, NDArray[Any]]) -> NDArray[np.int8]:
         """Index of the first reason that applies, or -1."""

@@ -228,7 +228,7 @@ def filling(state: CrossingCounts, found: FoundScheme) -> Figure:
 
 
 def masses(state: Masses) -> Figure:
-    """Opposite-sign (full) and same-sign (dashed) pairs by mass, from 0 to 20 and to 120 GeV."""
+    """Pairs by mass, 0 to 20 and 120 GeV: opposite sign full, same sign dotted, best measured dashed."""
     with _figure((15, 6), 1, 2) as (figure, axes):
         for ax, (name, fine) in zip(axes, RANGES.items(), strict=True):
             edges = fine[::4]
@@ -244,6 +244,10 @@ def masses(state: Masses) -> Figure:
                             "flow": "none",
                         }
                         mplhep.histplot(n, edges, ax=ax, label=f"{muons}, {sign} sign", **kind)
+                if name == "low" and muons in state.by_error:
+                    best = state.by_error[muons][0].reshape(-1, 4).sum(axis=1)
+                    kind |= {"linestyle": "--", "color": colour}
+                    mplhep.histplot(best, edges, ax=ax, label=f"{muons}, best category", **kind)
             ax.set_yscale("log")
             ax.set_ylim(bottom=0.7, top=ax.get_ylim()[1] * 5)
             for text, mass in LINES.items():
@@ -253,7 +257,8 @@ def masses(state: Masses) -> Figure:
             ax.set_xlim(edges[0], edges[-1])
             ax.set_xlabel("mass [GeV]", loc="right")
             ax.set_ylabel(f"pairs / {edges[1] - edges[0]:g} GeV", loc="top")
-        axes[1].legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.93))
+        handles = axes[0].get_legend_handles_labels()
+        axes[1].legend(*handles, frameon=False, loc="upper right", bbox_to_anchor=(1, 0.93))
         _label(list(axes), state.simulated, f"{state.rows:,} crossings or events")
         return figure
 

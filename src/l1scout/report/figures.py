@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from l1scout.training.coverage import NOMINAL, PT_EDGES
 from l1scout.training.evaluation import Evaluation
 from l1scout.training.metrics import TAIL, VARIABLES, Measured
 from l1scout.training.profiles import MIN_MUONS, Profile
@@ -24,8 +25,10 @@ WORSE_COLOUR = "#d1001c"
 _MARKERS = "osD^vP"
 
 SYMBOLS = {"phi": r"$\Delta\varphi$", "eta": r"$\Delta\eta$", "pt": r"$\Delta p_T\,/\,p_T^{offline}$"}
+_SHORT = {"phi": r"$\varphi$", "eta": r"$\eta$", "pt": "$p_T$"}
 _UNITS = {"phi": " [rad]", "eta": "", "pt": ""}
 _WINDOWS = {"phi": (-0.6, 0.6), "eta": (-0.12, 0.12), "pt": (-1.0, 1.5)}
+_PT_TICKS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)
 _QUANTITY_LABELS = {
     "bias": "mean of {}{}",
     "rms": "RMS of {}{}",
@@ -152,12 +155,53 @@ def _panel(ax: Axes, profile: Profile, quantity: str, variable: str) -> None:
     if profile.axis.log:
         ax.set_xscale("log")
         low, high = ax.get_xlim()
-        ticks = [t for t in (2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100) if low <= t <= high]
+        ticks = [t for t in _PT_TICKS if low <= t <= high]
         ax.set_xticks(ticks, [str(t) for t in ticks])
         ax.minorticks_off()
     if profile.axis.name == "charge":
         ax.set_xticks([-0.75, 0.75], ["negative", "positive"])
         ax.tick_params(axis="x", which="minor", bottom=False, top=False)
+
+
+def coverage_figure(evaluation: Evaluation) -> str:
+    """Share of muons within z predicted uncertainties against that of a Gaussian; pull width against pT."""
+    edges = np.asarray(PT_EDGES)
+    centre = np.sqrt(edges[1:] * edges[:-1])
+    with style():
+        figure = Figure(figsize=(14, 9), layout="constrained")
+        top, bottom = figure.subplots(2, 3)
+        for above, below, variable in zip(top, bottom, VARIABLES, strict=True):
+            above.plot([0, 1], [0, 1], color="#999999", label="Gaussian")
+            below.axhline(1, color="#999999")
+            for k, (name, covered) in enumerate(evaluation.coverage.items()):
+                drawn: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "linestyle": "none"}
+                drawn |= {"marker": _MARKERS[k % len(_MARKERS)], "markersize": 6}
+                y, error = _series(covered.observed[variable])
+                above.errorbar(NOMINAL, y, error, label=f"model {name}", **drawn)
+                for which, fill in (("recalibrated", drawn["color"]), ("offline", "white")):
+                    y, error = _series(covered.by_pt[which][variable])
+                    below.errorbar(
+                        centre * (1 + 0.015 * k),
+                        y,
+                        error,
+                        markerfacecolor=fill,
+                        label=rf"model {name}, {which} $p_T$",
+                        **drawn,
+                    )
+            above.set_xlim(0, 1.02)
+            above.set_ylim(0, 1.02)
+            above.set_xlabel("share of a Gaussian", loc="right")
+            above.set_ylabel(f"share within, {_SHORT[variable]}", loc="top")
+            below.set_ylim(0, 2.2)
+            below.set_xscale("log")
+            below.set_xticks([t for t in _PT_TICKS if t > 2], [str(t) for t in _PT_TICKS if t > 2])
+            below.minorticks_off()
+            below.set_xlabel("$p_T$ [GeV]", loc="right")
+            below.set_ylabel(f"pull width, {_SHORT[variable]}", loc="top")
+        top[0].legend(frameon=False, loc="upper left")
+        bottom[0].legend(frameon=False, loc="upper left")
+        _label(top, evaluation)
+        return _svg(figure)
 
 
 def _series(numbers: Sequence[Measured]) -> tuple[Any, Any]:

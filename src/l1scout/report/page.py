@@ -9,7 +9,7 @@ from typing import Any
 
 from l1scout import __version__
 from l1scout.files import complete_or_nothing
-from l1scout.report.figures import origin, profile_figure, residual_figure
+from l1scout.report.figures import coverage_figure, origin, profile_figure, residual_figure
 from l1scout.report.tables import (
     KIND_NAMES,
     Row,
@@ -83,6 +83,7 @@ def page(evaluation: Evaluation, notes: Sequence[str] = ()) -> str:
             for p in evaluation.profiles
         ),
         worse=_worse(evaluation),
+        uncertainties=_uncertainties(evaluation),
         sigma=f"{SIGNIFICANT:g}",
         made="".join(f"<p>{escape(n)}</p>" for n in notes),
         data=_data(evaluation),
@@ -203,6 +204,28 @@ def _worse(evaluation: Evaluation) -> str:
         items = "".join(f"<li>{escape(f)}</li>" for f in found) or "<li>nowhere</li>"
         out.append(f"<p><strong>Model {escape(name)}</strong></p><ul>{items}</ul>")
     return "".join(out)
+
+
+def _uncertainties(evaluation: Evaluation) -> str:
+    if not evaluation.coverage:
+        return ""
+    rows = "".join(
+        f"<tr><th>model {escape(name)}</th>"
+        + "".join(f"<td>{c.width[v].value:.3f} ± {c.width[v].error:.3f}</td>" for v in VARIABLES)
+        + "</tr>"
+        for name, c in evaluation.coverage.items()
+    )
+    return (
+        "<h2>Predicted uncertainties</h2><p>A model says how far off its answer may be: 68 % of muons are "
+        "within that. The pull is a muon’s residual over it (p<sub>T</sub>: of its own p<sub>T</sub>, as the "
+        "offline one is not known), its width half of the central 68 %: 1 is right. Tails are longer "
+        "than a Gaussian’s: they are where the share seen lies below the line. Full marks: in bins of the "
+        "recalibrated p<sub>T</sub>; open: of the offline p<sub>T</sub>, which the prediction does not "
+        'know.</p><div class="scroll"><table class="numbers"><thead><tr><th>pull width</th>'
+        + "".join(f"<th>{_GREEK[v]}</th>" for v in VARIABLES)
+        + f"</tr></thead><tbody>{rows}</tbody></table></div>"
+        + _image(coverage_figure(evaluation), "Coverage and pull width of the predicted uncertainties")
+    )
 
 
 def _data(evaluation: Evaluation) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
+from l1scout.training import resolution
+from l1scout.training.resolution import Resolution
 
 CARD_FILE = "card.json"
 KERAS_FILE = "model.keras"
@@ -44,6 +46,8 @@ class Card:
     recipe, training, data, scores, onnx, versions : mapping
         How and on what it was trained, its validation metrics, the ONNX file's hash and its largest
         deviation from Keras, versions of the libraries.
+    resolution : Resolution, optional
+        Predicted uncertainty of recalibrated muons; models trained by earlier versions have none.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Card:
     scores: Mapping[str, Any]
     onnx: Mapping[str, Any]
     versions: Mapping[str, str]
+    resolution: Resolution | None = None
 
     @property
     def origin(self) -> str:
@@ -82,7 +87,12 @@ class Card:
 
     def write(self, directory: Path) -> None:
         """Write ``card.json`` into a directory."""
-        text = json.dumps({"card": CARD_VERSION, **asdict(self)}, indent=1)
+        content = {"card": CARD_VERSION, **asdict(self)}
+        if self.resolution is None:
+            del content["resolution"]
+        else:
+            content["resolution"] = self.resolution.as_dict()
+        text = json.dumps(content, indent=1)
         (directory / CARD_FILE).write_text(text + "\n", "utf-8")
 
 
@@ -137,7 +147,16 @@ def _from_json(content: Mapping[str, Any]) -> Card:
         msg = "name is not text"
         raise TypeError(msg)
     rest = ("recipe", "training", "data", "scores", "onnx", "versions")
-    return Card(content["name"], inputs, outputs, domain, *(_object(content, n) for n in rest))
+    table = content.get("resolution")
+    found = None if table is None else resolution.from_dict(table)
+    unknown = set(found.edges) - {q.name for q in inputs} if found else set()
+    if unknown:
+        msg = f"resolution asks for {', '.join(sorted(unknown))}, which is no input"
+        raise ValueError(msg)
+    recipe, training, data, scores, onnx, versions = (_object(content, n) for n in rest)
+    return Card(
+        content["name"], inputs, outputs, domain, recipe, training, data, scores, onnx, versions, found
+    )
 
 
 def _scaled(entry: Any) -> Scaled:

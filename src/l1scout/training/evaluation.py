@@ -1,12 +1,13 @@
 """Models against the raw trigger on muons that none of them has seen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from l1scout import __version__
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
+from l1scout.training.coverage import Coverage, coverage
 from l1scout.training.dataset import Dataset
 from l1scout.training.metrics import Residuals, Scores, ratios, residuals, scores
 from l1scout.training.profiles import AXES, Profile, profile
@@ -32,6 +33,8 @@ class Evaluation:
     left_as_is : mapping of str to dict
         By model: muons that it did not recalibrate, by reason. They count with their raw values.
     profiles : sequence of Profile
+    coverage : mapping of str to Coverage
+        Of the models that predict uncertainties.
     """
 
     data: Dataset
@@ -41,6 +44,7 @@ class Evaluation:
     cards: Mapping[str, Mapping[str, Any]]
     left_as_is: Mapping[str, Mapping[str, int]]
     profiles: Sequence[Profile]
+    coverage: Mapping[str, Coverage] = field(default_factory=dict)
 
     @property
     def raw_scores(self) -> Scores:
@@ -71,6 +75,7 @@ class Evaluation:
                     "scores": row.as_dict(),
                     "ratio_to_raw": self.ratios[name].as_dict(),
                     "left_as_is": dict(self.left_as_is[name]),
+                    "uncertainty": self.coverage[name].as_dict() if name in self.coverage else None,
                     **self.cards[name],
                 }
                 for name, row in self.model_scores.items()
@@ -118,7 +123,14 @@ def evaluate(data: Dataset, models: Mapping[str, Recalibrator], *, every: bool =
     }
     left = {name: {why: n for why, n in a.reasons.items() if n} for name, a in answers.items()}
     profiles = [profile(test, axis, raw, after) for axis in AXES]
-    return Evaluation(test, "all muons" if every else "test part", raw, after, cards, left, profiles)
+    pulls = {
+        name: coverage(test, m.card.resolution, after[name], answers[name].recalibrated)
+        for name, m in models.items()
+        if m.card.resolution
+    }
+    covered = {name: c for name, c in pulls.items() if c}
+    part = "all muons" if every else "test part"
+    return Evaluation(test, part, raw, after, cards, left, profiles, covered)
 
 
 def name_models(models: Sequence[Recalibrator]) -> dict[str, Recalibrator]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from l1scout import __version__
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX
-from l1scout.training import guard, losses
+from l1scout.training import guard, losses, resolution
 from l1scout.training.card import Card
 from l1scout.training.dataset import Dataset
 from l1scout.training.metrics import Residuals, Scores, ratios, scores
@@ -153,8 +153,15 @@ def fit_parts(
             done = _best_epoch(model, card, recipe, train, validation, patience, on_epoch)
         else:
             done = _falling(model, card, recipe, train, validation, on_epoch)
-    validated = _validate(model, card, validation)
-    card = dataclasses.replace(card, training={**card.training, **done}, scores=validated.as_dict())
+    raw = raw_residuals(validation)
+    after = _after(model, card, validation, raw)
+    validated = Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
+    card = dataclasses.replace(
+        card,
+        training={**card.training, **done},
+        scores=validated.as_dict(),
+        resolution=resolution.learn(validation.columns, after, inputs),
+    )
     return Trained(model, card, validated)
 
 
@@ -240,12 +247,6 @@ def score(trained: Trained, data: Dataset) -> tuple[Scores, Scores]:
     """Nine numbers of the raw trigger and of a trained network."""
     raw = raw_residuals(data)
     return scores(raw), scores(_after(trained.model, trained.card, data, raw))
-
-
-def _validate(model: "keras.Model", card: Card, validation: Dataset) -> Validation:
-    raw = raw_residuals(validation)
-    after = _after(model, card, validation, raw)
-    return Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
 
 
 def _arrays(card: Card, recipe: Recipe, data: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
