@@ -4,7 +4,6 @@ Segments are what readout, wire and store hand over. A segment's identity is (ru
 its lumisection and its content follow from that, so that the same segment twice is no harm.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,8 +11,6 @@ from typing import Any
 
 from l1scout.errors import InputError
 
-MAX_TEXT = 4096
-"""Bytes that a segment's description may have."""
 FORMS = {"run2": "dat", "run3": "raw"}
 _U32 = (1 << 32) - 1
 _LIMITS = {"source": (1 << 16) - 1, "size": 1 << 40}
@@ -105,10 +102,6 @@ class Segment:
         """Return all fields by name."""
         return asdict(self)
 
-    def to_json(self) -> str:
-        """Return all fields as one line of JSON."""
-        return json.dumps(asdict(self))
-
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> "Segment":
         """Take a description that a stranger may have written.
@@ -134,18 +127,6 @@ class Segment:
                 msg = f"segment: {name} = {str(value)[:40]!r} is not possible"
                 raise InputError(msg)
         return cls(**said)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> "Segment":
-        """Read a description; `from_dict` says what is refused (InputError)."""
-        try:
-            said = json.loads(text) if len(text) <= MAX_TEXT else None
-        except (ValueError, RecursionError):
-            said = None
-        if not isinstance(said, dict):
-            msg = "segment: a JSON object expected"
-            raise InputError(msg)
-        return cls.from_dict(said)
 
 
 def parse_name(name: str) -> dict[str, int | str] | None:

@@ -27,6 +27,7 @@ COMMANDS = {
     "source": _LIVE,
     "readout": _LIVE,
     "store": _LIVE,
+    "runs": _LIVE,
     "account": _LIVE,
     "transfer": _LIVE,
     "dataset": _NETWORK,

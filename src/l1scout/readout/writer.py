@@ -178,11 +178,6 @@ class SegmentWriter:
             self._place = replace(self._place, unexplained=0)
         return self._close(last=True)
 
-    def suspend(self) -> None:
-        """Close what is open; the run goes on later."""
-        if self._open:
-            self._close()
-
     def _move(self, place: Place, left: int) -> None:
         """Take over what a packet says of the board, but for so many orbits not written yet."""
         self._place = replace(

@@ -1,0 +1,45 @@
+"""``l1scout runs``: what the store has."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from l1scout.cli.live import Set, SettingsFile, load
+from l1scout.cli.output import Json, out, print_json
+from l1scout.errors import InputError
+
+
+def runs(
+    run: Annotated[int | None, typer.Argument(min=0, help="Its lumisections, one by one.")] = None,
+    settings: SettingsFile = None,
+    over: Set = None,
+    json: Json = False,
+) -> None:
+    """List the runs in the store's catalogue, or the lumisections of one: orbits, muons, losses, bytes."""
+    from l1scout.store.catalogue import Catalogue
+
+    folder = load(settings, over).store.folder
+    catalogue = Catalogue(folder)
+    try:
+        rows = catalogue.runs() if run is None else catalogue.lumisections(run)
+    finally:
+        catalogue.close()
+    if not rows:
+        msg = f"{folder}: nothing there" + (f" of run {run}" if run is not None else " yet")
+        raise InputError(msg)
+    if json:
+        print_json(rows)
+        return
+    names = ("run", "source") if run is None else ("lumisection", "source")
+    table = Table(*names, "segments", "orbits", "muons", "lost", "dropped", "MB", "MB stored", "")
+    for row in rows:
+        table.add_row(*(str(row[n]) for n in names), *_sums(row))
+    out.print(table)
+
+
+def _sums(row: dict[str, Any]) -> tuple[str, ...]:
+    lost = row["corrupt"] + row["missed"]
+    counts = (f"{n:,}" for n in (row["segments"], row["orbits"], row["muons"], lost, row["dropped"]))
+    megabytes = (f"{row[n] / 1e6:,.1f}" for n in ("size", "stored_size"))
+    return (*counts, *megabytes, "not ended" if row.get("ended") == 0 else "")
