@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from l1scout.analysis.filling import load_scheme
+from l1scout.analysis.linearity import Reference, against, linearity, read_reference
 from l1scout.analysis.livetime import LiveTime, Section
-from l1scout.analysis.luminosity import Luminosity, linearity, rate_counting, zero_counting
+from l1scout.analysis.luminosity import Luminosity, rate_counting, zero_counting
 from l1scout.analysis.vdm import MM2_TO_UB, fit_scan, visible_cross_section
 from l1scout.errors import InputError
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
@@ -210,3 +211,40 @@ def test_linearity_against_pile_up():
     assert np.std(pulls) == pytest.approx(1, abs=0.45)
     with pytest.raises(InputError, match="three or more"):
         linearity(np.ones(2), np.ones(2), np.arange(1.0, 3.0))
+
+
+def test_linearity_of_bunches_and_of_sections():
+    """Bunches of known unequal luminosity, and sections with a step: the response is a straight line of 1."""
+    factors = tuple((int(b), 0.3 + b / 2000) for b in SCHEME.bx)
+    state, running = measured(7, 400, section=100, bunches=factors, steps=((200, 0.5),), **HIGH)
+    true = running.luminosity() * (1 - running.out_of_time)
+    by_bunch = Reference("bx", {int(b): 0.75 * true[b - 1] for b in SCHEME.bx})
+    mean = true[SCHEME.bx - 1].mean()
+    by_section = Reference("section", {1: mean, 2: mean, 3: mean / 2, 4: mean / 2})
+    for reference, n, method in (
+        (by_bunch, SCHEME.bx.size, "zero"),
+        (by_bunch, SCHEME.bx.size, "rate"),
+        (by_section, 4, "zero"),
+    ):
+        found = against(state, reference, method)
+        assert len(found["points"]) == n
+        assert abs(found["slope"]["value"]) < 4 * found["slope"]["error"]
+        assert found["level"]["value"] == pytest.approx(1, abs=4 * found["level"]["error"])
+        assert found["level"]["error"] < 0.01
+
+
+def test_references_that_are_none(tmp_path):
+    path = tmp_path / "reference.csv"
+    for text, wrong in (
+        ("", "column section or bx"),
+        ("section,mu\n1,2\n", "column section or bx"),
+        ("section,reference\n1,2\n1,3\n", "line 3"),
+        ("bx,reference\n1,0\n", "line 2"),
+        ("bx,reference\n1,nan\n", "line 2"),
+        ("bx,reference\n1\n", "line 2"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=wrong):
+            read_reference(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_reference(tmp_path / "nowhere")

@@ -169,3 +169,14 @@ def test_bad_input_is_one_line(args, message):
     with pytest.raises(InputError, match=message) as caught:
         run(*args)
     assert "\n" not in str(caught.value)
+
+
+def test_linearity_of_a_simulated_run(tmp_path):
+    (tmp_path / "reference.csv").write_text("section,reference\n1,0.07\n2,0.14\n3,0.21\n")
+    args = ["--simulate", 150, "--section", 50, "--condition", "steps=[[50,2],[100,3]]", "--out", tmp_path]
+    assert run("linearity", "--reference", tmp_path / "reference.csv", *args).startswith(
+        "linearity: simulation"
+    )
+    found = written(tmp_path, "linearity")
+    assert len(found["points"]) == 3
+    assert abs(found["slope"]["value"]) < 4 * found["slope"]["error"]

@@ -11,6 +11,7 @@ from l1scout.analysis.cosmics import Cosmics, Cuts
 from l1scout.analysis.counts import CrossingCounts
 from l1scout.analysis.filling import find_scheme, load_scheme
 from l1scout.analysis.firing import Firing
+from l1scout.analysis.linearity import against, read_reference
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.luminosity import METHODS, Luminosity
 from l1scout.analysis.occupancy import Occupancy
@@ -115,6 +116,40 @@ def _measured(option: str, text: str) -> Measured:
         msg = f"{option} {text}: a value above 0 and its uncertainty expected, such as 50,1"
         raise InputError(msg)
     return Measured(value, error)
+
+
+@analyse.command()
+def linearity(
+    reference: Annotated[
+        Path,
+        typer.Option(
+            help="CSV with columns section or bx, and reference: luminosity by another luminometer."
+        ),
+    ],
+    files: Files = None,
+    orbits: Simulate = None,
+    seed: Seed = 1,
+    scheme: SchemeName = "2018",
+    occupancy: Occupied = 0.05,
+    condition: Condition = None,
+    section: Section = ORBITS_PER_LUMISECTION,
+    min_pt: MinPt = 1,
+    min_quality: MinQuality = 0,
+    prescale: Prescale = 1.0,
+    method: Annotated[str, typer.Option(help="What makes the luminosity: zero or rate.")] = "zero",
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Compare muons a crossing with the luminosity of another luminometer: is the response straight."""
+    from l1scout.report import analyses
+
+    one_of("--method", method, dict.fromkeys(METHODS))
+    known = read_reference(reference)
+    state = Luminosity(load_scheme(scheme), LiveTime(section), min_pt, min_quality)
+    read(state, files, orbits, seed, scheme, occupancy, condition, prescale)
+    result, simulated = against(state, known, method), state.counts.simulated
+    draw = partial(analyses.linearity, result, simulated)
+    give("linearity", result, {"points": result["points"]}, draw, out, simulated=simulated, json=json)
 
 
 @analyse.command()

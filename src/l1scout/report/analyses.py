@@ -87,6 +87,26 @@ def luminosity(state: Luminosity, result: Mapping[str, Any]) -> Figure:
         return figure
 
 
+def linearity(result: Mapping[str, Any], simulated: bool | None) -> Figure:
+    """Measured over reference luminosity against the reference, and the straight line through it."""
+    points = result["points"]
+    x, y, error = (np.array([p[n] for p in points]) for n in ("reference", "mu", "mu_stat"))
+    level, slope = result["level"], result["slope"]
+    with _figure((9, 6)) as (figure, ax):
+        what = "bunch" if "bx" in points[0] else "section"
+        _points(ax, x, y / x, error / x, f"a {what} each, statistical errors", 0, markersize=4)
+        ends = np.array([x.min(), x.max()])
+        line = level["value"] * (1 + slope["value"] * (ends - result["centre"]))
+        told = f"slope {slope['value']:.3g} ± {slope['error']:.2g}"
+        told += rf", $\chi^2$ {result['chi2']:.1f} / {result['dof']}"
+        ax.plot(ends, line, color=COLOURS[1], label=told)
+        ax.set_xlabel("reference", loc="right")
+        ax.set_ylabel(r"$\mu$ / reference", loc="top")
+        ax.legend(frameon=False)
+        _label([ax], simulated, f"{result['method']} counting, {result['orbits']:,} orbits")
+        return figure
+
+
 def occupancy(state: Occupancy, result: Mapping[str, Any]) -> Figure:
     """Draw maps in eta and phi and in BX and lumisection, muons by BX, and processors."""
     with _figure((15, 10), 2, 2) as (figure, ((cells, sections), (bx, processors))):
