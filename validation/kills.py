@@ -1,9 +1,10 @@
 """Kill -9 of board, readout and store at random moments, many times; then the account must balance.
 
-    python validation/kills.py [--kills 50]
+    python validation/kills.py [--kills 50] [--stall 32]
 
 Starts the chain as its tests do, kills one process after the other at random moments, starts each again,
-and at the end asks: does every stage balance, does every file read back, is nothing stored twice?
+holds the connection to the store for longer than both sides wait (30 s), and at the end asks: does every
+stage balance, does every file read back, is nothing stored twice?
 """
 
 import argparse
@@ -26,6 +27,7 @@ def main() -> int:
     """Run it; 1 if something does not fit."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--kills", type=int, default=50, help="of each process")
+    parser.add_argument("--stall", type=float, default=32.0, help="seconds without a byte to the store")
     parser.add_argument("--pace", type=float, default=0.3, help="times the LHC")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
@@ -48,6 +50,10 @@ def main() -> int:
             chain.wait(f"board-{chain.boards - 1}", "delivered", 500, 60)
             chain.wait("readout", "orbits", 500, 60)
             chain.wait("store", "segments", 2, 60)
+            chain.to_store.stalled.set()
+            time.sleep(asked.stall)
+            chain.to_store.stalled.clear()
+            chain.wait("readout", "sent", chain.status("readout")["sent"] + 2, 60)
             chain.finish()
             stages = chain.account()
         finally:
@@ -56,7 +62,8 @@ def main() -> int:
         counted = ", ".join(f"{n} {k:,}" for n, k in stage.counted.items() if k)
         print(f"{stage.name:24} in {stage.into:>9,}  out {stage.out:>9,}  {counted}")
     wrong = [f"{s.name}: {w}" for s in stages for w in s.wrong]
-    print("\n".join(wrong) or f"balances after {3 * asked.kills} kills; every file reads back right")
+    survived = f"{3 * asked.kills} kills and {asked.stall:g} s of silence"
+    print("\n".join(wrong) or f"balances after {survived}; every file reads back right")
     return bool(wrong)
 
 

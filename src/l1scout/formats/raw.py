@@ -54,7 +54,8 @@ VERSION = 6
 GMT_SOURCE = 1
 _HEAD = Struct("<HHIIIIII")
 """`ORBIT_HEADER` and the source id: numpy takes longer over a single one."""
-_HEAD_WORDS = ORBIT_HEADER.itemsize // 4
+_HEAD_BYTES = ORBIT_HEADER.itemsize
+_HEAD_WORDS = _HEAD_BYTES // 4
 _FRAME_WORDS = _HEAD_WORDS + 1
 MAX_FRAME_BYTES = 1 << 20
 """Of any source, when read from a stream: GMT frames are at most 0.73 MB, calorimeter ones 0.84 MB."""
@@ -279,7 +280,7 @@ def _beginning(found: RawFile) -> bytes:
 
 
 def _frame_at(view: memoryview, at: int, run: int, base: int = 0) -> Frame | None:
-    first = at + ORBIT_HEADER.itemsize
+    first = at + _HEAD_BYTES
     if first + 4 > len(view):
         return None
     version, _, said, lumi, orbit, size, crc, source = _HEAD.unpack_from(view, at)

@@ -18,7 +18,7 @@ from l1scout import __version__
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.formats.block import FORMATS, RUN3, BlockFormat
-from l1scout.formats.raw import FILE_HEADER, RawFile, read_header, split_raw
+from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, read_header, split_raw
 from l1scout.formats.records import decode_records
 from l1scout.io import parquet, root, runs
 from l1scout.io.archive_chunk import (
@@ -37,8 +37,8 @@ from l1scout.io.stored import detect_stored, opened, split_orbits, split_records
 from l1scout.lhc import lumisection
 from l1scout.orbits import Events
 
-CHUNK = 1 << 23
-"""Bytes of a stored file in a row group, about: 0.25 million muons."""
+CHUNK = 1 << 25
+"""Bytes of a stored file in a row group, about: a million muons."""
 SIDE_COLUMN = "side"
 _DICTIONARY = ("hwIso", "hwDXY", "dPhi")
 _DICTIONARY_ALONE = ("hwEtaAtVtx", "hwPhiAtVtx", "hwEta", "hwPhi")
@@ -259,7 +259,7 @@ def _chunks(stream: BinaryIO, form: BlockFormat, header: RawFile | None) -> Iter
     used = 0
     for part in parts:
         held.append(part)
-        used += sum(map(len, views(part)))
+        used += part.stop - part.start if isinstance(part, Frame) else sum(map(len, views(part)))
         if used >= CHUNK:
             yield held
             held, used = [], 0
