@@ -118,6 +118,21 @@ def test_the_catalogue_knows_everything(spool, tmp_path):
     assert len(spool) == 0
 
 
+def test_what_a_killed_store_left_behind_goes(spool, tmp_path):
+    """Killed between the entry of a compressed file and the end of the file that it was made of."""
+    whole = {s: spool.path(s).read_bytes() for s in spool.waiting()}
+    store = make_store(tmp_path / "store")
+    push(spool, store)
+    end(store)
+    before = sorted((tmp_path / "store").rglob("*.raw*"))
+    for segment, data in whole.items():
+        (tmp_path / "store" / segment.folder / segment.name).write_bytes(data)
+    other = tmp_path / "store" / "run000007" / "run_of_somebody.raw"
+    other.write_text("not ours")
+    end(make_store(tmp_path / "store"))
+    assert sorted((tmp_path / "store").rglob("*.raw*")) == sorted([*before, other])
+
+
 def test_the_same_segment_twice_is_no_harm(spool, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(spool.folder, copy)

@@ -20,6 +20,7 @@ from crc32c import crc32c
 
 from l1scout.errors import InputError
 from l1scout.files import checksum, sync_folder
+from l1scout.segments import parse_name
 from l1scout.store.catalogue import Catalogue, Stored
 
 if TYPE_CHECKING:
@@ -252,7 +253,17 @@ class Compressor:
         # spawned: nothing of this process's threads and locks
         return ProcessPoolExecutor(self._workers, get_context("spawn"), _prepare)
 
+    def _tidy(self) -> None:
+        """Delete files whose compressed ones are catalogued: a store was killed in between."""
+        for path in self._folder.glob("run*/run*"):
+            name = parse_name(path.name)
+            key = name and (int(name["run"]), int(name["source"]), int(name["index"]))
+            stored = self._catalogue.get(key) if key else None
+            if stored and stored.method and stored.segment.name == path.name:
+                path.unlink()
+
     def _run(self) -> None:
+        self._tidy()
         pool = self._pool()
         try:
             while True:
