@@ -64,8 +64,11 @@ def masses(
             state.add(events)
             bars.advance(task, len(events.l1))
     result = state.result()
+    if muons:
+        result = {"pairs of": f"{muons.name}, real, through the simulated trigger"} | result
     tables = {"pairs": result["pairs"], "peaks": result["peaks"]}
-    draw = partial(analyses.masses, state)
+    rows = "real offline pairs, simulated trigger" if muons else "crossings or events"
+    draw = partial(analyses.masses, state, rows)
     give("masses", result, tables, draw, out, simulated=state.simulated, json=json, shown=20)
 
 

@@ -247,7 +247,7 @@ def filling(state: CrossingCounts, found: FoundScheme) -> Figure:
         return figure
 
 
-def masses(state: Masses) -> Figure:
+def masses(state: Masses, rows: str = "crossings or events") -> Figure:
     """Pairs by mass, 0 to 20 and 120 GeV: opposite sign full, same sign dotted, best measured dashed."""
     with _figure((15, 6), 1, 2) as (figure, axes):
         for ax, (name, fine) in zip(axes, RANGES.items(), strict=True):
@@ -279,7 +279,7 @@ def masses(state: Masses) -> Figure:
             ax.set_ylabel(f"pairs / {edges[1] - edges[0]:g} GeV", loc="top")
         handles = axes[0].get_legend_handles_labels()
         axes[1].legend(*handles, frameon=False, loc="upper right", bbox_to_anchor=(1, 0.93))
-        _label(list(axes), state.simulated, f"{state.rows:,} crossings or events")
+        _label(list(axes), state.simulated, f"{state.rows:,} {rows}")
         return figure
 
 
