@@ -65,7 +65,7 @@ def masses(
             bars.advance(task, len(events.l1))
     result = state.result()
     if muons:
-        result = {"pairs of": f"{muons.name}, real, through the simulated trigger"} | result
+        result = {"sample": f"{muons.name}, real pairs through the simulated trigger"} | result
     tables = {"pairs": result["pairs"], "peaks": result["peaks"]}
     rows = "real offline pairs, simulated trigger" if muons else "crossings or events"
     draw = partial(analyses.masses, state, rows)
