@@ -1,7 +1,7 @@
 """The board's data path in Verilog: simulated clock by clock on link captures, beside the software board."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ from l1scout.link.frames import ISO_HDLC, LINE_WORDS, Crc
 from l1scout.link.receive import STATES, LinkCounters
 
 RTL = Path(__file__).parent / "rtl"
+MODULES = (
+    *("crc32", "link_receiver", "suppressor", "orbit_buffer", "bx_finder"),
+    *("link_counters", "orbit_account", "packet_framer", "scouting_board"),
+)
 OUTCOMES = ("idle", "lost", "dropped", "delivered")
 CLOCK_MHZ = 250
 """One word of a link a clock: what the line gives, not what a synthesis has reached."""
@@ -28,9 +32,9 @@ _COLUMNS = (
 )
 
 
-def sources() -> list[Path]:
+def sources(rtl: Path = RTL) -> list[Path]:
     """Verilog files of the data path; the top module is ``scouting_board``."""
-    return sorted(RTL.glob("*.v"))
+    return [rtl / f"{name}.v" for name in MODULES]
 
 
 def parameters(form: BlockFormat, crc: Crc) -> dict[str, int | str]:
@@ -68,9 +72,15 @@ class Simulation:
     two_buffers: int
 
     def latency(self) -> dict[str, Any]:
-        """Return clocks (smallest, median, largest) between the steps of the delivered orbits, and more.
+        """Return how long the delivered orbits took; with none, the values are None.
 
-        ``constant`` are those that are the same for every orbit; with none delivered all are None.
+        Returns
+        -------
+        dict
+            ``spans``: clocks between steps, smallest, median and largest. ``slack``: clocks that the
+            slowest orbit's buffer was free before it was needed again. ``rows_per_clock``: what the
+            sink must take so that the fullest orbit is out within one. ``both_buffers_in_use``: part of
+            the time.
         """
         o = self.orbits
         delivered = o["outcome"] == OUTCOMES.index("delivered")
@@ -89,7 +99,9 @@ class Simulation:
             "clock_mhz": CLOCK_MHZ,
             "orbit_clocks": LINE_WORDS,
             "spans": {n: [int(s.min()), int(np.median(s)), int(s.max())] for n, s in some.items()},
-            "rows_per_clock_needed": int(o["rows"].max()) / LINE_WORDS if o["rows"].size else None,
+            # an orbit's buffer is lent again two orbits later
+            "slack": 2 * LINE_WORDS - int(some["orbit signal to last row"].max()) if some else None,
+            "rows_per_clock": int(o["rows"].max()) / LINE_WORDS if some else None,
             "both_buffers_in_use": self.two_buffers / self.clocks if self.clocks else None,
         }
 
@@ -108,6 +120,14 @@ class VerilogBoard:
         Of the C++ compiler.
     rtl : Path
         Folder with the sources.
+    core : sequence of Path
+        Sources of a module ``recalibrate`` through which every muon goes; without any, muons stay as
+        they are.
+
+    Raises
+    ------
+    InputError
+        If Verilator is missing, or refuses the sources.
     """
 
     build: Path
@@ -115,17 +135,18 @@ class VerilogBoard:
     crc: Crc = ISO_HDLC
     optimise: str = "-O1"
     rtl: Path = RTL
+    core: Sequence[Path] = ()
     program: Path = field(init=False)
 
     def __post_init__(self) -> None:
         self.program = build_verilator(
-            sorted(self.rtl.glob("*.v")),
+            [*sources(self.rtl), *self.core],
             "scouting_board",
             self.rtl / "board_main.cpp",
             self.build,
-            parameters(self.form, self.crc),
+            {**parameters(self.form, self.crc), "RECALIBRATE": int(bool(self.core))},
             optimise=self.optimise,
-            strict=True,
+            strict=not self.core,
         )
 
     def run(
@@ -173,27 +194,6 @@ class VerilogBoard:
         ]
         told = run_program(self.program, _sent(pieces, done), arguments).decode()
         return _read(told)
-
-
-def first_difference(one: Path, two: Path) -> int | None:
-    """Return the first byte at which two files differ, the end of the shorter included; None if equal."""
-    a, b = (np.fromfile(p, np.uint8) for p in (one, two))
-    both = min(a.size, b.size)
-    apart = np.flatnonzero(a[:both] != b[:both])
-    if apart.size:
-        return int(apart[0])
-    return None if a.size == b.size else both
-
-
-def different_counters(one: BoardCounters, two: BoardCounters) -> dict[str, tuple[Any, Any]]:
-    """Return the counters that differ, with both values."""
-    a, b = (asdict(c) for c in (one, two))
-    a, b = (c | c.pop("links") for c in (a, b))
-    return {n: (_plain(a[n]), _plain(b[n])) for n in a if not np.array_equal(a[n], b[n])}
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _text(values: Iterable[int]) -> str:

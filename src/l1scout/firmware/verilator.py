@@ -6,6 +6,7 @@ Programs are kept in a folder under a name made of what they were built from.
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -18,6 +19,11 @@ from l1scout.errors import InputError
 _SPLIT = ("--output-split", "4000", "--output-split-cfuncs", "500")
 _WARNINGS = ("-Wfuture-WIDTHTRUNC", "-Wno-WIDTH", "-Wno-fatal")
 """For sources of others: 5.006 stops at the names of later versions' warnings."""
+
+
+def program_folder() -> Path:
+    """Folder for built programs when none is named: in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "l1scout" / "verilog"
 
 
 def have_verilator() -> bool:
@@ -57,7 +63,7 @@ def build_verilator(
     optimise : str
         Of the C++ compiler. Large combinational cores take minutes with anything above ``-O0``.
     strict : bool
-        Stop at the linter's warnings: for sources of our own.
+        Stop at the linter's warnings, and make few C++ files: for small sources of our own.
 
     Returns
     -------
@@ -75,8 +81,8 @@ def build_verilator(
     given = [f"-G{name}={value}" for name, value in (parameters or {}).items()]
     flags = [
         *("--cc", "--exe", "--build", "--build-jobs", "2", "--top-module", top, "--prefix", f"V{top}"),
-        *(("-Wall",) if strict else _WARNINGS),
-        *("-O3", "--x-assign", "fast", "--x-initial", "fast", *_SPLIT, f"-I{sources[0].parent.resolve()}"),
+        *(("-Wall",) if strict else (*_SPLIT, *_WARNINGS)),
+        *("-O3", "--x-assign", "fast", "--x-initial", "fast", f"-I{sources[0].parent.resolve()}"),
         *("-MAKEFLAGS", f"OPT_FAST={optimise} OPT_SLOW=-O0 OPT_GLOBAL=-O0", *given),
     ]
     program = folder / f"{top}-{_hash(sources, main, flags)}" / f"V{top}"

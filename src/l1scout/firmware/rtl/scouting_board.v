@@ -133,13 +133,15 @@ module scouting_board #(
                 .hits_valid(hits_valid), .hits(link_hits), .hits_at(hits_at)
             );
 
-            // the place for the recalibration core: a 64-bit muon (s, f) with a tag goes in, and comes out
-            // with the same tag at most 100 clocks later, one a clock, never held up; 0 must stay 0
+            // the place for the recalibration core (recalibrate.v): one muon a clock, never held up, the tag
+            // carried along, at most 100 clocks; 0 stays 0. Its own word takes the place of the GMT's.
             if (RECALIBRATE != 0) begin : recalibrated
-                recalibrate core (
-                    .clk(clk),
-                    .in_valid(muon_valid), .in_muon(muon), .in_tag(muon_tag),
-                    .out_valid(kept_valid), .out_muon(kept), .out_tag(kept_tag)
+                wire [63:0] unchanged;
+                recalibrate #(.TAG_BITS(14)) core (
+                    .clk(clk), .reset(reset),
+                    .in_valid(muon_valid), .in_tag(muon_tag), .in_muon(muon),
+                    .out_valid(kept_valid), .out_tag(kept_tag), .out_muon(unchanged),
+                    .out_recalibrated(kept)
                 );
             end else begin : as_received
                 assign kept_valid = muon_valid;

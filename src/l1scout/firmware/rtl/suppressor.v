@@ -4,8 +4,7 @@
 // hwPt and hwQual reach the thresholds; where none is kept zeros are written, so that a buffer never
 // shows an older orbit. `hits` has a bit a BX, lowest first: a muon was kept.
 //
-// Muons go through the port `muon_*` to be stored: see scouting_board.v, where the recalibration core
-// can be put into it. It may take any number of clocks up to 100.
+// Muons go through `muon_*` to be stored; scouting_board.v can put the recalibration core there.
 module suppressor (
     input clk,
     input reset,
