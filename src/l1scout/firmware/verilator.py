@@ -16,7 +16,9 @@ from pathlib import Path
 
 from l1scout.errors import InputError
 
+_LARGE = 200_000
 _SPLIT = ("--output-split", "4000", "--output-split-cfuncs", "500")
+"""For sources of more bytes than `_LARGE`: the compiler takes minutes for one big file."""
 _WARNINGS = ("-Wfuture-WIDTHTRUNC", "-Wno-WIDTH", "-Wno-fatal")
 """For sources of others: 5.006 stops at the names of later versions' warnings."""
 
@@ -63,7 +65,7 @@ def build_verilator(
     optimise : str
         Of the C++ compiler. Large combinational cores take minutes with anything above ``-O0``.
     strict : bool
-        Stop at the linter's warnings, and make few C++ files: for small sources of our own.
+        Stop at the linter's warnings: for sources of our own.
 
     Returns
     -------
@@ -79,14 +81,17 @@ def build_verilator(
         msg = "Verilator is not installed; on Debian or Ubuntu: apt-get install verilator g++ make"
         raise InputError(msg)
     given = [f"-G{name}={value}" for name, value in (parameters or {}).items()]
-    flags = [
-        *("--cc", "--exe", "--build", "--build-jobs", "2", "--top-module", top, "--prefix", f"V{top}"),
-        *(("-Wall",) if strict else (*_SPLIT, *_WARNINGS)),
-        *("-O3", "--x-assign", "fast", "--x-initial", "fast", f"-I{sources[0].parent.resolve()}"),
-        *("-MAKEFLAGS", f"OPT_FAST={optimise} OPT_SLOW=-O0 OPT_GLOBAL=-O0", *given),
-    ]
-    program = folder / f"{top}-{_hash(sources, main, flags)}" / f"V{top}"
+    digest = _hash(sources, main, [top, optimise, str(strict), *given])
+    program = folder / f"{top}-{digest}" / f"V{top}"
     if not program.exists():
+        large = sum(p.stat().st_size for p in sources) > _LARGE
+        flags = [
+            *("--cc", "--exe", "--build", "--build-jobs", "2", "--top-module", top, "--prefix", f"V{top}"),
+            *("-O3", "--x-assign", "fast", "--x-initial", "fast", f"-I{sources[0].parent.resolve()}"),
+            *(("-Wall",) if strict else _WARNINGS),
+            *(_SPLIT if large else ()),
+            *("-MAKEFLAGS", f"OPT_FAST={optimise} OPT_SLOW=-O0 OPT_GLOBAL=-O0", *given),
+        ]
         files = [str(p.resolve()) for p in (*sources, main)]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as part:
@@ -107,7 +112,7 @@ def build_icarus(
         raise InputError(msg)
     given = [f"-P{top}.{name}={value}" for name, value in (parameters or {}).items()]
     flags = ["-g2012", "-s", top, f"-I{sources[0].parent.resolve()}", *given]
-    program = folder / f"{top}-{_hash(sources, None, flags)}" / f"{top}.vvp"
+    program = folder / f"{top}-{_hash(sources, None, flags[:3] + given)}" / f"{top}.vvp"
     if not program.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as part:
@@ -179,7 +184,7 @@ def _do(command: Sequence[str], data: bytes | Iterable[bytes] = b"") -> bytes:
         err.seek(0)
         result, said = out.read(), err.read().decode(errors="replace").strip().splitlines()
     if status:
-        errors = [line for line in said if re.search(r"\b(error|%Error)", line, re.IGNORECASE)]
+        errors = [line for line in said if re.search(r"%Warning|\berror", line, re.IGNORECASE)]
         told = (errors[:1] or said[-1:] or ["it said nothing"])[0]
         msg = f"{Path(command[0]).name} ended with status {status}: {told}"
         raise InputError(msg)

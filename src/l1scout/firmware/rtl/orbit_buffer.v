@@ -11,9 +11,11 @@ module orbit_buffer #(
     input        muon_valid,
     input [63:0] muon,
     input [13:0] muon_at,
+    /* verilator lint_off UNUSED */
     input        extra_valid,
     input [17:0] extra,
     input [12:0] extra_at,
+    /* verilator lint_on UNUSED */
     input        hits_valid,
     input [31:0] hits,
     input [ 7:0] hits_at,

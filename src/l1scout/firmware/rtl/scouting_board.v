@@ -136,7 +136,9 @@ module scouting_board #(
             // the place for the recalibration core (recalibrate.v): one muon a clock, never held up, the tag
             // carried along, at most 100 clocks; 0 stays 0. Its own word takes the place of the GMT's.
             if (RECALIBRATE != 0) begin : recalibrated
+                /* verilator lint_off UNUSED */
                 wire [63:0] unchanged;
+                /* verilator lint_on UNUSED */
                 recalibrate #(.TAG_BITS(14)) core (
                     .clk(clk), .reset(reset),
                     .in_valid(muon_valid), .in_tag(muon_tag), .in_muon(muon),
