@@ -93,6 +93,7 @@ def _synthesise(form: str, json: bool) -> None:
     for name in ("luts", "memory_luts", "flip_flops", "carries", "block_rams", "ultra_rams", "dsps"):
         shares = (f"{100 * d[name]:.2f} %" if name in d else "" for d in devices.values())
         table.add_row(name.replace("_", " "), f"{result[name]:,}", *shares)
+    table.add_row("inverters, most of them into luts", f"{result['cells'].get('INV', 0):,}")
     out.print(table)
 
 
