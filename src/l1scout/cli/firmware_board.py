@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from l1scout.board.sources import captures
+from l1scout.board.sources import captures, is_capture
 from l1scout.board.suppress import INTERMEDIATE, Selection
 from l1scout.cli.output import Json, err, out, print_json, progress
 from l1scout.cli.simulate import one_of
@@ -58,6 +58,8 @@ def board(
     if synthesis:
         _synthesise(form, json)
         return
+    if source:
+        is_capture(source)  # before the simulator is built
     start = time.perf_counter()
     with err.status("building the simulator with Verilator: half a minute, the first time"):
         verilog = VerilogBoard(build or program_folder(), FORMATS[form], CRCS[crc])
