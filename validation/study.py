@@ -33,7 +33,7 @@ from l1scout.training.models import INPUTS, PAPER, RECIPES, model_inputs
 
 PAPER_EPOCHS = 20
 """1,200,000 muons in batches of 256: more steps than 60 epochs of the demo's sample."""
-OURS = ("rms", "core", "balanced", "default")
+OURS = ("rms", "balanced", "default", "small")
 SHOWN = ("B", "default")
 """In the figure."""
 QUALITY = "default, hwQual"

@@ -20,7 +20,7 @@ from toy_muons import toy_dataset
 def model(tmp_path_factory):
     """Model directory of a network that knows the quality."""
     path = tmp_path_factory.mktemp("inputs") / "model"
-    save(fit(toy_dataset(3000), RECIPES["core"], inputs=model_inputs(["hwQual"]), epochs=1), path)
+    save(fit(toy_dataset(3000), RECIPES["balanced"], inputs=model_inputs(["hwQual"]), epochs=1), path)
     return path
 
 

@@ -21,7 +21,7 @@ def train(
         str,
         typer.Option(
             help="Recipe: A to F, the paper's; default, never worse than the trigger in any bin of pT; "
-            "balanced, rms or core, without that guard."
+            "balanced or rms, without that guard; small, the default with the paper's 3 x 32."
         ),
     ] = DEFAULT.name,
     inputs: Annotated[

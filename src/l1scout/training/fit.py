@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from l1scout import __version__
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX
-from l1scout.training import guard, losses, resolution
+from l1scout.training import codes, guard, losses, resolution
 from l1scout.training.card import Card
 from l1scout.training.dataset import Dataset
 from l1scout.training.metrics import Residuals, Scores, ratios, scores
@@ -133,7 +133,7 @@ def fit_parts(
         inputs=scaled[0],
         outputs=scaled[1],
         domain={**domain(train, inputs), "tfMuonIndex": (BMTF_INDEX.start, BMTF_INDEX.stop - 1)},
-        recipe=dataclasses.asdict(recipe),
+        recipe=recipe.as_dict(),
         training={
             "epochs": recipe.epochs,
             "batch": recipe.batch,
@@ -147,12 +147,14 @@ def fit_parts(
         versions=_versions(),
     )
     keras.utils.set_random_seed(seed)
-    model = build(recipe, len(inputs))
+    model = codes.build(recipe, card) if recipe.codes else build(recipe, len(inputs))
     with quiet_copies():
         if recipe.schedule == "constant":
             done = _best_epoch(model, card, recipe, train, validation, patience, on_epoch)
         else:
             done = _falling(model, card, recipe, train, validation, on_epoch)
+        if recipe.codes:
+            model = codes.plain(model, recipe, card)
     raw = raw_residuals(validation)
     after = _after(model, card, validation, raw)
     validated = Validation(len(validation), scores(raw), scores(after), ratios(after, raw))

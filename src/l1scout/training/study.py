@@ -57,7 +57,7 @@ class Run:
     @property
     def key(self) -> str:
         """The run as text, without the recipe's name: what makes two runs the same."""
-        recipe = {**dataclasses.asdict(self.recipe), "name": ""}
+        recipe = {**self.recipe.as_dict(), "name": ""}
         return json.dumps([recipe, self.fold, self.folds, self.seed], sort_keys=True)
 
 
