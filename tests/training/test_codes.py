@@ -72,7 +72,7 @@ def test_what_is_written_is_a_chain_that_every_engine_runs(trained, tmp_path):
     hardware = probes(card).T.astype(np.int16)
     onnx, fused, gpu = (make(n, model).correct(hardware) for n in ("onnx", "fused", "gpu"))
     assert np.allclose(fused, onnx, atol=1e-4)
-    assert np.allclose(gpu, onnx, atol=1e-4)
+    assert np.allclose(gpu, onnx, atol=1e-3)
     exact = FusedEngine(model, np.float64).exact(hardware)
     assert np.abs(onnx - exact)[:2].max() < 1e-6  # sums of ramps lose nothing in float32
     fixed = make("fixed:Q8.12", model)
