@@ -66,7 +66,7 @@ def test_what_is_written_is_a_chain_that_every_engine_runs(trained, tmp_path):
     card = save(trained, tmp_path / "m")
     assert card.recipe["codes"] == ["hwPt", "hwEtaAtVtx"]
     model = load_model(tmp_path / "m")
-    steps = sum(b - a for a, b in (card.domain[n] for n in DEFAULT.codes))
+    steps = sum(b - a for a, b in (card.domain[n] for n in ("hwPt", "hwEtaAtVtx")))
     assert [v.weights.shape for v in model.layers] == [(4, steps + 2), (steps + 2, 32), (32, 32), (32, 3)]
     assert [v.activation for v in model.layers] == ["relu", "relu", "relu", "linear"]
     hardware = probes(card).T.astype(np.int16)

@@ -46,6 +46,15 @@ COLUMNS = (
 )
 """What a data set must hold: L1 muons in hardware units, offline muons in physics units."""
 
+STUB_COLUMNS = (
+    Column("stubStations", "int8", 1, 15, "bit s: MB(s + 1) has a stub"),
+    Column("stubPhiB1", "int16", -512, 511, "1/512 rad"),
+    Column("stubPhiB2", "int16", -512, 511, "1/512 rad"),
+    Column("stubBend12", "int16", -25736, 25736, "1/4096 rad, MB2 minus MB1"),
+    Column("stubEtaFine", "int8", 0, 1, "1 = from theta bins"),
+)
+"""What a data set can hold besides: the stubs of the track finder."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -54,7 +63,7 @@ class Dataset:
     Parameters
     ----------
     columns : mapping of str to ndarray, each of shape (muons,)
-        Those of `COLUMNS`.
+        Those of `COLUMNS`, and of `STUB_COLUMNS` those that there are.
     about : mapping
         The file's own statement: ``source``, ``simulated`` (absent if the file does not say), ``era``,
         ``selection``, ``cuts``, ``seed``, ``version``.
@@ -83,6 +92,11 @@ class Dataset:
         value = self.about.get("simulated")
         return value if isinstance(value, bool) else None
 
+    @property
+    def identity(self) -> dict[str, NDArray[Any]]:
+        """Columns that tell muons apart: more of them must not move a muon to another part or fold."""
+        return {c.name: self.columns[c.name] for c in COLUMNS}
+
     def select(self, keep: NDArray[Any]) -> "Dataset":
         """Keep the pairs of a mask or index."""
         return Dataset({n: c[keep] for n, c in self.columns.items()}, self.about, self.name, self.sha256)
@@ -95,7 +109,7 @@ class Dataset:
         InputError
             If there are none.
         """
-        chosen = self.select(split.part(self.columns, name))
+        chosen = self.select(split.part(self.identity, name))
         if not len(chosen):
             msg = f"{self.name}: none of its {len(self)} muons falls into the {name} part; use more muons"
             raise InputError(msg)
@@ -108,7 +122,8 @@ def read_dataset(path: str | Path) -> Dataset:
     Parameters
     ----------
     path : str or Path
-        A Parquet file with the columns of `COLUMNS`, of any numeric type; others are ignored.
+        A Parquet file with the columns of `COLUMNS`, of any numeric type, and perhaps some of
+        `STUB_COLUMNS`; others are ignored.
 
     Raises
     ------
@@ -124,7 +139,8 @@ def read_dataset(path: str | Path) -> Dataset:
             if missing:
                 msg = f"{path}: no column {', '.join(missing)}; `l1scout dataset` writes them all"
                 raise InputError(msg)
-            twice = [c.name for c in COLUMNS if names.count(c.name) > 1]
+            found = [*COLUMNS, *(c for c in STUB_COLUMNS if c.name in names)]
+            twice = [c.name for c in found if names.count(c.name) > 1]
             if twice:
                 msg = f"{path}: holds column {', '.join(twice)} more than once"
                 raise InputError(msg)
@@ -132,7 +148,7 @@ def read_dataset(path: str | Path) -> Dataset:
                 msg = f"{path}: holds no muons"
                 raise InputError(msg)
             about = _about(path, file.metadata.metadata or {})
-            columns = {c.name: _column(path, c, file.read([c.name])[c.name]) for c in COLUMNS}
+            columns = {c.name: _column(path, c, file.read([c.name])[c.name]) for c in found}
         with path.open("rb") as raw:
             sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
     except (OSError, pa.ArrowException, MemoryError) as error:

@@ -126,7 +126,8 @@ def fit_parts(
     """Train and validate on the muons given; see `fit`. The card says nothing of the data."""
     import keras
 
-    _check(train)
+    _check(train, inputs)
+    recipe = dataclasses.replace(recipe, codes=tuple(n for n in recipe.codes if n in inputs))
     scaled = scaling(train, recipe, inputs)
     card = Card(
         name=recipe.name,
@@ -263,7 +264,11 @@ def _arrays(card: Card, recipe: Recipe, data: Dataset) -> tuple[NDArray[np.float
     return card.normalise(data.columns), losses.columns(wanted, gains, np.ones_like(gains))
 
 
-def _check(train: Dataset) -> None:
+def _check(train: Dataset, inputs: Sequence[str]) -> None:
+    missing = [n for n in inputs if n not in train.columns]
+    if missing:
+        msg = f"{train.name}: no column {', '.join(missing)}; `l1scout dataset` writes stubs where it has any"
+        raise InputError(msg)
     if len(train) < _MIN_MUONS:
         msg = f"{train.name}: {len(train)} muons to train on; at least {_MIN_MUONS} are needed"
         raise InputError(msg)

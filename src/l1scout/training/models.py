@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from l1scout.errors import InputError
+from l1scout.io.parquet import STUBS
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # read at the first import of keras, anywhere
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
 """Columns that enter the network, in this order."""
-MORE_INPUTS = ("hwQual", "hwEta", "hwPhi")
+MORE_INPUTS = ("hwQual", "hwEta", "hwPhi", *STUBS)
 """Columns that can enter besides."""
 OUTPUTS = ("dphi", "deta", "dpt")
 """L1 minus offline, in this order: rad, 1, GeV."""
@@ -57,7 +58,7 @@ class Recipe:
         300,000 training muons the RMS ratios of model B are then 0.75 / 0.83 / 0.61 or 0.85 / 0.82 /
         0.73 (phi / eta / pT) instead of 0.69 / 0.82 / 0.52.
     codes : tuple of str
-        Inputs of which every value has weights of its own: `l1scout.training.codes`.
+        Inputs of which every value has weights of its own, if they are inputs: `l1scout.training.codes`.
     widths : tuple of int
         Nodes of the hidden layers.
     """
@@ -106,7 +107,7 @@ DEFAULT = Recipe(
     guard=True,
     epochs=20,
     batch=1024,
-    codes=("hwPt", "hwEtaAtVtx"),
+    codes=("hwPt", "hwEtaAtVtx", "stubStations"),
     widths=HIDDEN[1:],
 )
 """Close to the limit in RMS, core and tail, and in no bin worse than the trigger."""
@@ -115,7 +116,7 @@ RECIPES = {
     **PAPER,
     "default": DEFAULT,
     **{n: replace(DEFAULT, name=n, loss=n, guard=False) for n in ("balanced", "rms")},
-    "small": replace(DEFAULT, name="small", epochs=100, codes=(), widths=HIDDEN),
+    "small": replace(DEFAULT, name="small", epochs=40, codes=(), widths=HIDDEN),
 }
 """All recipes: the paper's; the default; without the guard, once the same and once for the RMS; the default
 with a network of the paper's shape."""

@@ -243,7 +243,7 @@ def train_run(data: Dataset, run: Run) -> dict[str, Any]:
     """
     from l1scout.training.fit import score
 
-    at = np.floor(run.folds * fraction(data.columns)).astype(np.int64)
+    at = np.floor(run.folds * fraction(data.identity)).astype(np.int64)
     validation = (run.fold + 1) % run.folds
     test = data.select(at == run.fold)
     trained = fit_parts(
