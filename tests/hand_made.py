@@ -56,6 +56,29 @@ def network(seed=0, hidden="relu", widths=(32, 32, 32), domain=TINY):
     return Model(card, onnx_bytes, "random")
 
 
+def ramps_network(seed=0, width=20, domain=TINY):
+    """Make a model with a ramp for each code of eta and pT before its hidden layer; one node sees nothing."""
+    rng = np.random.default_rng(seed)
+    ramps = [(0, 1, domain["hwPhiAtVtx"][0]), (3, 1, 0), (3, 0, -1)]
+    for k, name in ((1, "hwEtaAtVtx"), (2, "hwPt")):
+        low, high = domain[name]
+        middle = (low + high) // 2
+        ramps += [(k, 1, at) for at in range(middle, high)] + [
+            (k, -1, at) for at in range(low + 1, middle + 1)
+        ]
+    slopes, starts = np.zeros((4, len(ramps))), np.zeros(len(ramps))
+    for node, (k, sign, at) in enumerate(ramps):
+        slopes[k, node], starts[node] = sign, -sign * at
+    layers = [
+        Layer(slopes, starts, "relu"),
+        Layer(rng.normal(0, 0.3, (len(ramps), width)), rng.normal(0, 0.3, width), "relu"),
+        Layer(rng.normal(0, width**-0.5, (width, 3)), rng.normal(0, 0.3, 3), "linear"),
+    ]
+    onnx_bytes = to_onnx(layers).SerializeToString()
+    card, _ = model(domain=dict(domain), onnx={"sha256": hashlib.sha256(onnx_bytes).hexdigest()})
+    return Model(card, onnx_bytes, "ramps")
+
+
 def scaled_network(seed=4):
     """Make a random network whose card normalises its inputs, as trained ones do."""
     m = network(seed)

@@ -7,10 +7,10 @@ import types
 import numpy as np
 import pytest
 
-from hand_made import TINY, evaluate, model, network
+from hand_made import TINY, evaluate, model, network, ramps_network
 from l1scout.deploy.domain import Domain
 from l1scout.deploy.engine import TABLE_FILE, at_hand, int16_columns, make
-from l1scout.deploy.fused import FusedEngine
+from l1scout.deploy.fused import FusedEngine, look_ups
 from l1scout.deploy.mdla import MdlaEngine
 from l1scout.deploy.model import Model, load_model
 from l1scout.deploy.table import build
@@ -195,3 +195,23 @@ def test_engines_have_names(random_model):
         make("table", random_model)
     with pytest.raises(InputError, match=r"card\.json: cannot be read"):
         load_model("/nowhere")
+
+
+@pytest.mark.parametrize("width", [20, 32])
+def test_ramps_are_looked_up(width):
+    """Exact in float64 on all inputs, in every size of batch; what is no sum of functions stays as it is."""
+    ramps = ramps_network(width=width)
+    layers, found = look_ups(ramps.layers, ramps.domain)
+    assert [k for k, *_ in found] == [1, 2]
+    assert len(layers) == len(ramps.layers) - 1
+    hardware = all_inputs(ramps)
+    wanted = evaluate(ramps.layers, hardware)
+    assert np.abs(FusedEngine(ramps, np.float64).exact(hardware) - wanted).max() < 1e-10
+    engine = FusedEngine(ramps)
+    for n in (1, 8, 32, 33, 256, 700):
+        found = engine.correct(hardware[:, 55 : 55 + n].copy())
+        assert np.abs(found - wanted[:, 55 : 55 + n]).max() < 1e-3
+    beyond = np.array([[0, 40], [-300, 300], [-5, 500], [0, 1]], np.int16)
+    assert np.isfinite(engine.correct(beyond)).all()  # outside the domain it means nothing
+    plain = network()
+    assert look_ups(plain.layers, plain.domain) == (plain.layers, [])

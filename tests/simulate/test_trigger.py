@@ -5,6 +5,7 @@ import pytest
 
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_LSB, PHI_BINS, PHI_LSB
+from l1scout.io.parquet import STUBS
 from l1scout.simulate import bmtf, derive, generator, tables
 from l1scout.simulate import stubs as dt
 from l1scout.simulate.transport import transport
@@ -82,6 +83,25 @@ def test_assignment_equals_its_plain_twin(single):
     names = ("hwPt", "pair", "hwPhi", "hwCharge", "hwQual")
     for i in range(3000):
         assert tuple(int(getattr(found, n)[i]) for n in names) == plain_assign(stubs, t, i)
+
+
+def test_stub_columns_are_those_of_the_stubs(single):
+    """Each bit and number, by numpy; all are 0 where there is no candidate."""
+    stubs, found = single[2], single[3]
+    here = found.hwPt > 0
+    hit = stubs.quality > 0
+    both = hit[:, 0] & hit[:, 1]
+    wanted = {
+        "stubStations": hit @ (1 << np.arange(4)),
+        "stubPhiB1": np.where(hit[:, 0], stubs.bend[:, 0], 0),
+        "stubPhiB2": np.where(hit[:, 1], stubs.bend[:, 1], 0),
+        "stubBend12": np.where(both, stubs.phi[:, 1] - stubs.phi[:, 0], 0),
+        "stubEtaFine": (hit & (stubs.theta >= 0)).any(axis=1),
+    }
+    assert tuple(wanted) == STUBS
+    for name, values in wanted.items():
+        assert np.array_equal(getattr(found, name), np.where(here, values, 0)), name
+        assert np.unique(values[here]).size > 1
 
 
 def test_ninety_percent_of_hard_muons_get_at_least_their_pt(single):

@@ -11,7 +11,7 @@ import pytest
 from l1scout.errors import InputError
 from l1scout.simulate.chain import simulate_events
 from l1scout.training.collect import KEPT, collect
-from l1scout.training.dataset import COLUMNS, read_dataset
+from l1scout.training.dataset import COLUMNS, STUB_COLUMNS, read_dataset
 from l1scout.training.selection import CutFlow, Selection, select_pairs
 from toy_muons import toy_dataset, toy_events, write_parquet
 
@@ -35,6 +35,44 @@ def test_what_is_collected_is_what_is_read(tmp_path):
     assert data.about["selection"]["hw_pt"] == [6, 90]
     assert data.about["cuts"] == flow.as_list()
     assert [p.name for p in path.parent.iterdir()] == ["d.parquet"]
+
+
+def with_stubs(data):
+    """The toy's muons, with stubs at random."""
+    rng = np.random.default_rng(4)
+    stubs = {c.name: rng.integers(max(c.low, -50), min(c.high, 50) + 1, len(data)) for c in STUB_COLUMNS}
+    return dataclasses.replace(data, columns={**data.columns, **stubs})
+
+
+def test_stubs_are_kept_where_there_are_any_and_move_no_muon(tmp_path):
+    toy = toy_dataset(2000)
+    data = with_stubs(toy)
+    read = read_dataset(write_parquet(tmp_path / "d", data.columns))
+    assert set(read.columns) == set(data.columns)
+    assert read["stubStations"].dtype == np.int8
+    for part in ("train", "validation", "test"):
+        assert np.array_equal(read.part(part)["recoPt"], toy.part(part)["recoPt"])
+        assert np.array_equal(
+            read.part(part)["stubPhiB2"], data["stubPhiB2"][np.isin(toy["recoPt"], toy.part(part)["recoPt"])]
+        )
+    wrong = {**data.columns, "stubPhiB1": np.full(2000, 512)}
+    with pytest.raises(
+        InputError, match=r"stubPhiB1, row 0: 512 is not one of the whole numbers -512\.\.511"
+    ):
+        read_dataset(write_parquet(tmp_path / "w", wrong))
+
+
+def test_the_simulation_writes_stubs_and_files_without_them_do_not_mix(tmp_path):
+    events = next(simulate_events(3, chunk=20_000))
+    collect([events], tmp_path / "d")
+    columns = select_pairs(events, Selection(), CutFlow())
+    data = read_dataset(tmp_path / "d")
+    for c in STUB_COLUMNS:
+        assert np.array_equal(data[c.name], columns[c.name])
+    assert ((data["hwQual"] == 8) == (np.bitwise_count(data["stubStations"]) == 2)).all()
+    with pytest.raises(InputError, match=r"toy: no column stubStations, .*, which files before it have"):
+        collect([events, toy_events(100)], tmp_path / "e")
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
 
 
 def test_an_endless_source_stops_at_the_number_asked_for(tmp_path):

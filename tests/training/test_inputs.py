@@ -4,7 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from l1scout.cli.dataset import dataset
+from l1scout.cli.evaluate import evaluate
+from l1scout.cli.recalibrate import recalibrate
+from l1scout.cli.train import train
 from l1scout.deploy.engine import make
 from l1scout.deploy.model import load_model
 from l1scout.deploy.recalibrate import Recalibrator
@@ -15,12 +21,22 @@ from l1scout.training.fit import fit
 from l1scout.training.models import INPUTS, RECIPES, model_inputs
 from toy_muons import toy_dataset
 
+app = typer.Typer(pretty_exceptions_enable=False)
+for command in (dataset, train, evaluate, recalibrate):
+    app.command()(command)
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """Model directory of a network that knows the quality."""
     path = tmp_path_factory.mktemp("inputs") / "model"
-    save(fit(toy_dataset(3000), RECIPES["core"], inputs=model_inputs(["hwQual"]), epochs=1), path)
+    save(fit(toy_dataset(3000), RECIPES["balanced"], inputs=model_inputs(["hwQual"]), epochs=1), path)
     return path
 
 
@@ -56,6 +72,27 @@ def test_engines_agree_and_the_table_declines(model, tmp_path):
     assert np.allclose(onnx, fused, atol=1e-4)
     with pytest.raises(InputError, match="too many for a table"):
         build(loaded, tmp_path / "t")
+
+
+def test_stubs_can_be_inputs_of_every_command(tmp_path):
+    """Simulated data set, network, evaluation and recalibrated file, by the commands."""
+    data, model = tmp_path / "d.parquet", tmp_path / "m"
+    run("dataset", "--out", data, "--pairs", 4000)
+    stubs = "hwQual,stubStations,stubPhiB1,stubBend12"
+    run("train", "--data", data, "--out", model, "--model", "balanced", "--epochs", 2, "--inputs", stubs)
+    card = json.loads((model / "card.json").read_text())
+    assert [q["name"] for q in card["inputs"][4:]] == stubs.split(",")
+    assert card["recipe"]["codes"] == ["hwPt", "hwEtaAtVtx", "stubStations"]
+    low, high = card["domain"]["stubPhiB1"]
+    assert -512 <= low < 0 < high <= 511
+    run("evaluate", "--data", data, "--model", model)
+    text = run("recalibrate", data, tmp_path / "r.parquet", "--model", model, "--engine", "fused")
+    assert "recalibrated" in text
+    loaded = load_model(model)
+    with pytest.raises(InputError, match="inputs of 8: too many for a table"):
+        build(loaded, tmp_path / "t")
+    with pytest.raises(InputError, match="no column stubPhiB1; `l1scout dataset` writes stubs where"):
+        fit(toy_dataset(1000), RECIPES["balanced"], inputs=model_inputs(["stubPhiB1"]), epochs=1)
 
 
 @pytest.mark.parametrize("more", [["recoPt"], ["hwQual", "hwQual"], ["hwPt"]])

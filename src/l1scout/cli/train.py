@@ -8,20 +8,24 @@ import typer
 
 from l1scout.cli.output import Json, print_json, progress
 from l1scout.report.tables import columns, ratio_rows, score_rows
-from l1scout.training.dataset import Dataset, read_dataset
+from l1scout.training.dataset import Dataset, files_of, opened, read_datasets
 from l1scout.training.export import check_target, save
 from l1scout.training.fit import Trained, all_epochs, fit
 from l1scout.training.models import DEFAULT, INPUTS, model_inputs, recipe
+from l1scout.training.stream import IN_MEMORY, Stream, read_stream
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="Data set, as `l1scout dataset` writes it.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(help="Data set, as `l1scout dataset` writes it, or a folder of such; several allowed."),
+    ],
     target: Annotated[Path, typer.Option("--out", help="Model directory to write.")],
     model: Annotated[
         str,
         typer.Option(
             help="Recipe: A to F, the paper's; default, never worse than the trigger in any bin of pT; "
-            "balanced, rms or core, without that guard."
+            "balanced or rms, without that guard; small, the default with the paper's 3 x 32."
         ),
     ] = DEFAULT.name,
     inputs: Annotated[
@@ -37,6 +41,9 @@ def train(
         int | None,
         typer.Option(min=1, help="Stop after so many epochs without a better validation loss (A to F)."),
     ] = None,
+    in_memory: Annotated[
+        int, typer.Option(min=0, help="Muons to hold in memory; more are read again in every epoch.")
+    ] = IN_MEMORY,
     json: Json = False,
 ) -> None:
     """Train a network, write it as a model directory, and print its validation beside published numbers."""
@@ -44,7 +51,7 @@ def train(
     check_target(target)
     more = [n.strip() for n in inputs.split(",")] if inputs else []
     trained = fit_with_bar(
-        read_dataset(data),
+        _muons(files_of(data), in_memory),
         model,
         inputs=model_inputs(more),
         epochs=epochs,
@@ -66,8 +73,20 @@ def train(
     print(f"\nModel {model}, trained on {card.origin}, is in {target}")
 
 
+def _muons(files: Sequence[Path], in_memory: int) -> Dataset | Stream:
+    total = 0
+    for path in files:
+        with opened(path) as file:
+            total += file.muons
+    if total <= in_memory:
+        return read_datasets(files)
+    with progress() as bar:
+        task = bar.add_task("data, muons", total=total)
+        return read_stream(files, lambda done, of: bar.update(task, completed=done, total=of))
+
+
 def fit_with_bar(
-    data: Dataset,
+    data: Dataset | Stream,
     model: str,
     *,
     inputs: Sequence[str] = INPUTS,

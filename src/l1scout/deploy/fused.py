@@ -3,6 +3,9 @@
 Many muons go through in blocks, one muon a vector lane: four neurons take four inputs at a time, so
 that each value that is loaded is used four times. A few go through one after the other, one neuron a
 lane, eight inputs at a time; widths are filled up with zeros, so that no loop has a remainder.
+
+A first layer of ramps, each of one input (`l1scout.training.codes`), and the sums that follow are a sum of
+functions of one integer each: they are looked up, one vector for each value of an input in the domain.
 """
 
 from collections.abc import Sequence
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.deploy.domain import Domain
 from l1scout.deploy.engine import checked, ready
 from l1scout.deploy.model import Model
 from l1scout.jit import float_kernel
@@ -41,28 +45,25 @@ class FusedEngine:
     """
 
     def __init__(self, model: Model, dtype: type = np.float32) -> None:
-        layers = model.layers
+        layers, found = look_ups(model.layers, model.domain)
         self._io = len(layers[0].weights), layers[-1].bias.size
-        self._shape, self._parameters = pack(layers, dtype)
-        width = -(-int(self._shape[:, :2].max()) // 16) * 16
-        self._scratch = aligned((2 * width * (_BLOCK + _LANES),), dtype)
+        shape, parameters, looked_up = pack(layers, found, dtype)
+        width = -(-int(shape[:, :2].max()) // 16) * 16
+        scratch = aligned((2 * width * (_BLOCK + _LANES),), dtype)
+        self._network = shape, parameters, looked_up, scratch, np.zeros(_BLOCK + _LANES, np.int32)
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Corrections; see `Engine`."""
-        if (
-            out is not None
-            and ready(hardware, out)
-            and _run(self._shape, self._parameters, self._scratch, hardware, out)
-        ):
+        if out is not None and ready(hardware, out) and _run(*self._network, hardware, out):
             return out
         hardware, out = checked(hardware, *self._io, out)
-        _run(self._shape, self._parameters, self._scratch, hardware, out)
+        _run(*self._network, hardware, out)
         return out
 
     def exact(self, hardware: NDArray[np.int16]) -> NDArray[Any]:
         """Corrections in the type of the arithmetic, shape (outputs, muons)."""
-        out = np.empty((self._io[1], hardware.shape[1]), self._parameters.dtype)
-        _run(self._shape, self._parameters, self._scratch, hardware, out)
+        out = np.empty((self._io[1], hardware.shape[1]), self._network[1].dtype)
+        _run(*self._network, hardware, out)
         return out
 
 
@@ -74,8 +75,44 @@ def aligned(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def pack(layers: Sequence[Layer], dtype: type) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Return widths and parameters of a network as two arrays.
+def look_ups(
+    layers: Sequence[Layer], domain: Domain
+) -> tuple[Sequence[Layer], list[tuple[int, int, NDArray[np.float64]]]]:
+    """Turn a first layer of ramps of one input each, and the sums after it, into look-ups.
+
+    Returns
+    -------
+    layers : sequence of Layer
+        The first one takes what is straight in its input; unchanged if there is no such layer of ramps.
+    found : list of (int, int, ndarray of shape (values, outputs))
+        Number of an input, its lowest value, and what each of its values adds to the first layer's sums.
+    """
+    ramps = layers[0]
+    used = ramps.weights != 0
+    if len(layers) < 2 or ramps.activation != "relu" or used.sum(axis=0).max() > 1:
+        return layers, []
+    after, found = layers[1], []
+    straight, bias = np.zeros((len(used), after.bias.size)), after.bias.copy()
+    idle = ~used.any(axis=0)
+    bias += np.maximum(ramps.bias[idle], 0) @ after.weights[idle]
+    for k, (low, high) in enumerate(zip(domain.low, domain.high, strict=True)):
+        values, nodes = np.arange(low, high + 1.0), used[k]
+        at = (
+            np.maximum(np.outer(values, ramps.weights[k, nodes]) + ramps.bias[nodes], 0)
+            @ after.weights[nodes]
+        )
+        if np.abs(np.diff(at, 2, axis=0)).max(initial=0) <= 1e-12 * np.abs(at).max(initial=1):
+            straight[k] = (at[-1] - at[0]) / max(high - low, 1)
+            bias += at[0] - low * straight[k]
+        else:
+            found.append((k, low, at))
+    return [Layer(straight, bias, after.activation), *layers[2:]], found
+
+
+def pack(
+    layers: Sequence[Layer], found: Sequence[tuple[int, int, NDArray[np.float64]]], dtype: type
+) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64]]:
+    """Return a network as three arrays.
 
     Returns
     -------
@@ -83,7 +120,9 @@ def pack(layers: Sequence[Layer], dtype: type) -> tuple[NDArray[np.int64], NDArr
         Inputs, outputs, number of the activation.
     parameters : ndarray, flat
         For each layer biases and weights (inputs, outputs), filled up with zeros: inputs to a multiple of
-        8, outputs of 16.
+        8, outputs of 16. Then each look-up twice: by value, and by output.
+    looked_up : ndarray of int64, shape (look-ups, 5)
+        Number of the input, its lowest value, how many values it has, and where each of both begins.
     """
     parts = []
     for layer in layers:
@@ -93,16 +132,25 @@ def pack(layers: Sequence[Layer], dtype: type) -> tuple[NDArray[np.int64], NDArr
         filled[1 : 1 + len(layer.weights), : layer.bias.size] = layer.weights
         parts.append(filled.ravel())
     shape = [(*layer.weights.shape, _ACTIVATIONS.index(layer.activation)) for layer in layers]
+    looked_up = []
+    for k, low, values in found:
+        filled = np.zeros((len(values), -(-values.shape[1] // 16) * 16))
+        filled[:, : values.shape[1]] = values
+        begins = sum(part.size for part in parts)
+        looked_up.append((k, low, len(values), begins, begins + filled.size))
+        parts += [filled.ravel(), filled.T.ravel()]
     parameters = aligned((sum(part.size for part in parts),), dtype)
     parameters[:] = np.concatenate(parts)
-    return np.array(shape, np.int64), parameters
+    return np.array(shape, np.int64), parameters, np.array(looked_up, np.int64).reshape(-1, 5)
 
 
 @float_kernel
 def _run(
     shape: NDArray[np.int64],
     parameters: NDArray[Any],
+    looked_up: NDArray[np.int64],
     scratch: NDArray[Any],
+    place: NDArray[np.int32],
     hardware: NDArray[np.int16],
     out: NDArray[Any],
 ) -> bool:
@@ -111,11 +159,12 @@ def _run(
     if inputs != shape[0, 0] or out.shape[0] != shape[-1, 1] or out.shape[1] != muons:
         return False
     if muons <= _FEW:
-        _few(shape, parameters, scratch, hardware, out)
+        _few(shape, parameters, looked_up, scratch, hardware, out)
         return True
     lanes = scratch.reshape(2, -1, _BLOCK + _LANES)  # rows off each other's cache sets
     for start in range(0, muons, _BLOCK):
-        _block(shape, parameters, lanes, hardware, out, start, min(start + _BLOCK, muons))
+        stop = min(start + _BLOCK, muons)
+        _block(shape, parameters, looked_up, lanes, place, hardware, out, start, stop)
     return True
 
 
@@ -123,6 +172,7 @@ def _run(
 def _few(
     shape: NDArray[np.int64],
     parameters: NDArray[Any],
+    looked_up: NDArray[np.int64],
     scratch: NDArray[Any],
     hardware: NDArray[np.int16],
     out: NDArray[Any],
@@ -162,6 +212,14 @@ def _few(
                     )
                     scratch[y + j] += low + high
                 at += _8 * row
+            if layer == 0:
+                for k in range(looked_up.shape[0]):
+                    code = hardware[looked_up[k, 0], m] - looked_up[k, 1]
+                    code = min(max(code, 0), looked_up[k, 2] - 1)
+                    w = np.uint64(looked_up[k, 3] + code * outputs)
+                    for n in range(outputs):
+                        j = np.uint64(n)
+                        scratch[y + j] += parameters[w + j]
             if shape[layer, 2] == _RELU:
                 for n in range(outputs):
                     j = y + np.uint64(n)
@@ -190,7 +248,9 @@ def _softmax_one(x: NDArray[Any], first: np.uint64, outputs: int) -> None:
 def _block(
     shape: NDArray[np.int64],
     parameters: NDArray[Any],
+    looked_up: NDArray[np.int64],
     scratch: NDArray[Any],
+    place: NDArray[np.int32],
     hardware: NDArray[np.int16],
     out: NDArray[Any],
     start: int,
@@ -213,6 +273,16 @@ def _block(
         weights = parameters[at : at + rows * columns].reshape(rows, columns)
         at += rows * columns
         _dense(weights, bias, x, y, inputs, outputs, lanes)
+        if layer == 0:
+            for k in range(looked_up.shape[0]):
+                column, low, size = hardware[looked_up[k, 0], start:stop], looked_up[k, 1], looked_up[k, 2]
+                for m in range(n):
+                    place[m] = min(max(column[m] - low, 0), size - 1)
+                begins = looked_up[k, 4]
+                for j in range(outputs):
+                    row, values = y[j], parameters[begins + j * size : begins + (j + 1) * size]
+                    for m in range(n):
+                        row[m] += values[place[m]]
         if activation == _RELU:
             for j in range(outputs):
                 row = y[j]

@@ -26,6 +26,8 @@ HARDWARE = (
 )
 NEEDED = ("hwPt", "hwCharge")
 OPTIONAL = ("hwIso", "hwChargeValid", "hwDXY", "hwPtUnconstrained", "bxInEvent")
+STUBS = ("stubStations", "stubPhiB1", "stubPhiB2", "stubBend12", "stubEtaFine")
+"""What the track finder's stubs were, where a file tells: see `l1scout.simulate.bmtf.Candidates`."""
 OFFLINE = ("recoPt", "recoEta", "recoPhi", "recoCharge", "recoEtaSt2", "recoPhiSt2", "recoId")
 IDENTITY = ("run", "lumisection", "orbit", "bx")
 
@@ -52,7 +54,7 @@ def column(path: Path, batch: pa.RecordBatch, name: str) -> NDArray[Any]:
 def hardware(path: Path, batch: pa.RecordBatch) -> dict[str, NDArray[np.int16]]:
     """Canonical hardware columns of a record batch, exactly."""
     out = {}
-    for name in (*HARDWARE, *OPTIONAL):
+    for name in (*HARDWARE, *OPTIONAL, *STUBS):
         if name in batch.schema.names:
             values = column(path, batch, name)
             if not np.all(np.floor(values) == values):
@@ -87,7 +89,7 @@ def read_parquet(path: Path, rows: int) -> Iterator[Events]:
         said = about(file).get("simulated")
         simulated = said if isinstance(said, bool) else None
         names = set(file.schema_arrow.names)
-        wanted = [n for n in (*HARDWARE, *OPTIONAL, *OFFLINE, *IDENTITY) if n in names]
+        wanted = [n for n in (*HARDWARE, *OPTIONAL, *STUBS, *OFFLINE, *IDENTITY) if n in names]
         paired = {"recoPt", "recoEta", "recoPhi", "recoCharge"} <= names
         together = not paired and {"orbit", "bx"} <= names
         for batch in _whole_crossings(path, file, rows, wanted, together=together):

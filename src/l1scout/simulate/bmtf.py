@@ -61,6 +61,14 @@ class Candidates(NamedTuple):
         At the second station, in the units of the GMT word.
     pair : ndarray of int16
         Row of `PAIRS` that gave the pT; -1 where there is no candidate.
+    stubStations : ndarray of int16
+        Bit s is set if station MB(s + 1) has a stub.
+    stubPhiB1, stubPhiB2 : ndarray of int16
+        Direction of the stubs in MB1 and MB2, in units of 1/512 rad; 0 where there is none.
+    stubBend12 : ndarray of int16
+        Azimuth of the stub in MB2 minus that in MB1, in units of 1/4096 rad; 0 where one is missing.
+    stubEtaFine : ndarray of int16
+        1 if a station with a stub has a theta bin, too.
     """
 
     hwPt: NDArray[np.int16]
@@ -69,6 +77,11 @@ class Candidates(NamedTuple):
     hwCharge: NDArray[np.int16]
     hwQual: NDArray[np.int16]
     pair: NDArray[np.int16]
+    stubStations: NDArray[np.int16]
+    stubPhiB1: NDArray[np.int16]
+    stubPhiB2: NDArray[np.int16]
+    stubBend12: NDArray[np.int16]
+    stubEtaFine: NDArray[np.int16]
 
 
 @kernel
@@ -113,7 +126,15 @@ def _assign(stubs: Any, tables: Any, random: Any, wrong_charge: Any, out: Any) -
             pt = tables.low[m, address] if steep else tables.high[m, address]
             n = 0
             for s in range(4):
-                n += stubs.quality[i, s] > 0
+                if stubs.quality[i, s] > 0:
+                    n += 1
+                    out.stubStations[i] += 1 << s
+                    if stubs.theta[i, s] >= 0:
+                        out.stubEtaFine[i] = 1
+            first, second = stubs.quality[i, 0] > 0, stubs.quality[i, 1] > 0
+            out.stubPhiB1[i] = stubs.bend[i, 0] if first else 0
+            out.stubPhiB2[i] = stubs.bend[i, 1] if second else 0
+            out.stubBend12[i] = stubs.phi[i, 1] - stubs.phi[i, 0] if first and second else 0
             if n == 2:
                 pt = min(pt, tables.bend[m, direction + 512])
             out.pair[i] = m

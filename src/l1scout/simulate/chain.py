@@ -11,6 +11,7 @@ from l1scout import lhc
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, ETA_LSB, PHI_LSB
 from l1scout.io import read_events
+from l1scout.io.parquet import STUBS
 from l1scout.orbits import Events, OrbitBatch
 from l1scout.simulate.bmtf import BmtfTables, Candidates, assign
 from l1scout.simulate.detector import MATERIAL_SCALE, step_table
@@ -181,7 +182,7 @@ def _l1(rows: OrbitBatch, offsets: NDArray[np.int64], found: Candidates, gmt: Ex
     """Make GMT muons of the candidates (one a particle; hwPt = 0: none), in the rows of `rows`."""
     keep = found.hwPt > 0
     columns: dict[str, NDArray[Any]] = {
-        name: getattr(found, name)[keep] for name in ("hwPt", "hwPhi", "hwEta", "hwCharge", "hwQual")
+        name: getattr(found, name)[keep] for name in ("hwPt", "hwPhi", "hwEta", "hwCharge", "hwQual", *STUBS)
     }
     # one of twelve processors of 30 degrees, whose first muon this is
     processor = (columns["hwPhi"] + 24) // 48 % 12

@@ -1,5 +1,6 @@
 """From files of events, or the simulation, to a data set of matched muons."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.io.runs import era as run_era
 from l1scout.orbits import Events, joint_origin
-from l1scout.training.dataset import COLUMNS, METADATA_KEY
+from l1scout.training.dataset import COLUMNS, METADATA_KEY, STUB_COLUMNS
 from l1scout.training.selection import CutFlow, Selection, select_pairs
 
 _ROW_GROUP = 1 << 17
@@ -24,7 +25,7 @@ _BARREN_CHUNKS = 100  # of the simulation: about 1e7 muons without a pair are a 
 KEPT = "kept, as many as asked for"
 """Last line of the cut flow."""
 
-_SCHEMA = pa.schema([(c.name, pa.type_for_alias(c.type)) for c in COLUMNS])
+_KNOWN = (*COLUMNS, *STUB_COLUMNS)
 
 
 def collect(
@@ -63,55 +64,65 @@ def collect(
     Raises
     ------
     InputError
-        If events lack what the matching needs, the file cannot be written, or nothing matches.
+        If events lack what the matching needs, or stubs that those before have, the file cannot be
+        written, or nothing matches.
     """
     path, selection, flow = Path(path), selection or Selection(), CutFlow()
     sources: list[str] = []
     origins: set[bool | None] = set()
     runs: set[int] = set()
     pairs = barren = 0
-    with complete_or_nothing(path) as part:
-        with pq.ParquetWriter(part, _SCHEMA, compression="zstd") as writer:
-            waiting: list[dict[str, NDArray[Any]]] = []
-            for events in chunks:
-                columns = select_pairs(events, selection, flow)
-                origins.add(events.l1.simulated)
-                runs |= set(np.unique(events.l1.run).tolist())
-                if events.source not in sources:
-                    sources.append(events.source)
-                room = columns["hwPt"].size if max_pairs is None else max_pairs - pairs
-                columns = {n: c[:room] for n, c in columns.items()}
-                waiting.append(columns)
-                pairs += columns["hwPt"].size
-                if on_pairs:
-                    on_pairs(pairs)
-                if sum(c["hwPt"].size for c in waiting) >= _ROW_GROUP:
-                    _write(writer, waiting)
-                barren = 0 if columns["hwPt"].size else barren + 1
-                if pairs == max_pairs or (seed is not None and barren > _BARREN_CHUNKS):
-                    break
-            _write(writer, waiting)
-            flow.count(KEPT, l1=pairs, offline=pairs)
-            about = {
-                "content": "matched L1 and offline muons",
-                "version": __version__,
-                "simulated": joint_origin(origins),
-                "source": sources,
-                "era": era or run_era(runs) or "not stated",
-                "seed": seed,
-                "selection": selection.as_dict(),
-                "cuts": flow.as_list(),
-            }
-            writer.add_key_value_metadata({METADATA_KEY: json.dumps(about).encode()})
-        if not pairs:
+    with complete_or_nothing(path) as part, contextlib.ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+        waiting: list[dict[str, NDArray[Any]]] = []
+        for events in chunks:
+            columns = select_pairs(events, selection, flow)
+            if writer is None:
+                fields = [(c.name, pa.type_for_alias(c.type)) for c in _KNOWN if c.name in columns]
+                writer = stack.enter_context(pq.ParquetWriter(part, pa.schema(fields), compression="zstd"))
+            missing = [n for n in writer.schema.names if n not in columns]
+            if missing:
+                msg = f"{events.source}: no column {', '.join(missing)}, which files before it have"
+                raise InputError(msg)
+            origins.add(events.l1.simulated)
+            runs |= set(np.unique(events.l1.run).tolist())
+            if events.source not in sources:
+                sources.append(events.source)
+            room = columns["hwPt"].size if max_pairs is None else max_pairs - pairs
+            columns = {n: c[:room] for n, c in columns.items()}
+            waiting.append(columns)
+            pairs += columns["hwPt"].size
+            if on_pairs:
+                on_pairs(pairs)
+            if sum(c["hwPt"].size for c in waiting) >= _ROW_GROUP:
+                _write(writer, waiting)
+            barren = 0 if columns["hwPt"].size else barren + 1
+            if pairs == max_pairs or (seed is not None and barren > _BARREN_CHUNKS):
+                break
+        if writer is None or not pairs:
             msg = f"{', '.join(sources) or 'no events'}: no matched muons; {flow.end()}"
             raise InputError(msg)
+        _write(writer, waiting)
+        flow.count(KEPT, l1=pairs, offline=pairs)
+        about = {
+            "content": "matched L1 and offline muons",
+            "version": __version__,
+            "simulated": joint_origin(origins),
+            "source": sources,
+            "era": era or run_era(runs) or "not stated",
+            "seed": seed,
+            "selection": selection.as_dict(),
+            "cuts": flow.as_list(),
+        }
+        writer.add_key_value_metadata({METADATA_KEY: json.dumps(about).encode()})
     return flow
 
 
 def _write(writer: pq.ParquetWriter, waiting: list[dict[str, NDArray[Any]]]) -> None:
     """Write what waits as row groups, and forget it."""
     if waiting:
-        arrays = [np.concatenate([w[c.name] for w in waiting]).astype(c.type) for c in COLUMNS]
-        writer.write_table(pa.table(arrays, schema=_SCHEMA), row_group_size=_ROW_GROUP)
+        types = {c.name: c.type for c in _KNOWN}
+        names = writer.schema.names
+        arrays = [np.concatenate([w[n] for w in waiting]).astype(types[n]) for n in names]
+        writer.write_table(pa.table(arrays, schema=writer.schema), row_group_size=_ROW_GROUP)
         waiting.clear()

@@ -1,8 +1,9 @@
-"""Data sets of matched muons: one Parquet file of flat columns, ours or anyone's."""
+"""Data sets of matched muons: Parquet files of flat columns, ours or anyone's."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,15 @@ COLUMNS = (
 )
 """What a data set must hold: L1 muons in hardware units, offline muons in physics units."""
 
+STUB_COLUMNS = (
+    Column("stubStations", "int8", 1, 15, "bit s: MB(s + 1) has a stub"),
+    Column("stubPhiB1", "int16", -512, 511, "1/512 rad"),
+    Column("stubPhiB2", "int16", -512, 511, "1/512 rad"),
+    Column("stubBend12", "int16", -25736, 25736, "1/4096 rad, MB2 minus MB1"),
+    Column("stubEtaFine", "int8", 0, 1, "1 = from theta bins"),
+)
+"""What a data set can hold besides: the stubs of the track finder."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -54,7 +64,7 @@ class Dataset:
     Parameters
     ----------
     columns : mapping of str to ndarray, each of shape (muons,)
-        Those of `COLUMNS`.
+        Those of `COLUMNS`, and of `STUB_COLUMNS` those that there are.
     about : mapping
         The file's own statement: ``source``, ``simulated`` (absent if the file does not say), ``era``,
         ``selection``, ``cuts``, ``seed``, ``version``.
@@ -83,6 +93,11 @@ class Dataset:
         value = self.about.get("simulated")
         return value if isinstance(value, bool) else None
 
+    @property
+    def identity(self) -> dict[str, NDArray[Any]]:
+        """Columns that tell muons apart: more of them must not move a muon to another part or fold."""
+        return {c.name: self.columns[c.name] for c in COLUMNS}
+
     def select(self, keep: NDArray[Any]) -> "Dataset":
         """Keep the pairs of a mask or index."""
         return Dataset({n: c[keep] for n, c in self.columns.items()}, self.about, self.name, self.sha256)
@@ -95,7 +110,7 @@ class Dataset:
         InputError
             If there are none.
         """
-        chosen = self.select(split.part(self.columns, name))
+        chosen = self.select(split.part(self.identity, name))
         if not len(chosen):
             msg = f"{self.name}: none of its {len(self)} muons falls into the {name} part; use more muons"
             raise InputError(msg)
@@ -108,7 +123,8 @@ def read_dataset(path: str | Path) -> Dataset:
     Parameters
     ----------
     path : str or Path
-        A Parquet file with the columns of `COLUMNS`, of any numeric type; others are ignored.
+        A Parquet file with the columns of `COLUMNS`, of any numeric type, and perhaps some of
+        `STUB_COLUMNS`; others are ignored.
 
     Raises
     ------
@@ -116,30 +132,94 @@ def read_dataset(path: str | Path) -> Dataset:
         If the file cannot be read, is empty, lacks a column, or holds missing, fractional (where
         integers are needed) or impossible values.
     """
-    path = Path(path)
+    with opened(Path(path)) as file:
+        return Dataset(file.read(), file.about, file.path.name, file.sha256())
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """Return files, and in the place of folders their Parquet files (InputError if one has none)."""
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        if not found:
+            msg = f"{path}: no *.parquet in this folder"
+            raise InputError(msg)
+        files += found
+    return files
+
+
+def read_datasets(paths: Sequence[Path]) -> Dataset:
+    """Read data sets one after the other as one, with the columns that all have; see `read_dataset`."""
+    return joined([read_dataset(p) for p in paths]) if len(paths) > 1 else read_dataset(paths[0])
+
+
+def joined(parts: Sequence[Dataset]) -> Dataset:
+    """Put data sets together; what they state of themselves stays if they agree."""
+    names = [n for n in parts[0].columns if all(n in p.columns for p in parts)]
+    columns = {n: np.concatenate([p[n] for p in parts]) for n in names}
+    sums = list(dict.fromkeys(p.sha256 for p in parts))
+    sha256 = sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
+    files = list(dict.fromkeys(p.name for p in parts))
+    name = files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    first = parts[0].about
+    about = {k: v for k, v in first.items() if all(p.about.get(k) == v for p in parts)}
+    return Dataset(columns, about, name, sha256)
+
+
+class DatasetFile:
+    """A data set's file, open and with all columns that it must have; see `opened`.
+
+    Attributes
+    ----------
+    path : Path
+    about : dict
+    groups : int
+        Row groups: the parts that can be read by themselves.
+    """
+
+    def __init__(self, path: Path, file: pq.ParquetFile) -> None:
+        self.path, self._file = path, file
+        names = file.schema_arrow.names
+        missing = [c.name for c in COLUMNS if c.name not in names]
+        if missing:
+            msg = f"{path}: no column {', '.join(missing)}; `l1scout dataset` writes them all"
+            raise InputError(msg)
+        self._columns = [*COLUMNS, *(c for c in STUB_COLUMNS if c.name in names)]
+        twice = [c.name for c in self._columns if names.count(c.name) > 1]
+        if twice:
+            msg = f"{path}: holds column {', '.join(twice)} more than once"
+            raise InputError(msg)
+        self.muons = file.metadata.num_rows
+        self.groups = file.num_row_groups
+        if not self.muons:
+            msg = f"{path}: holds no muons"
+            raise InputError(msg)
+        self.about = _about(path, file.metadata.metadata or {})
+
+    def read(self, group: int | None = None) -> dict[str, NDArray[Any]]:
+        """Read all columns, checked: of all muons, or of one row group."""
+        file, found = self._file, {}
+        for c in self._columns:
+            table = file.read([c.name]) if group is None else file.read_row_group(group, [c.name])
+            found[c.name] = _column(self.path, c, table[c.name])
+        return found
+
+    def sha256(self) -> str:
+        """Hash of the file."""
+        with self.path.open("rb") as raw:
+            return hashlib.file_digest(raw, "sha256").hexdigest()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[DatasetFile]:
+    """Open a data set's file; its errors become an `InputError` while it is open."""
     try:
         with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            missing = [c.name for c in COLUMNS if c.name not in names]
-            if missing:
-                msg = f"{path}: no column {', '.join(missing)}; `l1scout dataset` writes them all"
-                raise InputError(msg)
-            twice = [c.name for c in COLUMNS if names.count(c.name) > 1]
-            if twice:
-                msg = f"{path}: holds column {', '.join(twice)} more than once"
-                raise InputError(msg)
-            if not file.metadata.num_rows:
-                msg = f"{path}: holds no muons"
-                raise InputError(msg)
-            about = _about(path, file.metadata.metadata or {})
-            columns = {c.name: _column(path, c, file.read([c.name])[c.name]) for c in COLUMNS}
-        with path.open("rb") as raw:
-            sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
+            yield DatasetFile(path, file)
     except (OSError, pa.ArrowException, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         msg = f"{path}: not a readable Parquet file ({reason})"
         raise InputError(msg) from error
-    return Dataset(columns, about, path.name, sha256)
 
 
 def _about(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from l1scout import __version__
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX
-from l1scout.training import guard, losses, resolution
+from l1scout.training import codes, guard, losses, resolution
 from l1scout.training.card import Card
 from l1scout.training.dataset import Dataset
 from l1scout.training.metrics import Residuals, Scores, ratios, scores
 from l1scout.training.models import INPUTS, Recipe, build, compile_model, quiet_copies
 from l1scout.training.scaling import domain, scaling
 from l1scout.training.selection import HW_PT
+from l1scout.training.stream import Stream, batches
 from l1scout.training.targets import corrected, raw_residuals, targets
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Trained:
 
 
 def fit(
-    data: Dataset,
+    data: Dataset | Stream,
     recipe: Recipe,
     *,
     inputs: Sequence[str] = INPUTS,
@@ -78,8 +79,9 @@ def fit(
 
     Parameters
     ----------
-    data : Dataset
-        All parts; the test part is not looked at.
+    data : Dataset or Stream
+        All parts; the test part is not looked at. A stream is read again in every epoch: its weights differ
+        from those of the same muons in memory, as their order does.
     recipe : Recipe
     inputs : sequence of str
         Columns that enter the network: `INPUTS`, and others if wanted.
@@ -102,14 +104,17 @@ def fit(
         msg = f"model {recipe.name} trains at a falling rate: it cannot stop early; choose fewer epochs"
         raise InputError(msg)
     recipe = dataclasses.replace(recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch)
-    train, validation = data.part("train"), data.part("validation")
-    trained = fit_parts(train, validation, recipe, inputs, seed, patience, on_epoch)
+    if isinstance(data, Stream):
+        train, validation, muons, stream = data.train, data.validation, data.muons, data
+    else:
+        train, validation, muons, stream = data.part("train"), data.part("validation"), len(data), None
+    trained = fit_parts(train, validation, recipe, inputs, seed, patience, on_epoch, stream)
     about = {
-        "file": data.name,
-        "sha256": data.sha256,
-        "muons": len(data),
-        "simulated": data.simulated,
-        **{k: data.about.get(k) for k in ("source", "era", "seed", "selection")},
+        "file": train.name,
+        "sha256": train.sha256,
+        "muons": muons,
+        "simulated": train.simulated,
+        **{k: train.about.get(k) for k in ("source", "era", "seed", "selection")},
     }
     return dataclasses.replace(trained, card=dataclasses.replace(trained.card, data=about))
 
@@ -122,24 +127,29 @@ def fit_parts(
     seed: int = 1,
     patience: int | None = None,
     on_epoch: OnEpoch | None = None,
+    stream: Stream | None = None,
 ) -> Trained:
-    """Train and validate on the muons given; see `fit`. The card says nothing of the data."""
+    """Train and validate on the muons given; see `fit`. The card says nothing of the data.
+
+    With a stream, `train` is the sample of it, and all of its training muons are trained on.
+    """
     import keras
 
-    _check(train)
+    _check(train, inputs)
+    recipe = dataclasses.replace(recipe, codes=tuple(n for n in recipe.codes if n in inputs))
     scaled = scaling(train, recipe, inputs)
     card = Card(
         name=recipe.name,
         inputs=scaled[0],
         outputs=scaled[1],
         domain={**domain(train, inputs), "tfMuonIndex": (BMTF_INDEX.start, BMTF_INDEX.stop - 1)},
-        recipe=dataclasses.asdict(recipe),
+        recipe=recipe.as_dict(),
         training={
             "epochs": recipe.epochs,
             "batch": recipe.batch,
             "seed": seed,
             "patience": patience,
-            "muons": len(train),
+            "muons": stream.training_muons if stream else len(train),
         },
         data={},
         scores={},
@@ -147,12 +157,15 @@ def fit_parts(
         versions=_versions(),
     )
     keras.utils.set_random_seed(seed)
-    model = build(recipe, len(inputs))
+    model = codes.build(recipe, card) if recipe.codes else build(recipe, len(inputs))
+    muons = _Streamed(card, recipe, stream, seed) if stream else _InMemory(card, recipe, train)
     with quiet_copies():
         if recipe.schedule == "constant":
-            done = _best_epoch(model, card, recipe, train, validation, patience, on_epoch)
+            done = _best_epoch(model, card, recipe, muons, validation, patience, on_epoch)
         else:
-            done = _falling(model, card, recipe, train, validation, on_epoch)
+            done = _falling(model, card, recipe, muons, validation, on_epoch)
+        if recipe.codes:
+            model = codes.plain(model, recipe, card)
     raw = raw_residuals(validation)
     after = _after(model, card, validation, raw)
     validated = Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
@@ -171,11 +184,54 @@ def all_epochs(recipe: Recipe, epochs: int | None = None) -> int:
     return epochs + (guard.ROUNDS * guard.epochs(epochs) if recipe.guard else 0)
 
 
+class _InMemory:
+    """Training muons as arrays.
+
+    Attributes
+    ----------
+    given : dict
+        What Keras' ``fit`` needs.
+    steps : int
+        Batches of an epoch.
+    """
+
+    def __init__(self, card: Card, recipe: Recipe, train: Dataset) -> None:
+        self._train = train
+        x, self._y = _arrays(card, recipe, train)
+        self.given = {"x": x, "y": self._y, "batch_size": recipe.batch}
+        self.steps = -(-len(train) // recipe.batch)
+
+    def weigh(self, weights: NDArray[np.float64]) -> None:
+        """Give each muon the weights of its bins."""
+        self._y[:, 6:] = guard.of_muons(weights, self._train)
+
+
+class _Streamed:
+    """Training muons from files; see `_InMemory`."""
+
+    def __init__(self, card: Card, recipe: Recipe, stream: Stream, seed: int) -> None:
+        self._weights: NDArray[np.float64] | None = None
+
+        def arrays(block: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            x, y = _arrays(card, recipe, block)
+            if self._weights is not None:
+                y[:, 6:] = guard.of_muons(self._weights, block)
+            return x, y
+
+        source = batches(stream, arrays, recipe.batch, seed)
+        self.given: dict[str, Any] = {"x": source, "shuffle": False}
+        self.steps = len(source)
+
+    def weigh(self, weights: NDArray[np.float64]) -> None:
+        """Give each muon the weights of its bins."""
+        self._weights = weights
+
+
 def _best_epoch(
     model: "keras.Model",
     card: Card,
     recipe: Recipe,
-    train: Dataset,
+    muons: _InMemory | _Streamed,
     validation: Dataset,
     patience: int | None,
     on_epoch: OnEpoch | None,
@@ -185,8 +241,7 @@ def _best_epoch(
     compile_model(model, recipe)
     best = keras.callbacks.EarlyStopping(patience=patience or recipe.epochs, restore_best_weights=True)
     history = model.fit(
-        *_arrays(card, recipe, train),
-        batch_size=recipe.batch,
+        **muons.given,
         epochs=recipe.epochs,
         validation_data=_arrays(card, recipe, validation),
         callbacks=[best, *_tell(on_epoch, 0)],
@@ -206,21 +261,19 @@ def _falling(
     model: "keras.Model",
     card: Card,
     recipe: Recipe,
-    train: Dataset,
+    muons: _InMemory | _Streamed,
     validation: Dataset,
     on_epoch: OnEpoch | None,
 ) -> dict[str, Any]:
     """Train at a falling rate, and on for the guard."""
-    x, y = _arrays(card, recipe, train)
-    steps = -(-len(train) // recipe.batch)
     run, loss = 0, float("nan")
 
-    compile_model(model, recipe, recipe.epochs * steps, guard.epochs(recipe.epochs) * steps)
+    compile_model(model, recipe, recipe.epochs * muons.steps, guard.epochs(recipe.epochs) * muons.steps)
 
     def go(epochs: int) -> None:
         nonlocal run, loss
         tell = _tell(on_epoch, run)
-        history = model.fit(x, y, batch_size=recipe.batch, epochs=epochs, callbacks=tell, verbose=0)
+        history = model.fit(**muons.given, epochs=epochs, callbacks=tell, verbose=0)
         run, loss = run + epochs, float(history.history["loss"][-1])
 
     go(recipe.epochs)
@@ -228,7 +281,7 @@ def _falling(
     if recipe.guard:
 
         def again(weights: NDArray[np.float64]) -> None:
-            y[:, 6:] = weights[guard.bins(train)].prod(axis=0)
+            muons.weigh(weights)
             go(guard.epochs(recipe.epochs))
 
         raw = raw_residuals(validation)
@@ -261,7 +314,11 @@ def _arrays(card: Card, recipe: Recipe, data: Dataset) -> tuple[NDArray[np.float
     return card.normalise(data.columns), losses.columns(wanted, gains, np.ones_like(gains))
 
 
-def _check(train: Dataset) -> None:
+def _check(train: Dataset, inputs: Sequence[str]) -> None:
+    missing = [n for n in inputs if n not in train.columns]
+    if missing:
+        msg = f"{train.name}: no column {', '.join(missing)}; `l1scout dataset` writes stubs where it has any"
+        raise InputError(msg)
     if len(train) < _MIN_MUONS:
         msg = f"{train.name}: {len(train)} muons to train on; at least {_MIN_MUONS} are needed"
         raise InputError(msg)

@@ -40,6 +40,11 @@ def bins(data: Dataset) -> NDArray[np.int64]:
     return np.stack(rows)
 
 
+def of_muons(weights: NDArray[np.float64], data: Dataset) -> NDArray[np.float64]:
+    """Weights of muons, shape (muons, 3), from those of bins: the product over the axes."""
+    return np.asarray(weights[bins(data)].prod(axis=0))
+
+
 def excess(data: Dataset, after: Residuals, raw: Residuals) -> NDArray[np.float64]:
     """How much worse than the raw trigger a model may be, shape (bins, 3).
 

@@ -12,19 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.training.metrics import CORE, TAIL, VARIABLES
+from l1scout.training.metrics import VARIABLES
 
 WIDTH = {"phi": 0.05, "eta": 0.012, "pt": 0.06}
-"""Residuals beyond this count linearly in robust losses: about what recalibrated muons have."""
-_TAIL_EDGE = 0.15
-"""Softness of the tail's edge, in units of the window."""
-_CORE_WINDOW = 3.0
-"""Width of the bump that stands for the core, in units of the core window: a narrower one hardly trains."""
-_CORE_SHARE = 0.3
-"""What a muon in the core is worth, in units of one that is not in the tail."""
-_PULL = 0.03
-"""Share of a robust loss beside these counts, which give far residuals no slope."""
-_RMS_SHARE = 0.1
+"""About what recalibrated muons have: gives phi, eta and pT equal weight."""
+_NARROW = 0.3
+"""Width beyond which a balanced loss is linear, in units of `WIDTH`: close to a mean absolute error."""
 
 
 def columns(
@@ -59,26 +52,13 @@ def _robust(residual: Any) -> Any:
     """Give ln(2 cosh z), without overflow."""
     from keras import ops
 
-    z = ops.abs(residual / _scales(WIDTH))
+    z = ops.abs(residual / (_NARROW * _scales(WIDTH)))
     return z + ops.log1p(ops.exp(-2 * z))
 
 
-def _counts(residual: Any) -> Any:
-    from keras import ops
-
-    beyond = ops.abs(residual) / _scales(TAIL) - 1
-    tail = ops.sigmoid(beyond / _TAIL_EDGE)
-    core = ops.exp(-0.5 * ops.square(residual / (_CORE_WINDOW * _scales(CORE))))
-    return tail - _CORE_SHARE * core + _PULL * _robust(residual)
-
-
-LOSSES = {
-    "rms": _loss("rms", _square),
-    "balanced": _loss("balanced", lambda residual: _robust(residual) + _RMS_SHARE * _square(residual)),
-    "core": _loss("core", _counts),
-}
+LOSSES = {"rms": _loss("rms", _square), "balanced": _loss("balanced", _robust)}
 """By name; each takes the packed targets and the network's outputs.
 
-``rms`` is least where the RMS is. ``core`` counts the tail (with a soft edge) and the core (with a soft and
-wider window). ``balanced`` is between a median and a mean.
+``rms`` is least for a conditional mean, ``balanced`` near a conditional median, which is close to the best
+in all of RMS, core and tail.
 """

@@ -4,12 +4,13 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from l1scout.errors import InputError
+from l1scout.io.parquet import STUBS
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # read at the first import of keras, anywhere
 
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 
 INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
 """Columns that enter the network, in this order."""
-MORE_INPUTS = ("hwQual", "hwEta", "hwPhi")
+MORE_INPUTS = ("hwQual", "hwEta", "hwPhi", *STUBS)
 """Columns that can enter besides."""
 OUTPUTS = ("dphi", "deta", "dpt")
 """L1 minus offline, in this order: rad, 1, GeV."""
 OUTPUT_UNITS = ("rad", "1", "GeV")
 HIDDEN = (32, 32, 32)
+"""Nodes of the paper's hidden layers."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Recipe:
         The paper gives neither. With Adadelta, 20 epochs or batches of 1024 are too few steps: on
         300,000 training muons the RMS ratios of model B are then 0.75 / 0.83 / 0.61 or 0.85 / 0.82 /
         0.73 (phi / eta / pT) instead of 0.69 / 0.82 / 0.52.
+    codes : tuple of str
+        Inputs of which every value has weights of its own, if they are inputs: `l1scout.training.codes`.
+    widths : tuple of int
+        Nodes of the hidden layers.
     """
 
     name: str
@@ -70,6 +76,12 @@ class Recipe:
     guard: bool = False
     epochs: int = 60
     batch: int = 256
+    codes: tuple[str, ...] = ()
+    widths: tuple[int, ...] = HIDDEN
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
 
 
 PAPER = {
@@ -93,17 +105,21 @@ DEFAULT = Recipe(
     targets="residual",
     schedule="cosine",
     guard=True,
-    epochs=100,
+    epochs=20,
     batch=1024,
+    codes=("hwPt", "hwEtaAtVtx", "stubStations"),
+    widths=HIDDEN[1:],
 )
-"""A compromise between RMS, core and tail that is in no bin worse than the trigger."""
+"""Close to the limit in RMS, core and tail, and in no bin worse than the trigger."""
 
 RECIPES = {
     **PAPER,
     "default": DEFAULT,
-    **{n: replace(DEFAULT, name=n, loss=n, guard=False) for n in ("balanced", "rms", "core")},
+    **{n: replace(DEFAULT, name=n, loss=n, guard=False) for n in ("balanced", "rms")},
+    "small": replace(DEFAULT, name="small", epochs=40, codes=(), widths=HIDDEN),
 }
-"""All recipes: the paper's, the default, and operating points without the guard, best in one thing each."""
+"""All recipes: the paper's; the default; without the guard, once the same and once for the RMS; the default
+with a network of the paper's shape."""
 
 
 @contextmanager
@@ -138,25 +154,37 @@ def model_inputs(more: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def build(recipe: Recipe, inputs: int = len(INPUTS)) -> "keras.Model":
-    """Make an untrained network: the inputs, 3 hidden layers of 32, 3 outputs.
+    """Make an untrained network: the inputs, hidden layers (3 of 32 in the paper), 3 outputs.
 
     Batch normalisation stands before each hidden activation. Inputs and outputs are normalised. Initial
     weights come from the seed last set with ``keras.utils.set_random_seed``.
     """
     import keras
 
-    layers: list[Any] = [keras.Input((inputs,))]
-    for width in HIDDEN:
+    return keras.Sequential([keras.Input((inputs,)), *hidden_layers(recipe), *last_layers(recipe)])
+
+
+def hidden_layers(recipe: Recipe) -> list[Any]:
+    """Make Dense, BatchNormalization and Activation for each hidden layer."""
+    import keras
+
+    layers: list[Any] = []
+    for width in recipe.widths:
         regularizer = keras.regularizers.L1L2(recipe.l1, recipe.l2) if recipe.l1 or recipe.l2 else None
         layers += [
             keras.layers.Dense(width, kernel_regularizer=regularizer),
             keras.layers.BatchNormalization(),
             keras.layers.Activation(recipe.hidden),
         ]
-    layers.append(keras.layers.Dense(len(OUTPUTS)))
-    if recipe.output != "linear":
-        layers.append(keras.layers.Activation(recipe.output))
-    return keras.Sequential(layers)
+    return layers
+
+
+def last_layers(recipe: Recipe) -> list[Any]:
+    """Make the output layer, and its activation if there is one."""
+    import keras
+
+    more = [keras.layers.Activation(recipe.output)] if recipe.output != "linear" else []
+    return [keras.layers.Dense(len(OUTPUTS)), *more]
 
 
 def compile_model(model: "keras.Model", recipe: Recipe, steps: int = 1, again: int = 1) -> None:

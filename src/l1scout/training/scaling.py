@@ -16,6 +16,9 @@ _FINE = {
     "hwEtaAtVtx": (0.0, 8.0),
     "hwPt": (10.0, 8.0),
     "hwCharge": (0.5, 1.0),
+    "stubPhiB1": (0.0, 64.0),
+    "stubPhiB2": (0.0, 64.0),
+    "stubBend12": (0.0, 256.0),
 }
 """Offset and scale of the default preset: neighbours in pT and eta, where answers change from code to
 code, lie further apart than on [0, 1]. All are exact in Q8.8."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, ETA, PHI, PHI_BINS, PT
 from l1scout.io.parquet import HARDWARE as L1_COLUMNS
+from l1scout.io.parquet import STUBS
 from l1scout.orbits import Events, OrbitBatch
 from l1scout.simulate.offline import to_second_station
 from l1scout.training.matching import MAX_DR2, match
@@ -115,7 +116,7 @@ def select_pairs(events: Events, selection: Selection, flow: CutFlow) -> dict[st
     Returns
     -------
     dict of str to ndarray, each of shape (pairs,)
-        `L1_COLUMNS` in hardware units and `RECO_COLUMNS` in GeV and rad.
+        `L1_COLUMNS`, and `STUBS` where there are any, in hardware units; `RECO_COLUMNS` in GeV and rad.
 
     Raises
     ------
@@ -149,7 +150,8 @@ def select_pairs(events: Events, selection: Selection, flow: CutFlow) -> dict[st
     cut = f"{low:g} {'<' if selection.strict else '<='} L1 pT < {high:g} GeV"
     flow.count(cut, l1=_n(inside), offline=_n(inside))
     i, j = i[inside], j[inside]
-    return {**{n: l1[n][i] for n in L1_COLUMNS}, **{n: offline[n][j] for n in RECO_COLUMNS}}
+    names = (*L1_COLUMNS, *(n for n in STUBS if n in l1.columns))
+    return {**{n: l1[n][i] for n in names}, **{n: offline[n][j] for n in RECO_COLUMNS}}
 
 
 def _need(batch: OrbitBatch, names: Sequence[str], source: str, what: str) -> None:

@@ -57,7 +57,7 @@ class Run:
     @property
     def key(self) -> str:
         """The run as text, without the recipe's name: what makes two runs the same."""
-        recipe = {**dataclasses.asdict(self.recipe), "name": ""}
+        recipe = {**self.recipe.as_dict(), "name": ""}
         return json.dumps([recipe, self.fold, self.folds, self.seed], sort_keys=True)
 
 
@@ -243,7 +243,7 @@ def train_run(data: Dataset, run: Run) -> dict[str, Any]:
     """
     from l1scout.training.fit import score
 
-    at = np.floor(run.folds * fraction(data.columns)).astype(np.int64)
+    at = np.floor(run.folds * fraction(data.identity)).astype(np.int64)
     validation = (run.fold + 1) % run.folds
     test = data.select(at == run.fold)
     trained = fit_parts(

@@ -97,7 +97,7 @@ def summarise(study: Study, search: str, recipes: Sequence[Recipe], *, with_limi
 
 
 def _limit(study: Study) -> Limit:
-    folds = np.floor(study.plan.folds * fraction(study.data.columns)).astype(np.int64)
+    folds = np.floor(study.plan.folds * fraction(study.data.identity)).astype(np.int64)
     learn = study.data.select(folds > 1)
     return limit(learn, study.data.select(folds == 1), study.data.select(folds == 0))
 
