@@ -142,7 +142,7 @@ class Occupancy:
             strongest = int(close[np.argmax((n - expected)[close])])
             found[strongest] = float(p[left == strongest][0])
             in_time[strongest] = (n - expected)[strongest] / weight
-        bunch = n[self.scheme.bx - 1].mean()
+        bunch = (n - expected)[self.scheme.bx - 1].mean()
         return [
             Satellite(
                 b + 1,
