@@ -73,7 +73,7 @@ def test_training_helps_and_the_card_says_how(trained, toy_data):
     x = card.normalise(train.columns)
     assert x.min() >= 0
     assert x.max() <= 1
-    assert card.recipe == dataclasses.asdict(dataclasses.replace(RECIPES["A"], epochs=3, batch=64))
+    assert card.recipe == dataclasses.replace(RECIPES["A"], epochs=3, batch=64).as_dict()
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
