@@ -117,7 +117,7 @@ def main() -> int:
                 f"simulated muons, {len(data.part('test')):,} of the test part; RMS phi / eta / pT."
             ),
             "",
-            "| inputs | network `rms` | trees | share of their gain, % | prototype's trees | share, % |",
+            "| inputs | network `rms` | trees | share of their gain, % | prototype, trees | share, % |",
             "| --- | --- | --- | --- | --- | --- |",
         ]
         for k, name in enumerate(STEPS):

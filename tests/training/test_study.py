@@ -181,6 +181,20 @@ def test_real_trainings_repeat_in_one_process_and_in_two(data, tmp_path):
     assert html.count("data:image/svg+xml") == 2
 
 
+def test_a_dask_cluster_gives_what_one_process_gives(data, tmp_path):
+    """Two worker processes behind a real scheduler; then one that is not there."""
+    from distributed import LocalCluster
+
+    arguments = ("--data", data, "--models", "A", "--folds", 3, "--epochs", 1, "--no-limit")
+    run(*arguments, "--out", tmp_path / "here")
+    with LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        run(*arguments, "--out", tmp_path / "there", "--scheduler", address)
+        assert written(tmp_path / "there") == written(tmp_path / "here")
+    with pytest.raises(InputError, match="no Dask scheduler answers there"):
+        run(*arguments, "--out", tmp_path / "gone", "--scheduler", "tcp://127.0.0.1:9")
+
+
 def test_what_cannot_be_used_is_one_line(data, tmp_path):
     (tmp_path / "j").write_text("two years\nof work\n")
     with pytest.raises(InputError, match="not a usable journal"):

@@ -43,6 +43,13 @@ def study(
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Networks that tpe tries.")] = 40,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train, a processor each.")] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Train on the workers of this Dask scheduler instead, tcp://host:8786; each needs this "
+            "l1scout. They get the data from here, and results are kept here."
+        ),
+    ] = None,
     no_limit: Annotated[
         bool, typer.Option("--no-limit", help="Leave out the limit of any model with these inputs.")
     ] = False,
@@ -62,7 +69,8 @@ def study(
             data,
             target / "study.journal",
             Plan(folds, seeds, epochs),
-            workers=workers,
+            processes=workers,
+            scheduler=scheduler,
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )
         if search is Search.incremental:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import keras
 
 _CHAIN = ("Dense", "BatchNormalization", "Activation")
-_STEPS = 2**12
-"""Of the vectors of ramps, in one unit of the hidden layer, which is about its spread."""
+_STEPS = 2**11
+"""Of a vector, in one unit of the hidden layer, which is about its spread. As inputs are in units of 8 codes,
+those of the ramps are multiples of 2^-8: exact in Q8.8, too."""
 
 
 def build(recipe: Recipe, card: Card) -> "keras.Model":

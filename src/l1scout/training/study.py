@@ -8,10 +8,7 @@ follow from the runs alone: the same command and seed give the same bytes, howev
 import dataclasses
 import itertools
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from l1scout.errors import InputError
+from l1scout.training import workers
 from l1scout.training.dataset import Dataset, read_dataset
 from l1scout.training.fit import fit_parts
 from l1scout.training.metrics import KINDS, VARIABLES, Scores
@@ -123,8 +121,10 @@ class Study:
     journal : Path
         Optuna's journal; it is made if there is none.
     plan : Plan
-    workers : int
-        Processes that train; each has its own processor.
+    processes : int
+        That train here; each has its own processor.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers train instead.
     progress : callable
         Told runs done and runs in all, of those asked for last.
 
@@ -140,13 +140,15 @@ class Study:
         journal: Path,
         plan: Plan,
         *,
-        workers: int = 1,
+        processes: int = 1,
+        scheduler: str | None = None,
         progress: Progress = lambda _done, _of: None,
     ) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.path, self.plan, self.workers, self.progress = Path(data), plan, workers, progress
+        self.plan, self.progress = plan, progress
+        self.processes, self.scheduler = processes, scheduler
         self.data = read_dataset(data)
         try:
             journal.parent.mkdir(parents=True, exist_ok=True)
@@ -173,10 +175,18 @@ class Study:
         wanted = [r for key, r in runs.items() if key not in self._done]
         done = len(runs) - len(wanted)
         self.progress(done, len(runs))
-        for run, result in _results(self.path, self.data, wanted, self.workers):
+        for run, result in self._results(wanted):
             self._keep(run, result)
             done += 1
             self.progress(done, len(runs))
+
+    def _results(self, runs: Sequence[Run]) -> Iterator[tuple[Run, dict[str, Any]]]:
+        if self.scheduler and runs:
+            return workers.dask(train_run, self.data, runs, self.scheduler)
+        number = min(self.processes, len(runs))
+        if number < 2:
+            return workers.here(train_run, self.data, runs)
+        return workers.processes(train_run, self.data, runs, number)
 
     def objective(self, recipe: Recipe) -> float:
         """Return the mean of the three RMS ratios to the raw trigger, over folds and seeds."""
@@ -261,40 +271,3 @@ def train_run(data: Dataset, run: Run) -> dict[str, Any]:
 
 def _plain(scores: Scores) -> Numbers:
     return {k: {v: getattr(scores, k)[v].value for v in VARIABLES} for k in KINDS}
-
-
-_DATA: list[Dataset] = []
-"""Of a worker process."""
-
-
-def _start(path: str, queue: Any) -> None:
-    """Begin a worker: a processor of its own, so that two do not hinder each other."""
-    if hasattr(os, "sched_setaffinity"):
-        mine = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {mine[queue.get() % len(mine)]})
-    _DATA.append(read_dataset(path))
-
-
-def _work(run: Run) -> dict[str, Any]:
-    return train_run(_DATA[0], run)
-
-
-def _results(
-    path: Path, data: Dataset, runs: Sequence[Run], workers: int
-) -> Iterator[tuple[Run, dict[str, Any]]]:
-    workers = min(workers, len(runs))
-    if workers < 2:
-        for run in runs:
-            yield run, train_run(data, run)
-        return
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    for k in range(workers):
-        queue.put(k)
-    pool = ProcessPoolExecutor(workers, context, _start, (str(path), queue))
-    try:
-        waiting = {pool.submit(_work, run): run for run in runs}
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
