@@ -13,6 +13,7 @@ from l1scout import __version__
 from l1scout.errors import InputError
 
 _FILES, _LIVE, _NETWORK, _PHYSICS = "Files and simulation", "Live chain", "Networks", "Physics"
+_HARDWARE = "Hardware"
 COMMANDS = {
     "demo": _FILES,
     "inspect": _FILES,
@@ -39,6 +40,7 @@ COMMANDS = {
     "verify": _NETWORK,
     "bench": _NETWORK,
     "analyse": _PHYSICS,
+    "firmware": _HARDWARE,
 }
 """Name of each command, and its place in the help."""
 

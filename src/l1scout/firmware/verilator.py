@@ -4,12 +4,14 @@ Both are tools of the system, not of Python: ``apt-get install verilator iverilo
 Programs are kept in a folder under a name made of what they were built from.
 """
 
+import contextlib
 import hashlib
+import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from l1scout.errors import InputError
@@ -17,6 +19,11 @@ from l1scout.errors import InputError
 _SPLIT = ("--output-split", "4000", "--output-split-cfuncs", "500")
 _WARNINGS = ("-Wfuture-WIDTHTRUNC", "-Wno-WIDTH", "-Wno-fatal")
 """For sources of others: 5.006 stops at the names of later versions' warnings."""
+
+
+def program_folder() -> Path:
+    """Folder for built programs when none is named: in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "l1scout" / "verilog"
 
 
 def have_verilator() -> bool:
@@ -56,7 +63,7 @@ def build_verilator(
     optimise : str
         Of the C++ compiler. Large combinational cores take minutes with anything above ``-O0``.
     strict : bool
-        Stop at the linter's warnings: for sources of our own.
+        Stop at the linter's warnings, and make few C++ files: for small sources of our own.
 
     Returns
     -------
@@ -74,8 +81,8 @@ def build_verilator(
     given = [f"-G{name}={value}" for name, value in (parameters or {}).items()]
     flags = [
         *("--cc", "--exe", "--build", "--build-jobs", "2", "--top-module", top, "--prefix", f"V{top}"),
-        *(("-Wall",) if strict else _WARNINGS),
-        *("-O3", "--x-assign", "fast", "--x-initial", "fast", *_SPLIT, f"-I{sources[0].parent.resolve()}"),
+        *(("-Wall",) if strict else (*_SPLIT, *_WARNINGS)),
+        *("-O3", "--x-assign", "fast", "--x-initial", "fast", f"-I{sources[0].parent.resolve()}"),
         *("-MAKEFLAGS", f"OPT_FAST={optimise} OPT_SLOW=-O0 OPT_GLOBAL=-O0", *given),
     ]
     program = folder / f"{top}-{_hash(sources, main, flags)}" / f"V{top}"
@@ -110,14 +117,14 @@ def build_icarus(
     return program
 
 
-def run_program(program: Path, data: bytes = b"", arguments: Sequence[str] = ()) -> bytes:
+def run_program(program: Path, data: bytes | Iterable[bytes] = b"", arguments: Sequence[str] = ()) -> bytes:
     """Run a program of `build_verilator` or `build_icarus`: bytes in, bytes out.
 
     Parameters
     ----------
     program : Path
-    data : bytes
-        Standard input.
+    data : bytes or iterable of bytes
+        Standard input; of an iterable a part at a time is in memory.
     arguments : sequence of str
 
     Returns
@@ -154,11 +161,26 @@ def _keep(made: Path, program: Path) -> None:
     made.replace(program)
 
 
-def _do(command: Sequence[str], data: bytes = b"") -> bytes:
-    done = subprocess.run(command, input=data, capture_output=True, check=False)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+def _do(command: Sequence[str], data: bytes | Iterable[bytes] = b"") -> bytes:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        work = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err)
+        try:
+            assert work.stdin is not None
+            # a program that has ended says why itself
+            with contextlib.suppress(BrokenPipeError), work.stdin as stream:
+                for part in (data,) if isinstance(data, bytes) else data:
+                    stream.write(part)
+        except BaseException:
+            work.kill()
+            raise
+        finally:
+            status = work.wait()
+        out.seek(0)
+        err.seek(0)
+        result, said = out.read(), err.read().decode(errors="replace").strip().splitlines()
+    if status:
         errors = [line for line in said if re.search(r"\b(error|%Error)", line, re.IGNORECASE)]
-        msg = f"{Path(command[0]).name} ended with status {done.returncode}: {(errors or said[-1:])[0]}"
+        told = (errors[:1] or said[-1:] or ["it said nothing"])[0]
+        msg = f"{Path(command[0]).name} ended with status {status}: {told}"
         raise InputError(msg)
-    return done.stdout
+    return result

@@ -1,0 +1,122 @@
+"""``l1scout firmware board``: the board's data path in Verilog, beside the software board."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from l1scout.board.sources import captures
+from l1scout.board.suppress import INTERMEDIATE, Selection
+from l1scout.cli.output import Json, err, out, print_json, progress
+from l1scout.cli.simulate import one_of
+from l1scout.errors import InputError
+from l1scout.firmware.board import CLOCK_MHZ, VerilogBoard, sources
+from l1scout.firmware.compare import compare
+from l1scout.firmware.crowded import crowded_orbits
+from l1scout.firmware.verilator import program_folder
+from l1scout.firmware.yosys import synthesise
+from l1scout.formats.block import FORMATS, LINKS
+from l1scout.link.frames import CRCS
+
+
+def board(
+    source: Annotated[Path | None, typer.Argument(help="Link capture or MP7 pattern.")] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="File for the Verilog board's packets.")
+    ] = None,
+    crowded: Annotated[
+        int | None,
+        typer.Option(min=1, help="Instead of a source, so many orbits with every BX full: the worst case."),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="run2 or run3.")] = "run3",
+    min_pt: Annotated[int, typer.Option(min=1, max=511, help="Smallest hwPt of a muon.")] = 1,
+    min_quality: Annotated[int, typer.Option(min=0, max=15, help="Smallest hwQual of a muon.")] = 0,
+    per_packet: Annotated[int, typer.Option("--orbits-per-packet", min=1, max=64)] = 20,
+    crc: Annotated[str, typer.Option(help="CRC on the links.")] = "CRC-32/ISO-HDLC",
+    build: Annotated[
+        Path | None, typer.Option(help="Folder for the built simulator; your cache if not given.")
+    ] = None,
+    synthesis: Annotated[
+        bool, typer.Option("--synthesise", help="Count LUTs, flip-flops and block RAM with Yosys instead.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Simulate the board's Verilog clock by clock, and compare with the software board, bit for bit.
+
+    Packets and counters of both must be the same: if not, exit status is 1 and the first difference is
+    told. Needs Verilator (apt-get install verilator g++ make); the simulator is built the first time.
+    All is simulation: this design has never been on a board.
+    """
+    one_of("--format", form, dict(FORMATS))
+    one_of("--crc", crc, dict(CRCS))
+    if synthesis + (source is not None) + (crowded is not None) != 1:
+        msg = "give one of: a capture to read, --crowded with a number of orbits, --synthesise"
+        raise InputError(msg)
+    if synthesis:
+        _synthesise(form, json)
+        return
+    start = time.perf_counter()
+    with err.status("building the simulator with Verilator: half a minute, the first time"):
+        verilog = VerilogBoard(build or program_folder(), FORMATS[form], CRCS[crc])
+    built = time.perf_counter() - start
+    pieces = (
+        partial(captures, source)
+        if source
+        else partial(crowded_orbits, crowded or 0, verilog.form, verilog.crc)
+    )
+    chosen = Selection((min_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE)
+    with progress() as bars:
+        task = bars.add_task("orbits", total=None)
+        result = compare(
+            verilog, pieces, target, chosen, per_packet, lambda n: bars.update(task, completed=n)
+        )
+    result["build_seconds"] = built
+    if json:
+        print_json(result)
+    else:
+        _show(result)
+    if not result["identical"]:
+        raise typer.Exit(1)
+
+
+def _synthesise(form: str, json: bool) -> None:
+    with err.status("Yosys: a few minutes"):
+        result = synthesise(sources(), "scouting_board", {"RUN3": int(form == "run3")})
+    if json:
+        print_json(result)
+        return
+    devices = result["parts"]
+    table = Table("after synthesis", "used", *(f"of {name}" for name in devices))
+    for name in ("luts", "memory_luts", "flip_flops", "carries", "block_rams", "ultra_rams", "dsps"):
+        shares = (f"{100 * d[name]:.2f} %" if name in d else "" for d in devices.values())
+        table.add_row(name.replace("_", " "), f"{result[name]:,}", *shares)
+    out.print(table)
+
+
+def _show(result: dict[str, Any]) -> None:
+    c, latency = result["counters"], result["latency"]
+    table = Table("clocks of the delivered orbits", "smallest", "median", "largest", f"us at {CLOCK_MHZ} MHz")
+    for name, values in latency["spans"].items():
+        time_us = "" if name == "rows" else f"{values[2] / CLOCK_MHZ:.2f}"
+        table.add_row(name, *(f"{v:,}" for v in values), time_us)
+    out.print(table)
+    if latency["spans"]:
+        out.print(
+            f"buffers: free again {latency['slack']:,} clocks before they are needed, both in use "
+            f"{100 * latency['both_buffers_in_use']:.1f} % of the time; rows of 32 bytes a clock, of the "
+            f"fullest orbit: {latency['rows_per_clock']:.3f}"
+        )
+    names = ("orbits", "delivered", "flagged", "idle", "lost", "dropped", "blocks", "packets", "bytes")
+    out.print(", ".join(f"{c[n]:,} {n}" for n in names))
+    out.print(
+        f"simulated {result['orbits_per_s']:.1f} orbits/s in {result['seconds']:.1f} s; "
+        f"simulator built or found in {result['build_seconds']:.1f} s"
+    )
+    for name, (own, software) in result["different_counters"].items():
+        out.print(f"counter {name}: {own} in Verilog, {software} in software")
+    if result["difference"]:
+        out.print(f"packets differ at {result['difference']}")
+    out.print("Verilog and software board: " + ("identical" if result["identical"] else "DIFFERENT"))

@@ -1,0 +1,40 @@
+"""The board's worst case: a muon in both slots of every link in every crossing."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from l1scout.formats.block import RUN3, BlockFormat
+from l1scout.formats.muon import PT
+from l1scout.lhc import BX_PER_ORBIT
+from l1scout.link.capture import Capture
+from l1scout.link.frames import FRAMES_PER_BX, ISO_HDLC, LINKS, MAX_SKEW_WORDS, PAYLOAD_WORDS, Crc
+from l1scout.link.transmit import LinkTiming, Transmitter
+
+
+def crowded_orbits(
+    orbits: int, form: BlockFormat = RUN3, crc: Crc = ISO_HDLC, seed: int = 1
+) -> Iterator[Capture]:
+    """Send orbits from number 0 on with all 3564 BX full, random words, over links of the largest skews.
+
+    Parameters
+    ----------
+    orbits : int
+    form : BlockFormat
+    crc : Crc
+    seed : int
+
+    Yields
+    ------
+    Capture
+        An orbit of time each, and one with the end of the last.
+    """
+    random = np.random.default_rng(seed)
+    late = (-1) ** np.arange(LINKS) * MAX_SKEW_WORDS
+    sender = Transmitter(form, [LinkTiming(int(skew), phase=n) for n, skew in enumerate(late)], crc)
+    for orbit in range(orbits):
+        words = random.integers(0, 1 << 32, (1, LINKS, BX_PER_ORBIT, FRAMES_PER_BX), np.uint32)
+        words[..., 0] = 0
+        words[..., 2::2] |= np.uint32(1 << PT.start)
+        yield sender.send_words(words.reshape(1, LINKS, PAYLOAD_WORDS), orbit)
+    yield sender.idle(orbits)
