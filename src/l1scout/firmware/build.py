@@ -23,6 +23,7 @@ from l1scout.training.card import Card
 from l1scout.training.sums import check_sums, write_sums
 
 ABOUT_FILE = "build.json"
+SIMULATION_FILE = "simulation.json"
 SOURCES = ("recalibrate.v", f"{CORE}.v")
 BENCH = "recalibrate_tb.v"
 VECTORS = "vectors.hex"

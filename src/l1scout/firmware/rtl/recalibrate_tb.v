@@ -1,5 +1,6 @@
-// Test bench of `recalibrate`: muons of vectors.hex in, with the gaps that it says; every word that comes
-// out is compared with the one that it should be. Prints PASS or FAIL, and the latency in clock edges.
+// Test bench of `recalibrate`: muons of vectors.hex (or +vectors=FILE) in, with the gaps that it says; every
+// word that comes out is compared with the one that it should be. Prints PASS or FAIL, and the latency in
+// clock edges.
 //
 // A line of vectors.hex is valid (4 bits), tag (48), muon (64), recalibrated muon (64).
 `timescale 1ns / 1ps
@@ -27,7 +28,11 @@ module recalibrate_tb;
   );
 
   always #2 clk = !clk;
-  initial $readmemh("vectors.hex", vectors);
+  reg [8191:0] file;
+  initial begin
+    if (!$value$plusargs("vectors=%s", file)) file = "vectors.hex";
+    $readmemh(file, vectors);
+  end
 
   // Inputs change after an edge, outputs are looked at before the next one.
   always @(posedge clk) begin
