@@ -37,8 +37,13 @@ def build(
     if json:
         print_json({"folder": target, **about})
         return
-    out.print(f"{target}: {about['compiler']}, at most {about['cutoff']:g} adders between registers", markup=False)
     out.print(
-        f"{about['stages']} stages, {about['latency']} clock edges from muon to recalibrated muon, one muon a clock"
+        f"{target}: {about['compiler']}, at most {about['cutoff']:g} adders between registers", markup=False
     )
-    out.print(f"{about['estimated_luts']:,.0f} LUTs for the core by the compiler's estimate; ports in README.md")
+    out.print(
+        f"{about['stages']} stages, {about['latency']} clock edges from muon to recalibrated muon, "
+        "one muon a clock"
+    )
+    out.print(
+        f"{about['estimated_luts']:,.0f} LUTs for the core by the compiler's estimate; ports in README.md"
+    )

@@ -65,9 +65,11 @@ def simulate(
             task = bar.add_task("table", total=None)
             with table_of(loaded, lambda n, of: bar.update(task, completed=n, total=of)) as table:
                 every = bar.add_task("every input", total=loaded.domain.entries)
-                compared = exhaust(loaded, logic, table, progress=lambda n, _of: bar.update(every, completed=n))
-        found["exhaustive"] = asdict(compared)
-        wrong |= bool(compared.logic or compared.table or compared.overflows)
+                every_input = exhaust(
+                    loaded, logic, table, progress=lambda n, _of: bar.update(every, completed=n)
+                )
+        found["exhaustive"] = asdict(every_input)
+        wrong |= bool(every_input.logic or every_input.table or every_input.overflows)
         timed("exhaustive", start)
     found["identical"] = not wrong
     write_text(folder / SIMULATION_FILE, json_text(found) + "\n")
@@ -95,4 +97,6 @@ def _show(found: dict[str, Any]) -> None:
             f"{e['table']:,} of the table, {e['overflows']:,} values that lost bits"
         )
     seconds = ", ".join(f"{n} {s:.0f} s" for n, s in found["seconds"].items())
-    out.print(f"({seconds}) Verilog and integer network: " + ("identical" if found["identical"] else "DIFFERENT"))
+    out.print(
+        f"({seconds}) Verilog and integer network: " + ("identical" if found["identical"] else "DIFFERENT")
+    )

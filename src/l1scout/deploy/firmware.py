@@ -30,10 +30,15 @@ class FirmwareEngine:
         self.network = network
         self.overflows = 0
         self._steps = STEPS.astype(np.float32)[:, np.newaxis]
-        hidden = [True] * (len(network.layers) - 1) + [False]
         self._layers = [
-            (n.weights.astype(np.float64), n.bias.astype(np.float64), 2.0**-n.shift, 2.0**n.bits, h)
-            for n, h in zip(network.layers, hidden, strict=True)
+            (
+                layer.weights.astype(np.float64),
+                layer.bias.astype(np.float64),
+                np.exp2(-layer.shift.astype(np.float64)),
+                np.exp2(layer.bits.astype(np.float64)),
+                k < len(network.layers) - 1,
+            )
+            for k, layer in enumerate(network.layers)
         ]
 
     def integers(self, hardware: NDArray[Any]) -> NDArray[np.int32]:
@@ -49,7 +54,7 @@ class FirmwareEngine:
 
         An input that no neuron looks at need not vary.
         """
-        blind = ~self.network.layers[0].weights.any(axis=1)
+        blind = np.abs(self.network.layers[0].weights).sum(axis=1) == 0
         low = [np.full(layer.bias.size, np.inf) for layer in self.network.layers]
         high = [np.full(layer.bias.size, -np.inf) for layer in self.network.layers]
         for _, hardware in domain.fixed(blind).chunks(_CHUNK):

@@ -113,7 +113,7 @@ def _from_json(content: Any) -> IntegerNetwork:
         msg = f"its version is not {VERSION}"
         raise ValueError(msg)
     inputs = tuple(content["inputs"])
-    layers = []
+    layers: list[Neurons] = []
     for n, entry in enumerate(content["layers"], 1):
         parts = {name: _integers(entry[name], f"{name} of layer {n}") for name in _PARTS}
         layer = Neurons(**parts)
@@ -149,7 +149,7 @@ def _integers(values: Any, name: str) -> NDArray[np.int64]:
 
 def _check_sums(network: IntegerNetwork) -> None:
     """Refuse a network whose sums could leave float64's integers, in which the engine adds."""
-    largest = np.full(len(network.inputs), 1 << 15, np.float64)
+    largest: NDArray[Any] = np.full(len(network.inputs), 2.0**15)
     for layer in network.layers:
         if (largest @ np.abs(layer.weights) + np.abs(layer.bias) >= 2.0**52).any():
             msg = "its sums do not stay below 2**52"

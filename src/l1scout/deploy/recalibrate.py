@@ -117,7 +117,9 @@ class Recalibrator:
             If it lacks a file, card and ONNX model do not belong together, or the engine cannot be made.
         """
         model = load_model(directory)
-        return cls(model.card, make(engine or usual(model), model, threads=threads, table=table), errors=errors)
+        return cls(
+            model.card, make(engine or usual(model), model, threads=threads, table=table), errors=errors
+        )
 
     def __call__(self, columns: Mapping[str, NDArray[Any]]) -> Recalibrated:
         """Recalibrate muons.

@@ -2,8 +2,9 @@
 
 An entry is 8 bytes: the three corrections as int16 multiples of a power of two each (the finest that
 holds the largest answer), and a spare. So an entry never lies in two cache lines, one load fetches it,
-and its value in float32 is exact. A firmware model's answers are integers: they are the entries as they are. The file is a header of `HEADER_BYTES` and the entries, in the order
-of `Domain`; it is mapped into memory, so that processes share it.
+and its value in float32 is exact. A firmware model's answers are integers: they are the entries as they
+are. The file is a header of `HEADER_BYTES` and the entries, in the order of `Domain`; it is mapped into
+memory, so that processes share it.
 
 Header, little-endian: magic (8 bytes), version (u32), CRC-32 of the entries (u32), CRC-32 of the header
 with this field 0 (u32), length of the text (u32), text (JSON), zeros.
@@ -80,7 +81,9 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
         largest = np.maximum(largest, np.abs(exact(hardware)).max(axis=1))
         progress(where.stop, 2 * domain.entries)
     if not np.isfinite(largest).all() or (model.network and (largest > _LARGEST).any()):
-        msg = f"{model.name}: its answers are not finite, or too large, somewhere in its domain; train it again"
+        msg = (
+            f"{model.name}: its answers are not finite, or too large, somewhere in its domain; train it again"
+        )
         raise InputError(msg)
     units = np.ones(3) if model.network else finest_steps(largest)
     steps = STEPS if model.network else units

@@ -1,4 +1,4 @@
-"""A folder of Verilog from a firmware model: core, streaming wrapper, test bench, what people need to know."""
+"""A folder of Verilog from a firmware model: core, streaming wrapper, test bench, README."""
 
 import json
 import shutil
@@ -165,7 +165,9 @@ def sample(model: Model, muons: int, seed: int) -> tuple[NDArray[np.uint64], ...
     words = rng.integers(0, 1 << 64, lines, np.uint64, endpoint=False)
     columns = {n: rng.integers(low, high + 1, lines) for n, (low, high) in model.card.domain.items()}
     inside = MUON_2018.encode(columns)
-    mask = MUON_2018.encode({n: np.array([-1 if MUON_2018[n].signed else MUON_2018[n].high]) for n in columns})[0]
+    mask = MUON_2018.encode(
+        {n: np.array([-1 if MUON_2018[n].signed else MUON_2018[n].high]) for n in columns}
+    )[0]
     words = np.where(rng.random(lines) < 0.9, (words & ~mask) | inside, words)
     tags = rng.integers(0, 1 << TAG_BITS, lines, np.uint64)
     return valid, tags, words, expected(model, words)
@@ -187,14 +189,22 @@ def vectors(
 def _header(card: Card, logic: Logic, written: Written) -> str:
     """Write what the wrapper includes: the core's ports and the card's domain."""
     taken = [
-        f"in_muon[{_PORTS[q.name]}+:{bits}]" for q, bits in zip(card.inputs, logic.input_bits, strict=True) if bits
+        f"in_muon[{_PORTS[q.name]}+:{bits}]"
+        for q, bits in zip(card.inputs, logic.input_bits, strict=True)
+        if bits
     ]
     width = sum(logic.input_bits)
     names = ("PHI", "ETA", "PT")
-    domain = {"PHI": "hwPhiAtVtx", "ETA": "hwEtaAtVtx", "PT": "hwPt", "CHARGE": "hwCharge", "INDEX": "tfMuonIndex"}
+    domain = {
+        "PHI": "hwPhiAtVtx",
+        "ETA": "hwEtaAtVtx",
+        "PT": "hwPt",
+        "CHARGE": "hwCharge",
+        "INDEX": "tfMuonIndex",
+    }
     return "\n".join(
         [
-            f"// Made by l1scout {__version__} of network {card.firmware['sha256'][:16] if card.firmware else ''}.",
+            f"// Made by l1scout {__version__} of network {(card.firmware or {}).get('sha256')}.",
             f"localparam CORE_STAGES = {written.stages};",
             f"wire [{width - 1}:0] asked = {{{', '.join(reversed(taken))}}};",
             *(f"localparam OUT_{n} = {bits};" for n, bits in zip(names, logic.output_bits, strict=True)),

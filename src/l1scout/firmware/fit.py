@@ -54,7 +54,7 @@ class Quantised:
     ebops: float
     loss: float
     validation: Validation
-    resolution: Resolution
+    resolution: Resolution | None
 
 
 def weights_of(float_model: Model, data: Dataset) -> NDArray[np.float64]:
@@ -63,7 +63,7 @@ def weights_of(float_model: Model, data: Dataset) -> NDArray[np.float64]:
     if not found:
         return np.ones((len(data), 3))
     table = np.concatenate([np.asarray(found[axis.name]["weights"], np.float64) for axis in AXES])
-    return table[guard.bins(data)].prod(axis=0)
+    return np.asarray(table[guard.bins(data)].prod(axis=0), np.float64)
 
 
 def fit(
@@ -111,9 +111,9 @@ def fit(
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=1e-3)
     loss = losses.LOSSES.get(str(float_model.card.recipe.get("loss")), losses.LOSSES["balanced"])
     model.compile(optimizer=_adam(rate), loss=loss, steps_per_execution=32)
-    follow = _callback(beta, epochs, on_epoch)
+    callbacks = _callbacks(beta, epochs, on_epoch)
     with quiet_copies():
-        history = model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=[follow])
+        history = model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)
     network = finish(model, float_model.domain)
     raw = raw_residuals(validation)
     after = corrected(raw, corrections(network, validation), validation["recoPt"])
@@ -153,19 +153,16 @@ def _adam(rate: Any) -> Any:
     return Widths(rate)
 
 
-def _callback(beta: float, epochs: int, on_epoch: OnEpoch) -> Any:
+def _callbacks(beta: float, epochs: int, on_epoch: OnEpoch) -> list[Any]:
+    """Raise the area penalty to `beta` epoch by epoch, and tell."""
     import keras
+    from hgq.utils.sugar import BetaScheduler
 
-    class Ramp(keras.callbacks.Callback):  # type: ignore[misc]
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            done = min(epoch / max(_RAMP * epochs, 1), 1.0)
-            for layer in self.model.layers:
-                layer._beta.assign(beta * _FIRST_BETA ** (1 - done))
+    def penalty(epoch: int) -> float:
+        return beta * float(_FIRST_BETA ** (1 - min(epoch / (_RAMP * epochs), 1.0)))
 
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            on_epoch(epoch + 1)
-
-    return Ramp()
+    tell = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _logs: on_epoch(epoch + 1))
+    return [BetaScheduler(penalty), tell]
 
 
 def finish(model: "keras.Model", domain: Domain) -> IntegerNetwork:

@@ -22,7 +22,12 @@ from l1scout.training.sums import write_sums
 
 
 def save(
-    trained: Quantised, float_model: Model, directory: str | Path, about: Mapping[str, Any], *, force: bool = False
+    trained: Quantised,
+    float_model: Model,
+    directory: str | Path,
+    about: Mapping[str, Any],
+    *,
+    force: bool = False,
 ) -> Model:
     """Write a firmware model: ``model.keras``, ``network.json``, ``card.json`` and their sums.
 
@@ -94,7 +99,9 @@ def _card(trained: Quantised, float_model: Model, about: Mapping[str, Any]) -> C
         card,
         name=f"{card.name} firmware",
         inputs=tuple(Scaled(q.name, q.unit, 0.0, 1.0) for q in card.inputs),
-        outputs=tuple(Scaled(*row) for row in zip(OUTPUTS, OUTPUT_UNITS, [0.0] * 3, STEPS.tolist(), strict=True)),
+        outputs=tuple(
+            Scaled(*row) for row in zip(OUTPUTS, OUTPUT_UNITS, [0.0] * 3, STEPS.tolist(), strict=True)
+        ),
         training=dict(about),
         onnx={},
         scores=trained.validation.as_dict(),

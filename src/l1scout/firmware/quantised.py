@@ -30,7 +30,7 @@ _HIDDEN_FRACTION = 6
 
 
 def network_inputs(columns: Any) -> NDArray[np.float32]:
-    """Inputs of the HGQ2 network, shape (muons, 4), from hardware columns."""
+    """Return inputs of the HGQ2 network, shape (muons, 4), from hardware columns."""
     rows = [(columns[n].astype(np.int64) - INPUT_OFFSET[n]) / 2.0 ** INPUT_SHIFT[n] for n in INPUTS]
     return np.stack(rows, axis=1).astype(np.float32)
 
@@ -43,13 +43,20 @@ def scaled(layers: Sequence[Layer]) -> list[Layer]:
     InputError
         If a hidden activation is not ReLU, or the inputs are others than `INPUTS`.
     """
-    if len(layers[0].weights) != len(INPUTS) or any(v.activation != "relu" for v in layers[:-1]) or layers[-1].activation != "linear":
+    if (
+        len(layers[0].weights) != len(INPUTS)
+        or any(v.activation != "relu" for v in layers[:-1])
+        or layers[-1].activation != "linear"
+    ):
         msg = f"firmware is made of ReLU networks of {', '.join(INPUTS)} with a linear end; train another"
         raise InputError(msg)
     offset = np.array([INPUT_OFFSET[n] for n in INPUTS], np.float64)
     scale = np.array([2.0 ** INPUT_SHIFT[n] for n in INPUTS])
     first = layers[0]
-    out = [Layer(first.weights * scale[:, np.newaxis], first.bias + offset @ first.weights, "relu"), *layers[1:]]
+    out = [
+        Layer(first.weights * scale[:, np.newaxis], first.bias + offset @ first.weights, "relu"),
+        *layers[1:],
+    ]
     last = out[-1]
     return [*out[:-1], Layer(last.weights / UNITS, last.bias / UNITS, "linear")]
 
@@ -65,10 +72,14 @@ def build(layers: Sequence[Layer]) -> "keras.Model":
 
     with (
         QuantizerConfigScope(place="all", default_q_type="kbi", overflow_mode="SAT_SYM"),
-        QuantizerConfigScope(place="datalane", default_q_type="kif", overflow_mode="WRAP", f0=_HIDDEN_FRACTION),
+        QuantizerConfigScope(
+            place="datalane", default_q_type="kif", overflow_mode="WRAP", f0=_HIDDEN_FRACTION
+        ),
     ):
         fixed = QuantizerConfig("kif", "datalane", k0=1, i0=8, f0=8, trainable=False)
-        ends = QuantizerConfig("kif", "datalane", k0=1, i0=3, f0=OUTPUT_FRACTION, fc=Constant(OUTPUT_FRACTION))
+        ends = QuantizerConfig(
+            "kif", "datalane", k0=1, i0=3, f0=OUTPUT_FRACTION, fc=Constant(OUTPUT_FRACTION)
+        )
         made: list[Any] = [keras.Input((len(layers[0].weights),))]
         for k, layer in enumerate(layers):
             more = {"iq_conf": fixed} if k == 0 else {}
@@ -143,7 +154,11 @@ def integers(model: "keras.Model") -> IntegerNetwork:
         point = wanted.copy()
         for j in range(keep.size):
             need = [_fraction(w) + f for w, f in zip(weights[:, j], fraction, strict=True) if w]
-            point[j] = max(int(wanted[j]), _fraction(bias[j]), *need) if need else max(int(wanted[j]), _fraction(bias[j]))
+            point[j] = (
+                max(int(wanted[j]), _fraction(bias[j]), *need)
+                if need
+                else max(int(wanted[j]), _fraction(bias[j]))
+            )
         shift = point - wanted
         whole = weights * 2.0 ** (point - fraction[:, np.newaxis])
         start = bias * 2.0**point + np.where(shift > 0, 2.0 ** (shift - 1), 0)

@@ -1,4 +1,4 @@
-"""Is the logic what the integer network says? A million muons through the Verilog, and all inputs there are."""
+"""Is the logic what the integer network says? Muons through the Verilog, and all inputs there are."""
 
 import contextlib
 import tempfile
@@ -50,7 +50,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Exhausted:
-    """All inputs of the domain: how many answers of the traced logic and of the table are not the network's."""
+    """All inputs of the domain: answers of the traced logic and of the table that are not the network's."""
 
     inputs: int
     logic: int
@@ -139,7 +139,7 @@ def exhaust(
     for where, hardware in model.domain.chunks(_LANES):
         wanted = engine.integers(hardware)
         wrong_logic += int(np.count_nonzero((logic.integers(hardware) != wanted).any(axis=0)))
-        wrong_table += int(np.count_nonzero((entries[where, :3].T != wanted).any(axis=0)))
+        wrong_table += int(np.count_nonzero((wanted != entries[where, :3].T).any(axis=0)))
         progress(where.stop, model.domain.entries)
     return Exhausted(model.domain.entries, wrong_logic, wrong_table, engine.overflows)
 
