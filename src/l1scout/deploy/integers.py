@@ -140,7 +140,11 @@ def _from_json(content: Any) -> IntegerNetwork:
 
 
 def _integers(values: Any, name: str) -> NDArray[np.int64]:
-    array = np.array(values)
+    try:
+        array = np.array(values)
+    except ValueError as error:
+        msg = f"{name} have rows of different lengths"
+        raise ValueError(msg) from error
     if array.dtype.kind != "i" or (array.size and np.abs(array).max() >= _MAX_WEIGHT):
         msg = f"{name} are not integers below 2**30"
         raise ValueError(msg)

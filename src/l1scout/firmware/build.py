@@ -208,6 +208,7 @@ def _header(card: Card, logic: Logic, written: Written) -> str:
             f"localparam CORE_STAGES = {written.stages};",
             f"wire [{width - 1}:0] asked = {{{', '.join(reversed(taken))}}};",
             *(f"localparam OUT_{n} = {bits};" for n, bits in zip(names, logic.output_bits, strict=True)),
+            *(f"localparam SIGN_{n} = 1'b{sign};" for n, sign in zip(names, logic.output_signs, strict=True)),
             *(
                 f"localparam signed [15:0] {end}_{n} = {'-' if value < 0 else ''}16'sd{abs(value)};"
                 for n, column in domain.items()

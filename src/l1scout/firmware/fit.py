@@ -57,6 +57,11 @@ class Quantised:
     resolution: Resolution | None
 
 
+def loss_of(float_model: Model) -> Callable[[Any, Any], Any]:
+    """Return the loss of the residuals that a float model was trained with, else the balanced one."""
+    return losses.LOSSES.get(str(float_model.card.recipe.get("loss")), losses.LOSSES["balanced"])
+
+
 def weights_of(float_model: Model, data: Dataset) -> NDArray[np.float64]:
     """Weights of muons that the float model's guard ended with, shape (muons, 3); ones without a guard."""
     found = float_model.card.training.get("guard")
@@ -109,8 +114,7 @@ def fit(
     x, y = network_inputs(train.columns), packed(float_model, train)
     steps = epochs * -(-len(train) // batch)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=1e-3)
-    loss = losses.LOSSES.get(str(float_model.card.recipe.get("loss")), losses.LOSSES["balanced"])
-    model.compile(optimizer=_adam(rate), loss=loss, steps_per_execution=32)
+    model.compile(optimizer=_adam(rate), loss=loss_of(float_model), steps_per_execution=32)
     callbacks = _callbacks(beta, epochs, on_epoch)
     with quiet_copies():
         history = model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)

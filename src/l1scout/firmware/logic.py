@@ -51,13 +51,16 @@ class Logic:
     comb : object
         The compiler's own form of it.
     input_bits, output_bits : tuple of int
-        Widths of the ports, first input lowest. All outputs are signed.
+        Widths of the ports, first input lowest. An input that nothing looks at may have none.
+    output_signs : tuple of int
+        1 where an output has a sign bit, 0 where it is never negative and has none.
     """
 
     compiler: str
     comb: Any
     input_bits: tuple[int, ...]
     output_bits: tuple[int, ...]
+    output_signs: tuple[int, ...]
 
     @property
     def estimate(self) -> float:
@@ -105,7 +108,7 @@ def trace(network: IntegerNetwork, domain: Domain, compiler: str = "da4ml") -> L
     Raises
     ------
     InputError
-        If there is no such compiler, or it is not installed.
+        If there is no such compiler, it is not installed, or an answer never needs its lowest bit.
     """
     if compiler not in COMPILERS:
         msg = f"no compiler {compiler!r}: choose one of {', '.join(COMPILERS)}"
@@ -123,12 +126,34 @@ def trace(network: IntegerNetwork, domain: Domain, compiler: str = "da4ml") -> L
     given = x = array.from_lhs(low, high, np.ones(low.size), module.HWConfig(1, -1, -1), 0.0)
     for layer in network.layers[:-1]:
         y = x @ layer.weights.astype(np.float64) + layer.bias.astype(np.float64)
-        x = y.relu(i=layer.bits + layer.shift, f=-layer.shift) * 2.0**-layer.shift
+        kept = [
+            _relu(v, int(i), int(f))
+            for v, i, f in zip(y, layer.bits + layer.shift, -layer.shift, strict=True)
+        ]
+        x = array(np.array(kept)) * 2.0**-layer.shift
     last = network.layers[-1]
     y = x @ last.weights.astype(np.float64) + last.bias.astype(np.float64)
     x = y.quantize(np.ones_like(last.shift), last.bits + last.shift - 1, -last.shift) * 2.0**-last.shift
     comb = record(given, x, keep_dead_inputs=True)
-    return Logic(compiler, comb, _bits(comb.inp_kifs), _bits(comb.out_kifs))
+    sign, _, point = np.asarray(comb.out_kifs, np.int64)
+    bits = _bits(comb.out_kifs)
+    if point.any() or not all(bits):
+        msg = f"an answer of the network is always even, or always 0 (bits {list(bits)}); train it again"
+        raise InputError(msg)
+    return Logic(compiler, comb, _bits(comb.inp_kifs), bits, tuple(sign.tolist()))
+
+
+def _relu(sum_: Any, integer: int, fraction: int) -> Any:
+    """Return the ReLU of a sum with so many bits before and after the point.
+
+    Of a negated sum that is never negative da4ml 0.6.0 writes Verilog that takes the highest bit for a
+    sign, so where there is nothing to clip, bits are dropped instead.
+    """
+    if sum_.low >= 0:
+        return sum_.quantize(0, integer, fraction)
+    if sum_.high <= 0:
+        return sum_.from_const(0.0, sum_.hwconf)
+    return sum_.relu(integer, fraction)
 
 
 def _bits(kifs: Any) -> tuple[int, ...]:

@@ -140,8 +140,9 @@ def _scores(scores: Against | None, muons: str) -> str:
     both = columns(score_rows({"float": scores.float_model, "firmware": scores.firmware}))
     ratio = columns(ratio_rows({"firmware / float": scores.ratio}))
     return (
-        f"<p>{escape(muons)}, {scores.muons:,}; the ratio’s uncertainty counts that they are the same muons. "
-        f"The furthest ratio is {scores.worst:.4f} from 1.</p><pre>{escape(both)}</pre><pre>{escape(ratio)}</pre>"
+        f"<p>{escape(muons)}, {scores.muons:,}; the ratio’s uncertainty counts that they are the same "
+        f"muons. The furthest ratio is {scores.worst:.4f} from 1.</p>"
+        f"<pre>{escape(both)}</pre><pre>{escape(ratio)}</pre>"
     )
 
 

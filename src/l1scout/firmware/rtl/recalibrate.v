@@ -71,9 +71,9 @@ module recalibrate #(
   reg [63:0] muon_1;
   initial valid_1 = 1'b0;
   always @(posedge clk) begin
-    new_phi <= (phi <<< 4) - {{16 - OUT_PHI{dphi[OUT_PHI-1]}}, dphi};
-    new_eta <= (eta <<< 5) - {{16 - OUT_ETA{deta[OUT_ETA-1]}}, deta};
-    new_pt  <= (pt <<< 5) - {{16 - OUT_PT{dpt[OUT_PT-1]}}, dpt};
+    new_phi <= (phi <<< 4) - {{16 - OUT_PHI{SIGN_PHI & dphi[OUT_PHI-1]}}, dphi};
+    new_eta <= (eta <<< 5) - {{16 - OUT_ETA{SIGN_ETA & deta[OUT_ETA-1]}}, deta};
+    new_pt  <= (pt <<< 5) - {{16 - OUT_PT{SIGN_PT & dpt[OUT_PT-1]}}, dpt};
     ask     <= known;
     valid_1 <= reset ? 1'b0 : valid[CORE-1];
     tag_1   <= tag;
