@@ -80,10 +80,11 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
     for where, hardware in domain.chunks():
         largest = np.maximum(largest, np.abs(exact(hardware)).max(axis=1))
         progress(where.stop, 2 * domain.entries)
-    if not np.isfinite(largest).all() or (model.network and (largest > _LARGEST).any()):
-        msg = (
-            f"{model.name}: its answers are not finite, or too large, somewhere in its domain; train it again"
-        )
+    if not np.isfinite(largest).all():
+        msg = f"{model.name}: its answers are not finite everywhere in its domain; train it again"
+        raise InputError(msg)
+    if model.network and (largest > _LARGEST).any():
+        msg = f"{model.name}: its answers do not fit into 16 bits; train it again"
         raise InputError(msg)
     units = np.ones(3) if model.network else finest_steps(largest)
     steps = STEPS if model.network else units
