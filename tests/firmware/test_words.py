@@ -80,3 +80,7 @@ def test_word_holds_every_value(values):
 )
 def test_steps_are_those_of_the_page(name, count, value):
     assert RECALIBRATED[name].to_physical(count) == pytest.approx(value, rel=1e-12)
+
+
+def test_no_muon_stays_a_word_of_zeros():
+    assert recalibrate_words(np.zeros(3, np.uint64), ENGINE, MODEL.card).tolist() == [0, 0, 0]

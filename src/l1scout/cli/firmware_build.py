@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from l1scout.cli.output import Json, err, out, print_json
+from l1scout.cli.output import Json, err, print_json
 
 CLOCK = 250.0
 
@@ -37,13 +37,11 @@ def build(
     if json:
         print_json({"folder": target, **about})
         return
-    out.print(
+    print(
         f"{target}: {about['compiler']}, at most {about['cutoff']:g} adders between registers", markup=False
     )
-    out.print(
+    print(
         f"{about['stages']} stages, {about['latency']} clock edges from muon to recalibrated muon, "
         "one muon a clock"
     )
-    out.print(
-        f"{about['estimated_luts']:,.0f} LUTs for the core by the compiler's estimate; ports in README.md"
-    )
+    print(f"{about['estimated_luts']:,.0f} LUTs for the core by the compiler's estimate; ports in README.md")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.firmware_build import CLOCK
-from l1scout.cli.output import Json, err, out, print_json
+from l1scout.cli.output import Json, err, print_json
 
 
 def hls(
@@ -37,7 +37,7 @@ def hls(
     if json:
         print_json({"folder": target, "part": part or PART, "inputs": inputs, "mismatches": differ})
     else:
-        out.print(f"{target}: Vitis HLS project for {part or PART}, {clock:g} MHz", markup=False)
+        print(f"{target}: Vitis HLS project for {part or PART}, {clock:g} MHz")
         if inputs is not None:
-            out.print(f"emulated with g++: {inputs:,} inputs, {differ:,} differ from the integer network")
+            print(f"emulated with g++: {inputs:,} inputs, {differ:,} differ from the integer network")
     raise typer.Exit(int(bool(differ)))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.firmware_build import CLOCK
-from l1scout.cli.output import Json, err, json_text, out, print_json
+from l1scout.cli.output import Json, err, json_text, print_json
 from l1scout.errors import InputError
 
 
@@ -66,10 +66,10 @@ def report(
         return
     print(text_table([area_head(found), *area_rows(found)]), end="\n\n")
     print(text_table(time_rows(found)), end="\n\n")
-    out.print("\n".join([ecp5_line(found), *proof_lines(found["simulation"])]), markup=False)
+    print("\n".join([ecp5_line(found), *proof_lines(found["simulation"])]))
     if scores:
         print(f"\n{muons}, {scores.muons:,}: ratio firmware / float\n")
         print(columns(ratio_rows({"firmware": scores.ratio})))
         print(f"\nThe furthest is {scores.worst:.4f} from 1")
     if target:
-        out.print(f"\nPage: {target / 'firmware.html'}", markup=False)
+        print(f"\nPage: {target / 'firmware.html'}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from l1scout.cli.output import Json, err, json_text, out, print_json, progress
+from l1scout.cli.output import Json, err, json_text, print_json, progress
 
 
 def simulate(
@@ -82,21 +82,19 @@ def simulate(
 
 def _show(found: dict[str, Any]) -> None:
     if v := found.get("verilator"):
-        out.print(
+        print(
             f"Verilator: {v['muons']:,} muons with random gaps, {v['recalibrated']:,} in the domain: "
             f"{v['mismatches']:,} mismatches, latency {v['latency']} clock edges"
         )
         if v["first"]:
-            out.print(v["first"])
+            print(v["first"])
     else:
-        out.print("Verilator: not installed, so skipped (apt-get install verilator g++ make)")
-    out.print(f"Icarus: {found.get('icarus', 'not installed, so skipped (apt-get install iverilog)')}")
+        print("Verilator: not installed, so skipped (apt-get install verilator g++ make)")
+    print(f"Icarus: {found.get('icarus', 'not installed, so skipped (apt-get install iverilog)')}")
     if e := found.get("exhaustive"):
-        out.print(
+        print(
             f"Every input of the domain, {e['inputs']:,}: {e['logic']:,} mismatches of the traced logic, "
             f"{e['table']:,} of the table, {e['overflows']:,} values that lost bits"
         )
     seconds = ", ".join(f"{n} {s:.0f} s" for n, s in found["seconds"].items())
-    out.print(
-        f"({seconds}) Verilog and integer network: " + ("identical" if found["identical"] else "DIFFERENT")
-    )
+    print(f"({seconds}) Verilog and integer network: " + ("identical" if found["identical"] else "DIFFERENT"))

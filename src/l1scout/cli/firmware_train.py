@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l1scout.cli.output import Json, json_text, out, print_json, progress
+from l1scout.cli.output import Json, json_text, print_json, progress
 from l1scout.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ def train(
         print_json({"model": target, **(found.card.firmware or {}), **against.as_dict()})
         return
     about = found.card.firmware or {}
-    out.print(f"Validation part, {against.muons:,} muons; RMS about zero, overflows counted\n", markup=False)
+    print(f"Validation part, {against.muons:,} muons; RMS about zero, overflows counted\n")
     print(columns(score_rows({loaded.card.name: against.float_model, "firmware": against.firmware})))
     print("\nRatio firmware / float\n")
     print(columns(ratio_rows({"firmware": against.ratio})))
-    out.print(f"\n{about['ebops']:,.0f} bit operations; the furthest ratio is {against.worst:.4f} from 1")
-    out.print(f"Firmware model, trained on {found.card.origin}, is in {target}", markup=False)
+    print(f"\n{about['ebops']:,.0f} bit operations; the furthest ratio is {against.worst:.4f} from 1")
+    print(f"Firmware model, trained on {found.card.origin}, is in {target}")
 
 
 def _one(
@@ -97,7 +97,7 @@ def _sweep(
         print_json(result)
         return
     print(rows_text(pareto_rows(points)))
-    out.print(f"\nModels, pareto.json and pareto.svg are in {target}", markup=False)
+    print(f"\nModels, pareto.json and pareto.svg are in {target}")
 
 
 def _betas(text: str) -> list[float]:
