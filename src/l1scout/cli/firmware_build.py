@@ -37,9 +37,7 @@ def build(
     if json:
         print_json({"folder": target, **about})
         return
-    print(
-        f"{target}: {about['compiler']}, at most {about['cutoff']:g} adders between registers", markup=False
-    )
+    print(f"{target}: {about['compiler']}, at most {about['cutoff']:g} adders between registers")
     print(
         f"{about['stages']} stages, {about['latency']} clock edges from muon to recalibrated muon, "
         "one muon a clock"
