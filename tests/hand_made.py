@@ -6,6 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from l1scout.deploy.domain import Domain
+from l1scout.deploy.firmware import FirmwareEngine
+from l1scout.deploy.integers import NETWORK_FILE, STEPS, IntegerNetwork, Neurons
+from l1scout.deploy.integers import widths as widths_of
 from l1scout.deploy.model import Model
 from l1scout.training.card import ONNX_FILE, Card, Scaled
 from l1scout.training.export import Layer, to_onnx
@@ -97,6 +101,61 @@ def evaluate(layers, hardware):
             x = np.exp(x - x.max(axis=1, keepdims=True))
             x /= x.sum(axis=1, keepdims=True)
     return x.T
+
+
+def integer_network(seed=0, domain=TINY, widths=(6, 5)):
+    """Make a random integer network whose widths just hold what the domain gives."""
+    rng = np.random.default_rng(seed)
+    sizes = [4, *widths, 3]
+    layers = []
+    for m, n in pairwise(sizes):
+        weights = rng.integers(-60, 61, (m, n)) * (rng.random((m, n)) < 0.8)
+        layers.append(Neurons(weights, rng.integers(-900, 900, n), rng.integers(5, 8, n), np.full(n, 31)))
+    wide = IntegerNetwork(INPUTS, tuple(layers))
+    low, high = FirmwareEngine(wide).ranges(firmware_domain(domain))
+    return wide.with_bits(widths_of(wide, low, high))
+
+
+def firmware_domain(domain=TINY):
+    """Make the domain of a hand-made integer network."""
+    return Domain.between(INPUTS, *zip(*(domain[n] for n in INPUTS), strict=True))
+
+
+def firmware_model(network=None, domain=TINY):
+    """Make a firmware model of an integer network."""
+    network = network or integer_network(domain=domain)
+    answers = zip(("dphi", "deta", "dpt"), ("rad", "1", "GeV"), STEPS, strict=True)
+    card, _ = model(
+        name="hand firmware",
+        domain=dict(domain),
+        outputs=[Scaled(n, u, 0.0, float(s)) for n, u, s in answers],
+        onnx={},
+        firmware={"sha256": network.sha256},
+    )
+    return Model(card, b"", "firmware", None, network)
+
+
+def firmware_directory(path, made=None):
+    """Write a firmware model, but for its HGQ2 network, and return its path."""
+    made = made or firmware_model()
+    path.mkdir(exist_ok=True)
+    (path / NETWORK_FILE).write_text(made.network.text(), "utf-8")
+    made.card.write(path)
+    write_sums(path)
+    return path
+
+
+def evaluate_integers(network, hardware):
+    """Evaluate an integer network in numpy's integers: the oracle of the firmware engine."""
+    x = np.asarray(hardware, np.int64)
+    for k, layer in enumerate(network.layers):
+        last = k == len(network.layers) - 1
+        y = layer.weights.T @ x + layer.bias[:, np.newaxis]
+        y = (y if last else np.maximum(y, 0)) >> layer.shift[:, np.newaxis]
+        turn = np.left_shift(1, layer.bits)[:, np.newaxis]
+        low = -turn // 2 if last else 0
+        x = (y - low) % turn + low
+    return x
 
 
 def model_directory(path, card=None, onnx_bytes=None):

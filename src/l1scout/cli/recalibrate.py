@@ -16,8 +16,12 @@ def recalibrate(
     target: Annotated[Path, typer.Argument(help="The same with the new columns.", metavar="OUT")],
     model: Annotated[Path, typer.Option("--model", "-m", help="Model directory.")],
     engine: Annotated[
-        str, typer.Option(help="What computes: onnx, fused, table, fixed (or fixed:Q4.12), gpu, mdla.")
-    ] = "onnx",
+        str | None,
+        typer.Option(
+            help="What computes: onnx (the usual one), fused, table, fixed (or fixed:Q4.12), gpu, mdla; "
+            "firmware or table for a firmware model."
+        ),
+    ] = None,
     table: Annotated[
         Path | None, typer.Option(help="Table of the table engine, if not in the model directory.")
     ] = None,

@@ -15,7 +15,7 @@ def verify(
         list[str] | None,
         typer.Option(
             help="onnx, fused, table, fixed (Q8.8; or fixed:Q4.12,variable,down,wrap), gpu, mdla (or mdla:2 "
-            "for 2 clusters). Can be given several times; by default all that are at hand."
+            "for 2 clusters), firmware. Can be given several times; by default all that are at hand."
         ),
     ] = None,
     table: Annotated[Path | None, typer.Option(help="The table, if not in the model directory.")] = None,
@@ -62,6 +62,6 @@ def verify(
         if v.inexact is not None:
             print(f"{name}: {v.inexact:,} entries differ from the quantised network")
         if v.overflows is not None:
-            weights = f"{v.weight_overflows:,} weights and biases"
-            print(f"{name}: {v.overflows:,} activations and {weights} did not fit into their words")
+            weights = "" if v.weight_overflows is None else f" and {v.weight_overflows:,} weights and biases"
+            print(f"{name}: {v.overflows:,} activations{weights} did not fit into their words")
     raise typer.Exit(int(wrong))

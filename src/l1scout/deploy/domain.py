@@ -46,11 +46,21 @@ class Domain:
         if min(low) <= -(1 << 15) or max(high) >= (1 << 15) - 1:
             msg = f"model {card.name}: its domain goes beyond 15-bit hardware values; repair its card"
             raise InputError(msg)
+        return cls.between(names, low, high)
+
+    @classmethod
+    def between(cls, names: tuple[str, ...], low: tuple[int, ...], high: tuple[int, ...]) -> "Domain":
+        """Domain of all values from `low` to `high`, both included."""
         stride, step = [0] * len(names), 1
         for k in sorted(range(len(names)), key=lambda k: -_rank(names[k])):
             stride[k] = step
             step *= high[k] - low[k] + 1
         return cls(names, low, high, tuple(stride))
+
+    def fixed(self, inputs: NDArray[np.bool_]) -> "Domain":
+        """Return the part of it where some inputs stay at their lowest value."""
+        high = tuple(a if f else b for f, a, b in zip(inputs, self.low, self.high, strict=True))
+        return self.between(self.names, self.low, high)
 
     @property
     def size(self) -> tuple[int, ...]:

@@ -5,7 +5,8 @@
 | `onnx` | reference | onnxruntime |
 | `fused` | one muon, one BX, small batches | the folded network as one compiled kernel |
 | `table` | streams | the answer to every possible input, looked up |
-| `fixed` | firmware's reference | integers, Q8.8 unless told otherwise |
+| `fixed` | 16-bit processors | integers, Q8.8 unless told otherwise |
+| `firmware` | firmware models | the integers of the logic, bit for bit |
 | `mdla` | the Micron DLA | the vendor's SDK, if installed |
 | `gpu` | large batches | JAX |
 """
@@ -72,13 +73,22 @@ def make(name: str, model: Model, *, threads: int = 1, table: str | Path | None 
     if settings and kind not in ("fixed", "mdla"):
         msg = f"engine {name}: only fixed and mdla take settings"
         raise InputError(msg)
+    if kind != "table" and (kind == "firmware") != (model.network is not None):
+        what = "has no integer network" if kind == "firmware" else "is a firmware model, made of integers"
+        msg = f"{model.name}: {what}; engines that run it: {', '.join(at_hand(model, table))}"
+        raise InputError(msg)
     return ENGINES[kind](Wanted(model, threads, table, settings))
+
+
+def usual(model: Model) -> str:
+    """Name of the engine that runs a model unless another is asked for: its reference."""
+    return "firmware" if model.network else "onnx"
 
 
 def at_hand(model: Model, table: str | Path | None = None) -> list[str]:
     """Names of the engines that run a model on any processor without being asked for."""
-    names = ["onnx", "fused"]
-    if all(layer.activation != "softmax" for layer in model.layers):
+    names = ["firmware"] if model.network else ["onnx", "fused"]
+    if not model.network and all(layer.activation != "softmax" for layer in model.layers):
         names.append("fixed")
     if table is not None or (model.directory is not None and (model.directory / TABLE_FILE).exists()):
         names.append("table")
@@ -173,6 +183,13 @@ def _fixed(wanted: Wanted) -> Engine:
     return FixedEngine(wanted.model, Format.parse(wanted.settings) if wanted.settings else None)
 
 
+def _firmware(wanted: Wanted) -> Engine:
+    from l1scout.deploy.firmware import FirmwareEngine
+
+    assert wanted.model.network  # `make` has looked
+    return FirmwareEngine(wanted.model.network)
+
+
 def _mdla(wanted: Wanted) -> Engine:
     from l1scout.deploy.mdla import MdlaEngine
 
@@ -193,6 +210,7 @@ ENGINES: Mapping[str, Callable[[Wanted], Engine]] = {
     "fused": _fused,
     "table": _table,
     "fixed": _fixed,
+    "firmware": _firmware,
     "mdla": _mdla,
     "gpu": _gpu,
 }

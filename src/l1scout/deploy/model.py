@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from l1scout.deploy.domain import Domain
+from l1scout.deploy.integers import NETWORK_FILE, IntegerNetwork, read_network
 from l1scout.errors import InputError
 from l1scout.training.card import CARD_FILE, ONNX_FILE, Card, read_card
 from l1scout.training.export import Layer
@@ -30,16 +31,21 @@ class Model:
         What to call it in messages.
     directory : Path, optional
         Where it was read from.
+    network : IntegerNetwork, optional
+        Of a firmware model, which has no ONNX model; engines `firmware` and `table` run it.
     """
 
     card: Card
     onnx_bytes: bytes
     name: str = "model"
     directory: Path | None = None
+    network: IntegerNetwork | None = None
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the ONNX model: the model's identity."""
+        """Hash of the ONNX model or the integer network: the model's identity."""
+        if self.network:
+            return self.network.sha256
         return hashlib.sha256(self.onnx_bytes).hexdigest()
 
     @cached_property
@@ -55,8 +61,11 @@ class Model:
         ------
         InputError
             If the ONNX model is no chain of ``Gemm`` and activations as `training.export` writes it,
-            or does not have the card's inputs and outputs.
+            does not have the card's inputs and outputs, or there is none: a firmware model.
         """
+        if self.network:
+            msg = f"{self.name}: a firmware model, made of integers; engines firmware and table run it"
+            raise InputError(msg)
         layers = _layers(self.onnx_bytes, self.name)
         for what, found, n in (
             ("inputs", len(layers[0].weights), len(self.card.inputs)),
@@ -85,10 +94,12 @@ def load_model(directory: str | Path) -> Model:
     Raises
     ------
     InputError
-        If it lacks a file, one has changed since it was written, or card and ONNX model do not belong
+        If it lacks a file, one has changed since it was written, or card and network do not belong
         together.
     """
     card, path = read_card(directory), Path(directory) / ONNX_FILE
+    if card.firmware is not None:
+        return _firmware(card, Path(directory))
     check_sums(Path(directory), CARD_FILE, ONNX_FILE)
     try:
         onnx_bytes = path.read_bytes()
@@ -100,6 +111,17 @@ def load_model(directory: str | Path) -> Model:
         msg = f"{path}: not the file that its card describes (sha256 differs); train or copy it again"
         raise InputError(msg)
     return model
+
+
+def _firmware(card: Card, directory: Path) -> Model:
+    path = directory / NETWORK_FILE
+    check_sums(directory, CARD_FILE, NETWORK_FILE)
+    network = read_network(path)
+    wanted, inputs = (card.firmware or {}).get("sha256"), tuple(q.name for q in card.inputs)
+    if network.sha256 != wanted or network.inputs != inputs:
+        msg = f"{path}: not the network that its card describes; train or copy it again"
+        raise InputError(msg)
+    return Model(card, b"", str(path), directory, network)
 
 
 def _layers(onnx_bytes: bytes, name: str) -> list[Layer]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import Engine, make
+from l1scout.deploy.engine import Engine, make, usual
 from l1scout.deploy.model import load_model
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT
@@ -102,12 +102,14 @@ class Recalibrator:
         cls,
         directory: str | Path,
         *,
-        engine: str = "onnx",
+        engine: str | None = None,
         threads: int = 1,
         table: str | Path | None = None,
         errors: bool = False,
     ) -> "Recalibrator":
         """Load a model directory and make an engine of it; see `l1scout.deploy.engine.make`.
+
+        By default the engine is the model's reference: `l1scout.deploy.engine.usual`.
 
         Raises
         ------
@@ -115,7 +117,9 @@ class Recalibrator:
             If it lacks a file, card and ONNX model do not belong together, or the engine cannot be made.
         """
         model = load_model(directory)
-        return cls(model.card, make(engine, model, threads=threads, table=table), errors=errors)
+        return cls(
+            model.card, make(engine or usual(model), model, threads=threads, table=table), errors=errors
+        )
 
     def __call__(self, columns: Mapping[str, NDArray[Any]]) -> Recalibrated:
         """Recalibrate muons.

@@ -2,8 +2,9 @@
 
 An entry is 8 bytes: the three corrections as int16 multiples of a power of two each (the finest that
 holds the largest answer), and a spare. So an entry never lies in two cache lines, one load fetches it,
-and its value in float32 is exact. The file is a header of `HEADER_BYTES` and the entries, in the order
-of `Domain`; it is mapped into memory, so that processes share it.
+and its value in float32 is exact. A firmware model's answers are integers: they are the entries as they
+are. The file is a header of `HEADER_BYTES` and the entries, in the order of `Domain`; it is mapped into
+memory, so that processes share it.
 
 Header, little-endian: magic (8 bytes), version (u32), CRC-32 of the entries (u32), CRC-32 of the header
 with this field 0 (u32), length of the text (u32), text (JSON), zeros.
@@ -22,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.engine import checked, ready
+from l1scout.deploy.firmware import FirmwareEngine
 from l1scout.deploy.fused import FusedEngine
+from l1scout.deploy.integers import STEPS
 from l1scout.deploy.model import Model
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
@@ -52,7 +55,7 @@ def finest_steps(largest: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, _of: None) -> None:
-    """Evaluate a model at every possible input, in float64, and write the table.
+    """Evaluate a model at every possible input, in float64 or integers, and write the table.
 
     It appears under its name when it is complete.
 
@@ -72,21 +75,25 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
     if (len(domain.names), len(model.card.outputs)) != (4, 3) or domain.entries > MAX_ENTRIES:
         msg = f"{model.name}: {domain.entries} inputs of {len(domain.names)}: too many for a table"
         raise InputError(msg)
-    network = FusedEngine(model, np.float64)
+    exact = FirmwareEngine(model.network).integers if model.network else FusedEngine(model, np.float64).exact
     largest = np.zeros(3)
     for where, hardware in domain.chunks():
-        largest = np.maximum(largest, np.abs(network.exact(hardware)).max(axis=1))
+        largest = np.maximum(largest, np.abs(exact(hardware)).max(axis=1))
         progress(where.stop, 2 * domain.entries)
     if not np.isfinite(largest).all():
         msg = f"{model.name}: its answers are not finite everywhere in its domain; train it again"
         raise InputError(msg)
-    steps = finest_steps(largest)
+    if model.network and (largest > _LARGEST).any():
+        msg = f"{model.name}: its answers do not fit into 16 bits; train it again"
+        raise InputError(msg)
+    units = np.ones(3) if model.network else finest_steps(largest)
+    steps = STEPS if model.network else units
     checksum = 0
     with complete_or_nothing(path) as part, part.open("wb") as file:
         file.write(bytes(HEADER_BYTES))
         for where, hardware in domain.chunks():
             entries = np.zeros((hardware.shape[1], 4), "<i2")
-            entries[:, :3] = quantise(network.exact(hardware), steps).T
+            entries[:, :3] = quantise(exact(hardware), units).T
             content = entries.tobytes()
             checksum = zlib.crc32(content, checksum)
             file.write(content)

@@ -1,4 +1,7 @@
-"""Every engine against the Keras network in float64, at every input of the model's domain."""
+"""Every engine against the Keras network in float64, at every input of the model's domain.
+
+The Keras network of a firmware model is HGQ2's, in float32: its numbers have few bits and are exact.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.engine import Engine
-from l1scout.deploy.fixed import FixedEngine
 from l1scout.deploy.model import Model
 from l1scout.deploy.table import TableEngine
 from l1scout.errors import InputError
@@ -17,6 +19,7 @@ from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.training.card import KERAS_FILE
 from l1scout.training.export import Layer
 from l1scout.training.metrics import CORE
+from l1scout.training.models import INPUTS
 
 if TYPE_CHECKING:
     import keras
@@ -98,6 +101,8 @@ def keras_reference(model: Model) -> Network:
     import keras
 
     path = (model.directory or Path()) / KERAS_FILE
+    if model.network:
+        return quantised_reference(path)
     try:
         network = keras.models.load_model(path, compile=False)
     except Exception as error:  # a damaged file raises anything
@@ -112,6 +117,26 @@ def keras_reference(model: Model) -> Network:
         for step in steps:
             x = step(x)
         return np.asarray(out[0] + out[1] * x, np.float64)
+
+    return answer
+
+
+def quantised_reference(path: Path) -> Network:
+    """Return the HGQ2 network of a firmware model.
+
+    Raises
+    ------
+    InputError
+        If HGQ2 is not installed, or the file is no such network.
+    """
+    from l1scout.firmware.quantised import UNITS, load, network_inputs
+
+    network = load(path)
+
+    def answer(hardware: NDArray[np.int16]) -> NDArray[np.float64]:
+        x = network_inputs(dict(zip(INPUTS, hardware, strict=True)))
+        y = network.predict_on_batch(x)
+        return np.asarray(UNITS[:, np.newaxis] * np.asarray(y, np.float64).T)
 
     return answer
 
@@ -171,11 +196,11 @@ def verify(
     domain = model.domain
     pt_row = domain.names.index(PT.name)
     for where, hardware in domain.chunks(_CHUNK):
-        wanted = _in_pieces(reference, hardware)
+        wanted = reference(hardware) if model.network else _in_pieces(reference, hardware)
         pt = PT.to_physical(hardware[pt_row]) - wanted[2]
         for name, engine in engines.items():
             if isinstance(engine, TableEngine):
-                exact = _in_pieces(lambda h: forward(model.layers, h), hardware)
+                exact = wanted if model.network else _in_pieces(lambda h: forward(model.layers, h), hardware)
                 quantised = np.rint(exact / engine.steps[:, np.newaxis])
                 sums[name].inexact += int(
                     np.count_nonzero((quantised != engine.entries[where, :3].T).any(axis=0))
@@ -217,5 +242,5 @@ class _Sums:
             numbers = (self.worst[k], rms[k], *in_counts, share)
             deviations.append(Deviation(q.name, q.unit, *(float(x) for x in numbers)))
         inexact = self.inexact if isinstance(engine, TableEngine) else None
-        over = (engine.overflows, engine.weight_overflows) if isinstance(engine, FixedEngine) else ()
+        over = getattr(engine, "overflows", None), getattr(engine, "weight_overflows", None)
         return Verified(inputs, deviations, self.relative, inexact, *over)

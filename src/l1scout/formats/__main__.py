@@ -9,9 +9,10 @@ import numpy as np
 from l1scout.formats.block import BX_RUN2, BX_RUN3, ORBIT
 from l1scout.formats.muon import MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA
 from l1scout.formats.raw import FILE_HEADER, ORBIT_HEADER
+from l1scout.formats.recalibrated import RECALIBRATED
 from l1scout.formats.records import RECORD_HEADER
 
-LAYOUTS = (MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA, ORBIT, BX_RUN2, BX_RUN3, RECORD_HEADER)
+LAYOUTS = (MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA, RECALIBRATED, ORBIT, BX_RUN2, BX_RUN3, RECORD_HEADER)
 _INTRODUCTION = """\
 # Wire formats
 

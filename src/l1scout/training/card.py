@@ -48,6 +48,9 @@ class Card:
         deviation from Keras, versions of the libraries.
     resolution : Resolution, optional
         Predicted uncertainty of recalibrated muons; models trained by earlier versions have none.
+    firmware : mapping, optional
+        Of a firmware model, which has an integer network instead of an ONNX file: the network's hash, the
+        float model that it came from, the area penalty and what it gave.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Card:
     onnx: Mapping[str, Any]
     versions: Mapping[str, str]
     resolution: Resolution | None = None
+    firmware: Mapping[str, Any] | None = None
 
     @property
     def origin(self) -> str:
@@ -88,10 +92,8 @@ class Card:
     def write(self, directory: Path) -> None:
         """Write ``card.json`` into a directory."""
         content = {"card": CARD_VERSION, **asdict(self)}
-        if self.resolution is None:
-            del content["resolution"]
-        else:
-            content["resolution"] = self.resolution.as_dict()
+        content["resolution"] = self.resolution.as_dict() if self.resolution else None
+        content = {n: c for n, c in content.items() if c is not None}
         text = json.dumps(content, indent=1)
         (directory / CARD_FILE).write_text(text + "\n", "utf-8")
 
@@ -154,9 +156,9 @@ def _from_json(content: Mapping[str, Any]) -> Card:
         msg = f"resolution asks for {', '.join(sorted(unknown))}, which is no input"
         raise ValueError(msg)
     recipe, training, data, scores, onnx, versions = (_object(content, n) for n in rest)
-    return Card(
-        content["name"], inputs, outputs, domain, recipe, training, data, scores, onnx, versions, found
-    )
+    firmware = _object(content, "firmware") if "firmware" in content else None
+    more = (recipe, training, data, scores, onnx, versions, found, firmware)
+    return Card(content["name"], inputs, outputs, domain, *more)
 
 
 def _scaled(entry: Any) -> Scaled:

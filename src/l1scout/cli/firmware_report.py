@@ -1,0 +1,75 @@
+"""``l1scout firmware report``: area, time, proof and nine numbers of a firmware model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from l1scout.cli.firmware_build import CLOCK
+from l1scout.cli.output import Json, err, json_text, print_json
+from l1scout.errors import InputError
+
+
+def report(
+    model: Annotated[Path, typer.Argument(help="Firmware model.", metavar="FW")],
+    folder: Annotated[Path, typer.Argument(help="Folder of `firmware build`.", metavar="RTL")],
+    target: Annotated[
+        Path | None, typer.Option("--out", help="Folder for firmware.html and firmware.json.")
+    ] = None,
+    float_model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="Float model to compare the nine numbers with.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Data set for that; its test part is used.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Use all muons of a data set of no training.")] = False,
+    clock: Annotated[float, typer.Option(min=1, max=1500, help="MHz that are assumed.")] = CLOCK,
+    route: Annotated[bool, typer.Option(help="Place and route on an ECP5, if nextpnr is there.")] = True,
+    json: Json = False,
+) -> None:
+    """Count LUTs, flip-flops, carries and DSPs with Yosys, and say what the clock edges mean.
+
+    The clock is assumed: Yosys does not place. The ECP5's clock after place and route is a lower bound
+    from an older, slower family. What `firmware simulate` found of the folder is repeated.
+    """
+    from l1scout.deploy.model import load_model
+    from l1scout.firmware.against import against
+    from l1scout.firmware.build import read_built
+    from l1scout.firmware.resources import resources
+    from l1scout.report.firmware_page import (
+        area_head,
+        area_rows,
+        ecp5_line,
+        firmware_page,
+        proof_lines,
+        time_rows,
+    )
+    from l1scout.report.page import write_text
+    from l1scout.report.tables import columns, ratio_rows, text_table
+    from l1scout.training.dataset import read_dataset
+
+    if (float_model is None) != (data is None):
+        msg = "give both --model and --data, or neither"
+        raise InputError(msg)
+    loaded = load_model(model)
+    built, scores, muons = read_built(folder, loaded), None, ""
+    if float_model and data:
+        read = read_dataset(data)
+        muons = f"{'All muons' if every else 'Test part'} of {read.name}, {loaded.card.origin}"
+        scores = against(load_model(float_model), loaded, read if every else read.part("test"))
+    with err.status("Yosys, then place and route: some minutes"):
+        found = resources(built, clock=clock, route=route)
+    result = {**found, "scores": scores.as_dict() if scores else None, "muons": muons}
+    if target:
+        write_text(target / "firmware.html", firmware_page(loaded.card.name, found, scores, muons))
+        write_text(target / "firmware.json", json_text(result) + "\n")
+    if json:
+        print_json(result)
+        return
+    print(text_table([area_head(found), *area_rows(found)]), end="\n\n")
+    print(text_table(time_rows(found)), end="\n\n")
+    print("\n".join([ecp5_line(found), *proof_lines(found["simulation"])]))
+    if scores:
+        print(f"\n{muons}, {scores.muons:,}: ratio firmware / float\n")
+        print(columns(ratio_rows({"firmware": scores.ratio})))
+        print(f"\nThe furthest is {scores.worst:.4f} from 1")
+    if target:
+        print(f"\nPage: {target / 'firmware.html'}")

@@ -1,0 +1,112 @@
+"""The firmware engine: an integer network at work, the reference of its logic."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.deploy.domain import Domain
+from l1scout.deploy.engine import checked
+from l1scout.deploy.integers import STEPS, IntegerNetwork
+from l1scout.jit import kernel
+
+_CHUNK = 1 << 11  # layers of so many stay in the cache
+
+
+class FirmwareEngine:
+    """An integer network at work.
+
+    Parameters
+    ----------
+    network : IntegerNetwork
+
+    Attributes
+    ----------
+    overflows : int
+        Values that lost bits above, since it was made: none, as long as the caller keeps to the domain.
+    """
+
+    def __init__(self, network: IntegerNetwork) -> None:
+        self.network = network
+        self.overflows = 0
+        self._steps = STEPS.astype(np.float32)[:, np.newaxis]
+        self._layers = [
+            (
+                layer.weights.astype(np.float64),
+                layer.bias.astype(np.float64),
+                np.exp2(-layer.shift.astype(np.float64)),
+                np.exp2(layer.bits.astype(np.float64)),
+                k < len(network.layers) - 1,
+            )
+            for k, layer in enumerate(network.layers)
+        ]
+
+    def integers(self, hardware: NDArray[Any]) -> NDArray[np.int32]:
+        """Answers in `STEPS`, exact, shape (3, muons)."""
+        out = np.empty((len(STEPS), hardware.shape[1]), np.int32)
+        for start in range(0, hardware.shape[1], _CHUNK):
+            piece = slice(start, start + _CHUNK)
+            out[:, piece] = self._values(hardware[:, piece])[-1]
+        return out
+
+    def ranges(self, domain: Domain) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+        """Smallest and largest value of each neuron over a domain, an array a layer.
+
+        An input that no neuron looks at need not vary.
+        """
+        blind = np.abs(self.network.layers[0].weights).sum(axis=1) == 0
+        low = [np.full(layer.bias.size, np.inf) for layer in self.network.layers]
+        high = [np.full(layer.bias.size, -np.inf) for layer in self.network.layers]
+        for _, hardware in domain.fixed(blind).chunks(_CHUNK):
+            for k, values in enumerate(self._values(hardware)):
+                low[k] = np.minimum(low[k], values.min(axis=1))
+                high[k] = np.maximum(high[k], values.max(axis=1))
+        return [x.astype(np.int64) for x in low], [x.astype(np.int64) for x in high]
+
+    def _values(self, hardware: NDArray[Any]) -> list[NDArray[np.float64]]:
+        """Values of all layers for a chunk of muons."""
+        x, found = hardware.astype(np.float64), []
+        for weights, bias, step, span, hidden in self._layers:
+            y = np.empty((bias.size, x.shape[1]))
+            self.overflows += _layer(weights, bias, step, span, hidden, x, y)
+            found.append(y)
+            x = y
+        return found
+
+    def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Corrections; see `Engine`."""
+        hardware, out = checked(hardware, len(self.network.inputs), len(STEPS), out)
+        np.multiply(self.integers(hardware), self._steps, out=out, dtype=np.float32, casting="unsafe")
+        return out
+
+
+@kernel
+def _layer(
+    weights: NDArray[np.float64],
+    bias: NDArray[np.float64],
+    step: NDArray[np.float64],
+    span: NDArray[np.float64],
+    hidden: bool,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+) -> int:
+    """Fill in a layer, shape (neurons, muons), and return how many values lost bits above.
+
+    All are integers below 2**52, so that float64, which is faster, is exact.
+    """
+    over = 0
+    for j in range(bias.size):
+        row = y[j]
+        row[:] = bias[j]
+        for i in range(x.shape[0]):
+            weight, column = weights[i, j], x[i]
+            if weight != 0:
+                for m in range(row.size):
+                    row[m] += weight * column[m]
+        lowest = 0.0 if hidden else -span[j] / 2
+        for m in range(row.size):
+            word = np.floor((max(row[m], 0.0) if hidden else row[m]) * step[j])
+            turns = np.floor((word - lowest) / span[j])
+            over += turns != 0
+            row[m] = word - turns * span[j]
+    return over

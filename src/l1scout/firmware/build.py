@@ -1,0 +1,244 @@
+"""A folder of Verilog from a firmware model: core, streaming wrapper, test bench, README."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout import __version__
+from l1scout.deploy.firmware import FirmwareEngine
+from l1scout.deploy.integers import IntegerNetwork
+from l1scout.deploy.model import Model
+from l1scout.errors import InputError
+from l1scout.firmware.logic import CORE, Logic, Written, trace
+from l1scout.firmware.words import recalibrate_words
+from l1scout.formats.muon import MUON_2018
+from l1scout.formats.recalibrated import RECALIBRATED
+from l1scout.training.card import Card
+from l1scout.training.sums import check_sums, write_sums
+
+ABOUT_FILE = "build.json"
+SIMULATION_FILE = "simulation.json"
+SOURCES = ("recalibrate.v", f"{CORE}.v")
+BENCH = "recalibrate_tb.v"
+VECTORS = "vectors.hex"
+_OURS = ("recalibrate.v", BENCH)
+_PORTS = {"hwPhiAtVtx": 0, "hwEtaAtVtx": 23, "hwPt": 10, "hwCharge": 34}
+"""Lowest bit of each input in the muon word."""
+_BEFORE_AND_AFTER = 3
+"""Clock edges of the wrapper: the core's input register, subtraction, choice."""
+_BASE_NS, _ADDER_NS = 1.0, 0.6
+"""Rule of thumb for a register, its routing and each adder after it; nothing but place and route knows."""
+_ANSWER_BITS = 14
+"""So that phi goes round at most once, and the wrapper's 16 bits hold every difference."""
+TAG_BITS = 48
+
+
+@dataclass(frozen=True)
+class Built:
+    """A folder that `build` wrote.
+
+    Parameters
+    ----------
+    folder : Path
+    about : dict
+        What ``build.json`` says: model, compiler, cutoff, stages, latency, ports.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+
+    @property
+    def sources(self) -> list[Path]:
+        """Verilog files of the wrapper and the core."""
+        return [self.folder / name for name in SOURCES]
+
+    @property
+    def latency(self) -> int:
+        """Clock edges from a muon's input to its output."""
+        return int(self.about["latency"])
+
+
+def cutoff_for(clock: float) -> int:
+    """Adders in a row that a clock in MHz leaves time for, by the rule of thumb; 1 at least."""
+    return max(1, int((1000 / clock - _BASE_NS) / _ADDER_NS))
+
+
+def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "da4ml") -> Built:
+    """Write Verilog of a firmware model; the folder appears when it is complete.
+
+    Parameters
+    ----------
+    model : Model
+    folder : str or Path
+        New, or one that this function wrote.
+    cutoff : float
+        Largest number of adders between registers.
+    compiler : str
+        ``da4ml`` or ``alkaid``.
+
+    Raises
+    ------
+    InputError
+        If the model is none of firmware, the compiler is missing, or the folder holds something else.
+    """
+    network, path = network_of(model), Path(folder)
+    if path.exists() and not (path / ABOUT_FILE).exists() and (not path.is_dir() or any(path.iterdir())):
+        msg = f"{path}: exists and is no folder of `l1scout firmware build`; name another or remove it"
+        raise InputError(msg)
+    logic = trace(network, model.domain, compiler)
+    if max(logic.output_bits) > _ANSWER_BITS:
+        msg = f"{model.name}: its corrections have more than {_ANSWER_BITS} bits; train it again"
+        raise InputError(msg)
+    written = logic.write(cutoff)
+    about = _about(model, logic, written, cutoff)
+    part = path.with_name(path.name + ".part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        (part / f"{CORE}.v").write_text(written.verilog, "utf-8")
+        (part / "recalibrate.vh").write_text(_header(model.card, logic, written), "utf-8")
+        for name in _OURS:
+            (part / name).write_text(resource(name).read_text("utf-8"), "utf-8")
+        (part / f"LICENSE.{compiler}").write_text(written.licence, "utf-8")
+        (part / VECTORS).write_text(vectors(*sample(model, 2000, 0)), "utf-8")
+        (part / "README.md").write_text(_readme(about), "utf-8")
+        (part / ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+        write_sums(part)
+        shutil.rmtree(path, ignore_errors=True)
+        part.replace(path)
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror or error})"
+        raise InputError(msg) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Built(path, about)
+
+
+def read_built(folder: str | Path, model: Model) -> Built:
+    """Read a folder that `build` wrote, and refuse one that was made of another model or has changed.
+
+    Raises
+    ------
+    InputError
+    """
+    path = Path(folder)
+    try:
+        about = json.loads((path / ABOUT_FILE).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{path}: no {ABOUT_FILE}, so no folder of `l1scout firmware build` ({error})"
+        raise InputError(msg) from error
+    if not isinstance(about, dict) or about.get("network") != model.sha256:
+        msg = f"{path}: made of another model than {model.name}; `l1scout firmware build` makes it anew"
+        raise InputError(msg)
+    check_sums(path, ABOUT_FILE, BENCH, "recalibrate.vh", *SOURCES)
+    return Built(path, about)
+
+
+def network_of(model: Model) -> IntegerNetwork:
+    """Return a model's integer network; InputError if it is no firmware model."""
+    if model.network is None:
+        msg = f"{model.name}: no firmware model; `l1scout firmware train` makes one of it"
+        raise InputError(msg)
+    return model.network
+
+
+def resource(name: str) -> Any:
+    """Return a file of our own Verilog or C++."""
+    return files("l1scout.firmware") / "rtl" / name
+
+
+def sample(model: Model, muons: int, seed: int) -> tuple[NDArray[np.uint64], ...]:
+    """Draw lines for a test: valid, tag and muon, a line a clock, with random gaps.
+
+    Nine muons of ten are in the domain, the others are any 64 bits.
+    """
+    rng = np.random.default_rng(seed)
+    lines = muons + muons // 4
+    valid = np.zeros(lines, np.uint64)
+    valid[rng.choice(lines, muons, replace=False)] = 1
+    words = rng.integers(0, 1 << 64, lines, np.uint64, endpoint=False)
+    columns = {n: rng.integers(low, high + 1, lines) for n, (low, high) in model.card.domain.items()}
+    inside = MUON_2018.encode(columns)
+    mask = MUON_2018.encode(
+        {n: np.array([-1 if MUON_2018[n].signed else MUON_2018[n].high]) for n in columns}
+    )[0]
+    words = np.where(rng.random(lines) < 0.9, (words & ~mask) | inside, words)
+    tags = rng.integers(0, 1 << TAG_BITS, lines, np.uint64)
+    return valid, tags, words, expected(model, words)
+
+
+def expected(model: Model, words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return what must come out for muon words: the integer engine's answers as words."""
+    return recalibrate_words(words, FirmwareEngine(network_of(model)), model.card)
+
+
+def vectors(
+    valid: NDArray[np.uint64], tags: NDArray[np.uint64], words: NDArray[np.uint64], wanted: NDArray[np.uint64]
+) -> str:
+    """Write lines for the test bench: valid, tag, muon and recalibrated muon in hexadecimal."""
+    rows = zip(valid.tolist(), tags.tolist(), words.tolist(), wanted.tolist(), strict=True)
+    return "".join(f"{v:x}{t:012x}{m:016x}{r:016x}\n" for v, t, m, r in rows)
+
+
+def _header(card: Card, logic: Logic, written: Written) -> str:
+    """Write what the wrapper includes: the core's ports and the card's domain."""
+    taken = [
+        f"in_muon[{_PORTS[q.name]}+:{bits}]"
+        for q, bits in zip(card.inputs, logic.input_bits, strict=True)
+        if bits
+    ]
+    width = sum(logic.input_bits)
+    names = ("PHI", "ETA", "PT")
+    domain = {
+        "PHI": "hwPhiAtVtx",
+        "ETA": "hwEtaAtVtx",
+        "PT": "hwPt",
+        "CHARGE": "hwCharge",
+        "INDEX": "tfMuonIndex",
+    }
+    return "\n".join(
+        [
+            f"// Made by l1scout {__version__} of network {(card.firmware or {}).get('sha256')}.",
+            f"localparam CORE_STAGES = {written.stages};",
+            f"wire [{width - 1}:0] asked = {{{', '.join(reversed(taken))}}};",
+            *(f"localparam OUT_{n} = {bits};" for n, bits in zip(names, logic.output_bits, strict=True)),
+            *(f"localparam SIGN_{n} = 1'b{sign};" for n, sign in zip(names, logic.output_signs, strict=True)),
+            *(
+                f"localparam signed [15:0] {end}_{n} = {'-' if value < 0 else ''}16'sd{abs(value)};"
+                for n, column in domain.items()
+                for end, value in zip(("LOW", "HIGH"), card.domain[column], strict=True)
+            ),
+            "",
+        ]
+    )
+
+
+def _about(model: Model, logic: Logic, written: Written, cutoff: float) -> dict[str, Any]:
+    return {
+        "l1scout": __version__,
+        "model": model.card.name,
+        "network": model.sha256,
+        "compiler": logic.version,
+        "cutoff": cutoff,
+        "stages": written.stages,
+        "latency": written.stages + _BEFORE_AND_AFTER,
+        "initiation_interval": 1,
+        "estimated_luts": logic.estimate,
+        "core_register_bits": written.register_bits,
+        "tag_bits": TAG_BITS,
+        "input_bits": list(logic.input_bits),
+        "output_bits": list(logic.output_bits),
+    }
+
+
+def _readme(about: dict[str, Any]) -> str:
+    text: str = resource("README.md").read_text("utf-8")
+    for name, value in about.items():
+        text = text.replace(f"@{name}@", str(value))
+    return text.replace("@layout@", RECALIBRATED.markdown())

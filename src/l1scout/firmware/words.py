@@ -1,0 +1,37 @@
+"""What the streaming core answers, in Python: muon words in, recalibrated words out."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.deploy.firmware import FirmwareEngine
+from l1scout.formats.muon import MUON_2018
+from l1scout.formats.recalibrated import ETA, ETA_STEPS, PHI, PHI_STEPS, PT, PT_STEPS, RECALIBRATED
+from l1scout.training.card import Card
+
+COPIED = ("hwQual", "hwIso", "hwCharge", "hwChargeValid", "tfMuonIndex")
+"""Fields that a recalibrated muon has unchanged."""
+
+
+def recalibrate_words(muons: NDArray[np.uint64], engine: FirmwareEngine, card: Card) -> NDArray[np.uint64]:
+    """Recalibrated words (`l1scout.formats.recalibrated`) of 64-bit GMT muons of either layout.
+
+    A muon outside the card's domain, or whose corrected pT would not be positive, keeps the trigger's
+    own values and has ``isRecal`` 0.
+    """
+    hw = {n: c.astype(np.int64) for n, c in MUON_2018.decode(muons).items()}
+    inside = hw["hwPt"] != 0
+    for name, (low, high) in card.domain.items():
+        inside &= (hw[name] >= low) & (hw[name] <= high)
+    asked = np.flatnonzero(inside)
+    own = np.stack([hw["hwPhiAtVtx"] * PHI_STEPS, hw["hwEtaAtVtx"] * ETA_STEPS, hw["hwPt"] * PT_STEPS])
+    hardware: NDArray[Any] = np.stack([hw[q.name][asked] for q in card.inputs])
+    new = own[:, asked] - engine.integers(hardware)
+    new[0] %= PHI.period or 1
+    usable = (new[2] > PT_STEPS) & (new[2] <= PT.high) & (new[1] >= ETA.low) & (new[1] <= ETA.high)
+    own[:, asked[usable]] = new[:, usable]
+    recalibrated = np.zeros(muons.size, np.int64)
+    recalibrated[asked[usable]] = 1
+    columns = {"phiRecal": own[0], "etaRecal": own[1], "ptRecal": own[2], "isRecal": recalibrated}
+    return RECALIBRATED.encode({**columns, **{n: hw[n] for n in COPIED}})

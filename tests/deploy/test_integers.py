@@ -1,0 +1,143 @@
+"""The integer network of a firmware model: exact, checked when read, and at work like every other model."""
+
+import json
+
+import numpy as np
+import pytest
+
+import hand_made
+from l1scout.deploy.engine import at_hand, make
+from l1scout.deploy.firmware import FirmwareEngine
+from l1scout.deploy.integers import NETWORK_FILE, STEPS, read_network
+from l1scout.deploy.model import load_model
+from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.deploy.table import TableEngine, build
+from l1scout.errors import InputError
+from l1scout.training.sums import write_sums
+
+
+def everything(domain=hand_made.TINY):
+    d = hand_made.firmware_domain(domain)
+    return d.hardware(0, d.entries)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_engine_is_the_oracle_at_every_input_and_loses_nothing(seed):
+    network, hardware = hand_made.integer_network(seed), everything()
+    engine = FirmwareEngine(network)
+    assert np.array_equal(engine.integers(hardware), hand_made.evaluate_integers(network, hardware))
+    assert engine.overflows == 0
+
+
+def test_what_does_not_fit_wraps_as_in_logic_and_is_counted():
+    network, hardware = hand_made.integer_network(1), everything()
+    narrow = network.with_bits([np.maximum(layer.bits - 2, 1) for layer in network.layers])
+    engine = FirmwareEngine(narrow)
+    given = engine.integers(hardware)
+    assert np.array_equal(given, hand_made.evaluate_integers(narrow, hardware))
+    assert engine.overflows > 0
+    assert (given != hand_made.evaluate_integers(network, hardware)).any()
+
+
+def test_corrections_are_steps(tmp_path):
+    model = hand_made.firmware_model()
+    hardware = everything()[:, ::7]
+    wanted = hand_made.evaluate_integers(model.network, hardware) * STEPS[:, np.newaxis]
+    assert np.allclose(make("firmware", model).correct(hardware), wanted, rtol=1e-6, atol=0)
+
+
+def test_file_gives_the_same_network(tmp_path):
+    network = hand_made.integer_network(2)
+    path = tmp_path / NETWORK_FILE
+    path.write_text(network.text(), "utf-8")
+    again = read_network(path)
+    assert again.sha256 == network.sha256
+    assert np.array_equal(
+        FirmwareEngine(again).integers(everything()), FirmwareEngine(network).integers(everything())
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c: c.update(network=2), "version"),
+        (lambda c: c.pop("layers"), "layers"),
+        (lambda c: c["layers"].pop(), "3 answers"),
+        (lambda c: c["layers"][0]["weights"].pop(), "4 rows"),
+        (lambda c: c["layers"][0]["weights"][0].pop(), "weights"),
+        (lambda c: c["layers"][0]["weights"][0].__setitem__(0, 0.5), "integers"),
+        (lambda c: c["layers"][0]["weights"][0].__setitem__(0, 1 << 40), "below"),
+        (lambda c: c["layers"][1]["bias"].pop(), "for each"),
+        (lambda c: c["layers"][1]["shift"].__setitem__(0, -1), "shift of layer 2"),
+        (lambda c: c["layers"][1]["bits"].__setitem__(0, 0), "bits of layer 2"),
+        (lambda c: c["layers"][0]["bias"].__setitem__(0, None), "bias"),
+    ],
+)
+def test_damaged_network_is_refused_in_a_line(tmp_path, change, says):
+    content = json.loads(hand_made.integer_network().text())
+    change(content)
+    path = tmp_path / NETWORK_FILE
+    path.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(InputError, match=says) as error:
+        read_network(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_sums_that_could_be_inexact_are_refused(tmp_path):
+    content = json.loads(hand_made.integer_network().text())
+    for layer in content["layers"]:
+        layer["weights"] = [[(1 << 30) - 1 for _ in row] for row in layer["weights"]]
+        layer["bits"] = [31 for _ in layer["bits"]]
+    path = tmp_path / NETWORK_FILE
+    path.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(InputError, match="52"):
+        read_network(path)
+
+
+def test_changed_bit_or_other_network_is_refused(tmp_path):
+    directory = hand_made.firmware_directory(tmp_path / "fw")
+    assert load_model(directory).network.sha256 == hand_made.firmware_model().network.sha256
+    path = directory / NETWORK_FILE
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b"1", b"2", 1))
+    with pytest.raises(InputError, match="has changed"):
+        load_model(directory)
+    path.write_text(hand_made.integer_network(5).text(), "utf-8")
+    write_sums(directory)
+    with pytest.raises(InputError, match="not the network that its card describes"):
+        load_model(directory)
+
+
+def test_table_holds_the_integers_and_answers_the_same_bits(tmp_path):
+    directory = hand_made.firmware_directory(tmp_path / "fw")
+    model = load_model(directory)
+    build(model, directory / "model.table")
+    engine, table = make("firmware", model), TableEngine(model, directory / "model.table")
+    hardware = everything()
+    assert np.array_equal(table.entries[:, :3].T, hand_made.evaluate_integers(model.network, hardware))
+    assert np.array_equal(table.correct(hardware), engine.correct(hardware))
+    assert at_hand(model) == ["firmware", "table"]
+
+
+def test_recalibration_takes_the_firmware_engine_by_itself(tmp_path):
+    directory = hand_made.firmware_directory(tmp_path / "fw")
+    rng = np.random.default_rng(0)
+    columns = {n: rng.integers(low, high + 1, 500) for n, (low, high) in hand_made.TINY.items()}
+    hardware = np.stack([columns[n] for n in hand_made.INPUTS])
+    done = Recalibrator.load(directory)(columns)
+    network = load_model(directory).network
+    pt = 0.5 * (columns["hwPt"] - 1) - hand_made.evaluate_integers(network, hardware)[2] / 64
+    assert np.array_equal(done.pt[done.recalibrated], pt[done.recalibrated].astype(np.float32))
+    assert np.array_equal(done.recalibrated, pt > 0)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "fused", "fixed", "gpu", "mdla"])
+def test_engines_of_float_networks_say_that_they_cannot(engine):
+    with pytest.raises(InputError, match="firmware model"):
+        make(engine, hand_made.firmware_model())
+
+
+def test_float_model_has_no_firmware_engine():
+    with pytest.raises(InputError, match="no integer network"):
+        make("firmware", hand_made.network())

@@ -1,0 +1,217 @@
+"""A firmware model from a float one: few bits, the same answers everywhere, no step of the way different."""
+
+import dataclasses
+import importlib.util
+import json
+import shutil
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import hand_made
+from l1scout.cli import make_app
+from l1scout.deploy.engine import make
+from l1scout.deploy.model import load_model
+from l1scout.deploy.verify import keras_reference, verify
+from l1scout.errors import InputError
+from l1scout.firmware.build import BENCH, VECTORS
+from l1scout.firmware.yosys import have_yosys
+from l1scout.training.export import save
+from l1scout.training.fit import fit as fit_float
+from l1scout.training.models import RECIPES, recipe
+from toy_muons import toy_columns, toy_dataset, write_parquet
+
+if importlib.util.find_spec("hgq") is None:
+    pytest.skip("no HGQ2: pip install 'l1scout[firmware]'", allow_module_level=True)
+
+
+def central(n: int = 16_000):
+    """Columns of toy muons of few pT and eta values, so that the whole domain is soon gone through."""
+    columns = toy_columns(n)
+    keep = (columns["hwPt"] <= 20) & (np.abs(columns["hwEtaAtVtx"]) <= 12)
+    return {name: column[keep] for name, column in columns.items()}
+
+
+def central_dataset(n: int = 16_000):
+    keep = toy_dataset(n)
+    return keep.select((keep["hwPt"] <= 20) & (np.abs(keep["hwEtaAtVtx"]) <= 12))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Make a float model and a firmware model of a few epochs."""
+    from l1scout.firmware.fit import fit
+    from l1scout.firmware.model import save as save_firmware
+
+    path = tmp_path_factory.mktemp("firmware")
+    data = central_dataset()
+    small = dataclasses.replace(RECIPES["balanced"], epochs=2)
+    save(fit_float(data, small), path / "float")
+    float_model = load_model(path / "float")
+    trained = fit(float_model, data, 1e-3, epochs=4, batch=128, learning_rate=0.03)
+    save_firmware(trained, float_model, path / "fw", {"epochs": 3})
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(folder):
+    """The firmware model on every fifth of its domain's phi."""
+    model = load_model(folder / "fw")
+    domain = {**model.card.domain, "hwPhiAtVtx": (0, 114)}
+    return dataclasses.replace(model, card=dataclasses.replace(model.card, domain=domain))
+
+
+def test_integers_are_the_hgq_network_at_every_input(small):
+    from l1scout.deploy.integers import STEPS
+
+    reference, engine = keras_reference(small), make("firmware", small)
+    for _, hardware in small.domain.chunks():
+        wanted = np.rint(reference(hardware) / STEPS[:, np.newaxis])
+        assert np.array_equal(engine.integers(hardware), wanted)
+    assert engine.overflows == 0
+
+
+def test_verify_goes_through_a_firmware_model(small):
+    found = verify(small, {"firmware": make("firmware", small)}, keras_reference(small))["firmware"]
+    assert found.close
+    assert (found.overflows, found.weight_overflows) == (0, None)
+    assert max(d.worst_counts for d in found.deviations) < 1e-3
+
+
+def test_nothing_wraps_in_the_whole_domain(folder):
+    model = load_model(folder / "fw")
+    engine = make("firmware", model)
+    low, high = engine.ranges(model.domain)
+    assert engine.overflows == 0
+    for layer, a, b in zip(model.network.layers[:-1], low, high, strict=False):
+        assert (a >= 0).all()
+        assert (b < 2**layer.bits).all()
+        assert (np.maximum(b, 1) >= 2 ** (layer.bits - 1)).all(), "a bit too many"
+
+
+def test_card_says_what_it_is(folder):
+    own, new = load_model(folder / "float"), load_model(folder / "fw")
+    assert new.card.name == "balanced firmware"
+    assert new.card.domain == own.card.domain
+    assert new.card.firmware["float_model"] == {"name": "balanced", "sha256": own.sha256}
+    assert new.card.firmware["beta"] == 1e-3
+    assert new.card.firmware["ebops"] > 0
+    assert new.card.scores["part"] == "validation"
+    assert new.card.resolution is not None
+    assert new.card.data["simulated"] is True
+
+
+def test_training_with_a_penalty_makes_the_network_smaller(folder):
+    from l1scout.firmware.quantised import build, ebops, scaled
+
+    before = ebops(build(scaled(load_model(folder / "float").layers)))
+    assert load_model(folder / "fw").card.firmware["ebops"] < 0.8 * before
+
+
+def test_guard_of_the_float_model_weighs_muons_again():
+    from l1scout.firmware.fit import weights_of
+    from l1scout.training.profiles import AXES
+
+    data, model = toy_dataset(1000), hand_made.network()
+    assert (weights_of(model, data) == 1).all()
+    guard = {a.name: {"weights": np.ones((len(a.edges) - 1, 3)).tolist()} for a in AXES}
+    guard["pt"]["weights"][0] = [2.0, 1.0, 3.0]
+    guarded = dataclasses.replace(model, card=dataclasses.replace(model.card, training={"guard": guard}))
+    soft = data["recoPt"] < AXES[0].edges[1]
+    given = weights_of(guarded, data)
+    assert soft.any()
+    assert (given[soft] == [2.0, 1.0, 3.0]).all()
+    assert (given[~soft] == 1).all()
+
+
+def test_hidden_softmax_and_other_inputs_are_refused(tmp_path):
+    from l1scout.firmware.quantised import scaled
+
+    with pytest.raises(InputError, match="ReLU networks of hwPhiAtVtx"):
+        scaled(hand_made.network(hidden="softmax").layers)
+
+
+def test_damaged_hgq_network_is_one_line(folder, tmp_path):
+    shutil.copytree(folder / "fw", tmp_path / "fw")
+    (tmp_path / "fw" / "model.keras").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"model.keras: has changed"):
+        load_model(tmp_path / "fw")
+    from l1scout.firmware.quantised import load
+
+    with pytest.raises(InputError, match="not a usable HGQ2 network"):
+        load(tmp_path / "fw" / "model.keras")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("hls4ml") is None or shutil.which("g++") is None, reason="no hls4ml or g++"
+)
+def test_hls_project_emulates_to_the_same_bits(folder, tmp_path):
+    from l1scout.firmware.hls import emulate, export
+
+    model = load_model(folder / "fw")
+    inputs, differ = emulate(model, export(model, tmp_path / "hls"))
+    assert (inputs, differ) == (16400, 0)
+    assert (tmp_path / "hls" / "build_prj.tcl").exists()
+
+
+def call(*words):
+    """Run a firmware command, and return its JSON."""
+    words = ["firmware", *map(str, words), "--json"]
+    done = CliRunner().invoke(make_app("firmware"), words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("da4ml") is None, reason="no da4ml")
+def test_sweep_writes_models_and_the_front(folder, tmp_path):
+    data = write_parquet(tmp_path / "d.parquet", central(), {"simulated": True})
+    about = ["--model", folder / "float", "--data", data, "--epochs", 1]
+    swept = call("train", *about, "--out", tmp_path / "sweep", "--sweep", "1e-2")
+    assert [p["beta"] for p in swept["points"]] == [1e-2]
+    assert json.loads((tmp_path / "sweep" / "pareto.json").read_text()) == swept
+    assert "<svg" in (tmp_path / "sweep" / "pareto.svg").read_text()
+    assert set(swept["points"][0]["ratio"]) == {"rms", "core", "tail"}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("da4ml") is None, reason="no da4ml")
+def test_command_line_from_build_to_report(tmp_path):
+    model, rtl = hand_made.firmware_directory(tmp_path / "fw"), tmp_path / "rtl"
+    built = call("build", model, "--out", rtl, "--cutoff", 4)
+    assert (rtl / BENCH).exists()
+    assert (rtl / VECTORS).exists()
+    found = call("simulate", model, rtl, "--muons", 500, "--build", tmp_path / "programs")
+    assert found["identical"] is True
+    assert found["latency"] == built["latency"]
+    assert found["exhaustive"]["inputs"] == load_model(model).domain.entries
+    if have_yosys():
+        page = tmp_path / "page"
+        reported = call("report", model, rtl, "--out", page, "--no-route", "--clock", 320)
+        assert reported["core"]["dsps"] == 0
+        assert 0 < reported["core"]["luts"] < reported["module"]["luts"]
+        assert reported["timing"]["cores"] == 1
+        html = (page / "firmware.html").read_text("utf-8")
+        assert "No clock is promised here" in html
+        assert f"{built['latency']} clock edges" in html
+
+
+@pytest.mark.parametrize("words", ["1e-3,x", "-1", "1e-3,2"])
+def test_bad_sweep_is_one_line(folder, tmp_path, words):
+    data = write_parquet(tmp_path / "d.parquet", toy_columns(500), {"simulated": True})
+    with pytest.raises(InputError, match="--sweep"):
+        CliRunner().invoke(
+            make_app("firmware"),
+            f"firmware train -m {folder / 'float'} --data {data} --out {tmp_path / 'o'} --sweep={words}",
+            catch_exceptions=False,
+        )
+
+
+def test_recipe_that_has_no_residual_loss_takes_the_balanced_one():
+    from l1scout.firmware.fit import loss_of
+    from l1scout.training.losses import LOSSES
+
+    model = hand_made.network()
+    for name in ("B", "balanced", "rms"):
+        card = dataclasses.replace(model.card, recipe=dataclasses.asdict(recipe(name)))
+        found = loss_of(dataclasses.replace(model, card=card))
+        assert found is LOSSES.get(name, LOSSES["balanced"])
