@@ -150,7 +150,7 @@ def network_of(model: Model) -> IntegerNetwork:
 
 def resource(name: str) -> Any:
     """Return a file of our own Verilog or C++."""
-    return files("l1scout.firmware") / "rtl" / name
+    return files("l1scout.firmware") / "rtl" / "recalibrate" / name
 
 
 def sample(model: Model, muons: int, seed: int) -> tuple[NDArray[np.uint64], ...]:
