@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from l1scout.deploy.model import Model
     from l1scout.training.dataset import Dataset
 
-BETA = 4e-6
+BETA = 1.5e-5
 
 
 def train(
@@ -24,7 +24,7 @@ def train(
     ] = BETA,
     sweep: Annotated[
         str | None,
-        typer.Option(help="Penalties to try one after the other, with commas: 2e-6,4e-6,2e-5."),
+        typer.Option(help="Penalties to try one after the other, with commas: 4e-6,1.5e-5,5e-5."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="By default 480.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 1,
