@@ -47,10 +47,11 @@ class FusedEngine:
     def __init__(self, model: Model, dtype: type = np.float32) -> None:
         layers, found = look_ups(model.layers, model.domain)
         self._io = len(layers[0].weights), layers[-1].bias.size
-        shape, parameters, looked_up = pack(layers, found, dtype)
-        width = -(-int(shape[:, :2].max()) // 16) * 16
+        shape, parameters = pack(layers, found, dtype)
+        width = -(-max(max(layer.weights.shape) for layer in layers) // 16) * 16
         scratch = aligned((2 * width * (_BLOCK + _LANES),), dtype)
-        self._network = shape, parameters, looked_up, scratch, np.zeros(_BLOCK + _LANES, np.int32)
+        # as few arrays as can be: a call takes a tenth of a microsecond longer for each
+        self._network = len(layers), shape, parameters, scratch
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Corrections; see `Engine`."""
@@ -62,7 +63,7 @@ class FusedEngine:
 
     def exact(self, hardware: NDArray[np.int16]) -> NDArray[Any]:
         """Corrections in the type of the arithmetic, shape (outputs, muons)."""
-        out = np.empty((self._io[1], hardware.shape[1]), self._network[1].dtype)
+        out = np.empty((self._io[1], hardware.shape[1]), self._network[2].dtype)
         _run(*self._network, hardware, out)
         return out
 
@@ -111,18 +112,17 @@ def look_ups(
 
 def pack(
     layers: Sequence[Layer], found: Sequence[tuple[int, int, NDArray[np.float64]]], dtype: type
-) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64]]:
-    """Return a network as three arrays.
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return a network as two arrays.
 
     Returns
     -------
-    shape : ndarray of int64, shape (layers, 3)
-        Inputs, outputs, number of the activation.
+    shape : ndarray of int64, shape (layers + look-ups, 5)
+        Of a layer: inputs, outputs, number of the activation. Of a look-up: number of the input, its lowest
+        value, how many values it has, and where each of both begins in the parameters.
     parameters : ndarray, flat
         For each layer biases and weights (inputs, outputs), filled up with zeros: inputs to a multiple of
         8, outputs of 16. Then each look-up twice: by value, and by output.
-    looked_up : ndarray of int64, shape (look-ups, 5)
-        Number of the input, its lowest value, how many values it has, and where each of both begins.
     """
     parts = []
     for layer in layers:
@@ -131,48 +131,47 @@ def pack(
         filled[0, : layer.bias.size] = layer.bias
         filled[1 : 1 + len(layer.weights), : layer.bias.size] = layer.weights
         parts.append(filled.ravel())
-    shape = [(*layer.weights.shape, _ACTIVATIONS.index(layer.activation)) for layer in layers]
-    looked_up = []
+    shape = [(*layer.weights.shape, _ACTIVATIONS.index(layer.activation), 0, 0) for layer in layers]
     for k, low, values in found:
         filled = np.zeros((len(values), -(-values.shape[1] // 16) * 16))
         filled[:, : values.shape[1]] = values
         begins = sum(part.size for part in parts)
-        looked_up.append((k, low, len(values), begins, begins + filled.size))
+        shape.append((k, low, len(values), begins, begins + filled.size))
         parts += [filled.ravel(), filled.T.ravel()]
     parameters = aligned((sum(part.size for part in parts),), dtype)
     parameters[:] = np.concatenate(parts)
-    return np.array(shape, np.int64), parameters, np.array(looked_up, np.int64).reshape(-1, 5)
+    return np.array(shape, np.int64), parameters
 
 
 @float_kernel
 def _run(
+    layers: int,
     shape: NDArray[np.int64],
     parameters: NDArray[Any],
-    looked_up: NDArray[np.int64],
     scratch: NDArray[Any],
-    place: NDArray[np.int32],
     hardware: NDArray[np.int16],
     out: NDArray[Any],
 ) -> bool:
     """Answer, if the arrays fit together."""
     inputs, muons = hardware.shape
-    if inputs != shape[0, 0] or out.shape[0] != shape[-1, 1] or out.shape[1] != muons:
+    if inputs != shape[0, 0] or out.shape[0] != shape[layers - 1, 1] or out.shape[1] != muons:
         return False
     if muons <= _FEW:
-        _few(shape, parameters, looked_up, scratch, hardware, out)
+        _few(layers, shape, parameters, scratch, hardware, out)
         return True
     lanes = scratch.reshape(2, -1, _BLOCK + _LANES)  # rows off each other's cache sets
+    place = np.empty(_BLOCK, np.int32)
     for start in range(0, muons, _BLOCK):
         stop = min(start + _BLOCK, muons)
-        _block(shape, parameters, looked_up, lanes, place, hardware, out, start, stop)
+        _block(layers, shape, parameters, lanes, place, hardware, out, start, stop)
     return True
 
 
 @float_kernel
 def _few(
+    layers: int,
     shape: NDArray[np.int64],
     parameters: NDArray[Any],
-    looked_up: NDArray[np.int64],
     scratch: NDArray[Any],
     hardware: NDArray[np.int16],
     out: NDArray[Any],
@@ -184,7 +183,7 @@ def _few(
         x, y, at = np.uint64(0), half, np.uint64(0)
         for k in range((shape[0, 0] + 7) // 8 * 8):
             scratch[k] = hardware[k, m] if k < hardware.shape[0] else 0
-        for layer in range(shape.shape[0]):
+        for layer in range(layers):
             inputs, outputs = shape[layer, 0], (shape[layer, 1] + 15) // 16 * 16
             row = np.uint64(outputs)
             for n in range(outputs):
@@ -213,10 +212,10 @@ def _few(
                     scratch[y + j] += low + high
                 at += _8 * row
             if layer == 0:
-                for k in range(looked_up.shape[0]):
-                    code = hardware[looked_up[k, 0], m] - looked_up[k, 1]
-                    code = min(max(code, 0), looked_up[k, 2] - 1)
-                    w = np.uint64(looked_up[k, 3] + code * outputs)
+                for k in range(layers, shape.shape[0]):
+                    code = hardware[shape[k, 0], m] - shape[k, 1]
+                    code = min(max(code, 0), shape[k, 2] - 1)
+                    w = np.uint64(shape[k, 3] + code * outputs)
                     for n in range(outputs):
                         j = np.uint64(n)
                         scratch[y + j] += parameters[w + j]
@@ -246,9 +245,9 @@ def _softmax_one(x: NDArray[Any], first: np.uint64, outputs: int) -> None:
 
 @float_kernel
 def _block(
+    layers: int,
     shape: NDArray[np.int64],
     parameters: NDArray[Any],
-    looked_up: NDArray[np.int64],
     scratch: NDArray[Any],
     place: NDArray[np.int32],
     hardware: NDArray[np.int16],
@@ -265,8 +264,8 @@ def _block(
             row[m] = column[m]
     x[hardware.shape[0] : (hardware.shape[0] + 7) // 8 * 8, :lanes] = 0
     at = 0
-    for layer in range(shape.shape[0]):
-        inputs, outputs, activation = shape[layer]
+    for layer in range(layers):
+        inputs, outputs, activation = shape[layer, 0], shape[layer, 1], shape[layer, 2]
         rows, columns = (inputs + 7) // 8 * 8, (outputs + 15) // 16 * 16
         bias = parameters[at : at + columns]
         at += columns
@@ -274,11 +273,11 @@ def _block(
         at += rows * columns
         _dense(weights, bias, x, y, inputs, outputs, lanes)
         if layer == 0:
-            for k in range(looked_up.shape[0]):
-                column, low, size = hardware[looked_up[k, 0], start:stop], looked_up[k, 1], looked_up[k, 2]
+            for k in range(layers, shape.shape[0]):
+                column, low, size = hardware[shape[k, 0], start:stop], shape[k, 1], shape[k, 2]
                 for m in range(n):
                     place[m] = min(max(column[m] - low, 0), size - 1)
-                begins = looked_up[k, 4]
+                begins = shape[k, 4]
                 for j in range(outputs):
                     row, values = y[j], parameters[begins + j * size : begins + (j + 1) * size]
                     for m in range(n):
