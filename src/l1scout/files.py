@@ -4,6 +4,7 @@ import contextlib
 import errno
 import mmap
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,29 @@ def complete_or_nothing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def complete_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder ending in ``.part`` to fill; it takes the place of `path` if the block ends well.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        yield part
+        shutil.rmtree(path, ignore_errors=True)
+        part.replace(path)
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror or error})"
+        raise InputError(msg) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def checksum(path: Path) -> tuple[int, int]:

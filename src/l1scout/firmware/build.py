@@ -1,7 +1,6 @@
 """A folder of Verilog from a firmware model: core, streaming wrapper, test bench, README."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +14,7 @@ from l1scout.deploy.firmware import FirmwareEngine
 from l1scout.deploy.integers import IntegerNetwork
 from l1scout.deploy.model import Model
 from l1scout.errors import InputError
+from l1scout.files import complete_folder
 from l1scout.firmware.logic import CORE, Logic, Written, trace
 from l1scout.firmware.words import recalibrate_words
 from l1scout.formats.muon import MUON_2018
@@ -97,10 +97,7 @@ def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "d
         raise InputError(msg)
     written = logic.write(cutoff)
     about = _about(model, logic, written, cutoff)
-    part = path.with_name(path.name + ".part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with complete_folder(path) as part:
         (part / f"{CORE}.v").write_text(written.verilog, "utf-8")
         (part / "recalibrate.vh").write_text(_header(model.card, logic, written), "utf-8")
         for name in _OURS:
@@ -110,13 +107,6 @@ def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "d
         (part / "README.md").write_text(_readme(about), "utf-8")
         (part / ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
         write_sums(part)
-        shutil.rmtree(path, ignore_errors=True)
-        part.replace(path)
-    except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror or error})"
-        raise InputError(msg) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return Built(path, about)
 
 

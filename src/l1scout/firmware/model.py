@@ -1,7 +1,6 @@
 """A firmware model as a model directory: HGQ2 network, integer network, card."""
 
 import dataclasses
-import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +12,7 @@ from l1scout.deploy.firmware import FirmwareEngine
 from l1scout.deploy.integers import NETWORK_FILE, STEPS
 from l1scout.deploy.model import Model, load_model
 from l1scout.errors import InputError
+from l1scout.files import complete_folder
 from l1scout.firmware.fit import Quantised
 from l1scout.firmware.quantised import UNITS, network_inputs
 from l1scout.training.card import KERAS_FILE, Card, Scaled
@@ -57,22 +57,12 @@ def save(
     if differ:
         msg = f"{path}: HGQ2 and integers differ at {differ} inputs; nothing is written"
         raise InputError(msg)
-    part = path.with_name(path.name + ".part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with complete_folder(path) as part:
         (part / NETWORK_FILE).write_text(trained.network.text(), "utf-8")
         with quiet_copies():
             trained.model.save(part / KERAS_FILE)
         card.write(part)
         write_sums(part)
-        shutil.rmtree(path, ignore_errors=True)
-        part.replace(path)
-    except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror or error})"
-        raise InputError(msg) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return load_model(path)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
+from l1scout.files import complete_folder
 from l1scout.training.card import CARD_FILE, KERAS_FILE, ONNX_FILE, Card
 from l1scout.training.fit import Trained
 from l1scout.training.models import quiet_copies
@@ -178,22 +178,12 @@ def save(trained: Trained, directory: str | Path, *, force: bool = False) -> Car
     sha256 = hashlib.sha256(onnx_bytes).hexdigest()
     onnx_about = {"sha256": sha256, "opset": OPSET, "ir": IR_VERSION, "max_deviation_from_keras": worst}
     card = dataclasses.replace(trained.card, onnx=onnx_about)
-    part = path.with_name(path.name + ".part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with complete_folder(path) as part:
         (part / ONNX_FILE).write_bytes(onnx_bytes)
         with quiet_copies():
             trained.model.save(part / KERAS_FILE)
         card.write(part)
         write_sums(part)
-        shutil.rmtree(path, ignore_errors=True)
-        part.replace(path)
-    except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror or error})"
-        raise InputError(msg) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return card
 
 
