@@ -8,7 +8,7 @@ import numpy as np
 
 from l1scout.deploy.domain import Domain
 from l1scout.deploy.firmware import FirmwareEngine
-from l1scout.deploy.integers import NETWORK_FILE, STEPS, IntegerNetwork, Neurons
+from l1scout.deploy.integers import NETWORK_FILE, STEPS, IntegerNetwork, LookUp, Neurons
 from l1scout.deploy.integers import widths as widths_of
 from l1scout.deploy.model import Model
 from l1scout.training.card import ONNX_FILE, Card, Scaled
@@ -104,16 +104,27 @@ def evaluate(layers, hardware):
 
 
 def integer_network(seed=0, domain=TINY, widths=(6, 5)):
-    """Make a random integer network whose widths just hold what the domain gives."""
+    """Make a random integer network whose widths hold what the domain gives; of odd seeds it looks up."""
     rng = np.random.default_rng(seed)
     sizes = [4, *widths, 3]
     layers = []
     for m, n in pairwise(sizes):
         weights = rng.integers(-60, 61, (m, n)) * (rng.random((m, n)) < 0.8)
         layers.append(Neurons(weights, rng.integers(-900, 900, n), rng.integers(5, 8, n), np.full(n, 31)))
-    wide = IntegerNetwork(INPUTS, tuple(layers))
+    wide = IntegerNetwork(INPUTS, tuple(layers), random_look_ups(rng, domain, sizes) if seed % 2 else ())
     low, high = FirmwareEngine(wide).ranges(firmware_domain(domain))
     return wide.with_bits(widths_of(wide, low, high))
+
+
+def random_look_ups(rng, domain, sizes):
+    """Make look-ups into the first and the last layer; one neuron has always the same."""
+    made = []
+    for layer, columns, neurons in ((0, (1,), sizes[1]), (0, (2,), sizes[1]), (2, (1,), 3), (2, (3, 2), 3)):
+        ends = [domain[INPUTS[c]] for c in columns]
+        values = rng.integers(-900, 900, [*(high - low + 1 for low, high in ends), neurons])
+        values[..., 1] = 60
+        made.append(LookUp(layer, columns, tuple(low for low, _ in ends), values))
+    return tuple(made)
 
 
 def firmware_domain(domain=TINY):
@@ -151,6 +162,13 @@ def evaluate_integers(network, hardware):
     for k, layer in enumerate(network.layers):
         last = k == len(network.layers) - 1
         y = layer.weights.T @ x + layer.bias[:, np.newaxis]
+        for at in network.look_ups:
+            if at.layer == k:
+                codes = [
+                    np.asarray(hardware[c], np.int64) - low for c, low in zip(at.columns, at.low, strict=True)
+                ]
+                codes = [np.clip(c, 0, n - 1) for c, n in zip(codes, at.values.shape, strict=False)]
+                y = y + at.values[tuple(codes)].T
         y = (y if last else np.maximum(y, 0)) >> layer.shift[:, np.newaxis]
         turn = np.left_shift(1, layer.bits)[:, np.newaxis]
         low = -turn // 2 if last else 0

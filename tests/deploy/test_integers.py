@@ -29,6 +29,15 @@ def test_engine_is_the_oracle_at_every_input_and_loses_nothing(seed):
     assert engine.overflows == 0
 
 
+def test_what_is_looked_up_beyond_its_ends_is_the_nearest():
+    network = hand_made.integer_network(1)
+    low, high = hand_made.TINY["hwPt"]
+    hardware = np.repeat(everything()[:, :1], 4, axis=1)
+    hardware[2] = low - 5, low, high, high + 5
+    given = FirmwareEngine(network).integers(hardware)
+    assert np.array_equal(given, hand_made.evaluate_integers(network, hardware))
+
+
 def test_what_does_not_fit_wraps_as_in_logic_and_is_counted():
     network, hardware = hand_made.integer_network(1), everything()
     narrow = network.with_bits([np.maximum(layer.bits - 2, 1) for layer in network.layers])
@@ -46,8 +55,9 @@ def test_corrections_are_steps(tmp_path):
     assert np.allclose(make("firmware", model).correct(hardware), wanted, rtol=1e-6, atol=0)
 
 
-def test_file_gives_the_same_network(tmp_path):
-    network = hand_made.integer_network(2)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_file_gives_the_same_network(tmp_path, seed):
+    network = hand_made.integer_network(seed)
     path = tmp_path / NETWORK_FILE
     path.write_text(network.text(), "utf-8")
     again = read_network(path)
@@ -60,7 +70,7 @@ def test_file_gives_the_same_network(tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda c: c.update(network=2), "version"),
+        (lambda c: c.update(network=1), "version"),
         (lambda c: c.pop("layers"), "layers"),
         (lambda c: c["layers"].pop(), "3 answers"),
         (lambda c: c["layers"][0]["weights"].pop(), "4 rows"),
@@ -71,10 +81,25 @@ def test_file_gives_the_same_network(tmp_path):
         (lambda c: c["layers"][1]["shift"].__setitem__(0, -1), "shift of layer 2"),
         (lambda c: c["layers"][1]["bits"].__setitem__(0, 0), "bits of layer 2"),
         (lambda c: c["layers"][0]["bias"].__setitem__(0, None), "bias"),
+        (lambda c: c.pop("look_ups"), "look_ups"),
+        (lambda c: c["look_ups"][0].update(layer=3), r"layer of a look-up is none of 0\.\.2"),
+        (lambda c: c["look_ups"][0].update(layer=True), "layer of a look-up"),
+        (lambda c: c["look_ups"][0].update(columns=[4]), "columns of a look-up .* from 0 to 3"),
+        (lambda c: c["look_ups"][0].update(columns=1), "columns of a look-up"),
+        (lambda c: c["look_ups"][0].update(columns=[1, 2]), "low of a look-up"),
+        (lambda c: c["look_ups"][0].update(columns=[], low=[], values=[0] * 6), "columns of a look-up"),
+        (lambda c: c["look_ups"][0].update(low=[1 << 20]), "low of a look-up"),
+        (lambda c: c["look_ups"][0].update(low=[True]), "low of a look-up"),
+        (lambda c: c["look_ups"][0]["values"][0].pop(), "different lengths"),
+        (lambda c: c["look_ups"][0].update(values=[]), "below"),
+        (lambda c: c["look_ups"][0].update(values=[[0] * 6] * 30_000), "6 for each set of inputs"),
+        (lambda c: c["look_ups"][2].update(values=[[0] * 6]), "3 for each set of inputs"),
+        (lambda c: c["look_ups"][3].update(values=[[0] * 3]), "3 for each set of inputs"),
+        (lambda c: c["look_ups"][0]["values"][0].__setitem__(0, 1 << 40), "below"),
     ],
 )
 def test_damaged_network_is_refused_in_a_line(tmp_path, change, says):
-    content = json.loads(hand_made.integer_network().text())
+    content = json.loads(hand_made.integer_network(1).text())
     change(content)
     path = tmp_path / NETWORK_FILE
     path.write_text(json.dumps(content), "utf-8")

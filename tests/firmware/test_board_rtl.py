@@ -1,5 +1,6 @@
 """The board in Verilog against the board in Python: same packets, same counters, whatever the links do."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -9,16 +10,20 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+import hand_made
 from front_end import Keep, make_run
 from l1scout.board.board import Board, BoardCounters
 from l1scout.board.suppress import Selection
 from l1scout.cli import make_app
+from l1scout.deploy.model import load_model
 from l1scout.firmware.board import OUTCOMES, Simulation, VerilogBoard
+from l1scout.firmware.build import build
 from l1scout.firmware.compare import compare, different_counters, where_different
 from l1scout.firmware.crowded import crowded_orbits
 from l1scout.firmware.verilator import have_verilator
 from l1scout.formats.block import LINKS, RUN3
 from l1scout.formats.packets import packet_orbits, split_packets
+from l1scout.formats.recalibrated import RECALIBRATED
 from l1scout.link.capture import Capture, splice, write_capture
 from l1scout.link.frames import COMMA, COMMA_K, CRCS, LINE_WORDS, PADDING, PADDING_K
 from l1scout.link.receive import STATES, UNLOCKED
@@ -306,3 +311,33 @@ def test_the_command(tmp_path, programs, monkeypatch):
     done = CliRunner().invoke(make_app(), command)
     assert done.exit_code == 1
     assert "counter orbits: 3 in Verilog, 0 in software" in done.stdout
+
+
+@pytest.mark.skipif(importlib.util.find_spec("da4ml") is None, reason="no da4ml")
+def test_a_built_core_in_the_path_recalibrates_every_muon(tmp_path, programs):
+    """A network that looks up, of a domain so wide that simulated muons are in it."""
+    domain = {**hand_made.TINY, "hwPhiAtVtx": (0, 575), "hwPt": (6, 60), "hwEtaAtVtx": (-78, 78)}
+    made = hand_made.firmware_model(hand_made.integer_network(1, domain), domain)
+    model = load_model(hand_made.firmware_directory(tmp_path / "fw", made))
+    build(model, tmp_path / "rtl", cutoff=5)
+    _, captures, _ = make_run(orbits=2)
+    path, target = tmp_path / "links.l1l", tmp_path / "packets.dat"
+    with path.open("wb") as stream:
+        for capture in captures:
+            write_capture(stream, capture)
+    command = ["firmware", "board", path, "--build", programs, "--out", target, "--json"]
+    core = ["--core", tmp_path / "rtl", "--model", tmp_path / "fw"]
+    done = CliRunner().invoke(make_app(), [str(word) for word in [*command, *core]])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["identical"] is True
+    with target.open("rb") as stream:
+        rows = [packet_orbits(packet, RUN3) for packet, _ in split_packets(stream, RUN3)]
+    high = np.concatenate(
+        [r.rows[a:b].reshape(-1, 6, 8)[:, row] for r in rows for a, b in r.spans for row in (3, 5)]
+    )
+    recalibrated = RECALIBRATED.decode(high.ravel().astype(np.uint64) << np.uint64(32))["isRecal"]
+    muons = np.count_nonzero(high)
+    assert muons > 100
+    assert 50 < recalibrated.sum() < muons, "only muons of the domain are"
+    done = CliRunner().invoke(make_app(), [str(word) for word in [*command, *core[:2]]])
+    assert "--core and --model belong together" in str(done.exception)

@@ -51,6 +51,20 @@ def changed_weight(model):
     return dataclasses.replace(model, network=dataclasses.replace(model.network, layers=tuple(layers)))
 
 
+def test_one_changed_value_of_a_look_up_is_caught():
+    model = hand_made.firmware_model(hand_made.integer_network(1))
+    last = model.network.look_ups[-1]
+    values = last.values.copy()
+    values[1, 3, 2] += 1 << int(model.network.layers[-1].shift[2])
+    look_ups = (*model.network.look_ups[:-1], dataclasses.replace(last, values=values))
+    network = dataclasses.replace(model.network, look_ups=look_ups)
+    logic = trace(network, model.domain)
+    with table_of(model, lambda _n, _of: None) as table:
+        found = exhaust(model, logic, table)
+    assert found.logic == model.domain.entries // last.rows.shape[0], "at one charge and pT"
+    assert found.table == 0
+
+
 def changed_netlist(built, folder):
     """Copy a folder of Verilog and turn one of the adders before the last into a subtraction."""
     folder.mkdir()
@@ -65,8 +79,11 @@ def changed_netlist(built, folder):
     return Built(folder, built.about)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("compiler", COMPILERS)
-def test_logic_and_table_are_the_network_at_every_input(model, compiler):
+def test_logic_and_table_are_the_network_at_every_input(compiler, seed):
+    """Seed 1 looks up."""
+    model = hand_made.firmware_model(hand_made.integer_network(seed))
     logic = trace(model.network, model.domain, compiler)
     with table_of(model, lambda _n, _of: None) as table:
         found = exhaust(model, logic, table)

@@ -19,7 +19,7 @@ from l1scout.firmware.build import BENCH, VECTORS
 from l1scout.firmware.yosys import have_yosys
 from l1scout.training.export import save
 from l1scout.training.fit import fit as fit_float
-from l1scout.training.models import RECIPES, recipe
+from l1scout.training.models import RECIPES
 from toy_muons import toy_columns, toy_dataset, write_parquet
 
 if importlib.util.find_spec("hgq") is None:
@@ -103,26 +103,77 @@ def test_card_says_what_it_is(folder):
 
 
 def test_training_with_a_penalty_makes_the_network_smaller(folder):
+    from l1scout.deploy.fused import look_ups
     from l1scout.firmware.quantised import build, ebops, scaled
 
-    before = ebops(build(scaled(load_model(folder / "float").layers)))
+    model = load_model(folder / "float")
+    layers, found = look_ups(model.layers, model.domain)
+    before = ebops(build(scaled(layers), found, model.domain))
     assert load_model(folder / "fw").card.firmware["ebops"] < 0.8 * before
 
 
-def test_guard_of_the_float_model_weighs_muons_again():
-    from l1scout.firmware.fit import weights_of
-    from l1scout.training.profiles import AXES
+def test_answers_are_learnt_in_units_of_what_is_known_of_them(folder):
+    from l1scout.firmware.fit import distance, lesson
+    from l1scout.firmware.quantised import UNITS
 
-    data, model = toy_dataset(1000), hand_made.network()
-    assert (weights_of(model, data) == 1).all()
-    guard = {a.name: {"weights": np.ones((len(a.edges) - 1, 3)).tolist()} for a in AXES}
-    guard["pt"]["weights"][0] = [2.0, 1.0, 3.0]
-    guarded = dataclasses.replace(model, card=dataclasses.replace(model.card, training={"guard": guard}))
-    soft = data["recoPt"] < AXES[0].edges[1]
-    given = weights_of(guarded, data)
-    assert soft.any()
-    assert (given[soft] == [2.0, 1.0, 3.0]).all()
-    assert (given[~soft] == 1).all()
+    model, data = load_model(folder / "float"), central_dataset()
+    taught = lesson(model, data)
+    hardware = np.stack([data[q.name] for q in model.card.inputs]).astype(np.int16)
+    answers = make("fused", model).correct(hardware).T
+    assert np.allclose(taught[:, :3] * UNITS, answers, rtol=1e-4, atol=1e-6)
+    assert float(distance(taught, taught[:, :3])) == 0
+    off = taught[:, :3] + 1 / taught[:, 3:]  # by the resolution each
+    assert float(distance(taught, off)) == pytest.approx(3)
+    phi, eta, _ = (UNITS / taught[:, 3:]).T
+    assert (np.abs(data["recoPhi"]).max() > phi).all()
+    assert 0.001 < np.median(eta) < 0.1
+
+
+def test_too_few_muons_to_learn_from_are_refused(folder):
+    from l1scout.firmware.fit import lesson
+
+    with pytest.raises(InputError, match="49 muons are too few"):
+        lesson(load_model(folder / "float"), toy_dataset(49))
+
+
+@pytest.mark.parametrize("neurons", [16, 32])
+def test_neurons_for_which_others_can_stand_in_are_left_out(folder, neurons):
+    from l1scout.deploy.fused import look_ups
+    from l1scout.firmware.quantised import narrowed, network_inputs, scaled
+
+    model, data = load_model(folder / "float"), central_dataset()
+    layers, found = look_ups(model.layers, model.domain)
+    layers = scaled(layers)
+    few, looked_up = narrowed(layers, found, data.columns, neurons)
+    assert [v.bias.size for v in few] == [neurons, neurons, 3]
+    assert [v.shape[1] for _, _, v in looked_up] == [neurons] * len(found)
+    assert len(found) == 2, "the model has a vector for each code of two inputs"
+
+    def answers(layers, found):
+        x = network_inputs(data.columns)
+        y = x @ layers[0].weights + layers[0].bias
+        for column, low, values in found:
+            name = model.card.inputs[column].name
+            y = y + values[data[name].astype(int) - low]
+        for layer in layers[1:]:
+            y = np.maximum(y, 0) @ layer.weights + layer.bias
+        return y
+
+    whole, part = answers(layers, found), answers(few, looked_up)
+    assert ((whole - part).std(axis=0) < 0.6 * whole.std(axis=0)).all()
+    if neurons == 32:
+        assert np.allclose(whole, part)
+
+
+def test_model_looks_up_what_the_float_one_does(folder):
+    network = load_model(folder / "fw").network
+    columns = [(at.layer, *(network.inputs[c] for c in at.columns)) for at in network.look_ups]
+    assert columns == [
+        *((0, n) for n in ("hwEtaAtVtx", "hwPt")),
+        (2, "hwEtaAtVtx"),
+        (2, "hwCharge", "hwPt"),
+    ]
+    assert (network.layers[0].weights[[1, 2]] == 0).all()
 
 
 def test_hidden_softmax_and_other_inputs_are_refused(tmp_path):
@@ -204,14 +255,3 @@ def test_bad_sweep_is_one_line(folder, tmp_path, words):
             f"firmware train -m {folder / 'float'} --data {data} --out {tmp_path / 'o'} --sweep={words}",
             catch_exceptions=False,
         )
-
-
-def test_recipe_that_has_no_residual_loss_takes_the_balanced_one():
-    from l1scout.firmware.fit import loss_of
-    from l1scout.training.losses import LOSSES
-
-    model = hand_made.network()
-    for name in ("B", "balanced", "rms"):
-        card = dataclasses.replace(model.card, recipe=dataclasses.asdict(recipe(name)))
-        found = loss_of(dataclasses.replace(model, card=card))
-        assert found is LOSSES.get(name, LOSSES["balanced"])

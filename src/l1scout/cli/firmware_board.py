@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from l1scout.board.sources import captures, is_capture
 from l1scout.board.suppress import INTERMEDIATE, Selection
 from l1scout.cli.output import Json, err, out, print_json, progress
 from l1scout.cli.simulate import one_of
+from l1scout.deploy.model import load_model
 from l1scout.errors import InputError
 from l1scout.firmware.board import CLOCK_MHZ, VerilogBoard, sources
-from l1scout.firmware.compare import compare
+from l1scout.firmware.build import expected, read_built
+from l1scout.firmware.compare import Words, compare
 from l1scout.firmware.crowded import crowded_orbits
 from l1scout.firmware.verilator import program_folder
 from l1scout.firmware.yosys import synthesise
@@ -36,6 +39,10 @@ def board(
     min_quality: Annotated[int, typer.Option(min=0, max=15, help="Smallest hwQual of a muon.")] = 0,
     per_packet: Annotated[int, typer.Option("--orbits-per-packet", min=1, max=64)] = 20,
     crc: Annotated[str, typer.Option(help="CRC on the links.")] = "CRC-32/ISO-HDLC",
+    core: Annotated[
+        Path | None, typer.Option(help="Folder of `firmware build`: every muon goes through this core.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="Its firmware model.")] = None,
     build: Annotated[
         Path | None, typer.Option(help="Folder for the built simulator; your cache if not given.")
     ] = None,
@@ -47,7 +54,9 @@ def board(
     """Simulate the board's Verilog clock by clock, and compare with the software board, bit for bit.
 
     Packets and counters of both must be the same: if not, exit status is 1 and the first difference is
-    told. Needs Verilator (apt-get install verilator g++ make); the simulator is built the first time.
+    told. With --core and --model every muon's word is that of its recalibrated muon, in software by the
+    integer network. Needs Verilator (apt-get install verilator g++ make); the simulator is built the first
+    time.
     All is simulation: this design has never been on a board.
     """
     one_of("--format", form, dict(FORMATS))
@@ -58,11 +67,15 @@ def board(
     if synthesis:
         _synthesise(form, json)
         return
+    if (core is None) != (model is None) or (core and synthesis):
+        msg = "--core and --model belong together, and not to --synthesise"
+        raise InputError(msg)
     if source:
         is_capture(source)  # before the simulator is built
+    files, recalibrate = _core(core, model) if core and model else ((), None)
     start = time.perf_counter()
     with err.status("building the simulator with Verilator: half a minute, the first time"):
-        verilog = VerilogBoard(build or program_folder(), FORMATS[form], CRCS[crc])
+        verilog = VerilogBoard(build or program_folder(), FORMATS[form], CRCS[crc], core=files)
     built = time.perf_counter() - start
     pieces = (
         partial(captures, source)
@@ -73,7 +86,7 @@ def board(
     with progress() as bars:
         task = bars.add_task("orbits", total=None)
         result = compare(
-            verilog, pieces, target, chosen, per_packet, lambda n: bars.update(task, completed=n)
+            verilog, pieces, target, chosen, per_packet, partial(_shown, bars, task), recalibrate
         )
     result["build_seconds"] = built
     if json:
@@ -82,6 +95,15 @@ def board(
         _show(result)
     if not result["identical"]:
         raise typer.Exit(1)
+
+
+def _core(folder: Path, model: Path) -> tuple[list[Path], Words]:
+    loaded = load_model(model)
+    return read_built(folder, loaded).sources, partial(expected, loaded)
+
+
+def _shown(bars: Progress, task: TaskID, orbits: int) -> None:
+    bars.update(task, completed=orbits)
 
 
 def _synthesise(form: str, json: bool) -> None:

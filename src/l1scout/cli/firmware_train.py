@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from l1scout.deploy.model import Model
     from l1scout.training.dataset import Dataset
 
-BETA = 1.5e-5
+BETA = 4e-6
 
 
 def train(
@@ -26,22 +26,25 @@ def train(
         str | None,
         typer.Option(help="Penalties to try one after the other, with commas: 4e-6,1.5e-5,5e-5."),
     ] = None,
+    neurons: Annotated[
+        int | None, typer.Option(min=1, help="Leave so many in each hidden layer; by default 20.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="By default 480.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 1,
     json: Json = False,
 ) -> None:
-    """Train on a float model with as few bits as the penalty leaves, for logic instead of a processor.
+    """Teach a float model's answers to one with as few bits as the penalty leaves, for logic.
 
     Prints the nine numbers beside the float model's, on muons of the validation part. A sweep writes a
     model a penalty, pareto.json, and pareto.svg: area against all nine.
     """
     from l1scout.deploy.model import load_model
-    from l1scout.firmware.fit import EPOCHS
+    from l1scout.firmware.fit import EPOCHS, NEURONS
     from l1scout.report.tables import columns, ratio_rows, score_rows
     from l1scout.training.dataset import read_dataset
 
     loaded, muons = load_model(model), read_dataset(data)
-    settings = {"epochs": epochs or EPOCHS, "seed": seed}
+    settings = {"neurons": neurons or NEURONS, "epochs": epochs or EPOCHS, "seed": seed}
     if sweep:
         _sweep(loaded, muons, target, _betas(sweep), settings, json)
         return

@@ -40,6 +40,10 @@ class FirmwareEngine:
             )
             for k, layer in enumerate(network.layers)
         ]
+        self._look_ups = [
+            [(at, np.ascontiguousarray(at.rows.T, np.float64)) for at in network.look_ups if at.layer == k]
+            for k in range(len(network.layers))
+        ]
 
     def integers(self, hardware: NDArray[Any]) -> NDArray[np.int32]:
         """Answers in `STEPS`, exact, shape (3, muons)."""
@@ -54,10 +58,9 @@ class FirmwareEngine:
 
         An input that no neuron looks at need not vary.
         """
-        blind = np.abs(self.network.layers[0].weights).sum(axis=1) == 0
         low = [np.full(layer.bias.size, np.inf) for layer in self.network.layers]
         high = [np.full(layer.bias.size, -np.inf) for layer in self.network.layers]
-        for _, hardware in domain.fixed(blind).chunks(_CHUNK):
+        for _, hardware in domain.fixed(self.network.blind).chunks(_CHUNK):
             for k, values in enumerate(self._values(hardware)):
                 low[k] = np.minimum(low[k], values.min(axis=1))
                 high[k] = np.maximum(high[k], values.max(axis=1))
@@ -66,9 +69,12 @@ class FirmwareEngine:
     def _values(self, hardware: NDArray[Any]) -> list[NDArray[np.float64]]:
         """Values of all layers for a chunk of muons."""
         x, found = hardware.astype(np.float64), []
-        for weights, bias, step, span, hidden in self._layers:
+        for (weights, bias, step, span, hidden), look_ups in zip(self._layers, self._look_ups, strict=True):
             y = np.empty((bias.size, x.shape[1]))
-            self.overflows += _layer(weights, bias, step, span, hidden, x, y)
+            y[:] = bias[:, np.newaxis]
+            for at, values in look_ups:
+                _look_up(values, at.row(hardware), y)
+            self.overflows += _layer(weights, step, span, hidden, x, y)
             found.append(y)
             x = y
         return found
@@ -81,23 +87,29 @@ class FirmwareEngine:
 
 
 @kernel
+def _look_up(values: NDArray[np.float64], rows: NDArray[np.int64], y: NDArray[np.float64]) -> None:
+    """Add to sums, shape (neurons, muons), what is looked up in an array (neurons, rows)."""
+    for j in range(y.shape[0]):
+        for m in range(rows.size):
+            y[j, m] += values[j, rows[m]]
+
+
+@kernel
 def _layer(
     weights: NDArray[np.float64],
-    bias: NDArray[np.float64],
     step: NDArray[np.float64],
     span: NDArray[np.float64],
     hidden: bool,
     x: NDArray[np.float64],
     y: NDArray[np.float64],
 ) -> int:
-    """Fill in a layer, shape (neurons, muons), and return how many values lost bits above.
+    """Finish a layer's sums, shape (neurons, muons), and return how many values lost bits above.
 
     All are integers below 2**52, so that float64, which is faster, is exact.
     """
     over = 0
-    for j in range(bias.size):
+    for j in range(y.shape[0]):
         row = y[j]
-        row[:] = bias[j]
         for i in range(x.shape[0]):
             weight, column = weights[i, j], x[i]
             if weight != 0:

@@ -21,11 +21,13 @@ from l1scout.formats.muon import ETA_LSB, PHI_LSB, PT_LSB
 from l1scout.formats.recalibrated import ETA_STEPS, PHI_STEPS, PT_STEPS
 
 NETWORK_FILE = "network.json"
-VERSION = 1
+VERSION = 2
 STEPS = np.array([PHI_LSB / PHI_STEPS, ETA_LSB / ETA_STEPS, PT_LSB / PT_STEPS])
 """What 1 is in the network's answers: rad, 1, GeV."""
 _MAX_BYTES = 1 << 20
 _MAX_NEURONS = 256
+_MAX_VALUES = 1 << 17
+_MAX_LOW = 1 << 15
 _MAX_BITS = 31
 _MAX_WEIGHT = 1 << 30
 _PARTS = ("weights", "bias", "shift", "bits")
@@ -49,6 +51,42 @@ class Neurons:
 
 
 @dataclass(frozen=True)
+class LookUp:
+    """What inputs add to a layer's sums: for each of their values, or each set of them, numbers of its own.
+
+    Parameters
+    ----------
+    layer : int
+        Number of the layer, from 0.
+    columns : tuple of int
+        Numbers of the inputs, from 0.
+    low : tuple of int
+        Lowest value of each.
+    values : ndarray of int64, shape (values of the first input, ..., neurons)
+        For `low` and on. Below and above, the first and the last of them.
+    """
+
+    layer: int
+    columns: tuple[int, ...]
+    low: tuple[int, ...]
+    values: NDArray[np.int64]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The values, shape (sets of inputs, neurons); of the last input the next value is the next row."""
+        return self.values.reshape(-1, self.values.shape[-1])
+
+    def row(self, hardware: NDArray[Any]) -> NDArray[np.int64]:
+        """Row of each muon, shape (muons,), of all inputs' values, shape (inputs, muons)."""
+        counts = self.values.shape[:-1]
+        codes = [
+            np.clip(hardware[c].astype(np.int64) - low, 0, n - 1)
+            for c, low, n in zip(self.columns, self.low, counts, strict=True)
+        ]
+        return np.asarray(np.ravel_multi_index(codes, counts), np.int64)
+
+
+@dataclass(frozen=True)
 class IntegerNetwork:
     """Raw hardware integers in, corrections in `STEPS` out.
 
@@ -58,17 +96,32 @@ class IntegerNetwork:
         Columns, in the order of the first layer's weights.
     layers : tuple of Neurons
         All hidden, ReLU, but the last.
+    look_ups : tuple of LookUp
+        Besides the weights.
     """
 
     inputs: tuple[str, ...]
     layers: tuple[Neurons, ...]
+    look_ups: tuple[LookUp, ...] = ()
+
+    @property
+    def blind(self) -> NDArray[np.bool_]:
+        """Which inputs nothing looks at, shape (inputs,)."""
+        used: NDArray[np.bool_] = (self.layers[0].weights != 0).any(axis=1)
+        for at in self.look_ups:
+            for axis, column in enumerate(at.columns):
+                used[column] |= bool(np.ptp(at.values, axis=axis).any())
+        return ~used
 
     def text(self) -> str:
         """Write it as JSON."""
         layers = [{n: getattr(layer, n).tolist() for n in _PARTS} for layer in self.layers]
         rows = ",\n".join("  " + json.dumps(layer) for layer in layers)
+        found = [{**vars(at), "values": at.values.tolist()} for at in self.look_ups]
+        look_ups = ",\n".join("  " + json.dumps(at) for at in found)
         inputs = json.dumps(list(self.inputs))
-        return f'{{"network": {VERSION}, "inputs": {inputs}, "layers": [\n{rows}\n]}}\n'
+        head = f'"network": {VERSION}, "inputs": {inputs}'
+        return f'{{{head}, "layers": [\n{rows}\n], "look_ups": [\n{look_ups}\n]}}\n'
 
     @cached_property
     def sha256(self) -> str:
@@ -134,9 +187,27 @@ def _from_json(content: Any) -> IntegerNetwork:
     if not layers or len(layers[-1].bias) != len(STEPS):
         msg = f"it has not {len(STEPS)} answers"
         raise ValueError(msg)
-    network = IntegerNetwork(inputs, tuple(layers))
+    look_ups = tuple(_look_up(entry, len(inputs), layers) for entry in content["look_ups"])
+    network = IntegerNetwork(inputs, tuple(layers), look_ups)
     _check_sums(network)
     return network
+
+
+def _look_up(entry: Any, inputs: int, layers: Sequence[Neurons]) -> LookUp:
+    layer, columns, low = (entry[n] for n in ("layer", "columns", "low"))
+    if type(layer) is not int or not 0 <= layer < len(layers):
+        msg = f"layer of a look-up is none of 0..{len(layers) - 1}"
+        raise ValueError(msg)
+    for name, given, first, last in (("columns", columns, 0, inputs - 1), ("low", low, -_MAX_LOW, _MAX_LOW)):
+        good = isinstance(given, list) and all(type(n) is int and first <= n <= last for n in given)
+        if not good or not 1 <= len(given) <= inputs or len(given) != len(columns):
+            msg = f"{name} of a look-up are no list of integers from {first} to {last}, one an input"
+            raise ValueError(msg)
+    values, neurons = _integers(entry["values"], "values of a look-up"), layers[layer].bias.size
+    if values.ndim != len(columns) + 1 or values.shape[-1] != neurons or not 0 < values.size <= _MAX_VALUES:
+        msg = f"values of a look-up are not 1 to {_MAX_VALUES}, {neurons} for each set of inputs"
+        raise ValueError(msg)
+    return LookUp(layer, tuple(columns), tuple(low), values)
 
 
 def _integers(values: Any, name: str) -> NDArray[np.int64]:
@@ -154,8 +225,9 @@ def _integers(values: Any, name: str) -> NDArray[np.int64]:
 def _check_sums(network: IntegerNetwork) -> None:
     """Refuse a network whose sums could leave float64's integers, in which the engine adds."""
     largest: NDArray[Any] = np.full(len(network.inputs), 2.0**15)
-    for layer in network.layers:
-        if (largest @ np.abs(layer.weights) + np.abs(layer.bias) >= 2.0**52).any():
+    for k, layer in enumerate(network.layers):
+        looked_up = sum(np.abs(at.rows).max(axis=0) for at in network.look_ups if at.layer == k)
+        if (largest @ np.abs(layer.weights) + np.abs(layer.bias) + looked_up >= 2.0**52).any():
             msg = "its sums do not stay below 2**52"
             raise ValueError(msg)
         largest = 2.0**layer.bits

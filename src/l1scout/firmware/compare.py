@@ -6,18 +6,52 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from l1scout.board.board import Board, BoardCounters
 from l1scout.board.sinks import StreamSink
 from l1scout.board.suppress import Selection
 from l1scout.files import complete_or_nothing
 from l1scout.firmware.board import OUTCOMES, VerilogBoard
-from l1scout.formats.block import BlockFormat
-from l1scout.formats.packets import ORBITS_PER_PACKET, ROW_BYTES, split_packets
+from l1scout.formats.block import LINKS, ROWS, BlockFormat
+from l1scout.formats.packets import ORBITS_PER_PACKET, ROW_BYTES, packet_orbits, split_packets
 from l1scout.link.capture import Capture
+
+_32, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
+
+
+Words = Callable[[NDArray[np.uint64]], NDArray[np.uint64]]
+
+
+class RecalibratedSink(StreamSink):
+    """Writes packets in which every muon's word is that of its recalibrated muon.
+
+    Parameters
+    ----------
+    stream : file
+    form : BlockFormat
+    recalibrate : callable
+        Recalibrated words of 64-bit muons, as `l1scout.firmware.words` makes them.
+    """
+
+    def __init__(self, stream: BinaryIO, form: BlockFormat, recalibrate: Words) -> None:
+        super().__init__(stream)
+        self._form, self._recalibrate = form, recalibrate
+
+    def put(self, packet: memoryview) -> None:
+        """Write a packet."""
+        changed = memoryview(bytearray(packet))
+        orbits = packet_orbits(changed, self._form)
+        for first, last in orbits.spans:
+            blocks = orbits.rows[first:last].reshape(-1, ROWS, LINKS)
+            for row in (2, 4):  # f and s of the first and of the second muon
+                words = blocks[:, row].astype(np.uint64) | blocks[:, row + 1].astype(np.uint64) << _32
+                new = self._recalibrate(words.ravel()).reshape(words.shape)
+                blocks[:, row], blocks[:, row + 1] = new & _LOW, new >> _32
+        super().put(changed)
 
 
 def compare(
@@ -27,6 +61,7 @@ def compare(
     selection: Selection | None = None,
     orbits_per_packet: int = ORBITS_PER_PACKET,
     done: Callable[[int], object] = lambda _: None,
+    recalibrate: Words | None = None,
 ) -> dict[str, Any]:
     """Send captures through both boards.
 
@@ -41,6 +76,8 @@ def compare(
     orbits_per_packet : int
     done : callable
         Is told the number of orbits sent to the Verilog board so far.
+    recalibrate : callable, optional
+        What the core does that the Verilog board has: see `RecalibratedSink`.
 
     Returns
     -------
@@ -60,7 +97,8 @@ def compare(
         start = time.perf_counter()
         made = board.run(pieces(), own, selection, orbits_per_packet, done=done)
         seconds = time.perf_counter() - start
-        sink = StreamSink(software.open("wb"))
+        stream = software.open("wb")
+        sink = RecalibratedSink(stream, board.form, recalibrate) if recalibrate else StreamSink(stream)
         expected = Board(sink, board.form, selection, board.crc, orbits_per_packet).run(pieces())
         sink.close()
         difference = where_different(own, software, board.form)

@@ -9,38 +9,45 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.domain import Domain
 from l1scout.deploy.firmware import FirmwareEngine
+from l1scout.deploy.fused import FusedEngine, look_ups
 from l1scout.deploy.integers import IntegerNetwork, widths
 from l1scout.deploy.model import Model
+from l1scout.errors import InputError
 from l1scout.firmware.quantised import (
     UNITS,
     build,
     ebops,
     integers,
+    narrowed,
     need_hgq,
     network_inputs,
     scaled,
     set_widths,
 )
-from l1scout.training import guard, losses, resolution
+from l1scout.formats.muon import PT, PT_LSB
+from l1scout.training import resolution
 from l1scout.training.dataset import Dataset
 from l1scout.training.fit import Validation
-from l1scout.training.metrics import ratios, scores
+from l1scout.training.metrics import VARIABLES, ratios, scores
 from l1scout.training.models import INPUTS, quiet_copies
-from l1scout.training.profiles import AXES
 from l1scout.training.resolution import Resolution
-from l1scout.training.targets import corrected, raw_residuals, targets
+from l1scout.training.targets import corrected, raw_residuals
 
 if TYPE_CHECKING:
     import keras
 
+NEURONS = 20
+"""A neuron of the first layer costs look-ups; with 32 of them answers are no better at the same area."""
 EPOCHS = 480
 BATCH = 1024
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 4e-3
 """Falls to a thousandth as a cosine. Longer and faster training gives less area at equal metrics."""
 _WIDTHS_FASTER = 4.0
 _RAMP = 0.6
 """Share of the epochs in which the area penalty rises, from `_FIRST_BETA` of what it ends at."""
 _FIRST_BETA = 1e-2
+_FEW = 20_000
+"""Muons that choose neurons."""
 OnEpoch = Callable[[int], object]
 
 
@@ -57,25 +64,12 @@ class Quantised:
     resolution: Resolution | None
 
 
-def loss_of(float_model: Model) -> Callable[[Any, Any], Any]:
-    """Return the loss of the residuals that a float model was trained with, else the balanced one."""
-    return losses.LOSSES.get(str(float_model.card.recipe.get("loss")), losses.LOSSES["balanced"])
-
-
-def weights_of(float_model: Model, data: Dataset) -> NDArray[np.float64]:
-    """Weights of muons that the float model's guard ended with, shape (muons, 3); ones without a guard."""
-    found = float_model.card.training.get("guard")
-    if not found:
-        return np.ones((len(data), 3))
-    table = np.concatenate([np.asarray(found[axis.name]["weights"], np.float64) for axis in AXES])
-    return np.asarray(table[guard.bins(data)].prod(axis=0), np.float64)
-
-
 def fit(
     float_model: Model,
     data: Dataset,
     beta: float,
     *,
+    neurons: int = NEURONS,
     epochs: int = EPOCHS,
     batch: int = BATCH,
     learning_rate: float = LEARNING_RATE,
@@ -84,17 +78,21 @@ def fit(
 ) -> Quantised:
     """Train a float model's network on with few bits.
 
-    The loss is the float model's (``balanced`` for the paper's recipes) with the weights that its guard
-    ended with, and `beta` times the area in bit operations.
+    It learns the float model's answers, not the muons': the loss is the squared distance from them, each in
+    units of the float model's resolution for such a muon, and `beta` times the area in bit operations. So
+    there is no noise in what it learns, and what the float model is good at, it is good at, too.
 
     Parameters
     ----------
     float_model : Model
-        ReLU, with the four usual inputs.
+        ReLU, with the four usual inputs; ramps become look-ups.
     data : Dataset
         All parts: trained on ``train``, scored on ``validation``.
     beta : float
-        Area penalty. A bit operation is worth so much of the loss, which is about 6.
+        Area penalty: so much of the loss is a bit operation worth. A loss of 0.02 is, for each of phi, eta
+        and pT, a distance of a twelfth of the resolution.
+    neurons : int
+        At most so many of each hidden layer are left.
     epochs, batch, learning_rate, seed
     on_epoch : callable
         Told each epoch that is done, from 1.
@@ -102,19 +100,22 @@ def fit(
     Raises
     ------
     InputError
-        If HGQ2 is missing, or the model has other inputs or activations.
+        If HGQ2 is missing, the model has other inputs or activations, or there are too few muons.
     """
-    layers = scaled(float_model.layers)
+    layers, found = look_ups(float_model.layers, float_model.domain)
+    layers = scaled(layers)
     need_hgq()
     import keras
 
     train, validation = data.part("train"), data.part("validation")
+    x, y = network_inputs(train.columns), lesson(float_model, train)
+    few = {n: train[n][:_FEW] for n in INPUTS}
+    layers, found = narrowed(layers, found, few, neurons, np.sqrt((y[:, 3:] ** 2).mean(axis=0)))
     keras.utils.set_random_seed(seed)
-    model = build(layers)
-    x, y = network_inputs(train.columns), packed(float_model, train)
+    model = build(layers, found, float_model.domain)
     steps = epochs * -(-len(train) // batch)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=1e-3)
-    model.compile(optimizer=_adam(rate), loss=loss_of(float_model), steps_per_execution=32)
+    model.compile(optimizer=_adam(rate), loss=distance, steps_per_execution=32)
     callbacks = _callbacks(beta, epochs, on_epoch)
     with quiet_copies():
         history = model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)
@@ -138,11 +139,31 @@ def corrections(network: IntegerNetwork, data: Dataset) -> NDArray[np.float64]:
     return FirmwareEngine(network).correct(hardware).T.astype(np.float64)
 
 
-def packed(float_model: Model, train: Dataset) -> NDArray[np.float32]:
-    """Return what the loss needs, in the HGQ2 network's units."""
-    gains = np.tile(UNITS, (len(train), 1))
-    gains[:, 2] /= train["recoPt"]
-    return losses.columns(targets(train) / UNITS, gains, weights_of(float_model, train))
+def lesson(float_model: Model, data: Dataset) -> NDArray[np.float32]:
+    """Return a float model's answers in the HGQ2 network's units, and 1 / resolution in the same, (muons, 6).
+
+    Raises
+    ------
+    InputError
+        If the muons are too few to know a resolution.
+    """
+    hardware = np.stack([data[n] for n in INPUTS]).astype(np.int16)
+    answers = FusedEngine(float_model, np.float64).exact(hardware).T
+    after = corrected(raw_residuals(data), answers, data["recoPt"])
+    known = resolution.learn(data.columns, after, INPUTS)
+    if known is None:
+        msg = f"{len(data)} muons are too few to learn from; {resolution.MIN_MUONS} are needed at least"
+        raise InputError(msg)
+    errors = np.stack([known(data.columns)[v] for v in VARIABLES], axis=1)
+    errors[:, 2] *= np.maximum(PT.to_physical(data["hwPt"]) - answers[:, 2], PT_LSB)
+    return np.concatenate([answers / UNITS, UNITS / errors], axis=1).astype(np.float32)
+
+
+def distance(taught: Any, answers: Any) -> Any:
+    """Mean squared distance from what `lesson` gave, in resolutions, summed over the three answers."""
+    from keras import ops
+
+    return ops.mean(ops.sum(ops.square((taught[:, :3] - answers) * taught[:, 3:]), axis=1))
 
 
 def _adam(rate: Any) -> Any:

@@ -47,9 +47,12 @@ def export(model: Model, folder: str | Path, *, clock: float = 250.0, part: str 
     with _quiet():
         try:
             from hls4ml.converters import convert_from_keras_model
+
+            from l1scout.firmware import hls_look_up
         except ImportError as error:
             msg = f"hls4ml is not installed ({error}); pip install 'l1scout[firmware]'"
             raise InputError(msg) from error
+        hls_look_up.register()
         project = convert_from_keras_model(
             network,
             output_dir=str(path),

@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.domain import Domain
-from l1scout.deploy.integers import IntegerNetwork
+from l1scout.deploy.integers import IntegerNetwork, LookUp
 from l1scout.errors import InputError
 
 COMPILERS = ("da4ml", "alkaid")
@@ -97,9 +98,28 @@ def _sources(folder: Path) -> str:
     """Join the modules of a core, and those of the compiler's own that they are made of."""
     files = [p for p in sorted(folder.glob("*.v")) if p.stem != f"{CORE}_wrapper"]
     text = "\n".join(p.read_text("utf-8") for p in files)
+    text = _tables(text, folder / "memfiles")
     text = re.sub(r"\blogic(\d+)\b", rf"{CORE}_logic\1", text)  # alkaid's names could be anybody's
     static = [p for p in sorted((folder / "static").glob("*.v")) if re.search(rf"\b{p.stem} #", text)]
     return "\n".join([text, *(p.read_text("utf-8") for p in static)])
+
+
+def _tables(text: str, folder: Path) -> str:
+    """Put da4ml's tables, which are files to it, into modules of the core: sources alone then say it all."""
+    modules: dict[str, str] = {}
+
+    def module(found: re.Match[str]) -> str:
+        bits, wide, name = int(found[1]), int(found[2]), found[3]
+        if name not in modules:
+            values = (folder / name).read_text("ascii").split()
+            ports = f"(input [{bits - 1}:0] in, output reg [{wide - 1}:0] out)"
+            cases = [f"    {bits}'d{k}: out = {wide}'h{value};" for k, value in enumerate(values)]
+            head = f"module {CORE}_table_{len(modules)} {ports};\n  always @(*) case (in)"
+            modules[name] = "\n".join([head, *cases, "  endcase\nendmodule"])
+        return f"{CORE}_table_{list(modules).index(name)}"
+
+    text = re.sub(r'\blookup_table #\((\d+), (\d+), "(.*?)"\)', module, text)
+    return "\n".join([text, *modules.values()])
 
 
 def trace(network: IntegerNetwork, domain: Domain, compiler: str = "da4ml") -> Logic:
@@ -122,17 +142,19 @@ def trace(network: IntegerNetwork, domain: Domain, compiler: str = "da4ml") -> L
         array, record = module.FixedVariableArray, module.comb_trace
     else:
         array, record = module.FVArray, module.trace
-    low, high = (np.array(ends, np.float64) for ends in (domain.low, domain.high))
-    given = x = array.from_lhs(low, high, np.ones(low.size), module.HWConfig(1, -1, -1), 0.0)
-    for layer in network.layers[:-1]:
+    low, high = _whole(domain, [c for at in network.look_ups for c in at.columns])
+    ends = (np.array(e, np.float64) for e in (low, high, [1] * len(low)))
+    given = x = array.from_lhs(*ends, module.HWConfig(1, -1, -1), 0.0)
+    for k, layer in enumerate(network.layers):
         y = x @ layer.weights.astype(np.float64) + layer.bias.astype(np.float64)
-        kept = [
-            _relu(v, int(i), int(f))
-            for v, i, f in zip(y, layer.bits + layer.shift, -layer.shift, strict=True)
-        ]
-        x = array(np.array(kept)) * 2.0**-layer.shift
+        for at in network.look_ups:
+            if at.layer == k:
+                y = y + array(np.array(_looked_up(at, given, low, high)))
+        if k < len(network.layers) - 1:
+            pairs = zip(y, layer.bits + layer.shift, -layer.shift, strict=True)
+            kept = [_relu(v, int(i), int(f)) for v, i, f in pairs]
+            x = array(np.array(kept)) * 2.0**-layer.shift
     last = network.layers[-1]
-    y = x @ last.weights.astype(np.float64) + last.bias.astype(np.float64)
     x = y.quantize(np.ones_like(last.shift), last.bits + last.shift - 1, -last.shift) * 2.0**-last.shift
     comb = record(given, x, keep_dead_inputs=True)
     sign, _, point = np.asarray(comb.out_kifs, np.int64)
@@ -141,6 +163,32 @@ def trace(network: IntegerNetwork, domain: Domain, compiler: str = "da4ml") -> L
         msg = f"an answer of the network is always even, or always 0 (bits {list(bits)}); train it again"
         raise InputError(msg)
     return Logic(compiler, comb, _bits(comb.inp_kifs), bits, tuple(sign.tolist()))
+
+
+def _whole(domain: Domain, columns: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Return the ends of a domain; of columns that are looked up, of all that their bits can hold.
+
+    alkaid asks for values beyond the domain, too, and logic is not larger with them.
+    """
+    low, high = list(domain.low), list(domain.high)
+    for k in columns:
+        bits = max(high[k], -low[k] - 1).bit_length()
+        low[k], high[k] = -(1 << bits) if low[k] < 0 else 0, (1 << bits) - 1
+    return low, high
+
+
+def _looked_up(at: LookUp, given: Any, low: Sequence[int], high: Sequence[int]) -> list[Any]:
+    """Look inputs up that are between `low` and `high`: a variable for each neuron."""
+    ends = [np.arange(low[c], high[c] + 1) for c in at.columns]
+    grid = np.zeros((len(low), np.prod([e.size for e in ends])), np.int64)
+    grid[list(at.columns)] = [part.ravel() for part in np.meshgrid(*ends, indexing="ij")]
+    variable, span = given[at.columns[-1]], ends[-1].size
+    for c, end in zip(at.columns[-2::-1], ends[-2::-1], strict=True):
+        variable, span = variable + given[c] * float(span), span * end.size
+    return [
+        variable.lookup(v) if np.ptp(v) else variable.from_const(v[0], variable.hwconf)
+        for v in at.rows[at.row(grid)].T.astype(np.float64)
+    ]
 
 
 def _relu(sum_: Any, integer: int, fraction: int) -> Any:

@@ -2,13 +2,15 @@
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.integers import STEPS, IntegerNetwork, Neurons
+from l1scout.deploy.domain import Domain
+from l1scout.deploy.integers import STEPS, IntegerNetwork, LookUp, Neurons
 from l1scout.errors import InputError
 from l1scout.formats.muon import PHI_BINS
 from l1scout.training.export import Layer
@@ -25,7 +27,11 @@ INPUT_BITS = {"hwPhiAtVtx": (1, 9), "hwEtaAtVtx": (1, 8), "hwPt": (1, 9), "hwCha
 OUTPUT_FRACTION = 8
 UNITS = STEPS * 2**OUTPUT_FRACTION
 """What 1 is in the HGQ2 network's answers: rad, 1, GeV."""
+LOOKED_UP = (("hwEtaAtVtx",), ("hwCharge", "hwPt"))
+"""Inputs that add what they look up to the answers; the field bends the charges apart, so pT goes with it."""
 _WEIGHT_FRACTION = 7
+_ONES = np.ones(3)
+LookedUp = tuple[int, int, NDArray[np.float64]]
 _HIDDEN_FRACTION = 6
 
 
@@ -61,14 +67,96 @@ def scaled(layers: Sequence[Layer]) -> list[Layer]:
     return [*out[:-1], Layer(last.weights / UNITS, last.bias / UNITS, "linear")]
 
 
-def build(layers: Sequence[Layer]) -> "keras.Model":
-    """Make an HGQ2 network with the weights of a float one (in its units, see `scaled`)."""
+def narrowed(
+    layers: Sequence[Layer],
+    found: Sequence[LookedUp],
+    columns: Any,
+    neurons: int,
+    gains: NDArray[np.float64] = _ONES,
+) -> tuple[list[Layer], list[LookedUp]]:
+    """Leave at most so many neurons in each hidden layer.
+
+    One after the other goes whose loss hurts least, if the others stand in for it: what it gives is, as well
+    as can be, a sum of what they give, which goes into their weights and into biases.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In units of the HGQ2 network.
+    found : sequence of (int, int, ndarray of shape (values, outputs))
+    columns : mapping of str to ndarray
+        Muons.
+    neurons : int
+    gains : ndarray, shape (3,)
+        What a change of an answer by 1 hurts.
+    """
+    out, looked_up, x = list(layers), list(found), network_inputs(columns).astype(np.float64)
+    for k in range(len(layers) - 1):
+        y = x @ out[k].weights + out[k].bias
+        for column, low, values in found if k == 0 else ():
+            y += values[np.clip(columns[INPUTS[column]].astype(np.int64) - low, 0, len(values) - 1)]
+        y = np.maximum(y, 0)
+        after = out[k + 1]
+        keep, weights, bias = _fewer(y, after.weights, neurons, gains if k == len(layers) - 2 else _ONES[:1])
+        out[k] = replace(out[k], weights=out[k].weights[:, keep], bias=out[k].bias[keep])
+        out[k + 1] = replace(after, weights=weights, bias=after.bias + bias)
+        if k == 0:
+            looked_up = [(column, low, values[:, keep]) for column, low, values in found]
+        x = y[:, keep]
+    return out, looked_up
+
+
+def _fewer(
+    y: NDArray[np.float64], weights: NDArray[np.float64], neurons: int, gains: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Choose neurons of outputs `y`: their numbers, their weights after, and what is added to the bias."""
+    keep, weights, bias, mean = (
+        np.arange(y.shape[1]),
+        weights.copy(),
+        np.zeros(weights.shape[1]),
+        y.mean(axis=0),
+    )
+    spread = np.cov(y, rowvar=False) + 1e-9 * np.eye(y.shape[1])
+    while keep.size > neurons:
+        inverse = np.linalg.inv(spread[np.ix_(keep, keep)])
+        n = int(np.argmin(((weights[keep] * gains) ** 2).sum(axis=1) / inverse.diagonal()))
+        gone, others, instead = keep[n], np.delete(keep, n), -np.delete(inverse[n], n) / inverse[n, n]
+        weights[others] += np.outer(instead, weights[gone])
+        bias += (mean[gone] - instead @ mean[others]) * weights[gone]
+        keep = others
+    return keep, weights[keep], bias
+
+
+def build(layers: Sequence[Layer], found: Sequence[LookedUp], domain: Domain) -> "keras.Model":
+    """Make an HGQ2 network with the weights of a float one (in its units, see `scaled`).
+
+    What jumps from one value of `LOOKED_UP` to the next need not go through the neurons: the answers have
+    look-ups of their own, zeros at first.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    found : sequence of (int, int, ndarray of shape (values, outputs))
+        What the first layer looks up, as `l1scout.deploy.fused.look_ups` finds it.
+    domain : Domain
+    """
     import keras
 
     need_hgq()
     from hgq.config import QuantizerConfig, QuantizerConfigScope
     from hgq.constraints import Constant
     from hgq.layers import QDense
+    from hgq.quantizer import Quantizer
+
+    from l1scout.firmware.look_up import LookUp as LookUpLayer
+
+    def look_up(units: int, layer: int, names: Sequence[str]) -> LookUpLayer:
+        at = [INPUTS.index(n) for n in names]
+        rows = [
+            (c, domain.low[c], domain.high[c], INPUT_SHIFT[n], INPUT_OFFSET[n])
+            for c, n in zip(at, names, strict=True)
+        ]
+        return LookUpLayer(units, rows, name=_look_up_name(layer, names))
 
     with (
         QuantizerConfigScope(place="all", default_q_type="kbi", overflow_mode="SAT_SYM"),
@@ -80,26 +168,54 @@ def build(layers: Sequence[Layer]) -> "keras.Model":
         ends = QuantizerConfig(
             "kif", "datalane", k0=1, i0=3, f0=OUTPUT_FRACTION, fc=Constant(OUTPUT_FRACTION)
         )
-        made: list[Any] = [keras.Input((len(layers[0].weights),))]
+        asked: dict[int, Sequence[Sequence[str]]] = {len(layers) - 1: LOOKED_UP}
+        asked |= {0: [(INPUTS[column],) for column, _, _ in found]} if found else {}
+        given, answers = keras.Input((len(INPUTS),)), Quantizer(ends, name="answers")
+        x = y = Quantizer(fixed, name="inputs")(given)
         for k, layer in enumerate(layers):
-            more = {"iq_conf": fixed} if k == 0 else {}
-            more |= {"enable_oq": True, "oq_conf": ends} if k == len(layers) - 1 else {}
-            made.append(QDense(layer.bias.size, activation=layer.activation, **more))
-        model = keras.Sequential(made)
-    for q, layer in zip(model.layers, layers, strict=True):
+            y = QDense(layer.bias.size, iq_conf=None if k else fixed, name=f"dense_{k}")(y)
+            for names in asked.get(k, ()):
+                y = keras.layers.Add()([y, look_up(layer.bias.size, k, names)(x)])
+            y = keras.layers.Activation("relu")(y) if layer.activation == "relu" else answers(y)
+        model = keras.Model(given, y)
+    _fix(model.get_layer("inputs").quantizer)
+    _fix(model.get_layer("dense_0").iq.quantizer, blind=[c for c, _, _ in found])
+    bias = layers[0].bias.copy()
+    for column, _, values in found:
+        middle = (values.max(axis=0) + values.min(axis=0)) / 2
+        model.get_layer(_look_up_name(0, [INPUTS[column]])).vectors.assign(values - middle)
+        bias += middle
+    for (q, _), layer in zip(parts(model), [replace(layers[0], bias=bias), *layers[1:]], strict=True):
         q.kernel.assign(layer.weights)
         q.bias.assign(layer.bias)
         for quantizer, values in ((q.kq.quantizer, layer.weights), (q.bq.quantizer, layer.bias)):
             above = np.ceil(np.log2(np.abs(values) + 2.0**-_WEIGHT_FRACTION))
             quantizer._i.assign(above)
             quantizer._b.assign(np.maximum(above + _WEIGHT_FRACTION, 0))
-    sign, bits = np.array([INPUT_BITS[n] for n in INPUTS]).T
-    fraction = np.array([INPUT_SHIFT[n] for n in INPUTS])
-    q = model.layers[0].iq.quantizer
-    q._k.assign(sign[np.newaxis])
-    q._i.assign((bits - fraction)[np.newaxis])
-    q._f.assign(fraction[np.newaxis])
     return model
+
+
+def _fix(quantizer: Any, blind: Sequence[int] = ()) -> None:
+    """Let a quantizer of the inputs take all their bits, and none of the `blind` ones."""
+    sign, bits = np.array([INPUT_BITS[n] for n in INPUTS]).T
+    sign[list(blind)] = bits[list(blind)] = 0
+    fraction = np.array([INPUT_SHIFT[n] for n in INPUTS])
+    quantizer._k.assign(sign[np.newaxis])
+    quantizer._i.assign((bits - fraction)[np.newaxis])
+    quantizer._f.assign(fraction[np.newaxis])
+
+
+def _look_up_name(layer: int, names: Sequence[str]) -> str:
+    return f"look_up_{layer}_{'_'.join(names)}"
+
+
+def parts(model: "keras.Model") -> list[tuple[Any, list[Any]]]:
+    """Dense layers of an HGQ2 network, each with the look-ups beside it."""
+    names = [layer.name for layer in model.layers]
+    return [
+        (model.get_layer(f"dense_{k}"), [model.get_layer(n) for n in names if n.startswith(f"look_up_{k}_")])
+        for k in range(sum(n.startswith("dense_") for n in names))
+    ]
 
 
 def load(path: Path) -> "keras.Model":
@@ -113,6 +229,7 @@ def load(path: Path) -> "keras.Model":
     import keras
 
     need_hgq()
+    importlib.import_module("l1scout.firmware.look_up")
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # a damaged file raises anything
@@ -130,8 +247,9 @@ def need_hgq() -> None:
 
 
 def ebops(model: "keras.Model") -> float:
-    """Effective bit operations: bits of inputs times bits of weights, summed over all products."""
-    return float(sum(float(q._compute_ebops((1, q.kernel.shape[0]))) for q in model.layers))
+    """Effective bit operations: bits of inputs times bits of weights of all products; and the look-ups'."""
+    layers = [(q, look_up) for q, look_ups in parts(model) for look_up in [q, *look_ups]]
+    return float(sum(float(layer._compute_ebops((1, q.kernel.shape[0]))) for q, layer in layers))
 
 
 def integers(model: "keras.Model") -> IntegerNetwork:
@@ -141,37 +259,39 @@ def integers(model: "keras.Model") -> IntegerNetwork:
     """
     offset = np.array([INPUT_OFFSET[n] for n in INPUTS])
     fraction = np.array([INPUT_SHIFT[n] for n in INPUTS])
-    layers, kept = [], np.arange(len(INPUTS))
-    quantizers = [q.iq.quantizer for q in model.layers[1:]] + [model.layers[-1].oq.quantizer]
-    for k, (q, after) in enumerate(zip(model.layers, quantizers, strict=True)):
+    layers, look_ups, kept = [], [], np.arange(len(INPUTS))
+    for k, (q, beside) in enumerate(parts(model)):
         weights = np.asarray(q.qkernel, np.float64)[kept]
         bias = np.asarray(q.qbias, np.float64)
-        wanted = np.asarray(after.f, np.int64)[0]
+        wanted = np.asarray(_after(model, k).f, np.int64)[0]
         if k == 0:
+            weights[[c for at in beside for c, *_ in at.columns]] = 0
             bias = bias - (offset / 2.0**fraction) @ weights
         keep = _kept(model, k)
         weights, bias, wanted = weights[:, keep], bias[keep], wanted[keep]
+        vectors = [np.asarray(at.qvectors, np.float64)[:, keep] for at in beside]
         point = wanted.copy()
         for j in range(keep.size):
             need = [_fraction(w) + f for w, f in zip(weights[:, j], fraction, strict=True) if w]
-            point[j] = (
-                max(int(wanted[j]), _fraction(bias[j]), *need)
-                if need
-                else max(int(wanted[j]), _fraction(bias[j]))
-            )
+            need += [_fraction(x) for v in vectors for x in v[:, j]]
+            point[j] = max(int(wanted[j]), _fraction(bias[j]), *need)
         shift = point - wanted
         whole = weights * 2.0 ** (point - fraction[:, np.newaxis])
         start = bias * 2.0**point + np.where(shift > 0, 2.0 ** (shift - 1), 0)
         layers.append(Neurons(whole.astype(np.int64), start.astype(np.int64), shift, np.full(keep.size, 31)))
+        for at, v in zip(beside, vectors, strict=True):
+            columns, low, *_ = zip(*at.columns, strict=True)
+            values = (v * 2.0**point).astype(np.int64).reshape(*at.counts, -1)
+            look_ups.append(LookUp(k, columns, low, values))
         kept, fraction = keep, wanted
-    return IntegerNetwork(INPUTS, tuple(layers))
+    return IntegerNetwork(INPUTS, tuple(layers), tuple(look_ups))
 
 
 def set_widths(model: "keras.Model", network: IntegerNetwork) -> None:
     """Give an HGQ2 network the widths of the integer network that `integers` made of it."""
     for k, layer in enumerate(network.layers):
         last = k == len(network.layers) - 1
-        quantizer = (model.layers[k].oq if last else model.layers[k + 1].iq).quantizer
+        quantizer = _after(model, k)
         fraction = np.asarray(quantizer.f, np.int64)[0]
         bits = np.zeros(fraction.size, np.int64)  # of neurons that are left out: nobody asks
         bits[_kept(model, k)] = layer.bits - last
@@ -179,12 +299,18 @@ def set_widths(model: "keras.Model", network: IntegerNetwork) -> None:
         quantizer._i.assign((bits - fraction)[np.newaxis])
 
 
+def _after(model: "keras.Model", k: int) -> Any:
+    """Quantizer of what a layer gives: the next one's of its inputs, or that of the answers."""
+    dense = parts(model)
+    return dense[k + 1][0].iq.quantizer if k + 1 < len(dense) else model.get_layer("answers").quantizer
+
+
 def _kept(model: "keras.Model", k: int) -> NDArray[np.int64]:
     """Neurons of a layer that the next one asks for."""
-    if k == len(model.layers) - 1:
-        return np.arange(model.layers[k].units)
-    weights = np.asarray(model.layers[k + 1].qkernel)
-    return np.flatnonzero(np.abs(weights).sum(axis=1) > 0)
+    dense = [q for q, _ in parts(model)]
+    if k == len(dense) - 1:
+        return np.arange(dense[k].units)
+    return np.flatnonzero(np.abs(np.asarray(dense[k + 1].qkernel)).sum(axis=1) > 0)
 
 
 def _fraction(value: float) -> int:

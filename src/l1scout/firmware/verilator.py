@@ -53,7 +53,7 @@ def build_verilator(
     Parameters
     ----------
     sources : sequence of Path
-        Verilog files. Files that they include must be in the folder of the first and end in ``.vh``.
+        Verilog files. Files that they include must be in a folder of theirs and end in ``.vh``.
     top : str
         Module at the top. The C++ class is ``V<top>``, its header ``V<top>.h``.
     main : Path
@@ -87,7 +87,7 @@ def build_verilator(
         large = sum(p.stat().st_size for p in sources) > _LARGE
         flags = [
             *("--cc", "--exe", "--build", "--build-jobs", "2", "--top-module", top, "--prefix", f"V{top}"),
-            *("-O3", "--x-assign", "fast", "--x-initial", "fast", f"-I{sources[0].parent.resolve()}"),
+            *("-O3", "--x-assign", "fast", "--x-initial", "fast", *_include(sources)),
             *(("-Wall",) if strict else _WARNINGS),
             *(_SPLIT if large else ()),
             *("-MAKEFLAGS", f"OPT_FAST={optimise} OPT_SLOW=-O0 OPT_GLOBAL=-O0", *given),
@@ -111,13 +111,14 @@ def build_icarus(
         msg = "Icarus Verilog is not installed; on Debian or Ubuntu: apt-get install iverilog"
         raise InputError(msg)
     given = [f"-P{top}.{name}={value}" for name, value in (parameters or {}).items()]
-    flags = ["-g2012", "-s", top, f"-I{sources[0].parent.resolve()}", *given]
-    program = folder / f"{top}-{_hash(sources, None, flags[:3] + given)}" / f"{top}.vvp"
+    flags = ["-g2012", "-s", top, *given]
+    program = folder / f"{top}-{_hash(sources, None, flags)}" / f"{top}.vvp"
     if not program.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as part:
             made = Path(part) / program.name
-            _do(["iverilog", *flags, "-o", str(made), *(str(p.resolve()) for p in sources)])
+            files = [str(p.resolve()) for p in sources]
+            _do(["iverilog", *flags, *_include(sources), "-o", str(made), *files])
             _keep(made, program)
     return program
 
@@ -146,9 +147,17 @@ def run_program(program: Path, data: bytes | Iterable[bytes] = b"", arguments: S
     return _do([*command, *arguments], data)
 
 
+def _folders(sources: Sequence[Path]) -> list[Path]:
+    return list(dict.fromkeys(p.resolve().parent for p in sources))
+
+
+def _include(sources: Sequence[Path]) -> list[str]:
+    return [f"-I{folder}" for folder in _folders(sources)]
+
+
 def _hash(sources: Sequence[Path], main: Path | None, flags: Sequence[str]) -> str:
     """Of all that a program depends on but the versions of the tools: they are the system's."""
-    included = sorted(sources[0].parent.glob("*.vh"))
+    included = [p for folder in _folders(sources) for p in sorted(folder.glob("*.vh"))]
     digest = hashlib.sha256("\0".join(flags).encode())
     for path in (*sources, *included, *((main,) if main else ())):
         try:

@@ -1,0 +1,64 @@
+"""A layer of HGQ2 that looks inputs up."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from hgq.layers.core.base import QLayerBase
+from hgq.quantizer import Quantizer, QuantizerConfig
+from keras import ops
+
+_VALUES_PER_LUT = 64
+"""So many can one six-input LUT tell apart."""
+
+
+@keras.saving.register_keras_serializable(package="l1scout")
+class LookUp(QLayerBase):  # type: ignore[misc]
+    """A vector with few bits for each value of an input, or of some together.
+
+    Parameters
+    ----------
+    units : int
+        Length of the vectors.
+    columns : sequence of (int, int, int, int, int)
+        Of each input that counts: its number, its lowest and highest hardware value, and what gives the
+        hardware value, two to the power of the fourth times the input, plus the fifth.
+    """
+
+    def __init__(self, units: int, columns: Sequence[Sequence[int]], **more: Any) -> None:
+        super().__init__(**{**more, "enable_iq": False, "enable_oq": False, "enable_ebops": True})
+        self.units = units
+        self.columns = [tuple(map(int, row)) for row in columns]
+        self.counts = [high - low + 1 for _, low, high, _, _ in self.columns]
+        few = {"k0": 1, "i0": 3, "f0": 6, "overflow_mode": "WRAP", "homogeneous_axis": (0,)}
+        self._tq = Quantizer(QuantizerConfig("kif", "weight", **few), name=f"{self.name}_tq")
+
+    def build(self, input_shape: Any) -> None:
+        """Make the vectors, all of them zero."""
+        super().build(input_shape)
+        shape = (math.prod(self.counts), self.units)
+        self.vectors = self.add_weight(shape=shape, initializer="zeros", name="vectors")
+        self._tq.build(shape)
+
+    @property
+    def qvectors(self) -> Any:
+        """The vectors as they are added, shape (values, units); the last input's next value is the next."""
+        return self._tq(self.vectors)
+
+    def call(self, inputs: Any) -> Any:
+        """Vectors of muons, shape (muons, units), from all inputs of the network."""
+        row: Any = 0
+        for (column, low, high, shift, offset), count in zip(self.columns, self.counts, strict=True):
+            code = ops.round(inputs[:, column] * 2.0**shift) + (offset - low)
+            row = row * count + ops.clip(code, 0, high - low)
+        return ops.take(self.qvectors, ops.cast(row, "int32"), axis=0)
+
+    def _compute_ebops(self, _shape: Any) -> Any:
+        """Of each bit of a vector: the LUTs that look it up, and the adder's."""
+        luts = math.ceil(math.prod(self.counts) / _VALUES_PER_LUT)
+        return ops.sum(self._tq.bits_((1, self.units))) * (luts + 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """For saving."""
+        return {**super().get_config(), "units": self.units, "columns": self.columns}
