@@ -139,7 +139,8 @@ def test_too_few_muons_to_learn_from_are_refused(folder):
 @pytest.mark.parametrize("neurons", [16, 32])
 def test_neurons_for_which_others_can_stand_in_are_left_out(folder, neurons):
     from l1scout.deploy.fused import look_ups
-    from l1scout.firmware.quantised import narrowed, network_inputs, scaled
+    from l1scout.firmware.narrow import narrowed
+    from l1scout.firmware.quantised import network_inputs, scaled
 
     model, data = load_model(folder / "float"), central_dataset()
     layers, found = look_ups(model.layers, model.domain)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from l1scout.deploy.model import Model
     from l1scout.training.dataset import Dataset
 
-BETA = 4e-6
+BETA = 3e-6
 
 
 def train(
@@ -24,12 +24,12 @@ def train(
     ] = BETA,
     sweep: Annotated[
         str | None,
-        typer.Option(help="Penalties to try one after the other, with commas: 4e-6,1.5e-5,5e-5."),
+        typer.Option(help="Penalties to try one after the other, with commas: 1e-6,3e-6,1e-5."),
     ] = None,
     neurons: Annotated[
         int | None, typer.Option(min=1, help="Leave so many in each hidden layer; by default 20.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="By default 480.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="By default 240.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 1,
     json: Json = False,
 ) -> None:

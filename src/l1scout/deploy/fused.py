@@ -26,6 +26,8 @@ _ACTIVATIONS = ("linear", "relu", "softmax")
 _RELU, _SOFTMAX = 1, 2
 _FEW = 32
 """Up to so many muons are faster one after the other."""
+LookedUp = tuple[int, int, NDArray[np.float64]]
+"""An input's number, its lowest value, and what each value adds to a layer's sums, (values, outputs)."""
 _1, _2, _3, _4, _5, _6, _7, _8 = (np.uint64(k) for k in range(1, 9))
 
 
@@ -76,17 +78,14 @@ def aligned(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def look_ups(
-    layers: Sequence[Layer], domain: Domain
-) -> tuple[Sequence[Layer], list[tuple[int, int, NDArray[np.float64]]]]:
+def look_ups(layers: Sequence[Layer], domain: Domain) -> tuple[Sequence[Layer], list[LookedUp]]:
     """Turn a first layer of ramps of one input each, and the sums after it, into look-ups.
 
     Returns
     -------
     layers : sequence of Layer
         The first one takes what is straight in its input; unchanged if there is no such layer of ramps.
-    found : list of (int, int, ndarray of shape (values, outputs))
-        Number of an input, its lowest value, and what each of its values adds to the first layer's sums.
+    found : list of LookedUp
     """
     ramps = layers[0]
     used = ramps.weights != 0
@@ -111,7 +110,7 @@ def look_ups(
 
 
 def pack(
-    layers: Sequence[Layer], found: Sequence[tuple[int, int, NDArray[np.float64]]], dtype: type
+    layers: Sequence[Layer], found: Sequence[LookedUp], dtype: type
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return a network as two arrays.
 

@@ -1,8 +1,9 @@
 """The integer network of a firmware model: what its logic computes, bit for bit.
 
-A neuron adds weights times inputs and its bias (rounding is in the bias), makes 0 of what is negative if
-it is hidden, drops the `shift` lowest bits and keeps the `bits` lowest of the rest. Widths are chosen on
-the whole domain of the model: inside it nothing is ever lost, and `FirmwareEngine` counts if it is.
+A neuron adds weights times inputs, its bias (rounding is in the bias), and what it looks up for inputs of
+the network (`LookUp`), makes 0 of what is negative if it is hidden, drops the `shift` lowest bits and keeps
+the `bits` lowest of the rest. Widths are chosen on the whole domain of the model: inside it nothing is ever
+lost, and `FirmwareEngine` counts if it is.
 """
 
 import hashlib

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.domain import Domain
+from l1scout.deploy.fused import LookedUp
 from l1scout.deploy.integers import STEPS, IntegerNetwork, LookUp, Neurons
 from l1scout.errors import InputError
 from l1scout.formats.muon import PHI_BINS
@@ -30,8 +31,6 @@ UNITS = STEPS * 2**OUTPUT_FRACTION
 LOOKED_UP = (("hwEtaAtVtx",), ("hwCharge", "hwPt"))
 """Inputs that add what they look up to the answers; the field bends the charges apart, so pT goes with it."""
 _WEIGHT_FRACTION = 7
-_ONES = np.ones(3)
-LookedUp = tuple[int, int, NDArray[np.float64]]
 _HIDDEN_FRACTION = 6
 
 
@@ -67,66 +66,6 @@ def scaled(layers: Sequence[Layer]) -> list[Layer]:
     return [*out[:-1], Layer(last.weights / UNITS, last.bias / UNITS, "linear")]
 
 
-def narrowed(
-    layers: Sequence[Layer],
-    found: Sequence[LookedUp],
-    columns: Any,
-    neurons: int,
-    gains: NDArray[np.float64] = _ONES,
-) -> tuple[list[Layer], list[LookedUp]]:
-    """Leave at most so many neurons in each hidden layer.
-
-    One after the other goes whose loss hurts least, if the others stand in for it: what it gives is, as well
-    as can be, a sum of what they give, which goes into their weights and into biases.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-        In units of the HGQ2 network.
-    found : sequence of (int, int, ndarray of shape (values, outputs))
-    columns : mapping of str to ndarray
-        Muons.
-    neurons : int
-    gains : ndarray, shape (3,)
-        What a change of an answer by 1 hurts.
-    """
-    out, looked_up, x = list(layers), list(found), network_inputs(columns).astype(np.float64)
-    for k in range(len(layers) - 1):
-        y = x @ out[k].weights + out[k].bias
-        for column, low, values in found if k == 0 else ():
-            y += values[np.clip(columns[INPUTS[column]].astype(np.int64) - low, 0, len(values) - 1)]
-        y = np.maximum(y, 0)
-        after = out[k + 1]
-        keep, weights, bias = _fewer(y, after.weights, neurons, gains if k == len(layers) - 2 else _ONES[:1])
-        out[k] = replace(out[k], weights=out[k].weights[:, keep], bias=out[k].bias[keep])
-        out[k + 1] = replace(after, weights=weights, bias=after.bias + bias)
-        if k == 0:
-            looked_up = [(column, low, values[:, keep]) for column, low, values in found]
-        x = y[:, keep]
-    return out, looked_up
-
-
-def _fewer(
-    y: NDArray[np.float64], weights: NDArray[np.float64], neurons: int, gains: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Choose neurons of outputs `y`: their numbers, their weights after, and what is added to the bias."""
-    keep, weights, bias, mean = (
-        np.arange(y.shape[1]),
-        weights.copy(),
-        np.zeros(weights.shape[1]),
-        y.mean(axis=0),
-    )
-    spread = np.cov(y, rowvar=False) + 1e-9 * np.eye(y.shape[1])
-    while keep.size > neurons:
-        inverse = np.linalg.inv(spread[np.ix_(keep, keep)])
-        n = int(np.argmin(((weights[keep] * gains) ** 2).sum(axis=1) / inverse.diagonal()))
-        gone, others, instead = keep[n], np.delete(keep, n), -np.delete(inverse[n], n) / inverse[n, n]
-        weights[others] += np.outer(instead, weights[gone])
-        bias += (mean[gone] - instead @ mean[others]) * weights[gone]
-        keep = others
-    return keep, weights[keep], bias
-
-
 def build(layers: Sequence[Layer], found: Sequence[LookedUp], domain: Domain) -> "keras.Model":
     """Make an HGQ2 network with the weights of a float one (in its units, see `scaled`).
 
@@ -136,8 +75,8 @@ def build(layers: Sequence[Layer], found: Sequence[LookedUp], domain: Domain) ->
     Parameters
     ----------
     layers : sequence of Layer
-    found : sequence of (int, int, ndarray of shape (values, outputs))
-        What the first layer looks up, as `l1scout.deploy.fused.look_ups` finds it.
+    found : sequence of LookedUp
+        Of the first layer.
     domain : Domain
     """
     import keras
