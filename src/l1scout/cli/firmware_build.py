@@ -22,7 +22,7 @@ def build(
     compiler: Annotated[str, typer.Option(help="da4ml or alkaid.")] = "da4ml",
     json: Json = False,
 ) -> None:
-    """Write Verilog: the network as adders, a streaming module round it, a test bench, a README.
+    """Write Verilog: the network as look-ups and adders, a streaming module round it, a test bench, a README.
 
     One muon a clock in and out, no DSP, no block RAM. The clock is a wish: only place and route of your
     device tells what it reaches. A smaller cutoff is more stages and a faster clock.

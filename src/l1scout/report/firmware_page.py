@@ -75,7 +75,7 @@ def ecp5_line(found: dict[str, Any]) -> str:
     if mhz is None:
         return "Place and route on an ECP5, a lower bound from open tools, was not run."
     return (
-        f"Placed and routed by nextpnr on a {device}, an older and slower family: {mhz:.0f} MHz. That is "
+        f"Placed and routed by nextpnr on an {device}, an older and slower family: {mhz:.0f} MHz. That is "
         "a lower bound for UltraScale+, for which there is no open place and route."
     )
 
