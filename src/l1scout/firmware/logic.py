@@ -99,7 +99,7 @@ def _sources(folder: Path) -> str:
     files = [p for p in sorted(folder.glob("*.v")) if p.stem != f"{CORE}_wrapper"]
     text = "\n".join(p.read_text("utf-8") for p in files)
     text = _tables(text, folder / "memfiles")
-    text = re.sub(r"\blogic(\d+)\b", rf"{CORE}_logic\1", text)  # alkaid's names could be anybody's
+    text = re.sub(r"\b(logic\d+|table_\w+)\b", rf"{CORE}_\1", text)  # alkaid's names could be anybody's
     static = [p for p in sorted((folder / "static").glob("*.v")) if re.search(rf"\b{p.stem} #", text)]
     return "\n".join([text, *(p.read_text("utf-8") for p in static)])
 
@@ -123,7 +123,7 @@ def _tables(text: str, folder: Path) -> str:
 
 
 def trace(network: IntegerNetwork, domain: Domain, compiler: str = "da4ml") -> Logic:
-    """Trace a network on its domain into shift-and-add logic.
+    """Trace a network on its domain into logic that looks up, shifts and adds.
 
     Raises
     ------
