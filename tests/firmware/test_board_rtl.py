@@ -339,5 +339,6 @@ def test_a_built_core_in_the_path_recalibrates_every_muon(tmp_path, programs):
     muons = np.count_nonzero(high)
     assert muons > 100
     assert 50 < recalibrated.sum() < muons, "only muons of the domain are"
-    done = CliRunner().invoke(make_app(), [str(word) for word in [*command, *core[:2]]])
-    assert "--core and --model belong together" in str(done.exception)
+    for words in ([*command, *core[:2]], ["firmware", "board", "--synthesise", *core]):
+        done = CliRunner().invoke(make_app(), [str(word) for word in words])
+        assert "--core and --model belong together" in str(done.exception)

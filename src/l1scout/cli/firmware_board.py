@@ -56,20 +56,19 @@ def board(
     Packets and counters of both must be the same: if not, exit status is 1 and the first difference is
     told. With --core and --model every muon's word is that of its recalibrated muon, in software by the
     integer network. Needs Verilator (apt-get install verilator g++ make); the simulator is built the first
-    time.
-    All is simulation: this design has never been on a board.
+    time. All is simulation: this design has never been on a board.
     """
     one_of("--format", form, dict(FORMATS))
     one_of("--crc", crc, dict(CRCS))
     if synthesis + (source is not None) + (crowded is not None) != 1:
         msg = "give one of: a capture to read, --crowded with a number of orbits, --synthesise"
         raise InputError(msg)
-    if synthesis:
-        _synthesise(form, json)
-        return
     if (core is None) != (model is None) or (core and synthesis):
         msg = "--core and --model belong together, and not to --synthesise"
         raise InputError(msg)
+    if synthesis:
+        _synthesise(form, json)
+        return
     if source:
         is_capture(source)  # before the simulator is built
     files, recalibrate = _core(core, model) if core and model else ((), None)
