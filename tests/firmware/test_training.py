@@ -129,6 +129,30 @@ def test_answers_are_learnt_in_units_of_what_is_known_of_them(folder):
     assert 0.001 < np.median(eta) < 0.1
 
 
+def test_settled_answers_have_no_bias_at_any_value_that_is_looked_up(folder):
+    from l1scout.deploy.fused import look_ups
+    from l1scout.firmware.fit import distance, lesson, settle
+    from l1scout.firmware.quantised import build, network_inputs, parts, scaled
+
+    model, data = load_model(folder / "float"), central_dataset()
+    layers, found = look_ups(model.layers, model.domain)
+    network = build(scaled(layers), found, model.domain)
+    x, taught = network_inputs(data.columns), lesson(model, data)
+    taught[:, 0] += 0.1 * (data["hwPt"] == 12)  # what neurons of so few bits have not learnt
+    before = float(distance(taught, network.predict(x, verbose=0)))
+    settle(network, data, x, taught)
+    answers = network.predict(x, verbose=0)
+    assert float(distance(taught, answers)) < 0.5 * before
+    left = taught[:, :3] - answers
+    last = parts(network)[-1][1][-1]
+    step = 2.0 ** -np.asarray(last._tq.quantizer.f)[0]
+    weights = taught[:, 3:] ** 2
+    for charge in (0, 1):
+        at = (data["hwPt"] == 12) & (data["hwCharge"] == charge)
+        assert at.sum() > 20
+        assert (np.abs(np.average(left[at], axis=0, weights=weights[at])) < step).all()
+
+
 def test_too_few_muons_to_learn_from_are_refused(folder):
     from l1scout.firmware.fit import lesson
 

@@ -21,6 +21,7 @@ from l1scout.firmware.quantised import (
     integers,
     need_hgq,
     network_inputs,
+    parts,
     scaled,
     set_widths,
 )
@@ -49,6 +50,8 @@ _RAMP = 0.6
 _FIRST_BETA = 1e-2
 _FEW = 20_000
 """Muons that choose neurons."""
+_SWEEPS = 2
+"""Through the look-ups; a third changes nothing more."""
 OnEpoch = Callable[[int], object]
 
 
@@ -120,6 +123,7 @@ def fit(
     callbacks = _callbacks(beta, epochs, on_epoch)
     with quiet_copies():
         history = model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)
+        settle(model, train, x, y)
     network = finish(model, float_model.domain)
     raw = raw_residuals(validation)
     after = corrected(raw, corrections(network, validation), validation["recoPt"])
@@ -165,6 +169,25 @@ def distance(taught: Any, answers: Any) -> Any:
     from keras import ops
 
     return ops.mean(ops.sum(ops.square((taught[:, :3] - answers) * taught[:, 3:]), axis=1))
+
+
+def settle(model: "keras.Model", data: Dataset, x: NDArray[np.float32], taught: NDArray[np.float32]) -> None:
+    """Leave no bias at any value of what the answers look up, however rare it is.
+
+    To each vector the mean distance of its muons from what is taught is added, weighted as in the loss, for
+    one look-up after the other: backfitting. Training sees a rare value too seldom for that, and muons of
+    large hwPt are rare, and make a good part of the RMS.
+    """
+    hardware, weights = np.stack([data[n] for n in INPUTS]), taught[:, 3:].astype(np.float64) ** 2
+    for look_up in parts(model)[-1][1] * _SWEEPS:
+        answers = np.asarray(model.predict(x, batch_size=1 << 14, verbose=0), np.float64)
+        row, rows = look_up.row(hardware), look_up.vectors.shape[0]
+        distances, totals = (
+            np.stack([np.bincount(row, part, rows) for part in table.T], axis=1)
+            for table in (weights * (taught[:, :3] - answers), weights)
+        )
+        means = np.divide(distances, totals, out=np.zeros_like(totals), where=totals > 0)
+        look_up.vectors.assign(np.asarray(look_up.qvectors) + means)
 
 
 def _adam(rate: Any) -> Any:

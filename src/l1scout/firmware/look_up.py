@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from hgq.layers.core.base import QLayerBase
 from hgq.quantizer import Quantizer, QuantizerConfig
 from keras import ops
+from numpy.typing import NDArray
 
 _VALUES_PER_LUT = 64
 """So many can one six-input LUT tell apart."""
@@ -45,6 +47,14 @@ class LookUp(QLayerBase):  # type: ignore[misc]
     def qvectors(self) -> Any:
         """The vectors as they are added, shape (values, units); the last input's next value is the next."""
         return self._tq(self.vectors)
+
+    def row(self, hardware: NDArray[Any]) -> NDArray[np.int64]:
+        """Row of the vectors for each muon, from hardware values of all inputs, shape (inputs, muons)."""
+        codes = [
+            np.clip(hardware[column].astype(np.int64) - low, 0, high - low)
+            for column, low, high, _, _ in self.columns
+        ]
+        return np.asarray(np.ravel_multi_index(codes, self.counts), np.int64)
 
     def call(self, inputs: Any) -> Any:
         """Vectors of muons, shape (muons, units), from all inputs of the network."""
