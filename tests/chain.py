@@ -24,7 +24,7 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def wait_for(what: Callable[[], object], seconds: float = 30.0, why: str = "") -> None:
+def wait_for(what: Callable[[], object], seconds: float = 120.0, why: str = "") -> None:
     end = time.monotonic() + seconds
     while not what():
         if time.monotonic() > end:
