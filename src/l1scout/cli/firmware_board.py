@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from l1scout.board.sources import captures, is_capture
@@ -85,7 +84,13 @@ def board(
     with progress() as bars:
         task = bars.add_task("orbits", total=None)
         result = compare(
-            verilog, pieces, target, chosen, per_packet, partial(_shown, bars, task), recalibrate
+            verilog,
+            pieces,
+            target,
+            chosen,
+            per_packet,
+            lambda n: bars.update(task, completed=n),
+            recalibrate,
         )
     result["build_seconds"] = built
     if json:
@@ -99,10 +104,6 @@ def board(
 def _core(folder: Path, model: Path) -> tuple[list[Path], Words]:
     loaded = load_model(model)
     return read_built(folder, loaded).sources, partial(expected, loaded)
-
-
-def _shown(bars: Progress, task: TaskID, orbits: int) -> None:
-    bars.update(task, completed=orbits)
 
 
 def _synthesise(form: str, json: bool) -> None:

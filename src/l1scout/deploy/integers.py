@@ -79,12 +79,18 @@ class LookUp:
 
     def row(self, hardware: NDArray[Any]) -> NDArray[np.int64]:
         """Row of each muon, shape (muons,), of all inputs' values, shape (inputs, muons)."""
-        counts = self.values.shape[:-1]
-        codes = [
-            np.clip(hardware[c].astype(np.int64) - low, 0, n - 1)
-            for c, low, n in zip(self.columns, self.low, counts, strict=True)
-        ]
-        return np.asarray(np.ravel_multi_index(codes, counts), np.int64)
+        return rows_of(hardware, self.columns, self.low, self.values.shape[:-1])
+
+
+def rows_of(
+    hardware: NDArray[Any], columns: Sequence[int], low: Sequence[int], counts: Sequence[int]
+) -> NDArray[np.int64]:
+    """Row of each muon in a table of so many values of each input, from its lowest on: see `LookUp`."""
+    codes = [
+        np.clip(hardware[c].astype(np.int64) - first, 0, n - 1)
+        for c, first, n in zip(columns, low, counts, strict=True)
+    ]
+    return np.asarray(np.ravel_multi_index(codes, counts), np.int64)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from hgq.quantizer import Quantizer, QuantizerConfig
 from keras import ops
 from numpy.typing import NDArray
 
+from l1scout.deploy.integers import rows_of
+
 _VALUES_PER_LUT = 64
 """So many can one six-input LUT tell apart."""
 
@@ -50,11 +52,8 @@ class LookUp(QLayerBase):  # type: ignore[misc]
 
     def row(self, hardware: NDArray[Any]) -> NDArray[np.int64]:
         """Row of the vectors for each muon, from hardware values of all inputs, shape (inputs, muons)."""
-        codes = [
-            np.clip(hardware[column].astype(np.int64) - low, 0, high - low)
-            for column, low, high, _, _ in self.columns
-        ]
-        return np.asarray(np.ravel_multi_index(codes, self.counts), np.int64)
+        columns, low, *_ = zip(*self.columns, strict=True)
+        return rows_of(hardware, columns, low, self.counts)
 
     def call(self, inputs: Any) -> Any:
         """Vectors of muons, shape (muons, units), from all inputs of the network."""
