@@ -1,0 +1,70 @@
+"""Record where a result comes from: program version, command, inputs, options, filling scheme and model.
+
+Every file that l1scout writes carries this record: JSON under the key ``provenance``, CSV as a comment line,
+Parquet and figures in their metadata, ROOT as a string object. It has no time stamp, so that equal inputs give
+equal files.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from l1scout import __version__
+
+CSV_PREFIX = "# provenance: "
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result comes from.
+
+    Parameters
+    ----------
+    command : str
+        What was run, such as ``analyse luminosity``.
+    simulated : bool or None
+        Whether the inputs are simulated; None where they do not say.
+    inputs : tuple of dict
+        Name and size in bytes of each input file, or ``{"simulation": ..., "seed": ...}``.
+    options : mapping
+        Cuts and other options that influence the result; each key names its unit.
+    scheme : mapping, optional
+        Filling scheme: its name or file, number of colliding BX, and how it was chosen.
+    model : mapping, optional
+        Network that was applied: its name, hash and what it was trained on.
+    version : str
+        Of l1scout.
+    """
+
+    command: str
+    simulated: bool | None = None
+    inputs: tuple[Mapping[str, Any], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    scheme: Mapping[str, Any] | None = None
+    model: Mapping[str, Any] | None = None
+    version: str = __version__
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record with JSON types only; entries that do not apply are left out."""
+        data = {True: "simulated", False: "real", None: "unknown"}[self.simulated]
+        record = {"program": "l1scout", "version": self.version, "command": self.command, "data": data}
+        record |= {"inputs": [dict(i) for i in self.inputs], "options": dict(self.options)}
+        record |= {n: dict(v) for n in ("scheme", "model") if (v := getattr(self, n)) is not None}
+        return record
+
+    def as_json(self) -> str:
+        """Return the record as one line of JSON."""
+        return json.dumps(self.as_dict(), default=str, sort_keys=False)
+
+    def csv_comment(self) -> str:
+        """Return the comment line that precedes the header of a CSV file (``comment="#"`` in pandas)."""
+        return f"{CSV_PREFIX}{self.as_json()}\n"
+
+
+def file_inputs(paths: Iterable[str | Path]) -> tuple[dict[str, Any], ...]:
+    """Describe input files by name and size in bytes; a file that does not exist has size None."""
+    return tuple(
+        {"file": p.name, "bytes": p.stat().st_size if p.is_file() else None} for p in map(Path, paths)
+    )
