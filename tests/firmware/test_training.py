@@ -234,7 +234,7 @@ def test_hls_project_emulates_to_the_same_bits(folder, tmp_path):
 def call(*words):
     """Run a firmware command, and return its JSON."""
     words = ["firmware", *map(str, words), "--json"]
-    done = CliRunner().invoke(make_app("firmware"), words, catch_exceptions=False)
+    done = CliRunner().invoke(make_app(), words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
@@ -276,7 +276,7 @@ def test_bad_sweep_is_one_line(folder, tmp_path, words):
     data = write_parquet(tmp_path / "d.parquet", toy_columns(500), {"simulated": True})
     with pytest.raises(InputError, match="--sweep"):
         CliRunner().invoke(
-            make_app("firmware"),
+            make_app(),
             f"firmware train -m {folder / 'float'} --data {data} --out {tmp_path / 'o'} --sweep={words}",
             catch_exceptions=False,
         )

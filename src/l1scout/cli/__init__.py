@@ -1,48 +1,85 @@
-"""The command line: one small file a command, and no logic here.
+"""The command line: one small file per command, and no logic here.
 
-A command is the function (or the group of commands) of its name in the module of its name; only the
-one that is asked for is imported, so that starting is quick.
+A command is the function (or the group of commands) of its name in the module of its name. Only the command
+that runs is imported: the list below is all that ``l1scout --help`` needs.
 """
 
 import sys
 from importlib import import_module
+from typing import Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from l1scout import __version__
 from l1scout.errors import InputError
 
+
+class Entry(NamedTuple):
+    """A command in the help: its panel and its description."""
+
+    panel: str
+    help: str
+
+
 _FILES, _LIVE, _NETWORK, _PHYSICS = "Files and simulation", "Live chain", "Networks", "Physics"
 _HARDWARE = "Hardware"
 COMMANDS = {
-    "demo": _FILES,
-    "inspect": _FILES,
-    "convert": _FILES,
-    "simulate": _FILES,
-    "board": _LIVE,
-    "run": _LIVE,
-    "start": _LIVE,
-    "stop": _LIVE,
-    "status": _LIVE,
-    "settings": _LIVE,
-    "source": _LIVE,
-    "readout": _LIVE,
-    "store": _LIVE,
-    "runs": _LIVE,
-    "account": _LIVE,
-    "transfer": _LIVE,
-    "dataset": _NETWORK,
-    "train": _NETWORK,
-    "study": _NETWORK,
-    "evaluate": _NETWORK,
-    "recalibrate": _NETWORK,
-    "compile": _NETWORK,
-    "verify": _NETWORK,
-    "bench": _NETWORK,
-    "analyse": _PHYSICS,
-    "firmware": _HARDWARE,
+    "demo": Entry(_FILES, "Simulate muons, train networks, compare them, recalibrate a file."),
+    "inspect": Entry(_FILES, "Describe a file: format, era, runs, orbits, muons, columns."),
+    "convert": Entry(_FILES, "Archive .raw files or records as Parquet, and restore them."),
+    "simulate": Entry(_FILES, "Simulate a run of the LHC on eight fibres, with its truth."),
+    "board": Entry(_LIVE, "Decode and align eight links, suppress empty BX, write packets."),
+    "run": Entry(_LIVE, "Run board, readout and store under a supervisor."),
+    "start": Entry(_LIVE, "Start a run under a waiting `l1scout run`."),
+    "stop": Entry(_LIVE, "End the run of `l1scout run`, and drain it to the store."),
+    "status": Entry(_LIVE, "Show rates, buffers, lag, losses and restarts of the chain."),
+    "settings": Entry(_LIVE, "Print every setting of the live chain as a TOML file."),
+    "source": Entry(_LIVE, "Send packets to the readout at the pace of the LHC."),
+    "readout": Entry(_LIVE, "Apply fine zero suppression, spool and forward segments."),
+    "store": Entry(_LIVE, "Receive, acknowledge, compress and catalogue segments."),
+    "runs": Entry(_LIVE, "List the runs in the store: orbits, muons, losses, bytes."),
+    "account": Entry(_LIVE, "Show where every orbit of a run went."),
+    "transfer": Entry(_LIVE, "Copy stored segments elsewhere and verify every copy."),
+    "dataset": Entry(_NETWORK, "Match L1 with offline muons, from files or simulated."),
+    "train": Entry(_NETWORK, "Train a network and write it as a model directory."),
+    "study": Entry(_NETWORK, "Cross-validate networks and compare them."),
+    "evaluate": Entry(_NETWORK, "Compare models with the raw trigger on muons they never saw."),
+    "recalibrate": Entry(_NETWORK, "Copy a file and add corrected pT, eta and phi of its L1 muons."),
+    "compile": Entry(_NETWORK, "Tabulate a model's answer to every possible input."),
+    "verify": Entry(_NETWORK, "Compare engines with the network over every possible input."),
+    "bench": Entry(_NETWORK, "Measure throughput and latency of the engines."),
+    "analyse": Entry(_PHYSICS, "Luminosity, occupancy, filling scheme, prefiring, cosmics, masses."),
+    "firmware": Entry(_HARDWARE, "Train for, build, simulate and synthesise logic in Verilog."),
 }
-"""Name of each command, and its place in the help."""
+"""Every command, in the order of the help."""
+
+
+class _Deferred(TyperCommand):
+    """A command that is imported when it runs."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the arguments with the command itself."""
+        return _load(self.name or "").make_context(*arguments, **options)
+
+
+class _Commands(TyperGroup):
+    """The commands of `COMMANDS`."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, entry in COMMANDS.items():
+            self.add_command(_Deferred(name, help=entry.help, rich_help_panel=entry.panel))
+
+
+def _load(name: str) -> Any:
+    """Import a command."""
+    command = getattr(import_module(f"l1scout.cli.{name}"), name)
+    if not isinstance(command, typer.Typer):
+        app = _app()
+        app.command(name)(command)
+        command = app
+    return typer.main.get_command(command)
 
 
 def _version(asked: bool) -> None:
@@ -54,29 +91,31 @@ def _version(asked: bool) -> None:
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None: ...
 
 
-def make_app(only: str = "") -> typer.Typer:
-    """Make the command line; with `only` the name of a command, with that one alone."""
-    app = typer.Typer(
-        name="l1scout",
-        help="CMS Level-1 40 MHz scouting: from the bits on the trigger's fibres to physics-quality muons.",
-        no_args_is_help=True,
+def _app(**options: Any) -> typer.Typer:
+    return typer.Typer(
+        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
+        **options,
+    )
+
+
+def make_app() -> typer.Typer:
+    """Make the command line."""
+    app = _app(
+        name="l1scout",
+        cls=_Commands,
+        help="CMS Level-1 40 MHz scouting: from the bits on the trigger's fibres to physics-quality muons.",
+        no_args_is_help=True,
     )
     app.callback()(_root)
-    for name in [only] if only in COMMANDS else COMMANDS:
-        command = getattr(import_module(f"l1scout.cli.{name}"), name)
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name, rich_help_panel=COMMANDS[name])
-        else:
-            app.command(name, rich_help_panel=COMMANDS[name])(command)
     return app
 
 
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit status 2."""
     try:
-        make_app(sys.argv[1] if len(sys.argv) > 1 else "")()
+        make_app()()
     except InputError as error:
         print(f"l1scout: {error}", file=sys.stderr)
         sys.exit(2)
