@@ -230,13 +230,13 @@ def test_rntuple_fields_are_not_searched_one_by_one(samples, tmp_path, monkeypat
     """uproot lists all fields of an RNTuple in a time that grows with the square of their number."""
     path = rewrite(samples["DPG_NANO"], tmp_path / "rntuple.root", rntuple=True)
     fields = uproot.behaviors.RNTuple.HasFields
-    listing = fields.keys
+    listing = fields.iteritems
 
-    def keys(self, **options):
+    def iteritems(self, **options):
         assert self.ntuple is not self, "lists all fields"
         return listing(self, **options)
 
-    monkeypatch.setattr(fields, "keys", keys)
+    monkeypatch.setattr(fields, "iteritems", iteritems)
     describe(path)
 
 
