@@ -263,6 +263,17 @@ def test_rntuple_cannot_get_columns(samples, tmp_path):
     assert not (tmp_path / "out.root").exists()
 
 
+def test_damaged_list_of_pages_is_refused(samples, tmp_path):
+    """It says how much is to be read, and uproot does not look at its checksum."""
+    with uproot.open(samples["RNTUPLE"]) as file:
+        locator = file["Events"].footer.cluster_group_records[0].page_list_link.locator
+    raw = bytearray(samples["RNTUPLE"].read_bytes())
+    raw[locator.offset + locator.num_bytes // 2] ^= 1
+    (tmp_path / "damaged.root").write_bytes(raw)
+    with pytest.raises(InputError, match="list of pages of an RNTuple does not match its checksum"):
+        detect(tmp_path / "damaged.root")
+
+
 def test_real_rntuples(shared_data):
     (path,) = (shared_data / "more").glob("cmsopendata2015*.root")
     found, events = describe(path), read(path)
