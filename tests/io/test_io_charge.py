@@ -164,10 +164,6 @@ def test_case_ntuple_of_the_emulator_only(shared_cases, tmp_path, model):
     assert (found["recalibrated"], found["tree"]) == (24, "l1UpgradeEmuTree/L1UpgradeTree")
     with uproot.open(out) as file:
         assert ak.sum(file["l1UpgradeEmuTree/L1UpgradeTree"]["L1Mu_isRecal"].array()) == 24
-    for command in ("masses", "occupancy"):
-        done = CliRunner().invoke(make_app(), ["analyse", command, str(path), "--json"])
-        assert done.exit_code == 0
-        assert f"note: {path} (emulated L1 muons)" in done.stderr
     with pytest.raises(InputError, match="emulated L1 muons"):
         run("dataset", path, "--out", tmp_path / "pairs.parquet")
 

@@ -10,8 +10,9 @@ import typer
 from l1scout.analysis.masses import Masses, PairCuts
 from l1scout.cli.output import Flavour, Json, progress
 from l1scout.cli.results import give
-from l1scout.cli.sources import Files, MinQuality, Out, Seed, read_files
+from l1scout.cli.sources import Files, MinQuality, Out, Seed
 from l1scout.errors import InputError
+from l1scout.io.batches import read_batches
 from l1scout.orbits import Events
 
 
@@ -81,7 +82,7 @@ def _pairs(
     flavour: str | None,
 ) -> Iterator[Events]:
     if files:
-        return read_files(files, flavour)
+        return read_batches(files, flavour=flavour)
     if muons:
         from l1scout.simulate.chain import simulate_events
 

@@ -6,11 +6,10 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
-from l1scout.cli.output import err, progress
+from l1scout.cli.output import progress
 from l1scout.cli.simulate import CONDITIONS, running
 from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
-from l1scout.io.ntuple import EMULATED_NOTE
 from l1scout.orbits import Events
 from l1scout.simulate.run import simulate_run
 
@@ -67,16 +66,6 @@ def read(
             bars.advance(task, events.l1.n_orbits or 0)
 
 
-def read_files(files: Sequence[Path], flavour: str | None = None) -> Iterator[Events]:
-    """Give the chunks of files; a line on standard error says so where L1 muons are the emulator's."""
-    noted = set()
-    for events in read_batches(files, flavour=flavour):
-        if events.source.endswith(EMULATED_NOTE) and events.source not in noted:
-            noted.add(events.source)
-            err.print(f"note: {events.source}", markup=False, soft_wrap=True)
-        yield events
-
-
 def events_of(
     files: Sequence[Path] | None,
     orbits: int | None,
@@ -88,7 +77,7 @@ def events_of(
 ) -> Iterator[Events]:
     """Give the chunks of files, or of a simulated run."""
     if files:
-        yield from read_files(files, flavour)
+        yield from read_batches(files, flavour=flavour)
         return
     beam = scheme != "none"
     conditions = running(scheme if beam else "2018", occupancy if beam else 0.0, condition or ())
