@@ -25,6 +25,14 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    folder = Path(__file__).parents[2] / "shared" / "cases"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/cases beside the checkout")
+    return folder
+
+
 class Truth:
     """L1 muons and offline muons of `ROWS` rows, as numbers."""
 
@@ -213,11 +221,11 @@ def write_csv(path: Path, truth: Truth) -> None:
 
 
 def write_rntuple(path: Path, truth: Truth) -> None:
-    data = ak.Array(
-        {"Muon_" + n.removeprefix("reco").lower(): truth.reco_jagged(v) for n, v in truth.reco.items()}
-    )
+    """Write a scouting nano as uproot writes it by default."""
+    l1 = {name: truth.jagged(v) for name, v in physical(truth.l1).items()}
+    l1 |= {"hwQual": truth.jagged(truth.l1["hwQual"]), "hwCharge": truth.jagged(truth.sign)}
     with uproot.recreate(path) as file:
-        file.mkrntuple("Events", data)
+        file.mkrntuple("Events", event_columns(truth) | {f"L1Mu_{name}": v for name, v in l1.items()})
 
 
 def write_parquet(path: Path, truth: Truth) -> None:
@@ -257,7 +265,7 @@ def truth() -> Truth:
 
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str, Path]:
-    """One small file a format, by the name of its member of `Kind`."""
+    """One small file a format, by the name of its member of `Kind`; ``RNTUPLE`` is one of several."""
     folder = tmp_path_factory.mktemp("samples")
     writers = {
         "L1NTUPLE": ("ntuple.root", write_ntuple),
@@ -265,7 +273,6 @@ def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str,
         "SCOUTING_NANO": ("scouting.root", write_scouting),
         "NANOAOD": ("nanoaod.root", write_nanoaod),
         "ORBIT_COLLECTION": ("edm.root", write_edm),
-        "OFFLINE_RNTUPLE": ("rntuple.root", write_rntuple),
         "DIMUON_CSV": ("dimuon.csv", write_csv),
         "PARQUET": ("muons.parquet", write_parquet),
         "PATTERN": ("pattern.txt", write_pattern),
@@ -274,6 +281,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str,
     for kind, (name, write) in writers.items():
         paths[kind] = folder / name
         write(paths[kind], truth)
+    paths["RNTUPLE"] = folder / "rntuple.root"
+    write_rntuple(paths["RNTUPLE"], truth)
     paths["HISTOGRAMS"] = folder / "histograms.root"
     write_histograms(paths["HISTOGRAMS"])
     paths["GMT_LUT"] = folder / "lut.txt"

@@ -17,7 +17,7 @@ from l1scout.analysis.luminosity import METHODS, Luminosity
 from l1scout.analysis.occupancy import Occupancy
 from l1scout.analysis.vdm import VdmScan, read_scan
 from l1scout.cli.masses import masses
-from l1scout.cli.output import Json
+from l1scout.cli.output import Flavour, Json
 from l1scout.cli.results import give
 from l1scout.cli.simulate import one_of
 from l1scout.cli.sources import (
@@ -57,11 +57,12 @@ def livetime(
     section: Section = ORBITS_PER_LUMISECTION,
     prescale: Prescale = 1.0,
     out: Out = None,
+    flavour: Flavour = None,
     json: Json = False,
 ) -> None:
     """Count orbits, live time and prescale of every lumisection: what all rates are divided by."""
     state = CrossingCounts(LiveTime(section))
-    read(state, files, orbits, seed, scheme, occupancy, condition, prescale)
+    read(state, files, orbits, seed, scheme, occupancy, condition, prescale, flavour=flavour)
     live, rows = state.live, state.live.table()
     result = {
         "orbits": live.orbits,
@@ -89,6 +90,7 @@ def luminosity(
         str | None, typer.Option(help="Visible cross section and uncertainty in microbarn: 50,1.")
     ] = None,
     out: Out = None,
+    flavour: Flavour = None,
     json: Json = False,
 ) -> None:
     """Measure luminosity of every bunch and lumisection by zero and rate counting, background taken away.
@@ -100,7 +102,7 @@ def luminosity(
     one_of("--method", method, dict.fromkeys(METHODS))
     state = Luminosity(load_scheme(scheme), LiveTime(section), min_pt, min_quality)
     calibration = _measured("--sigma-vis", sigma_vis) if sigma_vis else None
-    read(state, files, orbits, seed, scheme, occupancy, condition, prescale)
+    read(state, files, orbits, seed, scheme, occupancy, condition, prescale, flavour=flavour)
     result = state.result(calibration, method)
     tables = {"total": [result["total"]], "sections": result["sections"], "bunches": result["bunches"]}
     draw = partial(analyses.luminosity, state, result)
@@ -138,6 +140,7 @@ def linearity(
     prescale: Prescale = 1.0,
     method: Annotated[str, typer.Option(help="What makes the luminosity: zero or rate.")] = "zero",
     out: Out = None,
+    flavour: Flavour = None,
     json: Json = False,
 ) -> None:
     """Compare muons a crossing with the luminosity of another luminometer: is the response straight."""
@@ -146,7 +149,7 @@ def linearity(
     one_of("--method", method, dict.fromkeys(METHODS))
     known = read_reference(reference)
     state = Luminosity(load_scheme(scheme), LiveTime(section), min_pt, min_quality)
-    read(state, files, orbits, seed, scheme, occupancy, condition, prescale)
+    read(state, files, orbits, seed, scheme, occupancy, condition, prescale, flavour=flavour)
     result, simulated = against(state, known, method), state.counts.simulated
     draw = partial(analyses.linearity, result, simulated)
     give("linearity", result, {"points": result["points"]}, draw, out, simulated=simulated, json=json)
@@ -169,6 +172,7 @@ def calibrate(
     min_pt: MinPt = 1,
     min_quality: MinQuality = 0,
     out: Out = None,
+    flavour: Flavour = None,
     json: Json = False,
 ) -> None:
     """Fit a van der Meer scan: the visible cross section, which makes muons a luminosity."""
@@ -176,7 +180,7 @@ def calibrate(
 
     planes, protons = read_scan(scan)
     state = VdmScan(load_scheme(scheme), planes, min_pt=min_pt, min_quality=min_quality)
-    read(state, files, orbits, seed, scheme, occupancy, condition)
+    read(state, files, orbits, seed, scheme, occupancy, condition, flavour=flavour)
     result = state.result(protons)
     tables, draw = {"planes": result["planes"]}, partial(analyses.calibrate, state)
     give("calibrate", result, tables, draw, out, simulated=state.simulated, json=json)
@@ -198,17 +202,18 @@ def occupancy(
     ] = None,
     tolerance: Annotated[float, typer.Option(min=0, max=1, help="Relative difference to ignore.")] = 0.05,
     out: Out = None,
+    flavour: Flavour = None,
     json: Json = False,
 ) -> None:
     """Map muons by BX, lumisection, eta, phi and track finder; find hot and dead regions and satellites."""
     from l1scout.report import analyses
 
     state = Occupancy(load_scheme(scheme), LiveTime(section), min_pt, min_quality)
-    read(state, files, orbits, seed, scheme, occupied, condition)
+    read(state, files, orbits, seed, scheme, occupied, condition, flavour=flavour)
     before = None
     if reference:
         before = Occupancy(None, LiveTime(section), min_pt, min_quality)
-        read(before, reference, None, seed, scheme, occupied, None)
+        read(before, reference, None, seed, scheme, occupied, None, flavour=flavour)
     result = state.result(before, tolerance)
     tables = {n: result[n] for n in ("finders", "classes", "processors", "satellites", "cells")}
     draw = partial(analyses.occupancy, state, result)
@@ -226,13 +231,14 @@ def firing(
     min_pt: MinPt = 1,
     min_quality: MinQuality = 0,
     out: Out = None,
+    flavour: Flavour = None,
     json: Json = False,
 ) -> None:
     """Measure pre- and post-firing: muons seen one BX early or late, or twice, by track finder and eta."""
     from l1scout.report import analyses
 
     state = Firing(load_scheme(scheme), min_pt=min_pt, min_quality=min_quality)
-    read(state, files, orbits, seed, scheme, occupancy, condition)
+    read(state, files, orbits, seed, scheme, occupancy, condition, flavour=flavour)
     result = state.result()
     tables = {"shares": result["shares"], "beyond_chance": result["beyond_chance"]}
     draw = partial(analyses.firing, state, result)
@@ -250,13 +256,14 @@ def cosmics(
     min_pt: MinPt = 1,
     min_quality: MinQuality = 0,
     out: Out = None,
+    flavour: Flavour = None,
     json: Json = False,
 ) -> None:
     """Find cosmic muons in empty BX: rate, angles, delay and efficiency of each leg."""
     from l1scout.report import analyses
 
     state = Cosmics(load_scheme(scheme), cuts=Cuts(min_pt=min_pt, min_quality=min_quality))
-    read(state, files, orbits, seed, scheme, occupancy, condition)
+    read(state, files, orbits, seed, scheme, occupancy, condition, flavour=flavour)
     result = state.result()
     tables = {"cos_zenith": result["cos_zenith"], "phi": result["phi"]}
     draw = partial(analyses.cosmics, state, result)
@@ -272,13 +279,14 @@ def filling(
     occupancy: Occupied = 0.05,
     condition: Condition = None,
     out: Out = None,
+    flavour: Flavour = None,
     json: Json = False,
 ) -> None:
     """Find the filling scheme and its offset in data."""
     from l1scout.report import analyses
 
     state = CrossingCounts()
-    read(state, files, orbits, seed, scheme, occupancy, condition)
+    read(state, files, orbits, seed, scheme, occupancy, condition, flavour=flavour)
     found = find_scheme(state.all_muons, state.live.orbits)
     result = {
         "orbits": state.live.orbits,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from l1scout.analysis.masses import Masses, PairCuts
-from l1scout.cli.output import Json, progress
+from l1scout.cli.output import Flavour, Json, progress
 from l1scout.cli.results import give
 from l1scout.cli.sources import Files, MinQuality, Out, Seed
 from l1scout.errors import InputError
@@ -42,6 +42,7 @@ def masses(
         bool, typer.Option("--all", help="Muons of all track finders, not of the barrel only.")
     ] = False,
     out: Out = None,
+    flavour: Flavour = None,
     json: Json = False,
 ) -> None:
     """Make spectra of the masses of muon pairs: raw, recalibrated, and offline where there is any.
@@ -60,7 +61,7 @@ def masses(
     state = Masses({f"model {name}": m for name, m in models.items()}, cuts)
     with progress() as bars:
         task = bars.add_task("rows", total=pairs)
-        for events in _pairs(files, pairs, muons, seed, share):
+        for events in _pairs(files, pairs, muons, seed, share, flavour):
             state.add(events)
             bars.advance(task, len(events.l1))
     result = state.result()
@@ -78,9 +79,10 @@ def _pairs(
     muons: Path | None,
     seed: int,
     share: Sequence[str] | None,
+    flavour: str | None,
 ) -> Iterator[Events]:
     if files:
-        return read_batches(files)
+        return read_batches(files, flavour=flavour)
     if muons:
         from l1scout.simulate.chain import simulate_events
 

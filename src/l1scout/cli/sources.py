@@ -49,6 +49,8 @@ def read(
     occupancy: float,
     condition: Sequence[str] | None,
     prescale: float = 1.0,
+    *,
+    flavour: str | None = None,
 ) -> None:
     """Give a state all data, under a progress bar."""
     if bool(files) == (orbits is not None):
@@ -59,7 +61,7 @@ def read(
         raise InputError(msg)
     with progress() as bars:
         task = bars.add_task("orbits", total=orbits)
-        for events in events_of(files, orbits, seed, scheme, occupancy, condition):
+        for events in events_of(files, orbits, seed, scheme, occupancy, condition, flavour):
             state.add(events.l1, prescale)
             bars.advance(task, events.l1.n_orbits or 0)
 
@@ -71,10 +73,11 @@ def events_of(
     scheme: str,
     occupancy: float,
     condition: Sequence[str] | None,
+    flavour: str | None = None,
 ) -> Iterator[Events]:
     """Give the chunks of files, or of a simulated run."""
     if files:
-        yield from read_batches(files)
+        yield from read_batches(files, flavour=flavour)
         return
     beam = scheme != "none"
     conditions = running(scheme if beam else "2018", occupancy if beam else 0.0, condition or ())

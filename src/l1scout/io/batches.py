@@ -16,8 +16,8 @@ JOINED = 50
 """Orbits of a batch, if a file gives them one by one."""
 
 
-def read_batches(paths: Iterable[Path]) -> Iterator[Events]:
-    """Read files one after the other, in constant memory.
+def read_batches(paths: Iterable[Path], *, flavour: str | None = None) -> Iterator[Events]:
+    """Read files one after the other, in constant memory; `flavour` as in `l1scout.io.read_events`.
 
     Of DMA packets, orbits that are flagged (a link was missing or disagreed) are left out, and not
     counted in ``n_orbits``. Run-2 packets do not tell empty orbits: ``n_orbits`` counts those with a muon.
@@ -33,7 +33,7 @@ def read_batches(paths: Iterable[Path]) -> Iterator[Events]:
         If a file is missing, unknown or damaged.
     """
     for path in paths:
-        kind = detect(path)
+        kind = detect(path, flavour=flavour)
         chunks = _packets(path) if kind is Kind.DMA_PACKETS else read_events(path, kind=kind)
         held: list[OrbitBatch] = []
         for events in chunks:
