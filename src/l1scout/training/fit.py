@@ -97,7 +97,7 @@ def fit(
     Raises
     ------
     InputError
-        If the muons are too few, or not of the barrel and the pT range that the network is meant for, or
+        If the muons are too few, any is not of the barrel and the pT range that the network is meant for, or
         patience is asked for at a falling rate.
     """
     if patience and recipe.schedule != "constant":
@@ -106,8 +106,10 @@ def fit(
     recipe = dataclasses.replace(recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch)
     if isinstance(data, Stream):
         train, validation, muons, stream = data.train, data.validation, data.muons, data
+        _refuse_outside(data.ends)
     else:
         train, validation, muons, stream = data.part("train"), data.part("validation"), len(data), None
+        _refuse_outside(data)
     trained = fit_parts(train, validation, recipe, inputs, seed, patience, on_epoch, stream)
     about = {
         "file": train.name,
@@ -136,6 +138,8 @@ def fit_parts(
     import keras
 
     _check(train, inputs)
+    _refuse_outside(train)
+    _refuse_outside(validation)
     recipe = dataclasses.replace(recipe, codes=tuple(n for n in recipe.codes if n in inputs))
     scaled = scaling(train, recipe, inputs)
     card = Card(
@@ -322,12 +326,17 @@ def _check(train: Dataset, inputs: Sequence[str]) -> None:
     if len(train) < _MIN_MUONS:
         msg = f"{train.name}: {len(train)} muons to train on; at least {_MIN_MUONS} are needed"
         raise InputError(msg)
+
+
+def _refuse_outside(data: Dataset) -> None:
+    """Refuse muons, of whatever part, for which no network is meant."""
     for name, allowed in (("hwPt", HW_PT), ("tfMuonIndex", BMTF_INDEX)):
-        n = np.count_nonzero((train[name] < allowed.start) | (train[name] >= allowed.stop))
-        if n:
+        outside = (data[name] < allowed.start) | (data[name] >= allowed.stop)
+        if outside.any():
+            values = data[name][outside]
             msg = (
-                f"{train.name}: {n} muons with {name} outside {allowed.start}..{allowed.stop - 1}; "
-                "take them out, as `l1scout dataset` does"
+                f"{data.name}: muons with {name} from {values.min()} to {values.max()}, outside "
+                f"{allowed.start}..{allowed.stop - 1}; take them out, as `l1scout dataset` does"
             )
             raise InputError(msg)
 
