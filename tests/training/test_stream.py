@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from l1scout.cli import make_app
 from l1scout.errors import InputError
-from l1scout.training import guard, split, stream
+from l1scout.training import guard, plausibility, split, stream
 from l1scout.training.card import read_card
 from l1scout.training.dataset import files_of, joined, read_datasets
 from l1scout.training.fit import fit

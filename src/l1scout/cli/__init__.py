@@ -1,11 +1,12 @@
 """The command line: one small file a command, and no logic here.
 
-A command is the function (or the group of commands) of its name in the module of its name; only the
-one that is asked for is imported, so that starting is quick.
+A command is the function (or the group of commands) of its name in the module of its name, with an underscore
+behind if that is a keyword of Python; only the one that is asked for is imported, so that starting is quick.
 """
 
 import sys
 from importlib import import_module
+from keyword import iskeyword
 
 import typer
 
@@ -33,6 +34,7 @@ COMMANDS = {
     "transfer": _LIVE,
     "dataset": _NETWORK,
     "train": _NETWORK,
+    "import": _NETWORK,
     "study": _NETWORK,
     "evaluate": _NETWORK,
     "recalibrate": _NETWORK,
@@ -65,7 +67,8 @@ def make_app(only: str = "") -> typer.Typer:
     )
     app.callback()(_root)
     for name in [only] if only in COMMANDS else COMMANDS:
-        command = getattr(import_module(f"l1scout.cli.{name}"), name)
+        identifier = f"{name}_" if iskeyword(name) else name
+        command = getattr(import_module(f"l1scout.cli.{identifier}"), identifier)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, rich_help_panel=COMMANDS[name])
         else:

@@ -31,17 +31,18 @@ OnEpoch = Callable[[int, float], object]
 
 @dataclass(frozen=True)
 class Validation:
-    """Nine numbers of the raw trigger and of a model on the validation part, and their ratios."""
+    """Nine numbers of the raw trigger and of a model on a part of a data set, and their ratios."""
 
     muons: int
     raw: Scores
     model: Scores
     ratio: Scores
+    part: str = "validation"
 
     def as_dict(self) -> dict[str, Any]:
         """For the card."""
         numbers = {n: getattr(self, n).as_dict() for n in ("raw", "model", "ratio")}
-        return {"part": "validation", "muons": self.muons, **numbers}
+        return {"part": self.part, "muons": self.muons, **numbers}
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def fit_parts(
         data={},
         scores={},
         onnx={},
-        versions=_versions(),
+        versions=versions(),
     )
     keras.utils.set_random_seed(seed)
     model = codes.build(recipe, card) if recipe.codes else build(recipe, len(inputs))
@@ -341,7 +342,8 @@ def _refuse_outside(data: Dataset) -> None:
             raise InputError(msg)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return versions of this package and of the libraries that make a model."""
     libraries = ("keras", "jax", "numpy", "onnx", "onnxruntime")
     return {"l1scout": __version__, **{n: importlib.metadata.version(n) for n in libraries}}
 
