@@ -179,6 +179,21 @@ def test_no_muon_in_the_domain_of_a_model_is_refused():
         InputError, match=r"d: none of its 500 muons is in the domain of model m: hwPt is 6\.\."
     ):
         plausibility.refuse_outside(d, {"hwPt": (400, 500), "hwCharge": (0, 1)}, "d", "m")
+    plausibility.refuse_outside(
+        {n: c[:0] for n, c in d.items()}, {"hwPt": (400, 500)}, "d", "m"
+    )  # an empty part
+
+
+def test_evaluate_refuses_a_sample_outside_every_models_domain(tmp_path):
+    from hand_made import model, model_directory
+    from l1scout.deploy.recalibrate import Recalibrator
+    from l1scout.training.evaluation import evaluate
+
+    domain = {"hwPhiAtVtx": (0, 575), "hwEtaAtVtx": (-80, 80), "hwPt": (400, 500), "hwCharge": (0, 1)}
+    card, content = model(domain={**domain, "tfMuonIndex": (36, 71)})
+    models = {"far": Recalibrator.load(model_directory(tmp_path / "m", card, content))}
+    with pytest.raises(InputError, match="is in the domain of model far: hwPt is"):
+        evaluate(toy_dataset(500), models)
 
 
 def test_real_muons_pass(shared_data, tmp_path):

@@ -26,7 +26,7 @@ from l1scout.firmware.quantised import (
     set_widths,
 )
 from l1scout.formats.muon import PT, PT_LSB
-from l1scout.training import plausibility, resolution
+from l1scout.training import plausibility, resolution, split
 from l1scout.training.dataset import Dataset
 from l1scout.training.fit import Validation
 from l1scout.training.metrics import VARIABLES, ratios, scores
@@ -108,13 +108,10 @@ def fit(
         its domain.
     """
     layers, found = look_ups(float_model.layers, float_model.domain)
-    for part in ("train", "validation", "test"):
-        plausibility.refuse_outside(
-            data.part(part).columns,
-            float_model.card.domain,
-            f"{data.name}, {part} part",
-            float_model.card.name,
-        )
+    for part in split.PARTS:
+        muons = data.select(split.part(data.identity, part)).columns
+        where = f"{data.name}, {part} part"
+        plausibility.refuse_outside(muons, float_model.card.domain, where, float_model.card.name)
     layers = scaled(layers)
     need_hgq()
     import keras

@@ -223,7 +223,8 @@ def refuse_outside(columns: Columns, domain: Mapping[str, tuple[int, int]], name
     """
     known = {n: ends for n, ends in domain.items() if n in columns}
     inside = {n: (columns[n] >= low) & (columns[n] <= high) for n, (low, high) in known.items()}
-    if inside and not np.all(list(inside.values()), axis=0).any():
+    all_inside = np.all(list(inside.values()), axis=0)
+    if inside and all_inside.size and not all_inside.any():
         worst = min(inside, key=lambda n: np.count_nonzero(inside[n]))
         low, high = known[worst]
         values = columns[worst]
