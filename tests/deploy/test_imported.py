@@ -263,11 +263,19 @@ def test_files_that_are_no_networks_are_refused(tmp_path, data):
         [("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
         [("y", TensorProto.FLOAT, ["N", 3, 8, 8])],
     )
-    small = torch_like(tmp_path / "huge_batch.onnx", batch=1 << 30)
+    huge = torch_like(tmp_path / "huge_batch.onnx", batch=1 << 30)
+    large = torch_like(tmp_path / "large_batch.onnx", batch=1 << 17)
     apart = onnx.load_model(tmp_path / "good.onnx")
     onnx.save_model(
         apart, tmp_path / "apart.onnx", save_as_external_data=True, location="w.bin", size_threshold=0
     )
+    wide = [
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
+    ports = [("x", TensorProto.FLOAT, ["N", 4])], [("y", TensorProto.FLOAT, ["N", 4])]
+    save(tmp_path / "bomb.onnx", wide, *ports, [("shape", [1 << 20, 1 << 18])])
     (tmp_path / "text.onnx").write_text("hello")
     (tmp_path / "empty.onnx").write_bytes(b"")
     (tmp_path / "cut.onnx").write_bytes(good[: len(good) // 2])
@@ -278,12 +286,26 @@ def test_files_that_are_no_networks_are_refused(tmp_path, data):
         ("empty.onnx", "not an ONNX file|not a usable ONNX"),
         ("cut.onnx", "not an ONNX file|not a usable ONNX"),
         (images.name, r"input x is tensor\(float\) of shape .*, not of shape \(muons, columns\)"),
-        (small.name, "is made for 1073741824 muons at a time; export it for any number"),
+        (huge.name, "makes an array of 8589934592 values"),
+        (large.name, "is made for 131072 muons at a time; export it for any number"),
+        ("bomb.onnx", "makes an array of 274877906944 values"),
         ("apart.onnx", "its weights are in another file; save it as one"),
     ):
         with pytest.raises(InputError, match=message) as error:
             import_network(tmp_path / name, data, answers="subtract", inputs=INPUTS, outputs=NAMES)
         assert "\n" not in str(error.value)
+
+
+def test_an_output_whose_shape_is_not_stated(tmp_path, data):
+    path = torch_like(tmp_path / "n.onnx")
+    proto = onnx.load_model(path)
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save_model(proto, path)
+    found = import_network(path, data, answers="subtract", inputs=INPUTS, outputs=NAMES)
+    hardware, hw = some(found.model)
+    np.testing.assert_allclose(
+        make("onnx", found.model).correct(hardware)[2], correction(hw)[:, 2], atol=1e-5
+    )
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path, data, monkeypatch):

@@ -5,6 +5,7 @@ of the card, and L1 minus offline. The graph itself may be any deterministic fun
 PyTorch network, a forest of trees, any operators that onnxruntime has.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -31,6 +32,8 @@ ANSWERS = {
 QUANTITIES = ("phi", "eta", "pt")
 """What an output can be of: rad, 1, GeV."""
 IGNORED = "-"
+MAX_VALUES = 1 << 26
+"""Of one array in a graph."""
 _NAMES = {q: q for q in QUANTITIES} | dict(zip(OUTPUTS, QUANTITIES, strict=True))
 """Names of a graph's own outputs that say what they are of."""
 _TYPES = {
@@ -98,6 +101,7 @@ def open_source(
     if apart:
         msg = f"{path}: its weights are in another file; save it as one: onnx.save_model(onnx.load(...), ...)"
         raise InputError(msg)
+    _refuse_large_values(path, proto)
     session = open_session(content, str(path))
     ports = [_port(path, "input", p) for p in session.get_inputs()]
     answers_of = [_port(path, "output", p) for p in session.get_outputs()]
@@ -110,8 +114,23 @@ def open_source(
     return Source(path, content, proto, ports, answers_of, columns, quantities, answers)
 
 
+def _refuse_large_values(path: Path, proto: Any) -> None:
+    """Refuse a graph that makes arrays far larger than its file, before anything is allocated for them."""
+    from onnx import shape_inference
+
+    try:
+        graph = shape_inference.infer_shapes(proto, data_prop=True).graph
+    except Exception:  # of an operator that onnx does not know; onnxruntime may
+        return
+    for value in graph.value_info:
+        sizes = [max(d.dim_value, 1) for d in value.type.tensor_type.shape.dim]
+        if math.prod(sizes) > MAX_VALUES:
+            msg = f"{path}: makes an array of {math.prod(sizes)} values, more than {MAX_VALUES}; make it smaller"
+            raise InputError(msg)
+
+
 def _port(path: Path, what: str, port: Any) -> Port:
-    shape = list(port.shape)
+    shape = list(port.shape) or [None, None] * (what == "output")  # a rank that is not stated
     if port.type not in _TYPES or len(shape) not in (1, 2):
         msg = (
             f"{path}: {what} {port.name} is {port.type} of shape {shape}, not of shape (muons, columns) and "

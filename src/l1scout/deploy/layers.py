@@ -61,6 +61,9 @@ class _Chain:
             msg = f"{len(inputs)} inputs and {len(graph.output)} outputs"
             raise ValueError(msg)
         self._width = int(inputs[0].type.tensor_type.shape.dim[1].dim_value)
+        if not 0 < self._width <= MAX_WIDTH:
+            msg = f"an input of {self._width} columns"
+            raise ValueError(msg)
         self._at = inputs[0].name
         for node in graph.node:
             attributes = {a.name: a for a in node.attribute}
