@@ -73,8 +73,8 @@ def import_(
         print(f"{n:,} muons left as they were: {why}")
     if card.resolution is None:
         print("No predicted uncertainties: the validation part has too few muons")
-    for engine, why in skipped.items():
-        print(f"engine {engine} cannot run it: {why}")
+    for why in dict.fromkeys(skipped.values()):
+        print(f"Not for engines {', '.join(e for e in skipped if skipped[e] == why)}: {why}")
     print(f"\nModel {card.name} is in {target}; outputs taken as {(card.imported or {})['answers']}")
 
 

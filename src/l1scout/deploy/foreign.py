@@ -123,9 +123,9 @@ def _refuse_large_values(path: Path, proto: Any) -> None:
     except Exception:  # of an operator that onnx does not know; onnxruntime may
         return
     for value in graph.value_info:
-        sizes = [max(d.dim_value, 1) for d in value.type.tensor_type.shape.dim]
-        if math.prod(sizes) > MAX_VALUES:
-            msg = f"{path}: makes an array of {math.prod(sizes)} values, more than {MAX_VALUES}; make it smaller"
+        size = math.prod(max(d.dim_value, 1) for d in value.type.tensor_type.shape.dim)
+        if size > MAX_VALUES:
+            msg = f"{path}: makes an array of {size} values, more than {MAX_VALUES}; make it smaller"
             raise InputError(msg)
 
 
