@@ -51,7 +51,7 @@ def quantise(values: NDArray[Any], steps: NDArray[np.float64]) -> NDArray[np.int
 
 def finest_steps(largest: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the smallest powers of two that reach each largest value with 15 bits and a sign."""
-    needed = np.maximum(largest, np.finfo(np.float32).tiny) / _LARGEST
+    needed = np.where(largest > 0, largest, 1.0) / _LARGEST  # an answer that is always 0 has any step
     return np.exp2(np.ceil(np.log2(needed)))
 
 
