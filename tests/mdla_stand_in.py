@@ -78,7 +78,7 @@ class New(Board):
         assert inshapes == "1x4"
         self.flags["clusters"] = self.flags["nclusters"]
         self._compiled(modelpath, outfile)
-        return ["correction"]
+        return ["l1_minus_offline"]
 
     def Init(self, infile, MDLA=None):  # noqa: N802
         self.calls.append("Init")

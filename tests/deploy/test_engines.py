@@ -169,7 +169,7 @@ def test_layers_come_back_from_onnx_and_without_scaling(random_model):
 def test_networks_of_another_kind_are_for_onnx_only():
     card, _ = model()
     for content in (b"", b"hello", b"\0" * 99):
-        with pytest.raises(InputError, match="only the onnx engine can run it") as error:
+        with pytest.raises(InputError, match="only the engines onnx and table can run it") as error:
             make("fused", Model(card, content))
         assert "\n" not in str(error.value)
     small = to_onnx([Layer(np.zeros((3, 3)), np.zeros(3), "linear")]).SerializeToString()

@@ -145,8 +145,8 @@ def _changed(n=1000, **changes):
     ("data", "message"),
     [
         (toy_dataset(60), "muons to train on; at least 100"),
-        (_changed(hwPt=np.full(1000, 91, np.int16)), r"muons with hwPt outside 6\.\.90"),
-        (_changed(tfMuonIndex=np.full(1000, 35, np.int8)), r"tfMuonIndex outside 36\.\.71"),
+        (_changed(hwPt=np.full(1000, 91, np.int16)), r"muons with hwPt from 91 to 91, outside 6\.\.90"),
+        (_changed(tfMuonIndex=np.full(1000, 35, np.int8)), r"tfMuonIndex from 35 to 35, outside 36\.\.71"),
     ],
 )
 def test_muons_that_are_not_meant_are_refused(data, message):

@@ -1,11 +1,13 @@
 """The command line: one small file per command, and no logic here.
 
-A command is the function (or the group of commands) of its name in the module of its name. Only the command
-that runs is imported: the list below is all that ``l1scout --help`` needs.
+A command is the function (or the group of commands) of its name in the module of its name, with an underscore
+behind if that is a keyword of Python. Only the command that runs is imported: the list below is all that
+``l1scout --help`` needs.
 """
 
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any, NamedTuple
 
 import typer
@@ -43,6 +45,7 @@ COMMANDS = {
     "transfer": Entry(_LIVE, "Copy stored segments elsewhere and verify every copy."),
     "dataset": Entry(_NETWORK, "Match L1 with offline muons, from files or simulated."),
     "train": Entry(_NETWORK, "Train a network and write it as a model directory."),
+    "import": Entry(_NETWORK, "Make a model of a network trained elsewhere: an ONNX file."),
     "study": Entry(_NETWORK, "Cross-validate networks and compare them."),
     "evaluate": Entry(_NETWORK, "Compare models with the raw trigger on muons they never saw."),
     "recalibrate": Entry(_NETWORK, "Copy a file and add corrected pT, eta and phi of its L1 muons."),
@@ -74,9 +77,10 @@ class _Commands(TyperGroup):
 
 def _load(name: str) -> Any:
     """Import a command."""
-    command = getattr(import_module(f"l1scout.cli.{name}"), name)
+    identifier = f"{name}_" if iskeyword(name) else name
+    command = getattr(import_module(f"l1scout.cli.{identifier}"), identifier)
     if not isinstance(command, typer.Typer):
-        app = _app()
+        app = _app(add_completion=False)
         app.command(name)(command)
         command = app
     return typer.main.get_command(command)
@@ -93,7 +97,6 @@ def _root(version: bool = typer.Option(False, "--version", callback=_version, is
 
 def _app(**options: Any) -> typer.Typer:
     return typer.Typer(
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         **options,

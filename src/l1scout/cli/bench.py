@@ -42,11 +42,12 @@ def bench(
 ) -> None:
     """Measure throughput and latency of the engines on muons as they arrive."""
     from l1scout.deploy.bench import PUBLISHED, run
-    from l1scout.deploy.engine import at_hand, make
+    from l1scout.deploy.engine import at_hand, left_out, make
     from l1scout.deploy.model import load_model
 
     loaded = load_model(model)
-    names = ["onnx", *(engine or at_hand(loaded, table)[1:])]
+    names = list(dict.fromkeys(["onnx", *(engine or at_hand(loaded, table))]))
+    skipped = {} if engine else left_out(loaded)
     hardware, origin = _muons(loaded, data)
     makers = {name: (lambda name=name: make(name, loaded, table=table)) for name in names}
     with progress() as bar:
@@ -64,6 +65,7 @@ def bench(
         "muons": origin,
         "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
         **asdict(found),
+        "left_out": skipped,
         "published": [asdict(p) for p in PUBLISHED],
     }
     if target:
@@ -115,7 +117,7 @@ def _print(result: dict[str, Any]) -> None:
             f"{r['best']:.2f}",
             f"{r['median']:.2f}",
             f"{r['of_onnx']:.2f}",
-            f"{100 * r['of_floor']:.0f} %",
+            "" if r["of_floor"] is None else f"{100 * r['of_floor']:.0f} %",
         ]
         lines.append([r["engine"], str(r["batch"]), str(r["threads"]), *rates, r["floor"]])
     published = [(f"published: {p['device']}", p) for p in result["published"]]
@@ -131,5 +133,7 @@ def _print(result: dict[str, Any]) -> None:
         memory = "" if memory is None else f"{memory / 1e6:.0f}"
         lines.append([t["engine"], str(t["muons"]), *times, opening, memory])
     lines += [[f"{name}, 1 / throughput", "", f"{p['latency_ns']:.0f}", *4 * [""]] for name, p in published]
+    for name, why in result["left_out"].items():
+        print(f"engine {name} left out: {why}")
     print("\nOne call, in process" + f" (reading the clock: {result['clock_ns']:.0f} ns of it)")
     print(text_table(lines))

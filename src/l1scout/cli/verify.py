@@ -27,15 +27,15 @@ def verify(
     count. Rules can be compared: --engine fixed --engine fixed:Q4.12,variable. Exit status 1 if an entry
     of the table is not what it should be.
     """
-    from l1scout.deploy.engine import at_hand, make
+    from l1scout.deploy.engine import at_hand, left_out, make
     from l1scout.deploy.model import load_model
-    from l1scout.deploy.verify import CLOSE_COUNTS, CLOSE_PT, keras_reference
+    from l1scout.deploy.verify import CLOSE_COUNTS, CLOSE_PT, reference_of
     from l1scout.deploy.verify import verify as compare
     from l1scout.report.tables import text_table
 
     loaded = load_model(model)
     engines = {name: make(name, loaded, table=table) for name in engine or at_hand(loaded, table)}
-    reference = keras_reference(loaded)
+    reference, what = reference_of(loaded)
     with progress() as bar:
         task = bar.add_task("inputs", total=loaded.domain.entries)
         found = compare(
@@ -45,9 +45,7 @@ def verify(
     if json:
         print_json({name: {**asdict(v), "close": v.close} for name, v in found.items()})
         raise typer.Exit(int(wrong))
-    print(
-        f"All {loaded.domain.entries:,} inputs of model {loaded.card.name}'s domain; against Keras, float64"
-    )
+    print(f"All {loaded.domain.entries:,} inputs of model {loaded.card.name}'s domain; against {what}")
     lines = [["engine", "output", "worst", "rms", "worst [counts]", "rms [counts]", "moved by core/10"]]
     for name, v in found.items():
         for d in v.deviations:
@@ -55,6 +53,8 @@ def verify(
             values = [f"{d.worst:.2g}{unit}", f"{d.rms:.2g}{unit}", f"{d.worst_counts:.2g}"]
             lines.append([name, d.output, *values, f"{d.rms_counts:.2g}", f"{100 * d.moved:.4f} %"])
     print(text_table(lines))
+    for name, why in ({} if engine else left_out(loaded)).items():
+        print(f"{name}: left out: {why}")
     for name, v in found.items():
         limits = f"{CLOSE_COUNTS:g} counts of phi and eta and {100 * CLOSE_PT:g} % of pT"
         worst = f"recalibrated pT off by at most {100 * v.worst_relative_pt:.3g} %"

@@ -55,7 +55,8 @@ class Throughput:
     """Millions of muons a second of an engine: best and median of the rounds.
 
     `of_onnx` is the ratio of the best to the best of onnxruntime with as many threads; `of_floor` the
-    share that it reaches of what this machine's memory or arithmetic allows, measured in the same run.
+    share that it reaches of what this machine's memory or arithmetic allows, measured in the same run; None
+    for a model without layers, whose arithmetic is not known.
     """
 
     engine: str
@@ -65,7 +66,7 @@ class Throughput:
     median: float
     of_onnx: float
     floor: str
-    of_floor: float
+    of_floor: float | None
 
 
 @dataclass(frozen=True)
@@ -201,13 +202,15 @@ def run(
         progress(done + 1, rounds)
     best = {key: min(t) for key, t in times.items()}
     onnx = min(best["onnx", b] for b in batches)
-    layers, found = look_ups(model.layers, model.domain)  # the least that there is to do
-    macs = sum(layer.weights.size for layer in layers) + sum(values.shape[1] for *_, values in found)
+    macs = None if model.no_layers else _least(model)
     rows = []
     for name, batch in jobs:
         t = times[name, batch]
-        table = name == "table"
-        floor = _TABLE_BYTES * best["copy"] if table else macs * best["arithmetic"]
+        floor, of_floor = "not known", None
+        if name == "table":
+            floor, of_floor = f"{_TABLE_BYTES} bytes", _TABLE_BYTES * best["copy"] / threads / min(t)
+        elif macs is not None:
+            floor, of_floor = f"{macs} multiply-adds", macs * best["arithmetic"] / threads / min(t)
         rows.append(
             Throughput(
                 name,
@@ -216,12 +219,18 @@ def run(
                 1e-6 / min(t),
                 1e-6 / float(np.median(t)),
                 onnx / min(t),
-                f"{_TABLE_BYTES} bytes" if table else f"{macs} multiply-adds",
-                floor / threads / min(t),
+                floor,
+                of_floor,
             )
         )
     latencies = [_latency(name, own[0], hardware, n) for n in (1, 8) for name, own in engines.items()]
     return Bench(rows, latencies, memory, opening, 1 / best["copy"], 1 / best["arithmetic"], _clock())
+
+
+def _least(model: Model) -> int:
+    """Count the multiply-adds that a muon needs at least."""
+    layers, found = look_ups(model.layers, model.domain)
+    return sum(int(x.size) for x in (*(v.weights for v in layers), *(at[0] for *_, at in found)))
 
 
 class _Job:

@@ -87,12 +87,23 @@ def usual(model: Model) -> str:
 
 def at_hand(model: Model, table: str | Path | None = None) -> list[str]:
     """Names of the engines that run a model on any processor without being asked for."""
-    names = ["firmware"] if model.network else ["onnx", "fused"]
-    if not model.network and all(layer.activation != "softmax" for layer in model.layers):
-        names.append("fixed")
+    names = ["firmware"] if model.network else ["onnx"]
+    if not model.network:
+        names += [name for name in ("fused", "fixed") if name not in left_out(model)]
     if table is not None or (model.directory is not None and (model.directory / TABLE_FILE).exists()):
         names.append("table")
     return names
+
+
+def left_out(model: Model) -> dict[str, str]:
+    """Say why engines that compute layer by layer cannot run a model; nothing of a firmware model."""
+    if model.network:
+        return {}
+    if model.no_layers:
+        return dict.fromkeys(("fused", "fixed"), model.no_layers)
+    if any(layer.activation == "softmax" for layer in model.layers):
+        return {"fixed": f"{model.name}: softmax has no exact integer form"}
+    return {}
 
 
 def int16_columns(hardware: NDArray[Any]) -> NDArray[np.int16]:

@@ -10,12 +10,11 @@ import numpy as np
 
 from l1scout.deploy.domain import Domain
 from l1scout.deploy.integers import NETWORK_FILE, IntegerNetwork, read_network
+from l1scout.deploy.layers import read_layers
 from l1scout.errors import InputError
 from l1scout.training.card import CARD_FILE, ONNX_FILE, Card, read_card
-from l1scout.training.export import Layer
+from l1scout.training.export import MAX_ONNX_BYTES, Layer
 from l1scout.training.sums import check_sums
-
-_ACTIVATIONS = {"Relu": "relu", "Softmax": "softmax"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Model:
     ----------
     card : Card
     onnx_bytes : bytes
-        The ONNX model: hardware integers in, corrections in rad, 1 and GeV out.
+        The ONNX model: the trigger's integers as float32 in, L1 minus offline in rad, 1 and GeV out.
     name : str
         What to call it in messages.
     directory : Path, optional
@@ -54,19 +53,28 @@ class Model:
         return Domain.of(self.card)
 
     @cached_property
+    def no_layers(self) -> str:
+        """Say why it has no layers; nothing if it has."""
+        try:
+            _ = self.layers
+        except InputError as error:
+            return str(error)
+        return ""
+
+    @cached_property
     def layers(self) -> Sequence[Layer]:
         """Layers of the ONNX model, its float32 weights as float64: hardware in, physics units out.
 
         Raises
         ------
         InputError
-            If the ONNX model is no chain of ``Gemm`` and activations as `training.export` writes it,
-            does not have the card's inputs and outputs, or there is none: a firmware model.
+            If the ONNX model is not a chain of dense layers (`l1scout.deploy.layers`), does not have the
+            card's inputs and outputs, or there is none: a firmware model.
         """
         if self.network:
             msg = f"{self.name}: a firmware model, made of integers; engines firmware and table run it"
             raise InputError(msg)
-        layers = _layers(self.onnx_bytes, self.name)
+        layers = read_layers(self.onnx_bytes, self.name)
         for what, found, n in (
             ("inputs", len(layers[0].weights), len(self.card.inputs)),
             ("outputs", layers[-1].bias.size, len(self.card.outputs)),
@@ -102,6 +110,9 @@ def load_model(directory: str | Path) -> Model:
         return _firmware(card, Path(directory))
     check_sums(Path(directory), CARD_FILE, ONNX_FILE)
     try:
+        if path.stat().st_size > MAX_ONNX_BYTES:
+            msg = f"{path}: larger than {MAX_ONNX_BYTES >> 20} MiB, so not a model of this program"
+            raise InputError(msg)
         onnx_bytes = path.read_bytes()
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror})"
@@ -122,36 +133,3 @@ def _firmware(card: Card, directory: Path) -> Model:
         msg = f"{path}: not the network that its card describes; train or copy it again"
         raise InputError(msg)
     return Model(card, b"", str(path), directory, network)
-
-
-def _layers(onnx_bytes: bytes, name: str) -> list[Layer]:
-    import onnx
-    from onnx import numpy_helper
-
-    try:
-        graph = onnx.load_from_string(onnx_bytes).graph
-        constants = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
-        layers: list[Layer] = []
-        at = graph.input[0].name
-        for node in graph.node:
-            if node.input[0] != at:
-                msg = "the nodes are no chain"
-                raise ValueError(msg)
-            at = node.output[0]
-            if node.op_type == "Gemm" and [(a.name, a.i) for a in node.attribute] == [("transB", 1)]:
-                weights, bias = (constants[n].astype(np.float64) for n in node.input[1:])
-                layers.append(Layer(weights.T, bias, "linear"))
-            elif node.op_type in _ACTIVATIONS and layers and layers[-1].activation == "linear":
-                last = layers[-1]
-                layers[-1] = Layer(last.weights, last.bias, _ACTIVATIONS[node.op_type])
-            else:
-                msg = f"node {node.op_type} is not one of Gemm, Relu, Softmax"
-                raise ValueError(msg)
-        if not layers:
-            msg = "it has no layer"
-            raise ValueError(msg)
-    except Exception as error:  # protobuf and onnx have kinds of their own for damaged files
-        what = (str(error) or type(error).__name__).splitlines()[0]
-        msg = f"{name}: not a network of Gemm and activations ({what}); only the onnx engine can run it"
-        raise InputError(msg) from error
-    return layers

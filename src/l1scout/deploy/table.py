@@ -27,6 +27,7 @@ from l1scout.deploy.firmware import FirmwareEngine
 from l1scout.deploy.fused import FusedEngine
 from l1scout.deploy.integers import STEPS
 from l1scout.deploy.model import Model
+from l1scout.deploy.onnx import OnnxEngine
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.jit import kernel, prefetch
@@ -50,12 +51,14 @@ def quantise(values: NDArray[Any], steps: NDArray[np.float64]) -> NDArray[np.int
 
 def finest_steps(largest: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the smallest powers of two that reach each largest value with 15 bits and a sign."""
-    needed = np.maximum(largest, np.finfo(np.float32).tiny) / _LARGEST
+    needed = np.where(largest > 0, largest, 1.0) / _LARGEST  # an answer that is always 0 has any step
     return np.exp2(np.ceil(np.log2(needed)))
 
 
 def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, _of: None) -> None:
-    """Evaluate a model at every possible input, in float64 or integers, and write the table.
+    """Evaluate a model at every possible input and write the table.
+
+    It is evaluated in integers or in float64; a model without layers, by onnxruntime as it is.
 
     It appears under its name when it is complete.
 
@@ -73,9 +76,12 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
     """
     path, domain = Path(path), model.domain
     if (len(domain.names), len(model.card.outputs)) != (4, 3) or domain.entries > MAX_ENTRIES:
-        msg = f"{model.name}: {domain.entries} inputs of {len(domain.names)}: too many for a table"
+        msg = (
+            f"{model.name}: {domain.entries} possible inputs in {len(domain.names)} columns: too many for a "
+            f"table, which has {MAX_ENTRIES} at most, in 4; the engines onnx and fused need none"
+        )
         raise InputError(msg)
-    exact = FirmwareEngine(model.network).integers if model.network else FusedEngine(model, np.float64).exact
+    exact = _exact(model)
     largest = np.zeros(3)
     for where, hardware in domain.chunks():
         largest = np.maximum(largest, np.abs(exact(hardware)).max(axis=1))
@@ -102,6 +108,13 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
         file.write(_header(_about(model, steps), checksum))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _exact(model: Model) -> Callable[[NDArray[np.int16]], NDArray[Any]]:
+    """Return what evaluates a model as exactly as it can be."""
+    if model.network:
+        return FirmwareEngine(model.network).integers
+    return OnnxEngine(model).correct if model.no_layers else FusedEngine(model, np.float64).exact
 
 
 class TableEngine:

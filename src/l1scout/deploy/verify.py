@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.engine import Engine
 from l1scout.deploy.model import Model
+from l1scout.deploy.onnx import OnnxEngine
 from l1scout.deploy.table import TableEngine
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
@@ -121,6 +122,22 @@ def keras_reference(model: Model) -> Network:
     return answer
 
 
+def reference_of(model: Model) -> tuple[Network, str]:
+    """Return what engines are compared with, and what it is; of an imported network, onnxruntime.
+
+    Raises
+    ------
+    InputError
+        As `keras_reference`.
+    """
+    if model.card.imported and not model.network:
+        if not model.no_layers:
+            return lambda hardware: forward(model.layers, hardware), "its layers, float64 (imported network)"
+        engine = OnnxEngine(model)
+        return lambda hardware: engine.correct(hardware).astype(np.float64), "onnxruntime (imported network)"
+    return keras_reference(model), "Keras, float64"
+
+
 def quantised_reference(path: Path) -> Network:
     """Return the HGQ2 network of a firmware model.
 
@@ -196,15 +213,18 @@ def verify(
     domain = model.domain
     pt_row = domain.names.index(PT.name)
     for where, hardware in domain.chunks(_CHUNK):
-        wanted = reference(hardware) if model.network else _in_pieces(reference, hardware)
+        whole = model.network or model.no_layers
+        wanted = reference(hardware) if whole else _in_pieces(reference, hardware)
         pt = PT.to_physical(hardware[pt_row]) - wanted[2]
         for name, engine in engines.items():
             if isinstance(engine, TableEngine):
-                exact = wanted if model.network else _in_pieces(lambda h: forward(model.layers, h), hardware)
-                quantised = np.rint(exact / engine.steps[:, np.newaxis])
-                sums[name].inexact += int(
-                    np.count_nonzero((quantised != engine.entries[where, :3].T).any(axis=0))
-                )
+                own = model.network or model.no_layers
+                exact = wanted if own else _in_pieces(lambda h: forward(model.layers, h), hardware)
+                steps = exact / engine.steps[:, np.newaxis]
+                entries = engine.entries[where, :3].T
+                # float32 that lies between two steps may be rounded to either one
+                wrong = np.abs(steps - entries) > 0.55 if model.no_layers else np.rint(steps) != entries
+                sums[name].inexact += int(np.count_nonzero(wrong.any(axis=0)))
             sums[name].add(engine.correct(hardware) - wanted, pt)
         progress(where.stop, domain.entries)
     return {name: s.result(model, domain.entries, engines[name]) for name, s in sums.items()}

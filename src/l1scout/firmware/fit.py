@@ -26,7 +26,7 @@ from l1scout.firmware.quantised import (
     set_widths,
 )
 from l1scout.formats.muon import PT, PT_LSB
-from l1scout.training import resolution
+from l1scout.training import plausibility, resolution, split
 from l1scout.training.dataset import Dataset
 from l1scout.training.fit import Validation
 from l1scout.training.metrics import VARIABLES, ratios, scores
@@ -104,9 +104,14 @@ def fit(
     Raises
     ------
     InputError
-        If HGQ2 is missing, the model has other inputs or activations, or there are too few muons.
+        If HGQ2 is missing, the model has other inputs or activations, or there are too few muons or none in
+        its domain.
     """
     layers, found = look_ups(float_model.layers, float_model.domain)
+    for part in split.PARTS:
+        muons = data.select(split.part(data.identity, part)).columns
+        where = f"{data.name}, {part} part"
+        plausibility.refuse_outside(muons, float_model.card.domain, where, float_model.card.name)
     layers = scaled(layers)
     need_hgq()
     import keras

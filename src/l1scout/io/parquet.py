@@ -1,7 +1,7 @@
 """Parquet files of L1 muons, alone or each with its offline muon."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,69 @@ OFFLINE = ("recoPt", "recoEta", "recoPhi", "recoCharge", "recoEtaSt2", "recoPhiS
 IDENTITY = ("run", "lumisection", "orbit", "bx")
 
 
+METADATA_KEY = b"l1scout"
+"""Key of the JSON object that our own writers leave in a file's metadata."""
+_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
+
+
 def about(file: pq.ParquetFile) -> dict[str, Any]:
-    """Return what our own writers state in a file: ``simulated``, ``era``, ``source``...; {} if nothing."""
+    """Return what a file states of itself, see `statements`; {} if nothing."""
+    return statements(file.metadata.metadata or {})
+
+
+def statements(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """Return what the metadata of a Parquet file state, whoever wrote them.
+
+    Parameters
+    ----------
+    metadata : mapping of bytes to bytes
+        Of the file. Our own writers leave a JSON object under `METADATA_KEY`; others may have ``simulated``,
+        ``source`` and ``era`` as keys of their own.
+
+    Returns
+    -------
+    dict
+        All of the JSON object, with ``simulated`` (bool), ``source`` (list of str) and ``era`` (str) where
+        they are known. ``simulated`` may be written as true, 1 or yes, and false, 0 or no, in any case.
+        Anything else is unknown, and so is what two places state differently.
+    """
     try:
-        said = json.loads((file.metadata.metadata or {}).get(b"l1scout", b"{}"))
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
+        own = json.loads(metadata.get(METADATA_KEY, b"{}"))
+    except (ValueError, RecursionError):
+        own = {}
+    own = own if isinstance(own, dict) else {}
+    found = {k: v for k, v in own.items() if k not in _READ}
+    for key, read in _READ.items():
+        answers = [read(own.get(key)), read(metadata.get(key.encode()))]
+        known = [a for a in answers if a is not None]
+        if known and all(a == known[0] for a in known):
+            found[key] = known[0]
+    return found
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def _bool(value: Any) -> bool | None:
+    word = str(int(value)) if isinstance(value, bool | int) else (_text(value) or "").strip("\"'").lower()
+    return True if word in _TRUE else False if word in _FALSE else None
+
+
+def _names(value: Any) -> list[str] | None:
+    if isinstance(value, bytes) and value.lstrip()[:1] == b"[":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    values = value if isinstance(value, list) else [value]
+    names = [name for name in map(_text, values) if name]
+    return names or None
+
+
+_READ = {"simulated": _bool, "source": _names, "era": _text}
 
 
 def column(path: Path, batch: pa.RecordBatch, name: str) -> NDArray[Any]:
@@ -86,8 +142,7 @@ def read_parquet(path: Path, rows: int) -> Iterator[Events]:
     """
     with root.guarded(path, "not a readable Parquet file"), pq.ParquetFile(path) as file:
         root.chunks(0, rows)
-        said = about(file).get("simulated")
-        simulated = said if isinstance(said, bool) else None
+        simulated = about(file).get("simulated")
         names = set(file.schema_arrow.names)
         wanted = [n for n in (*HARDWARE, *OPTIONAL, *STUBS, *OFFLINE, *IDENTITY) if n in names]
         paired = {"recoPt", "recoEta", "recoPhi", "recoCharge"} <= names

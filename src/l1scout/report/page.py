@@ -277,6 +277,8 @@ def _recipes(evaluation: Evaluation) -> str:
             f"seed {training.get('seed')}"
         )
         kept = ", ".join(f"{n:,} {why}" for why, n in left.items()) or "none"
+        if "imported" in recipe:  # trained elsewhere
+            network, effort = f"imported from {recipe['imported']}", "training not known"
         facts = (network, effort, f"test muons left as they were: {kept}")
         rows.append(f"<dt>Model {escape(name)}</dt><dd>{escape('; '.join(facts))}</dd>")
     return f"<dl>{''.join(rows)}</dl>"

@@ -39,8 +39,8 @@ class Card:
     name : str
         Recipe, "A" to "F".
     inputs, outputs : sequence of Scaled
-        In the order of the network. The ONNX model takes and gives the values themselves: hardware
-        integers in, corrections (L1 minus offline) in rad, 1 and GeV out.
+        In the order of the network. The ONNX model takes and gives the values themselves as float32: the
+        trigger's integers in; L1 minus offline, to be subtracted from the L1 values, in rad, 1 and GeV out.
     domain : mapping of str to (int, int)
         Smallest and largest hardware value of each column for which the model may be asked.
     recipe, training, data, scores, onnx, versions : mapping
@@ -51,6 +51,9 @@ class Card:
     firmware : mapping, optional
         Of a firmware model, which has an integer network instead of an ONNX file: the network's hash, the
         float model that it came from, the area penalty and what it gave.
+    imported : mapping, optional
+        Of a network that `l1scout import` took: its file and hash, inputs, outputs and what its answers are.
+        `data` then says what it was scored with; what it was trained on is not known.
     """
 
     name: str
@@ -65,18 +68,15 @@ class Card:
     versions: Mapping[str, str]
     resolution: Resolution | None = None
     firmware: Mapping[str, Any] | None = None
+    imported: Mapping[str, Any] | None = None
 
     @property
     def origin(self) -> str:
         """Say in a word or two what the model was trained on."""
+        kinds = {True: "simulated muons", False: "real muons"}
         said = self.data.get("simulated")
-        return (
-            "simulated muons"
-            if said is True
-            else "real muons"
-            if said is False
-            else "muons of unstated origin"
-        )
+        kind = kinds[said] if isinstance(said, bool) else "muons of unstated origin"
+        return f"unknown muons (imported network, scored on {kind})" if self.imported else kind
 
     def normalise(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Network inputs, shape (muons, inputs), from hardware columns."""
@@ -156,8 +156,8 @@ def _from_json(content: Mapping[str, Any]) -> Card:
         msg = f"resolution asks for {', '.join(sorted(unknown))}, which is no input"
         raise ValueError(msg)
     recipe, training, data, scores, onnx, versions = (_object(content, n) for n in rest)
-    firmware = _object(content, "firmware") if "firmware" in content else None
-    more = (recipe, training, data, scores, onnx, versions, found, firmware)
+    firmware, imported = (_object(content, n) if n in content else None for n in ("firmware", "imported"))
+    more = (recipe, training, data, scores, onnx, versions, found, firmware, imported)
     return Card(content["name"], inputs, outputs, domain, *more)
 
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from l1scout import __version__
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
+from l1scout.io.parquet import METADATA_KEY
 from l1scout.io.runs import era as run_era
 from l1scout.orbits import Events, joint_origin
-from l1scout.training.dataset import COLUMNS, METADATA_KEY, STUB_COLUMNS
+from l1scout.training.dataset import COLUMNS, STUB_COLUMNS
 from l1scout.training.selection import CutFlow, Selection, select_pairs
 
 _ROW_GROUP = 1 << 17

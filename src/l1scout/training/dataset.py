@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.formats.muon import PHI_BINS
-from l1scout.training import split
-
-METADATA_KEY = b"l1scout"
+from l1scout.io.parquet import METADATA_KEY, statements
+from l1scout.training import plausibility, split
 
 
 @dataclass(frozen=True)
@@ -32,27 +31,27 @@ class Column:
 
 
 COLUMNS = (
-    Column("hwPt", "int16", 1, 511, "0.5 GeV (hw - 1)"),
-    Column("hwEta", "int16", -256, 255, "0.010875, at station 2"),
-    Column("hwPhi", "int16", 0, PHI_BINS - 1, "2 pi / 576, at station 2"),
-    Column("hwEtaAtVtx", "int16", -256, 255, "0.010875"),
-    Column("hwPhiAtVtx", "int16", 0, PHI_BINS - 1, "2 pi / 576"),
-    Column("hwCharge", "int8", 0, 1, "1 = negative"),
+    Column("hwPt", "int16", 1, 511, "steps of 0.5 GeV, plus 1"),
+    Column("hwEta", "int16", -256, 255, "steps of 0.010875, at station 2"),
+    Column("hwPhi", "int16", 0, PHI_BINS - 1, "steps of 2 pi / 576, at station 2"),
+    Column("hwEtaAtVtx", "int16", -256, 255, "steps of 0.010875"),
+    Column("hwPhiAtVtx", "int16", 0, PHI_BINS - 1, "steps of 2 pi / 576"),
+    Column("hwCharge", "int8", 0, 1, "the word's bit, 1 = negative"),
     Column("hwQual", "int8", 0, 15),
     Column("tfMuonIndex", "int8", 0, 127),
     Column("recoPt", "float32", float(np.finfo(np.float32).tiny), 1e6, "GeV"),
     Column("recoEta", "float32", -10, 10),
     Column("recoPhi", "float32", -6.2832, 6.2832, "rad"),
-    Column("recoCharge", "int8", -1, 1),
+    Column("recoCharge", "int8", -1, 1, "units of e, -1 or 1"),
 )
 """What a data set must hold: L1 muons in hardware units, offline muons in physics units."""
 
 STUB_COLUMNS = (
-    Column("stubStations", "int8", 1, 15, "bit s: MB(s + 1) has a stub"),
-    Column("stubPhiB1", "int16", -512, 511, "1/512 rad"),
-    Column("stubPhiB2", "int16", -512, 511, "1/512 rad"),
-    Column("stubBend12", "int16", -25736, 25736, "1/4096 rad, MB2 minus MB1"),
-    Column("stubEtaFine", "int8", 0, 1, "1 = from theta bins"),
+    Column("stubStations", "int8", 1, 15, "bits, bit s: MB(s + 1) has a stub"),
+    Column("stubPhiB1", "int16", -512, 511, "steps of 1/512 rad"),
+    Column("stubPhiB2", "int16", -512, 511, "steps of 1/512 rad"),
+    Column("stubBend12", "int16", -25736, 25736, "steps of 1/4096 rad, MB2 minus MB1"),
+    Column("stubEtaFine", "int8", 0, 1, "bits, 1 = from theta bins"),
 )
 """What a data set can hold besides: the stubs of the track finder."""
 
@@ -118,7 +117,7 @@ class Dataset:
 
 
 def read_dataset(path: str | Path) -> Dataset:
-    """Read a data set, and refuse one that would train or test a network on nonsense.
+    """Read a data set, and refuse one that would train or test a network on nonsense: `plausibility.check`.
 
     Parameters
     ----------
@@ -130,10 +129,12 @@ def read_dataset(path: str | Path) -> Dataset:
     ------
     InputError
         If the file cannot be read, is empty, lacks a column, or holds missing, fractional (where
-        integers are needed) or impossible values.
+        integers are needed) or impossible values, or values that are implausible on the whole.
     """
     with opened(Path(path)) as file:
-        return Dataset(file.read(), file.about, file.path.name, file.sha256())
+        data = Dataset(file.read(), file.about, file.path.name, file.sha256())
+    plausibility.check(data.columns, str(path))
+    return data
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
@@ -150,7 +151,11 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
 
 def read_datasets(paths: Sequence[Path]) -> Dataset:
     """Read data sets one after the other as one, with the columns that all have; see `read_dataset`."""
-    return joined([read_dataset(p) for p in paths]) if len(paths) > 1 else read_dataset(paths[0])
+    if len(paths) == 1:
+        return read_dataset(paths[0])
+    data = joined([read_dataset(p) for p in paths])
+    plausibility.refuse_repeated(plausibility.keys(data.columns), data.name)
+    return data
 
 
 def joined(parts: Sequence[Dataset]) -> Dataset:
@@ -223,14 +228,15 @@ def opened(path: Path) -> Iterator[DatasetFile]:
 
 
 def _about(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """Return what a file states of itself; InputError if what should be our own statement is damaged."""
     try:
-        about = json.loads(metadata.get(METADATA_KEY, b"{}"))
+        own = json.loads(metadata.get(METADATA_KEY, b"{}"))
     except ValueError:
-        about = None
-    if not isinstance(about, dict):
+        own = None
+    if not isinstance(own, dict):
         msg = f"{path}: its l1scout metadata is not a JSON object"
         raise InputError(msg)
-    return about
+    return statements(metadata)
 
 
 def _column(path: Path, column: Column, values: pa.ChunkedArray) -> NDArray[Any]:
@@ -255,6 +261,7 @@ def _column(path: Path, column: Column, values: pa.ChunkedArray) -> NDArray[Any]
         msg = (
             f"{path}: column {column.name}, row {at}: {array[at]} is not one of the {kind}"
             f"{low}..{column.high:g} ({np.count_nonzero(~ok)} such values)"
+            + (f"; it must be in {column.unit}" if column.unit else "")
         )
         raise InputError(msg)
     return array.astype(column.type)

@@ -7,6 +7,7 @@ from typing import Any
 from l1scout import __version__
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
+from l1scout.training import plausibility
 from l1scout.training.coverage import Coverage, coverage
 from l1scout.training.dataset import Dataset
 from l1scout.training.metrics import Residuals, Scores, ratios, residuals, scores
@@ -107,13 +108,16 @@ def evaluate(data: Dataset, models: Mapping[str, Recalibrator], *, every: bool =
     Raises
     ------
     InputError
-        If the test part is empty, or all muons are asked for and a model was trained on them.
+        If the test part is empty or outside a model's domain, or all muons are asked for and a model was
+        trained on them.
     """
     for name, model in models.items():
         if every and model.card.data.get("sha256") == data.sha256:
             msg = f"{data.name}: model {name} was trained on these muons; leave out --all"
             raise InputError(msg)
     test = data if every else data.part("test")
+    for name, model in models.items():
+        plausibility.refuse_outside(test.columns, model.card.domain, data.name, name)
     raw = raw_residuals(test)
     answers = {name: model(test.columns) for name, model in models.items()}
     after = {name: residuals(a.pt, a.eta, a.phi, test.columns) for name, a in answers.items()}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,10 @@ OPSET = 9
 IR_VERSION = 4
 """As old as the Micron DLA's reader needs, and read by everything newer."""
 INPUT_NAME = "hardware"
-OUTPUT_NAME = "correction"
+OUTPUT_NAME = "l1_minus_offline"
+SIGN = "L1 minus offline: subtract it from the L1 value"
+MAX_ONNX_BYTES = 1 << 29
+"""Of a model's ONNX file; the trained ones have 20 kB, and forests of trees can have 100 MB."""
 
 TOLERANCE = {"dphi": 2e-5, "deta": 2e-5, "dpt": 2e-3}
 """Largest accepted deviation of the ONNX model from Keras: rad, 1, GeV; far below the core windows."""
@@ -85,6 +89,8 @@ def fold_scaling(layers: list[Layer], card: Card) -> list[Layer]:
 def to_onnx(layers: list[Layer], *, batch: int | None = None, name: str = "l1scout") -> "onnx.ModelProto":
     """Write layers as ``Gemm`` and activation nodes, which every ONNX reader knows.
 
+    Input and output are named `INPUT_NAME` and `OUTPUT_NAME`; `describe` states what they mean.
+
     Parameters
     ----------
     layers : list of Layer
@@ -120,6 +126,59 @@ def to_onnx(layers: list[Layer], *, batch: int | None = None, name: str = "l1sco
     model = helper.make_model(graph, producer_name="l1scout", opset_imports=opset, ir_version=IR_VERSION)
     checker.check_model(model, full_check=True)
     return model
+
+
+def interface(card: Card) -> dict[str, dict[str, Any]]:
+    """Return what an ONNX model takes and gives, for its card: names, types, shapes, columns, units, sign."""
+    inputs, outputs = [q.name for q in card.inputs], {q.name: q.unit for q in card.outputs}
+    return {
+        "input": {
+            "name": INPUT_NAME,
+            "type": "float32",
+            "shape": ["muons", len(inputs)],
+            "columns": inputs,
+            "unit": "the trigger's integers, not scaled",
+        },
+        "output": {
+            "name": OUTPUT_NAME,
+            "type": "float32",
+            "shape": ["muons", len(outputs)],
+            "columns": list(outputs),
+            "units": outputs,
+            "sign": SIGN,
+        },
+    }
+
+
+def describe(model: "onnx.ModelProto", card: Card) -> None:
+    """State in an ONNX model itself what it takes and gives, so that it can be used without its card."""
+    from onnx import helper
+
+    what = interface(card)
+    given, answer = what["input"], what["output"]
+    units = ", ".join(f"{n} ({u})" for n, u in answer["units"].items())
+    takes = f"float32, shape (muons, {len(given['columns'])}): {', '.join(given['columns'])}, {given['unit']}"
+    gives = f"float32, shape (muons, {len(answer['columns'])}): {units}. {SIGN}"
+    graph = model.graph
+    graph.input[0].doc_string, graph.output[0].doc_string = takes, gives
+    model.doc_string = graph.doc_string = (
+        f"l1scout model {card.name}, trained on {card.origin}. Input {INPUT_NAME}: {takes}. "
+        f"Output {OUTPUT_NAME}: {gives}. Outside the domain its answers mean nothing."
+    )
+    helper.set_model_props(
+        model,
+        {
+            "l1scout.name": card.name,
+            "l1scout.input": takes,
+            "l1scout.input_columns": ",".join(given["columns"]),
+            "l1scout.output": gives,
+            "l1scout.output_columns": ",".join(answer["columns"]),
+            "l1scout.output_units": ",".join(answer["units"].values()),
+            "l1scout.sign": SIGN,
+            "l1scout.domain": json.dumps({n: list(ends) for n, ends in card.domain.items()}),
+            "l1scout.trained_on": card.origin,
+        },
+    )
 
 
 def probes(card: Card, n: int = 1 << 14) -> NDArray[np.int64]:
@@ -169,7 +228,9 @@ def save(trained: Trained, directory: str | Path, *, force: bool = False) -> Car
     path = Path(directory)
     check_target(path, force=force)
     layers = fold_scaling(fold(trained.model), trained.card)
-    onnx_bytes = to_onnx(layers, name=f"l1scout {trained.card.name}").SerializeToString(deterministic=True)
+    onnx_model = to_onnx(layers, name=f"l1scout {trained.card.name}")
+    describe(onnx_model, trained.card)
+    onnx_bytes = onnx_model.SerializeToString(deterministic=True)
     worst = deviation(trained.model, trained.card, onnx_bytes)
     for name, value in worst.items():
         if not value <= TOLERANCE[name]:
@@ -177,7 +238,7 @@ def save(trained: Trained, directory: str | Path, *, force: bool = False) -> Car
             raise InputError(msg)
     sha256 = hashlib.sha256(onnx_bytes).hexdigest()
     onnx_about = {"sha256": sha256, "opset": OPSET, "ir": IR_VERSION, "max_deviation_from_keras": worst}
-    card = dataclasses.replace(trained.card, onnx=onnx_about)
+    card = dataclasses.replace(trained.card, onnx={**onnx_about, **interface(trained.card)})
     with complete_folder(path) as part:
         (part / ONNX_FILE).write_bytes(onnx_bytes)
         with quiet_copies():

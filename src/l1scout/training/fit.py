@@ -31,17 +31,18 @@ OnEpoch = Callable[[int, float], object]
 
 @dataclass(frozen=True)
 class Validation:
-    """Nine numbers of the raw trigger and of a model on the validation part, and their ratios."""
+    """Nine numbers of the raw trigger and of a model on a part of a data set, and their ratios."""
 
     muons: int
     raw: Scores
     model: Scores
     ratio: Scores
+    part: str = "validation"
 
     def as_dict(self) -> dict[str, Any]:
         """For the card."""
         numbers = {n: getattr(self, n).as_dict() for n in ("raw", "model", "ratio")}
-        return {"part": "validation", "muons": self.muons, **numbers}
+        return {"part": self.part, "muons": self.muons, **numbers}
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def fit(
     Raises
     ------
     InputError
-        If the muons are too few, or not of the barrel and the pT range that the network is meant for, or
+        If the muons are too few, any is not of the barrel and the pT range that the network is meant for, or
         patience is asked for at a falling rate.
     """
     if patience and recipe.schedule != "constant":
@@ -106,8 +107,10 @@ def fit(
     recipe = dataclasses.replace(recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch)
     if isinstance(data, Stream):
         train, validation, muons, stream = data.train, data.validation, data.muons, data
+        _refuse_outside(data.ends)
     else:
         train, validation, muons, stream = data.part("train"), data.part("validation"), len(data), None
+        _refuse_outside(data)
     trained = fit_parts(train, validation, recipe, inputs, seed, patience, on_epoch, stream)
     about = {
         "file": train.name,
@@ -136,6 +139,8 @@ def fit_parts(
     import keras
 
     _check(train, inputs)
+    _refuse_outside(train)
+    _refuse_outside(validation)
     recipe = dataclasses.replace(recipe, codes=tuple(n for n in recipe.codes if n in inputs))
     scaled = scaling(train, recipe, inputs)
     card = Card(
@@ -154,7 +159,7 @@ def fit_parts(
         data={},
         scores={},
         onnx={},
-        versions=_versions(),
+        versions=versions(),
     )
     keras.utils.set_random_seed(seed)
     model = codes.build(recipe, card) if recipe.codes else build(recipe, len(inputs))
@@ -322,17 +327,23 @@ def _check(train: Dataset, inputs: Sequence[str]) -> None:
     if len(train) < _MIN_MUONS:
         msg = f"{train.name}: {len(train)} muons to train on; at least {_MIN_MUONS} are needed"
         raise InputError(msg)
+
+
+def _refuse_outside(data: Dataset) -> None:
+    """Refuse muons, of whatever part, for which no network is meant."""
     for name, allowed in (("hwPt", HW_PT), ("tfMuonIndex", BMTF_INDEX)):
-        n = np.count_nonzero((train[name] < allowed.start) | (train[name] >= allowed.stop))
-        if n:
+        outside = (data[name] < allowed.start) | (data[name] >= allowed.stop)
+        if outside.any():
+            values = data[name][outside]
             msg = (
-                f"{train.name}: {n} muons with {name} outside {allowed.start}..{allowed.stop - 1}; "
-                "take them out, as `l1scout dataset` does"
+                f"{data.name}: muons with {name} from {values.min()} to {values.max()}, outside "
+                f"{allowed.start}..{allowed.stop - 1}; take them out, as `l1scout dataset` does"
             )
             raise InputError(msg)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return versions of this package and of the libraries that make a model."""
     libraries = ("keras", "jax", "numpy", "onnx", "onnxruntime")
     return {"l1scout": __version__, **{n: importlib.metadata.version(n) for n in libraries}}
 

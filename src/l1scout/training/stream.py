@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.training import split
+from l1scout.training import plausibility, split
 from l1scout.training.dataset import Dataset, joined, opened
 
 if TYPE_CHECKING:
@@ -47,12 +47,15 @@ class Stream:
     groups : sequence of Group
     muons : int
         Of all parts.
+    ends : Dataset
+        A muon with the smallest and one with the largest value of each column, of all parts.
     """
 
     train: Dataset
     validation: Dataset
     groups: Sequence[Group]
     muons: int
+    ends: Dataset
 
     @property
     def training_muons(self) -> int:
@@ -83,7 +86,7 @@ def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: N
     Raises
     ------
     InputError
-        As `dataset.read_dataset`; or if no muon falls into a part.
+        As `dataset.read_dataset`, of each file; or if no muon falls into a part, or muons are repeated.
     """
     total = done = 0
     for path in paths:
@@ -92,11 +95,17 @@ def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: N
     groups: list[Group] = []
     samples: dict[str, list[Dataset]] = {"train": [], "validation": []}
     ends: dict[tuple[str, str], Dataset] = {}
+    ends_of_all: dict[tuple[str, str], Dataset] = {}
+    keys: list[NDArray[np.float64]] = []
     for path in paths:
+        looked_at: list[Dataset] = []
         with opened(path) as file:
             about = file.about, path.name, file.sha256()
             for number in range(file.groups):
                 data = Dataset(file.read(number), *about)
+                key = plausibility.keys(data.columns)
+                keys.append(key[key < plausibility.SAMPLE / total])
+                looked_at.append(data.select(key < plausibility.SAMPLE / file.muons))
                 u = split.fraction(data.identity)
                 for name, kept in samples.items():
                     low, high = split.PARTS[name]
@@ -104,8 +113,11 @@ def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: N
                 train = data.select(u < split.PARTS["train"][1])
                 groups.append(Group(path, number, len(train)))
                 _extend(ends, train)
+                _extend(ends_of_all, data)
                 done += len(data)
                 progress(done, total)
+        plausibility.check(joined(looked_at).columns, str(path))
+    plausibility.refuse_repeated(np.concatenate(keys), ", ".join(p.name for p in paths[:3]))
     found = {name: joined(kept) for name, kept in samples.items()}
     for name, part in found.items():
         if not len(part):
@@ -113,7 +125,7 @@ def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: N
             raise InputError(msg)
     sample = found["train"]
     known = replace(sample, columns=joined([sample, *ends.values()]).columns)
-    return Stream(known, found["validation"], groups, total)
+    return Stream(known, found["validation"], groups, total, joined([*ends_of_all.values()]))
 
 
 def _extend(ends: dict[tuple[str, str], Dataset], train: Dataset) -> None:

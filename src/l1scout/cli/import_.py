@@ -1,0 +1,82 @@
+"""``l1scout import``: a model directory of a network that was trained elsewhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from l1scout.cli.output import Json, print_json
+
+
+def import_(
+    onnx: Annotated[
+        Path, typer.Option("--onnx", help="ONNX file: a network, a forest of trees, any function.")
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(help="Data set: its test part, which the network must not have seen, gives the scores."),
+    ],
+    target: Annotated[Path, typer.Option("--out", help="Model directory to write.")],
+    answers: Annotated[
+        str,
+        typer.Option(
+            help="What the outputs are, in rad, 1 and GeV. subtract: L1 minus offline; add: offline minus "
+            "L1; values: the corrected phi, eta and pT themselves."
+        ),
+    ],
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns in the order of the inputs, with commas: hwPhiAtVtx,hwEtaAtVtx,hwPt,hwCharge; the "
+            "network gets the integers, not scaled. By default the names of the inputs."
+        ),
+    ] = None,
+    outputs: Annotated[
+        str | None,
+        typer.Option(
+            help="Order of the outputs, among phi, eta and pt, with commas; - ignores one, and what is "
+            "missing is not corrected. By default the names of the outputs."
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; by default that of the file.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a model directory of somebody's own ONNX file: card, domain, scores and uncertainties."""
+    from l1scout.deploy.engine import at_hand, left_out
+    from l1scout.deploy.imported import import_network, save_imported
+    from l1scout.report.tables import columns, ratio_rows, score_rows
+    from l1scout.training.dataset import read_dataset
+    from l1scout.training.export import check_target
+
+    check_target(target)
+    found = import_network(
+        onnx,
+        read_dataset(data),
+        answers=answers,
+        inputs=_names(inputs),
+        outputs=_names(outputs),
+        name=name,
+    )
+    save_imported(found, target)
+    card, skipped = found.model.card, left_out(found.model)
+    if json:
+        about = {"model": str(target), "name": card.name, "imported": card.imported, "domain": card.domain}
+        left = {"left_as_is": found.left_as_is, "engines": at_hand(found.model), "left_out": skipped}
+        print_json({**about, **left, "uncertainties": card.resolution is not None, **card.scores})
+        return
+    validation = found.validation
+    print(f"Test part, {validation.muons:,} muons; RMS about zero, overflows counted\n")
+    print(columns(score_rows({"GMT": validation.raw, card.name: validation.model})))
+    print("\nRatio model / GMT\n")
+    print(columns(ratio_rows({card.name: validation.ratio})))
+    for why, n in found.left_as_is.items():
+        print(f"{n:,} muons left as they were: {why}")
+    if card.resolution is None:
+        print("No predicted uncertainties: the validation part has too few muons")
+    for why in dict.fromkeys(skipped.values()):
+        print(f"Not for engines {', '.join(e for e in skipped if skipped[e] == why)}: {why}")
+    print(f"\nModel {card.name} is in {target}; outputs taken as {(card.imported or {})['answers']}")
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]

@@ -1,0 +1,261 @@
+"""Networks from elsewhere: an ONNX file of any kind becomes the ``model.onnx`` of a model directory.
+
+`l1scout.deploy.foreign` reads the file; here it is checked, measured with a data set, and given a card.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.deploy.foreign import ANSWERS, QUANTITIES, Source, adapted, corrections, open_source
+from l1scout.deploy.model import Model
+from l1scout.deploy.onnx import OnnxEngine
+from l1scout.deploy.recalibrate import Recalibrated, Recalibrator
+from l1scout.errors import InputError
+from l1scout.files import complete_folder
+from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.training import resolution
+from l1scout.training.card import ONNX_FILE, Card
+from l1scout.training.dataset import Dataset
+from l1scout.training.export import TOLERANCE, check_target, interface, probes
+from l1scout.training.fit import Validation, versions
+from l1scout.training.metrics import Residuals, ratios, residuals, scores
+from l1scout.training.models import DEFAULT, INPUTS, OUTPUTS
+from l1scout.training.scaling import domain, scaling
+from l1scout.training.sums import write_sums
+from l1scout.training.targets import corrected, raw_residuals
+
+_FEW = 7
+"""Muons of a small batch."""
+_WORST = 10.0
+"""Typical residuals may be so many times the trigger's; beyond, units or columns are other than stated."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An imported network, what it scored on the test part, and why test muons were left as they are."""
+
+    model: Model
+    validation: Validation
+    left_as_is: Mapping[str, int]
+
+
+def import_network(
+    path: str | Path,
+    data: Dataset,
+    *,
+    answers: str,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    name: str | None = None,
+) -> Imported:
+    """Make a model of an ONNX file, and measure it.
+
+    Parameters
+    ----------
+    path : str or Path
+        ONNX file.
+    data : Dataset
+        All parts. It gives the domain; its test part, which the network must not have seen, the scores, and
+        its validation part the predicted uncertainties.
+    answers : str
+        What the outputs are: a key of `ANSWERS`.
+    inputs : sequence of str, optional
+        Hardware columns in the order of the network's inputs; by default the inputs' own names.
+    outputs : sequence of str, optional
+        Quantities (`QUANTITIES`, or `IGNORED`) in the order of the network's outputs; by default the outputs'
+        own names. A quantity that is not among them is not corrected.
+    name : str, optional
+        Of the model; by default that of the file.
+
+    Raises
+    ------
+    InputError
+        If the file is not a usable network, its inputs or outputs are not those stated, its answers depend on
+        more than one muon's inputs, or residuals say that their sign, unit or order is not what was stated.
+    """
+    source = open_source(Path(path), answers, inputs, outputs)
+    used = (*INPUTS, *(n for n in source.columns if n not in INPUTS))
+    missing = [n for n in used if n not in data.columns]
+    if missing:
+        msg = f"{data.name}: no column {', '.join(missing)}, which {source.path.name} takes"
+        raise InputError(msg)
+    scaled = scaling(data, DEFAULT, used)
+    index = data["tfMuonIndex"]
+    card = Card(
+        name=name or source.path.stem,
+        inputs=scaled[0],
+        outputs=scaled[1],
+        domain={**domain(data, used), "tfMuonIndex": (int(index.min()), int(index.max()))},
+        recipe={"imported": source.path.name, "answers": answers},
+        training={},
+        data={
+            "file": data.name,
+            "sha256": data.sha256,
+            "muons": len(data),
+            "simulated": data.simulated,
+            **{k: data.about.get(k) for k in ("source", "era", "seed", "selection")},
+        },
+        scores={},
+        onnx={},
+        versions=versions(),
+        imported={
+            "file": source.path.name,
+            "sha256": hashlib.sha256(source.content).hexdigest(),
+            "producer": f"{source.proto.producer_name} {source.proto.producer_version}".strip(),
+            "nodes": dict(Counter(n.op_type for n in source.proto.graph.node)),
+            "inputs": list(source.columns),
+            "outputs": list(source.quantities),
+            "answers": f"{answers}: {ANSWERS[answers]}",
+        },
+    )
+    model = _wrapped(source, card)
+    return _measured(source, model, data)
+
+
+def save_imported(imported: Imported, directory: str | Path, *, force: bool = False) -> None:
+    """Write a model directory: ``model.onnx``, ``card.json`` and their sums; there is no Keras network.
+
+    Raises
+    ------
+    InputError
+        If the directory holds something else or cannot be written.
+    """
+    path = Path(directory)
+    check_target(path, force=force)
+    with complete_folder(path) as part:
+        (part / ONNX_FILE).write_bytes(imported.model.onnx_bytes)
+        imported.model.card.write(part)
+        write_sums(part)
+
+
+def _wrapped(source: Source, card: Card) -> Model:
+    """Put nodes around the graph, with a free batch if the graph allows that."""
+    batch = next((p.batch for p in (*source.inputs, *source.outputs) if p.batch), None)
+    hardware = probes(card).T
+    columns = {q.name: row for q, row in zip(card.inputs, hardware, strict=True)}
+    wanted = corrections(source, columns, batch)
+    last: InputError | None = None
+    for rows in dict.fromkeys((None, batch)):
+        try:
+            content = adapted(source, card, rows)
+            model = Model(card, content, str(source.path))
+            engine = OnnxEngine(model)
+            given = engine.correct(hardware)
+            alone = np.concatenate(
+                [engine.correct(hardware[:, k : k + _FEW]) for k in range(0, 20 * _FEW, _FEW)], axis=1
+            )
+            turned = engine.correct(hardware[:, ::-1])[:, ::-1]
+        except InputError as error:
+            last = error
+            continue
+        apart = {
+            "the batch's size": _apart(given[:, : alone.shape[1]], alone),
+            "its order": _apart(given, turned),
+        }
+        bad = [why for why, d in apart.items() if not _close(d)]
+        worst = _apart(given, wanted)
+        if not bad and _close(worst):
+            return _identified(model, source, rows, worst)
+        why = f"answers depend on {bad[0]}" if bad else f"answers differ from its own by {worst.max():.2g}"
+        last = InputError(
+            f"{source.path}: {why}: not a function of one muon's inputs (is it in training mode, or random?)"
+        )
+    assert last
+    raise last
+
+
+def _identified(model: Model, source: Source, rows: int | None, worst: NDArray[np.float64]) -> Model:
+    """State in the card what the ONNX file is."""
+    about = {
+        "sha256": hashlib.sha256(model.onnx_bytes).hexdigest(),
+        "opset": max(
+            (o.version for o in source.proto.opset_import if o.domain in ("", "ai.onnx")), default=0
+        ),
+        "ir": source.proto.ir_version,
+        "batch": rows,
+        "max_deviation_from_original": dict(zip(OUTPUTS, worst.tolist(), strict=True)),
+        **interface(model.card),
+    }
+    return replace(model, card=replace(model.card, onnx=about))
+
+
+def _apart(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    """Largest difference of each answer; infinite where only one of two is finite."""
+    both = np.isfinite(a) & np.isfinite(b)
+    with np.errstate(invalid="ignore"):
+        off = np.abs(a.astype(np.float64) - b)
+    off[0] = np.minimum(off[0], np.abs(off[0] - 2 * np.pi))  # of angles
+    off = np.where(both, off, np.where(np.isfinite(a) == np.isfinite(b), 0, np.inf))
+    return np.asarray(off.max(axis=1, initial=0))
+
+
+def _close(apart: NDArray[np.float64]) -> bool:
+    return all(d <= TOLERANCE[n] for n, d in zip(OUTPUTS, apart, strict=True))
+
+
+def _measured(source: Source, model: Model, data: Dataset) -> Imported:
+    """Score a model on the test part, and learn its uncertainties from the validation part."""
+    recalibrator = Recalibrator(model.card, OnnxEngine(model))
+    test, validation = data.part("test"), data.part("validation")
+    _refuse_other_answers(source, model, test)
+    raw = raw_residuals(test)
+    answer, after = _after(recalibrator, test)
+    validated = Validation(len(test), scores(raw), scores(after), ratios(after, raw), "test")
+    known, off = _after(recalibrator, validation)
+    kept = known.recalibrated
+    used = [q.name for q in model.card.inputs]
+    table = resolution.learn(validation.select(kept).columns, {v: r[kept] for v, r in off.items()}, used)
+    card = replace(model.card, scores=validated.as_dict(), resolution=table)
+    left = {why: n for why, n in answer.reasons.items() if n}
+    return Imported(replace(model, card=card), validated, left)
+
+
+def _after(recalibrator: Recalibrator, data: Dataset) -> tuple[Recalibrated, Residuals]:
+    answer = recalibrator(data.columns)
+    return answer, residuals(answer.pt, answer.eta, answer.phi, data.columns)
+
+
+def _refuse_other_answers(source: Source, model: Model, test: Dataset) -> None:
+    """Refuse answers that are not finite, or fit the muons only if they are something else than stated."""
+    hardware = np.stack([test[q.name] for q in model.card.inputs]).astype(np.int16)
+    given = OnnxEngine(model).correct(hardware).T.astype(np.float64)
+    lost = int(np.count_nonzero(~np.isfinite(given).all(axis=1)))
+    if lost:
+        msg = f"{source.path}: its answers for {lost} of {len(test)} test muons are not finite numbers"
+        raise InputError(msg)
+    raw = raw_residuals(test)
+    used = [q for q in QUANTITIES if q in source.quantities]
+    l1 = np.stack([f.to_physical(test[f.name]) for f in (PHI_VTX, ETA_VTX, PT)], axis=1)
+    out = {"subtract": given, "add": -given, "values": l1 - given}[source.answers]  # of the network itself
+    tried = {"subtract": out, "add": -out, "values": l1 - out}
+    sizes = {
+        name: {q: _size(corrected(raw, c, test["recoPt"])[q]) / max(_size(raw[q]), 1e-9) for q in used}
+        for name, c in tried.items()
+    }
+    typical = {name: float(np.mean(list(of.values()))) for name, of in sizes.items()}
+    stated, best = typical[source.answers], min(typical, key=lambda name: typical[name])
+    if stated > 1.05 and typical[best] < 0.8 * stated and typical[best] < 1.05:
+        msg = (
+            f"{source.path}: with --answers {source.answers} the typical residual is {stated:.2f} times the "
+            f"trigger's, with --answers {best} {typical[best]:.2f} times: choose --answers {best}"
+        )
+        raise InputError(msg)
+    for quantity, times in sizes[source.answers].items():
+        if times > _WORST:
+            msg = (
+                f"{source.path}: the typical residual of {quantity} becomes {times:.3g} times the "
+                "trigger's: are its inputs and outputs in the stated order, does it take integers that are "
+                "not scaled, and does it answer in rad, 1 and GeV?"
+            )
+            raise InputError(msg)
+
+
+def _size(x: NDArray[np.float64]) -> float:
+    return float(np.median(np.abs(x)))
