@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from l1scout.errors import InputError
 from l1scout.formats.muon import TRACK_FINDERS
 from l1scout.lhc import crossing
-from l1scout.orbits import OrbitBatch
+from l1scout.orbits import OrbitBatch, final_muons
 
 _USED = {
     *("hwPt", "hwQual", "hwPhi", "hwEta", "hwPhiAtVtx", "hwEtaAtVtx", "hwCharge", "tfMuonIndex"),
@@ -38,10 +38,10 @@ def final(batch: OrbitBatch, min_pt: int = 1, min_quality: int = 0, *, in_time: 
     need(batch, "hwPt")
     if not batch.columns.keys() <= _USED:
         batch = replace(batch, columns={n: c for n, c in batch.columns.items() if n in _USED})
+    batch = final_muons(batch)
     keep = batch["hwPt"] >= min_pt
-    for name in ("intermediate", "bxInEvent"):
-        if name in batch.columns and (in_time or name == "intermediate"):
-            keep &= batch[name] == 0
+    if in_time and "bxInEvent" in batch.columns:
+        keep &= batch["bxInEvent"] == 0
     if min_quality:
         need(batch, "hwQual")
         keep &= batch["hwQual"] >= min_quality

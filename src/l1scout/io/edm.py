@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.io import columns, root
+from l1scout.io.quality import ReadQuality
 from l1scout.lhc import BX_PER_ORBIT
 from l1scout.orbits import Events, OrbitBatch, concatenate
 
@@ -30,7 +31,9 @@ def kinds(named: Mapping[str, Any]) -> list[str]:
     return [kind for kind in OBJECTS if _branch(named, kind)]
 
 
-def read_objects(path: str | Path, kind: str = "muons", *, rows: int = 1000) -> Iterator[OrbitBatch]:
+def read_objects(
+    path: str | Path, kind: str = "muons", *, rows: int = 1000, quality: ReadQuality | None = None
+) -> Iterator[OrbitBatch]:
     """Read the objects of one kind.
 
     Parameters
@@ -40,6 +43,8 @@ def read_objects(path: str | Path, kind: str = "muons", *, rows: int = 1000) -> 
         One of `OBJECTS`.
     rows : int
         Orbits a batch.
+    quality : ReadQuality, optional
+        Counts orbits that were read before, which are left out.
 
     Yields
     ------
@@ -69,6 +74,8 @@ def read_objects(path: str | Path, kind: str = "muons", *, rows: int = 1000) -> 
             batches = []
             for entry, (offsets, read) in enumerate(cut(file, named, name, start, stop), start):
                 run, lumisection, orbit, real = ids[entry]
+                if quality is not None and not quality.new_orbits(run, np.array([orbit])).all():
+                    continue
                 batch = OrbitBatch.from_dense(orbit, offsets, _canonical(read), simulated=not real)
                 of_rows = np.ones(len(batch), np.int64)
                 batches.append(
@@ -87,9 +94,9 @@ def read_objects(path: str | Path, kind: str = "muons", *, rows: int = 1000) -> 
                 yield concatenate(batches)
 
 
-def read_edm(path: Path, rows: int) -> Iterator[Events]:
+def read_edm(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[Events]:
     """Read the muons of a file of OrbitCollections; `rows` crossings a chunk, taken as orbits' worth."""
-    for batch in read_objects(path, rows=max(1, rows // 256)):
+    for batch in read_objects(path, rows=max(1, rows // 256), quality=quality or ReadQuality()):
         muons = {name: columns.integers(name, values) for name, values in batch.columns.items()}
         yield Events(batch.with_columns(**muons), source=str(path))
 

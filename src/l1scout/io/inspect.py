@@ -13,6 +13,7 @@ from l1scout.formats import pattern
 from l1scout.io import edm, parquet, root, stored
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.packets import describe_capture, describe_packets
+from l1scout.io.quality import ReadQuality
 from l1scout.io.read import ROWS, read_events
 from l1scout.io.summary import Ranges, summarize
 
@@ -41,7 +42,10 @@ def describe(path: str | Path) -> dict[str, Any]:
 
 
 def _events(path: Path) -> dict[str, Any]:
-    return summarize(read_events(path))
+    quality = ReadQuality()
+    out = summarize(read_events(path, intermediate=True, quality=quality), quality)
+    names = ("duplicate_orbits", "duplicate_events", "repeated_orbits")
+    return out | {n: getattr(quality, n) for n in names}
 
 
 def _root_events(path: Path) -> dict[str, Any]:
@@ -190,8 +194,9 @@ def _npz(path: Path) -> dict[str, Any]:
 
 
 def _stored(path: Path) -> dict[str, Any]:
-    found = stored.Found()
-    return stored.describe_stored(summarize(stored.read_stored(path, ROWS, found)), found)
+    found, quality = stored.Found(), ReadQuality()
+    chunks = stored.read_stored(path, ROWS, quality, found)
+    return stored.describe_stored(summarize(chunks, quality), found, quality)
 
 
 _DESCRIBE: dict[Kind, Callable[[Path], dict[str, Any]]] = {

@@ -1,16 +1,18 @@
 """One way to read muons, whatever the file."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from l1scout.errors import InputError
 from l1scout.io import archive, edm, nano, ntuple, opendata, packets, patterns, stored
 from l1scout.io.kinds import Kind, detect
-from l1scout.orbits import Events
+from l1scout.io.quality import ReadQuality
+from l1scout.orbits import Events, final_events
 
 ROWS = 100_000
 
-_READERS: dict[Kind, Callable[[Path, int], Iterator[Events]]] = {
+_READERS: dict[Kind, Callable[..., Iterator[Events]]] = {
     Kind.L1NTUPLE: ntuple.read_ntuple,
     Kind.DPG_NANO: nano.read_dpg,
     Kind.SCOUTING_NANO: nano.read_scouting,
@@ -26,8 +28,21 @@ _READERS: dict[Kind, Callable[[Path, int], Iterator[Events]]] = {
 }
 
 
+_KNOWS_ORBITS = (Kind.RAW, Kind.RECORDS, Kind.DMA_PACKETS, Kind.PARQUET, Kind.ORBIT_COLLECTION)
+"""Formats whose readers leave out the orbits that were read before."""
+_ONE_PER_ROW = (Kind.SCOUTING_NANO, Kind.L1NTUPLE, Kind.DPG_NANO, Kind.NANOAOD)
+"""Formats of a row per crossing or event, which tell its orbit."""
+_TRIGGERED = (Kind.L1NTUPLE, Kind.DPG_NANO, Kind.NANOAOD)
+
+
 def read_events(
-    path: str | Path, *, rows: int = ROWS, emulated: bool = False, kind: Kind | None = None
+    path: str | Path,
+    *,
+    rows: int = ROWS,
+    emulated: bool = False,
+    intermediate: bool = False,
+    kind: Kind | None = None,
+    quality: ReadQuality | None = None,
 ) -> Iterator[Events]:
     """Read the muons of a file of any format that has them, a chunk of rows at a time.
 
@@ -39,13 +54,19 @@ def read_events(
         chunk has whole orbits, at least one.
     emulated : bool
         Of an L1Ntuple, take the emulator's muons rather than the hardware's.
+    intermediate : bool
+        Give intermediate muons, too, and a column ``intermediate`` that tells them from final muons; by
+        default final muons only.
     kind : Kind, optional
         Skip the detection.
+    quality : ReadQuality, optional
+        Counts what is left out; the same one for several files recognises orbits that overlap.
 
     Yields
     ------
     Events
-        Rows whose file does not tell orbit and BX have orbit -1 and BX 1.
+        Rows whose file does not tell orbit and BX have orbit -1 and BX 1. Orbits and events that occur
+        twice in the file are given once.
 
     Raises
     ------
@@ -60,9 +81,15 @@ def read_events(
     if emulated and kind is not Kind.L1NTUPLE:
         msg = f"{path}: only an L1Ntuple has emulated muons, this is: {kind}"
         raise InputError(msg)
-    if kind is Kind.L1NTUPLE:
-        return ntuple.read_ntuple(path, rows, emulated=emulated)
     if kind not in _READERS:
         msg = f"{path}: {kind}: holds no muons; `l1scout inspect` says what it holds"
         raise InputError(msg)
-    return _READERS[kind](path, rows)
+    quality = quality or ReadQuality()
+    if kind in _KNOWS_ORBITS:
+        chunks = _READERS[kind](path, rows, quality)
+    else:
+        read = partial(ntuple.read_ntuple, emulated=emulated) if kind is Kind.L1NTUPLE else _READERS[kind]
+        chunks = read(path, rows)
+        if kind in _ONE_PER_ROW:
+            chunks = quality.new_only(chunks, triggered=kind in _TRIGGERED)
+    return chunks if intermediate else map(final_events, chunks)

@@ -266,6 +266,7 @@ def _draw(random: np.random.Generator, n: int, form: BlockFormat) -> dict[str, N
     }
     if form.name == "run3":
         columns["hwPtUnconstrained"] = np.minimum(pt, 255)
+        columns["shower"] = np.zeros(n)
         columns["hwDXY"] = random.choice(4, n, p=[0.86, 0.08, 0.04, 0.02])
     columns["hwPhiAtVtx"], columns["hwEtaAtVtx"] = _gmt().to_vertex(columns)
     return {name: values.astype(np.int16) for name, values in columns.items()}
