@@ -220,14 +220,6 @@ def write_csv(path: Path, truth: Truth) -> None:
     path.write_text("\n".join(rows) + "\n")
 
 
-def write_rntuple(path: Path, truth: Truth) -> None:
-    data = ak.Array(
-        {"Muon_" + n.removeprefix("reco").lower(): truth.reco_jagged(v) for n, v in truth.reco.items()}
-    )
-    with uproot.recreate(path) as file:
-        file.mkrntuple("Events", data)
-
-
 def write_parquet(path: Path, truth: Truth) -> None:
     n = len(truth.l1["hwPt"])
     columns = dict(truth.l1)
@@ -273,7 +265,6 @@ def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str,
         "SCOUTING_NANO": ("scouting.root", write_scouting),
         "NANOAOD": ("nanoaod.root", write_nanoaod),
         "ORBIT_COLLECTION": ("edm.root", write_edm),
-        "OFFLINE_RNTUPLE": ("rntuple.root", write_rntuple),
         "DIMUON_CSV": ("dimuon.csv", write_csv),
         "PARQUET": ("muons.parquet", write_parquet),
         "PATTERN": ("pattern.txt", write_pattern),

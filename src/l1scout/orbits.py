@@ -147,6 +147,15 @@ class OrbitBatch:
             columns={name: column[keep] for name, column in self.columns.items()},
         )
 
+    def take(self, rows: NDArray[np.int64], *, n_orbits: int | None = None) -> "OrbitBatch":
+        """Return some rows in a given order, as a batch that stands for `n_orbits` orbits."""
+        counts = self.counts[rows]
+        offsets = np.r_[0, np.cumsum(counts)]
+        index = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts)
+        of_rows = {name: getattr(self, name)[rows] for name in ("orbit", "bx", "run", "lumisection")}
+        columns = {name: column[index] for name, column in self.columns.items()}
+        return replace(self, **of_rows, offsets=offsets, columns=columns, n_orbits=n_orbits)
+
     def to_awkward(self) -> ak.Array:
         """View as an awkward array with one row a crossing; no column is copied.
 

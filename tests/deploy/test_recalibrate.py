@@ -98,6 +98,13 @@ def test_outside_the_domain_the_triggers_values_stay_and_are_counted(constant, c
         assert np.array_equal(values[:1], raw, equal_nan=True)
 
 
+def test_muons_without_a_measured_charge_are_left_as_they_are(constant):
+    columns = muons(hwCharge=[0, 1, 0]) | {"hwChargeValid": np.array([1, 0, 0])}
+    r = constant(columns)
+    assert r.recalibrated.tolist() == [True, False, False]
+    assert r.reasons == {**dict.fromkeys(REASONS, 0), "charge not valid (hwChargeValid 0)": 2}
+
+
 def test_the_first_reason_counts_and_every_muon_is_accounted_for(constant):
     rng = np.random.default_rng(0)
     n = 20_000

@@ -16,7 +16,7 @@ from l1scout.io import columns as io_columns
 from l1scout.orbits import Events, concatenate
 
 L1_KINDS = ["L1NTUPLE", "DPG_NANO", "SCOUTING_NANO", "ORBIT_COLLECTION", "PARQUET", "PATTERN"]
-OFFLINE_KINDS = ["L1NTUPLE", "DPG_NANO", "NANOAOD", "OFFLINE_RNTUPLE", "DIMUON_CSV"]
+OFFLINE_KINDS = ["L1NTUPLE", "DPG_NANO", "NANOAOD", "DIMUON_CSV"]
 
 
 def read(path: Path, **options) -> Events:
@@ -68,7 +68,7 @@ def test_offline_muons_come_back(samples, truth, kind):
 
 
 def test_chunks_have_at_most_so_many_rows(samples):
-    for kind in ("L1NTUPLE", "DPG_NANO", "SCOUTING_NANO", "NANOAOD", "PARQUET", "PATTERN", "OFFLINE_RNTUPLE"):
+    for kind in ("L1NTUPLE", "DPG_NANO", "SCOUTING_NANO", "NANOAOD", "PARQUET", "PATTERN"):
         sizes = [len(e.l1) for e in read_events(samples[kind], rows=7)]
         assert len(sizes) > 1
         assert max(sizes) <= 7, kind
@@ -98,7 +98,7 @@ def test_ntuple_has_no_propagation_as_nan(samples):
 
 def test_nanoaod_says_only_what_it_knows(samples, truth):
     events = read(samples["NANOAOD"])
-    assert set(events.l1.columns) == {"hwPt", "hwCharge", "hwIso"}
+    assert set(events.l1.columns) == {"hwPt", "hwCharge", "hwChargeValid", "hwIso"}
     np.testing.assert_array_equal(events.l1["hwPt"], truth.l1["hwPt"])
     np.testing.assert_array_equal(events.l1["hwCharge"], truth.l1["hwCharge"])
     assert set(events.l1.orbit) == {io_columns.UNKNOWN_ORBIT}
@@ -106,11 +106,10 @@ def test_nanoaod_says_only_what_it_knows(samples, truth):
 
 
 def test_offline_files_have_rows_without_l1_muons(samples):
-    for kind in ("DIMUON_CSV", "OFFLINE_RNTUPLE"):
-        l1 = read(samples[kind]).l1
-        assert l1.n_objects == 0
-        assert len(l1) > 0
-        assert l1.columns == {}
+    l1 = read(samples["DIMUON_CSV"]).l1
+    assert l1.n_objects == 0
+    assert len(l1) > 0
+    assert l1.columns == {}
 
 
 def test_parquet_pairs_are_rows_of_their_own(samples, truth):
@@ -168,7 +167,7 @@ def test_simulation_is_marked(tmp_path):
         file.mktree(
             "Events",
             {"run": "u4", "luminosityBlock": "u4", "event": "u8", "orbitNumber": "u4", "bunchCrossing": "u4"}
-            | {"L1Mu_pt": "var * float32", "L1Mu_hwCharge": "var * int16"},
+            | {"L1Mu_pt": "var * float32", "L1Mu_hwCharge": "var * int16", "L1Mu_bx": "var * int16"},
         ).extend(
             {
                 "run": np.ones(n, np.uint32),
@@ -178,6 +177,7 @@ def test_simulation_is_marked(tmp_path):
                 "bunchCrossing": np.full(n, 2**32 - 1, np.uint32),
                 "L1Mu_pt": ak.Array([[1.5], [], [2.0, 3.0]]),
                 "L1Mu_hwCharge": ak.values_astype(ak.Array([[1], [], [0, 1]]), np.int16),
+                "L1Mu_bx": ak.values_astype(ak.Array([[0], [], [0, 0]]), np.int16),
             }
         )
     l1 = read(path).l1
@@ -251,10 +251,10 @@ def test_branches_that_disagree_are_refused(tmp_path):
         names = ("run", "luminosityBlock", "orbitNumber", "bunchCrossing")
         types = dict.fromkeys(names, "u4") | {"L1Mu_hwPt": "var * int16", "L1Mu_hwCharge": "var * int16"}
         file.mktree("Events", types).extend(
-            {k: np.ones(n, np.uint32) for k in names}
+            {k: np.arange(1, n + 1, dtype=np.uint32) for k in names}
             | {
                 "L1Mu_hwPt": ak.values_astype(ak.Array([[1], [2]]), np.int16),
-                "L1Mu_hwCharge": ak.values_astype(ak.Array([[1], []]), np.int16),
+                "L1Mu_hwCharge": ak.values_astype(ak.Array([[-1], []]), np.int16),
             }
         )
     with pytest.raises(InputError, match="disagree on the number"):

@@ -61,6 +61,7 @@ def test_a_good_pair_is_kept_with_all_columns():
         ({"hwPt": 0}, {}, "a muon"),
         ({"hwPhi": 576}, {}, "a muon"),
         ({"hwPhiAtVtx": 1023}, {}, "a muon"),
+        ({"hwChargeValid": 0}, {}, "valid charge"),
         ({"tfMuonIndex": 35}, {}, "barrel"),
         ({"tfMuonIndex": 72}, {}, "barrel"),
         ({"hwEta": 79}, {"recoEtaSt2": 0.86}, "|L1 eta"),

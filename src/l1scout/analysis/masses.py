@@ -15,6 +15,7 @@ from l1scout.analysis.muons import final, need
 from l1scout.analysis.peaks import fit_peak
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
+from l1scout.io.columns import charge_valid
 from l1scout.orbits import Events, OrbitBatch, joint_origin
 from l1scout.training.metrics import Measured
 
@@ -129,6 +130,8 @@ class Masses:
     ----------
     counts : dict
         By name (``raw``, the models', ``offline`` where there is any), sign and range: ndarray of int64.
+    without_charge : int
+        L1 muons whose charge was not measured (hwChargeValid 0): they make no pairs.
     by_error : dict
         By name of the models that predict uncertainties: opposite-sign pairs of the low range in categories
         of `MASS_ERRORS`, ndarray of int64, shape (4, bins). Pairs with a muon that was not recalibrated have
@@ -142,6 +145,7 @@ class Masses:
         self.counts: dict[str, dict[str, dict[str, NDArray[np.int64]]]] = {}
         self.by_error: dict[str, NDArray[np.int64]] = {}
         self.rows = 0
+        self.without_charge = 0
         self._origins: set[bool | None] = set()
 
     @property
@@ -186,6 +190,7 @@ class Masses:
         found: dict[str, tuple[Values, NDArray[np.bool_], NDArray[np.int64], Values | None]] = {}
         if offline is not None:
             good = np.abs(offline["recoEta"]) < self.cuts.max_eta
+            good &= offline["recoCharge"] != 0
             good &= offline.columns.get("recoId", np.ones(good.size, np.bool_)).astype(np.bool_)
             kept = offline.select(good, drop_empty=False)
             found["offline"] = (
@@ -198,7 +203,9 @@ class Masses:
             return found
         l1 = final(batch, 1, self.cuts.min_quality)
         need(l1, "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge")
-        keep = PT.to_physical(l1["hwPt"]) >= self.cuts.min_pt
+        valid = charge_valid(l1.columns)
+        self.without_charge += int(np.count_nonzero(~valid))
+        keep = valid & (PT.to_physical(l1["hwPt"]) >= self.cuts.min_pt)
         keep &= np.abs(ETA_VTX.to_physical(l1["hwEtaAtVtx"])) < self.cuts.max_eta
         if self.cuts.barrel:
             need(l1, "tfMuonIndex")
@@ -274,6 +281,7 @@ class Masses:
         """Gather what is printed and written: spectra by name and sign."""
         return {
             "rows": self.rows,
+            "l1_muons_without_charge": self.without_charge,
             "peaks": self.peaks(),
             "pairs": [
                 {"muons": name, "sign": sign, "pairs": int(by["high"].sum())}

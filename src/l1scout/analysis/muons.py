@@ -12,7 +12,7 @@ from l1scout.orbits import OrbitBatch, final_muons
 
 _USED = {
     *("hwPt", "hwQual", "hwPhi", "hwEta", "hwPhiAtVtx", "hwEtaAtVtx", "hwCharge", "tfMuonIndex"),
-    *("intermediate", "bxInEvent", "origin"),
+    *("hwChargeValid", "intermediate", "bxInEvent", "origin"),
 }
 """Columns that an analysis may need: others are not copied."""
 FINDERS = tuple(TRACK_FINDERS)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from l1scout.cli.output import Json, print_json, progress
+from l1scout.cli.output import Flavour, Json, print_json, progress
 from l1scout.errors import InputError
 from l1scout.orbits import Events
 from l1scout.report.tables import cut_flow_text
@@ -31,6 +31,7 @@ def dataset(
     bmtf_luts: Annotated[Path | None, typer.Option(help="Official BMTF tables for the simulation.")] = None,
     gmt_luts: Annotated[Path | None, typer.Option(help="Official GMT tables for the simulation.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Leave out hwPt 6 (2.5 GeV exactly).")] = False,
+    flavour: Flavour = None,
     json: Json = False,
 ) -> None:
     """Select and match L1 with offline muons, from files or simulated, and write them as Parquet."""
@@ -41,8 +42,9 @@ def dataset(
         if target.exists() and source.exists() and target.samefile(source):
             msg = f"{target}: is an input; name another file for the output"
             raise InputError(msg)
+    sources: dict[str, None] = {}
     if files:
-        flow = collect_with_bar(_read(files), target, pairs, strict=strict)
+        flow = collect_with_bar(_read(files, flavour, sources), target, pairs, strict=strict)
     else:
         from l1scout.simulate.chain import simulate_events
 
@@ -54,11 +56,14 @@ def dataset(
                 "file": str(target),
                 "pairs": flow.l1[KEPT],
                 "simulated": not files or None,
+                **({"source": list(sources)} if files else {}),
                 "cuts": flow.as_list(),
             }
         )
         return
     print(cut_flow_text(flow))
+    for source in sources:
+        print(f"read {source}")
     print(f"{flow.l1[KEPT]:,} {'matched' if files else 'simulated matched'} pairs in {target}")
 
 
@@ -85,8 +90,11 @@ def collect_with_bar(
         )
 
 
-def _read(files: Sequence[Path]) -> Iterator[Events]:
+def _read(files: Sequence[Path], flavour: str | None, sources: dict[str, None]) -> Iterator[Events]:
+    """Give the chunks of files, and note what they say of their source."""
     from l1scout.io import read_events
 
     for file in files:
-        yield from read_events(file)
+        for events in read_events(file, flavour=flavour):
+            sources[events.source] = None
+            yield events

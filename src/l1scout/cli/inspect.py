@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from l1scout.cli.output import Json, out, print_json
+from l1scout.cli.output import Flavour, Json, out, print_json
 from l1scout.io.inspect import describe
 from l1scout.io.root import printable
 
@@ -20,10 +20,11 @@ def inspect(
         Path,
         typer.Argument(help="ROOT, Parquet, .raw, records, packets, CSV, pattern or look-up table file."),
     ],
+    flavour: Flavour = None,
     json: Json = False,
 ) -> None:
-    """Say what a file is and what it holds: format, era, rows, runs, orbits, muons, columns."""
-    found = describe(file)
+    """Describe what a file is and what it holds: format, era, rows, runs, orbits, muons, columns."""
+    found = describe(file, flavour=flavour)
     if json:
         print_json(found)
         return

@@ -9,6 +9,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Flavour = Annotated[
+    str | None,
+    typer.Option(
+        help="Of nano files, if their content does not tell: dpg (hwCharge is a bit) or scouting (a sign)."
+    ),
+]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from l1scout.cli.output import Json, out, print_json, progress
+from l1scout.cli.output import Flavour, Json, out, print_json, progress
 from l1scout.errors import InputError
 from l1scout.io.rewrite import Columns, add_columns
 
@@ -31,6 +31,7 @@ def recalibrate(
             "--errors", help="Add predicted uncertainties: L1Mu_ptRecalErr (GeV), etaRecalErr, phiRecalErr."
         ),
     ] = False,
+    flavour: Flavour = None,
     json: Json = False,
 ) -> None:
     """Recalibrate the L1 muons of a file: L1Mu_ptRecal, etaRecal, phiRecal and isRecal in a copy of it."""
@@ -54,7 +55,11 @@ def recalibrate(
     with progress() as bar:
         task = bar.add_task("rows", total=None)
         done = add_columns(
-            source, target, compute, progress=lambda n, of: bar.update(task, completed=n, total=of)
+            source,
+            target,
+            compute,
+            flavour=flavour,
+            progress=lambda n, of: bar.update(task, completed=n, total=of),
         )
     if json:
         counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}
@@ -65,13 +70,16 @@ def recalibrate(
                 "in": source,
                 "out": target,
                 "format": done.kind,
+                "tree": done.tree or None,
                 **counts,
                 "unchanged": reasons,
             }
         )
         return
     out.print(f"model {card.name}, trained on {card.origin}, era: {card.data.get('era')}", markup=False)
-    out.print(f"{target}: {done.rows} rows, {done.muons} L1 muons, {recalibrated} recalibrated", markup=False)
+    where = f" of {done.tree}" if done.tree else ""
+    counts_text = f"{done.rows} rows{where}, {done.muons} L1 muons, {recalibrated} recalibrated"
+    out.print(f"{target}: {counts_text}", markup=False)
     for reason, n in reasons.items():
         if n:
             out.print(f"  {n} unchanged: {reason}", markup=False)

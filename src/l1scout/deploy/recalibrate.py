@@ -12,6 +12,7 @@ from l1scout.deploy.engine import Engine, make, usual
 from l1scout.deploy.model import load_model
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT
+from l1scout.io.columns import charge_valid
 from l1scout.training.card import Card
 from l1scout.training.models import MORE_INPUTS, OUTPUTS
 
@@ -25,6 +26,7 @@ REASONS = (
     "pT outside the training range",
     "eta outside the training range",
     "invalid charge code",
+    "charge not valid (hwChargeValid 0)",
     "another input outside the training range",
     "no usable answer",
 )
@@ -127,14 +129,14 @@ class Recalibrator:
         Parameters
         ----------
         columns : mapping of str to ndarray of int, each of shape (muons,)
-            `COLUMNS`, and the card's other inputs; what else there is is ignored.
+            `COLUMNS`, the card's other inputs, and ``hwChargeValid`` where known; others are ignored.
 
         Raises
         ------
         InputError
             If a column is missing, not of integers, or of another length.
         """
-        hw = _checked(columns, (*COLUMNS, *self._more))
+        hw = _checked(columns, (*COLUMNS, *self._more, *({"hwChargeValid"} & set(columns))))
         pt, eta, phi = (f.to_physical(hw[f.name]).astype(np.float32) for f in (PT, ETA_VTX, PHI_VTX))
         why = self._reason(hw)
         asked = np.flatnonzero(why < 0)
@@ -174,6 +176,7 @@ class Recalibrator:
             outside["hwPt"],
             outside["hwEtaAtVtx"],
             outside["hwCharge"],
+            ~charge_valid(hw),
             np.any([outside[n] for n in self._more], axis=0) if self._more else np.False_,
         )
         why = np.full(hw["hwPt"].size, -1, np.int8)

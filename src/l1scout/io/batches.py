@@ -14,7 +14,11 @@ JOINED = 50
 
 
 def read_batches(
-    paths: Iterable[Path], *, quality: ReadQuality | None = None, intermediate: bool = False
+    paths: Iterable[Path],
+    *,
+    quality: ReadQuality | None = None,
+    intermediate: bool = False,
+    flavour: str | None = None,
 ) -> Iterator[Events]:
     """Read files one after the other, in constant memory.
 
@@ -30,6 +34,8 @@ def read_batches(
         Ask it for ``warnings()`` after the last batch, and ``check()`` before a result is used.
     intermediate : bool
         Give intermediate muons, too; see `read_events`.
+    flavour : {"dpg", "scouting"}, optional
+        See `read_events`.
 
     Yields
     ------
@@ -44,7 +50,7 @@ def read_batches(
     quality = quality if quality is not None else ReadQuality()
     quality.skip_flagged = True
     for path in paths:
-        kind = detect(path)
+        kind = detect(path, flavour=flavour)
         if quality.is_duplicate_file(path):
             continue
         quality.files += 1

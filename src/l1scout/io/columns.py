@@ -37,7 +37,7 @@ def integers(name: str, values: NDArray[Any]) -> NDArray[np.int16]:
 
 
 def hardware(read: Mapping[str, NDArray[Any]], *, signed_charge: bool) -> dict[str, NDArray[np.int16]]:
-    """Canonical hardware columns from columns as read.
+    """Return canonical hardware columns from columns as read.
 
     Parameters
     ----------
@@ -46,6 +46,11 @@ def hardware(read: Mapping[str, NDArray[Any]], *, signed_charge: bool) -> dict[s
         where the hardware value is missing. They lie on the hardware's grid, so nothing is lost.
     signed_charge : bool
         ``hwCharge`` holds the sign (-1, 1; 0 = not valid) rather than the bit (1 = negative).
+
+    Raises
+    ------
+    InputError
+        If ``hwCharge`` holds a value that it cannot have.
     """
     out: dict[str, NDArray[np.int16]] = {}
     for name, values in read.items():
@@ -53,13 +58,34 @@ def hardware(read: Mapping[str, NDArray[Any]], *, signed_charge: bool) -> dict[s
             column = name.removeprefix("physical:")
             if column not in read:
                 out[column] = from_physical(column, values)
-        elif name == "hwCharge" and signed_charge:
-            out["hwCharge"] = (values < 0).astype(np.int16)
-            if "hwChargeValid" not in read:
-                out["hwChargeValid"] = (values != 0).astype(np.int16)
         else:
             out[name] = integers(name, values)
+    if "hwCharge" in out and signed_charge:
+        sign = out["hwCharge"]
+        _within("hwCharge", sign, -1, 1, "a sign (-1, 1, or 0 = not valid)")
+        known = out.get("hwChargeValid", np.int16(1)) != 0
+        out["hwCharge"] = (sign < 0).astype(np.int16)
+        out["hwChargeValid"] = (known & (sign != 0)).astype(np.int16)
+    elif "hwCharge" in out:
+        _within("hwCharge", out["hwCharge"], 0, 1, "the bit of the muon word (0, or 1 = negative)")
     return out
+
+
+def _within(name: str, values: NDArray[np.int16], low: int, high: int, what: str) -> None:
+    """Refuse values outside a range, which is described in words (InputError)."""
+    if values.size and not (values.min() >= low and values.max() <= high):
+        msg = f"{name} holds {values.min()}..{values.max()}, which is not {what}"
+        raise InputError(msg)
+
+
+def charge_valid(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Tell for each L1 muon whether its charge was measured: ``hwChargeValid``, where a file has it.
+
+    The charge of the others is not known, whatever ``hwCharge`` says.
+    """
+    if "hwChargeValid" not in columns:
+        return np.ones(columns["hwCharge"].shape, np.bool_)
+    return np.asarray(columns["hwChargeValid"] != 0)
 
 
 def from_physical(name: str, values: NDArray[Any]) -> NDArray[np.int16]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from l1scout.errors import InputError
 from l1scout.formats import pattern
-from l1scout.io import edm, parquet, root, stored
+from l1scout.io import edm, ntuple, parquet, root, stored
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.packets import describe_capture, describe_packets
 from l1scout.io.quality import ReadQuality
@@ -20,8 +20,14 @@ from l1scout.io.summary import Ranges, summarize
 _LARGEST_TABLE = 1 << 26
 
 
-def describe(path: str | Path) -> dict[str, Any]:
-    """Say what a file is and what it holds.
+def describe(path: str | Path, *, flavour: str | None = None) -> dict[str, Any]:
+    """Describe what a file is and what it holds.
+
+    Parameters
+    ----------
+    path : str or Path
+    flavour : {"dpg", "scouting"}, optional
+        Kind of a nano file, if its content does not tell; see `l1scout.io.read_events`.
 
     Returns
     -------
@@ -36,38 +42,36 @@ def describe(path: str | Path) -> dict[str, Any]:
         If the file is missing, unknown, truncated or damaged.
     """
     path = Path(path)
-    kind = detect(path)
+    kind = detect(path, flavour=flavour)
     head = {"file": path.name, "bytes": path.stat().st_size, "format": str(kind)}
+    if kind in _ROOT_EVENTS:
+        return head | _events(path, kind) | {"trees": _trees(path)}
     return head | _DESCRIBE.get(kind, _events)(path)
 
 
-def _events(path: Path) -> dict[str, Any]:
+def _events(path: Path, kind: Kind | None = None) -> dict[str, Any]:
     quality = ReadQuality()
-    out = summarize(read_events(path, intermediate=True, quality=quality), quality)
+    out = summarize(read_events(path, kind=kind, intermediate=True, quality=quality), quality)
     names = ("duplicate_orbits", "duplicate_events", "repeated_orbits")
     return out | {n: getattr(quality, n) for n in names}
 
 
-def _root_events(path: Path) -> dict[str, Any]:
-    return _events(path) | {"trees": _trees(path)}
-
-
 def _trees(path: Path) -> list[dict[str, Any]]:
     with root.opened(path) as file, root.guarded(path):
-        trees = [
-            name
-            for name, kind in file.classnames(recursive=True).items()
-            if kind in ("TTree", "ROOT::RNTuple")
+        trees = {name: kind for name, kind in file.classnames(recursive=True).items() if kind in root.TREES}
+        return [
+            {"name": name.split(";")[0], "type": kind, "entries": int(file[name].num_entries)}
+            for name, kind in trees.items()
         ]
-        return [{"name": name.split(";")[0], "entries": int(file[name].num_entries)} for name in trees]
 
 
 def _ntuple(path: Path) -> dict[str, Any]:
-    out = _root_events(path)
-    names = {tree["name"] for tree in out["trees"]}
-    if "l1UpgradeEmuTree/L1UpgradeTree" in names:
+    out, trees = _events(path, Kind.L1NTUPLE), _trees(path)
+    names = {tree["name"] for tree in trees}
+    out["l1_muons_from"] = "hardware" if ntuple.UPGRADE in names else "emulator"
+    if ntuple.EMULATED in names:
         out["emulated_l1_muons"] = sum(e.l1.n_objects for e in read_events(path, emulated=True))
-    return out
+    return out | {"trees": trees}
 
 
 def _orbit_collection(path: Path) -> dict[str, Any]:
@@ -199,12 +203,9 @@ def _stored(path: Path) -> dict[str, Any]:
     return stored.describe_stored(summarize(chunks, quality), found, quality)
 
 
+_ROOT_EVENTS = (Kind.DPG_NANO, Kind.SCOUTING_NANO, Kind.NANOAOD)
 _DESCRIBE: dict[Kind, Callable[[Path], dict[str, Any]]] = {
     Kind.L1NTUPLE: _ntuple,
-    Kind.DPG_NANO: _root_events,
-    Kind.SCOUTING_NANO: _root_events,
-    Kind.NANOAOD: _root_events,
-    Kind.OFFLINE_RNTUPLE: _root_events,
     Kind.ORBIT_COLLECTION: _orbit_collection,
     Kind.PARQUET: _parquet,
     Kind.PATTERN: _pattern,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from l1scout.errors import InputError
-from l1scout.io import root
+from l1scout.io import nano, ntuple, root
 from l1scout.io.packets import detect_packets
 from l1scout.io.stored import compression, detect_stored
 from l1scout.link.capture import MAGIC as CAPTURE_MAGIC
@@ -24,7 +24,6 @@ class Kind(StrEnum):
     SCOUTING_NANO = "L1 scouting nano"
     NANOAOD = "NanoAOD"
     ORBIT_COLLECTION = "CMSSW OrbitCollection (EDM)"
-    OFFLINE_RNTUPLE = "offline muons (RNTuple)"
     DIMUON_CSV = "open-data dimuon CSV"
     HISTOGRAM_CSV = "histogram CSV"
     PARQUET = "Parquet muons"
@@ -39,15 +38,39 @@ class Kind(StrEnum):
     RECORDS = "zero-suppressed records"
 
 
-def detect(path: str | Path) -> Kind:
+_BY_FLAVOUR = {nano.Flavour.DPG: Kind.DPG_NANO, nano.Flavour.SCOUTING: Kind.SCOUTING_NANO}
+FLAVOURS = {kind: flavour for flavour, kind in _BY_FLAVOUR.items()}
+
+
+def detect(path: str | Path, *, flavour: str | None = None) -> Kind:
     """Tell the format of a file from its content.
+
+    Parameters
+    ----------
+    path : str or Path
+    flavour : {"dpg", "scouting"}, optional
+        Kind of a nano file with L1 muons, rather than what its content tells (see `nano.find_flavour`).
 
     Raises
     ------
     InputError
-        If there is no such file, or it is empty, truncated, or nothing that this package knows.
+        If there is no such file, or it is empty, truncated, or nothing that this package knows; if the
+        flavour of a nano file is not clear; if one is given of a file that has none.
     """
     path = Path(path)
+    if flavour is None:
+        return _detect(path)
+    if flavour not in list(nano.Flavour):
+        msg = f"there is no flavour {flavour} of nano files, only {' and '.join(nano.Flavour)}"
+        raise InputError(msg)
+    kind = _detect(path, nano.Flavour(flavour))
+    if kind not in _BY_FLAVOUR.values():
+        msg = f"{path}: only nano files with L1 muons have a flavour, this is: {kind}"
+        raise InputError(msg)
+    return kind
+
+
+def _detect(path: Path, flavour: nano.Flavour | None = None) -> Kind:
     if path.is_dir():
         msg = f"{path}: is a directory; name a file in it"
         raise InputError(msg)
@@ -67,7 +90,7 @@ def detect(path: str | Path) -> Kind:
         raise InputError(msg)
     if head.startswith(b"root"):
         with root.opened(path) as file:
-            return _root_kind(path, file)
+            return _root_kind(path, file, flavour)
     if head.startswith(b"PAR1"):
         if not tail.endswith(b"PAR1") or len(head) < 12:
             msg = f"{path}: Parquet file without its end: truncated; copy it again"
@@ -92,30 +115,24 @@ def detect(path: str | Path) -> Kind:
     return kind
 
 
-def _root_kind(path: Path, file: Any) -> Kind:
+def _root_kind(path: Path, file: Any, flavour: nano.Flavour | None) -> Kind:
     with root.guarded(path):
         classes = {name.split(";")[0]: kind for name, kind in file.classnames(recursive=True).items()}
-        if "l1UpgradeTree/L1UpgradeTree" in classes or "l1UpgradeEmuTree/L1UpgradeTree" in classes:
+        if {ntuple.UPGRADE, ntuple.EMULATED} & set(classes):
             return Kind.L1NTUPLE
-        if classes.get("Events") == "TTree":
-            kind = _events_kind(set(root.branches(file["Events"])))
-            if kind:
-                return kind
-        if classes.get("Events") == "ROOT::RNTuple" and "Muon_pt" in file["Events"].keys():  # noqa: SIM118
-            return Kind.OFFLINE_RNTUPLE
+        if classes.get("Events") in root.TREES:
+            names = set(root.branches(file["Events"]))
+            if any("OrbitCollection" in name for name in names):
+                return Kind.ORBIT_COLLECTION
+            if names & set(nano.L1_MUON):
+                return _BY_FLAVOUR[flavour or nano.find_flavour(file)]
+            if "Muon_pt" in names:
+                return Kind.NANOAOD
         if classes and all(kind.startswith(("TH1", "TH2", "TH3", "TDirectory")) for kind in classes.values()):
             return Kind.HISTOGRAMS
     content = ", ".join(f"{name} ({kind})" for name, kind in list(classes.items())[:4]) or "nothing"
     msg = f"{path}: ROOT file with no L1 or offline muons known here; it holds {root.printable(content)}"
     raise InputError(msg)
-
-
-def _events_kind(names: set[str]) -> Kind | None:
-    if any("OrbitCollection" in name for name in names):
-        return Kind.ORBIT_COLLECTION
-    if names & {"L1Mu_pt", "L1Mu_hwPt", "L1Muon_pt"}:
-        return Kind.DPG_NANO if "event" in names else Kind.SCOUTING_NANO
-    return Kind.NANOAOD if "Muon_pt" in names else None
 
 
 def _is_npz(path: Path) -> bool:

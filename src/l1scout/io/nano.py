@@ -1,6 +1,8 @@
-"""Nano files: L1-DPG nano, L1 scouting nano and NanoAOD."""
+"""Nano files: L1-DPG nano, L1 scouting nano and NanoAOD, as TTree or RNTuple."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,107 @@ MUON = {
     "recoId": "Muon_mediumId",
 }
 EXTRA = ("hwQual", "hwIso", "hwChargeValid", "tfMuonIndex", "hwDXY", "hwPtUnconstrained")
-"""Columns that are there only as they are; the scale of ``ptUnconstrained`` depends on the era."""
+"""Columns that exist only as hardware values; the scale of ``ptUnconstrained`` depends on the era."""
+L1_MUON = ("L1Mu_pt", "L1Mu_hwPt", "L1Muon_pt", "L1Muon_hwPt")
+"""Branches of which a nano file with L1 muons has at least one."""
+MAX_SORTED_ROWS = 10_000_000
+"""Rows that are sorted in memory if a scouting nano file is not in order of time."""
+
+_TIME = ("run", "orbitNumber", "bunchCrossing")
+_SCAN = 100_000
+"""Entries that are read at a time to look at values of single branches."""
+
+
+class Flavour(StrEnum):
+    """The two kinds of nano file with L1 muons; they write ``hwCharge`` differently.
+
+    ``dpg`` has the bit of the muon word (1 = negative), ``scouting`` the sign (-1, 1; 0 = not valid).
+    """
+
+    DPG = "dpg"
+    SCOUTING = "scouting"
+
+
+_ONLY_DPG = ("bx", "hwIso", "hwIsoSum", "hwChargeValid", "hwDEtaExtra", "hwDPhiExtra", "hwRank", "hwTag")
+"""Members of L1 muons that scouting nano does not have."""
+_MANY = 20
+"""Charges 1 of which not all can be positive, but by a chance of 1e-6."""
+
+
+@dataclass(frozen=True)
+class Charges:
+    """How often a branch of charges holds each value, in the part of a file that was looked at."""
+
+    negative: int
+    zero: int
+    one: int
+
+    @property
+    def signed(self) -> bool | None:
+        """Whether these are signs: yes if -1 occurs, no if 0 and many 1 do without any -1, else None."""
+        if self.negative:
+            return True
+        return False if self.zero and self.one >= _MANY else None
+
+
+def scan_charges(branch: Any, entries: int) -> Charges:
+    """Count the charges of a branch until their meaning is clear, through the whole file if need be."""
+    found = Charges(0, 0, 0)
+    for start, stop in root.chunks(entries, _SCAN):
+        _, values = root.flat(branch.name, branch.array(entry_start=start, entry_stop=stop, library="ak"))
+        counts = (int(np.count_nonzero(values == value)) for value in (-1, 0, 1))
+        found = Charges(
+            *(a + b for a, b in zip((found.negative, found.zero, found.one), counts, strict=True))
+        )
+        if found.signed is not None:
+            break
+    return found
+
+
+def find_flavour(file: Any) -> Flavour:
+    """Tell the flavour of a nano file with L1 muons from its charges and several of its branches.
+
+    Raises
+    ------
+    InputError
+        If they contradict each other, or nothing tells.
+    """
+    tree = file["Events"]
+    named = root.branches(tree)
+    prefix = _prefix(named)
+    if prefix + "hwCharge" not in named:
+        msg = f"L1 muons have no hwCharge: the branch {prefix}hwCharge is missing"
+        raise InputError(msg)
+    charges = scan_charges(named[prefix + "hwCharge"], int(tree.num_entries))
+    dpg = [name for name in (*(prefix + member for member in _ONLY_DPG), "Muon_pt") if name in named]
+    scouting = [name for name in named if name.startswith(("L1BMTFStub_", "SelBx_"))][:1]
+    if orbits_of_lumisections(file) is not None:
+        scouting.append("LuminosityBlocks.nOrbits")
+    by_branches = None if bool(dpg) == bool(scouting) else Flavour.DPG if dpg else Flavour.SCOUTING
+    by_charges = {True: Flavour.SCOUTING, False: Flavour.DPG, None: None}[charges.signed]
+    said = {flavour for flavour in (by_branches, by_charges) if flavour}
+    if len(said) == 1:
+        return said.pop()
+    if not (charges.zero or charges.one or charges.negative):  # no charge that could be mistaken
+        return Flavour.SCOUTING if {"orbitNumber", "bunchCrossing"} <= set(named) else Flavour.DPG
+    signs = (
+        f"hwCharge is -1 in {charges.negative}, 0 in {charges.zero} and 1 in {charges.one} muons looked at"
+    )
+    others = f"branches of L1-DPG nano: {', '.join(dpg[:3]) or 'none'}; of scouting nano: "
+    msg = (
+        f"not clear whether hwCharge is a bit (1 = negative) or a sign: {signs}; {others}"
+        f"{', '.join(scouting) or 'none'}; say which with --flavour dpg or --flavour scouting"
+    )
+    raise InputError(msg)
+
+
+def _prefix(named: Mapping[str, Any]) -> str:
+    return "L1Mu_" if {"L1Mu_pt", "L1Mu_hwPt"} & set(named) else "L1Muon_"
 
 
 def l1_names(named: Mapping[str, Any]) -> dict[str, str]:
-    """Column to branch of the L1 muons, physics values under ``physical:``."""
-    prefix = "L1Mu_" if {"L1Mu_pt", "L1Mu_hwPt"} & set(named) else "L1Muon_"
+    """Map columns of L1 muons to branches, physics values under ``physical:``."""
+    prefix = _prefix(named)
     names = {"hwCharge": prefix + "hwCharge", "bxInEvent": prefix + "bx"}
     names |= {name: prefix + name for name in EXTRA}
     for name, (hw, physical) in columns.NANO.items():
@@ -35,11 +132,11 @@ def l1_names(named: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_l1(
-    named: Mapping[str, Any], start: int, stop: int, *, signed_charge: bool
+    named: Mapping[str, Any], start: int, stop: int, flavour: Flavour
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int16]]]:
-    """Offsets and canonical hardware columns of the L1 muons of some entries."""
+    """Read offsets and canonical hardware columns of the L1 muons of some entries."""
     offsets, read = root.objects(named, l1_names(named), start, stop)
-    l1 = columns.hardware(read, signed_charge=signed_charge)
+    l1 = columns.hardware(read, signed_charge=flavour is Flavour.SCOUTING)
     for name in ("hwPt", "hwCharge"):
         if name not in l1:
             msg = f"L1 muons have no {name}: the branch L1Mu_{name} is missing"
@@ -47,15 +144,17 @@ def read_l1(
     return offsets, l1
 
 
-def _rows(named: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
+def _identity(named: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """Read run and lumisection, as far as a file has them, and tell whether it is simulation."""
     names = {"run": "run", "lumisection": "luminosityBlock"}
-    return {k: root.scalar(named, n, start, stop).astype(np.int64) for k, n in names.items()}
+    ids = {k: root.scalar(named, n, start, stop).astype(np.int64) for k, n in names.items() if n in named}
+    return {**ids, "simulated": simulated(named, ids.get("run", np.zeros(stop - start, np.int64)))}
 
 
 def _crossings(
     named: Mapping[str, Any], start: int, stop: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Orbit and BX of triggered events, unknown in files that do not keep them."""
+    """Read orbit and BX of triggered events, unknown in files that do not keep them."""
     names = "orbitNumber", "bunchCrossing"
     if not set(names) <= set(named):
         return columns.unknown_crossings(stop - start)
@@ -64,62 +163,122 @@ def _crossings(
 
 
 def simulated(named: Mapping[str, Any], run: NDArray[np.int64]) -> bool | None:
-    """Whether a nano file is simulation: it has generator branches, or its run numbers tell."""
+    """Tell whether a nano file is simulation: from generator branches, or its run numbers."""
     return runs.simulated(run, generated=bool({"genWeight", "nGenPart", "Generator_weight"} & set(named)))
 
 
-def read_dpg(path: Path, rows: int) -> Iterator[Events]:
-    """Read an L1-DPG nano file: L1 muons of BX -2..2 with the hardware's words, and offline muons."""
-    with root.opened(path) as file, root.guarded(path):
-        tree = file["Events"]
-        named = root.branches(tree)
-        for start, stop in root.chunks(tree.num_entries, rows):
-            orbit, bx = _crossings(named, start, stop)
-            offsets, l1 = read_l1(named, start, stop, signed_charge=False)
-            ids = _rows(named, start, stop)
-            batch = OrbitBatch(orbit, bx, offsets, l1, simulated=simulated(named, ids["run"]), **ids)
-            offline = None
-            if "Muon_pt" in named:
-                reco_offsets, reco = root.objects(named, MUON, start, stop)
-                offline = columns.offline(reco, batch, reco_offsets)
-            yield Events(batch, offline, str(path))
+def read_l1_nano(path: Path, rows: int, flavour: Flavour) -> Iterator[Events]:
+    """Read a nano file with L1 muons, and its offline muons where it has any.
 
+    An L1-DPG nano file has triggered events with the L1 muons of BX -2..2. A scouting nano file has one
+    row for each non-empty crossing; its rows are given in order of run, orbit and BX, whatever their order
+    in the file, and ``n_orbits`` of all chunks together is the sum of ``nOrbits`` of its lumisections: the
+    chunks share it in proportion to their rows.
 
-def read_scouting(path: Path, rows: int) -> Iterator[Events]:
-    """Read an L1 scouting nano file: one row a non-empty crossing.
-
-    ``n_orbits`` of all rows together is the sum of ``nOrbits`` of the file's lumisections; the chunks
-    share it in proportion to their rows, so that it adds up.
+    Raises
+    ------
+    InputError
+        If the file is damaged, a branch is missing, or a scouting nano file has a crossing twice or is too
+        long to be put in order.
     """
     with root.opened(path) as file, root.guarded(path):
         tree = file["Events"]
-        named = root.branches(tree)
-        total = orbits_of_lumisections(file)
-        entries = tree.num_entries
-        told = 0
+        named, entries = root.branches(tree), int(tree.num_entries)
+        total, shared, order = None, 0, None
+        if flavour is Flavour.SCOUTING:
+            total, order = orbits_of_lumisections(file), _time_order(named, entries)
+        whole = _read_l1_nano(path, named, 0, entries, flavour) if order is not None else None
         for start, stop in root.chunks(entries, rows):
-            offsets, l1 = read_l1(named, start, stop, signed_charge=True)
-            ids = _rows(named, start, stop)
             share = None
             if total is not None:
                 so_far = total if stop == entries else total * stop // entries
-                share, told = so_far - told, so_far
-            yield Events(
-                OrbitBatch(
-                    root.scalar(named, "orbitNumber", start, stop).astype(np.int64),
-                    root.scalar(named, "bunchCrossing", start, stop).astype(np.int64),
-                    offsets,
-                    l1,
-                    n_orbits=share,
-                    simulated=simulated(named, ids["run"]),
-                    **ids,
-                ),
-                source=str(path),
-            )
+                share, shared = so_far - shared, so_far
+            if whole is None or order is None:
+                yield _read_l1_nano(path, named, start, stop, flavour, share)
+            else:
+                chunk = order[start:stop]
+                offline = None if whole.offline is None else whole.offline.take(chunk)
+                yield Events(whole.l1.take(chunk, n_orbits=share), offline, whole.source)
+
+
+def _read_l1_nano(
+    path: Path, named: Mapping[str, Any], start: int, stop: int, flavour: Flavour, n_orbits: int | None = None
+) -> Events:
+    """Read some entries in the order of the file."""
+    if flavour is Flavour.SCOUTING:
+        orbit, bx = (root.scalar(named, n, start, stop).astype(np.int64) for n in _TIME[1:])
+    else:
+        orbit, bx = _crossings(named, start, stop)
+    offsets, l1 = read_l1(named, start, stop, flavour)
+    batch = OrbitBatch(orbit, bx, offsets, l1, n_orbits=n_orbits, **_identity(named, start, stop))
+    return Events(batch, _offline(named, batch, start, stop) if "Muon_pt" in named else None, str(path))
+
+
+def _offline(named: Mapping[str, Any], like: OrbitBatch, start: int, stop: int) -> OrbitBatch:
+    """Read offline muons into the rows of `like`."""
+    missing = [MUON[n] for n in ("recoPt", "recoEta", "recoPhi", "recoCharge") if MUON[n] not in named]
+    if missing:
+        msg = f"offline muons without {', '.join(missing)}"
+        raise InputError(msg)
+    offsets, reco = root.objects(named, MUON, start, stop)
+    return columns.offline(reco, like, offsets)
+
+
+def _time_order(named: Mapping[str, Any], entries: int) -> NDArray[np.int64] | None:
+    """Return the order of time of all entries of a scouting nano file; None if they are in order.
+
+    Raises
+    ------
+    InputError
+        If a crossing has two rows, or there are too many rows to sort.
+    """
+    last, ordered = None, True
+    for start, stop in root.chunks(entries, _SCAN):
+        keys = _time_keys(named, start, stop)
+        if last is not None:
+            keys = np.concatenate([last, keys], axis=1)
+        last, ordered = keys[:, -1:], ordered and _first_not_rising(keys) is None
+        if not ordered:
+            break
+    if ordered:
+        return None
+    if entries > MAX_SORTED_ROWS:
+        msg = (
+            f"its {entries} rows are not in order of run, orbit and BX, and more than {MAX_SORTED_ROWS} are "
+            "not sorted here: split the file, or write it in order"
+        )
+        raise InputError(msg)
+    keys = _time_keys(named, 0, entries)
+    order = np.lexsort(keys[::-1])
+    keys = keys[:, order]
+    at = _first_not_rising(keys)
+    if at is not None:
+        run, orbit, bx = keys[:, at].tolist()
+        msg = (
+            f"run {run}, orbit {orbit}, BX {bx} has more than one row: the file holds the same data twice "
+            "(was a file merged with itself?); make it again without the repetition"
+        )
+        raise InputError(msg)
+    return order
+
+
+def _time_keys(named: Mapping[str, Any], start: int, stop: int) -> NDArray[np.int64]:
+    """Return run, orbit and BX, shape (3, entries)."""
+    return np.stack([root.scalar(named, name, start, stop).astype(np.int64) for name in _TIME])
+
+
+def _first_not_rising(keys: NDArray[np.int64]) -> int | None:
+    """Return the first entry that is not later than the one before it; None if all are."""
+    later = np.zeros(max(keys.shape[1] - 1, 0), np.bool_)
+    for row in keys[::-1]:
+        step = np.diff(row)
+        later = (step > 0) | ((step == 0) & later)
+    at = np.flatnonzero(~later)
+    return int(at[0]) + 1 if at.size else None
 
 
 def orbits_of_lumisections(file: Any) -> int | None:
-    """Orbits that a scouting nano file stands for: the sum of its ``nOrbits``; None if it has none."""
+    """Return the orbits that a scouting nano file stands for: the sum of ``nOrbits``; None if it has none."""
     keys = {key.split(";")[0] for key in file.keys(recursive=False)}
     if "LuminosityBlocks" not in keys:
         return None
@@ -133,27 +292,22 @@ def orbits_of_lumisections(file: Any) -> int | None:
 def read_nanoaod(path: Path, rows: int) -> Iterator[Events]:
     """Read a NanoAOD file: offline muons, and what it keeps of the L1 muons behind the HLT's.
 
-    That is pT, charge and isolation only: the L1 columns are ``hwPt``, ``hwCharge`` and ``hwIso``,
-    with no eta and no phi, and without the muons that the HLT did not use. Orbit and BX are unknown.
+    That is pT, charge and isolation only: the L1 columns are ``hwPt``, ``hwCharge``, ``hwChargeValid`` and
+    ``hwIso``, with no eta and no phi, and without the muons that the HLT did not use. Orbit and BX are
+    unknown, run and lumisection too if the file was reduced to its muons.
     """
     names = {"id": "TrigObj_id", "pt": "TrigObj_l1pt", "charge": "TrigObj_l1charge", "iso": "TrigObj_l1iso"}
     with root.opened(path) as file, root.guarded(path):
         tree = file["Events"]
         named = root.branches(tree)
-        for start, stop in root.chunks(tree.num_entries, rows):
+        for start, stop in root.chunks(int(tree.num_entries), rows):
             orbit, bx = _crossings(named, start, stop)
-            ids = _rows(named, start, stop)
-            reco_offsets, reco = root.objects(named, MUON, start, stop)
-            rest: dict[str, Any] = {"simulated": simulated(named, ids["run"]), **ids}
+            rest = _identity(named, start, stop)
             l1 = OrbitBatch(orbit, bx, np.zeros(stop - start + 1, np.int64), {}, **rest)
             if set(names.values()) <= set(named):
                 offsets, trigger = root.objects(named, names, start, stop)
                 every = OrbitBatch(orbit, bx, offsets, trigger, **rest)
                 seeds = every.select((np.abs(every["id"]) == 13) & (every["pt"] > 0), drop_empty=False)
-                hw = {
-                    "hwPt": columns.from_physical("hwPt", seeds["pt"]),
-                    "hwCharge": (seeds["charge"] < 0).astype(np.int16),
-                    "hwIso": columns.integers("hwIso", seeds["iso"]),
-                }
-                l1 = OrbitBatch(orbit, bx, seeds.offsets, hw, **rest)
-            yield Events(l1, columns.offline(reco, l1, reco_offsets), str(path))
+                read = {"physical:hwPt": seeds["pt"], "hwCharge": seeds["charge"], "hwIso": seeds["iso"]}
+                l1 = OrbitBatch(orbit, bx, seeds.offsets, columns.hardware(read, signed_charge=True), **rest)
+            yield Events(l1, _offline(named, l1, start, stop), str(path))

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.io import columns, root, runs
+from l1scout.io import columns, nano, root, runs
 from l1scout.orbits import Events, OrbitBatch
 
 UPGRADE, EMULATED = "l1UpgradeTree/L1UpgradeTree", "l1UpgradeEmuTree/L1UpgradeTree"
+"""Trees of the L1 muons that the hardware sent, and of those that the emulator made."""
 EVENT, MUON_RECO = "l1EventTree/L1EventTree", "l1MuonRecoTree/Muon2RecoTree"
 _CODES = {
     "hwCharge": "muonChg",
@@ -32,10 +33,37 @@ _RECO = {
 }
 
 
+def find_tree(file: Any, *, emulated: bool | None = None) -> str:
+    """Return the name of the tree to take L1 muons from.
+
+    Parameters
+    ----------
+    file : uproot file
+    emulated : bool, optional
+        Whether to take the emulator's muons; by default only where there are no others.
+
+    Raises
+    ------
+    InputError
+        If there is no such tree, or its charges are not signs.
+    """
+    keys = {key.split(";")[0] for key in file.keys(recursive=True)}
+    name = EMULATED if emulated or (emulated is None and UPGRADE not in keys) else UPGRADE
+    if name not in keys:
+        msg = f"L1Ntuple without {name}"
+        raise InputError(msg)
+    tree = file[name]
+    charge = root.branches(tree).get("muonChg")
+    if charge is not None and nano.scan_charges(charge, int(tree.num_entries)).signed is False:
+        msg = f"{name}: muonChg holds 0 and 1 but never -1: it is not the sign that an L1Ntuple holds"
+        raise InputError(msg)
+    return name
+
+
 def read_l1(
     named: Mapping[str, Any], start: int, stop: int
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int16]]]:
-    """Offsets and canonical hardware columns; ``muonChg`` is the sign, so 1 becomes hwCharge 0."""
+    """Read offsets and canonical hardware columns; ``muonChg`` is the sign, so 1 becomes hwCharge 0."""
     names = dict(_CODES)
     for name, (hw, physical) in columns.NTUPLE.items():
         names |= {name: hw} if hw in named else {f"physical:{name}": physical}
@@ -48,16 +76,17 @@ def read_l1(
     return offsets, l1
 
 
-def read_ntuple(path: Path, rows: int, *, emulated: bool = False) -> Iterator[Events]:
-    """Read an L1Ntuple.
+def read_ntuple(path: Path, rows: int, *, emulated: bool | None = None) -> Iterator[Events]:
+    """Read an L1Ntuple; `Events.source` says so if the L1 muons are the emulator's.
 
     Parameters
     ----------
     path : Path
     rows : int
-        Events a chunk.
-    emulated : bool
-        Take the emulator's muons (l1UpgradeEmuTree) rather than those that the hardware sent.
+        Events in a chunk.
+    emulated : bool, optional
+        Take the emulator's muons (l1UpgradeEmuTree) rather than those that the hardware sent; by default
+        only if the file has no others.
 
     Raises
     ------
@@ -66,11 +95,11 @@ def read_ntuple(path: Path, rows: int, *, emulated: bool = False) -> Iterator[Ev
     """
     with root.opened(path) as file, root.guarded(path):
         keys = {key.split(";")[0] for key in file.keys(recursive=True)}
-        wanted = EMULATED if emulated else UPGRADE
-        for name in (wanted, EVENT):
-            if name not in keys:
-                msg = f"{path}: L1Ntuple without {name}"
-                raise InputError(msg)
+        wanted = find_tree(file, emulated=emulated)
+        if EVENT not in keys:
+            msg = f"L1Ntuple without {EVENT}"
+            raise InputError(msg)
+        source = f"{path} (emulated L1 muons)" if wanted == EMULATED else str(path)
         trees = {name: file[name] for name in (wanted, EVENT, MUON_RECO) if name in keys}
         entries = trees[wanted].num_entries
         for name, tree in trees.items():
@@ -98,4 +127,4 @@ def read_ntuple(path: Path, rows: int, *, emulated: bool = False) -> Iterator[Ev
             if MUON_RECO in named:
                 reco_offsets, reco = root.objects(named[MUON_RECO], _RECO, start, stop)
                 offline = columns.offline(reco, batch, reco_offsets)
-            yield Events(batch, offline, str(path))
+            yield Events(batch, offline, source)

@@ -59,19 +59,3 @@ def read_csv(path: Path, rows: int) -> Iterator[Events]:
             offsets = np.arange(n + 1, dtype=np.int64) * 2
             events = _events(n, offsets, reco, run=run, simulated=runs.simulated(run))
             yield Events(events.l1, events.offline, str(path))
-
-
-def read_rntuple(path: Path, rows: int) -> Iterator[Events]:
-    """Read an RNTuple of offline muons (``Muon_pt``, ``Muon_eta``, ``Muon_phi``, ``Muon_charge``)."""
-    names = {"recoPt": "Muon_pt", "recoEta": "Muon_eta", "recoPhi": "Muon_phi", "recoCharge": "Muon_charge"}
-    with root.opened(path) as file, root.guarded(path):
-        tuples = file["Events"]
-        missing = [name for name in names.values() if name not in tuples.keys()]  # noqa: SIM118
-        if missing:
-            msg = f"{path}: no field {', '.join(missing)}"
-            raise InputError(msg)
-        for start, stop in root.chunks(tuples.num_entries, rows):
-            read = tuples.arrays(list(names.values()), entry_start=start, entry_stop=stop)
-            offsets, reco = root.same_objects({column: read[name] for column, name in names.items()})
-            events = _events(stop - start, offsets, reco)
-            yield Events(events.l1, events.offline, str(path))

@@ -247,8 +247,8 @@ class ReadQuality:
             )
         if self.missing_orbits:
             yield (
-                f"{self.missing_orbits:,} orbits that the files' headers announce are missing: files were cut "
-                "short; copy them again"
+                f"{self.missing_orbits:,} orbits that the headers of the files announce are missing: "
+                "files were cut short; copy them again"
             )
         if self.duplicate_files:
             n, names = len(self.duplicate_files), ", ".join(self.duplicate_files[:3])

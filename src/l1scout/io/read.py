@@ -14,12 +14,11 @@ ROWS = 100_000
 
 _READERS: dict[Kind, Callable[..., Iterator[Events]]] = {
     Kind.L1NTUPLE: ntuple.read_ntuple,
-    Kind.DPG_NANO: nano.read_dpg,
-    Kind.SCOUTING_NANO: nano.read_scouting,
+    Kind.DPG_NANO: partial(nano.read_l1_nano, flavour=nano.Flavour.DPG),
+    Kind.SCOUTING_NANO: partial(nano.read_l1_nano, flavour=nano.Flavour.SCOUTING),
     Kind.NANOAOD: nano.read_nanoaod,
     Kind.ORBIT_COLLECTION: edm.read_edm,
     Kind.DIMUON_CSV: opendata.read_csv,
-    Kind.OFFLINE_RNTUPLE: opendata.read_rntuple,
     Kind.PARQUET: archive.read_parquet,
     Kind.PATTERN: patterns.read_pattern,
     Kind.DMA_PACKETS: packets.read_dma,
@@ -39,9 +38,10 @@ def read_events(
     path: str | Path,
     *,
     rows: int = ROWS,
-    emulated: bool = False,
+    emulated: bool | None = None,
     intermediate: bool = False,
     kind: Kind | None = None,
+    flavour: str | None = None,
     quality: ReadQuality | None = None,
 ) -> Iterator[Events]:
     """Read the muons of a file of any format that has them, a chunk of rows at a time.
@@ -52,13 +52,17 @@ def read_events(
     rows : int
         Rows a chunk: memory grows with it, not with the file. Of formats that count their orbits a
         chunk has whole orbits, at least one.
-    emulated : bool
-        Of an L1Ntuple, take the emulator's muons rather than the hardware's.
+    emulated : bool, optional
+        Of an L1Ntuple, take the emulator's muons rather than the hardware's; by default only if it has no
+        others.
     intermediate : bool
         Give intermediate muons, too, and a column ``intermediate`` that tells them from final muons; by
         default final muons only.
     kind : Kind, optional
         Skip the detection.
+    flavour : {"dpg", "scouting"}, optional
+        Kind of a nano file with L1 muons, if its content does not tell whether hwCharge is a bit (L1-DPG
+        nano) or a sign (scouting nano).
     quality : ReadQuality, optional
         Counts what is left out; the same one for several files recognises orbits that overlap.
 
@@ -74,7 +78,7 @@ def read_events(
         If there is no such file, it is unknown, damaged, or holds no muons by its nature.
     """
     path = Path(path)
-    kind = kind or detect(path)
+    kind = kind or detect(path, flavour=flavour)
     if rows < 1:
         msg = f"rows must be 1 or more, not {rows}"
         raise InputError(msg)

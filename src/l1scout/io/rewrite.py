@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.io import nano, ntuple, parquet, root
-from l1scout.io.kinds import Kind, detect
+from l1scout.io.kinds import FLAVOURS, Kind, detect
 from l1scout.io.rootadd import BranchAdder
 
 Columns = dict[str, NDArray[Any]]
@@ -24,9 +24,10 @@ ROWS = 50_000
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What was written: format, rows, L1 muons, and the new columns."""
+    """What was written: format, tree (ROOT only), rows, L1 muons, and the new columns."""
 
     kind: Kind
+    tree: str
     rows: int
     muons: int
     columns: tuple[str, ...]
@@ -38,14 +39,16 @@ def add_columns(
     compute: Compute,
     *,
     rows: int = ROWS,
+    flavour: str | None = None,
     progress: Callable[[int, int], object] = lambda _done, _of: None,
 ) -> Rewritten:
     """Copy a file and give its L1 muons new columns.
 
     The target appears under its name when it is complete; before, it ends in ``.part``. ROOT files
     keep every other object bit for bit; the branches go into ``Events`` of a nano file and into
-    ``l1UpgradeTree/L1UpgradeTree`` of an L1Ntuple, where a branch ``nL1Mu`` counts them. Parquet
-    files are compressed anew (zstd), with the same columns, values and metadata.
+    ``l1UpgradeTree/L1UpgradeTree`` of an L1Ntuple (``l1UpgradeEmuTree/L1UpgradeTree`` if it has no other),
+    where a branch ``nL1Mu`` counts them. Parquet files are compressed anew (zstd), with the same columns,
+    values and metadata.
 
     Parameters
     ----------
@@ -55,18 +58,20 @@ def add_columns(
         From the canonical hardware columns of some L1 muons to new columns of the same length,
         float32 or bool; the same names each time.
     rows : int
-        Rows a chunk.
+        Rows in a chunk.
+    flavour : {"dpg", "scouting"}, optional
+        Kind of a nano file, if its content does not tell; see `l1scout.io.read_events`.
     progress : callable
         Told rows done and rows in all after every chunk.
 
     Raises
     ------
     InputError
-        If the source is of another format, is damaged or already has the columns, the target is the
-        source, or cannot be written.
+        If the source is of another format, an RNTuple, damaged or already has the columns, the target is
+        the source, or cannot be written.
     """
     source, target = Path(source), Path(target)
-    kind = detect(source)
+    kind = detect(source, flavour=flavour)
     if kind not in (Kind.DPG_NANO, Kind.SCOUTING_NANO, Kind.L1NTUPLE, Kind.PARQUET):
         msg = (
             f"{source}: {kind}: columns can be added to nano files with L1 muons, L1Ntuples and Parquet files"
@@ -107,14 +112,20 @@ def _root(
     compute: Compute,
     rows: int,
     progress: Callable[[int, int], object],
-) -> tuple[int, int, tuple[str, ...]]:
-    name = ntuple.UPGRADE if kind is Kind.L1NTUPLE else "Events"
+) -> tuple[str, int, int, tuple[str, ...]]:
     done, muons, names = 0, 0, tuple[str, ...]()
     with root.opened(source) as file:
         with root.guarded(source):
+            name = ntuple.find_tree(file) if kind is Kind.L1NTUPLE else "Events"
             tree = file[name]
+            if root.is_rntuple(tree):
+                msg = (
+                    f"{name} is an RNTuple, to which columns cannot be added; write the file as a TTree "
+                    "first (uproot: mktree), or recalibrate what l1scout.io.read_events gives"
+                )
+                raise InputError(msg)
             branches, entries = root.branches(tree), int(tree.num_entries)
-            like = next((branches[b] for b in ("L1Mu_pt", "L1Mu_hwPt", "L1Muon_pt") if b in branches), None)
+            like = next((branches[b] for b in nano.L1_MUON if b in branches), None)
         shutil.copyfile(source, part)
         with part.open("r+b") as copy:
             with root.guarded(source):
@@ -128,7 +139,7 @@ def _root(
                 progress(done, entries)
             with root.guarded(source):
                 adder.finish()
-    return done, muons, names
+    return name, done, muons, names
 
 
 def _chunks(
@@ -139,7 +150,7 @@ def _chunks(
             if kind is Kind.L1NTUPLE:
                 offsets, hw = ntuple.read_l1(branches, start, stop)
             else:
-                offsets, hw = nano.read_l1(branches, start, stop, signed_charge=kind is Kind.SCOUTING_NANO)
+                offsets, hw = nano.read_l1(branches, start, stop, FLAVOURS[kind])
         yield start, offsets, dict(hw)
 
 
@@ -150,7 +161,7 @@ def _parquet(
     compute: Compute,
     rows: int,
     progress: Callable[[int, int], object],
-) -> tuple[int, int, tuple[str, ...]]:
+) -> tuple[str, int, int, tuple[str, ...]]:
     done, names, writer = 0, tuple[str, ...](), None
     with root.guarded(source, "not a readable Parquet file"):
         file = pq.ParquetFile(source)
@@ -173,7 +184,7 @@ def _parquet(
         if writer is not None:
             writer.close()
         file.close()
-    return done, done, names
+    return "", done, done, names
 
 
 def _batches(source: Path, file: pq.ParquetFile, rows: int) -> Iterator[pa.RecordBatch]:

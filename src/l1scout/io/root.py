@@ -90,9 +90,31 @@ def check_length(path: Path) -> None:
         raise InputError(msg)
 
 
+TREES = ("TTree", "ROOT::RNTuple")
+"""Classes that hold entries."""
+_RECORDS = ("L1Mu", "L1Muon", "Muon", "TrigObj")
+"""Collections that may be one RNTuple field of records rather than one field for each member."""
+
+
+def is_rntuple(tree: Any) -> bool:
+    """Tell whether entries are stored as an RNTuple rather than as a TTree."""
+    return isinstance(tree, uproot.behaviors.RNTuple.RNTuple)
+
+
 def branches(tree: Any) -> dict[str, Any]:
-    """Branches of a tree by their own names, those inside split objects too."""
-    return {branch.name: branch for branch in tree.itervalues(recursive=True)}
+    """Return the branches of a TTree, or the fields of an RNTuple, by name.
+
+    Branches inside split objects are included. A field of records ``L1Mu`` with a member ``pt`` gives
+    ``L1Mu_pt``, as a TTree calls it. Fields below the top are looked up only where they are needed: uproot
+    searches all fields for the members of each.
+    """
+    if not is_rntuple(tree):
+        return {branch.name: branch for branch in tree.itervalues(recursive=True)}
+    fields = {field.name: field for field in tree.fields}
+    for group in _RECORDS:
+        if group in fields:
+            fields |= {f"{group}_{member.name}": member for member in fields[group].fields}
+    return fields
 
 
 def chunks(entries: int, rows: int) -> Iterator[tuple[int, int]]:

@@ -5,31 +5,46 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-_YEARS = (
-    (130_000, "2010"),
-    (158_000, "2011"),
-    (185_000, "2012"),
-    (230_000, "2015"),
-    (270_000, "2016"),
-    (290_000, "2017"),
-    (310_000, "2018"),
-    (350_000, "2022"),
-    (365_000, "2023"),
-    (375_000, "2024"),
-    (388_000, "2025"),
-)
-"""First run number, rounded down, of each year of CMS data."""
-FIRST_REAL_RUN = _YEARS[0][0]
+_YEARS = {
+    "2010": (132_440, 152_957),
+    "2011": (160_404, 183_126),
+    "2012": (190_456, 208_686),
+    "2013": (210_498, 211_831),
+    "2015": (246_908, 263_757),
+    "2016": (271_036, 286_496),
+    "2017": (294_927, 306_826),
+    "2018": (314_472, 327_564),
+    "2022": (355_100, 362_760),
+    "2023": (366_442, 375_823),
+    "2024": (378_981, 388_784),
+    "2025": (391_658, 400_426),
+    "2026": (401_624, 403_937),
+}
+"""First and last run of each year in CMS's certification files, those of heavy ions included.
+
+Run numbers rise with time, so every run between them is of that year. A run between two years may be of
+either.
+"""
+FIRST_REAL_RUN = 130_000
+"""Smaller run numbers are those of simulation, or of data before the LHC's collisions at 7 TeV."""
+UNKNOWN_ERA = "unknown"
+
+
+def year(run: int) -> str:
+    """Return the year in which a run was taken; "unknown" where its number does not tell for certain."""
+    return next((name for name, (first, last) in _YEARS.items() if first <= run <= last), UNKNOWN_ERA)
 
 
 def era(runs: Iterable[int]) -> str | None:
-    """Years of runs of CMS data, from their numbers; None if no real run has one of them."""
-    years = {[year for first, year in _YEARS if run >= first][-1] for run in runs if run >= FIRST_REAL_RUN}
-    return ", ".join(sorted(years)) + " (by run number)" if years else None
+    """Return the years of runs of CMS data, "unknown" among them; None if there is no real run."""
+    years = sorted({year(run) for run in runs if run >= FIRST_REAL_RUN})
+    if not years or years == [UNKNOWN_ERA]:
+        return UNKNOWN_ERA if years else None
+    return ", ".join(years) + " (by run number)"
 
 
 def simulated(run: NDArray[np.int64], *, generated: bool = False) -> bool | None:
-    """Whether rows are simulation: they have generator's truth, or CMS's run 1; None if nothing says so."""
+    """Tell whether rows are simulation: generator branches or run 1 mean yes; None if nothing says so."""
     if generated or np.any(run == 1):
         return True
     return False if run.size and np.all(run >= FIRST_REAL_RUN) else None

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.formats.muon import FIELDS, PHI_BINS, TRACK_FINDERS
-from l1scout.io.columns import UNKNOWN_ORBIT
+from l1scout.io.columns import UNKNOWN_ORBIT, charge_valid
 from l1scout.io.quality import ReadQuality
 from l1scout.io.runs import era
 from l1scout.lhc import BX_PER_ORBIT
@@ -77,11 +77,13 @@ def summarize(chunks: Iterable[Events], quality: ReadQuality | None = None) -> d
         ``rows``, ``runs``, ``era``, ``data`` (real, simulated, or not stated), ``lumisections``,
         ``orbits``, ``bx``, ``orbits_covered``, ``final_muons``, ``intermediate_muons`` (None if the file does
         not tell them apart), ``offline_muons``, ``by_track_finder``,
-        ``hwPt_0``, ``invalid_codes`` and ``columns``; what the file does not tell is None. All but
+        ``hwPt_0``, ``charge_not_valid`` (muons whose charge was not measured, if that is known),
+        ``invalid_codes`` and ``columns``; what the file does not tell is None. All but
         ``intermediate_muons`` is of final muons.
     """
     rows = final = 0
     hw_pt_0: int | None = None
+    no_charge: int | None = None
     covered: int | None = 0
     offline_muons: int | None = None
     origins: set[bool | None] = set()
@@ -119,6 +121,8 @@ def summarize(chunks: Iterable[Events], quality: ReadQuality | None = None) -> d
                 invalid[name] = invalid.get(name, 0) + wrong
         if "hwPt" in l1.columns:
             hw_pt_0 = (hw_pt_0 or 0) + int(np.count_nonzero(l1["hwPt"] == 0))
+        if "hwChargeValid" in l1.columns:
+            no_charge = (no_charge or 0) + int(np.count_nonzero(~charge_valid(l1.columns)))
         if "tfMuonIndex" in l1.columns:
             has_index = True
             finders += np.bincount(l1["tfMuonIndex"].clip(0), minlength=finders.size)
@@ -144,6 +148,7 @@ def summarize(chunks: Iterable[Events], quality: ReadQuality | None = None) -> d
         "offline_muons": offline_muons,
         "by_track_finder": counts if has_index else None,
         "hwPt_0": hw_pt_0,
+        "charge_not_valid": no_charge,
         "invalid_codes": invalid,
         "columns": ranges.rows(),
     }

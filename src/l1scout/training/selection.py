@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, ETA, PHI, PHI_BINS, PT
+from l1scout.io.columns import charge_valid
 from l1scout.io.parquet import HARDWARE as L1_COLUMNS
 from l1scout.io.parquet import STUBS
 from l1scout.orbits import Events, OrbitBatch
@@ -174,6 +175,8 @@ def _select_l1(l1: OrbitBatch, selection: Selection, flow: CutFlow) -> OrbitBatc
         keep &= (l1[name] >= 0) & (l1[name] < PHI_BINS)
     keep &= l1["hwPt"] > 0
     flow.count("a muon, with valid phi codes", l1=_n(keep))
+    keep &= charge_valid(l1.columns)
+    flow.count("valid charge (hwChargeValid, where given)", l1=_n(keep))
     index = l1["tfMuonIndex"]
     keep &= (index >= BMTF_INDEX.start) & (index < BMTF_INDEX.stop)
     flow.count(f"barrel (tfMuonIndex {BMTF_INDEX.start}-{BMTF_INDEX.stop - 1})", l1=_n(keep))
