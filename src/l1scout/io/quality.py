@@ -28,6 +28,10 @@ REFUSE_ABOVE = 0.5
 """Fraction of damaged data above which an analysis stops, unless it is told to go on."""
 MIN_REPEATED = 5
 """Repeated orbits that are no accident: with two muons or more, two orbits never have the same content."""
+_COUNTS = (
+    *("files", "orbits", "duplicate_orbits", "duplicate_events", "overlapping_orbits", "flagged_orbits"),
+    *("missing_orbits", "other_particles", "damaged_parts", "damaged_bytes", "repeated_orbits"),
+)
 
 
 @dataclass
@@ -52,6 +56,8 @@ class ReadQuality:
         as those of another run.
     flagged_orbits : int
         With a link that was missing or disagreed; left out if `skip_flagged`.
+    other_particles : int
+        Electrons of a file of leptons; left out.
     missing_orbits : int
         Announced by a file's header and not in the file.
     damaged_parts, damaged_bytes, bytes : int
@@ -68,6 +74,7 @@ class ReadQuality:
     duplicate_orbits: int = 0
     duplicate_events: int = 0
     flagged_orbits: int = 0
+    other_particles: int = 0
     missing_orbits: int = 0
     damaged_parts: int = 0
     damaged_bytes: int = 0
@@ -220,11 +227,8 @@ class ReadQuality:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the account for JSON."""
-        names = ("files", "orbits", "duplicate_orbits", "duplicate_events", "overlapping_orbits")
-        out: dict[str, Any] = {n: getattr(self, n) for n in names}
+        out: dict[str, Any] = {n: getattr(self, n) for n in _COUNTS}
         out["duplicate_files"] = list(self.duplicate_files)
-        names = ("flagged_orbits", "missing_orbits", "damaged_parts", "damaged_bytes", "repeated_orbits")
-        out |= {n: getattr(self, n) for n in names}
         out["damaged_fraction"] = self.damaged_fraction
         out["independent_crossings"] = self.independent
         return out | {"warnings": self.warnings()}
@@ -258,6 +262,8 @@ class ReadQuality:
                 f"{self.duplicate_orbits:,} orbits and {self.duplicate_events:,} events left out: "
                 "they were read before (overlapping files or an orbit written twice)"
             )
+        if self.other_particles:
+            yield f"{self.other_particles:,} particles left out: they are electrons"
         if self.overlapping_orbits:
             yield (
                 f"{self.overlapping_orbits:,} orbits have the number of an earlier orbit but other muons, "

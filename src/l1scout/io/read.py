@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from l1scout.errors import InputError
-from l1scout.io import archive, edm, nano, ntuple, opendata, packets, patterns, stored
+from l1scout.io import archive, edm, muon_csv, nano, ntuple, packets, patterns, stored
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.quality import ReadQuality
 from l1scout.orbits import Events, final_events
@@ -18,7 +18,7 @@ _READERS: dict[Kind, Callable[..., Iterator[Events]]] = {
     Kind.SCOUTING_NANO: partial(nano.read_l1_nano, flavour=nano.Flavour.SCOUTING),
     Kind.NANOAOD: nano.read_nanoaod,
     Kind.ORBIT_COLLECTION: edm.read_edm,
-    Kind.DIMUON_CSV: opendata.read_csv,
+    Kind.DIMUON_CSV: muon_csv.read_csv,
     Kind.PARQUET: archive.read_parquet,
     Kind.PATTERN: patterns.read_pattern,
     Kind.DMA_PACKETS: packets.read_dma,
@@ -27,8 +27,11 @@ _READERS: dict[Kind, Callable[..., Iterator[Events]]] = {
 }
 
 
-_KNOWS_ORBITS = (Kind.RAW, Kind.RECORDS, Kind.DMA_PACKETS, Kind.PARQUET, Kind.ORBIT_COLLECTION)
-"""Formats whose readers leave out the orbits that were read before."""
+_TAKES_QUALITY = (
+    *(Kind.RAW, Kind.RECORDS, Kind.DMA_PACKETS, Kind.PARQUET, Kind.ORBIT_COLLECTION),
+    Kind.DIMUON_CSV,
+)
+"""Formats whose readers leave out and count by themselves: orbits that were read before, electrons."""
 _ONE_PER_ROW = (Kind.SCOUTING_NANO, Kind.L1NTUPLE, Kind.DPG_NANO, Kind.NANOAOD)
 """Formats of a row per crossing or event, which tell its orbit."""
 _TRIGGERED = (Kind.L1NTUPLE, Kind.DPG_NANO, Kind.NANOAOD)
@@ -89,7 +92,7 @@ def read_events(
         msg = f"{path}: {kind}: holds no muons; `l1scout inspect` says what it holds"
         raise InputError(msg)
     quality = quality or ReadQuality()
-    if kind in _KNOWS_ORBITS:
+    if kind in _TAKES_QUALITY:
         chunks = _READERS[kind](path, rows, quality)
     else:
         read = partial(ntuple.read_ntuple, emulated=emulated) if kind is Kind.L1NTUPLE else _READERS[kind]
