@@ -1,8 +1,8 @@
 """Record where a result comes from: program version, command, inputs, options, filling scheme and model.
 
-Every file that l1scout writes carries this record: JSON under the key ``provenance``, CSV as a comment line,
-Parquet and figures in their metadata, ROOT as a string object. It has no time stamp, so that equal inputs give
-equal files.
+Every file that l1scout writes carries this record: JSON under the key ``provenance``, CSV as a comment
+line, Parquet and figures in their metadata, ROOT as a string object. It has no time stamp, so that equal
+inputs give equal files.
 """
 
 import json
@@ -49,7 +49,12 @@ class Provenance:
     def as_dict(self) -> dict[str, Any]:
         """Return the record with JSON types only; entries that do not apply are left out."""
         data = {True: "simulated", False: "real", None: "unknown"}[self.simulated]
-        record = {"program": "l1scout", "version": self.version, "command": self.command, "data": data}
+        record: dict[str, Any] = {
+            "program": "l1scout",
+            "version": self.version,
+            "command": self.command,
+            "data": data,
+        }
         record |= {"inputs": [dict(i) for i in self.inputs], "options": dict(self.options)}
         record |= {n: dict(v) for n in ("scheme", "model") if (v := getattr(self, n)) is not None}
         return record
