@@ -63,6 +63,19 @@ class Provenance:
         """Return the record as one line of JSON."""
         return json.dumps(self.as_dict(), default=str, sort_keys=False)
 
+    def footer(self) -> str:
+        """Return the record as one short line for the foot of a figure."""
+        names = [str(i.get("file", f"simulation of {i.get('simulation', '?')}")) for i in self.inputs]
+        inputs = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+        parts = [f"l1scout {self.version}", self.command, inputs]
+        parts += [f"{n}={v}" for n, v in self.options.items()]
+        if self.scheme and self.scheme.get("name"):
+            parts.append(f"scheme {self.scheme['name']}")
+        if self.model and self.model.get("name"):
+            parts.append(f"model {self.model['name']}")
+        line = " | ".join(p for p in parts if p)
+        return line if len(line) <= 230 else f"{line[:227]}..."
+
     def csv_comment(self) -> str:
         """Return the comment line that precedes the header of a CSV file (``comment="#"`` in pandas)."""
         return f"{CSV_PREFIX}{self.as_json()}\n"

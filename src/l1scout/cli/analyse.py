@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.markup import escape
 
 from l1scout.analysis.cosmics import Cosmics, Cuts
 from l1scout.analysis.counts import CrossingCounts
@@ -16,11 +17,12 @@ from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.luminosity import METHODS, Luminosity
 from l1scout.analysis.occupancy import Occupancy
 from l1scout.analysis.vdm import VdmScan, read_scan
-from l1scout.cli.job import Job, analysis
+from l1scout.cli.job import CUTS, SIMULATION, TIME, Job, analysis
 from l1scout.cli.masses import masses
 from l1scout.cli.simulate import one_of
 from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
+from l1scout.io.folder import expand
 from l1scout.training.metrics import Measured
 
 analyse = typer.Typer(
@@ -28,15 +30,15 @@ analyse = typer.Typer(
     "Each command prints a table; with --out it writes figure, tables (CSV) and result (JSON), too.",
     no_args_is_help=True,
 )
-analyse.command()(masses)
+analysis(analyse, "scheme", *SIMULATION, *TIME, "min_hw_pt")(masses)
 
 Method = Annotated[str, typer.Option(help="Counting method: zero or rate.")]
 
 
-@analysis(analyse, "min_pt", "min_quality")
+@analysis(analyse, "scheme", *CUTS)
 def livetime(job: Job) -> None:
     """Count orbits, live time and prescale of every lumisection: what all rates are divided by."""
-    state = job.analyse(lambda _: CrossingCounts(LiveTime(job.options.section)))
+    state = job.read(CrossingCounts(LiveTime(job.options.section)))
     live, rows = state.live, state.live.table()
     result = {
         "orbits": live.orbits,
@@ -44,7 +46,7 @@ def livetime(job: Job) -> None:
         "unplaced_orbits": live.unplaced,
         "sections": rows,
     }
-    job.give(result, {"sections": rows}, simulated=state.simulated)
+    job.give(result, {"sections": rows})
 
 
 @analysis(analyse)
@@ -55,20 +57,20 @@ def luminosity(
         str | None, typer.Option(help="Visible cross section and uncertainty in microbarn: 50,1.")
     ] = None,
 ) -> None:
-    """Measure luminosity of every bunch and lumisection by zero and rate counting, background taken away.
+    """Measure the luminosity of every bunch and lumisection by zero and rate counting, without background.
 
-    Without a visible cross section (see `l1scout analyse calibrate`): muons a crossing.
+    Without a visible cross section (see `l1scout analyse calibrate`): muons per crossing and per orbit.
     """
     from l1scout.report import analyses
 
     one_of("--method", method, dict.fromkeys(METHODS))
     calibration = _measured("--sigma-vis", sigma_vis) if sigma_vis else None
     o = job.options
-    state = job.analyse(lambda scheme: Luminosity(scheme, LiveTime(o.section), o.min_pt, o.min_quality))
+    state = job.analyse(lambda scheme: Luminosity(scheme, LiveTime(o.section), o.lowest_hw_pt, o.min_quality))
     result = state.result(calibration, method)
     tables = {"total": [result["total"]], "sections": result["sections"], "bunches": result["bunches"]}
     draw = partial(analyses.luminosity, state, result)
-    job.give(result, tables, draw, simulated=state.counts.simulated)
+    job.give(result, tables, draw)
 
 
 def _measured(option: str, text: str) -> Measured:
@@ -99,19 +101,22 @@ def linearity(
     one_of("--method", method, dict.fromkeys(METHODS))
     known = read_reference(reference)
     o = job.options
-    state = job.analyse(lambda scheme: Luminosity(scheme, LiveTime(o.section), o.min_pt, o.min_quality))
-    result, simulated = against(state, known, method), state.counts.simulated
-    draw = partial(analyses.linearity, result, simulated)
-    job.give(result, {"points": result["points"]}, draw, simulated=simulated)
+    state = job.analyse(lambda scheme: Luminosity(scheme, LiveTime(o.section), o.lowest_hw_pt, o.min_quality))
+    result = against(state, known, method)
+    draw = partial(analyses.linearity, result, job.simulated)
+    job.give(result, {"points": result["points"]}, draw)
 
 
-@analysis(analyse, "section", "prescale")
+@analysis(analyse, *TIME)
 def calibrate(
     job: Job,
     scan: Annotated[
         Path,
         typer.Option(
-            help='JSON: {"x": [[first orbit, last, mm], ...], "y": ..., "protons": [[n, error], ...]}'
+            help=escape(
+                'JSON: {"x": [[first orbit, last orbit, separation in mm], ...], "y": [...], '
+                '"protons": [[protons per bunch of beam 1, uncertainty], [of beam 2, uncertainty]]}'
+            )
         ),
     ],
 ) -> None:
@@ -120,10 +125,12 @@ def calibrate(
 
     planes, protons = read_scan(scan)
     o = job.options
-    state = job.analyse(lambda scheme: VdmScan(scheme, planes, min_pt=o.min_pt, min_quality=o.min_quality))
+    state = job.analyse(
+        lambda scheme: VdmScan(scheme, planes, min_hw_pt=o.lowest_hw_pt, min_quality=o.min_quality)
+    )
     result = state.result(protons)
     draw = partial(analyses.calibrate, state)
-    job.give(result, {"planes": result["planes"]}, draw, simulated=state.simulated)
+    job.give(result, {"planes": result["planes"]}, draw)
 
 
 @analysis(analyse, "prescale")
@@ -138,50 +145,55 @@ def occupancy(
     from l1scout.report import analyses
 
     o = job.options
-    state = job.analyse(lambda scheme: Occupancy(scheme, LiveTime(o.section), o.min_pt, o.min_quality))
+    state = job.analyse(
+        lambda scheme: Occupancy(scheme, LiveTime(o.section), o.lowest_hw_pt, o.min_quality),
+        needs_scheme=False,
+    )
     before = None
     if reference:
-        before = Occupancy(None, LiveTime(o.section), o.min_pt, o.min_quality)
-        for events in read_batches(reference):
+        before = Occupancy(None, LiveTime(o.section), o.lowest_hw_pt, o.min_quality)
+        for events in read_batches(expand(reference)[0]):
             before.add(events.l1)
     result = state.result(before, tolerance)
     tables = {n: result[n] for n in ("finders", "classes", "processors", "satellites", "cells")}
     draw = partial(analyses.occupancy, state, result)
-    job.give(result, tables, draw, simulated=state.simulated)
+    job.give(result, tables, draw, histograms=state.histograms)
 
 
-@analysis(analyse, "section", "prescale")
+@analysis(analyse, *TIME)
 def firing(job: Job) -> None:
     """Measure pre- and postfiring: muons seen one BX early or late, or twice, by track finder and eta."""
     from l1scout.report import analyses
 
     o = job.options
-    state = job.analyse(lambda scheme: Firing(scheme, min_pt=o.min_pt, min_quality=o.min_quality))
+    state = job.analyse(lambda scheme: Firing(scheme, min_hw_pt=o.lowest_hw_pt, min_quality=o.min_quality))
     result = state.result()
     tables = {"shares": result["shares"], "beyond_chance": result["beyond_chance"]}
     draw = partial(analyses.firing, state, result)
-    job.give(result, tables, draw, simulated=state.simulated, shown=20)
+    job.give(result, tables, draw, shown=20)
 
 
-@analysis(analyse, "section", "prescale")
+@analysis(analyse, *TIME)
 def cosmics(job: Job) -> None:
     """Find cosmic muons in empty BX: rate, angles, delay and efficiency of each leg."""
     from l1scout.report import analyses
 
     o = job.options
-    state = job.analyse(lambda scheme: Cosmics(scheme, cuts=Cuts(min_pt=o.min_pt, min_quality=o.min_quality)))
+    state = job.analyse(
+        lambda scheme: Cosmics(scheme, cuts=Cuts(min_hw_pt=o.lowest_hw_pt, min_quality=o.min_quality))
+    )
     result = state.result()
     tables = {"cos_zenith": result["cos_zenith"], "phi": result["phi"]}
     draw = partial(analyses.cosmics, state, result)
-    job.give(result, tables, draw, simulated=state.simulated, shown=20)
+    job.give(result, tables, draw, shown=20)
 
 
-@analysis(analyse, "section", "prescale", "min_pt", "min_quality")
+@analysis(analyse, "scheme", *TIME, *CUTS)
 def filling(job: Job) -> None:
     """Find the filling scheme and its offset in data."""
     from l1scout.report import analyses
 
-    state = job.analyse(lambda _: CrossingCounts())
+    state = job.read(CrossingCounts())
     found = find_scheme(state.all_muons, state.live.orbits)
     result = {
         "orbits": state.live.orbits,
@@ -190,11 +202,12 @@ def filling(job: Job) -> None:
         "offset": found.offset,
         "missing": found.missing,
         "extra": found.extra,
-        "differences of the next best": found.next_best,
+        "differing_bx_of_next_best": found.next_best,
         "undecided": found.undecided.tolist(),
-        "muons_a_crossing": {"empty": found.level[0], "colliding": found.level[1]},
+        "muons_per_empty_crossing": found.level[0],
+        "muons_per_colliding_crossing": found.level[1],
         "ranges": found.scheme.ranges,
     }
     trains = [{"first": a, "last": b, "bunches": b - a + 1} for a, b in found.scheme.ranges]
     draw = partial(analyses.filling, state, found)
-    job.give(result, {"trains": trains}, draw, simulated=state.simulated)
+    job.give(result, {"trains": trains}, draw)
