@@ -25,7 +25,8 @@ def muons(n=20_000, seed=0):
         for name, (low, high) in hand_made.TINY.items()
         if name != "hwCharge"
     }
-    near = MUON_2018.encode({**columns, "hwCharge": rng.integers(0, 2, n), "hwQual": rng.integers(0, 16, n)})
+    charge = {"hwCharge": rng.integers(0, 2, n), "hwChargeValid": rng.random(n) < 0.9}
+    near = MUON_2018.encode({**columns, **charge, "hwQual": rng.integers(0, 16, n)})
     return np.concatenate([near, rng.integers(0, 1 << 64, n, np.uint64, endpoint=False)])
 
 
@@ -36,6 +37,8 @@ def test_words_are_what_recalibration_gives():
     given = RECALIBRATED.decode(recalibrate_words(words, ENGINE, MODEL.card))
     assert np.array_equal(given["isRecal"] == 1, wanted.recalibrated)
     assert 1000 < np.count_nonzero(given["isRecal"]) < words.size / 2
+    assert wanted.reasons["charge not valid (hwChargeValid 0)"] > 100
+    assert not given["isRecal"][hw["hwChargeValid"] == 0].any()
     muon = hw["hwPt"] > 0
     good = muon & (hw["hwPhiAtVtx"] < PHI_BINS)
     pt, eta, phi = (RECALIBRATED[n].to_physical(given[n]) for n in ("ptRecal", "etaRecal", "phiRecal"))

@@ -4,7 +4,9 @@ import struct
 
 import numpy as np
 import pytest
+import uproot
 
+from conftest import write_edm
 from l1scout.errors import InputError
 from l1scout.io import edm
 
@@ -58,3 +60,37 @@ def test_unknown_and_missing_kinds_are_refused(samples):
         next(edm.read_objects(samples["ORBIT_COLLECTION"], "bananas"))
     with pytest.raises(InputError, match="it has muons"):
         next(edm.read_objects(samples["ORBIT_COLLECTION"], "jets"))
+
+
+def write_orbits(path, truth, orbits):
+    """Write the two orbits of a sample again, in the given order of its entries."""
+    write_edm(path, truth)
+    with uproot.open(path) as file:
+        tree = file["Events"]
+        data = {name: tree[name].array()[orbits] for name in tree.keys() if name[0] != "n"}  # noqa: SIM118
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {k: v.type.content for k, v in data.items()}).extend(data)
+    return path
+
+
+def test_orbits_come_in_order_of_time(samples, truth, tmp_path):
+    path = write_orbits(tmp_path / "mixed.root", truth, [1, 0])
+    (batch,) = edm.read_objects(path, rows=1)
+    (like,) = edm.read_objects(samples["ORBIT_COLLECTION"])
+    for name in ("orbit", "bx", "offsets", "run"):
+        np.testing.assert_array_equal(getattr(batch, name), getattr(like, name))
+    np.testing.assert_array_equal(batch["hwPt"], like["hwPt"])
+    assert batch.n_orbits == 2
+
+
+def test_an_orbit_twice_is_refused(truth, tmp_path):
+    path = write_orbits(tmp_path / "twice.root", truth, [0, 1, 0])
+    with pytest.raises(InputError, match="run 320040, orbit 1000 is in more than one entry"):
+        next(edm.read_objects(path))
+
+
+def test_too_many_orbits_to_sort(truth, tmp_path, monkeypatch):
+    monkeypatch.setattr(edm, "MAX_SORTED_ORBITS", 1)
+    path = write_orbits(tmp_path / "mixed.root", truth, [1, 0])
+    with pytest.raises(InputError, match="its 2 orbits are not in order, and more than 1 are not sorted"):
+        next(edm.read_objects(path))

@@ -1,5 +1,7 @@
 """Nano files of both flavours, as TTree and RNTuple, in any order: the same muons."""
 
+import json
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -151,6 +153,31 @@ def test_commands_take_a_flavour(tmp_path):
     assert shown.exit_code == 0
     assert "L1 scouting nano" in shown.stdout
     assert " ".join(shown.stdout.split()).count("charge not valid 1 ") == 1
+    for command in ("masses", "occupancy"):
+        assert isinstance(run(make_app(), ["analyse", command, str(path)]).exception, InputError)
+    done = run(make_app(), ["analyse", "occupancy", str(path), "--flavour", "dpg", "--json"])
+    assert "hwEta" in str(done.exception)  # it was read, but lacks what the analysis needs
+
+
+def test_analyses_take_a_flavour(samples, tmp_path):
+    """Of one charge only, and without the branches that tell."""
+
+    def change(tree, fields):
+        plain = ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx", "hwEta", "hwPhi", "hwQual", "tfMuonIndex")
+        kept = {
+            k: v for k, v in fields.items() if k.removeprefix("L1Mu_") in (*plain, "bunchCrossing", "run")
+        }
+        kept |= {k: fields[k] for k in ("luminosityBlock", "orbitNumber")}
+        return kept | {"L1Mu_hwCharge": ak.ones_like(fields["L1Mu_hwCharge"])}
+
+    path = rewrite(samples["DPG_NANO"], tmp_path / "nano.root", change)
+    run = CliRunner().invoke
+    arguments = ["analyse", "masses", str(path), "--all", "--max-eta", "9", "--min-pair-pt", "0", "--json"]
+    assert isinstance(run(make_app(), arguments).exception, InputError)
+    for flavour in ("dpg", "scouting"):
+        found = run(make_app(), [*arguments, "--flavour", flavour])
+        assert found.exit_code == 0, found.output
+        assert json.loads(found.stdout)["rows"] == 40
 
 
 def test_an_ntuple_holds_signs(tmp_path, samples):

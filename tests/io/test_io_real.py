@@ -115,7 +115,7 @@ def test_nanoaod_and_open_data(shared_data):
 def test_every_file_can_be_described(shared_data):
     described = 0
     for path in sorted(shared_data.rglob("*")):
-        if path.name.startswith("Cert_"):  # a golden JSON
+        if path.name.startswith("Cert_"):  # a list of certified lumisections, not muons
             continue
         if path.suffix in (".root", ".txt", ".lut", ".npz") or path.name.startswith("peakdata"):
             found = describe(path)

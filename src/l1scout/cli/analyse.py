@@ -152,7 +152,7 @@ def occupancy(
     before = None
     if reference:
         before = Occupancy(None, LiveTime(o.section), o.lowest_hw_pt, o.min_quality)
-        for events in read_batches(expand(reference)[0]):
+        for events in read_batches(expand(reference)[0], flavour=job.options.flavour):
             before.add(events.l1)
     result = state.result(before, tolerance)
     tables = {n: result[n] for n in ("finders", "classes", "processors", "satellites", "cells")}

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from l1scout.cli.live import load
-from l1scout.cli.output import Json
+from l1scout.cli.output import Flavour, Json
 from l1scout.cli.simulate import CONDITION_HELP, one_of, running
 from l1scout.errors import InputError
 from l1scout.formats.muon import PT_LSB
@@ -115,6 +115,7 @@ class Options:
     condition: Condition = None
     section: Section = ORBITS_PER_LUMISECTION
     prescale: Prescale = 1.0
+    flavour: Flavour = None
     min_pt: MinPt = 0.0
     min_hw_pt: MinHwPt = None
     min_quality: MinQuality = 0
@@ -219,7 +220,7 @@ class Data:
             yield from self._simulated
             return
         if o.simulate is None:
-            yield from read_batches(self.files)
+            yield from read_batches(self.files, flavour=o.flavour)
             return
         beam = o.simulated_scheme != "none"
         conditions = running(

@@ -147,7 +147,7 @@ def resource(name: str) -> Any:
 def sample(model: Model, muons: int, seed: int) -> tuple[NDArray[np.uint64], ...]:
     """Draw lines for a test: valid, tag and muon, a line a clock, with random gaps.
 
-    Nine muons of ten are in the domain, the others are any 64 bits.
+    Nine muons of ten are in the domain, most of them with a valid charge; the others are any 64 bits.
     """
     rng = np.random.default_rng(seed)
     lines = muons + muons // 4
@@ -155,6 +155,7 @@ def sample(model: Model, muons: int, seed: int) -> tuple[NDArray[np.uint64], ...
     valid[rng.choice(lines, muons, replace=False)] = 1
     words = rng.integers(0, 1 << 64, lines, np.uint64, endpoint=False)
     columns = {n: rng.integers(low, high + 1, lines) for n, (low, high) in model.card.domain.items()}
+    columns["hwChargeValid"] = (rng.random(lines) < 0.95).astype(np.int64)
     inside = MUON_2018.encode(columns)
     mask = MUON_2018.encode(
         {n: np.array([-1 if MUON_2018[n].signed else MUON_2018[n].high]) for n in columns}

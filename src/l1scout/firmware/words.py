@@ -17,11 +17,11 @@ COPIED = ("hwQual", "hwIso", "hwCharge", "hwChargeValid", "tfMuonIndex")
 def recalibrate_words(muons: NDArray[np.uint64], engine: FirmwareEngine, card: Card) -> NDArray[np.uint64]:
     """Recalibrated words (`l1scout.formats.recalibrated`) of 64-bit GMT muons of either layout.
 
-    A muon outside the card's domain, or whose corrected pT would not be positive, keeps the trigger's
-    own values and has ``isRecal`` 0.
+    A muon outside the card's domain, whose charge was not measured (``hwChargeValid`` 0), or whose corrected
+    pT would not be positive, keeps the trigger's own values and has ``isRecal`` 0.
     """
     hw = {n: c.astype(np.int64) for n, c in MUON_2018.decode(muons).items()}
-    inside = hw["hwPt"] != 0
+    inside = (hw["hwPt"] != 0) & (hw["hwChargeValid"] != 0)
     for name, (low, high) in card.domain.items():
         inside &= (hw[name] >= low) & (hw[name] <= high)
     asked = np.flatnonzero(inside)

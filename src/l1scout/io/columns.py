@@ -79,13 +79,14 @@ def _within(name: str, values: NDArray[np.int16], low: int, high: int, what: str
 
 
 def charge_valid(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    """Tell for each L1 muon whether its charge was measured: ``hwChargeValid``, where a file has it.
+    """Tell for each L1 muon whether its charge is known.
 
-    The charge of the others is not known, whatever ``hwCharge`` says.
+    It is not where ``hwChargeValid``, in files that have it, is 0 (the charge was not measured, whatever
+    ``hwCharge`` says), and where ``hwCharge`` is neither 0 nor 1.
     """
-    if "hwChargeValid" not in columns:
-        return np.ones(columns["hwCharge"].shape, np.bool_)
-    return np.asarray(columns["hwChargeValid"] != 0)
+    charge = columns["hwCharge"]
+    known = (charge == 0) | (charge == 1)
+    return np.asarray(known & (columns["hwChargeValid"] != 0) if "hwChargeValid" in columns else known)
 
 
 def from_physical(name: str, values: NDArray[Any]) -> NDArray[np.int16]:

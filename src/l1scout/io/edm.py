@@ -7,6 +7,8 @@ either split, a branch a member, or whole, a blob an orbit, which uproot cannot 
 
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from l1scout.orbits import Events, OrbitBatch, concatenate
 OBJECTS = {"muons": "Muon", "jets": "Jet", "egammas": "EGamma", "taus": "Tau", "sums": "BxSums"}
 """Kind of object: its class in l1ScoutingRun3."""
 _NAMES = {"hwChrg": "hwCharge", "hwChrgv": "hwChargeValid", "tfIndex": "tfMuonIndex"}
+MAX_SORTED_ORBITS = 100_000
+"""Orbits that are sorted in memory if the entries of a file are not in order of time."""
 _BYTE_COUNT, _MEMBER_WISE = 0x40000000, 0x4000
 _OFFSETS = BX_PER_ORBIT + 2
 
@@ -34,7 +38,7 @@ def kinds(named: Mapping[str, Any]) -> list[str]:
 def read_objects(
     path: str | Path, kind: str = "muons", *, rows: int = 1000, quality: ReadQuality | None = None
 ) -> Iterator[OrbitBatch]:
-    """Read the objects of one kind.
+    """Read the objects of one kind, orbits in order of time.
 
     Parameters
     ----------
@@ -42,9 +46,9 @@ def read_objects(
     kind : str
         One of `OBJECTS`.
     rows : int
-        Orbits a batch.
+        Orbits in a batch; all of them if the entries of the file are not in order.
     quality : ReadQuality, optional
-        Counts orbits that were read before, which are left out.
+        Counts orbits that were read before, in another file; they are left out.
 
     Yields
     ------
@@ -55,7 +59,7 @@ def read_objects(
     Raises
     ------
     InputError
-        If the file does not hold such objects, or is damaged.
+        If the file does not hold such objects, is damaged, or holds an orbit twice.
     """
     path = Path(path)
     if kind not in OBJECTS:
@@ -69,29 +73,63 @@ def read_objects(
             msg = f"{path}: holds no {kind}; it has {', '.join(kinds(named)) or 'none'}"
             raise InputError(msg)
         cut = _split if name + ".obj.bxOffsets_" in named else _whole
-        ids = _identities(named["EventAuxiliary"], tree.num_entries)
-        for start, stop in root.chunks(tree.num_entries, rows):
-            batches = []
-            for entry, (offsets, read) in enumerate(cut(file, named, name, start, stop), start):
-                run, lumisection, orbit, real = ids[entry]
-                if quality is not None and not quality.new_orbits(run, np.array([orbit])).all():
-                    continue
-                batch = OrbitBatch.from_dense(orbit, offsets, _canonical(read), simulated=not real)
-                of_rows = np.ones(len(batch), np.int64)
-                batches.append(
-                    OrbitBatch(
-                        batch.orbit,
-                        batch.bx,
-                        batch.offsets,
-                        batch.columns,
-                        run=run * of_rows,
-                        lumisection=lumisection * of_rows,
-                        n_orbits=1,
-                        simulated=not real,
-                    )
-                )
-            if batches:
-                yield concatenate(batches)
+        entries = int(tree.num_entries)
+        ids = _identities(named["EventAuxiliary"], entries)
+        order = _time_order(ids)
+        rows = rows if order is None else entries
+        for start, stop in root.chunks(entries, max(rows, 1)):
+            orbits = [
+                _orbit(ids[entry], offsets, read)
+                for entry, (offsets, read) in enumerate(cut(file, named, name, start, stop), start)
+            ]
+            entries_read = range(len(orbits)) if order is None else order
+            kept = [orbits[n] for n in entries_read if quality is None or _is_new(quality, ids[start + n])]
+            if kept:
+                yield concatenate(kept)
+
+
+def _is_new(quality: ReadQuality, identity: tuple[int, int, int, bool]) -> bool:
+    """Return whether the orbit of an entry was not read before."""
+    run, _, orbit, _ = identity
+    return bool(quality.new_orbits(run, np.array([orbit]))[0])
+
+
+def _orbit(
+    identity: tuple[int, int, int, bool], offsets: NDArray[Any], read: Mapping[str, NDArray[Any]]
+) -> OrbitBatch:
+    """Make the batch of one entry."""
+    run, lumisection, orbit, real = identity
+    batch = OrbitBatch.from_dense(orbit, offsets, _canonical(read), simulated=not real)
+    of_rows = np.ones(len(batch), np.int64)
+    return replace(batch, run=run * of_rows, lumisection=lumisection * of_rows)
+
+
+def _time_order(ids: list[tuple[int, int, int, bool]]) -> list[int] | None:
+    """Return the order of time of entries; None if they are in order.
+
+    Raises
+    ------
+    InputError
+        If an orbit is in two entries, or there are too many entries to sort.
+    """
+    keys = [(run, orbit) for run, _, orbit, _ in ids]
+    if all(a < b for a, b in pairwise(keys)):
+        return None
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    twice = next((keys[a] for a, b in pairwise(order) if keys[a] == keys[b]), None)
+    if twice is not None:
+        msg = (
+            f"run {twice[0]}, orbit {twice[1]} is in more than one entry: the file holds the same data twice "
+            "(was a file merged with itself?); make it again without the repetition"
+        )
+        raise InputError(msg)
+    if len(keys) > MAX_SORTED_ORBITS:
+        msg = (
+            f"its {len(keys)} orbits are not in order, and more than {MAX_SORTED_ORBITS} are not sorted "
+            "here: split the file, or write it in order"
+        )
+        raise InputError(msg)
+    return order
 
 
 def read_edm(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[Events]:

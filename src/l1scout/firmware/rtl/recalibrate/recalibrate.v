@@ -4,8 +4,8 @@
 // in_tag      carried along unchanged: orbit, bunch crossing and slot, or whatever is wanted
 // in_muon     64-bit muon of the Global Muon Trigger; 2017/18 and Run 3 share the fields that are used
 // out_*       the same, and out_recalibrated ("Recalibrated muon" in the README beside this file), with clock
-//             edge CORE_STAGES + 3 if the one that takes the muon in is the first. A muon outside the domain
-//             keeps the trigger's own values, isRecal 0.
+//             edge CORE_STAGES + 3 if the one that takes the muon in is the first. A muon outside the domain,
+//             or with hwChargeValid 0, keeps the trigger's own values, isRecal 0.
 // reset       synchronous; clears the valid bits, so that nothing comes out of what was on its way. Data
 //             registers have none: nobody looks at them without a valid bit.
 //
@@ -55,7 +55,8 @@ module recalibrate #(
   wire signed [15:0] eta = {{7{muon[31]}}, muon[31:23]};
   wire signed [15:0] charge = {15'b0, muon[34]};
   wire signed [15:0] index = {9'b0, muon[42:36]};
-  wire known = pt != 16'sd0 && phi >= LOW_PHI && phi <= HIGH_PHI && eta >= LOW_ETA && eta <= HIGH_ETA &&
+  wire charge_valid = muon[35];
+  wire known = charge_valid && pt != 16'sd0 && phi >= LOW_PHI && phi <= HIGH_PHI && eta >= LOW_ETA && eta <= HIGH_ETA &&
       pt >= LOW_PT && pt <= HIGH_PT && charge >= LOW_CHARGE && charge <= HIGH_CHARGE &&
       index >= LOW_INDEX && index <= HIGH_INDEX;
 
