@@ -13,10 +13,14 @@ from hist import Hist, loc
 from PIL import Image
 from typer.testing import CliRunner
 
+from front_end import Keep, make_run, through_board
 from l1scout import __version__
 from l1scout.analysis.linearity import read_reference
+from l1scout.board.live import simulated_packets
+from l1scout.board.repeat import RepeatedPackets
 from l1scout.cli import make_app
 from l1scout.errors import InputError
+from l1scout.formats.block import RUN3
 from l1scout.io.batches import read_batches
 from l1scout.lhc import FILLING_SCHEMES
 from l1scout.simulate.run import Running
@@ -86,18 +90,21 @@ def test_live_time(packets, tmp_path):
 
 
 def test_packets_out_of_order_and_twice(packets, tmp_path):
-    """As after a restart: what is within packets is measured, and nothing is guessed across them."""
+    """The same packets once more, as of two copies put together: no orbit counts twice."""
     run_twice = tmp_path / "twice.dat"
     run_twice.write_bytes(packets.read_bytes() * 2)
     for name in ("livetime", "firing", "cosmics"):
-        assert json.loads(run(name, run_twice, "--json"))["orbits"] == 120
-    assert [e.l1.n_orbits for e in read_batches([run_twice])] == [60, 60]
+        result = json.loads(run(name, run_twice, "--json"))
+        assert result["orbits"] == 60
+        assert result["data_quality"]["duplicate_orbits"] == 60
+        assert "60 orbits and 0 events left out" in result["warnings"][0]
+    assert sum(e.l1.n_orbits for e in read_batches([run_twice])) == 60
 
 
 def test_packets_give_what_the_simulation_gives(packets):
     """The whole way through the board changes nothing."""
     sent = json.loads(run("luminosity", "--simulate", 60, "--json", "--method", "rate"))
-    read = sum(int((e.l1["intermediate"] == 0).sum()) for e in read_batches([packets]))
+    read = sum(e.l1.n_objects for e in read_batches([packets]))
     level = Running().nominal * 0.98 * 2544
     assert sent["total"]["muons_per_orbit"] == pytest.approx(level, rel=0.05)
     assert read / 60 == pytest.approx(level, rel=0.05)
@@ -251,7 +258,7 @@ def test_a_cut_in_gev_is_that_of_hardware_units(packets):
     gev, hardware = map(json.loads, texts)
     assert gev == hardware
     assert gev["provenance"]["options"]["min_pt_gev"] == 9.5
-    pt = np.concatenate([e.l1["hwPt"][e.l1["intermediate"] == 0] for e in read_batches([packets])])
+    pt = np.concatenate([e.l1["hwPt"] for e in read_batches([packets])])
     assert gev["muons"] == np.count_nonzero(pt >= 20)
     everything = json.loads(run("occupancy", packets, "--json"))
     assert everything["muons"] == pt.size
@@ -301,7 +308,7 @@ def test_occupancy_maps_are_histograms(packets, tmp_path):
     assert every["eta_phi_all"].sum() == result["muons"] - result["of_no_track_finder"]
     shares = {f["finder"]: f["muons"] for f in result["finders"]}
     assert every["eta_phi_BMTF"].sum() == shares["BMTF"]
-    muons = [e.l1.select(e.l1["intermediate"] == 0) for e in read_batches([packets])]
+    muons = [e.l1 for e in read_batches([packets])]
     bx = np.concatenate([m.bx[m.row] for m in muons])
     assert every["bx"][loc(100)] == np.count_nonzero(bx == 100)
     with uproot.open(tmp_path / "occupancy-histograms.root") as file:
@@ -316,3 +323,58 @@ def test_csv_with_a_provenance_can_be_a_reference(tmp_path):
     path.write_text("# one\nsection,reference\n1,0.5\nx,0.7\n")
     with pytest.raises(InputError, match="line 4"):
         read_reference(path)
+
+
+def test_repeated_data_are_said_and_satellites_are_not_sought(tmp_path):
+    """A board that sends 40 orbits in a loop: what is outside the scheme would be a satellite."""
+    source = RepeatedPackets(simulated_packets(RUN3, 40, 0.3), RUN3)
+    sink = Keep()
+    source.run(sink, pace=0, orbits=400)
+    (tmp_path / "loop.dat").write_bytes(sink.bytes.getvalue())
+    result = json.loads(run("occupancy", tmp_path / "loop.dat", "--scheme", "2018", "--json"))
+    assert result["orbits"] == 400
+    assert result["satellites"] == []
+    assert result["data_quality"]["repeated_orbits"] == 360
+    assert not result["data_quality"]["independent_crossings"]
+    assert "360 of 400 orbits repeat the content of earlier ones" in result["warnings"][0]
+    assert "satellites are not sought" in result["warnings"][1]
+    assert "left out: nothing" in run("livetime", tmp_path / "loop.dat")
+
+
+def test_damaged_packets(tmp_path):
+    """Of 60 orbits, 55 lack a link: refused, unless asked for."""
+    sink = Keep()
+    through_board(make_run(orbits=60, chunk=20)[1], sink=sink)
+    data = bytearray(sink.bytes.getvalue())
+    at = -1
+    for _ in range(55):
+        at = data.find(b"ro1l", at + 1)
+        data[at + 12] = 0x7F  # link 7 is not good
+    (tmp_path / "bad.dat").write_bytes(data)
+    with pytest.raises(InputError, match=r"91.7 % of the data are damaged: 55 orbits with a missing"):
+        run("livetime", tmp_path / "bad.dat")
+    result = json.loads(run("livetime", tmp_path / "bad.dat", "--accept-damaged", "--json"))
+    assert (result["orbits"], result["data_quality"]["flagged_orbits"]) == (5, 55)
+    assert "damaged" in result["warnings"][0]
+
+
+@pytest.mark.parametrize("name", ["livetime", "luminosity"])
+def test_an_orbit_written_twice_counts_once(shared_cases, name):
+    once, twice = (
+        json.loads(run(name, shared_cases / f"03_orbits{end}.raw", "--json")) for end in ("", "_twice")
+    )
+    assert twice["orbits"] == once["orbits"] == 20
+    if name == "luminosity":
+        assert twice["total"]["muons_per_orbit"] == once["total"]["muons_per_orbit"]
+    assert twice["data_quality"]["duplicate_orbits"] == 20
+
+
+def test_the_truth_of_a_simulated_run_has_final_muons_only(tmp_path):
+    """Its intermediate muons were counted as muons, 1.9 times as many."""
+    done = CliRunner().invoke(
+        make_app(), ["simulate", "run", "--orbits", "20", "--out", str(tmp_path / "run"), "--json"]
+    )
+    told = json.loads(done.stdout)
+    assert told["intermediate_muons"] > 0.8 * told["final_muons"]
+    result = json.loads(run("occupancy", tmp_path / "run" / "truth.parquet", "--json"))
+    assert sum(f["muons"] for f in result["finders"]) == told["final_muons"]

@@ -23,6 +23,7 @@ from l1scout.cli.simulate import one_of
 from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
 from l1scout.io.folder import expand
+from l1scout.io.quality import ReadQuality
 from l1scout.training.metrics import Measured
 
 analyse = typer.Typer(
@@ -152,9 +153,15 @@ def occupancy(
     before = None
     if reference:
         before = Occupancy(None, LiveTime(o.section), o.lowest_hw_pt, o.min_quality)
-        for events in read_batches(expand(reference)[0], flavour=job.options.flavour):
+        quality = ReadQuality()
+        for events in read_batches(expand(reference)[0], quality=quality, flavour=o.flavour):
             before.add(events.l1)
+        quality.check(allow_damaged=o.accept_damaged)
+        job.data.notes += [f"--reference: {warning}" for warning in quality.warnings()]
     result = state.result(before, tolerance)
+    if not job.data.quality.independent:
+        result |= {"satellites": []}  # each pass of a loop has the same muons: chance proves nothing
+        job.data.notes.append("satellites are not sought: the data repeat")
     tables = {n: result[n] for n in ("finders", "classes", "processors", "satellites", "cells")}
     draw = partial(analyses.occupancy, state, result)
     job.give(result, tables, draw, histograms=state.histograms)

@@ -165,6 +165,8 @@ class Job:
         self.data.warn()
         o = self.options
         result = dict(result) | ({"warnings": self.data.notes} if self.data.notes else {})
+        if self.data.files:
+            result |= {"read": self.data.quality.summary(), "data_quality": self.data.quality.as_dict()}
         parts = Output(self.name, result, tables, figure, histograms or {}, self.provenance)
         if o.out:
             parts.write(o.out, formats_of(o.figure_format))

@@ -127,4 +127,5 @@ def run(
     if json:
         print_json(result)
         return
-    print(f"{result['muons']:,} muons in {result['orbits']:,} orbits in {target}: {result['faults']} faults")
+    counts = f"{result['final_muons']:,} final and {result['intermediate_muons']:,} intermediate muons"
+    print(f"{counts} in {result['orbits']:,} orbits in {target}: {result['faults']} faults")

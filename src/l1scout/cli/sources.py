@@ -17,6 +17,7 @@ from l1scout.errors import InputError
 from l1scout.formats.muon import PT_LSB
 from l1scout.io.batches import read_batches
 from l1scout.io.folder import expand
+from l1scout.io.quality import ReadQuality
 from l1scout.io.selection import Selection, Selector, parse_ranges, read_golden
 from l1scout.lhc import FILLING_SCHEMES, ORBITS_PER_LUMISECTION
 from l1scout.orbits import Events
@@ -67,6 +68,12 @@ StoreFolder = Annotated[
     Path | None,
     typer.Option("--store", help="Folder of the store, for --run.", rich_help_panel=_SELECTION),
 ]
+AcceptDamaged = Annotated[
+    bool,
+    typer.Option(
+        "--accept-damaged", help="Go on if most of the data are damaged.", rich_help_panel=_SELECTION
+    ),
+]
 Section = Annotated[
     int,
     typer.Option(min=1, help="Orbits per slice of time; 2^18 is a lumisection.", rich_help_panel=_MUONS),
@@ -116,6 +123,7 @@ class Options:
     section: Section = ORBITS_PER_LUMISECTION
     prescale: Prescale = 1.0
     flavour: Flavour = None
+    accept_damaged: AcceptDamaged = False
     min_pt: MinPt = 0.0
     min_hw_pt: MinHwPt = None
     min_quality: MinQuality = 0
@@ -165,6 +173,7 @@ class Data:
         self.options, self._simulated = options, simulated
         self.files: list[Path] = []
         self.notes: list[str] = []
+        self.quality = ReadQuality()
         self.inputs: tuple[Mapping[str, Any], ...] = ()
         if options.condition and options.simulate is None:
             msg = "--condition is for --simulate"
@@ -207,6 +216,8 @@ class Data:
     def __iter__(self) -> Iterator[Events]:
         """Give the selected muons in batches, in order of the files."""
         yield from self.selector.apply(self._all())
+        self.quality.check(allow_damaged=self.options.accept_damaged)
+        self.notes += self.quality.warnings()
         s = self.selector
         if s.uncertain:
             self.notes.append(
@@ -220,7 +231,7 @@ class Data:
             yield from self._simulated
             return
         if o.simulate is None:
-            yield from read_batches(self.files, flavour=o.flavour)
+            yield from read_batches(self.files, quality=self.quality, flavour=o.flavour)
             return
         beam = o.simulated_scheme != "none"
         conditions = running(

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,12 +19,10 @@ from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.formats.block import FORMATS, RUN3, BlockFormat
 from l1scout.formats.muon import is_intermediate
-from l1scout.formats.raw import FILE_HEADER, REPEATED, Frame, RawFile, read_header, split_raw
-from l1scout.formats.records import decode_records
+from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, read_header, split_raw
 from l1scout.io import parquet, root, runs
 from l1scout.io.archive_chunk import (
     MAX_ROWS,
-    ORBIT_AT,
     SIDE,
     Part,
     Stretch,
@@ -34,10 +32,8 @@ from l1scout.io.archive_chunk import (
     views,
 )
 from l1scout.io.kinds import Kind, detect
-from l1scout.io.quality import ReadQuality
-from l1scout.io.stored import Found, detect_stored, opened, read_bare, split_orbits, split_records
+from l1scout.io.stored import detect_stored, opened, split_records
 from l1scout.lhc import lumisection
-from l1scout.orbits import Events
 from l1scout.provenance import KEY, current, file_inputs
 
 CHUNK = 1 << 25
@@ -234,43 +230,6 @@ def about(path: Path) -> dict[str, Any]:
     raise InputError(msg)
 
 
-def read_parquet(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[Events]:
-    """Read muons of any Parquet file: of an archive as its stored file would be read, else flat columns."""
-    quality = quality or ReadQuality()
-    with root.guarded(path, "not a readable Parquet file"), pq.ParquetFile(path) as file:
-        is_archive = "archive" in parquet.about(file)
-    if not is_archive:
-        yield from quality.new_only(parquet.read_parquet(path, rows))
-        return
-    said = about(path)
-    quality.bytes += said["bytes"]
-    form, header = FORMATS[said["form"]], read_header(said["header"])
-    with root.guarded(path, "damaged archive"):
-        if header is None:
-            bare = ((s.words, s.starts) for s in _stretches(path, said))
-            for muons in read_bare(bare, form, rows, Found(), quality):
-                yield Events(muons, source=str(path))
-            return
-        for stretch in _stretches(path, said):
-            orbits = stretch.heads[:, ORBIT_AT].astype(np.int64)
-            new = quality.new_orbits(header.run, orbits)
-            quality.marked_orbits += int(np.count_nonzero(stretch.heads[new, 0] & (REPEATED << 16)))
-            part = decode_records(stretch.words, stretch.starts[np.repeat(new, stretch.records)], form)
-            muons = replace(
-                part.muons,
-                run=np.full(len(part.muons), header.run, np.int64),
-                lumisection=lumisection(part.muons.orbit),
-                simulated=runs.simulated(np.array([header.run])),
-            )
-            orbits = orbits[new]
-            muons = quality.flag(muons, part.flagged)
-            if quality.skip_flagged:
-                orbits = np.setdiff1d(orbits, part.flagged)
-            for piece in split_orbits(muons, orbits, rows):
-                yield Events(piece, source=str(path))
-        quality.missing_orbits += said["missing_orbits"]
-
-
 def _intermediate(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     """Return which rows are intermediate muons without a final one."""
     if "intermediate" in columns:
@@ -353,7 +312,7 @@ def _bytes(path: Path) -> Iterator[bytes]:
     said = about(path)
     done = len(said["header"])
     yield said["header"]
-    for stretch in _stretches(path, said):
+    for stretch in stretches(path, said):
         done += len(stretch.data)
         yield stretch.data
     if done != said["bytes"]:
@@ -361,7 +320,8 @@ def _bytes(path: Path) -> Iterator[bytes]:
         raise InputError(msg)
 
 
-def _stretches(path: Path, said: Mapping[str, Any]) -> Iterator[Stretch]:
+def stretches(path: Path, said: Mapping[str, Any]) -> Iterator[Stretch]:
+    """Give the chunks of an archive as they lie in its stored file, each compared by checksum."""
     form, framed = FORMATS[said["form"]], bool(said["header"])
     with root.guarded(path, "damaged archive"), pq.ParquetFile(path) as file:
         schema = _schema(form, framed=framed, plain="hwEta" in file.schema_arrow.names)

@@ -19,7 +19,7 @@ from l1scout.formats.packets import (
     split_packets,
 )
 from l1scout.io.quality import ReadQuality
-from l1scout.io.seen import is_first, orbit_checksums, select_rows
+from l1scout.io.seen import is_first, orbit_checksums
 from l1scout.io.stored import split_orbits
 from l1scout.lhc import lumisection
 from l1scout.link.capture import read_captures
@@ -85,7 +85,7 @@ def read_dma(
                     np.count_nonzero(np.isin(orbits.orbit[orbits.repeated], numbers[new]))
                 )
             numbers = numbers[new]
-            muons = select_rows(part.muons, np.isin(part.muons.orbit, numbers), len(numbers))
+            muons = part.muons.take(np.flatnonzero(np.isin(part.muons.orbit, numbers)), n_orbits=len(numbers))
             muons = quality.flag(muons, np.intersect1d(flagged, numbers))
             if quality.skip_flagged:
                 numbers = np.setdiff1d(numbers, flagged)

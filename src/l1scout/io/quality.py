@@ -17,7 +17,6 @@ from l1scout.io.seen import (
     OrbitsSeen,
     Repetition,
     checksums,
-    select_rows,
     whole_orbits,
 )
 from l1scout.orbits import Events, OrbitBatch
@@ -143,7 +142,7 @@ class ReadQuality:
         if not (self.skip_flagged and flagged.size):
             return batch
         left = None if batch.n_orbits is None else max(batch.n_orbits - flagged.size, 0)
-        return select_rows(batch, ~np.isin(batch.orbit, flagged), left)
+        return batch.take(np.flatnonzero(~np.isin(batch.orbit, flagged)), n_orbits=left)
 
     def damage(self, parts: int, lost_bytes: int) -> None:
         """Count stretches that could not be read."""
@@ -182,7 +181,7 @@ class ReadQuality:
         rows = np.repeat(new, np.diff(np.r_[starts, len(batch)]))
         n = batch.n_orbits
         left = None if n is None else round(n * np.count_nonzero(new) / new.size)
-        return select_rows(batch, rows, left)
+        return batch.take(np.flatnonzero(rows), n_orbits=left)
 
     def new_only(self, chunks: Iterable[Events], *, triggered: bool = False) -> Iterator[Events]:
         """Give the crossings of formats of a row per crossing without those that were read before.
@@ -215,8 +214,9 @@ class ReadQuality:
         if not left_out:
             return events
         self.duplicate_events += left_out
-        offline = None if events.offline is None else select_rows(events.offline, new, None)
-        return Events(select_rows(events.l1, new, events.l1.n_orbits), offline, events.source)
+        rows = np.flatnonzero(new)
+        offline = None if events.offline is None else events.offline.take(rows)
+        return Events(events.l1.take(rows, n_orbits=events.l1.n_orbits), offline, events.source)
 
     def add(self, batch: OrbitBatch) -> None:
         """Count what is used, and look for repetition."""
@@ -232,6 +232,20 @@ class ReadQuality:
         out["damaged_fraction"] = self.damaged_fraction
         out["independent_crossings"] = self.independent
         return out | {"warnings": self.warnings()}
+
+    def summary(self) -> str:
+        """Return what was read and what was left out, in a line."""
+        left_out = {
+            "duplicate files": len(self.duplicate_files),
+            "duplicate orbits": self.duplicate_orbits,
+            "duplicate events": self.duplicate_events,
+            "flagged orbits": self.flagged_orbits if self.skip_flagged else 0,
+            "electrons": self.other_particles,
+            "damaged bytes": self.damaged_bytes,
+        }
+        names = ", ".join(f"{n:,} {name}" for name, n in left_out.items() if n) or "nothing"
+        read = f"{self.orbits:,} orbits" if self.orbits else f"{self.rows:,} events"
+        return f"{read} of {self.files} file{'s' * (self.files != 1)}; left out: {names}"
 
     def warnings(self) -> list[str]:
         """Return what a reader of the result must know, one sentence each; empty if nothing was wrong."""

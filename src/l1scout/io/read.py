@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from l1scout.errors import InputError
-from l1scout.io import archive, edm, muon_csv, nano, ntuple, packets, patterns, stored
+from l1scout.io import archive_events, edm, muon_csv, nano, ntuple, packets, patterns, stored
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.quality import ReadQuality
 from l1scout.orbits import Events, final_events
@@ -19,7 +19,7 @@ _READERS: dict[Kind, Callable[..., Iterator[Events]]] = {
     Kind.NANOAOD: nano.read_nanoaod,
     Kind.ORBIT_COLLECTION: edm.read_edm,
     Kind.DIMUON_CSV: muon_csv.read_csv,
-    Kind.PARQUET: archive.read_parquet,
+    Kind.PARQUET: archive_events.read_parquet,
     Kind.PATTERN: patterns.read_pattern,
     Kind.DMA_PACKETS: packets.read_dma,
     Kind.RAW: stored.read_stored,

@@ -4,7 +4,7 @@ Memory is bounded: a bit per orbit where the run is known, two bytes per orbit w
 of checksums to recognise data that repeat.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -201,9 +201,10 @@ def whole_orbits(batches: Iterable[OrbitBatch]) -> Iterator[OrbitBatch]:
             continue
         n = _rows_of_last_orbit(held, batch)
         if n:
-            rest = np.arange(len(batch)) < n
-            held = concatenate([held, select_rows(batch, rest, None if batch.n_orbits is None else 0)])
-            batch = select_rows(batch, ~rest, batch.n_orbits)
+            rows = np.arange(len(batch))
+            rest = batch.take(rows[:n], n_orbits=None if batch.n_orbits is None else 0)
+            held = concatenate([held, rest])
+            batch = batch.take(rows[n:], n_orbits=batch.n_orbits)
             if not len(batch) and not batch.n_orbits:
                 continue
         yield held
@@ -219,20 +220,3 @@ def _rows_of_last_orbit(before: OrbitBatch, after: OrbitBatch) -> int:
     rises = np.diff(np.r_[before.bx[-1], after.bx]) > 0
     same = (after.orbit == before.orbit[-1]) & (after.run == before.run[-1]) & rises
     return len(after) if same.all() else int(np.argmin(same))
-
-
-def select_rows(batch: OrbitBatch, rows: NDArray[np.bool_], n_orbits: int | None) -> OrbitBatch:
-    """Return the rows of a batch where `rows` is True, standing for `n_orbits` orbits."""
-    keep = rows[batch.row]
-    counts = batch.counts[rows]
-    columns: Mapping[str, NDArray[Any]] = {n: c[keep] for n, c in batch.columns.items()}
-    return OrbitBatch(
-        batch.orbit[rows],
-        batch.bx[rows],
-        np.r_[0, np.cumsum(counts)],
-        columns,
-        run=batch.run[rows],
-        lumisection=batch.lumisection[rows],
-        n_orbits=n_orbits,
-        simulated=batch.simulated,
-    )

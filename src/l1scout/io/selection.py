@@ -181,8 +181,9 @@ class Selector:
             orbits, uncertain = self._orbits(events.l1, good)
             self.kept, self.left_out = self.kept + orbits, self.left_out + events.l1.n_orbits - orbits
             self.uncertain += uncertain
-        offline = None if events.offline is None else take_rows(events.offline, good, None)
-        return Events(take_rows(events.l1, good, orbits), offline, events.source)
+        rows = np.flatnonzero(good)
+        offline = None if events.offline is None else events.offline.take(rows)
+        return Events(events.l1.take(rows, n_orbits=orbits), offline, events.source)
 
     def _orbits(self, batch: OrbitBatch, good: NDArray[np.bool_]) -> tuple[int, int]:
         """Return how many of a batch's orbits are selected, and how many are uncertain."""
@@ -201,19 +202,3 @@ def _standard(batch: OrbitBatch) -> bool:
     """Say whether lumisections are those that the orbit numbers give."""
     stated = batch.lumisection > 0
     return bool(np.all(batch.lumisection[stated] == batch.orbit[stated] // ORBITS_PER_LUMISECTION + 1))
-
-
-def take_rows(batch: OrbitBatch, rows: NDArray[np.bool_], n_orbits: int | None) -> OrbitBatch:
-    """Return some rows of a batch, which stand for a number of orbits."""
-    counts = batch.counts
-    objects = np.repeat(rows, counts)
-    return OrbitBatch(
-        batch.orbit[rows],
-        batch.bx[rows],
-        np.r_[0, np.cumsum(counts[rows])],
-        {name: column[objects] for name, column in batch.columns.items()},
-        batch.run[rows],
-        batch.lumisection[rows],
-        n_orbits,
-        batch.simulated,
-    )

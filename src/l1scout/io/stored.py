@@ -33,7 +33,7 @@ from l1scout.formats.records import (
 )
 from l1scout.io import root, runs
 from l1scout.io.quality import ReadQuality
-from l1scout.io.seen import orbit_checksums, select_rows, whole_orbits
+from l1scout.io.seen import orbit_checksums, whole_orbits
 from l1scout.lhc import crossing, lumisection
 from l1scout.orbits import Events, OrbitBatch
 
@@ -332,7 +332,7 @@ def read_bare(
         orbits = np.unique(batch.orbit)
         new = quality.new_contents(orbits, orbit_checksums(batch, orbits))
         if not new.all():
-            batch = select_rows(batch, np.isin(batch.orbit, orbits[new]), None)
+            batch = batch.take(np.flatnonzero(np.isin(batch.orbit, orbits[new])))
         here = np.intersect1d(flagged, orbits)
         batch = quality.flag(batch, np.intersect1d(here, orbits[new]))
         flagged = np.setdiff1d(flagged, here)

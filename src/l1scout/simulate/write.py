@@ -15,6 +15,7 @@ from l1scout.formats.block import RUN3, BlockFormat
 from l1scout.link.capture import Capture, write_capture
 from l1scout.link.frames import ISO_HDLC, Crc
 from l1scout.link.transmit import LinkTiming, Piece, Transmitter, random_timing, transmit
+from l1scout.orbits import muon_counts
 from l1scout.provenance import KEY, current, recorded
 from l1scout.simulate.faults import FaultRates, Injector
 from l1scout.simulate.run import Running
@@ -88,7 +89,7 @@ def write_run(
     InputError
         If the directory cannot be written.
     """
-    count = {"orbits": 0, "muons": 0}
+    count = {"orbits": 0, "final_muons": 0, "intermediate_muons": 0}
     truth: pq.ParquetWriter | None = None
 
     def told(source: Iterable[Piece]) -> Iterator[Piece]:
@@ -98,7 +99,9 @@ def write_run(
             truth = truth or pq.ParquetWriter(target / "truth.parquet", table.schema)
             truth.write_table(table)
             count["orbits"] += piece.stop - piece.first
-            count["muons"] += piece.muons.n_objects
+            final, intermediate = muon_counts(piece.muons)
+            count["final_muons"] += final
+            count["intermediate_muons"] += intermediate or 0
             yield piece
             done(count["orbits"])
 
