@@ -152,6 +152,7 @@ def _blocks(path: Path, found: CsvLayout, rows: int) -> Iterator[pa.RecordBatch]
         use_threads=False,
         column_names=list(found.names),
         skip_rows=found.skip,
+        encoding="latin-1",  # holds every byte: comments and labels may have any
     )
     parse = pc.ParseOptions(delimiter=found.delimiter, invalid_row_handler=_is_comment)
     convert = pc.ConvertOptions(
