@@ -123,7 +123,7 @@ def load_scheme(name: str) -> Scheme:
             return Scheme(told, colliding(year))
     path, _, wanted = name.partition("#")
     try:
-        content = json.loads(Path(path).read_text("utf-8"))
+        content = json.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         why, known = (error.strerror or "cannot be read").lower(), ", ".join(FILLING_SCHEMES)
         msg = f"{path}: {why}; a JSON file, none, or {known}"

@@ -169,7 +169,7 @@ def read_scan(path: Path) -> tuple[dict[str, Steps], tuple[Measured, Measured]]:
         If it is not that.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8-sig"))
         planes = {}
         for plane in ("x", "y"):
             rows = np.asarray(content[plane], np.float64)

@@ -84,8 +84,11 @@ def read_dma(
                 quality.marked_orbits += int(
                     np.count_nonzero(np.isin(orbits.orbit[orbits.repeated], numbers[new]))
                 )
-            numbers = numbers[new]
-            muons = part.muons.take(np.flatnonzero(np.isin(part.muons.orbit, numbers)), n_orbits=len(numbers))
+            muons = replace(part.muons, n_orbits=len(numbers))
+            if not new.all():
+                numbers = numbers[new]
+                kept = np.flatnonzero(np.isin(muons.orbit, numbers))
+                muons = muons.take(kept, n_orbits=len(numbers))
             muons = quality.flag(muons, np.intersect1d(flagged, numbers))
             if quality.skip_flagged:
                 numbers = np.setdiff1d(numbers, flagged)
