@@ -220,6 +220,14 @@ def write_csv(path: Path, truth: Truth) -> None:
     path.write_text("\n".join(rows) + "\n")
 
 
+def write_rntuple(path: Path, truth: Truth) -> None:
+    """Write a scouting nano as uproot writes it by default."""
+    l1 = {name: truth.jagged(v) for name, v in physical(truth.l1).items()}
+    l1 |= {"hwQual": truth.jagged(truth.l1["hwQual"]), "hwCharge": truth.jagged(truth.sign)}
+    with uproot.recreate(path) as file:
+        file.mkrntuple("Events", event_columns(truth) | {f"L1Mu_{name}": v for name, v in l1.items()})
+
+
 def write_parquet(path: Path, truth: Truth) -> None:
     n = len(truth.l1["hwPt"])
     columns = dict(truth.l1)
@@ -257,7 +265,7 @@ def truth() -> Truth:
 
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str, Path]:
-    """One small file a format, by the name of its member of `Kind`."""
+    """One small file a format, by the name of its member of `Kind`; ``RNTUPLE`` is one of several."""
     folder = tmp_path_factory.mktemp("samples")
     writers = {
         "L1NTUPLE": ("ntuple.root", write_ntuple),
@@ -273,6 +281,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str,
     for kind, (name, write) in writers.items():
         paths[kind] = folder / name
         write(paths[kind], truth)
+    paths["RNTUPLE"] = folder / "rntuple.root"
+    write_rntuple(paths["RNTUPLE"], truth)
     paths["HISTOGRAMS"] = folder / "histograms.root"
     write_histograms(paths["HISTOGRAMS"])
     paths["GMT_LUT"] = folder / "lut.txt"

@@ -15,7 +15,7 @@ from l1scout.io import Kind, detect, read_events
 from l1scout.io.inspect import describe
 from l1scout.io.rewrite import add_columns
 
-KINDS = [k.name for k in Kind]
+KINDS = [*(k.name for k in Kind), "RNTUPLE"]
 SECONDS = 20
 MEMORY = 1 << 29
 
@@ -87,6 +87,7 @@ def test_truncated_anywhere(samples, tmp_path, kind):
         "DPG_NANO",
         "SCOUTING_NANO",
         "NANOAOD",
+        "RNTUPLE",
         "ORBIT_COLLECTION",
         "PARQUET",
         "HISTOGRAMS",

@@ -230,13 +230,13 @@ def test_rntuple_fields_are_not_searched_one_by_one(samples, tmp_path, monkeypat
     """uproot lists all fields of an RNTuple in a time that grows with the square of their number."""
     path = rewrite(samples["DPG_NANO"], tmp_path / "rntuple.root", rntuple=True)
     fields = uproot.behaviors.RNTuple.HasFields
-    listing = fields.keys
+    listing = fields.iteritems
 
-    def keys(self, **options):
+    def iteritems(self, **options):
         assert self.ntuple is not self, "lists all fields"
         return listing(self, **options)
 
-    monkeypatch.setattr(fields, "keys", keys)
+    monkeypatch.setattr(fields, "iteritems", iteritems)
     describe(path)
 
 
@@ -261,6 +261,17 @@ def test_rntuple_cannot_get_columns(samples, tmp_path):
         add_columns(path, tmp_path / "out.root", lambda c: {"x": c["hwPt"].astype(np.float32)})
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out.root").exists()
+
+
+def test_damaged_list_of_pages_is_refused(samples, tmp_path):
+    """It says how much is to be read, and uproot does not look at its checksum."""
+    with uproot.open(samples["RNTUPLE"]) as file:
+        locator = file["Events"].footer.cluster_group_records[0].page_list_link.locator
+    raw = bytearray(samples["RNTUPLE"].read_bytes())
+    raw[locator.offset + locator.num_bytes // 2] ^= 1
+    (tmp_path / "damaged.root").write_bytes(raw)
+    with pytest.raises(InputError, match="list of pages of an RNTuple does not match its checksum"):
+        detect(tmp_path / "damaged.root")
 
 
 def test_real_rntuples(shared_data):

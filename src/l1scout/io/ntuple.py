@@ -13,6 +13,8 @@ from l1scout.orbits import Events, OrbitBatch
 
 UPGRADE, EMULATED = "l1UpgradeTree/L1UpgradeTree", "l1UpgradeEmuTree/L1UpgradeTree"
 """Trees of the L1 muons that the hardware sent, and of those that the emulator made."""
+EMULATED_NOTE = "(emulated L1 muons)"
+"""End of `Events.source` where the L1 muons are the emulator's."""
 EVENT, MUON_RECO = "l1EventTree/L1EventTree", "l1MuonRecoTree/Muon2RecoTree"
 _CODES = {
     "hwCharge": "muonChg",
@@ -99,7 +101,7 @@ def read_ntuple(path: Path, rows: int, *, emulated: bool | None = None) -> Itera
         if EVENT not in keys:
             msg = f"L1Ntuple without {EVENT}"
             raise InputError(msg)
-        source = f"{path} (emulated L1 muons)" if wanted == EMULATED else str(path)
+        source = f"{path} {EMULATED_NOTE}" if wanted == EMULATED else str(path)
         trees = {name: file[name] for name in (wanted, EVENT, MUON_RECO) if name in keys}
         entries = trees[wanted].num_entries
         for name, tree in trees.items():

@@ -9,6 +9,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import uproot
+import xxhash
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
@@ -110,11 +111,26 @@ def branches(tree: Any) -> dict[str, Any]:
     """
     if not is_rntuple(tree):
         return {branch.name: branch for branch in tree.itervalues(recursive=True)}
+    _check_page_lists(tree)
     fields = {field.name: field for field in tree.fields}
     for group in _RECORDS:
         if group in fields:
             fields |= {f"{group}_{member.name}": member for member in fields[group].fields}
     return fields
+
+
+def _check_page_lists(rntuple: Any) -> None:
+    """Compare the lists of pages of an RNTuple with their checksums, which uproot does not.
+
+    They say how much is to be read: a damaged one would ask for any amount of memory.
+    """
+    for group in rntuple.footer.cluster_group_records:
+        link = group.page_list_link
+        chunk, _ = rntuple.read_locator(link.locator, link.env_uncomp_size)
+        raw = bytes(chunk.raw_data)
+        if int.from_bytes(raw[-8:], "little") != xxhash.xxh3_64_intdigest(raw[:-8]):
+            msg = "the list of pages of an RNTuple does not match its checksum; copy the file again"
+            raise InputError(msg)
 
 
 def chunks(entries: int, rows: int) -> Iterator[tuple[int, int]]:
