@@ -3,6 +3,7 @@
 import csv
 import html
 import json
+import re
 
 import numpy as np
 import pytest
@@ -89,8 +90,12 @@ def test_packets_out_of_order_and_twice(packets, tmp_path):
     """As after a restart: what is within packets is measured, and nothing is guessed across them."""
     run_twice = tmp_path / "twice.dat"
     run_twice.write_bytes(packets.read_bytes() * 2)
-    for name in ("livetime", "firing", "cosmics"):
-        assert json.loads(run(name, run_twice, "--json"))["orbits"] == 120
+    for name, scheme in (
+        ("livetime", []),
+        ("firing", ["--scheme", "2018"]),
+        ("cosmics", ["--scheme", "2018"]),
+    ):
+        assert json.loads(run(name, run_twice, *scheme, "--json"))["orbits"] == 120
     assert [e.l1.n_orbits for e in read_batches([run_twice])] == [60, 60]
 
 
@@ -291,6 +296,17 @@ def test_every_output_names_inputs_cuts_scheme_and_version(packets, tmp_path):
     assert (tmp_path / "occupancy.pdf").read_bytes().startswith(b"%PDF")
     with uproot.open(tmp_path / "occupancy-histograms.root") as file:
         assert json.loads(str(file["l1scout_provenance"])) == record
+
+
+def test_figures_show_a_range_of_bx(packets, tmp_path):
+    for name, options in (("all", []), ("some", ["--bx-range", "1-200"])):
+        run("filling", packets, *options, "--figure-format", "svg", "--out", tmp_path / name)
+    everything, some = ((tmp_path / n / "filling.svg").read_text() for n in ("all", "some"))
+    labels = [{t for t in re.findall(r"<!-- (\d+) -->", text) if int(t) > 500} for text in (everything, some)]
+    assert "3000" in labels[0]
+    assert not labels[1] & {"1000", "2000", "3000"}
+    with pytest.raises(InputError, match="--bx-range"):
+        run("filling", packets, "--bx-range", "9-1")
 
 
 def test_occupancy_maps_are_histograms(packets, tmp_path):
