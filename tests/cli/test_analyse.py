@@ -14,6 +14,7 @@ from hist import Hist, loc
 from PIL import Image
 from typer.testing import CliRunner
 
+from hand_made import model_directory
 from l1scout import __version__
 from l1scout.analysis.linearity import read_reference
 from l1scout.cli import make_app
@@ -144,6 +145,17 @@ def test_masses(tmp_path):
         run("masses", "--simulate", 2000, "--share", "J/psi=0", "--share", "continuum=1", "--json")
     )
     assert only["rows"] == 2000
+
+
+def test_spectra_name_their_model(tmp_path):
+    model = model_directory(tmp_path / "model")
+    args = ["masses", "--simulate", 2000, "--model", model, "--min-pt", 4, "--json"]
+    record = json.loads(run(*args))["provenance"]
+    assert record["model"]["name"]
+    assert len(record["model"]["sha256"][0]) == 64
+    assert record["options"]["min_pt_gev"] == 4
+    assert record["options"]["min_pair_pt_gev"] == 8
+    assert record["inputs"] == [{"simulation": "2000 muon pairs", "seed": 1}]
 
 
 def test_masses_of_open_data(shared_data):
