@@ -10,9 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from l1scout import __version__
+
+if TYPE_CHECKING:
+    from l1scout.training.card import Card
 
 KEY = "l1scout_provenance"
 """Of the record in Parquet metadata and ROOT files."""
@@ -60,11 +63,12 @@ class Provenance:
         }
         record |= {"inputs": [dict(i) for i in self.inputs], "options": dict(self.options)}
         record |= {n: dict(v) for n in ("scheme", "model") if (v := getattr(self, n)) is not None}
-        return record
+        plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
+        return plain
 
     def as_json(self) -> str:
         """Return the record as one line of JSON."""
-        return json.dumps(self.as_dict(), default=str, sort_keys=False)
+        return json.dumps(self.as_dict())
 
     def footer(self) -> str:
         """Return the record as one short line for the foot of a figure."""
@@ -122,6 +126,11 @@ def recorded(result: Mapping[str, Any]) -> dict[str, Any]:
     simulated = result.get("simulated")
     record = current(simulated=simulated if isinstance(simulated, bool) else None)
     return {**result, "provenance": result.get("provenance") or record.as_dict()}
+
+
+def model_record(card: "Card") -> dict[str, Any]:
+    """Describe a network by its card: name, hash, and the data on which it was trained."""
+    return {"name": card.name, "sha256": card.onnx.get("sha256"), "trained_on": dict(card.data)}
 
 
 def file_inputs(paths: Iterable[str | Path]) -> tuple[dict[str, Any], ...]:

@@ -252,6 +252,8 @@ def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
     assert {s.method for s in stored} == {"parquet"}
     assert [content(tmp_path / "store", s) for s in stored] == whole
     table = pq.read_table(tmp_path / "store" / stored[0].file)
+    made = json.loads(table.schema.metadata[b"l1scout_provenance"])
+    assert (made["command"], made["model"]["name"]) == ("store", Recalibrator.load(model).card.name)
     columns = {
         n: table[n].to_numpy() for n in ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge", "tfMuonIndex")
     }

@@ -47,6 +47,19 @@ def test_a_run_of_the_store(store):
     assert [i["file"] for i in result["provenance"]["inputs"]] == [f.name for f in files]
 
 
+def test_a_golden_json_selects_from_a_run_of_the_store(store, tmp_path):
+    golden = tmp_path / "golden.json"
+    args = ["analyse", "livetime", "--run", "7", "--store", str(store), "--golden", str(golden), "--json"]
+    golden.write_text('{"7": [[1, 2]]}')
+    result = json.loads(CliRunner().invoke(make_app(), args).stdout)
+    assert result["orbits"] == ORBITS
+    assert result["provenance"]["options"]["golden_json"] == "golden.json"
+    golden.write_text('{"7": [[2, 2]], "8": [[1, 1]]}')
+    refused = CliRunner().invoke(make_app(), args).exception
+    assert isinstance(refused, InputError)
+    assert "the data have run 7 lumisections 1-1" in str(refused)
+
+
 def test_deleted_segments_are_said(store):
     catalogue = Catalogue(store)
     segments = catalogue.segments(7)

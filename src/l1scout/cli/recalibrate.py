@@ -9,7 +9,7 @@ import typer
 from l1scout.cli.output import Flavour, Json, out, print_json, progress
 from l1scout.errors import InputError
 from l1scout.io.rewrite import Columns, add_columns
-from l1scout.provenance import current
+from l1scout.provenance import current, model_record
 
 
 def recalibrate(
@@ -53,7 +53,6 @@ def recalibrate(
             reasons[reason] = reasons.get(reason, 0) + n
         return answer.branches()
 
-    about = {"name": card.name, "sha256": card.onnx.get("sha256"), "trained_on": card.data}
     with progress() as bar:
         task = bar.add_task("rows", total=None)
         done = add_columns(
@@ -62,7 +61,7 @@ def recalibrate(
             compute,
             flavour=flavour,
             progress=lambda n, of: bar.update(task, completed=n, total=of),
-            made=current(model=about),
+            made=current(model=model_record(card)),
         )
     if json:
         counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}
