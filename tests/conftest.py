@@ -286,7 +286,9 @@ def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str,
     paths["HISTOGRAMS"] = folder / "histograms.root"
     write_histograms(paths["HISTOGRAMS"])
     paths["GMT_LUT"] = folder / "lut.txt"
-    paths["GMT_LUT"].write_text("# made up\n#<header> V1 3 2 </header>\n0 0\n1 3\n2 1\n")
+    paths["GMT_LUT"].write_text("# phi extrapolation\n#<header> V1 12 4 </header>\n0 0\n1 3\n2 1\n")
+    paths["LUT"] = folder / "unknown.txt"
+    paths["LUT"].write_text("# pt compression\n#<header> v7 2 3 </header>\n0 0\n1 3\n2 5\n3 7\n")
     paths["BMTF_LUT"] = folder / "table.lut"
     paths["BMTF_LUT"].write_text("  180\n  -2  7\n  -1  7\n   0  9\n")
     paths["HISTOGRAM_CSV"] = folder / "histogram.csv"

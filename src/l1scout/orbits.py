@@ -200,6 +200,39 @@ def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
     )
 
 
+def final_muons(batch: OrbitBatch) -> OrbitBatch:
+    """Return a batch with its final muons only: the one place that leaves out intermediate muons.
+
+    The GMT's links carry each final muon and, mostly, its intermediate copy; a reader that counts both
+    counts twice. A batch without a column ``intermediate`` has final muons only and is returned unchanged;
+    the column is gone from others.
+    """
+    if "intermediate" not in batch.columns:
+        return batch
+    keep = batch["intermediate"] == 0
+    batch = replace(batch, columns={n: c for n, c in batch.columns.items() if n != "intermediate"})
+    return batch if keep.all() else batch.select(keep)
+
+
+def final_events(events: "Events") -> "Events":
+    """Return events with their final muons only; rows stay where there are offline muons."""
+    if "intermediate" not in events.l1.columns:
+        return events
+    if events.offline is None:
+        return replace(events, l1=final_muons(events.l1))
+    kept = events.l1.select(events.l1["intermediate"] == 0, drop_empty=False)
+    columns = {n: c for n, c in kept.columns.items() if n != "intermediate"}
+    return replace(events, l1=replace(kept, columns=columns))
+
+
+def muon_counts(batch: OrbitBatch) -> tuple[int, int | None]:
+    """Return the number of final and of intermediate muons; None where the data do not tell them apart."""
+    if "intermediate" not in batch.columns:
+        return batch.n_objects, None
+    intermediate = int(np.count_nonzero(batch["intermediate"]))
+    return batch.n_objects - intermediate, intermediate
+
+
 @dataclass(frozen=True)
 class Events:
     """L1 muons and, where there are any, offline muons of the same rows.

@@ -47,8 +47,10 @@ class Segment:
         Lost or dropped by the board itself, by its own count: not among those sent.
     flagged : int
         Of `orbits`, those without the data of some link.
-    blocks, bad_blocks, muons : int
-        Crossings read, crossings left out for their BX, muons written.
+    blocks, bad_blocks : int
+        Crossings read, crossings left out for their BX.
+    final_muons, intermediate_muons : int
+        Muons written.
     corrupt_bytes : int
     last : bool
         No segment of this run and source follows.
@@ -71,7 +73,8 @@ class Segment:
     flagged: int = 0
     blocks: int = 0
     bad_blocks: int = 0
-    muons: int = 0
+    final_muons: int = 0
+    intermediate_muons: int = 0
     corrupt_bytes: int = 0
     last: bool = False
 

@@ -152,7 +152,7 @@ def read_settings(
     origin: dict[tuple[str, str], str] = {}
     if path is not None:
         try:
-            said = tomllib.loads(path.read_text("utf-8"))
+            said = tomllib.loads(path.read_text("utf-8-sig"))
         except OSError as error:
             msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
             raise InputError(msg) from error

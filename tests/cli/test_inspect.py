@@ -34,7 +34,7 @@ def test_every_format_in_words_and_json(samples, kind):
 def test_counts(samples, truth):
     found = json.loads(run(samples["DPG_NANO"], "--json"))
     n = len(truth.l1["hwPt"])
-    assert (found["rows"], found["l1_muons"], found["offline_muons"]) == (40, n, len(truth.reco["recoPt"]))
+    assert (found["rows"], found["final_muons"], found["offline_muons"]) == (40, n, len(truth.reco["recoPt"]))
     assert found["runs"] == [320040]
     assert found["era"] == "2018 (by run number)"
     assert found["data"] == "real"

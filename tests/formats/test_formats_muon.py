@@ -118,7 +118,7 @@ def test_golden_vectors():
         "reserved": 2,
     }
     run3 = MUON_RUN3.decode(np.array([f | (0x5A << 53) | (3 << 61)], np.uint64))
-    assert (run3["hwPtUnconstrained"][0], run3["hwDXY"][0], run3["reserved"][0]) == (0x5A, 3, 0)
+    assert (run3["hwPtUnconstrained"][0], run3["shower"][0], run3["hwDXY"][0]) == (0x5A, 1, 1)
     extra = MUON_RUN3_EXTRA.decode(np.array([1 | (0x1FE << 13) | (5 << 22) | (1 << 31)], np.uint32))
     assert {k: int(v[0]) for k, v in extra.items()} == {
         "second": 1,

@@ -70,6 +70,45 @@ def test_final_muons_begin_at_the_first_valid_frame():
     assert muons[1].tolist() == [0, 0, 0, 0, 0, 0, 0, 7 << 32]
 
 
+STROBED = """Board X
+ Quad/Chan :    q00c0      q00c1
+      Link :     00         01
+Frame 0000 : 1s0v00000000 1s0v00000000
+Frame 0001 : 1s1v00000001 1s1v00000011
+Frame 0002 : 0s1v00000001 0s1v00000011
+Frame 0003 : 1s1v00000002 1s1v00000012
+Frame 0004 : 1s1v00000003 1s1v00000013
+Frame 0005 : 1s1v00000004 1s1v00000014
+Frame 0006 : 1s1v00000005 1s1v00000015
+Frame 0007 : 1s1v00000006 1s1v00000016
+"""
+
+
+def test_strobe_bits():
+    """Frames without strobe are pauses of the clock: the last word once more, no word of a crossing."""
+    found = pattern.parse(STROBED)
+    assert found.strobe[:, 0].tolist() == [True, True, False, True, True, True, True, True]
+    assert found.crossings()[:, :, 0].tolist() == [[1, 2, 3, 4, 5, 6]]
+    assert found.crossings()[:, :, 1].tolist() == [[17, 18, 19, 20, 21, 22]]
+    assert pattern.render(found) == STROBED
+    with pytest.raises(InputError, match="line 6: frame 2 needs 2 words such as 1s1v0123abcd"):
+        pattern.parse(STROBED.replace("0s1v00000001", "1v00000001"))
+
+
+@pytest.mark.parametrize("end", ["\n\n", " \n", "\n \n\n", ""])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_ends_of_lines_do_not_matter(end, newline):
+    before = small()
+    after = pattern.parse((pattern.render(before).rstrip("\n") + end).replace("\n", newline))
+    np.testing.assert_array_equal(after.data, before.data)
+
+
+@pytest.mark.parametrize("name", ["14_pattern.txt", "14_pattern_strobe.txt"])
+def test_cases_with_and_without_strobe(shared_cases, name):
+    muons = pattern.read(shared_cases / name).final_muons()
+    assert muons.tolist() == [[0x00000280_00605078, 0, 0, 0, 0, 0, 0, 0]]
+
+
 def test_no_final_muons():
     assert small(links=3).final_muons() is None
     assert small().final_muons() is None  # frames 0-1 are filled

@@ -72,6 +72,8 @@ def test_records_and_blocks_tell_the_same_muons(form):
     by_records = read_records(records, form)
     assert by_records.corrupt == 0
     for name in by_records.muons.columns:
+        if form is RUN2 and name == "intermediate":
+            continue  # records of Run 2 do not state it; here any link has any marker
         np.testing.assert_array_equal(by_records.muons[name], direct.muons[name])
     np.testing.assert_array_equal(by_records.muons.orbit, direct.muons.orbit)
     np.testing.assert_array_equal(by_records.muons.bx, direct.muons.bx)

@@ -81,7 +81,8 @@ def test_same_bytes_and_same_muons(stored, tmp_path, there_and_back, kind, form,
     assert done.verbatim == 0
     assert done.orbits == (ORBITS if kind == "RAW" else 0)
     one, two = (
-        concatenate([e.l1 for e in read_events(tmp_path / n, rows=100)]) for n in ("in", "archive.parquet")
+        concatenate([e.l1 for e in read_events(tmp_path / n, rows=100, intermediate=True)])
+        for n in ("in", "archive.parquet")
     )
     assert set(one.columns) == set(two.columns)
     for name in one.columns:
@@ -89,7 +90,8 @@ def test_same_bytes_and_same_muons(stored, tmp_path, there_and_back, kind, form,
     for name in ("orbit", "bx", "run", "lumisection", "offsets"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
     assert (one.n_orbits, one.simulated) == (two.n_orbits, two.simulated)
-    assert done.muons == one.n_objects
+    assert done.final_muons + done.intermediate_muons == one.n_objects
+    assert done.intermediate_muons == np.count_nonzero(one["intermediate"])
 
 
 def test_compressed_files_come_back_decompressed(stored, tmp_path):
@@ -105,7 +107,7 @@ def test_what_an_analyst_finds(stored, tmp_path):
     """Final muons as plain columns: with pyarrow and awkward only."""
     (tmp_path / "in").write_bytes(stored["run3"]["RAW"])
     archive.to_parquet(tmp_path / "in", tmp_path / "a.parquet", plain=True)
-    l1 = concatenate([e.l1 for e in read_events(tmp_path / "in")])
+    l1 = concatenate([e.l1 for e in read_events(tmp_path / "in", intermediate=True)])
     final = l1["intermediate"] == 0
     table = pq.read_table(tmp_path / "a.parquet")
     muons = ak.from_parquet(tmp_path / "a.parquet")
@@ -124,7 +126,9 @@ def test_recalibrated_archives_are_still_archives(stored, tmp_path):
     assert done.rows == pq.read_table(tmp_path / "b")["x"].length()
     archive.to_raw(tmp_path / "b", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == stored["run3"]["RAW"]
-    assert sum(e.l1.n_objects for e in read_events(tmp_path / "b")) == describe(tmp_path / "in")["l1_muons"]
+    assert (
+        sum(e.l1.n_objects for e in read_events(tmp_path / "b")) == describe(tmp_path / "in")["final_muons"]
+    )
 
 
 def test_frames_of_every_kind(stored, there_and_back, tmp_path):
@@ -147,7 +151,9 @@ def test_frames_of_every_kind(stored, there_and_back, tmp_path):
     assert done.orbits == 5
     assert done.verbatim == sum(map(len, (frames[2], frames[4], frames[5], b"rubbish", b"end")))
     found = describe(tmp_path / "archive.parquet")
-    assert (found["orbits_covered"], found["archive"]["verbatim"]) == (5, done.verbatim)
+    # the last orbit is there twice
+    assert (found["orbits_covered"], found["duplicate_orbits"]) == (4, 1)
+    assert found["archive"]["verbatim"] == done.verbatim
 
 
 @pytest.mark.parametrize(
@@ -155,7 +161,7 @@ def test_frames_of_every_kind(stored, there_and_back, tmp_path):
 )
 def test_files_without_a_muon(there_and_back, tmp_path, data):
     done = there_and_back(data)
-    assert (done.muons, done.orbits) == (0, 500 * (len(data) > 100))
+    assert (done.final_muons, done.orbits) == (0, 500 * (len(data) > 100))
     assert sum(e.l1.n_orbits for e in read_events(tmp_path / "archive.parquet")) == done.orbits
 
 
@@ -392,7 +398,7 @@ def test_lies_in_the_side(stored, tmp_path, field, value):
         {"header": "zz"},
         {"header": "00"},
         {"header": None},
-        {"version": 2},
+        {"version": "2"},
         {"bytes": "x"},
     ],
 )
@@ -406,6 +412,18 @@ def test_lies_in_the_footer(stored, tmp_path, said):
     for use in (lambda p: archive.to_raw(p, tmp_path / "out"), describe):
         with pytest.raises(InputError, match="of other making"):
             use(tmp_path / "b")
+
+
+def test_archives_of_an_older_layout_are_refused(stored, tmp_path):
+    """Version 1 had hwDXY one bit too low."""
+    (tmp_path / "in").write_bytes(stored["run3"]["RAW"])
+    archive.to_parquet(tmp_path / "in", tmp_path / "a")
+    table = pq.read_table(tmp_path / "a")
+    whole = json.loads(table.schema.metadata[b"l1scout"])
+    whole["archive"]["version"] = 1
+    pq.write_table(table.replace_schema_metadata({"l1scout": json.dumps(whole)}), tmp_path / "b")
+    with pytest.raises(InputError, match="archive of version 1, not 2; make it again"):
+        describe(tmp_path / "b")
 
 
 def test_convert_and_what_it_refuses(stored, samples, tmp_path):

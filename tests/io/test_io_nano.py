@@ -152,7 +152,7 @@ def test_commands_take_a_flavour(tmp_path):
     shown = run(make_app(), ["inspect", "--flavour", "scouting", str(path)])
     assert shown.exit_code == 0
     assert "L1 scouting nano" in shown.stdout
-    assert "charge not valid  1" in shown.stdout
+    assert " ".join(shown.stdout.split()).count("charge not valid 1 ") == 1
     for command in ("masses", "occupancy"):
         assert isinstance(run(make_app(), ["analyse", command, str(path)]).exception, InputError)
     done = run(make_app(), ["analyse", "occupancy", str(path), "--flavour", "dpg", "--json"])
@@ -207,7 +207,7 @@ def test_rntuple_is_read_like_a_ttree(samples, tmp_path, kind, nested):
     for rows in (7, 1000):
         assert_same(read(path, rows=rows), read(samples[kind], rows=rows))
     found, like = describe(path), describe(samples[kind])
-    same = ("rows", "data", "era", "runs", "lumisections", "orbits", "bx", "l1_muons", "offline_muons")
+    same = ("rows", "data", "era", "runs", "lumisections", "orbits", "bx", "final_muons", "offline_muons")
     assert {k: found[k] for k in same} == {k: like[k] for k in same}
     assert {tree["type"] for tree in found["trees"]} == {"ROOT::RNTuple"}
 

@@ -13,6 +13,7 @@ from l1scout.errors import InputError
 from l1scout.formats.muon import FIELDS, PT
 from l1scout.io import Kind, detect, read_events
 from l1scout.io import columns as io_columns
+from l1scout.io.inspect import describe
 from l1scout.orbits import Events, concatenate
 
 L1_KINDS = ["L1NTUPLE", "DPG_NANO", "SCOUTING_NANO", "ORBIT_COLLECTION", "PARQUET", "PATTERN"]
@@ -208,9 +209,40 @@ def test_what_cannot_be_read_is_one_line(tmp_path, make, text):
 
 
 def test_files_without_muons_say_so(samples):
-    for kind in ("HISTOGRAMS", "GMT_LUT", "BMTF_LUT", "NPZ"):
+    for kind in ("HISTOGRAMS", "GMT_LUT", "BMTF_LUT", "LUT", "NPZ"):
         with pytest.raises(InputError, match="no muons"):
             read_events(samples[kind])
+
+
+GMT = "# phi extrapolation LUT\n"
+UNKNOWN = "# maps 2 bits to 3 bits\n# its header is #<header> V1 12 4 </header>\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (GMT + "#<header> V1 12 4 </header>\n0 0\n1 3\n", "GMT_LUT"),
+        ("# for MicroGMT emulator-tests\n#<header> V1 9 5 </header>\n0 0\n1 3\n", "GMT_LUT"),
+        (GMT + "#<header> V1 11 4 </header>\n0 0\n", "LUT"),
+        ("#<header> V1 7 1 </header> \n0 1\n1 1\n", "LUT"),
+        (UNKNOWN + "#<header> v7 2 3 </header>\n0 0\n1 3\n2 5\n3 7\n", "LUT"),
+        ("-4 -1 7\n-3 -1 7\n-2 -1 7\n", "BMTF_LUT"),
+        ("  180\n-2048  7\n-2047  7\n", "BMTF_LUT"),
+        ("0 1\n1 2\n2 3\n", "LUT"),
+        ("-3 1\n-2 2\n", "LUT"),
+        ("1\n2\n3\n", "LUT"),
+    ],
+)
+def test_look_up_tables_are_called_what_they_are(tmp_path, text, kind):
+    (tmp_path / "x").write_text(text)
+    assert detect(tmp_path / "x") is Kind[kind]
+    assert describe(tmp_path / "x")["entries"] > 0
+
+
+def test_a_look_up_table_of_the_calorimeter(shared_cases):
+    found = describe(shared_cases / "13_calorimeter_lut.txt")
+    assert (found["format"], found["header"]) == ("look-up table, unknown kind", "v7 2 3")
+    assert (found["comment"], found["entries"]) == ("maps 2 bits to 3 bits", 4)
 
 
 def test_wrong_options_are_refused(samples):

@@ -126,7 +126,7 @@ def test_every_file_can_be_described(shared_data):
 
 def test_what_real_files_hold(shared_data):
     nano = describe(shared_data / NANO)
-    assert (nano["rows"], nano["l1_muons"], nano["offline_muons"], nano["data"]) == (100, 227, 170, "real")
+    assert (nano["rows"], nano["final_muons"], nano["offline_muons"], nano["data"]) == (100, 227, 170, "real")
     assert nano["era"].startswith("2024")
     assert nano["by_track_finder"]["BMTF"] == 75
     assert nano["invalid_codes"] == {}

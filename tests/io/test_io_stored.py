@@ -17,7 +17,7 @@ from l1scout.formats.raw import read_frames, read_header, split_raw
 from l1scout.io import Kind, detect, read_events
 from l1scout.io.inspect import describe
 from l1scout.io.stored import records_format, split_records
-from l1scout.orbits import concatenate
+from l1scout.orbits import concatenate, final_muons, muon_counts
 
 ORBITS = 23
 
@@ -47,7 +47,7 @@ def test_muons_come_back(stored, tmp_path, kind, rows, how):
     data, truth = stored["run3"]
     path.write_bytes(WAYS[how](data[kind]))
     assert detect(path) is Kind[kind]
-    chunks = [e.l1 for e in read_events(path, rows=rows)]
+    chunks = [e.l1 for e in read_events(path, rows=rows, intermediate=True)]
     got = concatenate(chunks)
     for name in got.columns:
         np.testing.assert_array_equal(got[name], truth[name], err_msg=name)
@@ -59,17 +59,20 @@ def test_muons_come_back(stored, tmp_path, kind, rows, how):
         assert all(len(c) <= rows or c.n_orbits == 1 for c in chunks)
     else:
         assert (got.n_orbits, set(got.run), got.simulated) == (None, {0}, None)
-        assert all(len(c) <= rows for c in chunks)
+        assert all(len(c) <= rows or len(set(c.orbit)) == 1 for c in chunks)
 
 
 def test_run2_records_have_their_own_format(stored, tmp_path):
     data, truth = stored["run2"]
     path = tmp_path / "x"
     path.write_bytes(data["RECORDS"])
-    got = concatenate([e.l1 for e in read_events(path)])
+    got = concatenate([e.l1 for e in read_events(path, intermediate=True)])
     np.testing.assert_array_equal(got["hwEta"], truth["hwEta"])
+    np.testing.assert_array_equal(got["intermediate"], truth["intermediate"])
     found = describe(path)
-    assert (found["form"], found["l1_muons"], found["corrupt"]) == ("run2", truth.n_objects, 0)
+    final, intermediate = muon_counts(truth)
+    assert (found["form"], found["final_muons"], found["corrupt"]) == ("run2", final, 0)
+    assert found["intermediate_muons"] == intermediate > 100
     assert found["compression"] is None
 
 
@@ -77,7 +80,7 @@ def test_packets_are_read_too(samples):
     chunks = [e.l1 for e in read_events(samples["DMA_PACKETS"], rows=100)]
     assert sum(c.n_orbits for c in chunks) == 2
     found = describe(samples["DMA_PACKETS"])
-    assert sum(c.n_objects for c in chunks) == found["muons"]
+    assert sum(c.n_objects for c in chunks) == found["final_muons"]
     assert all(len(c) <= 100 or c.n_orbits == 1 for c in chunks)
 
 
@@ -90,10 +93,11 @@ def test_inspect_says_what_is_wrong(stored, tmp_path):
     path = tmp_path / "x.raw"
     path.write_bytes(zstd(bytes(raw)))
     found = describe(path)
+    truth = final_muons(truth)
     lost = sum(len(truth.orbit[truth.row][truth.orbit[truth.row] == frames[k].orbit]) for k in (3, 4, 9))
     assert found["corrupt"] == 2  # two of them are neighbours
     assert found["corrupt_bytes"] == sum(frames[k].stop - frames[k].start for k in (3, 4, 9))
-    assert found["l1_muons"] == truth.n_objects - lost
+    assert found["final_muons"] == truth.n_objects - lost
     assert found["orbits_covered"] == ORBITS - 3
     assert (found["runs"], found["compression"], found["era"][:4]) == ([320040], "zstd", "2018")
     assert found["said"]["orbits"] == ORBITS

@@ -113,7 +113,7 @@ def test_the_catalogue_knows_everything(spool, tmp_path):
     (run,) = catalogue.runs()
     assert (run["orbits"], run["segments"], run["ended"]) == (24, 5, 1)
     assert [row["orbits"] for row in catalogue.lumisections(RUN)] == [24]
-    assert run["muons"] == sum(s.muons for s in segments)
+    assert run["final_muons"] == sum(s.final_muons for s in segments) > 0
     catalogue.close()
     assert len(spool) == 0
 
@@ -252,6 +252,8 @@ def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
     assert {s.method for s in stored} == {"parquet"}
     assert [content(tmp_path / "store", s) for s in stored] == whole
     table = pq.read_table(tmp_path / "store" / stored[0].file)
+    made = json.loads(table.schema.metadata[b"l1scout_provenance"])
+    assert (made["command"], made["model"]["name"]) == ("store", Recalibrator.load(model).card.name)
     columns = {
         n: table[n].to_numpy() for n in ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge", "tfMuonIndex")
     }

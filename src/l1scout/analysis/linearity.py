@@ -12,6 +12,8 @@ from l1scout.analysis.luminosity import Luminosity
 from l1scout.errors import InputError
 from l1scout.training.metrics import Measured
 
+_MU = "muons_per_colliding_crossing"
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -31,14 +33,18 @@ class Reference:
 def read_reference(path: Path) -> Reference:
     """Read a CSV file with a column ``section`` or ``bx`` and a column ``reference``; others are ignored.
 
+    Lines that begin with ``#`` are comments.
+
     Raises
     ------
     InputError
         If it is not that, names a place twice, or has a value that is not above 0.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = list(file)
+        comments = [k for k, line in enumerate(lines) if line.startswith("#")]
+        rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         msg = f"{path}: cannot be read as CSV ({getattr(error, 'strerror', None) or error})"
         raise InputError(msg) from error
@@ -48,7 +54,7 @@ def read_reference(path: Path) -> Reference:
         msg = f"{path}: a column section or bx and a column reference expected"
         raise InputError(msg)
     values: dict[int, float] = {}
-    for k, row in enumerate(rows, 2):
+    for k, row in enumerate(rows, 2 + len(comments)):
         try:
             at, value = int(row[by]), float(row["reference"])
         except (TypeError, ValueError):
@@ -120,8 +126,9 @@ def against(state: Luminosity, reference: Reference, method: str = "zero") -> di
     Returns
     -------
     dict
-        ``points`` (rows: section or bx, reference, mu, mu_stat; of a bunch, or the mean of all bunches of a
-        section), ``level``, ``slope`` (relative, a unit of the reference) and ``centre`` of the line,
+        ``points`` (rows: section or bx, reference, muons_per_colliding_crossing and its stat; of a bunch, or
+        the mean of all bunches of a section), ``level``, ``slope`` (relative, per unit of the reference)
+        and ``centre`` of the line,
         ``chi2``, ``dof``.
 
     Raises
@@ -142,11 +149,11 @@ def against(state: Luminosity, reference: Reference, method: str = "zero") -> di
             total = state.section(at, method, fitted).total(bx)[0]
             found[at.number] = Measured(total.value / bx.size, total.error / bx.size)
     points = [
-        {reference.by: k, "reference": reference.values[k], "mu": m.value, "mu_stat": m.error}
+        {reference.by: k, "reference": reference.values[k], _MU: m.value, f"{_MU}_stat": m.error}
         for k, m in sorted(found.items())
         if k in reference.values and 0 < m.error < np.inf
     ]
-    mu, error, wanted = (np.array([p[n] for p in points]) for n in ("mu", "mu_stat", "reference"))
+    mu, error, wanted = (np.array([p[n] for p in points]) for n in (_MU, f"{_MU}_stat", "reference"))
     line = linearity(mu, _expected(mu, error, wanted, method), wanted)
     return {
         "method": method,

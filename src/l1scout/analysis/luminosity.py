@@ -32,7 +32,7 @@ _FULL = 0.99
 
 @dataclass(frozen=True)
 class BunchLuminosity:
-    """Muons a crossing of one section; arrays have 3564 places, index 0 is BX 1.
+    """Muons per crossing of one section; arrays have 3564 places, index 0 is BX 1.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class BunchLuminosity:
 def zero_counting(
     occupied: NDArray[Any], crossings: float | NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean muons a crossing, and uncertainty, from how many crossings have one.
+    """Mean muons per crossing, and uncertainty, from how many crossings have one.
 
     1/N + 1/(N-1) + ... of k terms takes the place of -ln(1 - k / N), which is too large by
     p / 2N (1 - p) on average: its mean is -ln(1 - p) up to a term of p^N. A BX that is never empty
@@ -85,7 +85,7 @@ def zero_counting(
 
 
 def rate_counting(muons: NDArray[Any], crossings: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean muons a crossing, and uncertainty, from all muons: as if the GMT sent more than eight.
+    """Mean muons per crossing, and uncertainty, from all muons: as if the GMT sent more than eight.
 
     A BX that is nearly always full gives a lower limit, with infinite uncertainty.
     """
@@ -117,17 +117,17 @@ class Luminosity:
     ----------
     scheme : Scheme
     live : LiveTime
-    min_pt, min_quality : int
+    min_hw_pt, min_quality : int
         Smallest hwPt and hwQual of the muons that count.
     """
 
     scheme: Scheme
     live: LiveTime = field(default_factory=LiveTime)
-    min_pt: int = 1
+    min_hw_pt: int = 1
     min_quality: int = 0
 
     def __post_init__(self) -> None:
-        self.counts = CrossingCounts(self.live, self.min_pt, self.min_quality)
+        self.counts = CrossingCounts(self.live, self.min_hw_pt, self.min_quality)
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if it does not say how many orbits it stands for)."""
@@ -141,7 +141,7 @@ class Luminosity:
         """Measure all sections together: their mean.
 
         Their crossings are not counted as one: -ln(1 - k / N) of a mean is less than the mean of it, by
-        2 % at 0.5 muons a crossing if the luminosity falls to a half.
+        2 % at 0.5 muons per crossing if the luminosity falls to a half.
         """
         counts = self._counts(method)
         mu, stat = self._count(method)(sum(counts.values(), np.zeros(BX_PER_ORBIT + 1))[1:], self.live.weight)
@@ -187,28 +187,31 @@ class Luminosity:
         Parameters
         ----------
         sigma_vis : Measured, optional
-            Visible cross section of the counted muons, in microbarn. Without it: muons a crossing only.
+            Visible cross section of the counted muons, in microbarn. Without it: muons per crossing only.
         method : str
             ``zero`` or ``rate``: which of both makes the luminosity.
 
         Returns
         -------
         dict
-            ``sections``, ``bunches`` (rows of tables), ``background``, ``total``: muons a crossing and,
-            with `sigma_vis`, Hz/ub and 1/ub, each with ``stat`` and ``syst``.
+            ``sections``, ``bunches`` (rows of tables), ``background``, ``total``: muons per orbit (all
+            colliding BX together), per colliding crossing (their mean), in ``bunches`` per crossing of
+            the BX; with `sigma_vis`, Hz/ub and 1/ub; each with ``stat`` and ``syst``.
         """
         fitted = {m: self.background(m) for m in METHODS}
         whole = {m: self.whole(m, fitted[m]) for m in METHODS}
         bx = self.scheme.bx
         bunches = []
         for b in bx.tolist():
-            row = {"bx": b}
+            row: dict[str, Any] = {"bx": b}
             for m in METHODS:
-                row |= {f"mu_{m}": whole[m].mu[b - 1], f"mu_{m}_stat": whole[m].stat[b - 1]}
-            row |= {"background": whole[method].background[b - 1], "syst": whole[method].syst[b - 1]}
-            row |= _calibrated(
-                Measured(row[f"mu_{method}"], row[f"mu_{method}_stat"]), row["syst"], sigma_vis
-            )
+                name = f"muons_per_crossing_{m}"
+                row |= {name: whole[m].mu[b - 1], f"{name}_stat": whole[m].stat[b - 1]}
+            syst = float(whole[method].syst[b - 1])
+            row |= {"background_per_crossing": whole[method].background[b - 1]}
+            row |= {"background_per_crossing_syst": syst}
+            measured = Measured(float(whole[method].mu[b - 1]), float(whole[method].stat[b - 1]))
+            row |= _calibrated(measured, syst, sigma_vis)
             bunches.append(row)
         sections = []
         for at, seen in sorted(self.live.sections.items()):
@@ -234,7 +237,9 @@ def _sums(
     measured: BunchLuminosity, bx: NDArray[np.int64], sigma_vis: Measured | None, seconds: float
 ) -> dict[str, float]:
     total, syst = measured.total(bx)
-    row = {"mu": total.value, "mu_stat": total.error, "mu_syst": syst}
+    row = {"muons_per_orbit": total.value, "muons_per_orbit_stat": total.error, "muons_per_orbit_syst": syst}
+    if bx.size:
+        row |= {n.replace("orbit", "colliding_crossing"): v / bx.size for n, v in row.items()}
     row |= _calibrated(total, syst, sigma_vis)
     if sigma_vis:
         row["integrated_per_ub"] = row["hz_per_ub"] * seconds
@@ -260,9 +265,18 @@ def _ratio(whole: Mapping[str, BunchLuminosity], bx: NDArray[np.int64]) -> dict[
     return {"value": rate.value / zero.value, "error": float(error / zero.value)} if zero.value else {}
 
 
+_BACKGROUND = {
+    "constant": "constant_muons_per_crossing",
+    "early": "early_fraction",
+    "late": "late_fraction",
+    "glow": "glow_fraction_in_next_bx",
+}
+"""Names of the fitted background with what each is per."""
+
+
 def _about(fitted: Background) -> dict[str, Any]:
     told: dict[str, Any] = {
-        name: {"value": v, "error": e}
+        _BACKGROUND[name]: {"value": v, "error": e}
         for name, v, e in zip(NAMES, fitted.values.tolist(), fitted.errors.tolist(), strict=True)
     }
     return told | {"glow_length_bx": fitted.length}

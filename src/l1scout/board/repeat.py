@@ -12,6 +12,7 @@ from l1scout.errors import InputError
 from l1scout.formats.block import LINKS, ORBIT_MASK, ROWS, BlockFormat
 from l1scout.formats.packets import (
     HEADER_MARK,
+    REPEATED,
     TRAILER_BYTES,
     Readable,
     Trailer,
@@ -25,8 +26,8 @@ MAX_BYTES = 1 << 30
 
 
 @kernel
-def _renumber(rows: Any, spans: Any, orbit_row: Any, by: Any, headers: Any) -> None:
-    """Add to the orbit numbers of all blocks, and of l1scout's headers."""
+def _renumber(rows: Any, spans: Any, orbit_row: Any, by: Any, headers: Any, flags: Any) -> None:
+    """Add to the orbit numbers of all blocks, and to the numbers and flags of l1scout's headers."""
     mask = np.uint32(ORBIT_MASK)
     for k in range(spans.shape[0]):
         for row in range(spans[k, 0] + orbit_row, spans[k, 1], ROWS):
@@ -37,13 +38,15 @@ def _renumber(rows: Any, spans: Any, orbit_row: Any, by: Any, headers: Any) -> N
             head = spans[k, 0] - 1
             if rows[head, 0] == np.uint32(HEADER_MARK):
                 rows[head, 1] = (rows[head, 1] + by) & mask
+                rows[head, 6] |= flags
 
 
 class RepeatedPackets:
     """Sends the packets of a stream without end.
 
     Damaged packets are left out. Each pass continues the orbit numbers and the trailers' counters of
-    the one before; the time between the last and the first orbit is that of one orbit.
+    the one before; the time between the last and the first orbit is that of one orbit. From the second pass
+    on, the headers of the orbits (Run 3) mark them as repeated: such crossings are not independent.
 
     Parameters
     ----------
@@ -85,7 +88,7 @@ class RepeatedPackets:
         if not self._pieces:
             msg = "no packets to repeat"
             raise InputError(msg)
-        self._by = first_orbit - int(self._pieces[0][2][0])
+        self._by, self._flags = first_orbit - int(self._pieces[0][2][0]), 0
         self.length = last - int(self._pieces[0][2][0]) + 1
         room = max(rows.nbytes for rows, _, _, _ in self._pieces) + TRAILER_BYTES
         self._room = np.empty(room // 4, np.uint32)
@@ -123,13 +126,14 @@ class RepeatedPackets:
                     sink.put(self._packet(rows, spans, n))
                 else:
                     self.dropped += n
-            self._by += self.length
+            self._by, self._flags = self._by + self.length, REPEATED
 
     def _packet(self, rows: NDArray[np.uint32], spans: NDArray[np.int64], n: int) -> memoryview:
         words = rows.size + TRAILER_BYTES // 4
         copy = self._room[: rows.size].reshape(rows.shape)
         copy[:] = rows
-        _renumber(copy, spans, self._form.orbit_row, np.uint32(self._by), self._form.name == "run3")
+        headers, by = self._form.name == "run3", np.uint32(self._by & ORBIT_MASK)
+        _renumber(copy, spans, self._form.orbit_row, by, headers, np.uint32(self._flags))
         self.delivered += n
         trailer = Trailer(0, self.dropped, self.delivered).encode()
         self._room[rows.size : words] = np.frombuffer(trailer, np.uint32)

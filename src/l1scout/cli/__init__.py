@@ -6,6 +6,8 @@ behind if that is a keyword of Python. Only the command that runs is imported: t
 """
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
 from keyword import iskeyword
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from l1scout import __version__
 from l1scout.errors import InputError
+from l1scout.provenance import recording
 
 
 class Entry(NamedTuple):
@@ -81,9 +84,24 @@ def _load(name: str) -> Any:
     command = getattr(import_module(f"l1scout.cli.{identifier}"), identifier)
     if not isinstance(command, typer.Typer):
         app = _app(add_completion=False)
-        app.command(name)(command)
-        command = app
+        app.command(name)(_recorded(name, command))
+        return typer.main.get_command(app)
+    for info in command.registered_commands:
+        own = info.callback
+        if own is not None and not hasattr(own, "__wrapped__"):
+            info.callback = _recorded(f"{name} {info.name or own.__name__}", own)
     return typer.main.get_command(command)
+
+
+def _recorded(path: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a command state itself, so that everything it writes can name it (`l1scout.provenance`)."""
+
+    @wraps(function)
+    def command(*args: Any, **arguments: Any) -> Any:
+        with recording(path, arguments):
+            return function(*args, **arguments)
+
+    return command
 
 
 def _version(asked: bool) -> None:

@@ -35,6 +35,6 @@ def convert(
         print_json({"in": source, "out": target, **asdict(done)})
         return
     sizes = f"{done.bytes_in:,} bytes to {done.bytes_out:,}"
-    out.print(f"{target}: {done.muons:,} muons, {done.orbits:,} orbits, {sizes}", markup=False)
+    out.print(f"{target}: {done.final_muons:,} final muons, {done.orbits:,} orbits, {sizes}", markup=False)
     if done.verbatim:
         out.print(f"  {done.verbatim:,} bytes are no muons and were kept as they are", markup=False)

@@ -51,7 +51,8 @@ def readout(
 
 def _line(s: dict[str, Any]) -> str:
     return (
-        f"{s['state']}: {s['orbits']:,} orbits, {s['muons']:,} muons, {s['real_time_factor']:.2f} x LHC; "
+        f"{s['state']}: {s['orbits']:,} orbits, {s['final_muons']:,} final muons, "
+        f"{s['real_time_factor']:.2f} x LHC; "
         f"spool {s['spool_bytes'] / 1e6:.0f} MB in {s['spool_segments']}, sent {s['sent']}; "
         f"missed {s['missed']}, corrupt {s['corrupt']}, dropped {s['dropped']}"
     )

@@ -9,6 +9,7 @@ import typer
 from l1scout.cli.output import Flavour, Json, out, print_json, progress
 from l1scout.errors import InputError
 from l1scout.io.rewrite import Columns, add_columns
+from l1scout.provenance import current, model_record
 
 
 def recalibrate(
@@ -60,6 +61,7 @@ def recalibrate(
             compute,
             flavour=flavour,
             progress=lambda n, of: bar.update(task, completed=n, total=of),
+            made=current(model=model_record(card)),
         )
     if json:
         counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}

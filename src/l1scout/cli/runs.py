@@ -16,7 +16,7 @@ def runs(
     over: Set = None,
     json: Json = False,
 ) -> None:
-    """List the runs in the store's catalogue, or the lumisections of one: orbits, muons, losses, bytes."""
+    """List the runs of the store's catalogue, or the lumisections of one: orbits, muons, losses, bytes."""
     from l1scout.store.catalogue import Catalogue
 
     folder = load(settings, over).store.folder
@@ -29,10 +29,10 @@ def runs(
         msg = f"{folder}: nothing there" + (f" of run {run}" if run is not None else " yet")
         raise InputError(msg)
     if json:
-        print_json(rows)
+        print_json({"runs" if run is None else "lumisections": rows})
         return
     names = ("run", "source") if run is None else ("lumisection", "source")
-    table = Table(*names, "segments", "orbits", "muons", "lost", "dropped", "MB", "MB stored", "")
+    table = Table(*names, "segments", "orbits", "final muons", "lost", "dropped", "MB", "MB stored", "")
     for row in rows:
         table.add_row(*(str(row[n]) for n in names), *_sums(row))
     out.print(table)
@@ -40,6 +40,6 @@ def runs(
 
 def _sums(row: dict[str, Any]) -> tuple[str, ...]:
     lost = row["corrupt"] + row["missed"]
-    counts = (f"{n:,}" for n in (row["segments"], row["orbits"], row["muons"], lost, row["dropped"]))
+    counts = (f"{n:,}" for n in (row["segments"], row["orbits"], row["final_muons"], lost, row["dropped"]))
     megabytes = (f"{row[n] / 1e6:,.1f}" for n in ("size", "stored_size"))
     return (*counts, *megabytes, "not ended" if row.get("ended") == 0 else "")

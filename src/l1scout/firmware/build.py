@@ -19,6 +19,7 @@ from l1scout.firmware.logic import CORE, Logic, Written, trace
 from l1scout.firmware.words import recalibrate_words
 from l1scout.formats.muon import MUON_2018
 from l1scout.formats.recalibrated import RECALIBRATED
+from l1scout.provenance import recorded
 from l1scout.training.card import Card
 from l1scout.training.sums import check_sums, write_sums
 
@@ -96,7 +97,7 @@ def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "d
         msg = f"{model.name}: its corrections have more than {_ANSWER_BITS} bits; train it again"
         raise InputError(msg)
     written = logic.write(cutoff)
-    about = _about(model, logic, written, cutoff)
+    about = recorded(_about(model, logic, written, cutoff))
     with complete_folder(path) as part:
         (part / f"{CORE}.v").write_text(written.verilog, "utf-8")
         (part / "recalibrate.vh").write_text(_header(model.card, logic, written), "utf-8")

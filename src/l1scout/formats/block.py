@@ -79,6 +79,12 @@ class BlockFormat:
         """Bits of the BX word that hold the BX."""
         return (1 << self.bx["bx"].width) - 1
 
+    @property
+    def intermediate_bits(self) -> int:
+        """Bits of a link's BX word that are all set where its muons are intermediate."""
+        marker = self.bx["intermediate" if self.record_words == 3 else "marker"]
+        return ((1 << marker.width) - 1) << marker.start
+
     def bx_bits(self, intermediate: NDArray[np.bool_]) -> NDArray[np.uint32]:
         """Constant bits of each link's BX word: link id, and whether its muons are intermediate."""
         if "link" in (f.name for f in self.bx.fields):

@@ -21,8 +21,8 @@ class Decoded:
     ----------
     muons : OrbitBatch
         Columns of the muon's layout, ``second`` (0 = first slot of its link, 1 = second) and, where
-        the data say it, ``intermediate`` (0/1) and ``link`` (0..7). In Run 3 also ``hwEta``, at the
-        second station. Within a crossing: first slots by link, then second slots.
+        the data say it, ``link`` (0..7); ``intermediate`` (0/1), see `orbits.final_muons`. In Run 3 also
+        ``hwEta``, at the second station. Within a crossing: first slots by link, then second slots.
     flagged : ndarray of int64
         Orbits, rising, in which a link was missing or disagreed with link 0.
     corrupt : int

@@ -5,6 +5,7 @@ Two 32-bit words a muon: f (the low half) and s. Layouts and scales were checked
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -68,13 +69,18 @@ PT_UNCONSTRAINED = Field(
     "hwPtUnconstrained",
     53,
     8,
-    **_PT,
-    note="0 = none; the scouting code uses 1 GeV a step, the L1 unpacker 0.5",
+    **_PT | {"scale": 1.0, "offset": -1.0},
+    note="0 = none; 1 GeV per step (uGT scales of 2024, scouting code), 0.5 in the L1 unpacker",
 )
 MUON_RUN3 = Layout(
     "GMT muon, Run 3",
     64,
-    (*_COMMON, PT_UNCONSTRAINED, Field("hwDXY", 61, 2), Field("reserved", 63, 1)),
+    (
+        *_COMMON,
+        PT_UNCONSTRAINED,
+        Field("shower", 61, 1, note="muon shower, sent in this bit of some of the eight muons"),
+        Field("hwDXY", 62, 2, note="transverse impact parameter, 4 bins"),
+    ),
     "The second-station eta travels in the scouting record's third word.",
 )
 MUON_RUN3_EXTRA = Layout(
@@ -100,6 +106,15 @@ def join(f: NDArray[np.uint32], s: NDArray[np.uint32]) -> NDArray[np.uint64]:
 def split(muons: NDArray[np.uint64]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Return the words f and s of 64-bit muons."""
     return muons.astype(np.uint32), (muons >> np.uint64(32)).astype(np.uint32)
+
+
+def is_intermediate(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Return which muons are intermediate, from their values: where the format does not state it.
+
+    Intermediate muons have tfMuonIndex 0 and hwEtaAtVtx 0. Final muons of index 0 come from the EMTF, far
+    from eta 0.
+    """
+    return np.asarray((columns["tfMuonIndex"] == 0) & (columns["hwEtaAtVtx"] == 0))
 
 
 def physical(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:

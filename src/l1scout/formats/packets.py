@@ -11,7 +11,7 @@ hold `ORBIT_HEADER`, the state of each link and its realigns; reading does not d
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,10 +39,12 @@ ORBIT_HEADER = (
     "goodLinks",
     "lostOrbits",
     "droppedOrbits",
-    "reserved1",
-    "reserved2",
+    "flags",
+    "reserved",
 )
 """Words of that header; ``goodLinks`` has bit l set where link l was received without fault."""
+REPEATED = 1
+"""Bit of ``flags``: the orbit repeats the content of an earlier one (`board.repeat`)."""
 ORBITS_PER_PACKET = 20
 _MARK = TRAILER_MARK.to_bytes(8, "little")
 _ORBIT_END_ROW = ORBIT_END.to_bytes(4, "little") * 8
@@ -215,6 +217,8 @@ class PacketOrbits:
     flagged : ndarray of int64
         Orbits that their headers flag.
     found : Found
+    repeated : ndarray of bool, shape (orbits,)
+        Orbits whose headers say that they repeat an earlier one; empty where the format has no such header.
     """
 
     rows: NDArray[np.uint32]
@@ -222,6 +226,7 @@ class PacketOrbits:
     orbit: NDArray[np.int64]
     flagged: NDArray[np.int64]
     found: Found
+    repeated: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     @property
     def blocks(self) -> int:
@@ -231,7 +236,15 @@ class PacketOrbits:
     def select(self, keep: NDArray[np.bool_]) -> "PacketOrbits":
         """Keep the orbits where ``keep`` (shape (orbits,)) is True."""
         flagged = np.intersect1d(self.flagged, self.orbit[keep])
-        return replace(self, spans=self.spans[keep], orbit=self.orbit[keep], flagged=flagged)
+        repeated = self.repeated[keep] if self.repeated.size else self.repeated
+        return replace(
+            self, spans=self.spans[keep], orbit=self.orbit[keep], flagged=flagged, repeated=repeated
+        )
+
+    def crossings(self) -> NDArray[np.uint32]:
+        """Return the blocks of all orbits, shape (n, 6, 8)."""
+        pieces = (self.rows[a:b].reshape(-1, ROWS, LINKS) for a, b in self.spans)
+        return np.concatenate([np.zeros((0, ROWS, LINKS), np.uint32), *pieces])
 
 
 def packet_orbits(packet: memoryview, form: BlockFormat) -> PacketOrbits:
@@ -258,7 +271,7 @@ def packet_orbits(packet: memoryview, form: BlockFormat) -> PacketOrbits:
             return bad
         orbit, first = np.unique(number, return_index=True)
         spans = ROWS * np.stack([first, np.append(first[1:], number.size)[: first.size]], axis=1)
-        flagged = none
+        flagged, repeated = none, np.zeros(0, np.bool_)
     else:
         room = np.empty((rows.shape[0] // (1 + ORBIT_TRAILER_ROWS) + 1, 2), np.int64)
         n, end = _find_orbits(rows, BX_PER_ORBIT, room)
@@ -272,8 +285,9 @@ def packet_orbits(packet: memoryview, form: BlockFormat) -> PacketOrbits:
             filled = spans[k, 0] < spans[k, 1]
             orbit[k] = rows[spans[k, 0], 0] & ORBIT_MASK if filled else orbit[k - 1] + 1 if k else 0
         flagged = orbit[ours & (heads[:, 3] != (1 << LINKS) - 1)]
+        repeated = ours & (heads[:, 6] & REPEATED != 0)
     found.orbits, found.blocks = len(orbit), int((spans[:, 1] - spans[:, 0]).sum()) // ROWS
-    return PacketOrbits(rows, spans, orbit, flagged, found)
+    return PacketOrbits(rows, spans, orbit, flagged, found, repeated)
 
 
 def read_packet(packet: memoryview, form: BlockFormat) -> tuple[NDArray[np.uint32], NDArray[np.int64], Found]:
@@ -285,8 +299,7 @@ def read_packet(packet: memoryview, form: BlockFormat) -> tuple[NDArray[np.uint3
     if form.name == "run2":
         blocks = orbits.rows[: ROWS * orbits.found.blocks].reshape(-1, ROWS, LINKS)
     else:
-        pieces = (orbits.rows[a:b].reshape(-1, ROWS, LINKS) for a, b in orbits.spans)
-        blocks = np.concatenate([np.zeros((0, ROWS, LINKS), np.uint32), *pieces])
+        blocks = orbits.crossings()
     return blocks, orbits.flagged, orbits.found
 
 

@@ -18,7 +18,8 @@ from l1scout.formats.muon import join
 FRAMES_PER_BX = 6
 FINAL_LINKS = range(4)
 MAX_BYTES = 1 << 26
-_WORD = re.compile(r"([01])v([0-9a-fA-F]{8})")
+_WORD = re.compile(r"(?:([01])s)?([01])v([0-9a-fA-F]{8})")
+"""Strobe (in some files), valid bit and data of a word."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Pattern:
         Link numbers, in the order of the columns.
     valid : ndarray of bool, shape (frames, links)
     data : ndarray of uint32, shape (frames, links)
+    strobe : ndarray of bool, shape (frames, links), optional
+        Where a word is new; a frame without strobe on any link is a pause of the clock. None in files that
+        have no strobe bits.
     """
 
     board: str
@@ -41,13 +45,18 @@ class Pattern:
     links: tuple[int, ...]
     valid: NDArray[np.bool_]
     data: NDArray[np.uint32]
+    strobe: NDArray[np.bool_] | None = None
 
     def crossings(self) -> NDArray[np.uint32]:
-        """Frames by crossing, shape (BX, 6, links), from the first frame that is valid on any link."""
-        valid = np.flatnonzero(self.valid.any(axis=1))
+        """Return frames by crossing, shape (BX, 6, links), from the first that is valid on any link.
+
+        Frames that the strobe marks as pauses are left out.
+        """
+        new = slice(None) if self.strobe is None else self.strobe.any(axis=1)
+        valid = np.flatnonzero(self.valid[new].any(axis=1))
         if not valid.size:
             return np.zeros((0, FRAMES_PER_BX, len(self.links)), np.uint32)
-        data = self.data[valid[0] : valid[-1] + 1]
+        data = self.data[new][valid[0] : valid[-1] + 1]
         whole = len(data) // FRAMES_PER_BX * FRAMES_PER_BX
         return data[:whole].reshape(-1, FRAMES_PER_BX, len(self.links))
 
@@ -73,7 +82,7 @@ def parse(text: str) -> Pattern:
     InputError
         If a line is not what it should be: the message gives its number, from 1.
     """
-    lines = text.split("\n")
+    lines = text.removeprefix("\ufeff").rstrip().splitlines()
     if len(lines) < 4 or not lines[0].startswith("Board "):
         msg = "line 1: a pattern begins with 'Board <name>'"
         raise InputError(msg)
@@ -82,19 +91,22 @@ def parse(text: str) -> Pattern:
     if len(channels) != len(links) or not all(link.isdigit() for link in links):
         msg = f"line 3: {len(links)} links for {len(channels)} channels"
         raise InputError(msg)
-    body = lines[3:-1] if lines[-1] == "" else lines[3:]
-    valid = np.zeros((len(body), len(links)), np.bool_)
+    body = lines[3:]
+    strobe, valid = np.zeros((2, len(body), len(links)), np.bool_)
     data = np.zeros((len(body), len(links)), np.uint32)
+    has_strobe = body[0].partition(":")[2].lstrip()[1:2] == "s"
     for k, line in enumerate(body):
         words = [_WORD.fullmatch(word) for word in _after(line, f"Frame {k:04d}", k + 4).split()]
-        if len(words) != len(links) or None in words:
-            msg = f"line {k + 4}: frame {k} needs {len(links)} words such as 1v0123abcd"
+        if len(words) != len(links) or any(w is None or (w[1] is not None) != has_strobe for w in words):
+            example = "1s1v0123abcd" if has_strobe else "1v0123abcd"
+            msg = f"line {k + 4}: frame {k} needs {len(links)} words such as {example}"
             raise InputError(msg)
-        valid[k] = [word[1] == "1" for word in words if word]
-        data[k] = [int(word[2], 16) for word in words if word]
-    return Pattern(
-        lines[0].removeprefix("Board "), tuple(channels), tuple(int(n) for n in links), valid, data
-    )
+        strobe[k] = [word[1] == "1" for word in words if word]
+        valid[k] = [word[2] == "1" for word in words if word]
+        data[k] = [int(word[3], 16) for word in words if word]
+    numbers = tuple(int(n) for n in links)
+    board = lines[0].removeprefix("Board ")
+    return Pattern(board, tuple(channels), numbers, valid, data, strobe if has_strobe else None)
 
 
 def _after(line: str, label: str, number: int) -> str:
@@ -110,8 +122,11 @@ def render(pattern: Pattern) -> str:
     lines = [f"Board {pattern.board}"]
     lines.append(" Quad/Chan : " + " ".join(f"   {name}  " for name in pattern.channels).rstrip())
     lines.append("      Link : " + " ".join(f"    {number:02d}    " for number in pattern.links).rstrip())
+    strobe = None if pattern.strobe is None else pattern.strobe.tolist()
     for k, (valid, data) in enumerate(zip(pattern.valid.tolist(), pattern.data.tolist(), strict=True)):
-        words = (f"{int(v)}v{d:08x}" for v, d in zip(valid, data, strict=True))
+        words = [f"{int(v)}v{d:08x}" for v, d in zip(valid, data, strict=True)]
+        if strobe is not None:
+            words = [f"{int(s)}s{word}" for s, word in zip(strobe[k], words, strict=True)]
         lines.append(f"Frame {k:04d} : " + " ".join(words))
     return "\n".join(lines) + "\n"
 

@@ -51,6 +51,8 @@ ORBIT_HEADER = np.dtype(
 )
 """Version 6. The payload is a source id (u32) and records; a checksum of 0 says that there is none."""
 VERSION = 6
+REPEATED = 1 << 15
+"""Bit of an orbit's ``flags`` that l1scout sets: the orbit repeats the content of an earlier one."""
 GMT_SOURCE = 1
 _HEAD = Struct("<HHIIIIII")
 """`ORBIT_HEADER` and the source id: numpy takes longer over a single one."""
@@ -66,17 +68,19 @@ _PIECE = 1 << 22
 def _frame(rows: Any, spans: Any, heads: Any, form: Any, out: Any, starts: Any) -> Any:
     """Write the records of orbits, each with a frame if there are `heads`, without checksums.
 
-    Returns blocks left out for their BX, and muons.
+    Returns the numbers of blocks left out for their BX, of muons and of intermediate ones among them.
     """
-    bx_at, orbit_at, bx_mask, size = form
-    words, at, bad, muons, header = rows.reshape(-1), 0, 0, 0, 0
+    bx_at, orbit_at, bx_mask, size, marker = form
+    words, at, bad, muons, intermediate, header = rows.reshape(-1), 0, 0, 0, 0, 0
     if heads.shape[0]:
         header = _FRAME_WORDS
     for k in range(spans.shape[0]):
         starts[k] = at
         first, end = LINKS * spans[k, 0], LINKS * spans[k, 1]
         room = out[at + header :]
-        used, wrong, records = suppress_words(words[first:end], bx_at, orbit_at, bx_mask, size, room)
+        used, wrong, records, early = suppress_words(
+            words[first:end], bx_at, orbit_at, bx_mask, size, marker, room
+        )
         if header:
             for i in range(4):
                 out[at + i] = heads[k, i]
@@ -86,8 +90,9 @@ def _frame(rows: Any, spans: Any, heads: Any, form: Any, out: Any, starts: Any) 
         at += header + int(used)
         bad += wrong
         muons += (int(used) - HEADER_WORDS * records) // int(size)
+        intermediate += early
     starts[spans.shape[0]] = at
-    return bad, muons
+    return bad, muons, intermediate
 
 
 @dataclass(frozen=True)
@@ -102,14 +107,15 @@ class Frames:
     orbit : ndarray of int64, shape (orbits,)
     bad_blocks : int
         Left out because their BX is not 1..3564.
-    muons : int
+    final_muons, intermediate_muons : int
     """
 
     words: NDArray[np.uint32]
     starts: NDArray[np.int64]
     orbit: NDArray[np.int64]
     bad_blocks: int
-    muons: int
+    final_muons: int
+    intermediate_muons: int
 
 
 def frame_room(packet: PacketOrbits) -> int:
@@ -145,6 +151,8 @@ def frame_orbits(
     heads = np.empty((n * framed, 5), np.uint32)
     if framed:
         heads[:, 0], heads[:, 1], heads[:, 4] = VERSION, run, source
+        if packet.repeated.size:
+            heads[packet.repeated, 0] |= REPEATED << 16
         heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit
     starts = np.zeros(n + 1, np.int64)
     constants = (
@@ -152,14 +160,15 @@ def frame_orbits(
         np.uint64(LINKS * form.orbit_row),
         np.uint32(form.bx_mask),
         np.uint64(form.record_words),
+        np.uint32(form.intermediate_bits),
     )
-    bad, muons = _frame(packet.rows, packet.spans, heads, constants, out, starts)
+    bad, muons, intermediate = _frame(packet.rows, packet.spans, heads, constants, out, starts)
     words = out[: starts[-1]]
     if framed:
         data = words.data.cast("B")
         for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
             words[start + 5] = crc32c(data[4 * (start + _HEAD_WORDS) : 4 * end])
-    return Frames(words, starts, packet.orbit, int(bad), int(muons))
+    return Frames(words, starts, packet.orbit, int(bad), int(muons - intermediate), int(intermediate))
 
 
 def file_header(run: int, lumi: int, orbits: int, size: int) -> bytes:
@@ -180,6 +189,11 @@ class Frame(NamedTuple):
     head: memoryview
     records: memoryview
 
+    @property
+    def repeated(self) -> bool:
+        """Whether the orbit repeats the content of an earlier one, as its board marked it."""
+        return bool(self.head[3] & (REPEATED >> 8))
+
 
 @dataclass
 class RawFile:
@@ -190,7 +204,9 @@ class RawFile:
     run, lumisection, orbits, size : int
         As its header says; an unfinished file has `size` 0.
     corrupt, corrupt_bytes : int
-        Stretches between frames that could be read, filled while reading.
+        Stretches that could not be read, filled while reading. An end that is missing counts as one.
+    missing_orbits, missing_bytes : int
+        What the header announces and the file does not have, filled when the end is reached.
     """
 
     run: int
@@ -199,6 +215,16 @@ class RawFile:
     size: int
     corrupt: int = 0
     corrupt_bytes: int = 0
+    missing_orbits: int = 0
+    missing_bytes: int = 0
+
+    def end(self, size: int, frames: int, *, lost: bool) -> None:
+        """Compare the header with the file's size and frames; `lost`: its last bytes are no frame."""
+        if not self.size:
+            return
+        self.missing_orbits = max(self.orbits - frames, 0)
+        self.missing_bytes = max(self.size - size, 0)
+        self.corrupt += bool(self.missing_bytes) and not lost
 
 
 def read_header(data: bytes | memoryview) -> RawFile | None:
@@ -226,18 +252,20 @@ def read_frames(data: bytes | memoryview, found: RawFile) -> Iterator[Frame]:
     """
     view = memoryview(data)
     at = lost = FILE_HEADER.itemsize
-    begin = _beginning(found)
+    begins, frames = _beginnings(found), 0
     while at < len(view):
         frame = _frame_at(view, at, found.run)
         if frame is None:
-            at = _find(view, begin, at + 1)
+            at = _find(view, begins, at + 1)
             continue
         if at > lost:
             found.corrupt, found.corrupt_bytes = found.corrupt + 1, found.corrupt_bytes + at - lost
         yield frame
         at = lost = frame.stop
+        frames += 1
     if len(view) > lost:
         found.corrupt, found.corrupt_bytes = found.corrupt + 1, found.corrupt_bytes + len(view) - lost
+    found.end(len(view), frames, lost=len(view) > lost)
 
 
 def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
@@ -253,7 +281,7 @@ def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
     found : RawFile
         From `read_header`; gets the corrupt stretches counted.
     """
-    begin = _beginning(found)
+    begins, frames = _beginnings(found), 0
     held, done, lost, last = b"", 0, False, False
     while not last:
         piece = stream.read(_PIECE)
@@ -263,20 +291,21 @@ def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
             frame = _frame_at(view, at, found.run, done)
             if frame is not None:
                 yield frame
-                at, lost = frame.stop - done, False
+                at, lost, frames = frame.stop - done, False, frames + 1
                 continue
-            stop = _find(view, begin, at + 1)
+            stop = _find(view, begins, at + 1)
             if stop == len(view) and not last:
-                stop -= len(begin)
+                stop -= len(begins[0])
             found.corrupt, found.corrupt_bytes = found.corrupt + (not lost), found.corrupt_bytes + stop - at
             yield held[at:stop]
             at, lost = stop, True
         held, done = held[at:], done + at
+    found.end(FILE_HEADER.itemsize + done, frames, lost=lost)
 
 
-def _beginning(found: RawFile) -> bytes:
-    """First bytes of a frame of the file."""
-    return np.array((VERSION, 0, found.run), "<u2,<u2,<u4").tobytes()
+def _beginnings(found: RawFile) -> list[bytes]:
+    """First bytes that a frame of the file may have."""
+    return [np.array((VERSION, flags, found.run), "<u2,<u2,<u4").tobytes() for flags in (0, REPEATED)]
 
 
 def _frame_at(view: memoryview, at: int, run: int, base: int = 0) -> Frame | None:
@@ -293,12 +322,13 @@ def _frame_at(view: memoryview, at: int, run: int, base: int = 0) -> Frame | Non
     return Frame(base + at, base + stop, said, lumi, orbit, source, head, records)
 
 
-def _find(view: memoryview, begin: bytes, at: int, piece: int = 1 << 20) -> int:
-    """Position of `begin` at or after `at`, or the end."""
+def _find(view: memoryview, begins: Sequence[bytes], at: int, piece: int = 1 << 20) -> int:
+    """Position of the first of `begins` at or after `at`, or the end."""
     while at < len(view):
-        found = bytes(view[at : at + piece + len(begin)]).find(begin)
-        if found >= 0:
-            return at + found
+        data = bytes(view[at : at + piece + len(begins[0])])
+        found = [n for n in map(data.find, begins) if n >= 0]
+        if found:
+            return at + min(found)
         at += piece
     return len(view)
 

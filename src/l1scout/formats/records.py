@@ -15,6 +15,7 @@ from l1scout.formats.block import BLOCK_WORDS, LINKS, ORBIT_MASK, PT_BITS, Block
 from l1scout.formats.decoded import Decoded, decoded
 from l1scout.formats.lanes import differing, lowest, ones
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.muon import is_intermediate, join
 from l1scout.jit import kernel
 from l1scout.lhc import BX_PER_ORBIT
 
@@ -38,11 +39,16 @@ _CHAIN = 4
 
 
 @kernel
-def suppress_words(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, out: Any) -> Any:
-    """Turn blocks into records; see `suppress`. Returns the words written, the bad blocks, the records."""
+def suppress_words(
+    words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: Any, marker: Any, out: Any
+) -> Any:
+    """Turn blocks into records; see `suppress`.
+
+    Returns the words written, and the numbers of bad blocks, of records and of intermediate muons.
+    """
     pt, zero, every = np.uint32(PT_BITS), np.uint32(0), np.uint32(0xFFFFFFFF)
     orbit_mask, one, two = np.uint32(ORBIT_MASK), np.uint64(1), np.uint64(2)
-    end, bad, records = np.uint64(0), 0, 0
+    end, bad, records, intermediate = np.uint64(0), 0, 0, 0
     for i in range(words.size // BLOCK_WORDS):
         at = np.uint64(i * BLOCK_WORDS)
         second = differing(words, at + np.uint64(32), zero, pt)
@@ -68,11 +74,12 @@ def suppress_words(words: Any, bx_at: Any, orbit_at: Any, bx_mask: Any, size: An
             out[end] = words[muon]
             out[end + one] = words[muon + np.uint64(8)]
             # in Run 2 the next word takes the place of this one: a branch would cost more
-            extra = words[at + bx_at + (slot & np.uint64(7))] & ~bx_mask
-            out[end + two] = extra | np.uint32(slot >> np.uint64(3))
+            link = words[at + bx_at + (slot & np.uint64(7))]
+            out[end + two] = (link & ~bx_mask) | np.uint32(slot >> np.uint64(3))
+            intermediate += link & marker == marker
             end += size
             muons &= muons - np.uint32(1)
-    return end, bad, records
+    return end, bad, records, intermediate
 
 
 def suppress(
@@ -106,12 +113,13 @@ def suppress(
     if out.size < room:
         msg = f"records may need {room} words, but there is room for {out.size}"
         raise ValueError(msg)
-    end, bad, _ = suppress_words(
+    end, bad, _, _ = suppress_words(
         words,
         np.uint64(LINKS * form.bx_row),
         np.uint64(LINKS * form.orbit_row),
         np.uint32(form.bx_mask),
         np.uint64(form.record_words),
+        np.uint32(form.intermediate_bits),
         out,
     )
     return out[: int(end)], int(bad)
@@ -225,8 +233,7 @@ def read_records(data: bytes | memoryview | NDArray[np.uint32], form: BlockForma
     """Decode zero-suppressed records.
 
     After the first one that makes no sense, the rest of `data` is counted as corrupt: see
-    `next_records` to go on. Data of Run 2 do not say which muons are intermediate: there is no such
-    column.
+    `next_records` to go on. See `decode_records` for which muons are intermediate.
     """
     raw = np.frombuffer(data, np.uint8)
     words = raw[: raw.size & ~3].view("<u4")
@@ -238,7 +245,10 @@ def read_records(data: bytes | memoryview | NDArray[np.uint32], form: BlockForma
 def decode_records(
     words: NDArray[np.uint32], starts: NDArray[np.int64], form: BlockFormat, **rest: Any
 ) -> Decoded:
-    """Decode the records that `find_records` found; `rest` goes to `Decoded`."""
+    """Decode the records that `find_records` found; `rest` goes to `Decoded`.
+
+    Records of Run 2 do not state which muons are intermediate: see `formats.muon.is_intermediate`.
+    """
     head = words[starts]
     fields = RECORD_HEADER.decode(head)
     n1, counts = fields["n1"], fields["n1"] + fields["n2"]
@@ -249,4 +259,7 @@ def decode_records(
     columns: dict[str, NDArray[Any]] = {"second": rank >= np.repeat(n1, counts)}
     extra = words[at + 2] if form.record_words == 3 else None
     muons = words[at], words[at + 1], extra
+    if extra is None:
+        words_fs = join(muons[0], muons[1])
+        columns["intermediate"] = is_intermediate(form.muon.decode(words_fs, ("tfMuonIndex", "hwEtaAtVtx")))
     return decoded(form, np.repeat(orbit, counts), np.repeat(bx, counts), muons, columns, flagged, **rest)

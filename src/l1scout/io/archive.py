@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,12 +18,11 @@ from l1scout import __version__
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.formats.block import FORMATS, RUN3, BlockFormat
+from l1scout.formats.muon import is_intermediate
 from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, read_header, split_raw
-from l1scout.formats.records import decode_records
 from l1scout.io import parquet, root, runs
 from l1scout.io.archive_chunk import (
     MAX_ROWS,
-    ORBIT_AT,
     SIDE,
     Part,
     Stretch,
@@ -33,17 +32,21 @@ from l1scout.io.archive_chunk import (
     views,
 )
 from l1scout.io.kinds import Kind, detect
-from l1scout.io.stored import detect_stored, opened, split_orbits, split_records
+from l1scout.io.stored import detect_stored, opened, split_records
 from l1scout.lhc import lumisection
-from l1scout.orbits import Events
+from l1scout.provenance import KEY, current, file_inputs
 
 CHUNK = 1 << 25
 """Bytes of a stored file in a row group, about: a million muons."""
 SIDE_COLUMN = "side"
+VERSION = 2
+"""Of the archive. Version 1 had hwDXY at bits 61-62 of the muon: its files must be made again."""
 _DICTIONARY = ("hwIso", "hwDXY", "dPhi")
 _DICTIONARY_ALONE = ("hwEtaAtVtx", "hwPhiAtVtx", "hwEta", "hwPhi")
 _SPLIT = ("hwPt", "hwPtUnconstrained", "hwQual", "tfMuonIndex", "twin")
 _DELTA = ("orbit", "bx", "hwCharge")
+
+_COUNTS = ("orbits", "final_muons", "intermediate_muons", "missing_orbits")
 
 Progress = Callable[[int, int], object]
 
@@ -58,7 +61,7 @@ class Converted:
         Bytes of the stored file (decompressed), and of the archive; or the other way round.
     orbits : int
         Frames with GMT records; 0 for bare records.
-    muons : int
+    final_muons, intermediate_muons : int
     verbatim : int
         Bytes that are no muons' records and were kept as they are.
     crc32c : int
@@ -68,7 +71,8 @@ class Converted:
     bytes_in: int
     bytes_out: int
     orbits: int
-    muons: int
+    final_muons: int
+    intermediate_muons: int
     verbatim: int
     crc32c: int
 
@@ -127,7 +131,7 @@ def to_parquet(
         raise InputError(msg)
     form = kind if isinstance(kind, BlockFormat) else RUN3
     total = source.stat().st_size
-    done = crc = orbits = muons = verbatim = 0
+    done = crc = orbits = final = intermediate = verbatim = 0
     header: RawFile | None = None
     with opened(source) as file, complete_or_nothing(target) as part:
         stream: Any = _Summed(file)
@@ -149,7 +153,9 @@ def to_parquet(
                 columns, side = to_columns(stretch, form, crc, plain=plain)
                 writer.write_table(_table(columns, side, schema, run))
                 orbits += len(stretch.records) if header else 0
-                muons += len(columns["hwPt"]) + int(np.count_nonzero(columns["twin"]))
+                alone = int(np.count_nonzero(_intermediate(columns)))
+                final += len(columns["hwPt"]) - alone
+                intermediate += alone + int(np.count_nonzero(columns["twin"]))
                 verbatim += len(stretch.verbatim)
                 progress(done, max(total, done))
             simulated = runs.simulated(np.array([run]))
@@ -159,17 +165,20 @@ def to_parquet(
                 **({} if simulated is None else {"simulated": simulated}),
                 "era": runs.era([run]),
                 "archive": {
-                    "version": 1,
+                    "version": VERSION,
                     "form": form.name,
                     "header": head.hex(),
                     "bytes": done,
                     "crc32c": crc,
                     "orbits": orbits,
-                    "muons": muons,
+                    "final_muons": final,
+                    "intermediate_muons": intermediate,
                     "verbatim": verbatim,
+                    "missing_orbits": header.missing_orbits if header else 0,
                 },
             }
-            writer.add_key_value_metadata({"l1scout": json.dumps(said)})
+            made = current(simulated=simulated, inputs=file_inputs([source]))
+            writer.add_key_value_metadata({"l1scout": json.dumps(said), KEY: made.as_json()})
         if verify:
             for _ in _bytes(part):
                 pass
@@ -177,7 +186,7 @@ def to_parquet(
             msg = f"{source}: its archive would not give back the same bytes; nothing was written"
             raise InputError(msg)
         size = part.stat().st_size
-    return Converted(done, size, orbits, muons, verbatim, crc)
+    return Converted(done, size, orbits, final, intermediate, verbatim, crc)
 
 
 def to_raw(source: Path, target: Path, *, progress: Progress = lambda _done, _of: None) -> Converted:
@@ -195,49 +204,37 @@ def to_raw(source: Path, target: Path, *, progress: Progress = lambda _done, _of
             progress(file.tell(), said["bytes"])
         done = file.tell()
     size = source.stat().st_size
-    return Converted(size, done, said["orbits"], said["muons"], said["verbatim"], said["crc32c"])
+    counts = (said[n] for n in ("orbits", "final_muons", "intermediate_muons", "verbatim", "crc32c"))
+    return Converted(size, done, *counts)
 
 
 def about(path: Path) -> dict[str, Any]:
     """Return what an archive says of itself (InputError if it is none).
 
     ``form``, ``header`` (bytes; empty for bare records), ``bytes`` and ``crc32c`` of the stored file,
-    ``orbits``, ``muons``, ``verbatim``.
+    ``orbits``, ``final_muons``, ``intermediate_muons``, ``missing_orbits``, ``verbatim``.
     """
     with root.guarded(path, "not a readable Parquet file"), pq.ParquetFile(path) as file:
         said: Any = parquet.about(file).get("archive")
-    numbers = ("version", "bytes", "crc32c", "orbits", "muons", "verbatim")
+    version = said.get("version") if isinstance(said, dict) else None
+    if isinstance(version, int) and version != VERSION:
+        msg = f"{path}: archive of version {version}, not {VERSION}; make it again from its source"
+        raise InputError(msg)
+    numbers = ("version", "bytes", "crc32c", "verbatim", *_COUNTS)
     with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
         header = bytes.fromhex(said["header"])
-        good = all(isinstance(said[n], int) for n in numbers) and said["version"] == 1
+        good = all(isinstance(said[n], int) for n in numbers)
         if good and said["form"] in FORMATS and (not header or read_header(header) is not None):
             return {**said, "header": header}
     msg = f"{path}: no archive of a stored file: a Parquet file of other making"
     raise InputError(msg)
 
 
-def read_parquet(path: Path, rows: int) -> Iterator[Events]:
-    """Read muons of any Parquet file: of an archive as its stored file would be read, else flat columns."""
-    with root.guarded(path, "not a readable Parquet file"), pq.ParquetFile(path) as file:
-        is_archive = "archive" in parquet.about(file)
-    if not is_archive:
-        yield from parquet.read_parquet(path, rows)
-        return
-    said = about(path)
-    form, header = FORMATS[said["form"]], read_header(said["header"])
-    run = header.run if header else 0
-    with root.guarded(path, "damaged archive"):
-        for stretch in _stretches(path, said):
-            part = decode_records(stretch.words, stretch.starts, form)
-            muons = replace(
-                part.muons,
-                run=np.full(len(part.muons), run, np.int64),
-                lumisection=lumisection(part.muons.orbit),
-                simulated=runs.simulated(np.array([run])),
-            )
-            orbits = stretch.heads[:, ORBIT_AT].astype(np.int64) if header else np.unique(muons.orbit)
-            for piece in split_orbits(muons, orbits, rows):
-                yield Events(replace(piece, n_orbits=piece.n_orbits if header else None), source=str(path))
+def _intermediate(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Return which rows are intermediate muons without a final one."""
+    if "intermediate" in columns:
+        return np.asarray(columns["intermediate"] != 0)
+    return is_intermediate(columns)
 
 
 class _Summed:
@@ -315,7 +312,7 @@ def _bytes(path: Path) -> Iterator[bytes]:
     said = about(path)
     done = len(said["header"])
     yield said["header"]
-    for stretch in _stretches(path, said):
+    for stretch in stretches(path, said):
         done += len(stretch.data)
         yield stretch.data
     if done != said["bytes"]:
@@ -323,7 +320,8 @@ def _bytes(path: Path) -> Iterator[bytes]:
         raise InputError(msg)
 
 
-def _stretches(path: Path, said: Mapping[str, Any]) -> Iterator[Stretch]:
+def stretches(path: Path, said: Mapping[str, Any]) -> Iterator[Stretch]:
+    """Give the chunks of an archive as they lie in its stored file, each compared by checksum."""
     form, framed = FORMATS[said["form"]], bool(said["header"])
     with root.guarded(path, "damaged archive"), pq.ParquetFile(path) as file:
         schema = _schema(form, framed=framed, plain="hwEta" in file.schema_arrow.names)

@@ -1,26 +1,41 @@
 """Muons with the number of orbits in which they were looked for: DMA packets, or what `read_events` reads."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from l1scout.formats.packets import Found, read_packets
 from l1scout.io.kinds import Kind, detect
-from l1scout.io.packets import detect_packets
-from l1scout.io.read import read_events
-from l1scout.orbits import Events, OrbitBatch, concatenate
+from l1scout.io.packets import read_dma
+from l1scout.io.quality import ReadQuality
+from l1scout.io.read import ROWS, read_events
+from l1scout.orbits import Events, OrbitBatch, concatenate, final_events
 
 JOINED = 50
 """Orbits of a batch, if a file gives them one by one."""
 
 
-def read_batches(paths: Iterable[Path], *, flavour: str | None = None) -> Iterator[Events]:
-    """Read files one after the other, in constant memory; `flavour` as in `l1scout.io.read_events`.
+def read_batches(
+    paths: Iterable[Path],
+    *,
+    quality: ReadQuality | None = None,
+    intermediate: bool = False,
+    flavour: str | None = None,
+) -> Iterator[Events]:
+    """Read files one after the other, in constant memory.
 
-    Of DMA packets, orbits that are flagged (a link was missing or disagreed) are left out, and not
-    counted in ``n_orbits``. Run-2 packets do not tell empty orbits: ``n_orbits`` counts those with a muon.
+    Orbits that were read before, in any of the files, and files with the same bytes as an earlier one are
+    left out, and so are orbits that are flagged (a link was missing or disagreed). None of these is counted
+    in ``n_orbits``. Run-2 packets do not tell empty orbits: ``n_orbits`` counts those with a muon.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    quality : ReadQuality, optional
+        Gets the account of all files: what was left out and why, and whether the crossings are independent.
+        Ask it for ``warnings()`` after the last batch, and ``check()`` before a result is used.
+    intermediate : bool
+        Give intermediate muons, too; see `read_events`.
+    flavour : {"dpg", "scouting"}, optional
+        See `read_events`.
 
     Yields
     ------
@@ -32,23 +47,41 @@ def read_batches(paths: Iterable[Path], *, flavour: str | None = None) -> Iterat
     InputError
         If a file is missing, unknown or damaged.
     """
+    quality = quality if quality is not None else ReadQuality()
+    quality.skip_flagged = True
     for path in paths:
         kind = detect(path, flavour=flavour)
-        chunks = _packets(path) if kind is Kind.DMA_PACKETS else read_events(path, kind=kind)
-        held: list[OrbitBatch] = []
-        for events in chunks:
-            if events.l1.n_orbits is None or events.offline is not None:
-                yield events
-                continue
-            if held and not _follows(held[-1], events.l1):
-                yield Events(concatenate(held), None, str(path))
-                held = []
-            held.append(events.l1)
-            if sum(b.n_orbits or 0 for b in held) >= JOINED:
-                yield Events(concatenate(held), None, str(path))
-                held = []
-        if held:
-            yield Events(concatenate(held), None, str(path))
+        if quality.is_duplicate_file(path):
+            continue
+        quality.files += 1
+        for events in _joined(_chunks(path, kind, quality, intermediate=intermediate), str(path)):
+            quality.add(events.l1)
+            yield events
+
+
+def _chunks(path: Path, kind: Kind, quality: ReadQuality, *, intermediate: bool) -> Iterator[Events]:
+    if kind is not Kind.DMA_PACKETS:
+        return read_events(path, kind=kind, quality=quality, intermediate=intermediate)
+    chunks = read_dma(path, ROWS, quality, count_run2=True)
+    return chunks if intermediate else map(final_events, chunks)
+
+
+def _joined(chunks: Iterable[Events], source: str) -> Iterator[Events]:
+    """Join the chunks of a file until they have `JOINED` orbits."""
+    held: list[OrbitBatch] = []
+    for events in chunks:
+        if events.l1.n_orbits is None or events.offline is not None:
+            yield events
+            continue
+        if held and not _follows(held[-1], events.l1):
+            yield Events(concatenate(held), None, source)
+            held = []
+        held.append(events.l1)
+        if sum(b.n_orbits or 0 for b in held) >= JOINED:
+            yield Events(concatenate(held), None, source)
+            held = []
+    if held:
+        yield Events(concatenate(held), None, source)
 
 
 def _follows(before: OrbitBatch, after: OrbitBatch) -> bool:
@@ -58,18 +91,3 @@ def _follows(before: OrbitBatch, after: OrbitBatch) -> bool:
     if not len(before) or not len(after):
         return True
     return bool(before.run[-1] == after.run[0] and before.orbit[-1] <= after.orbit[0])
-
-
-def _packets(path: Path) -> Iterator[Events]:
-    form = detect_packets(path)
-    if form is None:
-        return
-    found, seen = Found(), 0
-    with path.open("rb") as stream:
-        for part in read_packets(stream, form, found):
-            orbits, seen = found.orbits - seen, found.orbits
-            muons = part.muons
-            if part.flagged.size:
-                muons = muons.select(~np.isin(muons.orbit, part.flagged)[muons.row])
-            good = orbits - part.flagged.size
-            yield Events(replace(muons, n_orbits=max(good, 0)), None, str(path))

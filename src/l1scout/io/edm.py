@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.io import columns, root
+from l1scout.io.quality import ReadQuality
 from l1scout.lhc import BX_PER_ORBIT
 from l1scout.orbits import Events, OrbitBatch, concatenate
 
@@ -34,7 +35,9 @@ def kinds(named: Mapping[str, Any]) -> list[str]:
     return [kind for kind in OBJECTS if _branch(named, kind)]
 
 
-def read_objects(path: str | Path, kind: str = "muons", *, rows: int = 1000) -> Iterator[OrbitBatch]:
+def read_objects(
+    path: str | Path, kind: str = "muons", *, rows: int = 1000, quality: ReadQuality | None = None
+) -> Iterator[OrbitBatch]:
     """Read the objects of one kind, orbits in order of time.
 
     Parameters
@@ -44,6 +47,8 @@ def read_objects(path: str | Path, kind: str = "muons", *, rows: int = 1000) -> 
         One of `OBJECTS`.
     rows : int
         Orbits in a batch; all of them if the entries of the file are not in order.
+    quality : ReadQuality, optional
+        Counts orbits that were read before, in another file; they are left out.
 
     Yields
     ------
@@ -77,8 +82,16 @@ def read_objects(path: str | Path, kind: str = "muons", *, rows: int = 1000) -> 
                 _orbit(ids[entry], offsets, read)
                 for entry, (offsets, read) in enumerate(cut(file, named, name, start, stop), start)
             ]
-            if orbits:
-                yield concatenate(orbits if order is None else [orbits[entry] for entry in order])
+            entries_read = range(len(orbits)) if order is None else order
+            kept = [orbits[n] for n in entries_read if quality is None or _is_new(quality, ids[start + n])]
+            if kept:
+                yield concatenate(kept)
+
+
+def _is_new(quality: ReadQuality, identity: tuple[int, int, int, bool]) -> bool:
+    """Return whether the orbit of an entry was not read before."""
+    run, _, orbit, _ = identity
+    return bool(quality.new_orbits(run, np.array([orbit]))[0])
 
 
 def _orbit(
@@ -119,9 +132,9 @@ def _time_order(ids: list[tuple[int, int, int, bool]]) -> list[int] | None:
     return order
 
 
-def read_edm(path: Path, rows: int) -> Iterator[Events]:
+def read_edm(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[Events]:
     """Read the muons of a file of OrbitCollections; `rows` crossings a chunk, taken as orbits' worth."""
-    for batch in read_objects(path, rows=max(1, rows // 256)):
+    for batch in read_objects(path, rows=max(1, rows // 256), quality=quality or ReadQuality()):
         muons = {name: columns.integers(name, values) for name, values in batch.columns.items()}
         yield Events(batch.with_columns(**muons), source=str(path))
 

@@ -13,6 +13,7 @@ from l1scout.formats import pattern
 from l1scout.io import edm, ntuple, parquet, root, stored
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.packets import describe_capture, describe_packets
+from l1scout.io.quality import ReadQuality
 from l1scout.io.read import ROWS, read_events
 from l1scout.io.summary import Ranges, summarize
 
@@ -49,7 +50,10 @@ def describe(path: str | Path, *, flavour: str | None = None) -> dict[str, Any]:
 
 
 def _events(path: Path, kind: Kind | None = None) -> dict[str, Any]:
-    return summarize(read_events(path, kind=kind))
+    quality = ReadQuality()
+    out = summarize(read_events(path, kind=kind, intermediate=True, quality=quality), quality)
+    names = ("duplicate_orbits", "duplicate_events", "repeated_orbits", "other_particles")
+    return out | {n: getattr(quality, n) for n in names}
 
 
 def _trees(path: Path) -> list[dict[str, Any]]:
@@ -111,7 +115,7 @@ def _pattern(path: Path) -> dict[str, Any]:
         "crossings": len(found.crossings()),
         "links": len(found.links),
         "links_with_data": busy,
-        "final_muons": "on links 0-3" if found.final_muons() is not None else "none (a GMT's input?)",
+        "final_muon_links": "0-3" if found.final_muons() is not None else "none (a GMT's input?)",
     }
     return out | _events(path) if found.final_muons() is not None else out
 
@@ -141,7 +145,7 @@ def _table(path: Path) -> dict[str, Any]:
         msg = f"{path}: {path.stat().st_size} bytes of numbers are no look-up table"
         raise InputError(msg)
     with root.guarded(path, "not a look-up table"):
-        text = path.read_text("ascii")
+        text = path.read_text("utf-8-sig", errors="replace")
         lines = [line.split("#")[0] for line in text.splitlines()]
         rows = [[int(word) for word in line.split()] for line in lines if line.strip()]
     if not rows:
@@ -149,8 +153,10 @@ def _table(path: Path) -> dict[str, Any]:
         raise InputError(msg)
     width = max(map(len, rows))
     values = np.array([row for row in rows if len(row) == width], np.int64)
-    header = re.search(r"<header>(.*?)</header>", text)
+    header = re.search(r"^#\s*<header>(.*?)</header>", text, re.MULTILINE)
+    comments = [line.strip("# \t") for line in text.splitlines() if line.startswith("#")]
     return {
+        "comment": next((c for c in comments if c and "<header>" not in c), None),
         "header": header[1].strip() if header else None,
         "entries": len(values),
         "columns": [
@@ -172,7 +178,7 @@ def _histogram_csv(path: Path) -> dict[str, Any]:
         msg = f"{path}: {path.stat().st_size} bytes are no histogram"
         raise InputError(msg)
     with root.guarded(path, "not a histogram"):
-        lines = path.read_text("ascii").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
         bins = np.array([line.split(",") for line in lines[1:] if line], np.float64).reshape(-1, 3)
     return {
         "axis": lines[0].split(",")[0].replace("_lo", ""),
@@ -194,8 +200,9 @@ def _npz(path: Path) -> dict[str, Any]:
 
 
 def _stored(path: Path) -> dict[str, Any]:
-    found = stored.Found()
-    return stored.describe_stored(summarize(stored.read_stored(path, ROWS, found)), found)
+    found, quality = stored.Found(), ReadQuality()
+    chunks = stored.read_stored(path, ROWS, quality, found)
+    return stored.describe_stored(summarize(chunks, quality), found, quality)
 
 
 _ROOT_EVENTS = (Kind.DPG_NANO, Kind.SCOUTING_NANO, Kind.NANOAOD)
@@ -208,6 +215,7 @@ _DESCRIBE: dict[Kind, Callable[[Path], dict[str, Any]]] = {
     Kind.HISTOGRAM_CSV: _histogram_csv,
     Kind.GMT_LUT: _table,
     Kind.BMTF_LUT: _table,
+    Kind.LUT: _table,
     Kind.NPZ: _npz,
     Kind.LINK_CAPTURE: describe_capture,
     Kind.DMA_PACKETS: describe_packets,

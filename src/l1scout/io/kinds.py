@@ -1,19 +1,25 @@
 """What a file is, told from its content: the name plays no part."""
 
+import re
 import struct
 import zipfile
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from l1scout.errors import InputError
 from l1scout.io import nano, ntuple, root
+from l1scout.io.muon_csv import BOM, layout
 from l1scout.io.packets import detect_packets
 from l1scout.io.stored import compression, detect_stored
 from l1scout.link.capture import MAGIC as CAPTURE_MAGIC
 
-TEXT_HEAD = 8192
+TEXT_HEAD = 1 << 16
 """Bytes of a text file that are looked at."""
+_HEADER = re.compile(r"#\s*<header>(.*?)</header>")
+_ROWS = 100
+"""Rows of a look-up table that are looked at."""
 
 
 class Kind(StrEnum):
@@ -24,13 +30,14 @@ class Kind(StrEnum):
     SCOUTING_NANO = "L1 scouting nano"
     NANOAOD = "NanoAOD"
     ORBIT_COLLECTION = "CMSSW OrbitCollection (EDM)"
-    DIMUON_CSV = "open-data dimuon CSV"
+    DIMUON_CSV = "CSV of offline muons"
     HISTOGRAM_CSV = "histogram CSV"
     PARQUET = "Parquet muons"
     PATTERN = "MP7 pattern file"
     HISTOGRAMS = "ROOT histograms"
     GMT_LUT = "GMT look-up table"
     BMTF_LUT = "BMTF look-up table"
+    LUT = "look-up table, unknown kind"
     NPZ = "numpy archive"
     LINK_CAPTURE = "link capture"
     DMA_PACKETS = "DMA packets"
@@ -106,6 +113,9 @@ def _detect(path: Path, flavour: nano.Flavour | None = None) -> Kind:
     if compression(head):
         msg = f"{path}: compressed, and not a .raw file nor records inside; decompress it first"
         raise InputError(msg)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        msg = f"{path}: UTF-16 text; save it as UTF-8"
+        raise InputError(msg)
     kind = _text_kind(head)
     if kind is None and detect_packets(path) is not None:
         return Kind.DMA_PACKETS
@@ -144,24 +154,36 @@ def _is_npz(path: Path) -> bool:
 
 
 def _text_kind(head: bytes) -> Kind | None:
-    try:
-        lines = head.decode("ascii").splitlines()
-    except UnicodeDecodeError:
+    text = head.removeprefix(BOM)
+    if not text.strip() or b"\0" in text:
         return None
+    lines = text.decode("latin-1").splitlines()
     if lines[0].startswith("Board ") or lines[0].startswith("Frame "):
         return Kind.PATTERN
-    names = lines[0].split(",")
-    if {"Run", "Event", "pt1", "pt2"} <= set(names):
+    found = layout(head)
+    if found is not None and found.is_of_muons:
         return Kind.DIMUON_CSV
+    names = lines[0].split(",")
     if len(names) == 3 and "_lo" in names[0] and "_hi" in names[1] and names[2] == "entries":
         return Kind.HISTOGRAM_CSV
-    whole = lines[:-1] if len(head) == TEXT_HEAD else lines
-    if any("<header>" in line and "</header>" in line for line in whole if line.startswith("#")):
-        return Kind.GMT_LUT
-    rows = [line.split() for line in whole]
-    if rows and all(1 <= len(row) <= 3 and all(_is_integer(word) for word in row) for row in rows):
-        return Kind.BMTF_LUT
-    return None
+    return _table_kind(lines[:-1] if len(head) == TEXT_HEAD else lines)
+
+
+def _table_kind(lines: list[str]) -> Kind | None:
+    """Tell look-up tables: rows of one to three integers, the GMT's with a header among comments."""
+    comments = [line for line in lines if line.startswith("#")]
+    header = next((found for line in comments if (found := _HEADER.match(line))), None)
+    if header is not None:
+        about = " ".join(comments).lower()
+        gmt = "microgmt" in about or ("extrapolation" in about and header[1].split()[1:] == ["12", "4"])
+        return Kind.GMT_LUT if gmt else Kind.LUT
+    rows = [line.split() for line in lines if line.strip()]
+    if not rows or not all(1 <= len(row) <= 3 and all(_is_integer(word) for word in row) for row in rows):
+        return None
+    first = [int(row[0]) for row in rows if len(row) > 1][:_ROWS]
+    begins = bool(first) and first[0] < 0 and -first[0] & (-first[0] - 1) == 0
+    rises = all(b - a == 1 for a, b in pairwise(first))
+    return Kind.BMTF_LUT if begins and rises else Kind.LUT
 
 
 def _is_integer(word: str) -> bool:

@@ -16,13 +16,14 @@ from l1scout.formats.packets import (
     Found,
     packet_orbits,
     read_packet,
-    read_packets,
     split_packets,
 )
+from l1scout.io.quality import ReadQuality
+from l1scout.io.seen import is_first, orbit_checksums
 from l1scout.io.stored import split_orbits
 from l1scout.lhc import lumisection
 from l1scout.link.capture import read_captures
-from l1scout.orbits import Events
+from l1scout.orbits import Events, muon_counts
 
 
 def detect_packets(path: Path) -> BlockFormat | None:
@@ -43,23 +44,57 @@ def detect_packets(path: Path) -> BlockFormat | None:
     return None
 
 
-def read_dma(path: Path, rows: int) -> Iterator[Events]:
+def read_dma(
+    path: Path,
+    rows: int,
+    quality: ReadQuality | None = None,
+    found: Found | None = None,
+    *,
+    count_run2: bool = False,
+) -> Iterator[Events]:
     """Read the muons of DMA packets; memory of a packet. The run is unknown.
 
     A chunk has whole orbits of one packet: about `rows` rows or fewer, unless a single orbit has more.
-    ``n_orbits`` counts the empty ones of Run 3; packets of Run 2 do not tell them, and it is None.
+    ``n_orbits`` counts the empty ones of Run 3. Packets of Run 2 do not tell them, and it is None, or, with
+    `count_run2`, the number of orbits that have a block. Orbits that were read before are left out.
     """
+    quality, found = quality or ReadQuality(), found or Found()
     form = _form(path)
     with path.open("rb") as stream:
-        for packet, _ in split_packets(stream, form):
+        for packet, skipped in split_packets(stream, form):
+            quality.bytes += len(packet) + skipped
+            if skipped:
+                found.add(Found(corrupt=1, corrupt_bytes=skipped))
+                quality.damage(1, skipped)
             if not packet:
                 continue
             orbits = packet_orbits(packet, form)
-            blocks, _, _ = read_packet(packet, form)
-            muons = decode_blocks(blocks, form).muons
+            once = is_first(orbits.orbit)
+            quality.duplicate_orbits += int(np.count_nonzero(~once))
+            orbits = orbits.select(once)
+            part = decode_blocks(orbits.crossings(), form)
+            flagged = np.union1d(part.flagged, orbits.flagged)
+            now = replace(orbits.found, flagged=flagged.size)
+            now.add(Found(corrupt=part.corrupt, corrupt_bytes=part.corrupt_bytes))
+            found.add(now)
+            quality.damage(now.corrupt, now.corrupt_bytes)
+            numbers = np.sort(orbits.orbit)
+            new = quality.new_contents(numbers, orbit_checksums(part.muons, numbers))
+            if orbits.repeated.size:
+                quality.marked_orbits += int(
+                    np.count_nonzero(np.isin(orbits.orbit[orbits.repeated], numbers[new]))
+                )
+            muons = replace(part.muons, n_orbits=len(numbers))
+            if not new.all():
+                numbers = numbers[new]
+                kept = np.flatnonzero(np.isin(muons.orbit, numbers))
+                muons = muons.take(kept, n_orbits=len(numbers))
+            muons = quality.flag(muons, np.intersect1d(flagged, numbers))
+            if quality.skip_flagged:
+                numbers = np.setdiff1d(numbers, flagged)
             muons = replace(muons, lumisection=lumisection(muons.orbit))
-            for chunk in split_orbits(muons, orbits.orbit, rows):
-                known = chunk.n_orbits if form is RUN3 else None
+            for chunk in split_orbits(muons, numbers, rows):
+                known = chunk.n_orbits if form is RUN3 or count_run2 else None
                 yield Events(replace(chunk, n_orbits=known), source=str(path))
 
 
@@ -72,15 +107,15 @@ def _form(path: Path) -> BlockFormat:
 
 
 def describe_packets(path: Path) -> dict[str, Any]:
-    """Say what a file of packets holds.
+    """Return what a file of packets holds.
 
     Returns
     -------
     dict
         ``form`` ("run2" or "run3"); ``packets``, ``orbits`` and ``blocks`` that could be read;
-        ``muons`` and how many of them are ``intermediate``; ``orbit`` and ``bx`` [first, last];
-        ``flagged_orbits``; ``corrupt`` stretches and ``corrupt_bytes``; ``counters`` of the last
-        trailer (None if it has none).
+        ``final_muons`` and ``intermediate_muons``; ``orbit`` and ``bx`` [first, last]; ``flagged_orbits``;
+        ``duplicate_orbits``, which are left out; ``repeated_orbits`` with the content of an earlier one;
+        ``corrupt`` stretches and ``corrupt_bytes``; ``counters`` of the last trailer (None if it has none).
 
     Raises
     ------
@@ -88,27 +123,29 @@ def describe_packets(path: Path) -> dict[str, Any]:
         If there are no packets in it.
     """
     form = _form(path)
-    found, muons, intermediate = Found(), 0, 0
+    found, quality, muons = Found(), ReadQuality(), [0, 0]
     orbits: list[int] = []
     bx: list[int] = []
-    with path.open("rb") as stream:
-        for part in read_packets(stream, form, found):
-            batch = part.muons
-            muons += batch.n_objects
-            intermediate += int(np.count_nonzero(batch["intermediate"]))
-            if len(batch):
-                orbits = _range([*orbits, int(batch.orbit.min()), int(batch.orbit.max())])
-                bx = _range([*bx, int(batch.bx.min()), int(batch.bx.max())])
+    for events in read_dma(path, 1 << 20, quality, found):
+        batch = events.l1
+        quality.add(batch)
+        final, intermediate = muon_counts(batch)
+        muons = [muons[0] + final, muons[1] + (intermediate or 0)]
+        if len(batch):
+            orbits = _range([*orbits, int(batch.orbit.min()), int(batch.orbit.max())])
+            bx = _range([*bx, int(batch.bx.min()), int(batch.bx.max())])
     return {
         "form": form.name,
         "packets": found.packets,
         "orbits": found.orbits,
         "blocks": found.blocks,
-        "muons": muons,
-        "intermediate": intermediate,
+        "final_muons": muons[0],
+        "intermediate_muons": muons[1],
         "orbit": orbits,
         "bx": bx,
         "flagged_orbits": found.flagged,
+        "duplicate_orbits": quality.duplicate_orbits,
+        "repeated_orbits": quality.repeated_orbits,
         "corrupt": found.corrupt,
         "corrupt_bytes": found.corrupt_bytes,
         "counters": vars(found.trailer) if found.trailer else None,

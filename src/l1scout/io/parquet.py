@@ -25,7 +25,7 @@ HARDWARE = (
     "tfMuonIndex",
 )
 NEEDED = ("hwPt", "hwCharge")
-OPTIONAL = ("hwIso", "hwChargeValid", "hwDXY", "hwPtUnconstrained", "bxInEvent")
+OPTIONAL = ("hwIso", "hwChargeValid", "hwDXY", "hwPtUnconstrained", "bxInEvent", "intermediate")
 STUBS = ("stubStations", "stubPhiB1", "stubPhiB2", "stubBend12", "stubEtaFine")
 """What the track finder's stubs were, where a file tells: see `l1scout.simulate.bmtf.Candidates`."""
 OFFLINE = ("recoPt", "recoEta", "recoPhi", "recoCharge", "recoEtaSt2", "recoPhiSt2", "recoId")

@@ -5,20 +5,21 @@ from functools import partial
 from pathlib import Path
 
 from l1scout.errors import InputError
-from l1scout.io import archive, edm, nano, ntuple, opendata, packets, patterns, stored
+from l1scout.io import archive_events, edm, muon_csv, nano, ntuple, packets, patterns, stored
 from l1scout.io.kinds import Kind, detect
-from l1scout.orbits import Events
+from l1scout.io.quality import ReadQuality
+from l1scout.orbits import Events, final_events
 
 ROWS = 100_000
 
-_READERS: dict[Kind, Callable[[Path, int], Iterator[Events]]] = {
+_READERS: dict[Kind, Callable[..., Iterator[Events]]] = {
     Kind.L1NTUPLE: ntuple.read_ntuple,
     Kind.DPG_NANO: partial(nano.read_l1_nano, flavour=nano.Flavour.DPG),
     Kind.SCOUTING_NANO: partial(nano.read_l1_nano, flavour=nano.Flavour.SCOUTING),
     Kind.NANOAOD: nano.read_nanoaod,
     Kind.ORBIT_COLLECTION: edm.read_edm,
-    Kind.DIMUON_CSV: opendata.read_csv,
-    Kind.PARQUET: archive.read_parquet,
+    Kind.DIMUON_CSV: muon_csv.read_csv,
+    Kind.PARQUET: archive_events.read_parquet,
     Kind.PATTERN: patterns.read_pattern,
     Kind.DMA_PACKETS: packets.read_dma,
     Kind.RAW: stored.read_stored,
@@ -26,13 +27,25 @@ _READERS: dict[Kind, Callable[[Path, int], Iterator[Events]]] = {
 }
 
 
+_TAKES_QUALITY = (
+    *(Kind.RAW, Kind.RECORDS, Kind.DMA_PACKETS, Kind.PARQUET, Kind.ORBIT_COLLECTION),
+    Kind.DIMUON_CSV,
+)
+"""Formats whose readers leave out and count by themselves: orbits that were read before, electrons."""
+_ONE_PER_ROW = (Kind.SCOUTING_NANO, Kind.L1NTUPLE, Kind.DPG_NANO, Kind.NANOAOD)
+"""Formats of a row per crossing or event, which tell its orbit."""
+_TRIGGERED = (Kind.L1NTUPLE, Kind.DPG_NANO, Kind.NANOAOD)
+
+
 def read_events(
     path: str | Path,
     *,
     rows: int = ROWS,
     emulated: bool | None = None,
+    intermediate: bool = False,
     kind: Kind | None = None,
     flavour: str | None = None,
+    quality: ReadQuality | None = None,
 ) -> Iterator[Events]:
     """Read the muons of a file of any format that has them, a chunk of rows at a time.
 
@@ -45,16 +58,22 @@ def read_events(
     emulated : bool, optional
         Of an L1Ntuple, take the emulator's muons rather than the hardware's; by default only if it has no
         others.
+    intermediate : bool
+        Give intermediate muons, too, and a column ``intermediate`` that tells them from final muons; by
+        default final muons only.
     kind : Kind, optional
         Skip the detection.
     flavour : {"dpg", "scouting"}, optional
         Kind of a nano file with L1 muons, if its content does not tell whether hwCharge is a bit (L1-DPG
         nano) or a sign (scouting nano).
+    quality : ReadQuality, optional
+        Counts what is left out; the same one for several files recognises orbits that overlap.
 
     Yields
     ------
     Events
-        Rows whose file does not tell orbit and BX have orbit -1 and BX 1.
+        Rows whose file does not tell orbit and BX have orbit -1 and BX 1. Orbits and events that occur
+        twice in the file are given once.
 
     Raises
     ------
@@ -69,9 +88,15 @@ def read_events(
     if emulated and kind is not Kind.L1NTUPLE:
         msg = f"{path}: only an L1Ntuple has emulated muons, this is: {kind}"
         raise InputError(msg)
-    if kind is Kind.L1NTUPLE:
-        return ntuple.read_ntuple(path, rows, emulated=emulated)
     if kind not in _READERS:
         msg = f"{path}: {kind}: holds no muons; `l1scout inspect` says what it holds"
         raise InputError(msg)
-    return _READERS[kind](path, rows)
+    quality = quality or ReadQuality()
+    if kind in _TAKES_QUALITY:
+        chunks = _READERS[kind](path, rows, quality)
+    else:
+        read = partial(ntuple.read_ntuple, emulated=emulated) if kind is Kind.L1NTUPLE else _READERS[kind]
+        chunks = read(path, rows)
+        if kind in _ONE_PER_ROW:
+            chunks = quality.new_only(chunks, triggered=kind in _TRIGGERED)
+    return chunks if intermediate else map(final_events, chunks)

@@ -1,8 +1,9 @@
 """What readout and store leave: .raw files and files of bare records, plain or compressed as a whole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, PT_BITS, RUN3, BlockFormat
+from l1scout.formats.block import FORMATS, ORBIT_MASK, PT_BITS, RUN3, BlockFormat
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.raw import (
     FILE_HEADER,
@@ -31,12 +32,16 @@ from l1scout.formats.records import (
     next_records,
 )
 from l1scout.io import root, runs
+from l1scout.io.quality import ReadQuality
+from l1scout.io.seen import orbit_checksums, whole_orbits
 from l1scout.lhc import crossing, lumisection
 from l1scout.orbits import Events, OrbitBatch
 
 HEAD = 1 << 16
 """Bytes looked at to tell what a file is."""
 MAGICS = {"zstd": b"\x28\xb5\x2f\xfd", "bz2": b"BZh"}
+_SKIPPABLE = b"\x50\x2a\x4d\x18"
+"""First bytes of a zstd frame without data; the low half of the first byte is free."""
 PIECE = 1 << 22
 _SURE = 64
 """Records in a row that nothing else can be."""
@@ -46,6 +51,8 @@ _MAX_RATIO, _UNCHECKED = 1000, 1 << 26
 
 def compression(head: bytes) -> str | None:
     """Tell how a file is compressed as a whole: "zstd" or "bz2"; None if it is not."""
+    if head[1:4] == _SKIPPABLE[1:] and head[0] & 0xF0 == _SKIPPABLE[0]:
+        return "zstd"  # a skippable frame, which pzstd and seekable files begin with
     return next((name for name, magic in MAGICS.items() if head.startswith(magic)), None)
 
 
@@ -108,19 +115,27 @@ def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
             continue
         starts = starts[:_SURE]
         fields = RECORD_HEADER.decode(words[starts])
-        time = crossing(words[starts + 2].astype(np.int64), words[starts + 1] & form.bx_mask)
+        orbit, bx = (words[starts + 2] & ORBIT_MASK).astype(np.int64), words[starts + 1] & form.bx_mask
         n = fields["n1"] + fields["n2"]
         rank = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
         at = np.repeat(starts + HEADER_WORDS, n) + form.record_words * rank
-        good = bool(np.all(np.diff(time) > 0))
+        good = _in_order(crossing(orbit, bx), orbit)
         good &= bool(np.all(words[at] & PT_BITS) and np.all(words[starts] & (1 << 24)))
         if form is RUN3:
-            extra = words[at + 2]
+            extra = words[at + 2] & form.bx_mask
             second = rank >= np.repeat(fields["n1"], n)
-            good &= bool(np.all(extra & 0x1FFF == second) and np.all(words[starts + 1] <= form.bx_mask))
+            # the public code leaves the BX in the third word
+            marked = (extra == second) | (extra == np.repeat(bx & np.uint32(0x1FFE), n) | second)
+            good &= bool(np.all(marked) and np.all(words[starts + 1] <= form.bx_mask))
         if good:
             return form
     return None
+
+
+def _in_order(time: NDArray[np.int64], orbit: NDArray[np.int64]) -> bool:
+    """Say whether records are in order of time, but for orbits that are there twice."""
+    step = np.diff(time)
+    return bool(np.all((step > 0) | (np.diff(orbit) == 0) & (step < 0)))
 
 
 @dataclass
@@ -155,19 +170,31 @@ class Found:
         self.corrupt_bytes += part.corrupt_bytes
 
 
-def read_stored(path: Path, rows: int, found: Found | None = None) -> Iterator[Events]:
+def read_stored(
+    path: Path, rows: int, quality: ReadQuality | None = None, found: Found | None = None
+) -> Iterator[Events]:
     """Read the muons of a .raw file or of bare records, plain or compressed.
 
     Of a .raw file each chunk has whole orbits: about `rows` rows or fewer, unless a single orbit has
     more; ``n_orbits`` counts its GMT frames, empty ones too. Bare records do not tell empty orbits:
-    there ``n_orbits`` is None, and the run is unknown. Damaged stretches are passed over and counted.
+    there ``n_orbits`` is None, and the run is unknown. Damaged stretches, and orbits that were read before,
+    are left out and counted.
+
+    Parameters
+    ----------
+    path : Path
+    rows : int
+    quality : ReadQuality, optional
+        Gets what is left out; the same one for several files recognises the orbits of all.
+    found : Found, optional
+        Gets what the file holds.
 
     Raises
     ------
     InputError
         If it is neither, or cannot be decompressed to its end.
     """
-    found = found if found is not None else Found()
+    found, quality = found if found is not None else Found(), quality or ReadQuality()
     kind = detect_stored(path)
     if kind is None:
         msg = f"{path}: neither a .raw file nor zero-suppressed records"
@@ -177,29 +204,40 @@ def read_stored(path: Path, rows: int, found: Found | None = None) -> Iterator[E
     with opened(path) as stream:
         if isinstance(kind, BlockFormat):
             found.form = kind.name
-            yield from _records(stream, kind, rows, found, str(path))
+            parts = _good_records(split_records(stream, kind), found, quality)
+            for muons in read_bare(parts, kind, rows, found, quality):
+                yield Events(muons, source=str(path))
+            quality.damage(found.corrupt, found.corrupt_bytes)
             return
         header = read_header(stream.read(FILE_HEADER.itemsize))
         if header is None:
             msg = f"{path}: changed while it was read"
             raise InputError(msg)
         found.form, found.header = RUN3.name, header
-        for frames in _groups(
-            split_raw(stream, header), 4 * (HEADER_WORDS + RUN3.record_words) * rows, found
-        ):
+        simulated = runs.simulated(np.array([header.run]))
+        size = 4 * (HEADER_WORDS + RUN3.record_words) * rows
+        for frames in _groups(split_raw(stream, header), size, found, quality):
+            new = quality.new_orbits(header.run, np.array([f.orbit for f in frames], np.int64))
+            frames = [f for f, first in zip(frames, new.tolist(), strict=True) if first]
+            quality.marked_orbits += sum(f.repeated for f in frames)
             part = decode_frames(frames, RUN3, header)
             found.add(part)
-            simulated = runs.simulated(np.array([header.run]))
-            yield Events(replace(part.muons, simulated=simulated), source=str(path))
+            muons = quality.flag(replace(part.muons, simulated=simulated), part.flagged)
+            yield Events(muons, source=str(path))
         found.corrupt += header.corrupt
         found.corrupt_bytes += header.corrupt_bytes
+        quality.missing_orbits += header.missing_orbits
+        quality.damage(found.corrupt, found.corrupt_bytes)
 
 
-def _groups(parts: Iterator[Frame | bytes], size: int, found: Found) -> Iterator[list[Frame]]:
+def _groups(
+    parts: Iterator[Frame | bytes], size: int, found: Found, quality: ReadQuality
+) -> Iterator[list[Frame]]:
     """GMT frames, together until they have `size` bytes."""
     held: list[Frame] = []
     used = 0
     for part in parts:
+        quality.bytes += len(part) if isinstance(part, bytes) else part.stop - part.start
         if isinstance(part, bytes):
             continue
         found.sources[part.source] = found.sources.get(part.source, 0) + 1
@@ -242,20 +280,64 @@ def split_records(stream: BinaryIO, form: BlockFormat) -> Iterator[tuple[NDArray
         yield held
 
 
-def _records(stream: BinaryIO, form: BlockFormat, rows: int, found: Found, source: str) -> Iterator[Events]:
+def _good_records(
+    parts: Iterable[tuple[NDArray[np.uint32], Any] | bytes], found: Found, quality: ReadQuality
+) -> Iterator[tuple[NDArray[np.uint32], Any]]:
+    """Give the records of a file, and count the stretches that are none."""
     lost = False
-    for part in split_records(stream, form):
+    for part in parts:
+        bad = isinstance(part, bytes)
+        quality.bytes += len(part) if isinstance(part, bytes) else part[0].nbytes
         if isinstance(part, bytes):
             found.corrupt, found.corrupt_bytes = found.corrupt + (not lost), found.corrupt_bytes + len(part)
-            lost = True
-            continue
-        lost = False
-        words, starts = part
-        for k in range(0, starts.size, rows):
-            decoded = decode_records(words, starts[k : k + rows], form)
-            found.add(decoded)
-            muons = replace(decoded.muons, lumisection=lumisection(decoded.muons.orbit))
-            yield Events(muons, source=source)
+        else:
+            yield part
+        lost = bad
+
+
+def read_bare(
+    parts: Iterable[tuple[NDArray[np.uint32], NDArray[np.int64]]],
+    form: BlockFormat,
+    rows: int,
+    found: Found,
+    quality: ReadQuality,
+) -> Iterator[OrbitBatch]:
+    """Decode bare records, whole orbits and about `rows` rows at a time, without those that were read before.
+
+    Parameters
+    ----------
+    parts : iterable of (words, places where records start)
+    form : BlockFormat
+    rows : int
+    found : Found
+    quality : ReadQuality
+    """
+    flagged = np.zeros(0, np.int64)
+
+    def pieces() -> Iterator[OrbitBatch]:
+        nonlocal flagged
+        for words, starts in parts:
+            time = crossing(
+                (words[starts + 2] & ORBIT_MASK).astype(np.int64), words[starts + 1] & form.bx_mask
+            )
+            back = np.flatnonzero(time[1:] <= time[:-1]) + 1  # records of an earlier time are never joined
+            cuts = np.union1d(back, np.arange(0, starts.size + rows, rows).clip(max=starts.size))
+            for first, last in pairwise(np.union1d([0, starts.size], cuts).tolist()):
+                decoded = decode_records(words, starts[first:last], form)
+                found.add(decoded)
+                flagged = np.union1d(flagged, decoded.flagged)
+                yield replace(decoded.muons, lumisection=lumisection(decoded.muons.orbit))
+
+    for batch in whole_orbits(pieces()):
+        orbits = np.unique(batch.orbit)
+        new = quality.new_contents(orbits, orbit_checksums(batch, orbits))
+        if not new.all():
+            batch = batch.take(np.flatnonzero(np.isin(batch.orbit, orbits[new])))
+        here = np.intersect1d(flagged, orbits)
+        batch = quality.flag(batch, np.intersect1d(here, orbits[new]))
+        flagged = np.setdiff1d(flagged, here)
+        for piece in split_orbits(batch, np.unique(batch.orbit), rows):
+            yield replace(piece, n_orbits=None)
 
 
 def split_orbits(batch: OrbitBatch, orbits: NDArray[np.int64], rows: int) -> Iterator[OrbitBatch]:
@@ -282,12 +364,14 @@ def split_orbits(batch: OrbitBatch, orbits: NDArray[np.int64], rows: int) -> Ite
         a = b
 
 
-def describe_stored(chunks: dict[str, Any], found: Found) -> dict[str, Any]:
-    """Add to a summary of events what they were read from."""
+def describe_stored(chunks: dict[str, Any], found: Found, quality: ReadQuality) -> dict[str, Any]:
+    """Add to a summary of events what they were read from, and what was left out."""
     header = found.header
     out = {"compression": found.compression, "form": found.form, **chunks}
     if header is not None:
         out["said"] = {n: getattr(header, n) for n in ("run", "lumisection", "orbits", "size")}
         out["frames_by_source"] = {str(k): n for k, n in sorted(found.sources.items())}
+        out |= {n: getattr(header, n) for n in ("missing_orbits", "missing_bytes")}
+    out |= {n: getattr(quality, n) for n in ("duplicate_orbits", "repeated_orbits")}
     counts = ("flagged", "corrupt", "corrupt_bytes")
     return out | {"flagged_orbits" if n == "flagged" else n: getattr(found, n) for n in counts}

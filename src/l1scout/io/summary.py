@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from l1scout.formats.muon import FIELDS, PHI_BINS, TRACK_FINDERS
 from l1scout.io.columns import UNKNOWN_ORBIT, charge_valid
+from l1scout.io.quality import ReadQuality
 from l1scout.io.runs import era
 from l1scout.lhc import BX_PER_ORBIT
-from l1scout.orbits import Events, joint_origin
+from l1scout.orbits import Events, final_events, joint_origin, muon_counts
 
 _NO_SCALE = ("hwPtUnconstrained",)
 """0.5 GeV a step in 2018, 1 GeV in 2024."""
@@ -67,19 +68,20 @@ class Ranges:
         return out
 
 
-def summarize(chunks: Iterable[Events]) -> dict[str, Any]:
-    """Gather what events hold.
+def summarize(chunks: Iterable[Events], quality: ReadQuality | None = None) -> dict[str, Any]:
+    """Gather what events hold; `quality` looks at them for repetition.
 
     Returns
     -------
     dict
         ``rows``, ``runs``, ``era``, ``data`` (real, simulated, or not stated), ``lumisections``,
-        ``orbits``, ``bx``, ``orbits_covered``, ``l1_muons``, ``intermediate`` (of these, if they are told
-        apart), ``offline_muons``, ``by_track_finder``,
+        ``orbits``, ``bx``, ``orbits_covered``, ``final_muons``, ``intermediate_muons`` (None if the file does
+        not tell them apart), ``offline_muons``, ``by_track_finder``,
         ``hwPt_0``, ``charge_not_valid`` (muons whose charge was not measured, if that is known),
-        ``invalid_codes`` and ``columns``; what the file does not tell is None.
+        ``invalid_codes`` and ``columns``; what the file does not tell is None. All but
+        ``intermediate_muons`` is of final muons.
     """
-    rows = l1_muons = 0
+    rows = final = 0
     hw_pt_0: int | None = None
     no_charge: int | None = None
     covered: int | None = 0
@@ -95,8 +97,14 @@ def summarize(chunks: Iterable[Events]) -> dict[str, Any]:
     has_index = False
     intermediate: int | None = None
     for events in chunks:
+        if quality is not None:
+            quality.add(events.l1)
+        _, early = muon_counts(events.l1)
+        if early is not None:
+            intermediate = (intermediate or 0) + early
+        events = final_events(events)
         l1 = events.l1
-        rows, l1_muons = rows + len(l1), l1_muons + l1.n_objects
+        rows, final = rows + len(l1), final + l1.n_objects
         covered = None if covered is None or l1.n_orbits is None else covered + l1.n_orbits
         origins.add(l1.simulated)
         runs |= set(np.unique(l1.run).tolist())
@@ -117,19 +125,14 @@ def summarize(chunks: Iterable[Events]) -> dict[str, Any]:
             no_charge = (no_charge or 0) + int(np.count_nonzero(~charge_valid(l1.columns)))
         if "tfMuonIndex" in l1.columns:
             has_index = True
-            index = l1["tfMuonIndex"].clip(0)
-            if "intermediate" in l1.columns:  # these have no index
-                early = l1["intermediate"] != 0
-                intermediate = (intermediate or 0) + int(np.count_nonzero(early))
-                index = index[~early]
-            finders += np.bincount(index, minlength=finders.size)
+            finders += np.bincount(l1["tfMuonIndex"].clip(0), minlength=finders.size)
         ranges.add("L1 muon", l1.columns.items())
         if events.offline is not None:
             offline_muons = (offline_muons or 0) + events.offline.n_objects
             ranges.add("offline muon", events.offline.columns.items())
     runs.discard(0)
     counts = {name: int(finders[list(r)].sum()) for name, r in TRACK_FINDERS.items()}
-    counts["other"] = l1_muons - (intermediate or 0) - sum(counts.values())
+    counts["other"] = final - sum(counts.values())
     seen = np.flatnonzero(bx)
     return {
         "rows": rows,
@@ -140,8 +143,8 @@ def summarize(chunks: Iterable[Events]) -> dict[str, Any]:
         "orbits": [min(orbits), max(orbits)] if orbits else None,
         "orbits_covered": covered if rows else None,
         "bx": [int(seen[0]), int(seen[-1])] if seen.size else None,
-        "l1_muons": l1_muons,
-        **({} if intermediate is None else {"intermediate": intermediate}),
+        "final_muons": final,
+        "intermediate_muons": intermediate,
         "offline_muons": offline_muons,
         "by_track_finder": counts if has_index else None,
         "hwPt_0": hw_pt_0,

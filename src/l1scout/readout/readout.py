@@ -224,4 +224,5 @@ class Readout:
         }
 
 
-_COUNTS = ("orbits", "corrupt", "missed", "duplicate", "dropped", "flagged", "muons", "corrupt_bytes")
+_COUNTS = ("orbits", "corrupt", "missed", "duplicate", "dropped", "flagged", "final_muons",
+           "intermediate_muons", "corrupt_bytes")  # fmt: skip

@@ -25,6 +25,7 @@ from l1scout.files import checksum, sync_folder
 from l1scout.formats.block import FORMATS
 from l1scout.formats.raw import FILE_HEADER, file_header, read_frames, read_header
 from l1scout.formats.records import read_records, records_end
+from l1scout.orbits import muon_counts
 from l1scout.segments import Segment, parse_name
 
 RAM_DISK = Path("/dev/shm")
@@ -205,13 +206,15 @@ class Spool:
             data, orbits = b"", 0
         part = path.with_name(path.name + ".part")
         part.write_bytes(data)
+        muons = _muons(data, segment.form)
         mended = replace(
             segment,
             orbits=orbits,
             corrupt=segment.corrupt + segment.orbits - orbits,
             size=len(data),
             crc32c=crc32c(data),
-            muons=_muons(data, segment.form),
+            final_muons=muons[0],
+            intermediate_muons=muons[1],
             corrupt_bytes=segment.corrupt_bytes + bad.stat().st_size - len(data),
         )
         described = _read(path.with_name(path.name + ".json"))
@@ -249,6 +252,7 @@ class Spool:
         with part.open("wb") as file:
             file.write(data)
         before = self.place(int(name["run"]), int(name["source"]))
+        muons = _muons(data, form)
         segment = Segment(
             run=int(name["run"]),
             source=int(name["source"]),
@@ -260,7 +264,8 @@ class Spool:
             first_orbit=orbits[0],
             last_orbit=orbits[-1],
             orbits=len(orbits),
-            muons=_muons(data, form),
+            final_muons=muons[0],
+            intermediate_muons=muons[1],
         )
         gap = orbits[-1] - before.last_orbit - len(orbits)
         place = replace(
@@ -300,11 +305,10 @@ def _order(note: Path) -> tuple[int, int, int]:
     return int(name["run"]), int(name["source"]), int(name["index"])
 
 
-def _muons(data: bytes, form: str) -> int:
-    if form == "run2":
-        return read_records(data, FORMATS[form]).muons.n_objects
-    found = read_header(data)
-    if found is None:
-        return 0
-    records = b"".join(f.records for f in read_frames(data, found))
-    return read_records(records, FORMATS[form]).muons.n_objects
+def _muons(data: bytes, form: str) -> tuple[int, int]:
+    """Count the final and the intermediate muons of a segment's file."""
+    if form == "run3":
+        found = read_header(data)
+        data = b"".join(f.records for f in read_frames(data, found)) if found else b""
+    final, intermediate = muon_counts(read_records(data, FORMATS[form]).muons)
+    return final, intermediate or 0

@@ -256,7 +256,8 @@ class SegmentWriter:
                 "flagged": len(orbits.flagged),
                 "blocks": orbits.blocks,
                 "bad_blocks": frames.bad_blocks,
-                "muons": frames.muons,
+                "final_muons": frames.final_muons,
+                "intermediate_muons": frames.intermediate_muons,
             }
         )
         last = int(orbits.orbit[-1])

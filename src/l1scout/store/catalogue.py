@@ -14,8 +14,8 @@ from l1scout.segments import Segment
 
 FILE = "catalogue.sqlite"
 _FIELDS = tuple(f.name for f in fields(Segment))
-_SUMS = ("orbits", "corrupt", "missed", "duplicate", "dropped", "flagged", "blocks", "bad_blocks", "muons",
-         "corrupt_bytes", "size", "stored_size")  # fmt: skip
+_SUMS = ("orbits", "corrupt", "missed", "duplicate", "dropped", "flagged", "blocks", "bad_blocks",
+         "final_muons", "intermediate_muons", "corrupt_bytes", "size", "stored_size")  # fmt: skip
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS segments (
   {", ".join(f'"{n}" {"TEXT" if n == "form" else "INTEGER"} NOT NULL' for n in _FIELDS)},

@@ -20,6 +20,7 @@ from crc32c import crc32c
 
 from l1scout.errors import InputError
 from l1scout.files import checksum, sync_folder
+from l1scout.provenance import current, model_record, recording
 from l1scout.segments import parse_name
 from l1scout.store.catalogue import Catalogue, Stored
 
@@ -120,13 +121,15 @@ def _archived(path: Path, method: Method) -> Compressed:
     out = path.with_name(path.name + SUFFIX["parquet"])
     part, plain = (out.with_name(out.name + end) for end in (".part", ".raw-columns"))
     try:
-        if method.model is None:
-            archive.to_parquet(path, part)
-        else:
-            recalibrate = _recalibrator(method.model, method.engine)
-            # the coordinates at the second station as they are: a model may ask for them
-            archive.to_parquet(path, plain, plain=True)
-            add_columns(plain, part, lambda columns: recalibrate(columns).branches())
+        with recording("store", {"segment": path}):
+            if method.model is None:
+                archive.to_parquet(path, part)
+            else:
+                recalibrate = _recalibrator(method.model, method.engine)
+                # the coordinates at the second station as they are: a model may ask for them
+                archive.to_parquet(path, plain, plain=True)
+                made = current(model=model_record(recalibrate.card))
+                add_columns(plain, part, lambda columns: recalibrate(columns).branches(), made=made)
         return _finished(part, out, "parquet")
     finally:
         plain.unlink(missing_ok=True)

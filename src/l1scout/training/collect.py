@@ -17,6 +17,7 @@ from l1scout.files import complete_or_nothing
 from l1scout.io.parquet import METADATA_KEY
 from l1scout.io.runs import era as run_era
 from l1scout.orbits import Events, joint_origin
+from l1scout.provenance import KEY, current
 from l1scout.training.dataset import COLUMNS, STUB_COLUMNS
 from l1scout.training.selection import CutFlow, Selection, select_pairs
 
@@ -115,7 +116,8 @@ def collect(
             "selection": selection.as_dict(),
             "cuts": flow.as_list(),
         }
-        writer.add_key_value_metadata({METADATA_KEY: json.dumps(about).encode()})
+        made = current(simulated=about["simulated"])
+        writer.add_key_value_metadata({METADATA_KEY: json.dumps(about).encode(), KEY: made.as_json()})
     return flow
 
 

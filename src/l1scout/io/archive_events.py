@@ -1,0 +1,55 @@
+"""Muons of Parquet files: of an archive as its stored file would be read, else of flat columns."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from l1scout.formats.block import FORMATS
+from l1scout.formats.raw import REPEATED, read_header
+from l1scout.formats.records import decode_records
+from l1scout.io import archive, parquet, root, runs
+from l1scout.io.archive_chunk import ORBIT_AT
+from l1scout.io.quality import ReadQuality
+from l1scout.io.stored import Found, read_bare, split_orbits
+from l1scout.lhc import lumisection
+from l1scout.orbits import Events
+
+
+def read_parquet(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[Events]:
+    """Read muons of any Parquet file: of an archive as its stored file would be read, else flat columns."""
+    quality = quality or ReadQuality()
+    with root.guarded(path, "not a readable Parquet file"), pq.ParquetFile(path) as file:
+        is_archive = "archive" in parquet.about(file)
+    if not is_archive:
+        yield from quality.new_only(parquet.read_parquet(path, rows))
+        return
+    said = archive.about(path)
+    quality.bytes += said["bytes"]
+    form, header = FORMATS[said["form"]], read_header(said["header"])
+    with root.guarded(path, "damaged archive"):
+        if header is None:
+            bare = ((s.words, s.starts) for s in archive.stretches(path, said))
+            for muons in read_bare(bare, form, rows, Found(), quality):
+                yield Events(muons, source=str(path))
+            return
+        for stretch in archive.stretches(path, said):
+            orbits = stretch.heads[:, ORBIT_AT].astype(np.int64)
+            new = quality.new_orbits(header.run, orbits)
+            quality.marked_orbits += int(np.count_nonzero(stretch.heads[new, 0] & (REPEATED << 16)))
+            part = decode_records(stretch.words, stretch.starts[np.repeat(new, stretch.records)], form)
+            muons = replace(
+                part.muons,
+                run=np.full(len(part.muons), header.run, np.int64),
+                lumisection=lumisection(part.muons.orbit),
+                simulated=runs.simulated(np.array([header.run])),
+            )
+            orbits = orbits[new]
+            muons = quality.flag(muons, part.flagged)
+            if quality.skip_flagged:
+                orbits = np.setdiff1d(orbits, part.flagged)
+            for piece in split_orbits(muons, orbits, rows):
+                yield Events(piece, source=str(path))
+        quality.missing_orbits += said["missing_orbits"]
