@@ -258,7 +258,7 @@ def cosmics(
     state = Cosmics(load_scheme(scheme), cuts=Cuts(min_pt=min_pt, min_quality=min_quality))
     read(state, files, orbits, seed, scheme, occupancy, condition)
     result = state.result()
-    tables = {"cos_zenith": result["cos_zenith"], "phi": result["phi"]}
+    tables = {n: result[n] for n in ("cos_zenith", "phi", "efficiency")}
     draw = partial(analyses.cosmics, state, result)
     give("cosmics", result, tables, draw, out, simulated=state.simulated, json=json, shown=20)
 

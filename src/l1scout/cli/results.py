@@ -48,6 +48,9 @@ def give(
             print(f"{key.replace('_', ' ')}: {value:,.6g}" if isinstance(value, float) else f"{key}: {value}")
         elif isinstance(value, dict) and set(value) <= {"value", "error", "stat", "syst"}:
             print(f"{key.replace('_', ' ')}: " + " ± ".join(f"{v:.5g}" for v in value.values()))
+        elif isinstance(value, dict) and set(value) == {"value", "low", "high"}:
+            ends = f"{value['low']:.5g} to {value['high']:.5g} with 68 % confidence"
+            print(f"{key.replace('_', ' ')}: {value['value']:.5g}, {ends}")
     for table, rows in tables.items():
         if rows:
             print(f"\n{table}\n{rows_text(rows[:shown])}")
