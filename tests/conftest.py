@@ -25,6 +25,14 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    folder = Path(__file__).parents[2] / "shared" / "cases"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/cases beside the checkout")
+    return folder
+
+
 class Truth:
     """L1 muons and offline muons of `ROWS` rows, as numbers."""
 

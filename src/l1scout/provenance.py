@@ -1,8 +1,8 @@
 """Record where a result comes from: program version, command, inputs, options, filling scheme and model.
 
-Every file that l1scout writes carries this record: JSON under the key ``provenance``, CSV as a comment line,
-Parquet and figures in their metadata, ROOT as a string object. It has no time stamp, so that equal inputs give
-equal files.
+Every file that l1scout writes carries this record: JSON under the key ``provenance``, CSV as a comment
+line, Parquet and figures in their metadata, ROOT as a string object. It has no time stamp, so that equal
+inputs give equal files.
 """
 
 import json
@@ -49,7 +49,12 @@ class Provenance:
     def as_dict(self) -> dict[str, Any]:
         """Return the record with JSON types only; entries that do not apply are left out."""
         data = {True: "simulated", False: "real", None: "unknown"}[self.simulated]
-        record = {"program": "l1scout", "version": self.version, "command": self.command, "data": data}
+        record: dict[str, Any] = {
+            "program": "l1scout",
+            "version": self.version,
+            "command": self.command,
+            "data": data,
+        }
         record |= {"inputs": [dict(i) for i in self.inputs], "options": dict(self.options)}
         record |= {n: dict(v) for n in ("scheme", "model") if (v := getattr(self, n)) is not None}
         return record
@@ -57,6 +62,19 @@ class Provenance:
     def as_json(self) -> str:
         """Return the record as one line of JSON."""
         return json.dumps(self.as_dict(), default=str, sort_keys=False)
+
+    def footer(self) -> str:
+        """Return the record as one short line for the foot of a figure."""
+        names = [str(i.get("file", f"simulation of {i.get('simulation', '?')}")) for i in self.inputs]
+        inputs = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+        parts = [f"l1scout {self.version}", self.command, inputs]
+        parts += [f"{n}={v}" for n, v in self.options.items()]
+        if self.scheme and self.scheme.get("name"):
+            parts.append(f"scheme {self.scheme['name']}")
+        if self.model and self.model.get("name"):
+            parts.append(f"model {self.model['name']}")
+        line = " | ".join(p for p in parts if p)
+        return line if len(line) <= 230 else f"{line[:227]}..."
 
     def csv_comment(self) -> str:
         """Return the comment line that precedes the header of a CSV file (``comment="#"`` in pandas)."""

@@ -205,7 +205,7 @@ def test_the_same_in_any_chunks():
 
 
 def test_cuts_and_missing_columns():
-    state = Cosmics(SCHEME, cuts=Cuts(min_pt=600))
+    state = Cosmics(SCHEME, cuts=Cuts(min_hw_pt=600))
     for piece in simulate_run(1, 40, running=Running(cosmics=10.0)):
         state.add(piece.muons)
     assert state.pairs == (0, 0)

@@ -57,12 +57,16 @@ def test_json_schemes(tmp_path, content):
     ("text", "message"),
     [
         ("{", "not JSON"),
-        ("7", "no filling scheme|each once|BX must"),
-        ('{"bx": ["a"]}', "no filling scheme"),
-        ("[[1, 99999]]", "no filling scheme"),
+        ("7", "not a filling scheme"),
+        ('{"bx": ["a"]}', "not a filling scheme"),
+        ("[[1, 99999]]", "not a filling scheme"),
         ("[0, 1]", "BX must be"),
         ('{"beam1": [1], "beam2": [1]}', "3564 places"),
         ('{"schemes": {"a": [], "b": []}}', "pick one"),
+        ("[[81, 90], [120, 111]]", r"\[120, 111\] runs backwards; write \[111, 120\]"),
+        ("[81.5]", "whole number"),
+        (json.dumps({"beam1": [-1] * 3564, "beam2": [1] * 3564}), "each 0 or the intensity"),
+        ('{"beam1": ["NaN"], "beam2": [1]}', "not a filling scheme|3564 places"),
     ],
 )
 def test_what_is_no_scheme(tmp_path, text, message):
@@ -70,6 +74,38 @@ def test_what_is_no_scheme(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         load_scheme(str(path))
+
+
+def test_a_scheme_with_a_reversed_range_is_refused(shared_cases):
+    with pytest.raises(InputError, match="runs backwards"):
+        load_scheme(str(shared_cases / "11_scheme_reversed_range.json"))
+
+
+def test_intensities_below_one_are_bunches(tmp_path):
+    path = tmp_path / "scheme.json"
+    one, two = 0.3 * beams([5, 6, 7, 11]), 1.1e-3 * beams([5, 6, 7, 9])
+    path.write_text(json.dumps({"beam1": one.tolist(), "beam2": two.tolist()}))
+    assert load_scheme(str(path)).bx.tolist() == [5, 6, 7]
+
+
+def test_a_name_that_begins_another_is_its_own(tmp_path):
+    path = tmp_path / "scheme.json"
+    path.write_text(json.dumps({"schemes": {"fill 12": [5], "fill 1": [7], "other": [9]}}))
+    picked = {n: load_scheme(f"{path}#{n}").bx.tolist() for n in ("fill 1", "fill 12", "oth", "ther")}
+    assert picked == {"fill 1": [7], "fill 12": [5], "oth": [9], "ther": [9]}
+    with pytest.raises(InputError, match="pick one"):
+        load_scheme(f"{path}#fill")
+
+
+@pytest.mark.parametrize(
+    ("name", "colliding_bx"),
+    [
+        ("25ns_2760b_2748_2492_2574_288bpi_13inj_800ns_bs200ns", 2748),
+        ("8b4e_1972b_1960_1178_1886_224bpi_12inj_800ns_bs200ns", 1960),
+    ],
+)
+def test_schemes_of_the_lhc_programme(shared_data, name, colliding_bx):
+    assert load_scheme(str(shared_data / "more" / f"{name}.json")).bx.size == colliding_bx
 
 
 def test_known_schemes():

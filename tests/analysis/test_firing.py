@@ -40,7 +40,7 @@ def test_half_a_percent_of_pre_firing():
         assert abs(state.doubled(k).value) < 4 * state.doubled(k).error
     row = state.result()["shares"][BMTF]
     assert row["early_sigma"] > 5
-    etas = {r["muons of"]: r for r in state.result()["shares"] if "eta" in r["muons of"]}
+    etas = {r["muons_of"]: r for r in state.result()["shares"] if "eta" in r["muons_of"]}
     assert etas["eta +0.00 to +0.41"]["early"] > 3 * etas["eta +0.00 to +0.41"]["early_stat"]
     assert etas["eta +1.65 to +2.09"]["early"] < 4 * etas["eta +1.65 to +2.09"]["early_stat"]
 

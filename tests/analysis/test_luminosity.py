@@ -118,7 +118,9 @@ def test_muons_in_empty_bx_only():
     columns = {"hwPt": np.array([9, 9, 9]), "tfMuonIndex": np.array([40, 40, 40])}
     state.add(OrbitBatch.from_objects([0, 0, 0], [42, 42, 512], columns, n_orbits=1))
     total = state.result()["total"]
-    assert abs(total["mu"]) < 5 * np.hypot(total["mu_stat"], total["mu_syst"])
+    assert abs(total["muons_per_orbit"]) < 5 * np.hypot(
+        total["muons_per_orbit_stat"], total["muons_per_orbit_syst"]
+    )
 
 
 def test_no_luminosity_without_orbits():

@@ -85,12 +85,14 @@ def test_rates_of_the_classes_of_bx():
     state = occupancy()
     rows = {row["class"]: row for row in state.classes()}
     mu = Running(occupancy=0.2).nominal
-    assert rows["inner"]["per_crossing"] == pytest.approx(mu, abs=4 * rows["inner"]["error"])
+    assert rows["inner"]["muons_per_crossing"] == pytest.approx(
+        mu, abs=4 * rows["inner"]["muons_per_crossing_stat"]
+    )
     edge = rows["first of train"]
-    assert edge["per_crossing"] == pytest.approx(0.99 * mu, abs=4 * edge["error"])
+    assert edge["muons_per_crossing"] == pytest.approx(0.99 * mu, abs=4 * edge["muons_per_crossing_stat"])
     beside = rows["empty beside one"]
-    assert beside["per_crossing"] == pytest.approx(0.01 * mu, abs=4 * beside["error"])
-    total = sum(row["hz"] for row in rows.values())
+    assert beside["muons_per_crossing"] == pytest.approx(0.01 * mu, abs=4 * beside["muons_per_crossing_stat"])
+    total = sum(row["rate_hz"] for row in rows.values())
     assert total == pytest.approx(state.muons / 400 * ORBIT_FREQUENCY_HZ)
     assert sum(row["bx"] for row in rows.values()) == 3564
 

@@ -17,7 +17,7 @@ from l1scout.analysis.filling import Scheme
 from l1scout.analysis.intervals import Interval, efficiency, signal_fraction
 from l1scout.analysis.kernels import neighbours
 from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.muons import final, need, times
+from l1scout.analysis.muons import OfOrigin, final, need, times
 from l1scout.formats.muon import BMTF_INDEX, ETA, ETA_VTX, PHI, PHI_VTX
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
 from l1scout.orbits import OrbitBatch
@@ -48,18 +48,18 @@ class Cuts:
     ----------
     dphi, eta_sum : float
         Largest distance of the difference in phi from pi, and of the sum of eta from 0.
-    min_pt, min_quality : int
+    min_hw_pt, min_quality : int
         Smallest hwPt and hwQual of each leg.
     """
 
     dphi: float = 0.25
     eta_sum: float = 0.25
-    min_pt: int = 1
+    min_hw_pt: int = 1
     min_quality: int = 0
 
 
 @dataclass
-class Cosmics:
+class Cosmics(OfOrigin):
     """State: add batches in order of time, then ask for results. Pairs across batches are found.
 
     Parameters
@@ -84,7 +84,6 @@ class Cosmics:
         self.chance = np.zeros((2, PHI_BINS), np.int64)
         self.barrel_phi = np.zeros(2 * PHI_BINS, np.int64)
         self.true = 0
-        self.simulated: bool | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -96,9 +95,9 @@ class Cosmics:
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if muons lack columns, or the orbits are not counted)."""
         self.live.add(batch, prescale)
-        self.simulated = batch.simulated
+        self.origins.add(batch.simulated)
         need(batch, "tfMuonIndex")
-        muons = final(batch, self.cuts.min_pt, self.cuts.min_quality)
+        muons = final(batch, self.cuts.min_hw_pt, self.cuts.min_quality)
         barrel = (muons["tfMuonIndex"] >= BMTF_INDEX.start) & (muons["tfMuonIndex"] < BMTF_INDEX.stop)
         muons = muons.select(barrel)
         if not muons.n_objects:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.livetime import LiveTime, Section
-from l1scout.analysis.muons import final
+from l1scout.analysis.muons import OfOrigin, final
 from l1scout.lhc import BX_PER_ORBIT
 from l1scout.orbits import OrbitBatch
 
@@ -14,14 +14,14 @@ Counts = dict[Section, NDArray[np.int64]]
 
 
 @dataclass
-class CrossingCounts:
+class CrossingCounts(OfOrigin):
     """Counts by section and BX. Arrays have 3565 places: index 0 is unused, so that BX is the index.
 
     Parameters
     ----------
     live : LiveTime
         Its orbits are counted here, too.
-    min_pt, min_quality : int
+    min_hw_pt, min_quality : int
         Smallest hwPt and hwQual of a muon.
 
     Attributes
@@ -32,17 +32,16 @@ class CrossingCounts:
     """
 
     live: LiveTime = field(default_factory=LiveTime)
-    min_pt: int = 1
+    min_hw_pt: int = 1
     min_quality: int = 0
     muons: Counts = field(default_factory=dict)
     occupied: Counts = field(default_factory=dict)
-    simulated: bool | None = None
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if it does not say how many orbits it stands for)."""
-        self.simulated = batch.simulated
+        self.origins.add(batch.simulated)
         for section, rows in self.live.add(batch, prescale):
-            part = final(rows, self.min_pt, self.min_quality)
+            part = final(rows, self.min_hw_pt, self.min_quality)
             counts = part.counts
             self._at(self.muons, section)[:] += _by_bx(part.bx[part.row])
             self._at(self.occupied, section)[:] += _by_bx(part.bx[counts > 0])

@@ -1,8 +1,8 @@
-"""Filling schemes: loaded, told from their notation, and found in data."""
+"""Filling schemes: read from files, parsed from the LHC's notation, and found in data."""
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,13 +107,14 @@ def load_scheme(name: str) -> Scheme:
     name : str
         One of `lhc.FILLING_SCHEMES`, or the LHC's name of one; ``none`` for no beam; or a JSON file:
         a list of BX or of [first, last], the same under ``bx`` or ``ranges``, beams as the LHC's
-        programme writes them (``beam1`` and ``beam2``, 3564 times 0 or 1, from BX 1), or several
-        under ``schemes``, of which ``FILE#NAME`` picks one.
+        programme writes them (``beam1`` and ``beam2``: 3564 times 0 or 1, or the intensity of each
+        bunch, from BX 1), or several under ``schemes``, of which ``FILE#NAME`` picks one by its name
+        or an unambiguous part of it.
 
     Raises
     ------
     InputError
-        If there is none, or it is not possible.
+        If there is no such file, or it is not a filling scheme.
     """
     if name == "none":
         return Scheme(name, np.zeros(0, np.int64))
@@ -134,37 +135,63 @@ def load_scheme(name: str) -> Scheme:
     if isinstance(content, dict):
         title = str(content.get("name", title))
         if isinstance(content.get("schemes"), dict):
-            fitting = [n for n in content["schemes"] if wanted in n]
-            if len(fitting) != 1:
-                msg = f"{path}: pick one scheme with {path}#NAME: " + "; ".join(content["schemes"])
-                raise InputError(msg)
-            title = wanted or fitting[0]
-            content = content["schemes"][fitting[0]]
+            title = _pick(path, wanted, list(content["schemes"]))
+            content = content["schemes"][title]
     return Scheme(title, _read_bx(path, content))
 
 
-def _read_bx(path: str, content: Any) -> NDArray[np.int64]:
-    """BX of what a JSON file holds."""
-    try:
-        if isinstance(content, dict):
-            beams = [np.asarray(content[k], np.int64) for k in ("beam1", "beam2") if k in content]
-            if len(beams) == 2:
-                if any(b.shape != (BX_PER_ORBIT,) for b in beams):
-                    msg = f"{path}: a beam has {BX_PER_ORBIT} places"
-                    raise InputError(msg)
-                return np.flatnonzero(beams[0] * beams[1]) + 1
-            content = content.get("bx", content.get("ranges"))
-        values = np.asarray(content, np.int64)
-        if values.ndim == 1 or not values.size:
-            return np.unique(values.reshape(-1))
-        if values.ndim == 2 and values.shape[1] == 2 and values.min() >= 1 and values.max() <= BX_PER_ORBIT:
-            return np.unique(np.concatenate([np.arange(a, b + 1) for a, b in values]))
-    except InputError:
-        raise
-    except (ValueError, TypeError, OverflowError):
-        pass
-    msg = f"{path}: no filling scheme: list of BX or of [first, last], beam1 and beam2, or schemes"
+def _pick(path: str, wanted: str, names: list[str]) -> str:
+    """Return the one name that is, or else begins with, or else contains what is wanted (InputError)."""
+    for fits in (str.__eq__, str.startswith, str.__contains__):
+        fitting = [n for n in names if fits(n, wanted)]
+        if len(fitting) == 1:
+            return fitting[0]
+    msg = f"{path}: pick one scheme with {path}#NAME: " + "; ".join(names)
     raise InputError(msg)
+
+
+def _read_bx(path: str, content: Any) -> NDArray[np.int64]:
+    """Return the colliding BX of a JSON file's content (InputError)."""
+    if isinstance(content, dict):
+        if "beam1" in content and "beam2" in content:
+            both = [_numbers(path, content[k]) for k in ("beam1", "beam2")]
+            if any(b.shape != (BX_PER_ORBIT,) or b.min() < 0 for b in both):
+                msg = f"{path}: a beam has {BX_PER_ORBIT} places, each 0 or the intensity of a bunch"
+                raise InputError(msg)
+            return np.flatnonzero((both[0] > 0) & (both[1] > 0)) + 1
+        content = content.get("bx", content.get("ranges"))
+    numbers = _numbers(path, content)
+    values = numbers.astype(np.int64)
+    if not np.array_equal(values, numbers):
+        msg = f"{path}: a BX is a whole number from 1 to {BX_PER_ORBIT}"
+        raise InputError(msg)
+    if values.ndim == 1 or not values.size:
+        return np.unique(values.reshape(-1))
+    if values.ndim != 2 or values.shape[1] != 2 or values.min() < 1 or values.max() > BX_PER_ORBIT:
+        raise _not_a_scheme(path)
+    for first, last in values.tolist():
+        if first > last:
+            msg = f"{path}: the range [{first}, {last}] runs backwards; write [{last}, {first}]"
+            raise InputError(msg)
+    return np.unique(np.concatenate([np.arange(a, b + 1) for a, b in values]))
+
+
+def _not_a_scheme(path: str) -> InputError:
+    return InputError(
+        f"{path}: not a filling scheme, which is a list of BX or of [first, last], beam1 and beam2, "
+        "or several under schemes"
+    )
+
+
+def _numbers(path: str, content: Any) -> NDArray[np.float64]:
+    """Return a JSON list as finite numbers (InputError)."""
+    try:
+        numbers = np.asarray(content, np.float64)
+    except (ValueError, TypeError, OverflowError):
+        numbers = np.array(np.nan)
+    if not numbers.ndim or not np.all(np.isfinite(numbers)):
+        raise _not_a_scheme(path)
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -186,6 +213,9 @@ class FoundScheme:
         BX that collide only there, only here.
     next_best : int
         BX that would differ with any other offset or scheme, at least.
+    certain : ndarray of int8, shape (3565,)
+        1 where a BX certainly collides, -1 where it certainly does not (a million times likelier), 0 where
+        more data are needed; the index is the BX.
     """
 
     scheme: Scheme
@@ -196,6 +226,11 @@ class FoundScheme:
     missing: int = 0
     extra: int = 0
     next_best: int = 0
+    certain: NDArray[np.int8] = field(default_factory=lambda: np.zeros(BX_PER_ORBIT + 1, np.int8))
+
+    def against(self, scheme: Scheme) -> NDArray[np.int64]:
+        """Return the BX that certainly are not what a scheme says."""
+        return np.flatnonzero(self.certain == np.where(scheme.mask, -1, 1))
 
 
 def find_scheme(counts: NDArray[np.int64], orbits: int) -> FoundScheme:
@@ -214,6 +249,7 @@ def find_scheme(counts: NDArray[np.int64], orbits: int) -> FoundScheme:
     n = counts[1:].astype(np.float64)
     mean, spread = n.mean(), n.var()
     none = np.zeros(0, np.int64)
+    orbits = max(orbits, 1)
     if spread <= mean * (1 + 8 * np.sqrt(2 / n.size)):
         return FoundScheme(Scheme("found", none), none, (mean / orbits, mean / orbits))
     high = n > (n.max() + n.min()) / 2
@@ -225,6 +261,8 @@ def find_scheme(counts: NDArray[np.int64], orbits: int) -> FoundScheme:
         high = score > 0
     found = Scheme("found", np.flatnonzero(high) + 1)
     undecided = np.flatnonzero(np.abs(score) < _CERTAIN) + 1
+    certain = np.r_[0, np.where(np.abs(score) < 2 * _CERTAIN, 0, np.sign(score))].astype(np.int8)
+    level = (float(low_mean / orbits), float(high_mean / orbits))
     wrong: list[tuple[int, str, int, int]] = []
     for known in FILLING_SCHEMES:
         other = Scheme(known, colliding(known)).mask[1:].astype(np.float64)
@@ -236,15 +274,16 @@ def find_scheme(counts: NDArray[np.int64], orbits: int) -> FoundScheme:
     wrong.sort()
     differ, known, offset, common_bx = wrong[0]
     if differ > colliding(known).size / 2:
-        return FoundScheme(found, undecided, (low_mean / orbits, high_mean / orbits))
+        return FoundScheme(found, undecided, level, certain=certain)
     missing = colliding(known).size - common_bx
     return FoundScheme(
         found,
         undecided,
-        (low_mean / orbits, high_mean / orbits),
+        level,
         known,
         offset if offset <= n.size // 2 else offset - n.size,
         missing,
         differ - missing,
         wrong[1][0],
+        certain,
     )

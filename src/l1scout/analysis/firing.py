@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from l1scout.analysis.correlation import Correlation
 from l1scout.analysis.filling import Scheme
 from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.muons import FINDERS, final, finder, need, times
+from l1scout.analysis.muons import FINDERS, OfOrigin, final, finder, need, times
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_LSB, PHI_BINS
 from l1scout.lhc import BX_PER_ORBIT
@@ -66,20 +66,20 @@ class Fired:
 
 
 @dataclass
-class Firing:
+class Firing(OfOrigin):
     """State: add batches, then ask for results.
 
     Parameters
     ----------
     scheme : Scheme
     live : LiveTime
-    min_pt, min_quality, reach : int
+    min_hw_pt, min_quality, reach : int
         `reach` is the largest distance in BX of the correlation.
     """
 
     scheme: Scheme
     live: LiveTime = field(default_factory=LiveTime)
-    min_pt: int = 1
+    min_hw_pt: int = 1
     min_quality: int = 0
     reach: int = 5
 
@@ -87,7 +87,6 @@ class Firing:
         self.by_finder = np.zeros((len(FINDERS), BX_PER_ORBIT + 1), np.int64)
         self.by_eta = np.zeros((len(ETA_EDGES_HW) - 1, BX_PER_ORBIT + 1), np.int64)
         self.doubles = [[Correlation(self.reach) for _ in range(HALVES)] for _ in FINDERS]
-        self.simulated: bool | None = None
         self.first, self.last = _edges(self.scheme, -1), _edges(self.scheme, 1)
         if not self.first.size or not self.last.size:
             msg = f"filling scheme {self.scheme.name}: no train with five empty BX beside it"
@@ -96,8 +95,8 @@ class Firing:
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if muons lack columns, or the orbits are not counted)."""
         self.live.add(batch, prescale)
-        self.simulated = batch.simulated
-        muons = final(batch, self.min_pt, self.min_quality)
+        self.origins.add(batch.simulated)
+        muons = final(batch, self.min_hw_pt, self.min_quality)
         name = "hwEta" if "hwEta" in muons.columns else "hwEtaAtVtx"
         need(muons, name)
         bx, which = muons.bx[muons.row], finder(muons)
@@ -175,7 +174,7 @@ class Firing:
                 row |= {f"{what}_sigma": fired.significance}
             if double:
                 row |= {"doubled": double.value, "doubled_stat": double.error}
-            rows.append({"muons of": name} | row)
+            rows.append({"muons_of": name} | row)
         return {
             "orbits": self.live.orbits,
             "live_s": self.live.seconds,

@@ -12,6 +12,8 @@ from l1scout.analysis.luminosity import Luminosity
 from l1scout.errors import InputError
 from l1scout.training.metrics import Measured
 
+_MU = "muons_per_colliding_crossing"
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -120,8 +122,9 @@ def against(state: Luminosity, reference: Reference, method: str = "zero") -> di
     Returns
     -------
     dict
-        ``points`` (rows: section or bx, reference, mu, mu_stat; of a bunch, or the mean of all bunches of a
-        section), ``level``, ``slope`` (relative, a unit of the reference) and ``centre`` of the line,
+        ``points`` (rows: section or bx, reference, muons_per_colliding_crossing and its stat; of a bunch, or
+        the mean of all bunches of a section), ``level``, ``slope`` (relative, per unit of the reference)
+        and ``centre`` of the line,
         ``chi2``, ``dof``.
 
     Raises
@@ -142,11 +145,11 @@ def against(state: Luminosity, reference: Reference, method: str = "zero") -> di
             total = state.section(at, method, fitted).total(bx)[0]
             found[at.number] = Measured(total.value / bx.size, total.error / bx.size)
     points = [
-        {reference.by: k, "reference": reference.values[k], "mu": m.value, "mu_stat": m.error}
+        {reference.by: k, "reference": reference.values[k], _MU: m.value, f"{_MU}_stat": m.error}
         for k, m in sorted(found.items())
         if k in reference.values and 0 < m.error < np.inf
     ]
-    mu, error, wanted = (np.array([p[n] for p in points]) for n in ("mu", "mu_stat", "reference"))
+    mu, error, wanted = (np.array([p[n] for p in points]) for n in (_MU, f"{_MU}_stat", "reference"))
     line = linearity(mu, _expected(mu, error, wanted, method), wanted)
     return {
         "method": method,

@@ -117,17 +117,17 @@ class Luminosity:
     ----------
     scheme : Scheme
     live : LiveTime
-    min_pt, min_quality : int
+    min_hw_pt, min_quality : int
         Smallest hwPt and hwQual of the muons that count.
     """
 
     scheme: Scheme
     live: LiveTime = field(default_factory=LiveTime)
-    min_pt: int = 1
+    min_hw_pt: int = 1
     min_quality: int = 0
 
     def __post_init__(self) -> None:
-        self.counts = CrossingCounts(self.live, self.min_pt, self.min_quality)
+        self.counts = CrossingCounts(self.live, self.min_hw_pt, self.min_quality)
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if it does not say how many orbits it stands for)."""
@@ -194,21 +194,24 @@ class Luminosity:
         Returns
         -------
         dict
-            ``sections``, ``bunches`` (rows of tables), ``background``, ``total``: muons a crossing and,
-            with `sigma_vis`, Hz/ub and 1/ub, each with ``stat`` and ``syst``.
+            ``sections``, ``bunches`` (rows of tables), ``background``, ``total``: muons per orbit (all
+            colliding BX together), per colliding crossing (their mean), in ``bunches`` per crossing of
+            the BX; with `sigma_vis`, Hz/ub and 1/ub; each with ``stat`` and ``syst``.
         """
         fitted = {m: self.background(m) for m in METHODS}
         whole = {m: self.whole(m, fitted[m]) for m in METHODS}
         bx = self.scheme.bx
         bunches = []
         for b in bx.tolist():
-            row = {"bx": b}
+            row: dict[str, Any] = {"bx": b}
             for m in METHODS:
-                row |= {f"mu_{m}": whole[m].mu[b - 1], f"mu_{m}_stat": whole[m].stat[b - 1]}
-            row |= {"background": whole[method].background[b - 1], "syst": whole[method].syst[b - 1]}
-            row |= _calibrated(
-                Measured(row[f"mu_{method}"], row[f"mu_{method}_stat"]), row["syst"], sigma_vis
-            )
+                name = f"muons_per_crossing_{m}"
+                row |= {name: whole[m].mu[b - 1], f"{name}_stat": whole[m].stat[b - 1]}
+            syst = float(whole[method].syst[b - 1])
+            row |= {"background_per_crossing": whole[method].background[b - 1]}
+            row |= {"background_per_crossing_syst": syst}
+            measured = Measured(float(whole[method].mu[b - 1]), float(whole[method].stat[b - 1]))
+            row |= _calibrated(measured, syst, sigma_vis)
             bunches.append(row)
         sections = []
         for at, seen in sorted(self.live.sections.items()):
@@ -234,7 +237,9 @@ def _sums(
     measured: BunchLuminosity, bx: NDArray[np.int64], sigma_vis: Measured | None, seconds: float
 ) -> dict[str, float]:
     total, syst = measured.total(bx)
-    row = {"mu": total.value, "mu_stat": total.error, "mu_syst": syst}
+    row = {"muons_per_orbit": total.value, "muons_per_orbit_stat": total.error, "muons_per_orbit_syst": syst}
+    if bx.size:
+        row |= {n.replace("orbit", "colliding_crossing"): v / bx.size for n, v in row.items()}
     row |= _calibrated(total, syst, sigma_vis)
     if sigma_vis:
         row["integrated_per_ub"] = row["hz_per_ub"] * seconds

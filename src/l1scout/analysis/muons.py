@@ -1,6 +1,7 @@
 """Which muons of a batch an analysis takes, when they were, and from which track finder."""
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from l1scout.errors import InputError
 from l1scout.formats.muon import TRACK_FINDERS
 from l1scout.lhc import crossing
-from l1scout.orbits import OrbitBatch
+from l1scout.orbits import OrbitBatch, joint_origin
 
 _USED = {
     *("hwPt", "hwQual", "hwPhi", "hwEta", "hwPhiAtVtx", "hwEtaAtVtx", "hwCharge", "tfMuonIndex"),
@@ -22,13 +23,27 @@ for _k, _range in enumerate(TRACK_FINDERS.values()):
     _FINDER[list(_range)] = _k
 
 
-def final(batch: OrbitBatch, min_pt: int = 1, min_quality: int = 0, *, in_time: bool = True) -> OrbitBatch:
+class OfOrigin:
+    """An analysis that remembers whether its data are simulated."""
+
+    @cached_property
+    def origins(self) -> set[bool | None]:
+        """What each batch says."""
+        return set()
+
+    @property
+    def simulated(self) -> bool | None:
+        """Whether any data are simulated; None where none are, and some do not say."""
+        return joint_origin(self.origins)
+
+
+def final(batch: OrbitBatch, min_hw_pt: int = 1, min_quality: int = 0, *, in_time: bool = True) -> OrbitBatch:
     """Keep final muons, no intermediate ones.
 
     Parameters
     ----------
     batch : OrbitBatch
-    min_pt : int
+    min_hw_pt : int
         Smallest hwPt.
     min_quality : int
         Smallest hwQual.
@@ -38,7 +53,7 @@ def final(batch: OrbitBatch, min_pt: int = 1, min_quality: int = 0, *, in_time: 
     need(batch, "hwPt")
     if not batch.columns.keys() <= _USED:
         batch = replace(batch, columns={n: c for n, c in batch.columns.items() if n in _USED})
-    keep = batch["hwPt"] >= min_pt
+    keep = batch["hwPt"] >= min_hw_pt
     for name in ("intermediate", "bxInEvent"):
         if name in batch.columns and (in_time or name == "intermediate"):
             keep &= batch[name] == 0

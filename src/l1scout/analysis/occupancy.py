@@ -1,7 +1,7 @@
 """Where muons are: by BX and lumisection, by eta, phi and track finder; what is hot, dead or not foreseen."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,14 @@ from l1scout.analysis.counts import CrossingCounts
 from l1scout.analysis.filling import Scheme
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.luminosity import rate_counting
-from l1scout.analysis.muons import FINDERS, final, finder, need
+from l1scout.analysis.muons import FINDERS, OfOrigin, final, finder, need
 from l1scout.analysis.regions import ALPHA, Region, find_regions
 from l1scout.formats.muon import ETA_LSB, PHI_BINS, TRACK_FINDERS
 from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
-from l1scout.orbits import OrbitBatch, joint_origin
+from l1scout.orbits import OrbitBatch
+
+if TYPE_CHECKING:
+    from hist import Hist
 
 PROCESSORS = 36
 """tfMuonIndex // 3: 6 of EMTF+, 6 of OMTF+, 12 of the BMTF, 6 of OMTF-, 6 of EMTF-."""
@@ -40,7 +43,7 @@ class Satellite:
 
 
 @dataclass
-class Occupancy:
+class Occupancy(OfOrigin):
     """State: add batches, then ask for results.
 
     Data without a number of orbits (triggered events) give maps of the muons of all their crossings, but no
@@ -51,7 +54,7 @@ class Occupancy:
     scheme : Scheme, optional
         For rates of the classes of BX, and satellites.
     live : LiveTime
-    min_pt, min_quality : int
+    min_hw_pt, min_quality : int
 
     Attributes
     ----------
@@ -64,30 +67,24 @@ class Occupancy:
 
     scheme: Scheme | None = None
     live: LiveTime = field(default_factory=LiveTime)
-    min_pt: int = 1
+    min_hw_pt: int = 1
     min_quality: int = 0
 
     def __post_init__(self) -> None:
-        self.counts = CrossingCounts(self.live, self.min_pt, self.min_quality)
+        self.counts = CrossingCounts(self.live, self.min_hw_pt, self.min_quality)
         self.cells = np.zeros((len(FINDERS), ETA_CELLS, PHI_CELLS), np.int64)
         self.processors = np.zeros(PROCESSORS, np.int64)
         self.bx = np.zeros(BX_PER_ORBIT + 1, np.int64)
         self.muons = self.other = 0
         self.rates = True
-        self._origins: set[bool | None] = set()
-
-    @property
-    def simulated(self) -> bool | None:
-        """Whether it is simulation."""
-        return joint_origin(self._origins)
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if muons lack columns)."""
-        self._origins.add(batch.simulated)
+        self.origins.add(batch.simulated)
         self.rates &= batch.n_orbits is not None
         if self.rates:
             self.counts.add(batch, prescale)
-        muons = final(batch, self.min_pt, self.min_quality, in_time=False)
+        muons = final(batch, self.min_hw_pt, self.min_quality, in_time=False)
         names = (
             ("hwEta", "hwPhi") if {"hwEta", "hwPhi"} <= set(muons.columns) else ("hwEtaAtVtx", "hwPhiAtVtx")
         )
@@ -181,10 +178,10 @@ class Occupancy:
                         "class": name,
                         "bx": int(bx.size),
                         "muons": count,
-                        "per_crossing": float(mu[0]),
-                        "error": float(error[0]),
-                        "hz": count / crossings * hz,
-                        "hz_error": np.sqrt(count) / crossings * hz,
+                        "muons_per_crossing": float(mu[0]),
+                        "muons_per_crossing_stat": float(error[0]),
+                        "rate_hz": count / crossings * hz,
+                        "rate_hz_stat": np.sqrt(count) / crossings * hz,
                     }
                 )
         return rows
@@ -199,6 +196,26 @@ class Occupancy:
             error = float(np.sqrt(mean * (1 - mean) / (total + 3)))
             rows.append({"finder": name, "muons": n, "share": n / max(total, 1), "error": error})
         return rows
+
+    @property
+    def histograms(self) -> "dict[str, Hist[Any]]":
+        """Muons by eta and phi for each track finder and in all, by processor, and by BX (and section).
+
+        Axes: ``eta`` and ``phi`` (radians, 0 to 2 pi), at the second muon station where the data have it.
+        """
+        from hist import Hist, axis
+
+        eta = axis.Variable(ETA_EDGES, name="eta", label="eta", overflow=False, underflow=False)
+        phi = axis.Regular(PHI_CELLS, 0, 2 * np.pi, name="phi", label="phi [rad]", flow=False)
+        made = {"all": self.cells.sum(axis=0)} | dict(zip(FINDERS, self.cells, strict=True))
+        found: dict[str, Hist[Any]] = {}
+        for name, counts in made.items():
+            plain = name.replace("+", "_plus").replace("-", "_minus")
+            found[f"eta_phi_{plain}"] = _histogram(counts, eta, phi)
+        processor = axis.Integer(0, PROCESSORS, name="processor", label="tfMuonIndex // 3", flow=False)
+        bx = axis.Integer(1, BX_PER_ORBIT + 1, name="bx", label="BX", flow=False)
+        found |= {"processor": _histogram(self.processors, processor), "bx": _histogram(self.bx[1:], bx)}
+        return found
 
     def result(self, reference: "Occupancy | None" = None, tolerance: float = 0.0) -> dict[str, Any]:
         """Gather what is printed and written.
@@ -226,6 +243,14 @@ class Occupancy:
             ],
             "cells": [_where(r.cell) | _numbers(r) for r in cells],
         }
+
+
+def _histogram(counts: NDArray[np.int64], *axes: Any) -> "Hist[Any]":
+    from hist import Hist, storage
+
+    histogram: Hist[Any] = Hist(*axes, storage=storage.Double(), label="muons")
+    histogram[...] = counts
+    return histogram
 
 
 def _numbers(region: Region) -> dict[str, Any]:

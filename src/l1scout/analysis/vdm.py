@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from l1scout.analysis.filling import Scheme
 from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.muons import final
+from l1scout.analysis.muons import OfOrigin, final
 from l1scout.errors import InputError
 from l1scout.orbits import OrbitBatch
 from l1scout.training.metrics import Measured
@@ -181,14 +181,15 @@ def read_scan(path: Path) -> tuple[dict[str, Steps], tuple[Measured, Measured]]:
         raise InputError(msg) from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
         msg = (
-            f"{path}: no scan: x and y, lists of [first orbit, last orbit, mm], and protons, twice [n, error]"
+            f"{path}: not a van der Meer scan, which has x and y (lists of [first orbit, last orbit, "
+            "separation in mm]) and protons (for each beam [protons per bunch, uncertainty])"
         )
         raise InputError(msg) from error
     return planes, (one, two)
 
 
 @dataclass
-class VdmScan:
+class VdmScan(OfOrigin):
     """State: counts crossings with a muon, by step of a scan, in the colliding BX.
 
     Parameters
@@ -197,20 +198,19 @@ class VdmScan:
     planes : dict of str to Steps
         ``x`` and ``y``.
     live : LiveTime
-    min_pt, min_quality : int
+    min_hw_pt, min_quality : int
         Smallest hwPt and hwQual.
     """
 
     scheme: Scheme
     planes: dict[str, Steps]
     live: LiveTime = field(default_factory=LiveTime)
-    min_pt: int = 1
+    min_hw_pt: int = 1
     min_quality: int = 0
 
     def __post_init__(self) -> None:
         self.occupied = {p: np.zeros(s.first.size, np.int64) for p, s in self.planes.items()}
         self.orbits = {p: np.zeros(s.first.size, np.int64) for p, s in self.planes.items()}
-        self.simulated: bool | None = None
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch of the scan.
@@ -218,12 +218,12 @@ class VdmScan:
         Orbits between the first and the last muon count; if some of them are missing, those with a muon.
         """
         self.live.add(batch, prescale)
-        self.simulated = batch.simulated
+        self.origins.add(batch.simulated)
         if not len(batch):
             return
         every = np.arange(batch.orbit[0], batch.orbit[-1] + 1)
         seen = every if every.size <= (batch.n_orbits or 0) else np.unique(batch.orbit)
-        muons = final(batch, self.min_pt, self.min_quality)
+        muons = final(batch, self.min_hw_pt, self.min_quality)
         orbit = muons.orbit[(muons.counts > 0) & self.scheme.mask[muons.bx]]
         for plane, steps in self.planes.items():
             for k, (first, last) in enumerate(zip(steps.first, steps.last, strict=True)):
@@ -242,11 +242,16 @@ class VdmScan:
         """Fit both planes; gather what is printed and written (InputError if a fit fails)."""
         fits = {plane: fit_scan(*self.points(plane)) for plane in ("x", "y")}
         sigma, syst = visible_cross_section(fits["x"], fits["y"], protons)
-        names = ("peak", "width", "centre", "constant")
+        names = {
+            "peak": "peak_muons_per_colliding_crossing",
+            "width": "width_mm",
+            "centre": "centre_mm",
+            "constant": "constant_muons_per_colliding_crossing",
+        }
         rows = [
             {"plane": plane}
-            | {n: getattr(f, n).value for n in names}
-            | {f"{n}_error": getattr(f, n).error for n in names}
+            | {name: getattr(f, n).value for n, name in names.items()}
+            | {f"{name}_error": getattr(f, n).error for n, name in names.items()}
             | {"deviance": f.deviance, "dof": f.dof}
             for plane, f in fits.items()
         ]

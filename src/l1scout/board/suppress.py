@@ -28,7 +28,7 @@ class Selection:
 
     Parameters
     ----------
-    min_pt : tuple of int
+    min_hw_pt : tuple of int
         Smallest hwPt: 1 keeps every muon.
     min_quality : tuple of int
         Smallest hwQual.
@@ -36,26 +36,26 @@ class Selection:
         Links that carry intermediate muons.
     """
 
-    min_pt: tuple[int, ...] = (1,) * LINKS
+    min_hw_pt: tuple[int, ...] = (1,) * LINKS
     min_quality: tuple[int, ...] = (0,) * LINKS
     intermediate: tuple[bool, ...] = field(default=INTERMEDIATE)
 
     def __post_init__(self) -> None:
-        tables = self.min_pt, self.min_quality, self.intermediate
-        if any(len(t) != LINKS for t in tables) or min(self.min_pt) < 1 or min(self.min_quality) < 0:
+        tables = self.min_hw_pt, self.min_quality, self.intermediate
+        if any(len(t) != LINKS for t in tables) or min(self.min_hw_pt) < 1 or min(self.min_quality) < 0:
             msg = f"{LINKS} values for each threshold, hwPt from 1 on, hwQual from 0: not {self}"
             raise ValueError(msg)
 
 
 @kernel
-def _is_muon(f: Any, min_pt: Any, min_quality: Any) -> Any:
+def _is_muon(f: Any, min_hw_pt: Any, min_quality: Any) -> Any:
     pt = (f >> np.uint32(_PT_AT)) & np.uint32(_PT_MAX)
     quality = (f >> np.uint32(_QUALITY_AT)) & np.uint32(_QUALITY_MAX)
-    return pt >= min_pt and quality >= min_quality
+    return pt >= min_hw_pt and quality >= min_quality
 
 
 @kernel
-def _find(payload: Any, busy: Any, good: Any, min_pt: Any, min_quality: Any, found: Any) -> None:
+def _find(payload: Any, busy: Any, good: Any, min_hw_pt: Any, min_quality: Any, found: Any) -> None:
     """Set the bit of each BX with a muon on a good link in the map `found`."""
     found[:] = 0
     for link in range(LINKS):
@@ -68,8 +68,8 @@ def _find(payload: Any, busy: Any, good: Any, min_pt: Any, min_quality: Any, fou
                 bit = left & (~left + np.uint32(1))
                 at = (32 * w + np.int64(lowest(left))) * FRAMES_PER_BX
                 left ^= bit
-                one = _is_muon(row[at + 2], min_pt[link], min_quality[link])
-                if one or _is_muon(row[at + 4], min_pt[link], min_quality[link]):
+                one = _is_muon(row[at + 2], min_hw_pt[link], min_quality[link])
+                if one or _is_muon(row[at + 4], min_hw_pt[link], min_quality[link]):
                     found[w] |= bit
 
 
@@ -79,7 +79,7 @@ def _build(
     busy: Any,
     good: Any,
     orbit: Any,
-    min_pt: Any,
+    min_hw_pt: Any,
     min_quality: Any,
     layout: Any,
     bits: Any,
@@ -91,7 +91,7 @@ def _build(
     layout: row of the orbit words, row of the BX words, bits of frame 1 for the BX word. bits:
     constant bits of each link's BX word.
     """
-    _find(payload, busy, good, min_pt, min_quality, found)
+    _find(payload, busy, good, min_hw_pt, min_quality, found)
     n = 0
     orbit_at, bx_at, from_link = LINKS * layout[0], LINKS * layout[1], np.uint32(layout[2])
     for w in range(MAP_WORDS):
@@ -111,7 +111,7 @@ def _build(
                 frames = payload[link, bx * FRAMES_PER_BX : (bx + 1) * FRAMES_PER_BX]
                 block[bx_at + link] |= frames[1] & from_link
                 for slot in range(2):
-                    if _is_muon(frames[2 + 2 * slot], min_pt[link], min_quality[link]):
+                    if _is_muon(frames[2 + 2 * slot], min_hw_pt[link], min_quality[link]):
                         block[(2 + 2 * slot) * LINKS + link] = frames[2 + 2 * slot]
                         block[(3 + 2 * slot) * LINKS + link] = frames[3 + 2 * slot]
             n += 1
@@ -134,7 +134,7 @@ class Suppressor:
 
     def __init__(self, form: BlockFormat, selection: Selection) -> None:
         self.map = np.zeros(MAP_WORDS, np.uint32)
-        self._pt = np.array(selection.min_pt, np.uint32)
+        self._pt = np.array(selection.min_hw_pt, np.uint32)
         self._quality = np.array(selection.min_quality, np.uint32)
         self._bits = form.bx_bits(np.array(selection.intermediate)).astype(np.uint32)
         self._layout = np.array([form.orbit_row, form.bx_row, form.from_link])

@@ -6,36 +6,23 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.markup import escape
 
 from l1scout.analysis.cosmics import Cosmics, Cuts
 from l1scout.analysis.counts import CrossingCounts
-from l1scout.analysis.filling import find_scheme, load_scheme
+from l1scout.analysis.filling import find_scheme
 from l1scout.analysis.firing import Firing
 from l1scout.analysis.linearity import against, read_reference
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.luminosity import METHODS, Luminosity
 from l1scout.analysis.occupancy import Occupancy
 from l1scout.analysis.vdm import VdmScan, read_scan
+from l1scout.cli.job import CUTS, SIMULATION, TIME, Job, analysis
 from l1scout.cli.masses import masses
-from l1scout.cli.output import Json
-from l1scout.cli.results import give
 from l1scout.cli.simulate import one_of
-from l1scout.cli.sources import (
-    Condition,
-    Files,
-    MinPt,
-    MinQuality,
-    Occupied,
-    Out,
-    Prescale,
-    SchemeName,
-    Section,
-    Seed,
-    Simulate,
-    read,
-)
 from l1scout.errors import InputError
-from l1scout.lhc import ORBITS_PER_LUMISECTION
+from l1scout.io.batches import read_batches
+from l1scout.io.folder import expand
 from l1scout.training.metrics import Measured
 
 analyse = typer.Typer(
@@ -43,25 +30,15 @@ analyse = typer.Typer(
     "Each command prints a table; with --out it writes figure, tables (CSV) and result (JSON), too.",
     no_args_is_help=True,
 )
-analyse.command()(masses)
+analysis(analyse, "scheme", *SIMULATION, *TIME, "min_hw_pt")(masses)
+
+Method = Annotated[str, typer.Option(help="Counting method: zero or rate.")]
 
 
-@analyse.command()
-def livetime(
-    files: Files = None,
-    orbits: Simulate = None,
-    seed: Seed = 1,
-    scheme: Annotated[str, typer.Option(help="Simulation: 2018, 2024 or none.")] = "2018",
-    occupancy: Occupied = 0.05,
-    condition: Condition = None,
-    section: Section = ORBITS_PER_LUMISECTION,
-    prescale: Prescale = 1.0,
-    out: Out = None,
-    json: Json = False,
-) -> None:
+@analysis(analyse, "scheme", *CUTS)
+def livetime(job: Job) -> None:
     """Count orbits, live time and prescale of every lumisection: what all rates are divided by."""
-    state = CrossingCounts(LiveTime(section))
-    read(state, files, orbits, seed, scheme, occupancy, condition, prescale)
+    state = job.read(CrossingCounts(LiveTime(job.options.section)))
     live, rows = state.live, state.live.table()
     result = {
         "orbits": live.orbits,
@@ -69,42 +46,31 @@ def livetime(
         "unplaced_orbits": live.unplaced,
         "sections": rows,
     }
-    give("livetime", result, {"sections": rows}, None, out, simulated=state.simulated, json=json)
+    job.give(result, {"sections": rows})
 
 
-@analyse.command()
+@analysis(analyse)
 def luminosity(
-    files: Files = None,
-    orbits: Simulate = None,
-    seed: Seed = 1,
-    scheme: SchemeName = "2018",
-    occupancy: Occupied = 0.05,
-    condition: Condition = None,
-    section: Section = ORBITS_PER_LUMISECTION,
-    min_pt: MinPt = 1,
-    min_quality: MinQuality = 0,
-    prescale: Prescale = 1.0,
-    method: Annotated[str, typer.Option(help="What makes the luminosity: zero or rate.")] = "zero",
+    job: Job,
+    method: Method = "zero",
     sigma_vis: Annotated[
         str | None, typer.Option(help="Visible cross section and uncertainty in microbarn: 50,1.")
     ] = None,
-    out: Out = None,
-    json: Json = False,
 ) -> None:
-    """Measure luminosity of every bunch and lumisection by zero and rate counting, background taken away.
+    """Measure the luminosity of every bunch and lumisection by zero and rate counting, without background.
 
-    Without a visible cross section (see `l1scout analyse calibrate`): muons a crossing.
+    Without a visible cross section (see `l1scout analyse calibrate`): muons per crossing and per orbit.
     """
     from l1scout.report import analyses
 
     one_of("--method", method, dict.fromkeys(METHODS))
-    state = Luminosity(load_scheme(scheme), LiveTime(section), min_pt, min_quality)
     calibration = _measured("--sigma-vis", sigma_vis) if sigma_vis else None
-    read(state, files, orbits, seed, scheme, occupancy, condition, prescale)
+    o = job.options
+    state = job.analyse(lambda scheme: Luminosity(scheme, LiveTime(o.section), o.lowest_hw_pt, o.min_quality))
     result = state.result(calibration, method)
     tables = {"total": [result["total"]], "sections": result["sections"], "bunches": result["bunches"]}
     draw = partial(analyses.luminosity, state, result)
-    give("luminosity", result, tables, draw, out, simulated=state.counts.simulated, json=json)
+    job.give(result, tables, draw)
 
 
 def _measured(option: str, text: str) -> Measured:
@@ -118,167 +84,116 @@ def _measured(option: str, text: str) -> Measured:
     return Measured(value, error)
 
 
-@analyse.command()
+@analysis(analyse)
 def linearity(
+    job: Job,
     reference: Annotated[
         Path,
         typer.Option(
             help="CSV with columns section or bx, and reference: luminosity by another luminometer."
         ),
     ],
-    files: Files = None,
-    orbits: Simulate = None,
-    seed: Seed = 1,
-    scheme: SchemeName = "2018",
-    occupancy: Occupied = 0.05,
-    condition: Condition = None,
-    section: Section = ORBITS_PER_LUMISECTION,
-    min_pt: MinPt = 1,
-    min_quality: MinQuality = 0,
-    prescale: Prescale = 1.0,
-    method: Annotated[str, typer.Option(help="What makes the luminosity: zero or rate.")] = "zero",
-    out: Out = None,
-    json: Json = False,
+    method: Method = "zero",
 ) -> None:
-    """Compare muons a crossing with the luminosity of another luminometer: is the response straight."""
+    """Check the linearity of the muon rate against the luminosity of another luminometer."""
     from l1scout.report import analyses
 
     one_of("--method", method, dict.fromkeys(METHODS))
     known = read_reference(reference)
-    state = Luminosity(load_scheme(scheme), LiveTime(section), min_pt, min_quality)
-    read(state, files, orbits, seed, scheme, occupancy, condition, prescale)
-    result, simulated = against(state, known, method), state.counts.simulated
-    draw = partial(analyses.linearity, result, simulated)
-    give("linearity", result, {"points": result["points"]}, draw, out, simulated=simulated, json=json)
+    o = job.options
+    state = job.analyse(lambda scheme: Luminosity(scheme, LiveTime(o.section), o.lowest_hw_pt, o.min_quality))
+    result = against(state, known, method)
+    draw = partial(analyses.linearity, result, job.simulated)
+    job.give(result, {"points": result["points"]}, draw)
 
 
-@analyse.command()
+@analysis(analyse, *TIME)
 def calibrate(
+    job: Job,
     scan: Annotated[
         Path,
         typer.Option(
-            help='JSON: {"x": [[first orbit, last, mm], ...], "y": ..., "protons": [[n, error], ...]}'
+            help=escape(
+                'JSON: {"x": [[first orbit, last orbit, separation in mm], ...], "y": [...], '
+                '"protons": [[protons per bunch of beam 1, uncertainty], [of beam 2, uncertainty]]}'
+            )
         ),
     ],
-    files: Files = None,
-    orbits: Simulate = None,
-    seed: Seed = 1,
-    scheme: SchemeName = "2018",
-    occupancy: Occupied = 0.05,
-    condition: Condition = None,
-    min_pt: MinPt = 1,
-    min_quality: MinQuality = 0,
-    out: Out = None,
-    json: Json = False,
 ) -> None:
-    """Fit a van der Meer scan: the visible cross section, which makes muons a luminosity."""
+    """Calibrate: fit sigma_vis, which converts muon rates into luminosity, to a van der Meer scan."""
     from l1scout.report import analyses
 
     planes, protons = read_scan(scan)
-    state = VdmScan(load_scheme(scheme), planes, min_pt=min_pt, min_quality=min_quality)
-    read(state, files, orbits, seed, scheme, occupancy, condition)
+    o = job.options
+    state = job.analyse(
+        lambda scheme: VdmScan(scheme, planes, min_hw_pt=o.lowest_hw_pt, min_quality=o.min_quality)
+    )
     result = state.result(protons)
-    tables, draw = {"planes": result["planes"]}, partial(analyses.calibrate, state)
-    give("calibrate", result, tables, draw, out, simulated=state.simulated, json=json)
+    draw = partial(analyses.calibrate, state)
+    job.give(result, {"planes": result["planes"]}, draw)
 
 
-@analyse.command()
+@analysis(analyse, "prescale")
 def occupancy(
-    files: Files = None,
-    orbits: Simulate = None,
-    seed: Seed = 1,
-    scheme: SchemeName = "2018",
-    occupied: Occupied = 0.05,
-    condition: Condition = None,
-    section: Section = ORBITS_PER_LUMISECTION,
-    min_pt: MinPt = 1,
-    min_quality: MinQuality = 0,
+    job: Job,
     reference: Annotated[
         list[Path] | None, typer.Option(help="Data to compare with; without it: symmetry in phi.")
     ] = None,
     tolerance: Annotated[float, typer.Option(min=0, max=1, help="Relative difference to ignore.")] = 0.05,
-    out: Out = None,
-    json: Json = False,
 ) -> None:
     """Map muons by BX, lumisection, eta, phi and track finder; find hot and dead regions and satellites."""
     from l1scout.report import analyses
 
-    state = Occupancy(load_scheme(scheme), LiveTime(section), min_pt, min_quality)
-    read(state, files, orbits, seed, scheme, occupied, condition)
+    o = job.options
+    state = job.analyse(
+        lambda scheme: Occupancy(scheme, LiveTime(o.section), o.lowest_hw_pt, o.min_quality),
+        needs_scheme=False,
+    )
     before = None
     if reference:
-        before = Occupancy(None, LiveTime(section), min_pt, min_quality)
-        read(before, reference, None, seed, scheme, occupied, None)
+        before = Occupancy(None, LiveTime(o.section), o.lowest_hw_pt, o.min_quality)
+        for events in read_batches(expand(reference)[0]):
+            before.add(events.l1)
     result = state.result(before, tolerance)
     tables = {n: result[n] for n in ("finders", "classes", "processors", "satellites", "cells")}
     draw = partial(analyses.occupancy, state, result)
-    give("occupancy", result, tables, draw, out, simulated=state.simulated, json=json)
+    job.give(result, tables, draw, histograms=state.histograms)
 
 
-@analyse.command()
-def firing(
-    files: Files = None,
-    orbits: Simulate = None,
-    seed: Seed = 1,
-    scheme: SchemeName = "2018",
-    occupancy: Occupied = 0.05,
-    condition: Condition = None,
-    min_pt: MinPt = 1,
-    min_quality: MinQuality = 0,
-    out: Out = None,
-    json: Json = False,
-) -> None:
-    """Measure pre- and post-firing: muons seen one BX early or late, or twice, by track finder and eta."""
+@analysis(analyse, *TIME)
+def firing(job: Job) -> None:
+    """Measure pre- and postfiring: muons seen one BX early or late, or twice, by track finder and eta."""
     from l1scout.report import analyses
 
-    state = Firing(load_scheme(scheme), min_pt=min_pt, min_quality=min_quality)
-    read(state, files, orbits, seed, scheme, occupancy, condition)
+    o = job.options
+    state = job.analyse(lambda scheme: Firing(scheme, min_hw_pt=o.lowest_hw_pt, min_quality=o.min_quality))
     result = state.result()
     tables = {"shares": result["shares"], "beyond_chance": result["beyond_chance"]}
     draw = partial(analyses.firing, state, result)
-    give("firing", result, tables, draw, out, simulated=state.simulated, json=json, shown=20)
+    job.give(result, tables, draw, shown=20)
 
 
-@analyse.command()
-def cosmics(
-    files: Files = None,
-    orbits: Simulate = None,
-    seed: Seed = 1,
-    scheme: SchemeName = "2018",
-    occupancy: Occupied = 0.05,
-    condition: Condition = None,
-    min_pt: MinPt = 1,
-    min_quality: MinQuality = 0,
-    out: Out = None,
-    json: Json = False,
-) -> None:
+@analysis(analyse, *TIME)
+def cosmics(job: Job) -> None:
     """Find cosmic muons in empty BX: rate, angles, delay and efficiency of each leg."""
     from l1scout.report import analyses
 
-    state = Cosmics(load_scheme(scheme), cuts=Cuts(min_pt=min_pt, min_quality=min_quality))
-    read(state, files, orbits, seed, scheme, occupancy, condition)
+    o = job.options
+    state = job.analyse(
+        lambda scheme: Cosmics(scheme, cuts=Cuts(min_hw_pt=o.lowest_hw_pt, min_quality=o.min_quality))
+    )
     result = state.result()
     tables = {n: result[n] for n in ("cos_zenith", "phi", "efficiency")}
     draw = partial(analyses.cosmics, state, result)
-    give("cosmics", result, tables, draw, out, simulated=state.simulated, json=json, shown=20)
+    job.give(result, tables, draw, shown=20)
 
 
-@analyse.command()
-def filling(
-    files: Files = None,
-    orbits: Simulate = None,
-    seed: Seed = 1,
-    scheme: Annotated[str, typer.Option(help="Simulation: 2018, 2024 or none.")] = "2018",
-    occupancy: Occupied = 0.05,
-    condition: Condition = None,
-    out: Out = None,
-    json: Json = False,
-) -> None:
+@analysis(analyse, "scheme", *TIME, *CUTS)
+def filling(job: Job) -> None:
     """Find the filling scheme and its offset in data."""
     from l1scout.report import analyses
 
-    state = CrossingCounts()
-    read(state, files, orbits, seed, scheme, occupancy, condition)
+    state = job.read(CrossingCounts())
     found = find_scheme(state.all_muons, state.live.orbits)
     result = {
         "orbits": state.live.orbits,
@@ -287,11 +202,12 @@ def filling(
         "offset": found.offset,
         "missing": found.missing,
         "extra": found.extra,
-        "differences of the next best": found.next_best,
+        "differing_bx_of_next_best": found.next_best,
         "undecided": found.undecided.tolist(),
-        "muons_a_crossing": {"empty": found.level[0], "colliding": found.level[1]},
+        "muons_per_empty_crossing": found.level[0],
+        "muons_per_colliding_crossing": found.level[1],
         "ranges": found.scheme.ranges,
     }
     trains = [{"first": a, "last": b, "bunches": b - a + 1} for a, b in found.scheme.ranges]
     draw = partial(analyses.filling, state, found)
-    give("filling", result, {"trains": trains}, draw, out, simulated=state.simulated, json=json)
+    job.give(result, {"trains": trains}, draw)

@@ -32,7 +32,7 @@ def board(
         int | None, typer.Option("--simulate", min=1, help="Simulate so many orbits instead of a source.")
     ] = None,
     form: Annotated[str, typer.Option("--format", help="run2 or run3.")] = "run3",
-    min_pt: Annotated[int, typer.Option(min=1, max=511, help="Smallest hwPt of a muon.")] = 1,
+    min_hw_pt: Annotated[int, typer.Option(min=1, max=511, help="Smallest hwPt of a muon.")] = 1,
     min_quality: Annotated[int, typer.Option(min=0, max=15, help="Smallest hwQual of a muon.")] = 0,
     per_packet: Annotated[int, typer.Option("--orbits-per-packet", min=1, max=64)] = 20,
     crc: Annotated[str, typer.Option(help="CRC on the links.")] = "CRC-32/ISO-HDLC",
@@ -75,7 +75,7 @@ def board(
         if pieces is None and source and packets:
             result: dict[str, Any] = replay_packets(source, packets, sink, real_time=live)
         else:
-            chosen = Selection((min_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE)
+            chosen = Selection((min_hw_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE)
             work = Board(sink, FORMATS[form], chosen, CRCS[crc], per_packet)
             _run(work, pieces or iter(()), start)
             result = work.counters.summary() | line_rate(work.counters, time.perf_counter() - start)

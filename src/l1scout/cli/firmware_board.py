@@ -34,7 +34,7 @@ def board(
         typer.Option(min=1, help="Instead of a source, so many orbits with every BX full: the worst case."),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="run2 or run3.")] = "run3",
-    min_pt: Annotated[int, typer.Option(min=1, max=511, help="Smallest hwPt of a muon.")] = 1,
+    min_hw_pt: Annotated[int, typer.Option(min=1, max=511, help="Smallest hwPt of a muon.")] = 1,
     min_quality: Annotated[int, typer.Option(min=0, max=15, help="Smallest hwQual of a muon.")] = 0,
     per_packet: Annotated[int, typer.Option("--orbits-per-packet", min=1, max=64)] = 20,
     crc: Annotated[str, typer.Option(help="CRC on the links.")] = "CRC-32/ISO-HDLC",
@@ -80,7 +80,7 @@ def board(
         if source
         else partial(crowded_orbits, crowded or 0, verilog.form, verilog.crc)
     )
-    chosen = Selection((min_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE)
+    chosen = Selection((min_hw_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE)
     with progress() as bars:
         task = bars.add_task("orbits", total=None)
         result = compare(

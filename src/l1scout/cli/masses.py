@@ -6,43 +6,37 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from l1scout.analysis.masses import Masses, PairCuts
-from l1scout.cli.output import Json, progress
-from l1scout.cli.results import give
-from l1scout.cli.sources import Files, MinQuality, Out, Seed
+from l1scout.cli.job import Job
+from l1scout.cli.sources import Data
 from l1scout.errors import InputError
-from l1scout.io.batches import read_batches
 from l1scout.orbits import Events
 
 
 def masses(
-    files: Files = None,
+    job: Job,
     pairs: Annotated[
         int | None,
-        typer.Option("--simulate", min=1, help="Simulate so many pairs: resonances and a continuum."),
+        typer.Option("--simulate", min=1, help="Simulate this number of pairs: resonances and a continuum."),
     ] = None,
     muons: Annotated[
         Path | None,
         typer.Option(help="Send these offline pairs (open-data CSV) through the simulated trigger."),
     ] = None,
-    seed: Seed = 1,
     model: Annotated[
         list[Path] | None, typer.Option("--model", "-m", help="Model directory; several allowed.")
     ] = None,
     share: Annotated[
         list[str] | None,
-        typer.Option(help='Simulation: share of a resonance, such as "J/psi=0.2"; several allowed.'),
+        typer.Option(help=escape('Simulation: share of a resonance, such as "J/psi=0.2"; several allowed.')),
     ] = None,
-    min_pt: Annotated[float, typer.Option(min=0, help="Of each muon, GeV.")] = 0.0,
-    min_pair_pt: Annotated[float, typer.Option(min=0, help="Of the pair, GeV.")] = 8.0,
-    min_quality: MinQuality = 0,
-    max_eta: Annotated[float, typer.Option(min=0)] = 0.83,
+    min_pair_pt: Annotated[float, typer.Option(min=0, help="Smallest pT of the pair in GeV.")] = 8.0,
+    max_eta: Annotated[float, typer.Option(min=0, help="Largest |eta| of each muon.")] = 0.83,
     every: Annotated[
         bool, typer.Option("--all", help="Muons of all track finders, not of the barrel only.")
     ] = False,
-    out: Out = None,
-    json: Json = False,
 ) -> None:
     """Make spectra of the masses of muon pairs: raw, recalibrated, and offline where there is any.
 
@@ -52,35 +46,35 @@ def masses(
     from l1scout.report import analyses
     from l1scout.training.evaluation import name_models
 
-    if sum(map(bool, (files, pairs, muons))) != 1:
-        msg = "give one of: files to read, --simulate, --muons"
+    options = job.options
+    files = bool(options.files) or options.run is not None
+    if sum((files, pairs is not None, muons is not None)) != 1:
+        msg = "give one of: files to read or --run, --simulate, --muons"
         raise InputError(msg)
+    if not files:
+        job.data = Data(options, _simulated(options.seed, pairs, muons, share), _about(job, pairs, muons))
     models = name_models([Recalibrator.load(m, errors=True) for m in model or ()])
-    cuts = PairCuts(min_pt, min_quality, max_eta, min_pair_pt, not every)
+    cuts = PairCuts(options.min_pt, options.min_quality, max_eta, min_pair_pt, not every)
     state = Masses({f"model {name}": m for name, m in models.items()}, cuts)
-    with progress() as bars:
-        task = bars.add_task("rows", total=pairs)
-        for events in _pairs(files, pairs, muons, seed, share):
-            state.add(events)
-            bars.advance(task, len(events.l1))
+    for events in job.events():
+        state.add(events)
     result = state.result()
     if muons:
         result = {"sample": f"{muons.name}, real pairs through the simulated trigger"} | result
     tables = {"pairs": result["pairs"], "peaks": result["peaks"]}
     rows = "real offline pairs, simulated trigger" if muons else "crossings or events"
-    draw = partial(analyses.masses, state, rows)
-    give("masses", result, tables, draw, out, simulated=state.simulated, json=json, shown=20)
+    job.give(result, tables, partial(analyses.masses, state, rows), shown=20)
 
 
-def _pairs(
-    files: Sequence[Path] | None,
-    pairs: int | None,
-    muons: Path | None,
-    seed: int,
-    share: Sequence[str] | None,
+def _about(job: Job, pairs: int | None, muons: Path | None) -> dict[str, object]:
+    """Describe the simulated pairs for the provenance."""
+    what = f"pairs of {muons.name} through the simulated trigger" if muons else f"{pairs} muon pairs"
+    return {"simulation": what, "seed": job.options.seed}
+
+
+def _simulated(
+    seed: int, pairs: int | None, muons: Path | None, share: Sequence[str] | None
 ) -> Iterator[Events]:
-    if files:
-        return read_batches(files)
     if muons:
         from l1scout.simulate.chain import simulate_events
 

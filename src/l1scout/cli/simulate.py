@@ -2,15 +2,18 @@
 
 import json as json_text
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from l1scout.cli.output import Json, print_json, progress
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS
 from l1scout.link.frames import CRCS
+from l1scout.simulate.conditions import CONDITIONS
 from l1scout.simulate.faults import FaultRates
 from l1scout.simulate.run import Running, simulate_run
 from l1scout.simulate.write import Fibres, write_run
@@ -22,14 +25,14 @@ FAULTS = "Fault and its probability, such as flips=1e-6; may be given several ti
 )
 
 
-CONDITIONS = (
-    "What to plant, value in JSON: cosmics=0.5 or 'firing=[[\"BMTF\",0.005,0,0]]'; several allowed. Of: "
-    + ", ".join(Running.__dataclass_fields__)
+CONDITION_HELP = escape(
+    "What to plant: NAME=JSON, such as cosmics=0.5 or 'noise=[[3,0.5]]'; may be given several times. "
+    "`l1scout simulate conditions` lists all."
 )
 
 
 def running(scheme: str, occupancy: float, conditions: Sequence[str] = ()) -> Running:
-    """Return the conditions asked for (InputError if they cannot be)."""
+    """Return the conditions of a simulation (InputError if they are not possible)."""
     asked: dict[str, Any] = {"scheme": scheme, "occupancy": occupancy}
     for text in conditions:
         name, _, value = text.partition("=")
@@ -48,7 +51,8 @@ def running(scheme: str, occupancy: float, conditions: Sequence[str] = ()) -> Ru
         raise InputError(msg) from None
     except TypeError:
         msg = (
-            f"--condition {' '.join(conditions)}: not a condition, or a value of the wrong form; {CONDITIONS}"
+            f"--condition {' '.join(conditions)}: unknown name, or a value of the wrong form; "
+            "`l1scout simulate conditions` lists all with examples"
         )
         raise InputError(msg) from None
 
@@ -82,6 +86,20 @@ def one_of(option: str, name: str, known: dict[str, object]) -> None:
 
 
 @simulate.command()
+def conditions(json: Json = False) -> None:
+    """List what --condition can plant in a simulated run: form, unit, default and an example of each."""
+    rows = [{**asdict(c), "default": c.default} for c in CONDITIONS]
+    if json:
+        print_json({"conditions": rows})
+        return
+    for c in CONDITIONS:
+        unit = f" ({c.unit})" if c.unit else ""
+        print(f"{c.name}: {c.meaning}")
+        print(f"    {c.form}{unit}; default {json_text.dumps(c.default)}")
+        print(f"    --condition '{c.example}'")
+
+
+@simulate.command()
 def run(
     orbits: Annotated[int, typer.Option(min=1, help="Orbits of 3564 BX.")],
     target: Annotated[Path, typer.Option("--out", help="Directory for links.l1l, truth.parquet, run.json.")],
@@ -90,7 +108,7 @@ def run(
     scheme: Annotated[str, typer.Option(help="Filling scheme: 2018 or 2024.")] = "2018",
     occupancy: Annotated[float, typer.Option(help="Part of the BX with a muon.")] = 0.05,
     crc: Annotated[str, typer.Option(help="CRC on the links.")] = "CRC-32/ISO-HDLC",
-    condition: Annotated[list[str] | None, typer.Option(help=CONDITIONS)] = None,
+    condition: Annotated[list[str] | None, typer.Option(help=CONDITION_HELP)] = None,
     fault: Annotated[list[str] | None, typer.Option(help=FAULTS)] = None,
     json: Json = False,
 ) -> None:
@@ -100,12 +118,12 @@ def run(
     """
     one_of("--format", form, dict(FORMATS))
     one_of("--crc", crc, dict(CRCS))
-    conditions, rates = running(scheme, occupancy, condition or ()), fault_rates(fault or [])
+    planted, rates = running(scheme, occupancy, condition or ()), fault_rates(fault or [])
     fibres = Fibres(FORMATS[form], seed, CRCS[crc], rates)
-    pieces = simulate_run(seed, orbits, running=conditions, form=FORMATS[form], origin=True)
+    pieces = simulate_run(seed, orbits, running=planted, form=FORMATS[form], origin=True)
     with progress() as bars:
         task = bars.add_task("orbits", total=orbits)
-        result = write_run(target, pieces, fibres, conditions, lambda n: bars.update(task, completed=n))
+        result = write_run(target, pieces, fibres, planted, lambda n: bars.update(task, completed=n))
     if json:
         print_json(result)
         return

@@ -185,7 +185,7 @@ class VerilogBoard:
         chosen = selection or Selection()
         arguments = [
             str(packets),
-            _text(min(v, 512) for v in chosen.min_pt),
+            _text(min(v, 512) for v in chosen.min_hw_pt),
             _text(min(v, 16) for v in chosen.min_quality),
             str(sum(1 << n for n, yes in enumerate(chosen.intermediate) if yes)),
             str(orbits_per_packet),

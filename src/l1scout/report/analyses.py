@@ -23,7 +23,7 @@ from l1scout.analysis.vdm import VdmScan, expected_mu, fit_scan
 from l1scout.lhc import BX_PER_ORBIT
 from l1scout.report.figures import COLOURS, RAW_COLOUR, WORSE_COLOUR, origin, style
 
-SYMBOLS = {"φ": r"$\phi$", "J/ψ": r"J/$\psi$", "Υ": r"$\Upsilon$", "Z": "Z"}
+SYMBOLS = {"φ": r"$\phi$", "J/ψ": r"J/$\psi$", "ψ(2S)": r"$\psi$(2S)", "Υ": r"$\Upsilon$", "Z": "Z"}
 
 
 @contextmanager
@@ -53,36 +53,40 @@ def _points(ax: Axes, x: Any, y: Any, error: Any, label: str, k: int, **rest: An
 
 def luminosity(state: Luminosity, result: Mapping[str, Any]) -> Figure:
     """Muons a crossing of every bunch, both methods against each other, and the sections."""
-    rows, sections = result["bunches"], [s for s in result["sections"] if "mu" in s]
+    rows, sections = result["bunches"], [s for s in result["sections"] if "muons_per_orbit" in s]
     with _figure((14, 9), 2, 2, width_ratios=(2, 1)) as (figure, ((ax, scatter), (ratio, time))):
         bx = np.array([r["bx"] for r in rows])
         for k, method in enumerate(("zero", "rate")):
-            _points(ax, bx, [r[f"mu_{method}"] for r in rows], [r[f"mu_{method}_stat"] for r in rows],
+            _points(ax, bx, [r[f"muons_per_crossing_{method}"] for r in rows],
+                    [r[f"muons_per_crossing_{method}_stat"] for r in rows],
                     f"{method} counting", k, markersize=2, linewidth=0.5)  # fmt: skip
         ax.set_xlabel("BX", loc="right")
-        ax.set_ylabel(r"muons a crossing, $\mu$", loc="top")
+        ax.set_ylabel("muons per crossing", loc="top")
         ax.set_ylim(0, ax.get_ylim()[1] * 1.15)
         ax.legend(frameon=False, markerscale=3)
-        zero, rate = (np.array([r[f"mu_{m}"] for r in rows]) for m in ("zero", "rate"))
-        errors = np.array([r["mu_zero_stat"] for r in rows])
+        zero, rate = (np.array([r[f"muons_per_crossing_{m}"] for r in rows]) for m in ("zero", "rate"))
+        errors = np.array([r["muons_per_crossing_zero_stat"] for r in rows])
         scatter.plot(zero, rate, ".", color=COLOURS[0], markersize=3)
         ends = [np.nanmin(zero), np.nanmax(zero)]
         scatter.plot(ends, ends, color="#999999", linewidth=1)
-        scatter.set_xlabel(r"$\mu$, zero counting", loc="right")
-        scatter.set_ylabel(r"$\mu$, rate counting", loc="top")
-        background = np.array([r["background"] for r in rows])
+        scatter.set_xlabel("muons per crossing, zero counting", loc="right")
+        scatter.set_ylabel("muons per crossing, rate counting", loc="top")
+        background = np.array([r["background_per_crossing"] for r in rows])
         with np.errstate(all="ignore"):
-            share, relative = background / (zero + background), errors / zero
+            share = np.where(zero + background > 2 * errors, background / (zero + background), np.nan)
+            relative = np.where(zero > 2 * errors, errors / zero, np.nan)
         ratio.plot(bx, 100 * share, ".", color=COLOURS[1], markersize=3, label="background, % of all muons")
         ratio.plot(bx, 100 * relative, ".", color=COLOURS[2], markersize=3, label="statistical error, %")
         ratio.set_xlabel("BX", loc="right")
         ratio.set_ylabel("%", loc="top")
         ratio.legend(frameon=False, markerscale=3)
-        unit = "hz_per_ub" if sections and "hz_per_ub" in sections[0] else "mu"
+        unit = "hz_per_ub" if sections and "hz_per_ub" in sections[0] else "muons_per_orbit"
         y, error = ([s[n] for s in sections] for n in (unit, f"{unit}_stat"))
         _points(time, [s["section"] for s in sections], y, error, "", 0, markersize=4)
         time.set_xlabel("lumisection or slice", loc="right")
-        time.set_ylabel({"mu": r"sum of $\mu$ an orbit", "hz_per_ub": r"L [Hz/$\mu$b]"}[unit], loc="top")
+        time.set_ylabel(
+            {"muons_per_orbit": "muons per orbit", "hz_per_ub": r"L [Hz/$\mu$b]"}[unit], loc="top"
+        )
         _label([ax, scatter], state.counts.simulated, f"{result['orbits']:,} orbits")
         return figure
 
@@ -90,7 +94,10 @@ def luminosity(state: Luminosity, result: Mapping[str, Any]) -> Figure:
 def linearity(result: Mapping[str, Any], simulated: bool | None) -> Figure:
     """Measured over reference luminosity against the reference, and the straight line through it."""
     points = result["points"]
-    x, y, error = (np.array([p[n] for p in points]) for n in ("reference", "mu", "mu_stat"))
+    x, y, error = (
+        np.array([p[n] for p in points])
+        for n in ("reference", "muons_per_colliding_crossing", "muons_per_colliding_crossing_stat")
+    )
     level, slope = result["level"], result["slope"]
     with _figure((9, 6)) as (figure, ax):
         what = "bunch" if "bx" in points[0] else "section"
@@ -101,7 +108,7 @@ def linearity(result: Mapping[str, Any], simulated: bool | None) -> Figure:
         told += rf", $\chi^2$ {result['chi2']:.1f} / {result['dof']}"
         ax.plot(ends, line, color=COLOURS[1], label=told)
         ax.set_xlabel("reference", loc="right")
-        ax.set_ylabel(r"$\mu$ / reference", loc="top")
+        ax.set_ylabel("muons per colliding crossing / reference", loc="top")
         ax.legend(frameon=False)
         _label([ax], simulated, f"{result['method']} counting, {result['orbits']:,} orbits")
         return figure
@@ -184,7 +191,7 @@ def firing(state: Firing, result: Mapping[str, Any]) -> Figure:
             stat, syst = (np.array([r.get(f"{name}_{e}", 0.0) for r in given]) for e in ("stat", "syst"))
             _points(shares, x[: len(given)] + shift, y, 100 * np.hypot(stat, syst), name, k, markersize=5)
         shares.axhline(0, color="#999999", linewidth=0.8)
-        shares.set_xticks(x, [r["muons of"] for r in rows], rotation=60, ha="right")
+        shares.set_xticks(x, [r["muons_of"] for r in rows], rotation=60, ha="right")
         shares.tick_params(axis="x", which="minor", bottom=False, top=False)
         shares.set_ylabel("% of the muons", loc="top")
         shares.legend(frameon=False, ncols=3)
@@ -298,7 +305,7 @@ def calibrate(state: VdmScan) -> Figure:
             ax.set_yscale("log")
             ax.set_ylim(top=ax.get_ylim()[1] * 8)
             ax.set_xlabel(f"separation in {plane} [mm]", loc="right")
-            ax.set_ylabel(r"muons a crossing, $\mu$", loc="top")
+            ax.set_ylabel("muons per crossing", loc="top")
             ax.legend(frameon=False, loc="upper left")
         _label(list(axes), state.simulated, "van der Meer scan")
         return figure

@@ -1,0 +1,219 @@
+"""Select data by run and lumisection, so that orbits outside the selection count nowhere."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.errors import InputError
+from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
+from l1scout.orbits import Events, OrbitBatch
+
+Ranges = tuple[tuple[int, int], ...]
+_RANGE = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?\Z")
+
+
+def parse_ranges(option: str, text: str) -> Ranges:
+    """Read numbers and ranges such as ``380963,381000-381010`` (InputError)."""
+    ranges = []
+    for part in text.split(","):
+        match = _RANGE.match(part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last:
+            msg = f"{option} {text}: numbers or ranges from low to high expected, such as 12,20-40"
+            raise InputError(msg)
+        ranges.append((first, last))
+    return tuple(ranges)
+
+
+def read_golden(path: Path) -> dict[int, Ranges]:
+    """Read a golden JSON: for each run the ranges of good lumisections, ``{"297050": [[12, 137]]}``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not that.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8-sig"))
+        return {int(run): tuple(_pair(pair) for pair in pairs) for run, pairs in content.items()}
+    except OSError as error:
+        msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
+        raise InputError(msg) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        msg = f'{path}: not a golden JSON, which is {{"run": [[first lumisection, last], ...], ...}}'
+        raise InputError(msg) from error
+
+
+def _pair(pair: Any) -> tuple[int, int]:
+    first, last = pair
+    if not (isinstance(first, int) and isinstance(last, int) and 0 < first <= last):
+        raise ValueError(pair)
+    return first, last
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Runs and lumisections that are wanted; what is None is not restricted."""
+
+    runs: Ranges | None = None
+    lumisections: Ranges | None = None
+    golden: Mapping[int, Ranges] | None = None
+
+    def __bool__(self) -> bool:
+        """Say whether anything is restricted."""
+        return any(part is not None for part in (self.runs, self.lumisections, self.golden))
+
+    def wanted(self, run: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which pairs of run and lumisection are selected."""
+        good = np.ones(run.shape, np.bool_)
+        if self.runs is not None:
+            good &= _within(run, self.runs)
+        if self.lumisections is not None:
+            good &= _within(number, self.lumisections)
+        if self.golden is not None:
+            certified = np.zeros(run.shape, np.bool_)
+            for one in np.unique(run).tolist():
+                certified |= (run == one) & _within(number, self.golden.get(one, ()))
+            good &= certified
+        return good
+
+
+def _within(values: NDArray[np.int64], ranges: Ranges) -> NDArray[np.bool_]:
+    inside = np.zeros(values.shape, np.bool_)
+    for first, last in ranges:
+        inside |= (values >= first) & (values <= last)
+    return inside
+
+
+class Selector:
+    """Applies a selection to the batches of data, in order, and counts their orbits.
+
+    An orbit without muons belongs to the lumisection that its number says. Where a batch does not tell
+    which of its empty orbits were seen, they are shared out in proportion, and counted as uncertain.
+
+    Parameters
+    ----------
+    selection : Selection
+
+    Attributes
+    ----------
+    kept, left_out : int
+        Orbits in and outside the selection.
+    uncertain : int
+        Orbits among both that might belong to the other.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.kept = self.left_out = self.uncertain = 0
+        self._rows = 0
+        self._runs: dict[int, tuple[int, int]] = {}
+
+    def apply(self, data: Iterable[Events]) -> Iterator[Events]:
+        """Give the selected part of each batch.
+
+        Raises
+        ------
+        InputError
+            If rows do not tell run or lumisection as needed, or nothing is selected.
+        """
+        if not self.selection:
+            yield from data
+            return
+        empty: list[Events] = []  # orbits without a muon, before any row tells their lumisection
+        latest: bool | None = None
+        for events in data:
+            batch = events.l1
+            if not len(batch):
+                if latest is None:
+                    empty.append(events)
+                else:
+                    yield from self._whole(events, latest)
+                continue
+            good = self._good(batch, events.source)
+            for before in empty:
+                yield from self._whole(before, bool(good[0]))
+            empty, latest = [], bool(good[-1])
+            self._rows += int(good.sum())
+            if good.all() or not good.any():
+                yield from self._whole(events, bool(good[0]))
+            else:
+                yield self._part(events, good)
+        if not self._rows:
+            seen = ", ".join(f"run {r} lumisections {a}-{b}" for r, (a, b) in list(self._runs.items())[:5])
+            msg = f"no muon is in the selected runs and lumisections; the data have {seen or 'none'}"
+            raise InputError(msg)
+
+    def _good(self, batch: OrbitBatch, source: str) -> NDArray[np.bool_]:
+        """Return which rows of a batch are selected."""
+        s = self.selection
+        if (s.runs is not None or s.golden is not None) and np.any(batch.run <= 0):
+            msg = f"{source}: does not state its run, so --runs and --golden cannot select from it"
+            raise InputError(msg)
+        unknown = batch.lumisection <= 0
+        if (s.lumisections is not None or s.golden is not None) and np.any(unknown & (batch.orbit < 0)):
+            msg = f"{source}: states neither lumisection nor orbit, so --lumisections cannot select from it"
+            raise InputError(msg)
+        number = np.where(unknown, lumisection(batch.orbit.clip(0)), batch.lumisection)
+        for run in np.unique(batch.run).tolist():
+            here = number[batch.run == run]
+            low, high = self._runs.get(run, (int(here[0]), int(here[0])))
+            self._runs[run] = (min(low, int(here.min())), max(high, int(here.max())))
+        return s.wanted(batch.run, number)
+
+    def _whole(self, events: Events, keep: bool) -> Iterator[Events]:
+        """Keep or leave out a batch as a whole."""
+        orbits = events.l1.n_orbits or 0
+        self.kept, self.left_out = self.kept + orbits * keep, self.left_out + orbits * (not keep)
+        if keep:
+            yield events
+
+    def _part(self, events: Events, good: NDArray[np.bool_]) -> Events:
+        """Keep the selected rows of a batch, and their share of its orbits."""
+        orbits = None
+        if events.l1.n_orbits is not None:
+            orbits, uncertain = self._orbits(events.l1, good)
+            self.kept, self.left_out = self.kept + orbits, self.left_out + events.l1.n_orbits - orbits
+            self.uncertain += uncertain
+        offline = None if events.offline is None else take_rows(events.offline, good, None)
+        return Events(take_rows(events.l1, good, orbits), offline, events.source)
+
+    def _orbits(self, batch: OrbitBatch, good: NDArray[np.bool_]) -> tuple[int, int]:
+        """Return how many of a batch's orbits are selected, and how many are uncertain."""
+        every = batch.n_orbits or 0
+        first, last = int(batch.orbit[0]), int(batch.orbit[-1])
+        if last - first + 1 == every and np.all(batch.run == batch.run[0]) and _standard(batch):
+            numbers = lumisection(np.arange(first, last + 1))  # as many as the batch says it has
+            run = np.full(numbers.shape, batch.run[0])
+            return int(self.selection.wanted(run, numbers).sum()), 0
+        inside, all_seen = (np.unique(batch.orbit[m]).size for m in (good, np.ones_like(good)))
+        rest = max(every - all_seen, 0)
+        return min(inside + round(rest * inside / all_seen), every), rest
+
+
+def _standard(batch: OrbitBatch) -> bool:
+    """Say whether lumisections are those that the orbit numbers give."""
+    stated = batch.lumisection > 0
+    return bool(np.all(batch.lumisection[stated] == batch.orbit[stated] // ORBITS_PER_LUMISECTION + 1))
+
+
+def take_rows(batch: OrbitBatch, rows: NDArray[np.bool_], n_orbits: int | None) -> OrbitBatch:
+    """Return some rows of a batch, which stand for a number of orbits."""
+    counts = batch.counts
+    objects = np.repeat(rows, counts)
+    return OrbitBatch(
+        batch.orbit[rows],
+        batch.bx[rows],
+        np.r_[0, np.cumsum(counts[rows])],
+        {name: column[objects] for name, column in batch.columns.items()},
+        batch.run[rows],
+        batch.lumisection[rows],
+        n_orbits,
+        batch.simulated,
+    )

@@ -1,0 +1,56 @@
+"""Help of every command: what is written in the source is what the user reads, brackets and all."""
+
+import re
+
+import pytest
+import typer
+from rich.text import Text
+from typer.testing import CliRunner
+
+from l1scout.cli import make_app
+from l1scout.simulate.conditions import CONDITIONS
+from l1scout.simulate.run import Running
+
+
+def commands(command, path=()):
+    if getattr(command, "commands", None):
+        for name, sub in command.commands.items():
+            yield from commands(sub, (*path, name))
+    else:
+        yield path, command
+
+
+ALL = dict(commands(typer.main.get_command(make_app())))
+
+
+def squeezed(text):
+    """Text without what depends on the width of the terminal."""
+    return re.sub(r"[\s│]+", "", text)
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_no_help_loses_text_to_markup(path):
+    texts = [ALL[path].help, *(p.help for p in ALL[path].params if getattr(p, "help", None))]
+    shown = CliRunner().invoke(make_app(path[0]), [*path, "--help"], env={"COLUMNS": "100"}).output
+    lines = squeezed(shown)
+    for text in texts:
+        literal = text.replace("\\[", "[")
+        assert Text.from_markup(text).plain == literal
+        words = [w for w in literal.split() if re.search(r"[\[\]{}]", w)]
+        assert [w for w in words if w not in lines] == []
+
+
+def test_the_format_of_a_scan_is_in_its_help():
+    result = CliRunner().invoke(make_app(), ["analyse", "calibrate", "--help"], env={"COLUMNS": "80"})
+    assert '{"x":[[firstorbit,lastorbit,separationinmm],...]' in squeezed(result.output)
+
+
+def test_every_condition_is_listed_with_an_example_that_works():
+    assert [c.name for c in CONDITIONS] == list(Running.__dataclass_fields__)
+    text = CliRunner().invoke(make_app(), ["simulate", "conditions"]).output
+    from l1scout.cli.simulate import running
+
+    for condition in CONDITIONS:
+        assert condition.example in text
+        assert condition.name in text
+        assert running("2018", 0.05, [condition.example]) != Running()
