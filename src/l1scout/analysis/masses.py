@@ -152,6 +152,7 @@ class Masses:
         self.by_error: dict[str, NDArray[np.int64]] = {}
         self.rows = 0
         self._origins: set[bool | None] = set()
+        self._lines: dict[tuple[str, str], Line] | None = None
 
     @property
     def simulated(self) -> bool | None:
@@ -163,6 +164,7 @@ class Masses:
         batch = events.l1 if isinstance(events, Events) else events
         offline = events.offline if isinstance(events, Events) else None
         self.rows += len(batch)
+        self._lines = None
         self._origins.add(batch.simulated)
         for name, (values, charge, offsets, errors) in self._muons(batch, offline).items():
             mass, same, sigma = self._pairs(values, charge, offsets, errors)
@@ -253,6 +255,8 @@ class Masses:
 
         Categories of predicted uncertainty follow the spectrum of their model, best measured first.
         """
+        if self._lines is not None:
+            return self._lines
         found: dict[tuple[str, str], Line] = {}
         spectra: dict[str, dict[str, NDArray[np.int64]]] = {}
         for name, by in self.counts.items():
@@ -272,33 +276,39 @@ class Masses:
                     same_sign=self.counts[name]["same"][axis] if name in self.counts else None,
                     tolerance=TOLERANCES[kind],
                 )
+        self._lines = found
         return found
 
     def peaks(self) -> list[dict[str, Any]]:
-        """Return a row for each line and spectrum: the peak if there is one, else why none is reported."""
+        """Return a row for each line that was detected in a spectrum."""
         rows = []
         for (name, line), found in self.lines().items():
-            row: dict[str, Any] = {"muons": name, "line": line, "detected": found.detected}
             if found.detected and found.peak:
                 peak = found.peak
+                row: dict[str, Any] = {"muons": name, "line": line}
                 row |= {"entries": peak.entries.value, "entries_error": peak.entries.error}
                 row |= {"entries_syst": found.systematic}
                 for what in ("position", "width"):
                     number: Measured = getattr(peak, what)
                     row |= {f"{what}_gev": number.value, f"{what}_error_gev": number.error}
                 row |= {"significance": found.significance}
-                row |= {"goodness": peak.goodness, "p_value": peak.p_value}
-            else:
-                row |= {"entries_below_95": found.limit if found.limit == found.limit else None}
-                row |= {"reason": found.reason}
-            rows.append(row)
+                rows.append(row | {"goodness": peak.goodness, "p_value": peak.p_value})
         return rows
+
+    def not_detected(self) -> list[dict[str, Any]]:
+        """Return a row for each line that was not: how many entries it has at most, and why it is none."""
+        return [
+            {"muons": name, "line": line, "entries_below_95": found.limit, "reason": found.reason}
+            for (name, line), found in self.lines().items()
+            if not found.detected
+        ]
 
     def result(self) -> dict[str, Any]:
         """Gather what is printed and written: spectra by name and sign."""
         return {
             "rows": self.rows,
             "peaks": self.peaks(),
+            "not_detected": self.not_detected(),
             "pairs": [
                 {"muons": name, "sign": sign, "pairs": int(by["high"].sum())}
                 for name, signs in self.counts.items()
