@@ -6,13 +6,16 @@ inputs give equal files.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from l1scout import __version__
 
+KEY = "l1scout_provenance"
+"""Of the record in Parquet metadata and ROOT files."""
 CSV_PREFIX = "# provenance: "
 
 
@@ -79,6 +82,46 @@ class Provenance:
     def csv_comment(self) -> str:
         """Return the comment line that precedes the header of a CSV file (``comment="#"`` in pandas)."""
         return f"{CSV_PREFIX}{self.as_json()}\n"
+
+
+_running: Provenance | None = None
+"""The command that runs, for whatever it writes; one process runs one."""
+_OUTPUTS = {"target", "out", "status", "json"}
+"""Arguments of commands that name outputs."""
+
+
+@contextmanager
+def recording(command: str, arguments: Mapping[str, Any]) -> Iterator[None]:
+    """State the command that runs, with its arguments: those that are existing files are its inputs."""
+    global _running
+    inputs: list[dict[str, Any]] = []
+    options: dict[str, Any] = {}
+    for name, value in arguments.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        if value is None or value is False or name in _OUTPUTS:
+            continue
+        if values and all(isinstance(v, Path) and v.exists() for v in values):
+            inputs += file_inputs(values)
+        else:
+            plain = [v.name if isinstance(v, Path) else v for v in values]
+            options[name] = plain if isinstance(value, list | tuple) else plain[0]
+    before, _running = _running, Provenance(command, None, tuple(inputs), options)
+    try:
+        yield
+    finally:
+        _running = before
+
+
+def current(**changes: Any) -> Provenance:
+    """Return the record of the command that runs, with some fields changed, or of the library."""
+    return replace(_running or Provenance("Python library"), **changes)
+
+
+def recorded(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result for JSON with its provenance, unless it has one; ``simulated`` is taken from it."""
+    simulated = result.get("simulated")
+    record = current(simulated=simulated if isinstance(simulated, bool) else None)
+    return {**result, "provenance": result.get("provenance") or record.as_dict()}
 
 
 def file_inputs(paths: Iterable[str | Path]) -> tuple[dict[str, Any], ...]:

@@ -1,15 +1,24 @@
 """`l1scout analyse`: every command on a simulated run or real packets; figure, tables and JSON; bad input."""
 
 import csv
+import html
 import json
 
 import numpy as np
 import pytest
+import uhi.io.json
+import uproot
+from boost_histogram.serialization import from_uhi
+from hist import Hist, loc
+from PIL import Image
 from typer.testing import CliRunner
 
+from l1scout import __version__
+from l1scout.analysis.linearity import read_reference
 from l1scout.cli import make_app
 from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
+from l1scout.lhc import FILLING_SCHEMES
 from l1scout.simulate.run import Running
 
 
@@ -173,6 +182,13 @@ def test_one_orbit_is_little_but_no_error(name, tmp_path):
         (["cosmics", "--simulate", 1, "--condition", 'firing=[["BMTF"]]'], "--condition"),
         (["masses", "--simulate", 1, "--share", "toponium=1"], "--share"),
         (["cosmics", "nothing.dat"], "no such file"),
+        (["luminosity", "--simulate", 1], "cannot be found in .* give --scheme"),
+        (["luminosity", "--simulate", 1, "--simulated-scheme", "2030"], "not one of 2018, 2024, none"),
+        (["luminosity", "--simulate", 1, "--min-pt", 3, "--min-hw-pt", 7], "not both"),
+        (["luminosity", "--simulate", 1, "--lumisections", "5-1"], "--lumisections"),
+        (["luminosity", "--simulate", 1, "--golden", "none.json"], "no such file"),
+        (["luminosity", "--simulate", 1, "--figure-format", "png,gif"], "png, svg, pdf"),
+        (["luminosity", "--run", 5, "--store", "nowhere"], "no catalogue"),
     ],
 )
 def test_bad_input_is_one_line(args, message):
@@ -190,3 +206,114 @@ def test_linearity_of_a_simulated_run(tmp_path):
     found = written(tmp_path, "linearity")
     assert len(found["points"]) == 3
     assert abs(found["slope"]["value"]) < 4 * found["slope"]["error"]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Packets of two filling schemes."""
+    folder = tmp_path_factory.mktemp("mixed")
+    for scheme in ("2018", "2024"):
+        args = ["board", "--simulate", "200", "--scheme", scheme, "--out", str(folder / f"{scheme}.dat")]
+        assert CliRunner().invoke(make_app(), args).exit_code == 0
+    return folder
+
+
+def test_the_default_finds_the_scheme(mixed):
+    """The muons per orbit of 2024-like data, which the scheme of 2018 made 110.5 instead of 182.6."""
+    found = json.loads(run("luminosity", mixed / "2024.dat", "--json"))
+    given = json.loads(run("luminosity", mixed / "2024.dat", "--scheme", "2024", "--json"))
+    assert found["total"] == given["total"]
+    total, true = found["total"], Running("2024").nominal * 0.98
+    assert total["muons_per_colliding_crossing"] == pytest.approx(true, rel=0.03)
+    assert total["muons_per_orbit"] == pytest.approx(2340 * total["muons_per_colliding_crossing"])
+    chosen = {"name": FILLING_SCHEMES["2024"], "colliding_bx": 2340, "differing_bx": 0}
+    assert found["provenance"]["scheme"] == chosen | {"chosen": "found in the data"}
+    assert given["provenance"]["scheme"] == chosen | {"chosen": "given"}
+
+
+@pytest.mark.parametrize("name", ["luminosity", "occupancy", "firing", "cosmics"])
+def test_a_wrong_or_mixed_scheme_is_refused(mixed, name):
+    with pytest.raises(InputError, match=r"not the given filling scheme.*give --scheme 2024$"):
+        run(name, mixed / "2024.dat", "--scheme", "2018")
+    with pytest.raises(InputError, match=r"but earlier data.*separately"):
+        run(name, mixed)  # the folder with both
+
+
+def test_what_is_simulated_is_apart_from_what_is_assumed():
+    args = ["luminosity", "--simulate", 60, "--simulated-scheme", "2024"]
+    assert f"filling scheme: {FILLING_SCHEMES['2024']} (found in the data)" in run(*args)
+    with pytest.raises(InputError, match="give --scheme 2024"):
+        run(*args, "--scheme", "2018")
+
+
+def test_a_cut_in_gev_is_that_of_hardware_units(packets):
+    """hwPt 20 is 9.5 GeV; a cut between two values takes the upper one."""
+    texts = [run("occupancy", packets, *cut, "--json") for cut in (["--min-pt", 9.2], ["--min-hw-pt", 20])]
+    gev, hardware = map(json.loads, texts)
+    assert gev == hardware
+    assert gev["provenance"]["options"]["min_pt_gev"] == 9.5
+    pt = np.concatenate([e.l1["hwPt"][e.l1["intermediate"] == 0] for e in read_batches([packets])])
+    assert gev["muons"] == np.count_nonzero(pt >= 20)
+    everything = json.loads(run("occupancy", packets, "--json"))
+    assert everything["muons"] == pt.size
+
+
+def test_selected_lumisections_and_files_of_a_folder(packets, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a.dat").write_bytes(packets.read_bytes())
+    (folder / "readme").write_text("nothing of interest")
+    result = json.loads(run("livetime", folder, "--lumisections", "1-3", "--json"))
+    assert result["orbits"] == 60
+    assert result["provenance"]["inputs"] == [{"file": "a.dat", "bytes": packets.stat().st_size}]
+    assert "readme: unknown format" in result["warnings"][0]
+    with pytest.raises(InputError, match="no muon is in the selected"):
+        run("livetime", folder, "--lumisections", "2")
+    with pytest.raises(InputError, match="does not state its run"):
+        run("livetime", folder, "--runs", "380963")
+
+
+def test_every_output_names_inputs_cuts_scheme_and_version(packets, tmp_path):
+    args = ["--min-pt", 5, "--out", tmp_path, "--figure-format", "png,svg,pdf", "--json"]
+    record = json.loads(run("occupancy", packets, *args))["provenance"]
+    assert record["version"] == __version__
+    assert record["command"] == "analyse occupancy"
+    assert record["data"] == "unknown"
+    assert record["inputs"] == [{"file": packets.name, "bytes": packets.stat().st_size}]
+    assert record["options"]["min_pt_gev"] == 5
+    assert record["scheme"]["name"] == FILLING_SCHEMES["2018"]
+    assert written(tmp_path, "occupancy")["provenance"] == record
+    for table in tmp_path.glob("*.csv"):
+        assert json.loads(table.read_text().splitlines()[0].removeprefix("# provenance: ")) == record
+    with Image.open(tmp_path / "occupancy.png") as image:
+        assert json.loads(image.info["Description"]) == record
+    svg = html.unescape((tmp_path / "occupancy.svg").read_text())
+    assert json.dumps(record) in svg
+    assert (tmp_path / "occupancy.pdf").read_bytes().startswith(b"%PDF")
+    with uproot.open(tmp_path / "occupancy-histograms.root") as file:
+        assert json.loads(str(file["l1scout_provenance"])) == record
+
+
+def test_occupancy_maps_are_histograms(packets, tmp_path):
+    result = json.loads(run("occupancy", packets, "--out", tmp_path, "--json"))
+    text = (tmp_path / "occupancy-histograms.json").read_text()
+    uhi_read = json.loads(text, object_hook=uhi.io.json.object_hook)
+    every = {name: Hist(from_uhi(value)) for name, value in uhi_read.items()}
+    assert every["eta_phi_all"].sum() == result["muons"] - result["of_no_track_finder"]
+    shares = {f["finder"]: f["muons"] for f in result["finders"]}
+    assert every["eta_phi_BMTF"].sum() == shares["BMTF"]
+    muons = [e.l1.select(e.l1["intermediate"] == 0) for e in read_batches([packets])]
+    bx = np.concatenate([m.bx[m.row] for m in muons])
+    assert every["bx"][loc(100)] == np.count_nonzero(bx == 100)
+    with uproot.open(tmp_path / "occupancy-histograms.root") as file:
+        np.testing.assert_array_equal(file["bx"].values(), every["bx"].values())
+        np.testing.assert_array_equal(file["eta_phi_BMTF"].values(), every["eta_phi_BMTF"].values())
+
+
+def test_csv_with_a_provenance_can_be_a_reference(tmp_path):
+    path = tmp_path / "reference.csv"
+    path.write_text("# provenance: {}\nsection,reference\n1,0.5\n2,0.7\n")
+    assert read_reference(path).values == {1: 0.5, 2: 0.7}
+    path.write_text("# one\nsection,reference\n1,0.5\nx,0.7\n")
+    with pytest.raises(InputError, match="line 4"):
+        read_reference(path)

@@ -53,7 +53,7 @@ def test_from_a_file_to_another_place(settings, tmp_path):
     said = json.loads(l1scout("account", RUN, "--settings", settings, "--verify", "--json").stdout)
     assert said["balanced"]
     assert [s["out"] for s in said["stages"]] == [24] * 4
-    (run,) = json.loads(l1scout("runs", "--settings", settings, "--json").stdout)
+    (run,) = json.loads(l1scout("runs", "--settings", settings, "--json").stdout)["runs"]
     assert (run["run"], run["orbits"], run["segments"], run["ended"]) == (RUN, 24, 3, 1)
     assert "24" in l1scout("runs", RUN, "--settings", settings).stdout
     assert "nothing there of run 3" in l1scout("runs", 3, "--settings", settings, check=2).stderr

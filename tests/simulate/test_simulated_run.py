@@ -4,11 +4,15 @@ import json
 import tracemalloc
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from front_end import Keep
 from l1scout.board.board import Board
+from l1scout.cli import make_app
 from l1scout.formats.block import RUN2, RUN3
+from l1scout.io import read_events
 from l1scout.lhc import BX_PER_ORBIT, FILLING_SCHEMES, colliding, crossing
 from l1scout.link.transmit import Transmitter, transmit
 from l1scout.orbits import concatenate
@@ -72,6 +76,36 @@ def test_cosmic_legs_are_apart_in_time_and_back_to_back():
     assert np.all(muons["hwCharge"][partner][good] + muons["hwCharge"][lower][good] == 1)
     half = run_of(2000, occupancy=0, cosmics=1, leg_efficiency=0.5)
     assert half.n_objects == pytest.approx(2000, abs=5 * 45)
+
+
+def test_the_truth_has_the_bx_to_which_a_muon_belongs():
+    muons = run_of(300, out_of_time=0.2, firing=(("BMTF", 0.1, 0.05, 0.2),), noise=((3, 5.0),), cosmics=5)
+    seen, shift, true = muons.bx[muons.row], muons["bx_shift"], muons["true_bx"]
+    np.testing.assert_array_equal((seen - 1 - shift) % BX_PER_ORBIT + 1, true)
+    beam = muons["origin"] == BEAM
+    assert np.all(np.isin(true[beam], colliding("2018")))
+    assert not shift[~beam].any()
+    barrel = np.isin(muons["tfMuonIndex"], range(36, 72)) & beam
+    for chosen, early, late in ((barrel, 0.1 + 0.2, 0.05), (beam & ~barrel, 0.1, 0.1)):
+        n = chosen.sum() / (1.2 if chosen is barrel else 1)  # doubled muons are seen twice
+        assert np.count_nonzero(shift[chosen] == -1) / n == pytest.approx(early, abs=4 * (0.3 / n) ** 0.5)
+        assert np.count_nonzero(shift[chosen] == 1) / n == pytest.approx(late, abs=4 * (0.3 / n) ** 0.5)
+
+
+def test_the_truth_file_states_its_origin_and_command(tmp_path):
+    args = ["simulate", "run", "--orbits", "2", "--out", str(tmp_path), "--condition", "out_of_time=0.5"]
+    assert CliRunner().invoke(make_app(), args).exit_code == 0
+    with pq.ParquetFile(tmp_path / "truth.parquet") as file:
+        table, said = file.read(), file.metadata.metadata
+    assert {"bx", "orbit", "true_bx", "bx_shift", "origin", "intermediate"} <= set(table.column_names)
+    assert set(table["bx_shift"].to_pylist()) == {-1, 0, 1}
+    record = json.loads(said[b"l1scout_provenance"])
+    assert (record["command"], record["data"]) == ("simulate run", "simulated")
+    assert record["options"]["condition"] == ["out_of_time=0.5"]
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["provenance"] == record
+    assert run["conditions"]["out_of_time"] == 0.5
+    assert next(read_events(tmp_path / "truth.parquet")).l1.simulated
 
 
 def test_planted_luminosity():

@@ -33,14 +33,18 @@ class Reference:
 def read_reference(path: Path) -> Reference:
     """Read a CSV file with a column ``section`` or ``bx`` and a column ``reference``; others are ignored.
 
+    Lines that begin with ``#`` are comments.
+
     Raises
     ------
     InputError
         If it is not that, names a place twice, or has a value that is not above 0.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = list(file)
+        comments = [k for k, line in enumerate(lines) if line.startswith("#")]
+        rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         msg = f"{path}: cannot be read as CSV ({getattr(error, 'strerror', None) or error})"
         raise InputError(msg) from error
@@ -50,7 +54,7 @@ def read_reference(path: Path) -> Reference:
         msg = f"{path}: a column section or bx and a column reference expected"
         raise InputError(msg)
     values: dict[int, float] = {}
-    for k, row in enumerate(rows, 2):
+    for k, row in enumerate(rows, 2 + len(comments)):
         try:
             at, value = int(row[by]), float(row["reference"])
         except (TypeError, ValueError):

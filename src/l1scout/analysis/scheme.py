@@ -23,6 +23,8 @@ _FLAT_MUONS = 2 * BX_PER_ORBIT
 """Muons that must be spread evenly over the orbit before it is said that there are no collisions."""
 _SURE = 3.0
 """Standard deviations."""
+_PART_ENOUGH = 8_000
+"""Muons of a run of a file that show its scheme, while it is still sought."""
 _FIRST_TRY, _LIKENESS_FROM, _MOST_HELD = 2_000, 64_000, 1_000_000
 """Muons after which the scheme is sought first, may be chosen by likeness, and must be known."""
 
@@ -213,6 +215,7 @@ class SchemeWatch:
         self._all, self._part = BxCounts(), BxCounts()
         self._at: tuple[str, int] | None = None
         self._several = False
+        self._likely: Scheme | None = None
         self._next = _FIRST_TRY
 
     def add(self, events: Events) -> list[Events]:
@@ -241,6 +244,7 @@ class SchemeWatch:
 
     def finish(self) -> list[Events]:
         """Return what was held back, once all data were added (InputError if they contradict)."""
+        self._check_part()
         if self.scheme is None:
             self.scheme = choose_scheme(self._all)
         if self.scheme is None and self._needed:
@@ -269,7 +273,12 @@ class SchemeWatch:
         return f"{source}, run {run}" if run else source
 
     def _check_part(self) -> None:
-        """Compare the present run of the present file with the scheme."""
+        """Compare the present run of the present file with the scheme, or with that of those before it."""
+        if self.scheme is None and self._part.total >= _PART_ENOUGH:
+            shown = choose_scheme(self._part)
+            if shown and self._likely and not np.array_equal(shown.bx, self._likely.bx):
+                check_scheme(self._part, self._likely, self._where, found=True, part=True)
+            self._likely = self._likely or shown
         if self.scheme is not None and self._part.total:
             check_scheme(
                 self._part, self.scheme, self._where, found=self.found, part=True, several=self._several

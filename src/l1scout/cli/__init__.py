@@ -5,12 +5,16 @@ one that is asked for is imported, so that starting is quick.
 """
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
+from typing import Any
 
 import typer
 
 from l1scout import __version__
 from l1scout.errors import InputError
+from l1scout.provenance import recording
 
 _FILES, _LIVE, _NETWORK, _PHYSICS = "Files and simulation", "Live chain", "Networks", "Physics"
 _HARDWARE = "Hardware"
@@ -54,6 +58,17 @@ def _version(asked: bool) -> None:
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None: ...
 
 
+def _recorded(path: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a command state itself, so that everything it writes can name it (`l1scout.provenance`)."""
+
+    @wraps(function)
+    def command(*args: Any, **arguments: Any) -> Any:
+        with recording(path, arguments):
+            return function(*args, **arguments)
+
+    return command
+
+
 def make_app(only: str = "") -> typer.Typer:
     """Make the command line; with `only` the name of a command, with that one alone."""
     app = typer.Typer(
@@ -67,9 +82,13 @@ def make_app(only: str = "") -> typer.Typer:
     for name in [only] if only in COMMANDS else COMMANDS:
         command = getattr(import_module(f"l1scout.cli.{name}"), name)
         if isinstance(command, typer.Typer):
+            for info in command.registered_commands:
+                own = info.callback
+                if own is not None and not hasattr(own, "__wrapped__"):
+                    info.callback = _recorded(f"{name} {info.name or own.__name__}", own)
             app.add_typer(command, name=name, rich_help_panel=COMMANDS[name])
         else:
-            app.command(name, rich_help_panel=COMMANDS[name])(command)
+            app.command(name, rich_help_panel=COMMANDS[name])(_recorded(name, command))
     return app
 
 

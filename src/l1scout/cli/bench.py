@@ -10,6 +10,7 @@ import typer
 
 from l1scout.cli.output import Json, print_json, progress
 from l1scout.errors import InputError
+from l1scout.provenance import recorded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +71,7 @@ def bench(
         from l1scout.report.bench import bench_figure
         from l1scout.report.page import write_text
 
-        write_text(target / "bench.json", json_text.dumps(result, indent=1) + "\n")
+        write_text(target / "bench.json", json_text.dumps(recorded(result), indent=1) + "\n")
         write_text(target / "bench.svg", bench_figure(found, f"model {loaded.card.name}; muons: {origin}"))
     if json:
         print_json(result)

@@ -8,6 +8,7 @@ import typer
 
 from l1scout.cli.output import Json, print_json
 from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.provenance import recorded
 from l1scout.report.tables import columns, ratio_rows, score_rows
 from l1scout.training.dataset import read_dataset
 from l1scout.training.evaluation import Evaluation, name_models
@@ -45,7 +46,7 @@ def write_results(evaluation: Evaluation, target: Path, notes: tuple[str, ...] =
         page = target
     else:
         page = target / "report.html"
-        write_text(target / "metrics.json", json_text.dumps(evaluation.as_dict(), indent=1) + "\n")
+        write_text(target / "metrics.json", json_text.dumps(recorded(evaluation.as_dict()), indent=1) + "\n")
     write_page(evaluation, page, notes)
     return page
 

@@ -8,6 +8,7 @@ import typer
 from l1scout.cli.firmware_build import CLOCK
 from l1scout.cli.output import Json, err, json_text, print_json
 from l1scout.errors import InputError
+from l1scout.provenance import recorded
 
 
 def report(
@@ -60,7 +61,7 @@ def report(
     result = {**found, "scores": scores.as_dict() if scores else None, "muons": muons}
     if target:
         write_text(target / "firmware.html", firmware_page(loaded.card.name, found, scores, muons))
-        write_text(target / "firmware.json", json_text(result) + "\n")
+        write_text(target / "firmware.json", json_text(recorded(result)) + "\n")
     if json:
         print_json(result)
         return

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from l1scout.cli.output import Json, err, json_text, print_json, progress
+from l1scout.provenance import recorded
 
 
 def simulate(
@@ -72,7 +73,7 @@ def simulate(
         wrong |= bool(every_input.logic or every_input.table or every_input.overflows)
         timed("exhaustive", start)
     found["identical"] = not wrong
-    write_text(folder / SIMULATION_FILE, json_text(found) + "\n")
+    write_text(folder / SIMULATION_FILE, json_text(recorded(found)) + "\n")
     if json:
         print_json(found)
     else:

@@ -7,6 +7,7 @@ import typer
 
 from l1scout.cli.output import Json, json_text, print_json, progress
 from l1scout.errors import InputError
+from l1scout.provenance import recorded
 
 if TYPE_CHECKING:
     from l1scout.deploy.model import Model
@@ -94,7 +95,7 @@ def _sweep(
         points.append(Point(beta, ebops, logic.estimate, found))
     about = f"{loaded.card.name}, {loaded.card.origin}, validation part"
     result = {"float_model": loaded.card.name, "points": [p.as_dict() for p in points]}
-    write_text(target / "pareto.json", json_text(result) + "\n")
+    write_text(target / "pareto.json", json_text(recorded(result)) + "\n")
     write_text(target / "pareto.svg", pareto_figure(points, about))
     if json:
         print_json(result)

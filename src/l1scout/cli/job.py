@@ -78,6 +78,7 @@ class Job:
 
     def __init__(self, name: str, options: Options, shared: Sequence[str], own: Mapping[str, Any]) -> None:
         formats_of(options.figure_format)
+        _ = options.lowest_hw_pt  # bad options are told before anything is read
         self.name, self.options = name, options
         self._shared, self._own = shared, {n: _plain(v) for n, v in own.items()}
         self.scheme: dict[str, Any] | None = None

@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from l1scout.provenance import recorded
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 out = Console(highlight=False)
@@ -26,8 +28,8 @@ def progress() -> Progress:
 
 
 def print_json(result: Any) -> None:
-    """Print a result for scripts."""
-    print(json_text(result))
+    """Print a result for scripts, with its provenance."""
+    print(json_text(recorded(result) if isinstance(result, dict) else result))
 
 
 def json_text(result: Any) -> str:

@@ -9,6 +9,7 @@ import typer
 from l1scout.cli.output import Json, out, print_json, progress
 from l1scout.errors import InputError
 from l1scout.io.rewrite import Columns, add_columns
+from l1scout.provenance import current
 
 
 def recalibrate(
@@ -51,10 +52,15 @@ def recalibrate(
             reasons[reason] = reasons.get(reason, 0) + n
         return answer.branches()
 
+    about = {"name": card.name, "sha256": card.onnx.get("sha256"), "trained_on": card.data}
     with progress() as bar:
         task = bar.add_task("rows", total=None)
         done = add_columns(
-            source, target, compute, progress=lambda n, of: bar.update(task, completed=n, total=of)
+            source,
+            target,
+            compute,
+            progress=lambda n, of: bar.update(task, completed=n, total=of),
+            made=current(model=about),
         )
     if json:
         counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}

@@ -29,7 +29,7 @@ def runs(
         msg = f"{folder}: nothing there" + (f" of run {run}" if run is not None else " yet")
         raise InputError(msg)
     if json:
-        print_json(rows)
+        print_json({"runs" if run is None else "lumisections": rows})
         return
     names = ("run", "source") if run is None else ("lumisection", "source")
     table = Table(*names, "segments", "orbits", "muons", "lost", "dropped", "MB", "MB stored", "")

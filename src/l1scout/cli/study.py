@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.output import Json, err, print_json, progress
+from l1scout.provenance import recorded
 from l1scout.training.models import PAPER, RECIPES, recipe
 
 
@@ -82,7 +83,7 @@ def study(
             work.run(chosen)
     summary = summarise(work, search.value, chosen, with_limit=not no_limit)
     result = summary.as_dict()
-    write_text(target / "study.json", json_text.dumps(result, indent=1) + "\n")
+    write_text(target / "study.json", json_text.dumps(recorded(result), indent=1) + "\n")
     said = f"l1scout study --search {search.value} --folds {folds} --seeds {seeds}"
     said += f" --epochs {epochs}" if epochs else ""
     write_text(target / "study.html", page(summary, said))

@@ -19,6 +19,7 @@ from l1scout.firmware.logic import CORE, Logic, Written, trace
 from l1scout.firmware.words import recalibrate_words
 from l1scout.formats.muon import MUON_2018
 from l1scout.formats.recalibrated import RECALIBRATED
+from l1scout.provenance import recorded
 from l1scout.training.card import Card
 from l1scout.training.sums import check_sums, write_sums
 
@@ -105,7 +106,7 @@ def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "d
         (part / f"LICENSE.{compiler}").write_text(written.licence, "utf-8")
         (part / VECTORS).write_text(vectors(*sample(model, 2000, 0)), "utf-8")
         (part / "README.md").write_text(_readme(about), "utf-8")
-        (part / ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+        (part / ABOUT_FILE).write_text(json.dumps(recorded(about), indent=1) + "\n", "utf-8")
         write_sums(part)
     return Built(path, about)
 

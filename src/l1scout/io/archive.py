@@ -36,6 +36,7 @@ from l1scout.io.kinds import Kind, detect
 from l1scout.io.stored import detect_stored, opened, split_orbits, split_records
 from l1scout.lhc import lumisection
 from l1scout.orbits import Events
+from l1scout.provenance import KEY, current, file_inputs
 
 CHUNK = 1 << 25
 """Bytes of a stored file in a row group, about: a million muons."""
@@ -169,7 +170,8 @@ def to_parquet(
                     "verbatim": verbatim,
                 },
             }
-            writer.add_key_value_metadata({"l1scout": json.dumps(said)})
+            made = current(simulated=simulated, inputs=file_inputs([source]))
+            writer.add_key_value_metadata({"l1scout": json.dumps(said), KEY: made.as_json()})
         if verify:
             for _ in _bytes(part):
                 pass

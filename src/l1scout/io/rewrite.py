@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import uproot
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
@@ -16,6 +17,7 @@ from l1scout.files import complete_or_nothing
 from l1scout.io import nano, ntuple, parquet, root
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.rootadd import BranchAdder
+from l1scout.provenance import KEY, Provenance, current
 
 Columns = dict[str, NDArray[Any]]
 Compute = Callable[[Columns], Columns]
@@ -39,6 +41,7 @@ def add_columns(
     *,
     rows: int = ROWS,
     progress: Callable[[int, int], object] = lambda _done, _of: None,
+    made: Provenance | None = None,
 ) -> Rewritten:
     """Copy a file and give its L1 muons new columns.
 
@@ -58,6 +61,10 @@ def add_columns(
         Rows a chunk.
     progress : callable
         Told rows done and rows in all after every chunk.
+    made : Provenance, optional
+        Is written into the target: as the string ``l1scout_provenance`` of a ROOT file, in the metadata
+        of a Parquet file (that of the source stays as ``l1scout_provenance_of_input``). By default, that of
+        the command that runs.
 
     Raises
     ------
@@ -77,7 +84,7 @@ def add_columns(
         raise InputError(msg)
     write = _parquet if kind is Kind.PARQUET else _root
     with complete_or_nothing(target) as part:
-        counts = write(kind, source, part, _checked(compute), rows, progress)
+        counts = write(kind, source, part, _checked(compute), rows, progress, made or current())
     return Rewritten(kind, *counts)
 
 
@@ -107,6 +114,7 @@ def _root(
     compute: Compute,
     rows: int,
     progress: Callable[[int, int], object],
+    made: Provenance,
 ) -> tuple[int, int, tuple[str, ...]]:
     name = ntuple.UPGRADE if kind is Kind.L1NTUPLE else "Events"
     done, muons, names = 0, 0, tuple[str, ...]()
@@ -128,6 +136,8 @@ def _root(
                 progress(done, entries)
             with root.guarded(source):
                 adder.finish()
+    with root.guarded(source), uproot.update(part) as file:
+        file[KEY] = made.as_json()
     return done, muons, names
 
 
@@ -150,6 +160,7 @@ def _parquet(
     compute: Compute,
     rows: int,
     progress: Callable[[int, int], object],
+    made: Provenance,
 ) -> tuple[int, int, tuple[str, ...]]:
     done, names, writer = 0, tuple[str, ...](), None
     with root.guarded(source, "not a readable Parquet file"):
@@ -165,8 +176,12 @@ def _parquet(
             for name, values in new.items():
                 batch = batch.append_column(name, pa.array(values))
             if writer is None:
+                about = dict(batch.schema.metadata or {})
+                if KEY.encode() in about:
+                    about[f"{KEY}_of_input".encode()] = about[KEY.encode()]
+                batch = batch.replace_schema_metadata({**about, KEY.encode(): made.as_json().encode()})
                 writer = pq.ParquetWriter(part, batch.schema, compression="zstd")
-            writer.write_batch(batch)
+            writer.write_batch(batch.replace_schema_metadata(writer.schema.metadata))
             done += batch.num_rows
             progress(done, total)
     finally:

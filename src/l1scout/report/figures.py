@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from l1scout.provenance import current
 from l1scout.training.coverage import NOMINAL, PT_EDGES
 from l1scout.training.evaluation import Evaluation
 from l1scout.training.metrics import TAIL, VARIABLES, Measured
@@ -225,5 +226,5 @@ def _label(axes: Sequence[Axes], evaluation: Evaluation) -> None:
 def _svg(figure: Figure) -> str:
     """Figure as text, the same for the same figure."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
+    figure.savefig(text, format="svg", metadata={"Date": None, "Description": current().as_json()})
     return text.getvalue()

@@ -24,6 +24,8 @@ SLOTS = 8
 """Final muons of a crossing, and as many intermediate ones: four links of two each."""
 PROCESSORS = 36
 """Of the track finders: tfMuonIndex // 3."""
+TRUTH = ("origin", "true_bx", "bx_shift")
+"""Columns that no link carries."""
 BEAM, UPPER, LOWER, NOISE = range(4)
 """Column ``origin``: collision, legs of a cosmic muon, noise."""
 
@@ -139,7 +141,9 @@ def simulate_run(
     form : BlockFormat
         Run 2 or Run 3: which fields the muons have.
     origin : bool
-        Add a column ``origin``, which no link carries: `BEAM`, `UPPER`, `LOWER` or `NOISE`.
+        Add the columns of `TRUTH`, which no link carries: ``origin`` (`BEAM`, `UPPER`, `LOWER` or `NOISE`),
+        ``true_bx`` (1..3564, to which the muon belongs) and ``bx_shift`` (BX by which it is seen late;
+        negative if early).
 
     Yields
     ------
@@ -154,7 +158,7 @@ def simulate_run(
         stop = min(first + chunk, last)
         muons = _muons(random, running, form, first, stop)
         if not origin:
-            muons = replace(muons, columns={n: c for n, c in muons.columns.items() if n != "origin"})
+            muons = replace(muons, columns={n: c for n, c in muons.columns.items() if n not in TRUTH})
         yield Piece(muons, first, stop)
         first = stop
 
@@ -174,17 +178,17 @@ def _beam(random: np.random.Generator, running: Running, first: int, stop: int) 
 
 
 def _fire(
-    random: np.random.Generator, running: Running, time: NDArray[np.int64], columns: dict[str, NDArray[Any]]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Move muons by a crossing; return their new times and which are seen in the crossing before, too."""
+    random: np.random.Generator, running: Running, columns: dict[str, NDArray[Any]]
+) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+    """Return by how many crossings each muon is seen late, and which are seen in the one before, too."""
     odds = np.zeros((TRACK_FINDERS["EMTF-"].stop, 3))
     odds[:] = running.out_of_time / 2, running.out_of_time / 2, 0.0
     for name, *fires in running.firing:
         odds[TRACK_FINDERS[name]] = fires
     early, late, doubled = np.cumsum(odds, axis=1).T[:, columns["tfMuonIndex"]]
-    u = random.random(time.size)
-    shift = np.where(u < early, -1, np.where(u < late, 1, 0))
-    return time + shift, (u >= late) & (u < doubled)
+    u = random.random(early.size)
+    shift = np.where(u < early, -1, np.where(u < late, 1, 0)).astype(np.int16)
+    return shift, (u >= late) & (u < doubled)
 
 
 def _all(
@@ -200,17 +204,21 @@ def _all(
         efficiency[processor] = value
     seen = random.random(time.size) < efficiency[columns["tfMuonIndex"] // 3]
     time, columns = time[seen], {n: c[seen] for n, c in columns.items()}
-    time, doubled = _fire(random, running, time, columns)
-    parts = [(time, columns), (time[doubled] - 1, {n: c[doubled] for n, c in columns.items()})]
+    shift, doubled = _fire(random, running, columns)
+    twice = {n: c[doubled] for n, c in columns.items()} | {"bx_shift": np.full(doubled.sum(), -1, np.int16)}
+    parts = [(time + shift, columns | {"bx_shift": shift}), (time[doubled] - 1, twice)]
+    columns["bx_shift"] = shift
     for processor, rate in running.noise:
         n = random.poisson(rate * (stop - first))
         extra = _draw(random, n, form)
         extra["tfMuonIndex"][:], extra["origin"] = 3 * processor, np.full(n, NOISE, np.int16)
+        extra["bx_shift"] = np.zeros(n, np.int16)
         parts.append((random.integers(0, span, n), extra))
     n = random.poisson(running.cosmics * (stop - first))
     at = random.integers(0, span, n)
     for leg, (delay, changed) in zip((UPPER, LOWER), legs(random, n), strict=True):
         extra = _draw(random, n, form) | changed | {"origin": np.full(n, leg, np.int16)}
+        extra["bx_shift"] = np.zeros(n, np.int16)
         seen = random.random(n) < running.leg_efficiency * efficiency[extra["tfMuonIndex"] // 3]
         parts.append(((at + delay)[seen], {name: c[seen] for name, c in extra.items()}))
     time = np.concatenate([t for t, _ in parts])
@@ -218,7 +226,8 @@ def _all(
     order = order[(time[order] >= 0) & (time[order] < span)]
     time = time[order]
     order, time = order[_rank(time) < SLOTS], time[_rank(time) < SLOTS]  # the GMT sends no more
-    return time, {name: np.concatenate([c[name] for _, c in parts])[order] for name in columns}
+    columns = {name: np.concatenate([c[name] for _, c in parts])[order] for name in columns}
+    return time, columns | {"true_bx": ((time - columns["bx_shift"]) % lhc.BX_PER_ORBIT + 1).astype(np.int16)}
 
 
 def _muons(

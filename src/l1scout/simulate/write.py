@@ -15,6 +15,7 @@ from l1scout.formats.block import RUN3, BlockFormat
 from l1scout.link.capture import Capture, write_capture
 from l1scout.link.frames import ISO_HDLC, Crc
 from l1scout.link.transmit import LinkTiming, Piece, Transmitter, random_timing, transmit
+from l1scout.provenance import KEY, current, recorded
 from l1scout.simulate.faults import FaultRates, Injector
 from l1scout.simulate.run import Running
 
@@ -60,7 +61,11 @@ def write_run(
     running: Running,
     done: Callable[[int], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """Write ``links.l1l``, ``truth.parquet`` (a row a muon) and ``run.json``; memory of one piece.
+    """Write ``links.l1l``, ``truth.parquet`` (one row per muon) and ``run.json``, in the memory of one piece.
+
+    Rows of the truth are the muons as sent: ``orbit`` and ``bx`` are those on the fibres. ``true_bx`` is the
+    BX to which a muon belongs, ``bx_shift`` by how many BX it was seen late (negative: early), and
+    ``origin`` 0 for collisions, 1 and 2 for the upper and lower leg of a cosmic muon, 3 for noise.
 
     Parameters
     ----------
@@ -111,11 +116,11 @@ def write_run(
             "seed": fibres.seed,
             "format": fibres.form.name,
             "crc": asdict(fibres.crc),
-            "running": asdict(running),
+            "conditions": asdict(running),
             "fault_rates": asdict(fibres.rates),
             "links": [asdict(t) for t in fibres.timing],
         }
-        (target / "run.json").write_text(json.dumps(result, indent=1) + "\n")
+        (target / "run.json").write_text(json.dumps(recorded(result), indent=1) + "\n")
     except OSError as error:
         msg = f"{error.filename or target}: {(error.strerror or 'cannot be written').lower()}"
         raise InputError(msg) from error
@@ -125,4 +130,6 @@ def write_run(
 def _table(piece: Piece) -> pa.Table:
     muons = piece.muons
     columns = {"orbit": muons.orbit[muons.row], "bx": muons.bx[muons.row].astype(np.int16), **muons.columns}
-    return pa.table(columns).replace_schema_metadata({"simulated": "true"})
+    made = current(simulated=True)
+    said = {"content": "truth of a simulated run", "version": made.version, "simulated": True}
+    return pa.table(columns).replace_schema_metadata({"l1scout": json.dumps(said), KEY: made.as_json()})

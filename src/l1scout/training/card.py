@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
+from l1scout.provenance import current
 from l1scout.training import resolution
 from l1scout.training.resolution import Resolution
 
@@ -94,7 +95,9 @@ class Card:
         content = {"card": CARD_VERSION, **asdict(self)}
         content["resolution"] = self.resolution.as_dict() if self.resolution else None
         content = {n: c for n, c in content.items() if c is not None}
-        text = json.dumps(content, indent=1)
+        simulated = self.data.get("simulated")
+        made = current(simulated=simulated if isinstance(simulated, bool) else None)
+        text = json.dumps(content | {"provenance": made.as_dict()}, indent=1)
         (directory / CARD_FILE).write_text(text + "\n", "utf-8")
 
 

@@ -16,6 +16,7 @@ from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.io.runs import era as run_era
 from l1scout.orbits import Events, joint_origin
+from l1scout.provenance import KEY, current
 from l1scout.training.dataset import COLUMNS, METADATA_KEY, STUB_COLUMNS
 from l1scout.training.selection import CutFlow, Selection, select_pairs
 
@@ -114,7 +115,8 @@ def collect(
             "selection": selection.as_dict(),
             "cuts": flow.as_list(),
         }
-        writer.add_key_value_metadata({METADATA_KEY: json.dumps(about).encode()})
+        made = current(simulated=about["simulated"])
+        writer.add_key_value_metadata({METADATA_KEY: json.dumps(about).encode(), KEY: made.as_json()})
     return flow
 
 
