@@ -6,7 +6,7 @@ from scipy.stats import binom
 
 from l1scout.analysis.cosmics import CONTROL_BINS, LEGS, PHI_BINS, Cosmics, Cuts
 from l1scout.analysis.filling import load_scheme
-from l1scout.analysis.intervals import efficiency, proportion, signal_fraction
+from l1scout.analysis.intervals import bounded, efficiency, proportion, signal_fraction
 from l1scout.errors import InputError
 from l1scout.formats.muon import PHI
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
@@ -157,6 +157,17 @@ def test_efficiencies_cannot_leave_0_to_1():
     likelihood = efficiency(800, 200)
     assert likelihood.value == 0.8
     assert likelihood.high - likelihood.low == pytest.approx(2 * np.sqrt(0.8 * 0.2 / 1000), rel=0.01)
+
+
+def test_differences_of_counts_give_fractions_from_0_to_1():
+    found = bounded(-0.02, 0.01)
+    assert (found.value, found.low) == (0.0, 0.0)
+    assert 0 < found.high < 0.01  # far below 0: little room is left
+    inside, above = bounded(0.3, 0.1), bounded(1.2, 0.3)
+    np.testing.assert_allclose([inside.value, inside.low, inside.high], [0.3, 0.2, 0.4])
+    assert (above.value, above.high) == (1.0, 1.0)
+    assert 0 < above.low < 1
+    assert np.isnan(bounded(float("nan"), 1.0).value)
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():

@@ -51,6 +51,19 @@ def signal_fraction(counted: int, background: int, sigmas: float = 1.0) -> Inter
     return Interval(max(1 - background / counted, 0.0), low, high)
 
 
+def bounded(value: float, error: float) -> Interval:
+    """Return the interval of a fraction whose estimate is Gaussian and may by chance be outside 0 to 1.
+
+    Such are differences of counts. The interval is where -2 ln of the likelihood is less than 1 above that at
+    the best value between 0 and 1.
+    """
+    if not (np.isfinite(value) and error > 0):
+        return Interval()
+    best = min(max(value, 0.0), 1.0)
+    half = float(np.hypot(error, value - best))
+    return Interval(best, min(max(value - half, 0.0), best), max(min(value + half, 1.0), best))
+
+
 def efficiency(
     passed: float,
     failed: float,

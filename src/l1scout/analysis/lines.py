@@ -194,7 +194,8 @@ def _occupied(
     """Leave out the ends of a window at which the spectrum was cut off, with the bins in which it was."""
     inside = np.flatnonzero((edges[:-1] >= window[0] - 1e-9) & (edges[1:] <= window[1] + 1e-9))
     n = counts[inside]
-    filled = np.flatnonzero(n > 0.2 * n.mean()) if n.size and n.mean() >= 5 else np.zeros(0, np.int64)
+    usual = float(np.median(n[n > 0])) if n.any() else 0.0
+    filled = np.flatnonzero(n > 0.2 * usual) if usual >= 5 else np.zeros(0, np.int64)
     if not filled.size:
         return window
     first, last = filled[0], filled[-1]

@@ -161,7 +161,7 @@ def linearity(result: Mapping[str, Any], simulated: bool | None) -> Figure:
         band = np.hypot(level["error"], level["value"] * slope["error"] * (fine - centre))
         steepness = plus_minus(slope["value"], slope["error"])
         text = f"fit: slope {steepness} per unit of the reference, "
-        text += rf"$\chi^2$/dof = {result['chi2']:.1f}/{result['dof']}"
+        text += rf"$\chi^2$/dof = {result['chi2']:.1f}/{result['dof']} (p = {result['p_value']:.2g})"
         ax.plot(fine, line(fine), color=COLOURS[1], label=text)
         ax.fill_between(fine, line(fine) - band, line(fine) + band, color=COLOURS[1], alpha=0.3, linewidth=0,
                         label="uncertainty of the fit, 68 %")  # fmt: skip
@@ -176,8 +176,6 @@ def linearity(result: Mapping[str, Any], simulated: bool | None) -> Figure:
 
 def calibrate(state: VdmScan) -> Figure:
     """Draw points, fits and pulls of a van der Meer scan."""
-    from scipy.stats import chi2
-
     with canvas((14, 7)) as figure:
         axes, pulls = figure.subplots(2, 2, sharex="col", height_ratios=(3, 1))
         for ax, below, plane in zip(axes, pulls, state.planes, strict=True):
@@ -187,11 +185,10 @@ def calibrate(state: VdmScan) -> Figure:
             points(ax, separation, mu, error, "zero counting, statistical uncertainty", 0)
             ends = separation.min(), separation.max()
             fine = np.linspace(ends[0] - 0.03 * np.ptp(ends), ends[1] + 0.03 * np.ptp(ends), 300)
-            p = float(chi2.sf(fit.deviance, fit.dof))
             text = (
                 rf"$\Sigma_{plane}$ = {fit.width.value * 1e3:.2f} $\pm$ {fit.width.error * 1e3:.2f} $\mu$m, "
             )
-            text += rf"$-2\ln L$/dof = {fit.deviance:.1f}/{fit.dof} (p = {p:.2g})"
+            text += rf"$-2\ln L$/dof = {fit.deviance:.1f}/{fit.dof} (p = {fit.p_value:.2g})"
             ax.plot(fine, expected_mu(fine, fit), color=COLOURS[1], label=text)
             ax.set_yscale("log")
             titles(ax, "", "muons per crossing")

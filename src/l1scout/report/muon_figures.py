@@ -138,10 +138,12 @@ def firing(state: Firing, result: Mapping[str, Any]) -> Figure:
 
 
 def _percent(rows: list[Any], name: str) -> tuple[Any, Any]:
-    """Shares in % and their uncertainty, statistical and systematic together; NaN where there is none."""
-    value, stat = (np.array([r.get(n, np.nan) for r in rows], np.float64) for n in (name, f"{name}_stat"))
-    syst = np.array([r.get(f"{name}_syst", 0.0) for r in rows], np.float64)
-    return 100 * value, 100 * np.hypot(stat, syst)
+    """Shares in %, and how far their intervals reach below and above; NaN where there is none."""
+    value, low, high = (
+        100 * np.array([r.get(n, np.nan) for r in rows], np.float64)
+        for n in (name, f"{name}_low", f"{name}_high")
+    )
+    return value, np.abs(np.stack([value - low, high - value]))
 
 
 def cosmics(state: Cosmics, result: Mapping[str, Any]) -> Figure:
