@@ -42,16 +42,18 @@ def occupancy(state: Occupancy, result: Mapping[str, Any]) -> Figure:
 
 def _cells(figure: Figure, ax: Axes, state: Occupancy, result: Mapping[str, Any]) -> None:
     """Draw the map in eta and phi, with a frame around hot and dead cells."""
-    total = np.ma.masked_equal(state.cells.sum(axis=0), 0)
+    shown = np.abs(ETA_EDGES) < 2.7
+    edges = ETA_EDGES[shown]
+    total = np.ma.masked_equal(state.cells.sum(axis=0)[shown[1:] & shown[:-1]], 0)
     phi = np.linspace(0, 360, PHI_CELLS + 1)
-    image = ax.pcolormesh(phi, ETA_EDGES, total, cmap="viridis", rasterized=True)
+    image = ax.pcolormesh(phi, edges, total, cmap="viridis", rasterized=True)
     figure.colorbar(image, ax=ax, label="muons", pad=0.01)
     step = 360 / PHI_CELLS, float(ETA_EDGES[1] - ETA_EDGES[0])
     for k, cell in enumerate(result["cells"]):
         corner = cell["phi_deg"] - step[0] / 2, cell["eta"] - step[1] / 2
         name = "_" if k else "hot or dead"
         ax.add_patch(Rectangle(corner, *step, fill=False, edgecolor=WORSE_COLOUR, linewidth=1.2, label=name))
-    ax.set_ylim(-2.5, 2.5)
+    ax.set_ylim(edges[0], edges[-1])
     ax.set_yticks(range(-2, 3))
     ax.set_xticks(range(0, 361, 60))
     titles(ax, r"$\varphi$ [degrees]", r"$\eta$")
