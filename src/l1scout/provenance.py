@@ -60,11 +60,12 @@ class Provenance:
         }
         record |= {"inputs": [dict(i) for i in self.inputs], "options": dict(self.options)}
         record |= {n: dict(v) for n in ("scheme", "model") if (v := getattr(self, n)) is not None}
-        return record
+        plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
+        return plain
 
     def as_json(self) -> str:
         """Return the record as one line of JSON."""
-        return json.dumps(self.as_dict(), default=str, sort_keys=False)
+        return json.dumps(self.as_dict())
 
     def footer(self) -> str:
         """Return the record as one short line for the foot of a figure."""

@@ -26,7 +26,7 @@ class Background:
     Parameters
     ----------
     values : ndarray, shape (4,)
-        `NAMES`: muons a crossing, and three shares of the muons in time.
+        `NAMES`: muons per crossing, and three shares of the muons in time.
     covariance : ndarray, shape (4, 4)
         At the best length.
     length : float
@@ -49,11 +49,11 @@ class Background:
         return np.asarray(np.sqrt(np.diag(self.covariance)))
 
     def expected(self, mu: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Background of each BX, muons a crossing, of the muons in time; shape (3564,)."""
+        """Background of each BX, muons per crossing, of the muons in time; shape (3564,)."""
         return np.asarray(self.values @ _basis(mu, self.length))
 
     def subtract(self, mu: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Take the background from the muons a crossing.
+        """Take the background from the muons per crossing.
 
         Returns
         -------

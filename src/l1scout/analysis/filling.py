@@ -204,7 +204,7 @@ class FoundScheme:
     undecided : ndarray of int64
         BX that could be of either kind: more data are needed.
     level : tuple of float
-        Muons a crossing in empty and in colliding BX.
+        Muons per crossing in empty and in colliding BX.
     known : str
         The known scheme that is most like it; empty if none is, or there is no collision.
     offset : int

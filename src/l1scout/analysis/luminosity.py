@@ -32,7 +32,7 @@ _FULL = 0.99
 
 @dataclass(frozen=True)
 class BunchLuminosity:
-    """Muons a crossing of one section; arrays have 3564 places, index 0 is BX 1.
+    """Muons per crossing of one section; arrays have 3564 places, index 0 is BX 1.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class BunchLuminosity:
 def zero_counting(
     occupied: NDArray[Any], crossings: float | NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean muons a crossing, and uncertainty, from how many crossings have one.
+    """Mean muons per crossing, and uncertainty, from how many crossings have one.
 
     1/N + 1/(N-1) + ... of k terms takes the place of -ln(1 - k / N), which is too large by
     p / 2N (1 - p) on average: its mean is -ln(1 - p) up to a term of p^N. A BX that is never empty
@@ -85,7 +85,7 @@ def zero_counting(
 
 
 def rate_counting(muons: NDArray[Any], crossings: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean muons a crossing, and uncertainty, from all muons: as if the GMT sent more than eight.
+    """Mean muons per crossing, and uncertainty, from all muons: as if the GMT sent more than eight.
 
     A BX that is nearly always full gives a lower limit, with infinite uncertainty.
     """
@@ -141,7 +141,7 @@ class Luminosity:
         """Measure all sections together: their mean.
 
         Their crossings are not counted as one: -ln(1 - k / N) of a mean is less than the mean of it, by
-        2 % at 0.5 muons a crossing if the luminosity falls to a half.
+        2 % at 0.5 muons per crossing if the luminosity falls to a half.
         """
         counts = self._counts(method)
         mu, stat = self._count(method)(sum(counts.values(), np.zeros(BX_PER_ORBIT + 1))[1:], self.live.weight)
@@ -187,7 +187,7 @@ class Luminosity:
         Parameters
         ----------
         sigma_vis : Measured, optional
-            Visible cross section of the counted muons, in microbarn. Without it: muons a crossing only.
+            Visible cross section of the counted muons, in microbarn. Without it: muons per crossing only.
         method : str
             ``zero`` or ``rate``: which of both makes the luminosity.
 
@@ -265,9 +265,18 @@ def _ratio(whole: Mapping[str, BunchLuminosity], bx: NDArray[np.int64]) -> dict[
     return {"value": rate.value / zero.value, "error": float(error / zero.value)} if zero.value else {}
 
 
+_BACKGROUND = {
+    "constant": "constant_muons_per_crossing",
+    "early": "early_fraction",
+    "late": "late_fraction",
+    "glow": "glow_fraction_in_next_bx",
+}
+"""Names of the fitted background with what each is per."""
+
+
 def _about(fitted: Background) -> dict[str, Any]:
     told: dict[str, Any] = {
-        name: {"value": v, "error": e}
+        _BACKGROUND[name]: {"value": v, "error": e}
         for name, v, e in zip(NAMES, fitted.values.tolist(), fitted.errors.tolist(), strict=True)
     }
     return told | {"glow_length_bx": fitted.length}

@@ -159,7 +159,7 @@ class Occupancy(OfOrigin):
         ]
 
     def classes(self) -> list[dict[str, Any]]:
-        """Muons a crossing and second in the first, inner and last BX of trains and in the others."""
+        """Muons per crossing and second in the first, inner and last BX of trains and in the others."""
         if self.scheme is None or not self.rates:
             return []
         s = self.scheme
@@ -221,6 +221,12 @@ class Occupancy(OfOrigin):
             found[f"eta_phi_{plain}"] = _histogram(counts, eta, phi)
         processor = axis.Integer(0, PROCESSORS, name="processor", label="tfMuonIndex // 3", flow=False)
         bx = axis.Integer(1, BX_PER_ORBIT + 1, name="bx", label="BX", flow=False)
+        if self.rates and self.counts.muons:
+            keys = sorted(self.counts.muons)
+            names = [f"{at.run}/{at.number}" for at in keys]
+            section = axis.StrCategory(names, name="section", label="run/lumisection or slice", flow=False)
+            rows = np.stack([self.counts.muons[at][1:] for at in keys])
+            found["section_bx"] = _histogram(rows, section, bx)
         found |= {"processor": _histogram(self.processors, processor), "bx": _histogram(self.bx[1:], bx)}
         return found
 

@@ -1,4 +1,4 @@
-"""Calibration from a van der Meer scan: two beams are moved apart, and the muons a crossing followed.
+"""Calibration from a van der Meer scan: two beams are moved apart, and the muons per crossing followed.
 
 For beams that are Gaussian in x and y, mu falls as a Gaussian of width Sigma (the convolved beam size)
 with the separation, and sigma_vis = 2 pi Sigma_x Sigma_y mu_peak / (N1 N2), with N1 and N2 protons a bunch
@@ -35,11 +35,11 @@ class Scan:
     Parameters
     ----------
     peak : Measured
-        Muons a crossing at the best overlap, without the constant.
+        Muons per crossing at the best overlap, without the constant.
     width, centre : Measured
         mm.
     constant : Measured
-        Muons a crossing without collisions.
+        Muons per crossing without collisions.
     correlation : float
         Of peak and width.
     deviance : float
@@ -120,7 +120,7 @@ def fit_scan(
 
 
 def expected_mu(separation: NDArray[np.float64], scan: Scan) -> NDArray[np.float64]:
-    """Muons a crossing that the fit says, at separations in mm."""
+    """Muons per crossing that the fit says, at separations in mm."""
     distance = (separation - scan.centre.value) / scan.width.value
     return np.asarray(scan.constant.value + scan.peak.value * np.exp(-0.5 * distance**2))
 

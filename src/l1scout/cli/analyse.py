@@ -193,7 +193,7 @@ def filling(job: Job) -> None:
     """Find the filling scheme and its offset in data."""
     from l1scout.report import analyses
 
-    state = job.read(CrossingCounts())
+    state = job.analyse(lambda _: CrossingCounts(), needs_scheme=False)
     found = find_scheme(state.all_muons, state.live.orbits)
     result = {
         "orbits": state.live.orbits,

@@ -97,7 +97,7 @@ def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "d
         msg = f"{model.name}: its corrections have more than {_ANSWER_BITS} bits; train it again"
         raise InputError(msg)
     written = logic.write(cutoff)
-    about = _about(model, logic, written, cutoff)
+    about = recorded(_about(model, logic, written, cutoff))
     with complete_folder(path) as part:
         (part / f"{CORE}.v").write_text(written.verilog, "utf-8")
         (part / "recalibrate.vh").write_text(_header(model.card, logic, written), "utf-8")
@@ -106,7 +106,7 @@ def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "d
         (part / f"LICENSE.{compiler}").write_text(written.licence, "utf-8")
         (part / VECTORS).write_text(vectors(*sample(model, 2000, 0)), "utf-8")
         (part / "README.md").write_text(_readme(about), "utf-8")
-        (part / ABOUT_FILE).write_text(json.dumps(recorded(about), indent=1) + "\n", "utf-8")
+        (part / ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
         write_sums(part)
     return Built(path, about)
 
