@@ -19,9 +19,7 @@ def axis(line):
 def look(line, masses, kind="offline", **options):
     low, high, width = WINDOWS[kind][line]
     edges = axis(line)
-    return find_line(
-        edges, np.histogram(masses, edges)[0], (low, high), LINES[line], width, tolerance=0.3, **options
-    )
+    return find_line(edges, np.histogram(masses, edges)[0], (low, high), LINES[line], width, **options)
 
 
 def continuum(random, line, n, kind="offline"):
@@ -59,7 +57,8 @@ def test_nothing_is_found_in_a_continuum(line):
             found = look(line, continuum(random, line, n, kind), kind)
             assert not found.detected
             assert "significance" in found.reason
-            assert 0 < found.limit < n
+            wide = (kind, line) == ("models", "φ")
+            assert np.isnan(found.limit) if wide else 0 < found.limit < n
 
 
 def test_limits_hold():
@@ -98,6 +97,15 @@ def test_no_more_entries_than_pairs():
             assert not found.limit > n + 2 * np.sqrt(n)
             if found.detected:
                 assert 0 < found.peak.entries.value < n
+
+
+def test_a_peak_elsewhere_is_not_the_line():
+    """Upsilons through the trigger once made a peak of some of them at 7.5 GeV."""
+    random = np.random.default_rng(8)
+    masses = np.r_[continuum(random, "Υ", 6000, "models"), random.normal(8.4, 0.8, 1500)]
+    assert not look("Υ", masses, "models").detected
+    masses = np.r_[continuum(random, "Υ", 6000, "models"), random.normal(9.3, 0.8, 1500)]
+    assert look("Υ", masses, "models").detected
 
 
 def test_what_same_sign_pairs_have_too_is_no_resonance():

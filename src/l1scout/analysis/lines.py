@@ -18,6 +18,10 @@ DETECTED = 5.0
 """Standard deviations from which on a peak is reported."""
 ADEQUATE = 1e-3
 """Smallest p-value of a description that may be used."""
+NEAR = 0.6
+"""Largest distance of a peak from its line, in expected widths."""
+NARROW = 8
+"""Widths that a window must hold for a limit on the yield."""
 GOOD = 0.05
 """p-value from which on no higher degree is asked for."""
 DEGREES = (1, 2, 3, 4)
@@ -42,7 +46,7 @@ class Line:
         with tails, its core.
     limit : float
         Entries of a peak at the line that are excluded with 95 % confidence; NaN if nothing describes the
-        spectrum.
+        spectrum, or the peak is as wide as the background of the window.
     """
 
     reason: str
@@ -65,7 +69,6 @@ def find_line(
     width: float,
     *,
     same_sign: NDArray[np.int64] | None = None,
-    tolerance: float = 0.3,
 ) -> Line:
     """Look for a peak near a line.
 
@@ -79,8 +82,6 @@ def find_line(
         Mass, and width that is expected, GeV.
     same_sign : ndarray, shape (n,), optional
         Spectrum of pairs of the same sign: a bump that both have is no resonance.
-    tolerance : float
-        Largest distance of the peak from the line, relative.
     """
     edges, counts, same_sign = _rebin(edges, counts, same_sign, width)
     window = _occupied(edges, counts, window)
@@ -113,19 +114,17 @@ def find_line(
     if significance >= DETECTED:
         others = [*(f.entries for f in fits), *yields(peak.position.value, peak.width.value)]
         systematic = max(abs(y.value - peak.entries.value) for y in others)
-        reason = _objection(peak, systematic, window, line, width, tolerance)
+        reason = _objection(peak, systematic, window, line, width)
     if not reason and same_sign is not None:
         reason = _same_sign_objection(edges, same_sign, peak)
     limit = float("nan")
-    if reason:
+    if reason and window[1] - window[0] > NARROW * width:  # a wide peak could hide in the background
         limit = max(max(y.value, 0.0) + 1.645 * y.error for y in yields(line, width))
         limit = min(limit, peak.in_window + 1.645 * float(np.sqrt(peak.in_window)))
     return Line(reason, peak, significance, systematic, limit)
 
 
-def _objection(
-    peak: Peak, systematic: float, window: tuple[float, float], line: float, width: float, tolerance: float
-) -> str:
+def _objection(peak: Peak, systematic: float, window: tuple[float, float], line: float, width: float) -> str:
     """Return why a significant peak is not reported; empty if it is."""
     error = float(np.hypot(peak.entries.error, systematic))
     numbers = [m for v in (peak.entries, peak.position, peak.width) for m in (v.value, v.error)]
@@ -137,11 +136,11 @@ def _objection(
         return f"{peak.entries.value:.0f} entries fitted of {peak.in_window:.0f}"
     if not window[0] + peak.width.value < peak.position.value < window[1] - peak.width.value:
         return f"the fitted peak is not inside {window[0]:g} to {window[1]:g} GeV"
-    if abs(peak.position.value - line) > tolerance * line:
+    if abs(peak.position.value - line) > NEAR * width:
         return f"the fitted peak is at {peak.position.value:.3g} GeV, not at {line:g}"
     if not 0.6 * width < peak.width.value < 2.5 * width:
         return f"the fitted width is {peak.width.value:.2g} GeV, that of a resonance about {width:.2g}"
-    if peak.entries.value < 3 * error:
+    if peak.entries.value < 1.5 * error:
         return f"{peak.entries.value:.0f} entries, uncertain by {error:.0f}"
     return ""
 

@@ -29,7 +29,7 @@ WINDOWS = {
         "J/ψ": (2.7, 3.45, 0.025),
         "ψ(2S)": (3.4, 4.1, 0.03),
         "Υ": (8.5, 9.8, 0.07),
-        "Z": (70.0, 112.0, 2.5),
+        "Z": (70.0, 112.0, 1.8),
     },
     "raw": {"φ": (0.5, 2.5, 0.55), "J/ψ": (1.6, 5.5, 0.84), "Υ": (6.0, 16.0, 2.0), "Z": (60.0, 120.0, 15.0)},
     "models": {"φ": (0.5, 2.5, 0.34), "J/ψ": (1.6, 5.5, 0.39), "Υ": (6.0, 16.0, 0.82)},
@@ -39,8 +39,6 @@ WINDOWS = {
 No Z in recalibrated values: networks know no muon above 45 GeV, and where they end there are steps in the
 spectrum that look like peaks.
 """
-TOLERANCES = {"offline": 0.02, "raw": 0.3, "models": 0.2}
-"""Largest relative distance of a peak from its line."""
 SIGNS = ("opposite", "same")
 MASS_ERRORS = (0.85, 1.0, 1.2)
 """Where categories of the predicted uncertainty of the mass begin, besides 0: over `typical_error`."""
@@ -274,7 +272,6 @@ class Masses:
                     LINES[line],
                     width,
                     same_sign=self.counts[name]["same"][axis] if name in self.counts else None,
-                    tolerance=TOLERANCES[kind],
                 )
         self._lines = found
         return found
