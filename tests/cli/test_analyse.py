@@ -3,6 +3,7 @@
 import csv
 import html
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hist import Hist, loc
 from PIL import Image
 from typer.testing import CliRunner
 
+from hand_made import model_directory
 from l1scout import __version__
 from l1scout.analysis.linearity import read_reference
 from l1scout.cli import make_app
@@ -89,8 +91,12 @@ def test_packets_out_of_order_and_twice(packets, tmp_path):
     """As after a restart: what is within packets is measured, and nothing is guessed across them."""
     run_twice = tmp_path / "twice.dat"
     run_twice.write_bytes(packets.read_bytes() * 2)
-    for name in ("livetime", "firing", "cosmics"):
-        assert json.loads(run(name, run_twice, "--json"))["orbits"] == 120
+    for name, scheme in (
+        ("livetime", []),
+        ("firing", ["--scheme", "2018"]),
+        ("cosmics", ["--scheme", "2018"]),
+    ):
+        assert json.loads(run(name, run_twice, *scheme, "--json"))["orbits"] == 120
     assert [e.l1.n_orbits for e in read_batches([run_twice])] == [60, 60]
 
 
@@ -140,6 +146,17 @@ def test_masses(tmp_path):
         run("masses", "--simulate", 2000, "--share", "J/psi=0", "--share", "continuum=1", "--json")
     )
     assert only["rows"] == 2000
+
+
+def test_spectra_name_their_model(tmp_path):
+    model = model_directory(tmp_path / "model")
+    args = ["masses", "--simulate", 2000, "--model", model, "--min-pt", 4, "--json"]
+    record = json.loads(run(*args))["provenance"]
+    assert record["model"]["name"]
+    assert len(record["model"]["sha256"][0]) == 64
+    assert record["options"]["min_pt_gev"] == 4
+    assert record["options"]["min_pair_pt_gev"] == 8
+    assert record["inputs"] == [{"simulation": "2000 muon pairs", "seed": 1}]
 
 
 def test_masses_of_open_data(shared_data):
@@ -254,8 +271,6 @@ def test_a_cut_in_gev_is_that_of_hardware_units(packets):
     assert gev["provenance"]["options"]["min_pt_gev"] == 9.5
     pt = np.concatenate([e.l1["hwPt"][e.l1["intermediate"] == 0] for e in read_batches([packets])])
     assert gev["muons"] == np.count_nonzero(pt >= 20)
-    everything = json.loads(run("occupancy", packets, "--json"))
-    assert everything["muons"] == pt.size
 
 
 def test_selected_lumisections_and_files_of_a_folder(packets, tmp_path):
@@ -273,9 +288,17 @@ def test_selected_lumisections_and_files_of_a_folder(packets, tmp_path):
         run("livetime", folder, "--runs", "380963")
 
 
-def test_every_output_names_inputs_cuts_scheme_and_version(packets, tmp_path):
-    args = ["--min-pt", 5, "--out", tmp_path, "--figure-format", "png,svg,pdf", "--json"]
-    record = json.loads(run("occupancy", packets, *args))["provenance"]
+@pytest.fixture(scope="module")
+def maps(packets, tmp_path_factory):
+    """Folder and printed result of the occupancy of muons above 5 GeV (hwPt 11)."""
+    folder = tmp_path_factory.mktemp("maps")
+    args = ["--min-pt", 5, "--out", folder, "--figure-format", "png,svg,pdf", "--json"]
+    return folder, json.loads(run("occupancy", packets, *args))
+
+
+def test_every_output_names_inputs_cuts_scheme_and_version(packets, maps):
+    tmp_path, result = maps
+    record = result["provenance"]
     assert record["version"] == __version__
     assert record["command"] == "analyse occupancy"
     assert record["data"] == "unknown"
@@ -294,15 +317,27 @@ def test_every_output_names_inputs_cuts_scheme_and_version(packets, tmp_path):
         assert json.loads(str(file["l1scout_provenance"])) == record
 
 
-def test_occupancy_maps_are_histograms(packets, tmp_path):
-    result = json.loads(run("occupancy", packets, "--out", tmp_path, "--json"))
+def test_figures_show_a_range_of_bx(packets, tmp_path):
+    for name, options in (("all", []), ("some", ["--bx-range", "1-200"])):
+        run("filling", packets, *options, "--figure-format", "svg", "--out", tmp_path / name)
+    everything, some = ((tmp_path / n / "filling.svg").read_text() for n in ("all", "some"))
+    labels = [{t for t in re.findall(r"<!-- (\d+) -->", text) if int(t) > 500} for text in (everything, some)]
+    assert "3000" in labels[0]
+    assert not labels[1] & {"1000", "2000", "3000"}
+    with pytest.raises(InputError, match="--bx-range"):
+        run("filling", packets, "--bx-range", "9-1")
+
+
+def test_occupancy_maps_are_histograms(packets, maps):
+    tmp_path, result = maps
     text = (tmp_path / "occupancy-histograms.json").read_text()
     uhi_read = json.loads(text, object_hook=uhi.io.json.object_hook)
     every = {name: Hist(from_uhi(value)) for name, value in uhi_read.items()}
     assert every["eta_phi_all"].sum() == result["muons"] - result["of_no_track_finder"]
     shares = {f["finder"]: f["muons"] for f in result["finders"]}
     assert every["eta_phi_BMTF"].sum() == shares["BMTF"]
-    muons = [e.l1.select(e.l1["intermediate"] == 0) for e in read_batches([packets])]
+    batches = [e.l1 for e in read_batches([packets])]
+    muons = [b.select((b["intermediate"] == 0) & (b["hwPt"] >= 11)) for b in batches]
     bx = np.concatenate([m.bx[m.row] for m in muons])
     assert every["bx"][loc(100)] == np.count_nonzero(bx == 100)
     with uproot.open(tmp_path / "occupancy-histograms.root") as file:

@@ -30,12 +30,12 @@ analyse = typer.Typer(
     "Each command prints a table; with --out it writes figure, tables (CSV) and result (JSON), too.",
     no_args_is_help=True,
 )
-analysis(analyse, "scheme", *SIMULATION, *TIME, "min_hw_pt")(masses)
+analysis(analyse, "scheme", "bx_range", "min_hw_pt", *SIMULATION, *TIME)(masses)
 
 Method = Annotated[str, typer.Option(help="Counting method: zero or rate.")]
 
 
-@analysis(analyse, "scheme", *CUTS)
+@analysis(analyse, "scheme", "bx_range", *CUTS)
 def livetime(job: Job) -> None:
     """Count orbits, live time and prescale of every lumisection: what all rates are divided by."""
     state = job.read(CrossingCounts(LiveTime(job.options.section)))
@@ -84,7 +84,7 @@ def _measured(option: str, text: str) -> Measured:
     return Measured(value, error)
 
 
-@analysis(analyse)
+@analysis(analyse, "bx_range")
 def linearity(
     job: Job,
     reference: Annotated[
@@ -107,7 +107,7 @@ def linearity(
     job.give(result, {"points": result["points"]}, draw)
 
 
-@analysis(analyse, *TIME)
+@analysis(analyse, "bx_range", *TIME)
 def calibrate(
     job: Job,
     scan: Annotated[
@@ -160,7 +160,7 @@ def occupancy(
     job.give(result, tables, draw, histograms=state.histograms)
 
 
-@analysis(analyse, *TIME)
+@analysis(analyse, "bx_range", *TIME)
 def firing(job: Job) -> None:
     """Measure pre- and postfiring: muons seen one BX early or late, or twice, by track finder and eta."""
     from l1scout.report import analyses
@@ -173,7 +173,7 @@ def firing(job: Job) -> None:
     job.give(result, tables, draw, shown=20)
 
 
-@analysis(analyse, *TIME)
+@analysis(analyse, "bx_range", *TIME)
 def cosmics(job: Job) -> None:
     """Find cosmic muons in empty BX: rate, angles, delay and efficiency of each leg."""
     from l1scout.report import analyses

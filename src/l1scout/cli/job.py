@@ -16,6 +16,7 @@ from l1scout.cli.output import progress
 from l1scout.cli.results import Output, Tables, formats_of
 from l1scout.cli.sources import Data, Options
 from l1scout.formats.muon import PT_LSB
+from l1scout.io.selection import parse_ranges
 from l1scout.orbits import Events, joint_origin
 from l1scout.provenance import Provenance
 
@@ -31,8 +32,11 @@ _MEANING = {
     "section": "section_orbits",
     "prescale": "prescale",
     "min_quality": "min_hw_qual",
+    "sigma_vis": "sigma_vis_ub",
+    "min_pair_pt": "min_pair_pt_gev",
+    "every": "all_track_finders",
 }
-"""Shared options that influence a result, and their names in the provenance."""
+"""Names in the provenance of options that influence a result; an analysis's own have theirs otherwise."""
 
 
 SIMULATION = ("simulate", "simulated_scheme", "simulated_occupancy", "condition")
@@ -72,16 +76,20 @@ class Job:
 
     Attributes
     ----------
+    scheme, model : dict or None
+        Filling scheme and network, for the provenance.
     simulated : bool or None
         Whether the data that were read are simulated; None where any does not say.
     """
 
     def __init__(self, name: str, options: Options, shared: Sequence[str], own: Mapping[str, Any]) -> None:
         formats_of(options.figure_format)
+        self._bx = parse_ranges("--bx-range", options.bx_range)[0] if options.bx_range else None
         _ = options.lowest_hw_pt  # bad options are told before anything is read
         self.name, self.options = name, options
         self._shared, self._own = shared, {n: _plain(v) for n, v in own.items()}
         self.scheme: dict[str, Any] | None = None
+        self.model: dict[str, Any] | None = None
         self._origins: set[bool | None] = set()
 
     @cached_property
@@ -144,13 +152,15 @@ class Job:
         for name in self._shared:
             if name in _MEANING and getattr(o, name) is not None:
                 options[_MEANING[name]] = _plain(getattr(o, name))
-        if "min_pt" in self._shared:
+        if "min_hw_pt" in self._shared:
             options |= {"min_hw_pt": o.lowest_hw_pt, "min_pt_gev": (o.lowest_hw_pt - 1) * PT_LSB}
-        options |= {n: v for n, v in self._own.items() if v is not None}
+        elif "min_pt" in self._shared:
+            options |= {"min_pt_gev": o.min_pt}
+        options |= {_MEANING.get(n, n): v for n, v in self._own.items() if v is not None}
         if self.data.selector.selection:
             options |= {"orbits_left_out": self.data.selector.left_out}
         inputs = self.data.inputs
-        return Provenance(f"analyse {self.name}", self.simulated, inputs, options, self.scheme)
+        return Provenance(f"analyse {self.name}", self.simulated, inputs, options, self.scheme, self.model)
 
     def give(
         self,
@@ -167,7 +177,7 @@ class Job:
         result = dict(result) | ({"warnings": self.data.notes} if self.data.notes else {})
         parts = Output(self.name, result, tables, figure, histograms or {}, self.provenance)
         if o.out:
-            parts.write(o.out, formats_of(o.figure_format))
+            parts.write(o.out, formats_of(o.figure_format), self._bx)
         if o.json:
             parts.print_json()
         else:

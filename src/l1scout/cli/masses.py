@@ -66,6 +66,11 @@ def masses(
         job.data = Data(options, _simulated(options.seed, pairs, muons, share), _about(job, pairs, muons))
     edges = mass_edges(bins, _span(span), log=log)  # refused before anything is read
     models = name_models([Recalibrator.load(m, errors=True) for m in model or ()])
+    if models:
+        job.model = {
+            "name": ", ".join(models),
+            "sha256": [m.card.onnx.get("sha256") for m in models.values()],
+        }
     cuts = PairCuts(options.min_pt, options.min_quality, max_eta, min_pair_pt, not every)
     state = Masses({f"model {name}": m for name, m in models.items()}, cuts)
     for events in job.events():

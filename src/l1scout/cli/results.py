@@ -68,11 +68,14 @@ class Output:
         head = {"analysis": self.name, "origin": self.origin}
         return head | dict(self.result) | {"provenance": self.provenance.as_dict()}
 
-    def write(self, folder: Path, formats: Sequence[str]) -> None:
-        """Write all files to a folder (InputError)."""
+    def write(self, folder: Path, formats: Sequence[str], bx: tuple[int, int] | None = None) -> None:
+        """Write all files to a folder; figures against BX show those of a range (InputError)."""
         files = {f"{self.name}.json": json_text(self.as_dict()).encode() + b"\n"}
         if self.figure:
             drawn = self.figure()
+            for ax in drawn.axes:
+                if bx and ax.get_xlabel() == "BX":
+                    ax.set_xlim(bx[0] - 0.5, bx[1] + 0.5)
             for number, form in enumerate(formats):
                 files[f"{self.name}.{form}"] = draw(drawn, form, self.provenance, footer=not number)
         comment = self.provenance.csv_comment()

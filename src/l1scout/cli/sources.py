@@ -92,6 +92,9 @@ FigureFormat = Annotated[
     str,
     typer.Option(help="Formats of figures: png, svg, pdf; several with commas.", rich_help_panel=_OUTPUT),
 ]
+BxRange = Annotated[
+    str | None, typer.Option(help="BX that figures show, such as 1-400.", rich_help_panel=_OUTPUT)
+]
 
 CHUNK = 100
 """Orbits simulated at a time."""
@@ -120,6 +123,7 @@ class Options:
     min_quality: MinQuality = 0
     out: Out = None
     figure_format: FigureFormat = "png"
+    bx_range: BxRange = None
     json: Json = False
 
     @cached_property
