@@ -6,7 +6,7 @@ import pytest
 from l1scout.analysis.lines import find_line
 from l1scout.analysis.masses import LINES, RANGES, WINDOWS, Masses, PairCuts
 from l1scout.io import read_events
-from l1scout.simulate.dimuons import DEFAULT_SHARES, Pairs, simulate_dimuons
+from l1scout.simulate.dimuons import DEFAULT_SHARES, KINDS, Pairs, simulate_dimuons
 from l1scout.simulate.run import Running, simulate_run
 
 LOW, HIGH = RANGES["low"], RANGES["high"]
@@ -129,14 +129,17 @@ def spectra(chunks, **cuts):
 def test_simulated_pairs(seed):
     """Without phi no phi; what is there is found offline, and nothing anywhere in a continuum."""
     shares = dict(DEFAULT_SHARES) | {"phi": 0.0, "psi(2S)": 0.01}
-    state = spectra(simulate_dimuons(seed, 25_000, Pairs(shares)), min_pair_pt=8.0)
+    chunks = list(simulate_dimuons(seed, 25_000, Pairs(shares)))
+    state = spectra(chunks, min_pair_pt=8.0)
     rows = {(r["muons"], r["line"]): r for r in state.peaks()}
     assert {("offline", "φ"), ("raw", "φ")} <= {(r["muons"], r["line"]) for r in state.not_detected()}
-    offline = state.counts["offline"]["opposite"]["low"]
-    for line in ("J/ψ", "ψ(2S)", "Υ"):
+    kinds = np.concatenate([e.offline["kind"][::2][state.masses(e)["offline"][1]] for e in chunks])
+    for line, kind in (("J/ψ", "J/psi"), ("ψ(2S)", "psi(2S)"), ("Υ", "Upsilon(1S)")):
         row = rows["offline", line]
-        at = np.abs((LOW[1:] + LOW[:-1]) / 2 - LINES[line]) < 4 * WINDOWS["offline"][line][2]
-        assert 0 < row["entries"] < offline[at].sum()
+        planted = np.count_nonzero(kinds == KINDS.index(kind))
+        error = np.hypot(row["entries_error"], row["entries_syst"])
+        assert row["entries"] == pytest.approx(planted, abs=4 * error)
+        assert error < 0.25 * planted
     nothing = spectra(simulate_dimuons(seed, 20_000, Pairs({"continuum": 1.0})), min_pair_pt=8.0)
     assert nothing.peaks() == []
 
