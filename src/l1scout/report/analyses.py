@@ -89,7 +89,9 @@ def luminosity(state: Luminosity, result: Mapping[str, Any]) -> Figure:
         points(axes["time"], [s["section"] for s in sections], y, e, "", 0, markersize=4)
         name = {"muons_per_orbit": "muons per orbit", "hz_per_ub": r"luminosity [Hz/$\mu$b]"}[unit]
         titles(axes["time"], "lumisection or slice of time", name)
-        axes["time"].xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes["time"].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if len(sections) == 1:
+            axes["time"].set_xlim(sections[0]["section"] - 1, sections[0]["section"] + 1)
         label([axes["trains"]], state.counts.simulated, f"{result['orbits']:,} orbits")
         return figure
 
