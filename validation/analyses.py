@@ -122,9 +122,16 @@ def cosmic_rows(state: Cosmics, running: Running) -> Iterator[Row]:
     if running.cosmics:
         for leg in ("lower", "upper"):
             found = state.efficiency(leg)
-            yield f"  efficiency of the {leg} leg", running.leg_efficiency, found.value, found.error
+            error = (found.high - found.low) / 2
+            yield f"  efficiency of the {leg} leg", running.leg_efficiency, found.value, error
         yield "  BX between the legs", FLIGHT_BX, state.delay.value, state.delay.error
-        yield "  purity, against the truth", state.true / state.pairs[0], *vars(state.purity).values()
+        pure = state.purity
+        yield (
+            "  purity, against the truth",
+            state.true / state.pairs[0],
+            pure.value,
+            (pure.high - pure.low) / 2,
+        )
 
 
 def occupancy_rows(state: Occupancy, running: Running) -> Iterator[Row]:

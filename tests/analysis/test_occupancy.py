@@ -108,5 +108,6 @@ def test_real_muons_of_2018(shared_data):
     assert result["classes"] == result["satellites"] == []
     assert sum(row["share"] for row in result["finders"]) == pytest.approx(1)
     assert [row["muons"] for row in result["finders"]] == [23, 2, 3, 2, 30]  # as counted by hand
-    assert all(row["error"] > 0 for row in result["finders"])
+    assert all(0 <= row["low"] <= row["share"] <= row["high"] <= 1 for row in result["finders"])
+    assert all(row["low"] < row["high"] for row in result["finders"])
     assert state.cells.sum() == state.muons == 60

@@ -145,8 +145,9 @@ def test_masses(tmp_path):
     result = json.loads(run("masses", "--simulate", 20_000, "--json", "--out", tmp_path))
     peaks = {(p["muons"], p["line"]): p for p in result["peaks"]}
     found = peaks["offline", "J/ψ"]
-    assert found["position"] == pytest.approx(3.097, abs=5 * found["position_error"])
-    assert peaks["raw", "J/ψ"]["width"] > 5 * found["width"]
+    assert found["position_gev"] == pytest.approx(3.097, abs=5 * found["position_error_gev"])
+    assert all(p["significance"] >= 5 for p in result["peaks"])
+    assert {"raw", "offline"} == {p["muons"] for p in result["not_detected"] + result["peaks"]}
     assert written(tmp_path, "masses") == result
     only = json.loads(
         run("masses", "--simulate", 2000, "--share", "J/psi=0", "--share", "continuum=1", "--json")

@@ -56,7 +56,7 @@ def fit_categories(
     Raises
     ------
     InputError
-        If a category has fewer than 20 entries in the window.
+        If a category has fewer than 20 entries in the window, or the fit does not converge.
     """
     from iminuit import Minuit
 
@@ -85,6 +85,9 @@ def fit_categories(
     minuit.errors["x0"] = float(np.sqrt(n.sum()))
     minuit.migrad()
     minuit.hesse()
+    if not minuit.valid:
+        msg = f"{window[0]:g} to {window[1]:g} GeV: the fit in categories does not converge"
+        raise InputError(msg)
     entries = Measured(float(minuit.values["x0"]), float(minuit.errors["x0"]))
     gain = max(null - float(minuit.fval), 0.0) if entries.value > 0 else 0.0
     return Together(entries, float(np.sqrt(gain)), float(minuit.fval) / (n.size - 1 - start.size))

@@ -2,6 +2,9 @@
 
 The trigger takes both legs for muons from the centre, so they are back to back. Pairs in the wrong order,
 lower leg first, are all chance, and as many chance pairs are among the others.
+
+The efficiency of a leg is measured in bins of phi. Where the barrel sees nothing (dead processors) is found
+in the muons of all crossings, and the efficiency is given with and without these regions.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.filling import Scheme
+from l1scout.analysis.intervals import Interval, efficiency, signal_fraction
 from l1scout.analysis.kernels import neighbours
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.muons import OfOrigin, final, need, times
@@ -23,8 +27,16 @@ REACH = 2
 """BX within which the lower leg follows."""
 GUARD = (3, 8)
 """BX that must be free of collisions after and before an upper leg: early muons, afterglow."""
-PHI_BINS = 12
+PHI_BINS = 24
+"""Of each half of the detector: 7.5 degrees."""
 COSINE_BINS = 20
+LEGS = ("lower", "upper")
+DEAD = 0.25
+"""A region is dead if it counts less than this part of those that see as many muons by symmetry."""
+ALPHA = 1e-3
+"""Probability that any live region is called dead."""
+CONTROL_BINS = 2
+"""Bins nearest to the horizon on each side: cosmic muons are rare there, so their tags are background."""
 _KEPT = ("time", "phi", "eta", "origin")
 
 
@@ -70,6 +82,7 @@ class Cosmics(OfOrigin):
         self.pair_phi = np.zeros((2, PHI_BINS), np.int64)
         self.tags = np.zeros((2, 2, PHI_BINS), np.int64)
         self.chance = np.zeros((2, PHI_BINS), np.int64)
+        self.barrel_phi = np.zeros(2 * PHI_BINS, np.int64)
         self.true = 0
         self._forget()
 
@@ -92,6 +105,9 @@ class Cosmics(OfOrigin):
         eta, phi = (ETA, PHI) if {"hwEta", "hwPhi"} <= set(muons.columns) else (ETA_VTX, PHI_VTX)
         need(muons, eta.name, phi.name)
         time = times(muons)
+        around = np.mod(phi.to_physical(muons[phi.name]), 2 * np.pi) / np.pi * PHI_BINS
+        at = np.minimum(around.astype(np.int64), 2 * PHI_BINS - 1)
+        self.barrel_phi += np.bincount(at, minlength=2 * PHI_BINS)
         if int(muons.run[0]) != self._run or (self._held["time"].size and time[0] < self._held["time"][-1]):
             self._forget()
             self._run = int(muons.run[0])
@@ -168,13 +184,9 @@ class Cosmics(OfOrigin):
         return Measured((right - wrong) * per_pair, float(np.sqrt(max(right + wrong, 1))) * per_pair)
 
     @property
-    def purity(self) -> Measured:
-        """Share of the pairs that are not chance."""
-        right, wrong = self.pairs
-        if not right:
-            return Measured(float("nan"))
-        ratio = wrong / right
-        return Measured(1 - ratio, float(np.sqrt(max(wrong, 1) * (1 + ratio))) / right)
+    def purity(self) -> Interval:
+        """Fraction of the pairs that are not chance."""
+        return signal_fraction(*self.pairs)
 
     @property
     def delay(self) -> Measured:
@@ -187,35 +199,110 @@ class Cosmics(OfOrigin):
         variance = (self.apart.sum(axis=0) * (distance - mean) ** 2).sum()
         return Measured(float(mean), float(np.sqrt(variance) / total))
 
-    def efficiency(self, leg: str = "lower") -> Measured:
-        """Tag and probe: how often the other leg is seen (``upper`` or ``lower`` says which is probed).
+    def dead(self) -> NDArray[np.bool_]:
+        """Return in which bins of phi (48 from 0 to 360 degrees) the barrel sees nothing.
 
-        Tags that are no cosmic muons are flat in phi; cosmic ones have the phi of those with a
-        partner: a fit of both to the tags without a partner tells them apart.
+        The bins that are reached by turning a bin half round, or by mirroring it left to right, see as many
+        muons of collisions, and as many cosmic ones. A bin is dead if its count is less than `DEAD` of the
+        second largest of the four; too few muons leave it live.
         """
-        which = 0 if leg == "lower" else 1
-        alone, passed = (self.tags[which, k].astype(np.float64) for k in (0, 1))
-        chance = self.chance[which].astype(np.float64)
-        seen = passed - chance
-        if seen.sum() <= 0:
-            return Measured(float("nan"))
-        design = np.stack([seen / seen.sum(), np.full(PHI_BINS, 1 / PHI_BINS)])
-        expected = np.maximum(alone, 1.0)
-        inverse = np.eye(2)
-        missed = np.zeros(2)
-        for _ in range(20):  # Poisson likelihood, by reweighted least squares
-            inverse = np.linalg.pinv((design / expected) @ design.T)
-            missed = inverse @ ((design / expected) @ alone)
-            expected = np.maximum(missed @ design, 0.1)
-        lost = missed[0]
-        total = seen.sum() + lost
-        if total <= 0:
-            return Measured(float("nan"))
-        value = seen.sum() / total
-        variance = (value / total) ** 2 * inverse[0, 0] + (lost / total**2) ** 2 * (
-            passed.sum() + chance.sum()
+        from scipy.stats import poisson
+
+        at = np.arange(2 * PHI_BINS)
+        mirrored = (PHI_BINS - 1 - at) % at.size
+        same = np.stack([at, (at + PHI_BINS) % at.size, mirrored, (mirrored + PHI_BINS) % at.size])
+        expected = DEAD * np.sort(self.barrel_phi[same], axis=0)[-2]
+        dead = np.zeros(at.size, np.bool_)
+        for beside in (0, 1):  # a bin alone, and two neighbours together, which need half the muons
+            counted, wanted = (
+                n + beside * np.roll(n, -1) for n in (self.barrel_phi.astype(np.float64), expected)
+            )
+            low = poisson.cdf(counted, wanted) < ALPHA / (2 * at.size)
+            dead |= low | (np.roll(low, 1) if beside else False)
+        return np.asarray(dead & (self.barrel_phi <= expected))
+
+    def status(self, leg: str = "lower") -> NDArray[np.str_]:
+        """Return what each bin in phi of the tags is for the efficiency of a leg.
+
+        ``no tags`` if the tag's side is dead, ``dead`` if the probed one is, ``edge`` beside one of these,
+        ``control`` for the bins whose tags show the background, and ``live``.
+        """
+        from scipy.stats import binomtest
+
+        halves = self.dead().reshape(2, PHI_BINS)
+        tag, probe = halves if leg == "lower" else halves[::-1]
+        either = tag | probe
+        wide = np.r_[either[-1], either, either[0]]  # a tag at 0 degrees has its neighbour at 180
+        status = np.where(wide[:-2] | wide[2:], "edge   ", "live   ").astype("<U7")
+        status[probe], status[tag] = "dead", "no tags"
+        status = np.char.strip(status)
+        usable = np.flatnonzero(status == "live")
+        sides = usable[:CONTROL_BINS], usable[usable.size // 2 :][-CONTROL_BINS:]
+        left, right = (int(self.tags[LEGS.index(leg), 0, side].sum()) for side in sides)
+        # of two sides that differ, one has cosmic muons whose other leg was lost
+        same = left + right == 0 or binomtest(left, left + right).pvalue > 0.01
+        for side, count, other in zip(sides, (left, right), (right, left), strict=True):
+            if same or count < other:
+                status[side] = "control"
+        return status
+
+    def efficiency(self, leg: str = "lower", *, dead: bool = False, sigmas: float = 1.0) -> Interval:
+        """Return by tag and probe how often a leg is seen when the other one is.
+
+        Tags that are no cosmic muons are taken as flat in phi; their number is that of the tags without a
+        partner near the horizon.
+
+        Parameters
+        ----------
+        leg : {"lower", "upper"}
+            Which leg is probed.
+        dead : bool
+            Count regions in which the probed leg cannot be seen, and their edges; without: live ones only.
+        sigmas : float
+            Of the interval.
+        """
+        status = self.status(leg)
+        used = np.isin(status, ("live", "dead", "edge") if dead else ("live",))
+        return self._efficiency(leg, status, used, sigmas)
+
+    def _efficiency(
+        self, leg: str, status: NDArray[np.str_], used: NDArray[np.bool_], sigmas: float = 1.0
+    ) -> Interval:
+        which = LEGS.index(leg)
+        (failed, passed), chance = self.tags[which], self.chance[which]
+        control, live = status == "control", status == "live"
+        if not control.any() or not used.any():
+            return Interval()
+        background = float(failed[control].sum())
+        near, all_live = (max(int((passed - chance)[k].sum()), 0) for k in (control, live))
+        if all_live:  # some of the tags in the control bins are cosmic muons whose other leg was not seen
+            ratio, scale = near / all_live, int(live.sum()) / int(control.sum())
+            lost = (int(failed[live].sum()) - scale * background) / max(1 - scale * ratio, 0.5)
+            background -= min(ratio * max(lost, 0.0), background)
+        return efficiency(
+            int(passed[used].sum()),
+            int(failed[used].sum()),
+            chance=int(chance[used].sum()),
+            control=background,
+            scale=int(used.sum()) / int(control.sum()),
+            sigmas=sigmas,
         )
-        return Measured(float(value), float(np.sqrt(variance)))
+
+    def efficiency_rows(self, leg: str) -> list[dict[str, Any]]:
+        """Return the efficiency of a leg by phi: tags, those with a partner, and the interval."""
+        status, which = self.status(leg), LEGS.index(leg)
+        step = 180 / PHI_BINS
+        rows = []
+        for k, state in enumerate(status.tolist()):
+            failed, passed = self.tags[which, :, k].tolist()
+            found = Interval()
+            if state in ("live", "dead", "edge"):
+                found = self._efficiency(leg, status, np.arange(PHI_BINS) == k)
+            phi = step * k + (180 if leg == "lower" else 0)
+            row = {"leg": leg, "low_deg": phi, "high_deg": phi + step, "status": state}
+            row |= {"tags": passed + failed, "with_partner": passed, "by_chance": int(self.chance[which, k])}
+            rows.append(row | {"efficiency": found.value, "low": found.low, "high": found.high})
+        return rows
 
     def result(self) -> dict[str, Any]:
         """Gather what is printed and written."""
@@ -233,8 +320,10 @@ class Cosmics(OfOrigin):
             "purity": vars(self.purity),
             "delay_bx": vars(delay),
             "delay_ns": {"value": delay.value * per_bx, "error": delay.error * per_bx},
-            "efficiency_lower": vars(self.efficiency("lower")),
-            "efficiency_upper": vars(self.efficiency("upper")),
+            "dead_phi_deg": _ranges(self.dead()),
+            **{f"efficiency_{leg}": vars(self.efficiency(leg)) for leg in LEGS},
+            **{f"efficiency_{leg}_with_dead": vars(self.efficiency(leg, dead=True)) for leg in LEGS},
+            "efficiency": [row for leg in LEGS for row in self.efficiency_rows(leg)],
             "cos_zenith": [
                 {"low": edges[k], "high": edges[k + 1]}
                 | {"pairs": int(a - b), "error": float(np.sqrt(max(a + b, 1)))}
@@ -246,6 +335,16 @@ class Cosmics(OfOrigin):
             ],
         }
         return found | ({"purity_of_truth": self.true / right} if self.true and right else {})
+
+
+def _ranges(bins: NDArray[np.bool_]) -> list[list[float]]:
+    """First and last degree of each range of bins of phi (0 to 360 degrees)."""
+    ends = np.diff(np.r_[False, bins, False].astype(np.int64))
+    step = 360 / bins.size
+    return [
+        [a * step, b * step]
+        for a, b in zip(np.flatnonzero(ends > 0).tolist(), np.flatnonzero(ends < 0).tolist(), strict=True)
+    ]
 
 
 def _phi_bin(phi: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from l1scout.analysis.correlation import Correlation
 from l1scout.analysis.filling import Scheme
+from l1scout.analysis.intervals import bounded
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.muons import FINDERS, OfOrigin, final, finder, need, times
 from l1scout.errors import InputError
@@ -45,7 +46,7 @@ class Fired:
     Parameters
     ----------
     share : Measured
-        Of all muons of those bunches: early, in time and late.
+        Of all muons of those bunches: early, in time and late. A difference of counts, so by chance below 0.
     syst : float
         Of the background: an exponential through both pairs of BX instead of a line.
     seen : int
@@ -166,14 +167,10 @@ class Firing(OfOrigin):
             if not row["muons"]:
                 continue
             for what, fired in zip(("early", "late"), self.edges(counts), strict=True):
-                row |= {
-                    what: fired.share.value,
-                    f"{what}_stat": fired.share.error,
-                    f"{what}_syst": fired.syst,
-                }
+                row |= _share(what, fired.share, fired.syst)
                 row |= {f"{what}_sigma": fired.significance}
             if double:
-                row |= {"doubled": double.value, "doubled_stat": double.error}
+                row |= _share("doubled", double)
             rows.append({"muons_of": name} | row)
         return {
             "orbits": self.live.orbits,
@@ -187,6 +184,13 @@ class Firing(OfOrigin):
                 for d, (x, e) in enumerate(zip(*self.beyond_chance(k), strict=True))
             ],
         }
+
+
+def _share(name: str, share: Measured, syst: float | None = None) -> dict[str, float]:
+    """Give a share, which is never below 0, with its interval and the parts of its uncertainty."""
+    found = bounded(share.value, float(np.hypot(share.error, syst or 0.0)))
+    row = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    return row | {f"{name}_stat": share.error} | ({} if syst is None else {f"{name}_syst": syst})
 
 
 def _edges(scheme: Scheme, side: int) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.luminosity import Luminosity
+from l1scout.analysis.vdm import ADEQUATE
 from l1scout.errors import InputError
 from l1scout.training.metrics import Measured
 
@@ -84,6 +85,13 @@ class Linearity:
     chi2: float
     dof: int
 
+    @property
+    def p_value(self) -> float:
+        """Probability of a larger chi2."""
+        from scipy.stats import chi2
+
+        return float(chi2.sf(self.chi2, self.dof))
+
 
 def linearity(
     mu: NDArray[np.float64], error: NDArray[np.float64], reference: NDArray[np.float64]
@@ -129,7 +137,7 @@ def against(state: Luminosity, reference: Reference, method: str = "zero") -> di
         ``points`` (rows: section or bx, reference, muons_per_colliding_crossing and its stat; of a bunch, or
         the mean of all bunches of a section), ``level``, ``slope`` (relative, per unit of the reference)
         and ``centre`` of the line,
-        ``chi2``, ``dof``.
+        ``chi2``, ``dof``, ``p_value``, and a ``warning`` if the line does not describe the points.
 
     Raises
     ------
@@ -155,7 +163,8 @@ def against(state: Luminosity, reference: Reference, method: str = "zero") -> di
     ]
     mu, error, wanted = (np.array([p[n] for p in points]) for n in (_MU, f"{_MU}_stat", "reference"))
     line = linearity(mu, _expected(mu, error, wanted, method), wanted)
-    return {
+    bad = f"a straight line does not describe the response (p = {line.p_value:.1g}): do not use its slope"
+    return ({"warning": bad} if line.p_value < ADEQUATE else {}) | {
         "method": method,
         "orbits": state.live.orbits,
         "level": vars(line.level),
@@ -163,6 +172,7 @@ def against(state: Luminosity, reference: Reference, method: str = "zero") -> di
         "centre": line.centre,
         "chi2": line.chi2,
         "dof": line.dof,
+        "p_value": line.p_value,
         "points": points,
     }
 

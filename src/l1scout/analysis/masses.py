@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.kernels import pairs
+from l1scout.analysis.lines import Line, find_line
 from l1scout.analysis.muons import final, need
-from l1scout.analysis.peaks import fit_peak
-from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
 from l1scout.io.columns import charge_valid
 from l1scout.orbits import Events, OrbitBatch, joint_origin
@@ -21,18 +20,26 @@ from l1scout.training.metrics import Measured
 
 MUON_MASS = 0.1056584
 """GeV"""
-LINES = {"φ": 1.02, "J/ψ": 3.09, "Υ": 9.46, "Z": 91.19}
-"""Reference lines in GeV, those of the seed paper's Fig. 3 and the Z."""
-RANGES = {"low": np.linspace(0, 20, 801), "high": np.linspace(0, 120, 481)}
+LINES = {"φ": 1.0195, "J/ψ": 3.0969, "ψ(2S)": 3.6861, "Υ": 9.4604, "Z": 91.188}
+"""Known lines in GeV (PDG); Υ is the 1S state."""
+RANGES = {"low": np.linspace(0, 20, 2001), "high": np.linspace(0, 120, 481)}
 """Edges of the bins, GeV."""
-WINDOWS = {"φ": (0.5, 2.5, 0.3), "J/ψ": (1.6, 5.5, 0.5), "Υ": (6.0, 16.0, 1.2), "Z": (60.0, 120.0, 8.0)}
-"""Where each line's peak is fitted, and the width to start from, GeV: in the trigger's values."""
-OFFLINE_WINDOWS = {
-    "φ": (0.9, 1.14, 0.015),
-    "J/ψ": (2.9, 3.3, 0.03),
-    "Υ": (9.1, 9.8, 0.08),
-    "Z": (75.0, 107.0, 2.5),
+WINDOWS = {
+    "offline": {
+        "φ": (0.85, 1.2, 0.012),
+        "J/ψ": (2.7, 3.45, 0.025),
+        "ψ(2S)": (3.4, 4.1, 0.03),
+        "Υ": (8.5, 9.8, 0.07),
+        "Z": (70.0, 112.0, 1.8),
+    },
+    "raw": {"φ": (0.5, 2.5, 0.55), "J/ψ": (1.6, 5.5, 0.84), "Υ": (6.0, 16.0, 2.0), "Z": (60.0, 120.0, 15.0)},
+    "models": {"φ": (0.5, 2.5, 0.34), "J/ψ": (1.6, 5.5, 0.39), "Υ": (6.0, 16.0, 0.82)},
 }
+"""Where each line's peak is fitted, and its expected width (GeV), as `docs/analyses.md` measures it.
+
+No Z in recalibrated values: networks know no muon above 45 GeV, and where they end there are steps in the
+spectrum that look like peaks.
+"""
 SIGNS = ("opposite", "same")
 MASS_ERRORS = (0.85, 1.0, 1.2)
 """Where categories of the predicted uncertainty of the mass begin, besides 0: over `typical_error`."""
@@ -147,6 +154,7 @@ class Masses:
         self.rows = 0
         self.without_charge = 0
         self._origins: set[bool | None] = set()
+        self._lines: dict[tuple[str, str], Line] | None = None
 
     @property
     def simulated(self) -> bool | None:
@@ -158,6 +166,7 @@ class Masses:
         batch = events.l1 if isinstance(events, Events) else events
         offline = events.offline if isinstance(events, Events) else None
         self.rows += len(batch)
+        self._lines = None
         self._origins.add(batch.simulated)
         for name, (values, charge, offsets, errors) in self._muons(batch, offline).items():
             mass, same, sigma = self._pairs(values, charge, offsets, errors)
@@ -246,36 +255,57 @@ class Masses:
         square = pt[i] ** 2 + pt[j] ** 2 + 2 * pt[i] * pt[j] * np.cos(phi[i] - phi[j])
         return np.asarray(square >= self.cuts.min_pair_pt**2)
 
-    def peaks(self) -> list[dict[str, Any]]:
-        """Fit a peak near each line, in each opposite-sign spectrum that has enough entries there.
+    def lines(self) -> dict[tuple[str, str], Line]:
+        """Look for each line in each opposite-sign spectrum that has pairs, by spectrum and line.
 
         Categories of predicted uncertainty follow the spectrum of their model, best measured first.
-
-        No Z in recalibrated values: networks know no muon above 45 GeV, and where they end there are
-        steps in the spectrum that look like peaks.
         """
-        rows = []
+        if self._lines is not None:
+            return self._lines
+        found: dict[tuple[str, str], Line] = {}
         spectra: dict[str, dict[str, NDArray[np.int64]]] = {}
         for name, by in self.counts.items():
             spectra[name] = by["opposite"]
             for k, counts in enumerate(self.by_error.get(name, ())):
                 spectra[f"{name}, category {k + 1} of {len(MASS_ERRORS) + 1}"] = {"low": counts}
         for name, spectrum in spectra.items():
-            windows = OFFLINE_WINDOWS if name == "offline" else WINDOWS
-            for line, (low, high, width) in windows.items():
+            kind = name if name in WINDOWS else "models"
+            for line, (low, high, width) in WINDOWS[kind].items():
                 axis = "high" if high > RANGES["low"][-1] else "low"
-                if axis not in spectrum or (name in self.models and line == "Z"):
-                    continue
-                try:
-                    found = fit_peak(RANGES[axis], spectrum[axis], (low, high), LINES[line], width)
-                except InputError:
-                    continue
+                found[name, line] = find_line(
+                    RANGES[axis],
+                    spectrum[axis],
+                    (low, high),
+                    LINES[line],
+                    width,
+                    same_sign=self.counts[name]["same"][axis] if name in self.counts else None,
+                )
+        self._lines = found
+        return found
+
+    def peaks(self) -> list[dict[str, Any]]:
+        """Return a row for each line that was detected in a spectrum."""
+        rows = []
+        for (name, line), found in self.lines().items():
+            if found.detected and found.peak:
+                peak = found.peak
                 row: dict[str, Any] = {"muons": name, "line": line}
-                for what in ("entries", "position", "width"):
-                    number: Measured = getattr(found, what)
-                    row |= {what: number.value, f"{what}_error": number.error}
-                rows.append(row | {"significance": found.significance, "goodness": found.goodness})
+                row |= {"entries": peak.entries.value, "entries_error": peak.entries.error}
+                row |= {"entries_syst": found.systematic}
+                for what in ("position", "width"):
+                    number: Measured = getattr(peak, what)
+                    row |= {f"{what}_gev": number.value, f"{what}_error_gev": number.error}
+                row |= {"significance": found.significance}
+                rows.append(row | {"goodness": peak.goodness, "p_value": peak.p_value})
         return rows
+
+    def not_detected(self) -> list[dict[str, Any]]:
+        """Return a row for each line that was not: how many entries it has at most, and why it is none."""
+        return [
+            {"muons": name, "line": line, "entries_below_95": found.limit, "reason": found.reason}
+            for (name, line), found in self.lines().items()
+            if not found.detected
+        ]
 
     def result(self) -> dict[str, Any]:
         """Gather what is printed and written: spectra by name and sign."""
@@ -283,6 +313,7 @@ class Masses:
             "rows": self.rows,
             "l1_muons_without_charge": self.without_charge,
             "peaks": self.peaks(),
+            "not_detected": self.not_detected(),
             "pairs": [
                 {"muons": name, "sign": sign, "pairs": int(by["high"].sum())}
                 for name, signs in self.counts.items()

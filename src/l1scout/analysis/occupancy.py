@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from l1scout.analysis.background import fit_background
 from l1scout.analysis.counts import CrossingCounts
 from l1scout.analysis.filling import Scheme
+from l1scout.analysis.intervals import proportion
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.luminosity import rate_counting
 from l1scout.analysis.muons import FINDERS, OfOrigin, final, finder, need
@@ -114,7 +115,10 @@ class Occupancy(OfOrigin):
         return find_regions(self.cells.reshape(-1), rings, flat, tolerance)
 
     def satellites(self) -> list[Satellite]:
-        """BX outside the scheme with more muons than early and late ones and afterglow explain."""
+        """BX outside the scheme with more muons than early and late ones and afterglow explain.
+
+        None if there are `MAX_SATELLITES` or more: the background is not described then.
+        """
         from scipy.stats import poisson
 
         if self.scheme is None or not self.rates or not self.scheme.bx.size:
@@ -140,6 +144,8 @@ class Occupancy(OfOrigin):
             found[strongest] = float(p[left == strongest][0])
             in_time[strongest] = (n - expected)[strongest] / weight
         bunch = (n - expected)[self.scheme.bx - 1].mean()
+        if len(found) == MAX_SATELLITES or bunch <= 0:
+            return []
         return [
             Satellite(
                 b + 1,
@@ -187,14 +193,15 @@ class Occupancy(OfOrigin):
         return rows
 
     def finders(self) -> list[dict[str, Any]]:
-        """Muons and share of each track finder, with its uncertainty (of a flat prior, so never 0)."""
+        """Return muons and share of each track finder, with the interval of Clopper and Pearson."""
         total = self.muons - self.other
         rows = []
         for k, name in enumerate(FINDERS):
             n = int(self.processors[k == PROCESSOR_FINDER].sum())
-            mean = (n + 1) / (total + 2)
-            error = float(np.sqrt(mean * (1 - mean) / (total + 3)))
-            rows.append({"finder": name, "muons": n, "share": n / max(total, 1), "error": error})
+            share = proportion(n, total)
+            rows.append(
+                {"finder": name, "muons": n, "share": share.value, "low": share.low, "high": share.high}
+            )
         return rows
 
     @property

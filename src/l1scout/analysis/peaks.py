@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from l1scout.errors import InputError
 from l1scout.training.metrics import Measured
 
+FEWEST = 5
+"""Expected entries of a bin of a test of the goodness."""
+
 
 @dataclass(frozen=True)
 class Peak:
@@ -30,6 +33,21 @@ class Peak:
         Deviance over degrees of freedom.
     valid : bool
         Whether the fit converged.
+    gain : float
+        Deviance without the peak less that with it.
+    p_value : float
+        Probability of a worse description, in bins merged to five expected entries or more.
+    p_outside : float
+        The same of the bins further than 2.5 widths from the peak: is the background described.
+    in_window : float
+        Entries of the spectrum in the window.
+    at_limit : str
+        Which of position, width and entries ended at the limit of what was allowed; empty if none did.
+    window : tuple of float
+        GeV.
+    terms : tuple of float
+        Polynomial whose exponential is the background, in a bin of `bin_width` GeV.
+    bin_width : float
     """
 
     position: Measured
@@ -38,6 +56,24 @@ class Peak:
     significance: float
     goodness: float
     valid: bool
+    gain: float = 0.0
+    p_value: float = float("nan")
+    p_outside: float = float("nan")
+    in_window: float = 0.0
+    at_limit: str = ""
+    window: tuple[float, float] = (0.0, 0.0)
+    terms: tuple[float, ...] = ()
+    bin_width: float = 1.0
+
+    def background(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the fitted background in each bin of these edges (GeV)."""
+        powers = _powers(edges[:-1], edges[1:], self.window, len(self.terms) - 1)
+        return _background(np.asarray(self.terms), powers) * np.diff(edges) / self.bin_width
+
+    def expected(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return fitted peak and background in each bin of these edges (GeV)."""
+        peak = gaussian_share(edges[:-1], edges[1:], self.position.value, self.width.value)
+        return self.background(edges) + self.entries.value * peak
 
 
 def fit_peak(
@@ -50,12 +86,12 @@ def fit_peak(
     fixed: bool = False,
     degree: int = 2,
 ) -> Peak:
-    """Fit a peak in a window.
+    """Fit a peak in a window. Whether it may be reported is what `l1scout.analysis.lines` decides.
 
     Parameters
     ----------
     edges, counts : ndarray, shape (n + 1,), (n,)
-        Of the spectrum.
+        Of the spectrum, in bins of one width.
     window : tuple of float
         Bins inside it are fitted.
     position, width : float
@@ -79,52 +115,97 @@ def fit_peak(
         held = f"{n.size} bins with {n.sum():.0f} entries"
         msg = f"{window[0]:g} to {window[1]:g} GeV: {held} are too few for a fit"
         raise InputError(msg)
-    x = (low + high - window[0] - window[1]) / (window[1] - window[0])  # -1 to 1
-    powers = x[None, :] ** np.arange(degree + 1)[:, None]
+    powers = _powers(low, high, window, degree)
 
     def expected(peak: float, at: float, sigma: float, *terms: float) -> NDArray[np.float64]:
-        smooth = np.exp(np.clip(np.asarray(terms) @ powers, -50, 50))
+        smooth = _background(np.asarray(terms), powers)
         return np.asarray(np.maximum(smooth + peak * gaussian_share(low, high, at, sigma), 1e-9))
+
+    constant = _deviance(n, np.ones(n.size)) - 2 * n.size
 
     def deviance(values: NDArray[np.float64]) -> float:
         mu = expected(*values)
-        return float(2 * (mu - n + np.where(n > 0, n * np.log(np.maximum(n, 1) / mu), 0.0)).sum())
+        return float(2 * (mu.sum() - n @ np.log(mu))) + constant
 
     names = ["entries", "position", "width", *(f"p{k}" for k in range(degree + 1))]
     start = [0.0, position, width, np.log(max(n.mean(), 0.1)), *([0.0] * degree)]
+    total = float(n.sum())
+    limits = {
+        "entries": (-total, total) if fixed else (0.0, total),
+        "position": window,
+        "width": ((high - low).min() / 4, (window[1] - window[0]) / 2),
+    }
 
     def minimum(values: list[float], *still: str) -> "Minuit":
         minuit = Minuit(deviance, np.array(values), name=names)
         minuit.errordef = Minuit.LEAST_SQUARES  # of -2 ln L
-        minuit.limits["position"] = window
-        minuit.limits["width"] = ((high - low).min() / 4, (window[1] - window[0]) / 2)
+        for name, allowed in limits.items():
+            minuit.limits[name] = allowed
         minuit.fixed[list(still)] = True
         return minuit.migrad()
 
     null = minimum(start, "entries", "position", "width")
-    begin = [
-        max(float((n - expected(*null.values)).clip(0).sum()), 1.0),
-        position,
-        width,
-        *list(null.values)[3:],
-    ]
-    fit = minimum(begin, "position", "width")
+    excess = float((n - expected(*null.values)).clip(0).sum())
+    fit = minimum(
+        [min(max(excess, 1.0), 0.9 * total), position, width, *list(null.values)[3:]], "position", "width"
+    )
     if not fixed:
         fit = minimum(list(fit.values))
     fit.hesse()
     found = {k: Measured(float(fit.values[k]), float(fit.errors[k])) for k in names[:3]}
     if fixed:
         found |= {k: Measured(found[k].value) for k in ("position", "width")}
+    free = ["entries"] if fixed else names[:3]
+    ends = {k: (found[k].value - low, high - found[k].value) for k in free for low, high in [limits[k]]}
+    at_limit = next((k for k, both in ends.items() if min(both) < 1e-3 * sum(both)), "")
     gain = max(float(null.fval) - float(fit.fval), 0.0) if found["entries"].value > 0 else 0.0
-    dof = n.size - degree - 2 - 2 * (not fixed)
+    parameters = degree + 2 + 2 * (not fixed)
+    mu = expected(*fit.values)
+    away = np.abs((low + high) / 2 - found["position"].value) > 2.5 * found["width"].value
     return Peak(
         found["position"],
         found["width"],
         found["entries"],
         float(np.sqrt(gain)),
-        float(fit.fval) / max(dof, 1),
+        float(fit.fval) / max(n.size - parameters, 1),
         bool(fit.valid and null.valid),
+        gain,
+        _p_value(n, mu, parameters),
+        _p_value(n[away], mu[away], degree + 1),
+        total,
+        at_limit,
+        window,
+        tuple(float(v) for v in list(fit.values)[3:]),
+        float((high - low).mean()),
     )
+
+
+def _powers(
+    low: NDArray[np.float64], high: NDArray[np.float64], window: tuple[float, float], degree: int
+) -> NDArray[np.float64]:
+    """Powers of the mass in the middle of each bin, which goes from -1 to 1 in the window."""
+    x = (low + high - window[0] - window[1]) / (window[1] - window[0])
+    return np.asarray(x[None, :] ** np.arange(degree + 1)[:, None])
+
+
+def _background(terms: NDArray[np.float64], powers: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.exp(np.clip(terms @ powers, -50, 50)))
+
+
+def _deviance(n: NDArray[np.float64], mu: NDArray[np.float64]) -> float:
+    """-2 ln of the Poisson likelihood over that of a perfect description."""
+    return float(2 * (mu - n + np.where(n > 0, n * np.log(np.maximum(n, 1) / mu), 0.0)).sum())
+
+
+def _p_value(n: NDArray[np.float64], mu: NDArray[np.float64], parameters: int) -> float:
+    """Return the probability of a larger deviance, in merged bins (`FEWEST`); NaN if too few remain."""
+    from scipy.stats import chi2
+
+    bins = np.minimum(np.floor(np.cumsum(mu) / FEWEST), np.floor(mu.sum() / FEWEST) - 1).astype(np.int64)
+    _, bins = np.unique(bins, return_inverse=True)
+    counted, wanted = (np.bincount(bins, x).astype(np.float64) for x in (n, mu))
+    dof = counted.size - parameters
+    return float(chi2.sf(_deviance(counted, wanted), dof)) if dof > 0 else float("nan")
 
 
 def gaussian_share(

@@ -24,6 +24,9 @@ from l1scout.training.metrics import Measured
 MM2_TO_UB = 1e28
 """A square millimetre in microbarn (1e-34 m^2)."""
 
+ADEQUATE = 1e-3
+"""Smallest p-value of a fit that is given without a warning."""
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -51,6 +54,13 @@ class Scan:
     correlation: float
     deviance: float
     dof: int
+
+    @property
+    def p_value(self) -> float:
+        """Probability of a worse description; NaN without degrees of freedom."""
+        from scipy.stats import chi2
+
+        return float(chi2.sf(self.deviance, self.dof))
 
 
 def fit_scan(
@@ -252,10 +262,12 @@ class VdmScan(OfOrigin):
             {"plane": plane}
             | {name: getattr(f, n).value for n, name in names.items()}
             | {f"{name}_error": getattr(f, n).error for n, name in names.items()}
-            | {"deviance": f.deviance, "dof": f.dof}
+            | {"deviance": f.deviance, "dof": f.dof, "p_value": f.p_value}
             for plane, f in fits.items()
         ]
-        return {
+        bad = [plane for plane, f in fits.items() if f.dof and f.p_value < ADEQUATE]
+        warning = f"a Gaussian and a constant do not describe the scan in {' and '.join(bad)}"
+        return ({"warning": f"{warning}: do not use sigma_vis"} if bad else {}) | {
             "orbits": self.live.orbits,
             "sigma_vis_ub": {"value": sigma.value, "stat": sigma.error, "syst": syst},
             "planes": rows,

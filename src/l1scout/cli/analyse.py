@@ -190,7 +190,7 @@ def cosmics(job: Job) -> None:
         lambda scheme: Cosmics(scheme, cuts=Cuts(min_hw_pt=o.lowest_hw_pt, min_quality=o.min_quality))
     )
     result = state.result()
-    tables = {"cos_zenith": result["cos_zenith"], "phi": result["phi"]}
+    tables = {n: result[n] for n in ("cos_zenith", "phi", "efficiency")}
     draw = partial(analyses.cosmics, state, result)
     job.give(result, tables, draw, shown=20)
 

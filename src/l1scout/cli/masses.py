@@ -34,6 +34,16 @@ def masses(
     ] = None,
     min_pair_pt: Annotated[float, typer.Option(min=0, help="Smallest pT of the pair in GeV.")] = 8.0,
     max_eta: Annotated[float, typer.Option(min=0, help="Largest |eta| of each muon.")] = 0.83,
+    bins: Annotated[int | None, typer.Option(min=1, help="Bins of the figure's spectrum.")] = None,
+    span: Annotated[
+        str | None, typer.Option("--range", help="Lowest and highest mass of the figure in GeV, such as 2,5.")
+    ] = None,
+    log: Annotated[
+        bool,
+        typer.Option(
+            "--log/--linear", help="Mass axis and bins: logarithmic (bins of 2.5 % of the mass) or linear."
+        ),
+    ] = True,
     every: Annotated[
         bool, typer.Option("--all", help="Muons of all track finders, not of the barrel only.")
     ] = False,
@@ -44,6 +54,7 @@ def masses(
     """
     from l1scout.deploy.recalibrate import Recalibrator
     from l1scout.report import analyses
+    from l1scout.report.mass_figures import mass_edges
     from l1scout.training.evaluation import name_models
 
     options = job.options
@@ -53,6 +64,7 @@ def masses(
         raise InputError(msg)
     if not files:
         job.data = Data(options, _simulated(options.seed, pairs, muons, share), _about(job, pairs, muons))
+    edges = mass_edges(bins, _span(span), log=log)  # refused before anything is read
     models = name_models([Recalibrator.load(m, errors=True) for m in model or ()])
     if models:
         job.model = {
@@ -66,9 +78,21 @@ def masses(
     result = state.result()
     if muons:
         result = {"sample": f"{muons.name}, real pairs through the simulated trigger"} | result
-    tables = {"pairs": result["pairs"], "peaks": result["peaks"]}
+    tables = {n: result[n] for n in ("pairs", "peaks", "not_detected")}
     rows = "real offline pairs, simulated trigger" if muons else "crossings or events"
-    job.give(result, tables, partial(analyses.masses, state, rows), shown=20)
+    job.give(result, tables, partial(analyses.masses, state, rows, edges, log=log), shown=20)
+
+
+def _span(text: str | None) -> tuple[float, float] | None:
+    """Read two masses (InputError)."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(t) for t in text.split(","))
+    except ValueError:
+        msg = f"--range {text}: lowest and highest mass in GeV expected, such as 2,5"
+        raise InputError(msg) from None
+    return low, high
 
 
 def _about(job: Job, pairs: int | None, muons: Path | None) -> dict[str, object]:

@@ -107,6 +107,9 @@ class Output:
                 print(f"{name}: {value:,.6g}" if isinstance(value, float) else f"{name}: {value}")
             elif isinstance(value, dict) and value and set(value) <= _MEASURED:
                 print(f"{name}: " + " ± ".join(f"{v:.5g}" for v in value.values()))
+            elif isinstance(value, dict) and set(value) == {"value", "low", "high"}:
+                interval = f"{value['low']:.5g} to {value['high']:.5g} at 68 % confidence"
+                print(f"{name}: {value['value']:.5g}, {interval}")
         for table, rows in self.tables.items():
             if rows:
                 print(f"\n{table.replace('_', ' ')}\n{rows_text(rows[:shown])}")

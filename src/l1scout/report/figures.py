@@ -84,7 +84,7 @@ def residual_figure(evaluation: Evaluation) -> str:
                     h / len(values) * 100, ax=ax, color=colour, label=label, yerr=False, flow="none", **kind
                 )
             for edge in (-TAIL[variable], TAIL[variable]):
-                ax.axvline(edge, color="#999999", linewidth=0.8, linestyle=":")
+                ax.axvline(edge, ymax=0.69, color="#999999", linewidth=0.8, linestyle=":")  # below the legend
             ax.set_xlim(low, high)
             ax.set_ylim(0, ax.get_ylim()[1] * 1.45)
             ax.set_xlabel(f"{SYMBOLS[variable]}{_UNITS[variable]}", loc="right")
@@ -110,7 +110,8 @@ def profile_figure(evaluation: Evaluation, profile: Profile) -> str:
                 ax.set_ylabel(_QUANTITY_LABELS[quantity].format(symbol, extra), loc="top")
         for ax in grid[-1]:
             ax.set_xlabel(profile.axis.label, loc="right")
-        grid[0][0].legend(loc="best", frameon=False)
+        handles, names = grid[0][0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
         _label(grid[0], evaluation)
         return _svg(figure)
 

@@ -1,0 +1,91 @@
+"""Common parts of the analyses' figures: frame, labels, points, and legends that cover no data."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from l1scout.report.figures import COLOURS, origin, style
+
+GREY = "#999999"
+_ROW = 0.07
+"""Height of a row of a legend, of that of axes 4 inches high."""
+
+
+@contextmanager
+def canvas(size: tuple[float, float]) -> Iterator[Figure]:
+    """Give an empty figure of a size in inches, in our style."""
+    with style():
+        yield Figure(figsize=size, layout="constrained")
+
+
+def label(axes: Sequence[Axes], simulated: bool | None, what: str) -> None:
+    """Say above the first axes who drew it and where the muons come from, and above the last what it is."""
+    text = origin(simulated).replace(" ", r"\ ")
+    axes[0].set_title(rf"$\bf{{l1scout}}$ $\it{{{text}}}$", loc="left")
+    axes[-1].set_title(what, loc="right")
+
+
+def titles(ax: Axes, x: str, y: str) -> None:
+    """Name both axes, with units, at their ends."""
+    ax.set_xlabel(x, loc="right")
+    ax.set_ylabel(y, loc="top")
+
+
+def points(ax: Axes, x: Any, y: Any, error: Any, name: str, k: int, **rest: Any) -> None:
+    """Draw points with error bars in the k-th colour and marker."""
+    kind: dict[str, Any] = {"linestyle": "none", "marker": "os^vD"[k % 5], "color": COLOURS[k % len(COLOURS)]}
+    ax.errorbar(x, y, error, label=name, **(kind | {"markersize": 5} | rest))
+
+
+def legend(
+    ax: Axes,
+    *,
+    ncols: int = 1,
+    loc: Literal["upper left", "upper right"] = "upper right",
+    rows: int | None = None,
+) -> None:
+    """Draw a legend above all data: the axes are made higher by the room that it needs."""
+    handles, names = ax.get_legend_handles_labels()
+    headroom(ax, rows if rows is not None else -(-len(names) // ncols))
+    if names:
+        ax.legend(handles, names, frameon=False, ncols=ncols, loc=loc, borderaxespad=0.3, handletextpad=0.5)
+
+
+def headroom(ax: Axes, rows: float) -> None:
+    """Leave room for some rows of text above all data."""
+    height = ax.get_position().height * float(ax.figure.bbox.height) / ax.figure.dpi
+    room = min((rows * _ROW + 0.03) * 4.0 / max(height, 1.5), 0.6)
+    low, high = ax.get_ylim()
+    if ax.get_yscale() == "log":
+        ax.set_ylim(low, low * (high / low) ** (1 / (1 - room)))
+    else:
+        ax.set_ylim(low, low + (high - low) / (1 - room))
+
+
+def pull_axis(ax: Axes, x: str) -> None:
+    """Finish the axes of pulls below a fit."""
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    for height in (-2, 2):
+        ax.axhline(height, color=GREY, linewidth=0.6, linestyle=":")
+    low, high = ax.get_ylim()
+    ends = max(3.5, 1.1 * max(abs(low), abs(high)))
+    ax.set_ylim(-ends, ends)
+    titles(ax, x, "pull")
+
+
+def plus_minus(value: float, error: float, unit: str = "") -> str:
+    """Return a number with its uncertainty, to two digits of the latter."""
+    if not 0 < error < np.inf:
+        return f"{value:.4g}{unit}"
+    digits = max(1 - int(np.floor(np.log10(error))), 0)
+    return rf"{value:.{digits}f} $\pm$ {error:.{digits}f}{unit}"
+
+
+def significant(value: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the values that are twice their error or more; NaN for others, as denominators."""
+    return np.where(value > 2 * error, value, np.nan)

@@ -1,0 +1,168 @@
+"""Peaks at known lines: reported where they were planted, with the right yield, and nowhere else."""
+
+import numpy as np
+import pytest
+
+from l1scout.analysis.lines import find_line
+from l1scout.analysis.masses import LINES, RANGES, WINDOWS, Masses, PairCuts
+from l1scout.io import read_events
+from l1scout.simulate.dimuons import DEFAULT_SHARES, KINDS, Pairs, simulate_dimuons
+from l1scout.simulate.run import Running, simulate_run
+
+LOW, HIGH = RANGES["low"], RANGES["high"]
+
+
+def axis(line):
+    return HIGH if line == "Z" else LOW
+
+
+def look(line, masses, kind="offline", **options):
+    low, high, width = WINDOWS[kind][line]
+    edges = axis(line)
+    return find_line(edges, np.histogram(masses, edges)[0], (low, high), LINES[line], width, **options)
+
+
+def continuum(random, line, n, kind="offline"):
+    """Power law over more than the window of a line: n entries inside it."""
+    low, high, _ = WINDOWS[kind][line]
+    u = random.random(n)
+    return (low**-0.4 + u * (high**-0.4 - low**-0.4)) ** (-1 / 0.4)
+
+
+@pytest.mark.parametrize("line", list(LINES))
+def test_planted_lines_are_found_with_their_yield(line):
+    random, pulls = np.random.default_rng(1), []
+    width = WINDOWS["offline"][line][2]
+    for _ in range(4):
+        n = random.poisson(800)
+        found = look(line, np.r_[continuum(random, line, 6000), random.normal(LINES[line], width, n)])
+        assert found.detected, found.reason
+        assert found.significance > 8
+        error = np.hypot(found.peak.entries.error, found.systematic)
+        pulls.append((found.peak.entries.value - 800) / error)
+        assert found.peak.position.value == pytest.approx(
+            LINES[line], abs=5 * found.peak.position.error + width / 10
+        )
+    assert np.abs(pulls).max() < 4
+    assert abs(np.mean(pulls)) < 2
+
+
+@pytest.mark.parametrize("line", list(LINES))
+def test_nothing_is_found_in_a_continuum(line):
+    random = np.random.default_rng(2)
+    for kind in ("offline", "models"):
+        if line not in WINDOWS[kind]:
+            continue
+        for n in (300, 6000):
+            found = look(line, continuum(random, line, n, kind), kind)
+            assert not found.detected
+            assert "significance" in found.reason
+            wide = (kind, line) == ("models", "φ")
+            assert np.isnan(found.limit) if wide else 0 < found.limit < n
+
+
+def test_limits_hold():
+    """A yield that is not detected is below the limit in 95 % of the cases, or more."""
+    random, above = np.random.default_rng(3), 0
+    for _ in range(20):
+        masses = np.r_[continuum(random, "J/ψ", 4000), random.normal(LINES["J/ψ"], 0.025, 40)]
+        found = look("J/ψ", masses)
+        above += not found.detected and found.limit < 40
+    assert above <= 4
+
+
+def test_a_step_is_no_peak():
+    """As the threshold of a trigger makes one."""
+    random = np.random.default_rng(4)
+    masses = np.r_[random.uniform(1.6, 3.0, 4000), random.uniform(3.0, 5.5, 20_000)]
+    assert not look("J/ψ", masses, "models").detected
+
+
+def test_a_spectrum_that_ends_in_the_window():
+    """Files of open data are cut at some masses: the fit ends there."""
+    random = np.random.default_rng(5)
+    flat = random.uniform(8.983, 9.746, 8000)
+    assert not look("Υ", flat).detected
+    found = look("Υ", np.r_[flat, random.normal(9.46, 0.06, 3000)])
+    assert found.detected
+    assert found.peak.entries.value == pytest.approx(3000, abs=4 * np.hypot(150, found.systematic))
+
+
+def test_no_more_entries_than_pairs():
+    """Wide bumps of a few pairs once gave -12,290 +- 587 entries."""
+    random = np.random.default_rng(6)
+    for n in (60, 200, 1525):
+        for sigma in (0.5, 1.5, 3.0):
+            found = look("Υ", random.normal(9.5, sigma, n), "raw")
+            assert not found.limit > n + 2 * np.sqrt(n)
+            if found.detected:
+                assert 0 < found.peak.entries.value < n
+
+
+def test_a_peak_elsewhere_is_not_the_line():
+    """Upsilons through the trigger once made a peak of some of them at 7.5 GeV."""
+    random = np.random.default_rng(8)
+    masses = np.r_[continuum(random, "Υ", 6000, "models"), random.normal(8.4, 0.8, 1500)]
+    assert not look("Υ", masses, "models").detected
+    masses = np.r_[continuum(random, "Υ", 6000, "models"), random.normal(9.3, 0.8, 1500)]
+    assert look("Υ", masses, "models").detected
+
+
+def test_what_same_sign_pairs_have_too_is_no_resonance():
+    random = np.random.default_rng(7)
+    bump = [np.r_[continuum(random, "J/ψ", 6000), random.normal(3.1, 0.025, 900)] for _ in range(2)]
+    assert look("J/ψ", bump[0]).detected
+    found = look("J/ψ", bump[0], same_sign=np.histogram(bump[1], LOW)[0])
+    assert "same sign" in found.reason
+    smooth = np.histogram(continuum(random, "J/ψ", 6000), LOW)[0]
+    assert look("J/ψ", bump[0], same_sign=smooth).detected
+
+
+def spectra(chunks, **cuts):
+    state = Masses(cuts=PairCuts(**cuts))
+    for events in chunks:
+        state.add(events)
+    return state
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_simulated_pairs(seed):
+    """Without phi no phi; what is there is found offline, and nothing anywhere in a continuum."""
+    shares = dict(DEFAULT_SHARES) | {"phi": 0.0, "psi(2S)": 0.01}
+    chunks = list(simulate_dimuons(seed, 25_000, Pairs(shares)))
+    state = spectra(chunks, min_pair_pt=8.0)
+    rows = {(r["muons"], r["line"]): r for r in state.peaks()}
+    assert {("offline", "φ"), ("raw", "φ")} <= {(r["muons"], r["line"]) for r in state.not_detected()}
+    kinds = np.concatenate([e.offline["kind"][::2][state.masses(e)["offline"][1]] for e in chunks])
+    for line, kind in (("J/ψ", "J/psi"), ("ψ(2S)", "psi(2S)"), ("Υ", "Upsilon(1S)")):
+        row = rows["offline", line]
+        planted = np.count_nonzero(kinds == KINDS.index(kind))
+        error = np.hypot(row["entries_error"], row["entries_syst"])
+        assert row["entries"] == pytest.approx(planted, abs=4 * error)
+        assert error < 0.25 * planted
+    nothing = spectra(simulate_dimuons(seed, 20_000, Pairs({"continuum": 1.0})), min_pair_pt=8.0)
+    assert nothing.peaks() == []
+
+
+def test_pairs_of_unrelated_muons():
+    """Crossings with several muons each: no line in any spectrum."""
+    running = Running(occupancy=0.6, intermediate=0.0)
+    state = spectra((p.muons for p in simulate_run(1, 40, running=running)), max_eta=2.4, barrel=False)
+    assert state.counts["raw"]["same"]["high"].sum() > 3000
+    assert state.peaks() == []
+    rows = state.not_detected()
+    assert [r["line"] for r in rows] == ["φ", "J/ψ", "Υ", "Z"]
+    assert all(r["reason"] for r in rows)
+
+
+def test_real_pairs(shared_data):
+    """Real phi and Upsilon are there, and lines outside the files' ranges of mass are not."""
+    for name, line in (("peakdata3.csv", "Υ"), ("peakdata4.csv", "φ"), ("peakdata5.csv", "")):
+        for cuts in ({"min_pair_pt": 8.0}, {"max_eta": 2.4}):
+            state = spectra(read_events(shared_data / "opendata-dimuon" / name), **cuts)
+            found = {r["line"]: r for r in state.peaks()}
+            assert set(found) == ({line} if line else set()), name
+            for row in found.values():
+                assert row["position_gev"] == pytest.approx(LINES[line], rel=0.005)
+                assert 0 < row["entries"] < state.counts["offline"]["opposite"]["low"].sum()
+                assert row["p_value"] > 0.001
