@@ -90,8 +90,8 @@ class Provenance:
 
 _running: Provenance | None = None
 """The command that runs, for whatever it writes; one process runs one."""
-_OUTPUTS = {"target", "out", "status", "json"}
-"""Arguments of commands that name outputs."""
+_NO_INFLUENCE = {"target", "out", "status", "json", "workers", "scheduler"}
+"""Arguments of commands that do not change a result: outputs, and where it is computed."""
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def recording(command: str, arguments: Mapping[str, Any]) -> Iterator[None]:
     options: dict[str, Any] = {}
     for name, value in arguments.items():
         values = value if isinstance(value, list | tuple) else [value]
-        if value is None or value is False or name in _OUTPUTS:
+        if value is None or value is False or name in _NO_INFLUENCE:
             continue
         if values and all(isinstance(v, Path) and v.exists() for v in values):
             inputs += file_inputs(values)
