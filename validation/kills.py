@@ -7,7 +7,6 @@ holds the connection to the store for longer than both sides wait (30 s), and at
 stage balance, does every file read back, is nothing stored twice?
 """
 
-import argparse
 import random
 import sys
 import tempfile
@@ -20,15 +19,18 @@ from rich.progress import track
 
 from chain import Chain
 from l1scout.board.live import simulated_packets
+from l1scout.cli.script import Parser, positive, positive_float, run_script
 from l1scout.formats.block import RUN3
 
 
 def main() -> int:
     """Run it; 1 if something does not fit."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--kills", type=int, default=50, help="of each process")
-    parser.add_argument("--stall", type=float, default=32.0, help="seconds without a byte to the store")
-    parser.add_argument("--pace", type=float, default=0.3, help="times the LHC")
+    parser = Parser(__doc__)
+    parser.add_argument("--kills", type=positive, default=50, help="of each process")
+    parser.add_argument(
+        "--stall", type=positive_float, default=32.0, help="seconds without a byte to the store"
+    )
+    parser.add_argument("--pace", type=positive_float, default=0.3, help="times the LHC")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     random.seed(asked.seed)
@@ -68,4 +70,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -12,6 +12,7 @@ from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
 from l1scout.orbits import Events
 from l1scout.simulate.run import simulate_run
+from l1scout.store.losses import with_losses
 
 Files = Annotated[
     list[Path] | None, typer.Argument(help="DMA packets, .raw, records, archives, nano, L1Ntuple.")
@@ -74,7 +75,7 @@ def events_of(
 ) -> Iterator[Events]:
     """Give the chunks of files, or of a simulated run."""
     if files:
-        yield from read_batches(files)
+        yield from with_losses(read_batches(files))
         return
     beam = scheme != "none"
     conditions = running(scheme if beam else "2018", occupancy if beam else 0.0, condition or ())
