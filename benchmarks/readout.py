@@ -42,7 +42,7 @@ def run(folder: Path, packets: Path, spool: Path, seconds: float, pace: float) -
         chain.start("store", "readout")
         chain.wait("readout", "seconds", 0)
         chain.start("source")
-        chain.wait("board-0", "delivered", 2000, 60)  # everything is compiled and connected
+        chain.wait("board-0", "delivered", 2000)  # everything is compiled and connected
         before, began = {n: chain.status(s) for n, s in STAGES.items()}, time.perf_counter()
         most = 0
         while time.perf_counter() < began + seconds:

@@ -39,7 +39,7 @@ def main() -> int:
         (folder / "packets.dat").write_bytes(simulated_packets(RUN3, 100, 0.05).getvalue())
         chain = Chain(folder, folder / "packets.dat", board__pace=asked.pace)
         try:
-            chain.start("store", "readout", "source")
+            chain.begin()
             chain.wait("store", "segments", 2)
             victims = [n for n in ("source", "readout", "store") for _ in range(asked.kills)]
             random.shuffle(victims)
@@ -49,13 +49,13 @@ def main() -> int:
                 time.sleep(random.uniform(0.0, 0.5))
                 chain.start(victim)
             # all three up again, and something new from end to end
-            chain.wait(f"board-{chain.boards - 1}", "delivered", 500, 60)
-            chain.wait("readout", "orbits", 500, 60)
-            chain.wait("store", "segments", 2, 60)
+            chain.wait(f"board-{chain.boards - 1}", "delivered", 500)
+            chain.wait("readout", "orbits", 500)
+            chain.wait("store", "segments", 2)
             chain.to_store.stalled.set()
             time.sleep(asked.stall)
             chain.to_store.stalled.clear()
-            chain.wait("readout", "sent", chain.status("readout")["sent"] + 2, 60)
+            chain.wait("readout", "sent", chain.status("readout")["sent"] + 2)
             chain.finish()
             stages = chain.account()
         finally:
