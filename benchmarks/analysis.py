@@ -7,7 +7,6 @@ Rounds are interleaved, so that all see the same machine; the best of each count
 the time a muon does not grow with the number of muons.
 """
 
-import sys
 import time
 from collections.abc import Callable
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.kernels import coincidences, neighbours, pairs
+from l1scout.cli.script import Parser, positive, run_script
 from l1scout.lhc import crossing
 from l1scout.orbits import concatenate
 from l1scout.simulate.run import Running, simulate_run
@@ -44,7 +44,9 @@ def numpy_neighbours(at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[
 
 def main() -> int:
     """Print the table; exit status 1 if a target is missed or a peer differs."""
-    orbits = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
+    parser = Parser(__doc__)
+    parser.add_argument("orbits", nargs="?", type=positive, default=4000, help="orbits to simulate")
+    orbits = parser.parse_args().orbits
     running = Running(intermediate=0)
     muons = concatenate([p.muons for p in simulate_run(1, orbits, running=running, chunk=200)])
     at = crossing(muons.orbit, muons.bx)[muons.row]
@@ -90,4 +92,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

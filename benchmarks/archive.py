@@ -15,7 +15,6 @@ row before.
 
 import bz2
 import io
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from l1scout.board.board import Board
+from l1scout.cli.script import Parser, positive, run_script
 from l1scout.formats.block import RUN2, RUN3, BlockFormat
 from l1scout.formats.packets import packet_orbits, split_packets
 from l1scout.formats.raw import FILE_HEADER, file_header, frame_orbits
@@ -135,7 +135,9 @@ def measure(name: str, data: bytes, folder: Path) -> int:
 
 def main() -> int:
     """Print both tables; exit status 1 if a target is missed."""
-    orbits = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+    parser = Parser(__doc__)
+    parser.add_argument("orbits", nargs="?", type=positive, default=3000, help="orbits to simulate")
+    orbits = parser.parse_args().orbits
     pa.set_cpu_count(1)
     with tempfile.TemporaryDirectory() as folder:
         missed = measure("Run 3, .raw", sample(RUN3, orbits), Path(folder))
@@ -144,4 +146,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

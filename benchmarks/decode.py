@@ -9,12 +9,12 @@ bytes of words. Memory is reused from round to round: first touches of pages are
 are shown apart, for memcpy too.
 """
 
-import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 
+from l1scout.cli.script import Parser, positive_float, run_script
 from l1scout.formats.muon import MUON_2018
 
 ROUNDS = 25
@@ -34,7 +34,9 @@ def plain_numpy(words: np.ndarray, out: np.ndarray) -> np.ndarray:
 
 def main() -> int:
     """Print the table; exit status 1 if decoding is below the target."""
-    n = int(float(sys.argv[1]) * 1e6) if len(sys.argv) > 1 else 4_000_000
+    parser = Parser(__doc__)
+    parser.add_argument("millions", nargs="?", type=positive_float, default=4.0, help="millions of words")
+    n = int(parser.parse_args().millions * 1e6)
     words = np.random.default_rng(1).integers(0, 1 << 63, n, dtype=np.uint64)
     copy, ours, plain = np.empty_like(words), np.empty((10, n), np.int16), np.empty((10, n), np.int16)
     works: dict[str, Callable[[], object]] = {
@@ -68,4 +70,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -8,7 +8,6 @@ corrections in our memory, all of which counts. OpenVINO gets floats that have b
 its answers where they are, which only favours it. OpenVINO is no dependency: `pip install openvino`.
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from l1scout.cli.script import Parser, run_script
 from l1scout.deploy.bench import simulated
 from l1scout.deploy.engine import make
 from l1scout.deploy.model import Model, load_model
@@ -84,10 +84,15 @@ class OpenVino:
         return self._one.infer({0: hardware.T.astype(np.float32)})[0].T.copy()
 
 
+DEMO = Path("demo/model-A")
+
+
 def main() -> int:
     """Print the table; exit status 1 if the table engine is below its target."""
-    directory = Path(sys.argv[1] if len(sys.argv) > 1 else "demo/model-A")
-    if not directory.exists():
+    parser = Parser(__doc__)
+    parser.add_argument("model", nargs="?", type=Path, default=DEMO, help="model directory")
+    directory = parser.parse_args().model
+    if directory == DEMO and not directory.exists():
         print(f"{directory}: not there, so nothing is measured; `make demo` makes it")
         return 0
     model = load_model(directory)
@@ -138,4 +143,4 @@ def timed(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -8,13 +8,13 @@ same bytes. The front end has all checks on: commas, padding, length and CRC of 
 GB/s are of payload, 192 bytes a crossing; fibres carry 4 % more, and a list of K flags.
 """
 
-import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 
 from l1scout.board.board import Board
+from l1scout.cli.script import Parser, positive, run_script
 from l1scout.formats.block import BLOCK_BYTES, PT_BITS, RUN2, RUN3, BlockFormat, occupied
 from l1scout.formats.records import record_room, suppress
 from l1scout.jit import kernel
@@ -85,7 +85,9 @@ def numpy_suppress(blocks: np.ndarray, form: BlockFormat) -> np.ndarray:
 
 def main() -> int:
     """Print the table; exit status 1 if a target is missed."""
-    orbits = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    parser = Parser(__doc__)
+    parser.add_argument("orbits", nargs="?", type=positive, default=200, help="orbits to simulate")
+    orbits = parser.parse_args().orbits
     timing = random_timing(np.random.default_rng(1))
     sent = transmit(simulate_run(1, orbits, chunk=PIECE), Transmitter(RUN3, timing))
     captures = list(sent)
@@ -155,4 +157,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -7,10 +7,8 @@ Board packets of a simulated LHC with muons in 5 % of the crossings (2.0 M block
 Peer: the same bytes through loopback TCP between two plain processes that do nothing else.
 """
 
-import argparse
 import json
 import multiprocessing
-import signal
 import socket
 import sys
 import tempfile
@@ -21,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from chain import Chain
 from l1scout.board.live import simulated_packets
+from l1scout.cli.script import Parser, positive_float, run_script
 from l1scout.formats.block import RUN3
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.spool import default_folder
@@ -43,7 +42,7 @@ def run(folder: Path, packets: Path, spool: Path, seconds: float, pace: float) -
         chain.start("store", "readout")
         chain.wait("readout", "seconds", 0)
         chain.start("source")
-        chain.wait("board-0", "delivered", 2000, 60)  # everything is compiled and connected
+        chain.wait("board-0", "delivered", 2000)  # everything is compiled and connected
         before, began = {n: chain.status(s) for n, s in STAGES.items()}, time.perf_counter()
         most = 0
         while time.perf_counter() < began + seconds:
@@ -106,14 +105,13 @@ def loopback(data: bytes, seconds: float = 3.0) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser = Parser(__doc__)
+    parser.add_argument("--seconds", type=positive_float, default=60.0)
     parser.add_argument(
         "--folder", type=Path, help="on the disk to write to; by default that of temporary files"
     )
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     result: dict[str, object] = {}
     with tempfile.TemporaryDirectory(prefix="l1scout-readout-", dir=asked.folder) as name:
         packets = Path(name) / "packets.dat"
@@ -153,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -7,11 +7,11 @@ prototype of the project's study: 4.5e4 matched pairs a second on a machine of t
 public, so that it cannot run beside this). The target is 1e5.
 """
 
-import sys
 import time
 
 import numpy as np
 
+from l1scout.cli.script import Parser, positive_float, run_script
 from l1scout.simulate.bmtf import assign
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.generator import Generator
@@ -26,7 +26,9 @@ TARGET, PROTOTYPE = 1e5, 4.5e4
 
 def main() -> int:
     """Print the rate; exit status 1 if it is below the target."""
-    wanted = float(sys.argv[1]) * 1e6 if len(sys.argv) > 1 else 1e6
+    parser = Parser(__doc__)
+    parser.add_argument("millions", nargs="?", type=positive_float, default=1.0, help="millions of pairs")
+    wanted = parser.parse_args().millions * 1e6
     chunks, selection, flow, pairs = simulate_events(1), Selection(), CutFlow(), 0
     select_pairs(next(chunks), selection, flow)  # compiles
     start = time.process_time()
@@ -53,4 +55,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

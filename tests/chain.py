@@ -15,6 +15,8 @@ from pathlib import Path
 from l1scout.settings import read_settings
 from l1scout.store.account import Stage, account
 
+PATIENCE_S = 600.0
+"""The one limit on waiting for something that must happen, however busy the machine is."""
 COMMAND = [sys.executable, "-c", "from l1scout.cli import main; main()"]
 RUN = 5
 
@@ -24,11 +26,12 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def wait_for(what: Callable[[], object], seconds: float = 120.0, why: str = "") -> None:
-    end = time.monotonic() + seconds
+def wait_for(what: Callable[[], object], why: Callable[[], str] = lambda: "waited in vain") -> None:
+    """Wait until something is true; `why` tells what was not, if it never is."""
+    end = time.monotonic() + PATIENCE_S
     while not what():
         if time.monotonic() > end:
-            raise AssertionError(why or "waited in vain")
+            raise AssertionError(why())
         time.sleep(0.02)
 
 
@@ -102,10 +105,11 @@ class Chain:
             "run.number": RUN,
             "run.folder": folder,
             "board.packets": packets,
-            "board.pace": 0.1,
+            "board.pace": 0.03,  # with this buffer, the board drops nothing for a minute
             "board.buffer": 1000,
             "readout.spool": folder / "spool",
             "readout.segment_orbits": 200,
+            "readout.drain_seconds": PATIENCE_S,
             "store.folder": folder / "store",
             "store.reserve_bytes": 0,
             **{k.replace("__", "."): v for k, v in settings.items()},
@@ -140,8 +144,9 @@ class Chain:
         ends = [0]
         for k in range(self.boards):
             said = self.status(f"board-{k}")
-            ends.append(said.get("first_orbit", 0) + said.get("delivered", 0) + said.get("dropped", 0) + 400)
-        return max(ends)
+            ends.append(said.get("first_orbit", 0) + said.get("delivered", 0) + said.get("dropped", 0))
+        # a killed board's status is old: what it has sent since is less than this
+        return max(ends) + 20_000 * (self.boards > 0)
 
     def status(self, name: str) -> dict:
         try:
@@ -149,13 +154,25 @@ class Chain:
         except (OSError, ValueError):
             return {}
 
-    def wait(self, name: str, field: str, value: float, seconds: float = 30.0) -> None:
-        """Wait until a process says so."""
-        wait_for(
-            lambda: self.status(name).get(field, -1) >= value,
-            seconds,
-            f"{name}: no {field} {value}\n{self.logs()}",
-        )
+    def wait(self, name: str, field: str, value: float) -> None:
+        """Wait until a counter in the status of a process has reached a value; the process must live."""
+
+        def reached() -> bool:
+            if self.status(name).get(field, -1) >= value:
+                return True
+            process = self.processes["source" if name.startswith("board") else name]
+            assert process.poll() is None, f"{name} has ended with {process.returncode}\n{self.logs()}"
+            return False
+
+        wait_for(reached, lambda: f"{name}: {field} does not reach {value}\n{self.logs()}")
+
+    def wait_more(self, name: str, field: str, more: float) -> None:
+        """Wait until a counter has grown by so much since now."""
+        self.wait(name, field, self.status(name).get(field, 0) + more)
+
+    def wait_log(self, text: str) -> None:
+        """Wait until a process has written a text to its log."""
+        wait_for(lambda: text in self.log_text(), lambda: f"no log says {text!r}\n{self.logs()}")
 
     def kill(self, name: str) -> None:
         self.processes[name].kill()
@@ -164,13 +181,14 @@ class Chain:
     def signal(self, name: str, number: int) -> None:
         self.processes[name].send_signal(number)
 
-    def stop(self, name: str, seconds: float = 40.0) -> int:
+    def stop(self, name: str) -> int:
         self.signal(name, signal.SIGTERM)
-        return self.processes[name].wait(seconds)
+        return self.processes[name].wait(PATIENCE_S)
 
     def finish(self) -> None:
         """End the run cleanly, stage by stage."""
         assert self.stop("source") == 0, self.logs()
+        wait_for(self.board_gone, lambda: f"readout has not seen the end of the board\n{self.logs()}")
         assert self.stop("readout") == 0, self.logs()
         assert self.stop("store") == 0, self.logs()
 
@@ -178,7 +196,22 @@ class Chain:
         chosen = read_settings(None, {}, [f"{k}={v}" for k, v in self.settings.items()])
         return account(RUN, chosen.store.folder, spool=chosen.readout.spool, boards=self.folder, verify=True)
 
+    def begin(self) -> None:
+        """Start everything; the board when readout listens, so that it need not drop orbits."""
+        self.start("store", "readout")
+        self.wait_log("readout listens")
+        self.start("source")
+
+    def board_gone(self) -> bool:
+        """Say whether readout has read every board's connection to its end."""
+        text = (self.folder / "readout.log").read_text().rpartition("readout listens")[2]
+        return text.count("board gone") + text.count("connection ended") >= text.count("event=connected") > 0
+
+    def log_text(self) -> str:
+        return "".join(p.read_text() for p in self.folder.glob("*.log"))
+
     def logs(self) -> str:
+        """Return the ends of all logs, for messages."""
         return "\n".join(f"{p.name}:\n{p.read_text()[-1500:]}" for p in self.folder.glob("*.log"))
 
     def close(self) -> None:

@@ -8,9 +8,7 @@ Exit status 1 if a difference is above 4, the luminosity is off by more than 0.1
 something is found that was not planted or not found that was, or time or memory grow by more than a half.
 """
 
-import argparse
 import resource
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +22,7 @@ from l1scout.analysis.livetime import LiveTime, Section
 from l1scout.analysis.luminosity import METHODS, Luminosity
 from l1scout.analysis.muons import FINDERS
 from l1scout.analysis.occupancy import Occupancy
+from l1scout.cli.script import Parser, positive, run_script
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
 from l1scout.report.tables import text_table
 from l1scout.simulate.cosmic import FLIGHT_BX
@@ -185,10 +184,8 @@ def show(name: str, running: Running, orbits: int, seed: int, expected: tuple[li
 
 def main() -> int:
     """Print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--orbits", type=int, default=28_100)
+    parser = Parser(__doc__)
+    parser.add_argument("--orbits", type=positive, default=28_100)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     good = show("planted", planted(given.orbits), given.orbits, given.seed, ([DEAD, WEAK], [SATELLITE]))
@@ -199,4 +196,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

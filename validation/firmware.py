@@ -5,20 +5,21 @@
 Prints what the commands print, and the seconds. Needs the extra ``firmware``, Verilator and Icarus.
 """
 
-import argparse
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from l1scout.cli.script import Parser, positive, run_script
+
 
 def main() -> None:
     """Run the commands one after the other; stop at the first that fails."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--muons", type=int, default=100_000)
+    parser.add_argument("--muons", type=positive, default=100_000)
     given = parser.parse_args()
     model, rtl = given.out / "fw", given.out / "rtl"
     float_model = ["--model", given.model, "--data", given.data]
@@ -40,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

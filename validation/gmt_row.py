@@ -7,11 +7,10 @@ and pT cores do not reach the published values and are shown as they are. With -
 holds ``bmtf-luts`` and ``ugmt-luts``), there is a row with the official tables of the trigger too.
 """
 
-import argparse
-import sys
 import tempfile
 from pathlib import Path
 
+from l1scout.cli.script import Parser, positive, run_script
 from l1scout.report.tables import text_table
 from l1scout.simulate.chain import simulate_events
 from l1scout.training.collect import collect
@@ -37,10 +36,8 @@ def row(pairs: int, **kwargs: Path) -> dict[str, Scores]:
 
 def main() -> int:
     """Print the rows; exit status 1 if a limit is passed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--pairs", type=int, default=1_000_000)
+    parser = Parser(__doc__)
+    parser.add_argument("--pairs", type=positive, default=1_000_000)
     parser.add_argument("--luts", type=Path)
     arguments = parser.parse_args()
     rows = row(arguments.pairs)
@@ -64,4 +61,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

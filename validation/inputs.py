@@ -6,9 +6,7 @@ Trees are scikit-learn's, which is no dependency: `pip install scikit-learn` for
 networks stand beside the trees of the first prototype of the simulation alone.
 """
 
-import argparse
 import dataclasses
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from study import sample
 
+from l1scout.cli.script import Parser, positive, run_script
 from l1scout.cli.train import fit_with_bar
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.training.dataset import Dataset
@@ -96,10 +95,8 @@ def share(
 
 def main() -> int:
     """Write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--pairs", type=int, default=2_000_000)
+    parser = Parser(__doc__)
+    parser.add_argument("--pairs", type=positive, default=2_000_000)
     parser.add_argument("--work", type=Path, help="directory for the sample and the networks")
     parser.add_argument("--trees", action="store_true", help="train boosted trees, too (scikit-learn)")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
@@ -134,4 +131,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

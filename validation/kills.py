@@ -7,7 +7,6 @@ holds the connection to the store for longer than both sides wait (30 s), and at
 stage balance, does every file read back, is nothing stored twice?
 """
 
-import argparse
 import random
 import sys
 import tempfile
@@ -20,15 +19,18 @@ from rich.progress import track
 
 from chain import Chain
 from l1scout.board.live import simulated_packets
+from l1scout.cli.script import Parser, positive, positive_float, run_script
 from l1scout.formats.block import RUN3
 
 
 def main() -> int:
     """Run it; 1 if something does not fit."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--kills", type=int, default=50, help="of each process")
-    parser.add_argument("--stall", type=float, default=32.0, help="seconds without a byte to the store")
-    parser.add_argument("--pace", type=float, default=0.3, help="times the LHC")
+    parser = Parser(__doc__)
+    parser.add_argument("--kills", type=positive, default=50, help="of each process")
+    parser.add_argument(
+        "--stall", type=positive_float, default=32.0, help="seconds without a byte to the store"
+    )
+    parser.add_argument("--pace", type=positive_float, default=0.3, help="times the LHC")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     random.seed(asked.seed)
@@ -37,7 +39,7 @@ def main() -> int:
         (folder / "packets.dat").write_bytes(simulated_packets(RUN3, 100, 0.05).getvalue())
         chain = Chain(folder, folder / "packets.dat", board__pace=asked.pace)
         try:
-            chain.start("store", "readout", "source")
+            chain.begin()
             chain.wait("store", "segments", 2)
             victims = [n for n in ("source", "readout", "store") for _ in range(asked.kills)]
             random.shuffle(victims)
@@ -47,13 +49,13 @@ def main() -> int:
                 time.sleep(random.uniform(0.0, 0.5))
                 chain.start(victim)
             # all three up again, and something new from end to end
-            chain.wait(f"board-{chain.boards - 1}", "delivered", 500, 60)
-            chain.wait("readout", "orbits", 500, 60)
-            chain.wait("store", "segments", 2, 60)
+            chain.wait(f"board-{chain.boards - 1}", "delivered", 500)
+            chain.wait("readout", "orbits", 500)
+            chain.wait("store", "segments", 2)
             chain.to_store.stalled.set()
             time.sleep(asked.stall)
             chain.to_store.stalled.clear()
-            chain.wait("readout", "sent", chain.status("readout")["sent"] + 2, 60)
+            chain.wait("readout", "sent", chain.status("readout")["sent"] + 2)
             chain.finish()
             stages = chain.account()
         finally:
@@ -68,4 +70,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -10,8 +10,6 @@ fitted together. With --muons, real pairs (open data) near a resonance go throug
 trigger. Exit status 1 if the first model does not narrow all the resonances.
 """
 
-import argparse
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from l1scout.analysis.categories import Shape, fit_categories
 from l1scout.analysis.masses import RANGES, Masses, PairCuts
 from l1scout.analysis.peaks import Spread, fit_peak, spread
+from l1scout.cli.script import Parser, positive, run_script
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.orbits import Events
 from l1scout.report.tables import text_table
@@ -79,12 +78,10 @@ def shapes(counts: NDArray[np.int64]) -> list[Shape]:
 
 def main() -> int:
     """Print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("--model", type=Path, action="append", required=True)
     parser.add_argument("--muons", type=Path, action="append", default=[])
-    parser.add_argument("--pairs", type=int, default=40_000)
+    parser.add_argument("--pairs", type=positive, default=40_000)
     given = parser.parse_args()
     models = name_models([Recalibrator.load(m, errors=True) for m in given.model])
     cuts = PairCuts(min_pair_pt=MIN_PAIR_PT)
@@ -140,4 +137,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

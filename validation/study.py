@@ -7,16 +7,15 @@ are in the work directory already are not trained again. "Elsewhere" are samples
 another seed, which no network was trained with: how far the results carry.
 """
 
-import argparse
 import dataclasses
 import json
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from l1scout.cli.output import progress
+from l1scout.cli.script import Parser, positive, run_script
 from l1scout.cli.train import fit_with_bar
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.io.parquet import STUBS
@@ -155,11 +154,9 @@ def improvement(found: Evaluation) -> list[str]:
 
 def main() -> int:
     """Write the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--pairs", type=int, default=2_000_000)
-    parser.add_argument("--elsewhere", type=int, default=500_000, help="pairs of each other sample")
+    parser = Parser(__doc__)
+    parser.add_argument("--pairs", type=positive, default=2_000_000)
+    parser.add_argument("--elsewhere", type=positive, default=500_000, help="pairs of each other sample")
     parser.add_argument("--work", type=Path, help="directory for samples and networks")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
     arguments = parser.parse_args()
@@ -216,4 +213,4 @@ def where(found: Evaluation, names: tuple[str, ...] = (*OURS, *MORE)) -> list[st
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -36,6 +36,8 @@ class OrbitBatch:
         can be made.
     simulated : bool, optional
         None where nothing says whether it is simulation.
+    lost_orbits : int
+        Orbits of this time that are known to be lost, and are not among ``n_orbits``.
 
     Raises
     ------
@@ -51,6 +53,7 @@ class OrbitBatch:
     lumisection: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     n_orbits: int | None = None
     simulated: bool | None = None
+    lost_orbits: int = 0
 
     def __post_init__(self) -> None:
         rows = len(self.offsets) - 1
@@ -196,6 +199,7 @@ def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
         columns={n: np.concatenate([b[n] for b in batches]) for n in batches[0].columns},
         n_orbits=None if None in orbits else sum(n for n in orbits if n is not None),
         simulated=joint_origin(b.simulated for b in batches),
+        lost_orbits=sum(b.lost_orbits for b in batches),
         **rows,
     )
 

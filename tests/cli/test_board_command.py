@@ -129,7 +129,7 @@ class Slow:
         self.go, self.data = threading.Event(), b""
 
     def write(self, data) -> int:
-        self.go.wait(10)
+        self.go.wait(600)
         self.data += bytes(data)
         return len(data)
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from chain import COMMAND, free_port, wait_for
+from chain import COMMAND, PATIENCE_S, free_port, wait_for
 from live_packets import small_packets
 
 RUN = 12
 
 
 def l1scout(*words: object, check: int | None = 0, **more: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, timeout=90, **more)
+    done = subprocess.run(
+        [*COMMAND, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE_S, **more
+    )
     if check is not None:
         assert done.returncode == check, done.stderr
     return done

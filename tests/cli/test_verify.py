@@ -52,6 +52,22 @@ def test_every_engine_at_hand_is_compared(directory):
     assert found["fixed:Q8.16"]["overflows"] == 0
 
 
+def test_a_sample_says_that_it_is_one(directory):
+    done = run("verify", "-m", directory, "--engine", "fused", "--sample", 500, "--seed", 3)
+    assert done.exit_code == 0, done.output
+    assert "A RANDOM SAMPLE of 500 (seed 3), not all, of the 20,910 inputs" in done.stdout
+    arguments = ("verify", "-m", directory, "--engine", "fixed", "--json")
+    few, again, whole = (
+        json.loads(run(*arguments, *more).stdout)["fixed"]
+        for more in (("--sample", 500), ("--sample", 500), ())
+    )
+    assert (few["inputs"], few["sampled"], few["domain_inputs"]) == (500, True, 20910)
+    assert (whole["inputs"], whole["sampled"]) == (20910, False)
+    assert few == again
+    worst = [[d["worst"] for d in found["deviations"]] for found in (few, whole)]
+    assert all(0 < a <= b for a, b in zip(*worst, strict=True))
+
+
 def test_a_wrong_entry_is_an_error(directory, tmp_path, monkeypatch):
     right = table.quantise
 

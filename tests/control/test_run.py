@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from chain import PATIENCE_S, wait_for
 from l1scout.board.live import simulated_packets
 from l1scout.control.local import ask
 from l1scout.control.supervisor import Supervisor
@@ -61,7 +62,7 @@ class Chain:
             store = "127.0.0.1:{self.store}"
             spool = "{self.spool}"
             segment_orbits = 512
-            drain_seconds = 30
+            drain_seconds = {PATIENCE_S}
             [store]
             listen = "127.0.0.1:{self.store}"
             folder = "{self.stored}"
@@ -72,7 +73,7 @@ class Chain:
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, as another shell does."""
-        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=60)
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=PATIENCE_S)
 
     @contextmanager
     def run(self, *more: str):
@@ -130,15 +131,8 @@ class Chain:
 
 
 def ends_well(process: subprocess.Popen[str]) -> None:
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, said
-
-
-def wait_for(true, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_commands_from_another_shell(tmp_path, packets):
@@ -196,7 +190,7 @@ def test_killed_run_control_leaves_nothing(tmp_path, packets):
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 3
         process.kill()
-        _, alive = psutil.wait_procs(children, 15)
+        _, alive = psutil.wait_procs(children, PATIENCE_S)
         assert not alive
     assert chain.check(7)["missed"] == 0
     chain.supervisor().close()  # lock and socket are in nobody's way
@@ -212,7 +206,7 @@ def test_board_that_ends_ends_the_run(tmp_path, packets):
 def test_refusal_at_the_start_ends_it(tmp_path, packets):
     chain = Chain(tmp_path, packets)
     with socket.create_server(("127.0.0.1", chain.store)), chain.run() as process:
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert f"l1scout: store: 127.0.0.1:{chain.store}: cannot listen there" in said.splitlines()[-1]
 
@@ -244,7 +238,7 @@ def test_refusal_later_can_be_mended(tmp_path, packets):
             process.send_signal(signal.SIGINT)
             wait_for(lambda: chain.report("readout").get("state") == "draining")
             process.send_signal(signal.SIGINT)  # not to wait for a store that does not come
-            _, said = process.communicate(timeout=15)
+            _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert "l1scout: store: " in said.splitlines()[-1]
     assert [*chain.spool.glob("run000008*.raw")]  # kept for `l1scout readout --drain`

@@ -53,7 +53,7 @@ def test_every_round_goes_through_all_muons():
     assert len(engines) == 2
     assert engines[1].muons == 3 * 2 * 2048
     assert engines[0].muons == engines[1].muons + 2 * 1024 + 4096 + 8 * 512  # first call, latencies
-    assert all(0 <= found.opening[name] < 60 for name in ("onnx", "counting"))
+    assert all(found.opening[name] >= 0 for name in ("onnx", "counting"))
     rows = {(r.engine, r.batch): r for r in found.throughput}
     assert set(rows) == {(e, b) for e in ("onnx", "counting") for b in (64, 1024)}
     assert max(rows["onnx", b].of_onnx for b in (64, 1024)) == pytest.approx(1)

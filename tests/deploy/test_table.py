@@ -137,5 +137,5 @@ def test_processes_share_the_file(tiny, path):
     )
     command = [sys.executable, "-c", code, str(path), *sys.path]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [float(worker.communicate(timeout=60)[0]) for worker in workers] == [wanted] * 2
+    assert [float(worker.communicate(timeout=600)[0]) for worker in workers] == [wanted] * 2
     assert not own.entries.flags.writeable

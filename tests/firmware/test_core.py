@@ -90,6 +90,15 @@ def test_logic_and_table_are_the_network_at_every_input(compiler, seed):
     assert (found.inputs, found.logic, found.table, found.overflows) == (model.domain.entries, 0, 0, 0)
 
 
+def test_a_sample_of_inputs_is_called_one(model):
+    logic = trace(model.network, model.domain)
+    found = exhaust(model, logic, None, sample=100, seed=2)
+    assert (found.inputs, found.logic, found.table, found.sampled) == (100, 0, None, True)
+    other = changed_weight(model)
+    wrong = exhaust(model, trace(other.network, other.domain), None, sample=100, seed=2)
+    assert 0 < wrong.logic <= 100
+
+
 def test_changed_weight_is_caught_at_every_level(model, built, tmp_path):
     other = changed_weight(model)
     logic = trace(other.network, other.domain)

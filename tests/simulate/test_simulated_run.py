@@ -134,7 +134,11 @@ def test_planted_detector_faults():
     beam = muons["origin"] == BEAM
     by = np.bincount(muons["tfMuonIndex"][beam] // 3, minlength=36)
     assert by[12] == 0
-    assert by[13] / by[14] == pytest.approx(0.5, abs=0.1)
+
+    def ratio(expected, of):  # to five standard deviations of two counts
+        return pytest.approx(expected, abs=5 * np.sqrt(expected * (1 + expected) / of))
+
+    assert by[13] / by[14] == ratio(0.5, by[14])
     noise = muons["origin"] == NOISE
     assert noise.sum() == pytest.approx(800, abs=5 * 28)
     assert set(muons["tfMuonIndex"][noise] // 3) == {30}
@@ -143,8 +147,8 @@ def test_planted_detector_faults():
     starts = np.setdiff1d(colliding("2018"), colliding("2018") + 1)
     ends = np.setdiff1d(colliding("2018"), colliding("2018") - 1)
     inside = times[starts + 20].sum()
-    assert times[starts - 1].sum() / inside == pytest.approx(0.3 / 1.2, abs=0.03)
-    assert times[ends + 1].sum() / inside == pytest.approx(0.05 / 1.2, abs=0.02)
+    assert times[starts - 1].sum() / inside == ratio(0.3 / 1.2, inside)
+    assert times[ends + 1].sum() / inside == ratio(0.05 / 1.2, inside)
 
 
 def test_links_and_intermediate_muons(muons):

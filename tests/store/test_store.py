@@ -4,12 +4,12 @@ import bz2
 import json
 import shutil
 import subprocess
-import time
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from chain import wait_for
 from hand_made import model_directory
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
@@ -75,10 +75,7 @@ def end(store: Store) -> None:
 
 def push(spool: Spool, store: Store) -> Sender:
     sender = Sender(spool, store.listener.address, Access(), log).start()
-    limit = time.monotonic() + 20
-    while not sender.drained() and time.monotonic() < limit:
-        time.sleep(0.01)
-    assert sender.drained()
+    wait_for(sender.drained)
     sender.stop()
     return sender
 
@@ -158,16 +155,19 @@ def test_a_cut_segment_goes_on_where_it_was_cut(spool, tmp_path):
     channel.socket.sendall(data[:1000])
     channel.close()
     part = tmp_path / "store" / "incoming" / f"{segment.name}.{segment.crc32c:08x}.part"
-    limit = time.monotonic() + 5
-    while (not part.exists() or part.stat().st_size < 1000) and time.monotonic() < limit:
-        time.sleep(0.01)
-    for _ in range(200):  # the first connection's thread may not have seen the end yet
+    wait_for(lambda: part.exists() and part.stat().st_size == 1000)
+    answers = []
+
+    def may_go_on():  # the first connection's thread may not have seen the end yet
+        nonlocal channel
         channel = connect(store.listener.address, "store", Access())
-        answer = offer(channel, segment)
-        if "wait" not in answer:
-            break
-        channel.close()
-    assert answer == {"send": 1000}
+        answers.append(offer(channel, segment))
+        if "wait" in answers[-1]:
+            channel.close()
+        return "wait" not in answers[-1]
+
+    wait_for(may_go_on)
+    assert answers[-1] == {"send": 1000}
     channel.socket.sendall(data[1000:])
     assert channel.receive() == {"done": True}
     assert (tmp_path / "store" / "run000007" / segment.name).read_bytes() == data

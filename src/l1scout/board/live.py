@@ -104,7 +104,7 @@ class LiveBoard:
         self._log("board sends", first_orbit=self._first, pace=board.pace)
         self._packets.run(self._sink, pace=board.pace, orbits=board.orbits, going=going)
         try:
-            self._sink.close()
+            self._sink.close(self._packets.last_trailer())
         except OSError as error:
             self._log("readout not reached: what was buffered is lost", why=str(error))
         status(self.status("idle"))

@@ -92,7 +92,7 @@ class RepeatedPackets:
         self.length = last - int(self._pieces[0][2][0]) + 1
         room = max(rows.nbytes for rows, _, _, _ in self._pieces) + TRAILER_BYTES
         self._room = np.empty(room // 4, np.uint32)
-        self.delivered = self.dropped = self.packets = self.bytes = 0
+        self.delivered = self.dropped = self.packets = self.bytes = self._told = 0
 
     def run(
         self, sink: Sink, *, pace: float, orbits: int = 0, going: Callable[[], bool] = lambda: True
@@ -135,7 +135,17 @@ class RepeatedPackets:
         headers, by = self._form.name == "run3", np.uint32(self._by & ORBIT_MASK)
         _renumber(copy, spans, self._form.orbit_row, by, headers, np.uint32(self._flags))
         self.delivered += n
-        trailer = Trailer(0, self.dropped, self.delivered).encode()
-        self._room[rows.size : words] = np.frombuffer(trailer, np.uint32)
+        self._room[rows.size : words] = np.frombuffer(self._trailer(), np.uint32)
         self.packets, self.bytes = self.packets + 1, self.bytes + 4 * words
         return self._room[:words].data.cast("B")
+
+    def _trailer(self) -> bytes:
+        self._told = self.dropped
+        return Trailer(0, self.dropped, self.delivered).encode()
+
+    def last_trailer(self) -> bytes | None:
+        """Return a packet without orbits that states what was dropped after the last packet; None if nothing.
+
+        Without it, readout would never hear of these orbits.
+        """
+        return self._trailer() if self.dropped > self._told else None

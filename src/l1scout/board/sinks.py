@@ -162,10 +162,18 @@ class BufferedSink:
         """Packets held."""
         return self._queue.qsize()
 
-    def close(self) -> None:
-        """Wait until everything is written; raises the consumer's error if it is gone (OSError)."""
+    def close(self, last: bytes | None = None) -> None:
+        """Wait until everything is written; raises the consumer's error if it is gone (OSError).
+
+        Parameters
+        ----------
+        last : bytes, optional
+            A packet to write after all others.
+        """
         if isinstance(self._sink, ReadoutSink):
             self._sink.hurry()
+        if last is not None:
+            self._queue.put(last)
         self._queue.put(None)
         self._thread.join()
         if self._error is not None:

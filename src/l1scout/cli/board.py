@@ -11,7 +11,7 @@ from l1scout.board.board import Board, line_rate
 from l1scout.board.sinks import BufferedSink, open_sink
 from l1scout.board.sources import captures, is_capture, paced, replay_packets
 from l1scout.board.suppress import INTERMEDIATE, Selection
-from l1scout.cli.output import Json, err, out, print_json
+from l1scout.cli.output import Json, activity, err, out, print_json
 from l1scout.cli.simulate import FAULTS, fault_rates, one_of, running
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, LINKS
@@ -99,7 +99,7 @@ def board(
 
 
 def _run(work: Board, pieces: Iterator[Capture], start: float) -> None:
-    with err.status("waiting for the first orbits") as line:
+    with activity("waiting for the first orbits") as line:
         for capture, orbits in windows(pieces):
             work.take(capture, orbits)
             c, rate = work.counters, line_rate(work.counters, time.perf_counter() - start)

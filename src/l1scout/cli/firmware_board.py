@@ -10,7 +10,7 @@ from rich.table import Table
 
 from l1scout.board.sources import captures, is_capture
 from l1scout.board.suppress import INTERMEDIATE, Selection
-from l1scout.cli.output import Json, err, out, print_json, progress
+from l1scout.cli.output import Json, activity, out, print_json, progress
 from l1scout.cli.simulate import one_of
 from l1scout.deploy.model import load_model
 from l1scout.errors import InputError
@@ -72,7 +72,7 @@ def board(
         is_capture(source)  # before the simulator is built
     files, recalibrate = _core(core, model) if core and model else ((), None)
     start = time.perf_counter()
-    with err.status("building the simulator with Verilator: half a minute, the first time"):
+    with activity("building the simulator with Verilator: half a minute, the first time"):
         verilog = VerilogBoard(build or program_folder(), FORMATS[form], CRCS[crc], core=files)
     built = time.perf_counter() - start
     pieces = (
@@ -107,7 +107,7 @@ def _core(folder: Path, model: Path) -> tuple[list[Path], Words]:
 
 
 def _synthesise(form: str, json: bool) -> None:
-    with err.status("Yosys: a few minutes"):
+    with activity("Yosys: a few minutes"):
         result = synthesise(sources(), "scouting_board", {"RUN3": int(form == "run3")})
     if json:
         print_json(result)

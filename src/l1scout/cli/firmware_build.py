@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from l1scout.cli.output import Json, err, print_json
+from l1scout.cli.output import Json, activity, print_json
 
 CLOCK = 250.0
 
@@ -31,7 +31,7 @@ def build(
     from l1scout.firmware.build import build as write
     from l1scout.firmware.build import cutoff_for
 
-    with err.status(f"{compiler}: seconds to a minute"):
+    with activity(f"{compiler}: seconds to a minute"):
         built = write(load_model(model), target, cutoff=cutoff or cutoff_for(clock), compiler=compiler)
     about = built.about
     if json:

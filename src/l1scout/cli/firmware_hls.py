@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.firmware_build import CLOCK
-from l1scout.cli.output import Json, err, print_json
+from l1scout.cli.output import Json, activity, print_json
 
 
 def hls(
@@ -28,11 +28,11 @@ def hls(
     from l1scout.firmware.hls import PART, emulate, export
 
     loaded = load_model(model)
-    with err.status("hls4ml"):
+    with activity("hls4ml"):
         project = export(loaded, target, clock=clock, part=part or PART)
     inputs = differ = None
     if emulated:
-        with err.status("g++: half a minute"):
+        with activity("g++: half a minute"):
             inputs, differ = emulate(loaded, project)
     if json:
         print_json({"folder": target, "part": part or PART, "inputs": inputs, "mismatches": differ})

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.firmware_build import CLOCK
-from l1scout.cli.output import Json, err, json_text, print_json
+from l1scout.cli.output import Json, activity, json_text, print_json
 from l1scout.errors import InputError
 from l1scout.provenance import recorded
 
@@ -56,7 +56,7 @@ def report(
         read = read_dataset(data)
         muons = f"{'All muons' if every else 'Test part'} of {read.name}, {loaded.card.origin}"
         scores = against(load_model(float_model), loaded, read if every else read.part("test"))
-    with err.status("Yosys, then place and route: some minutes"):
+    with activity("Yosys, then place and route: some minutes"):
         found = resources(built, clock=clock, route=route)
     result = {**found, "scores": scores.as_dict() if scores else None, "muons": muons}
     if target:

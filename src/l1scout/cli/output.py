@@ -2,11 +2,14 @@
 
 import json
 import math
-from typing import Annotated, Any
+import threading
+import time
+from contextlib import AbstractContextManager
+from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 
 from l1scout.provenance import recorded
 
@@ -22,8 +25,97 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+FIRST_LINE_S, SLOWEST_LINES_S = 5.0, 60.0
+"""In a log, progress is written after 5 s, then at intervals that double up to a minute."""
+
+
+class ProgressLines(Progress):
+    """Progress as plain lines, for logs: what, how far, time left; also while nothing moves."""
+
+    def __init__(self) -> None:
+        super().__init__(console=err, disable=True)
+        self._ended = threading.Event()
+        self._writer = threading.Thread(target=self._write, daemon=True)
+        self._shown: set[int] = set()
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._writer.start()
+
+    def stop(self) -> None:
+        """End, with a line for every finished task of which a line was written before."""
+        self._ended.set()
+        self._writer.join()
+        for task in self.tasks:
+            if task.id in self._shown and task.finished:
+                _write_line(f"{task.description}: done after {_duration(task.elapsed or 0)}")
+
+    def _write(self) -> None:
+        wait = FIRST_LINE_S
+        while not self._ended.wait(wait):
+            for task in self.tasks:
+                if not task.finished:
+                    self._shown.add(task.id)
+                    _write_line(progress_line(task))
+            wait = min(2 * wait, SLOWEST_LINES_S)
+
+
+def progress_line(task: Task) -> str:
+    """Return what, how far and how long still, in words."""
+    done, elapsed = task.completed, task.elapsed or 0.0
+    if not task.total:
+        so_far = f"{done:,.0f} " if done else ""
+        return f"{task.description}: {so_far}after {_duration(elapsed)}"
+    how_far = f"{task.description}: {done:,.0f} of {task.total:,.0f} ({100 * done / task.total:.0f} %)"
+    if not done:
+        return f"{how_far} after {_duration(elapsed)}"
+    return f"{how_far}, about {_duration(elapsed * (task.total - done) / done)} left"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _write_line(text: str) -> None:
+    stamp = time.strftime("%H:%M:%S")
+    err.print(f"{stamp} {text}", markup=False, soft_wrap=True)
+
+
+class Updated(Protocol):
+    """What `activity` gives: its text can be changed."""
+
+    def update(self, status: Any) -> None:
+        """Change the text."""
+
+
+class _StatusLines(ProgressLines):
+    """An activity as lines."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._task = self.add_task(text, total=None)
+
+    def __enter__(self) -> "_StatusLines":
+        _write_line(self.tasks[0].description)
+        self.start()
+        return self
+
+    def update(self, status: Any) -> None:  # type: ignore[override]
+        """Change the text."""
+        super().update(self._task, description=str(status))
+
+
+def activity(text: str) -> AbstractContextManager[Updated]:
+    """Show what is done now and takes long: on a terminal with a spinner, in a log as lines."""
+    return err.status(text) if err.is_terminal else _StatusLines(text)
+
+
 def progress() -> Progress:
-    """Progress bars on standard error: what, how far, time left."""
+    """Show progress on standard error: bars on a terminal, lines at growing intervals in a log."""
+    if not err.is_terminal:
+        return ProgressLines()
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -18,11 +18,17 @@ def runs(
 ) -> None:
     """List the runs of the store's catalogue, or the lumisections of one: orbits, muons, losses, bytes."""
     from l1scout.store.catalogue import Catalogue
+    from l1scout.store.losses import lumisections_with_losses, runs_with_losses
 
-    folder = load(settings, over).store.folder
+    chosen = load(settings, over)
+    folder, boards = chosen.store.folder, chosen.run.folder
     catalogue = Catalogue(folder)
     try:
-        rows = catalogue.runs() if run is None else catalogue.lumisections(run)
+        rows = (
+            runs_with_losses(catalogue, boards)
+            if run is None
+            else lumisections_with_losses(catalogue, boards, run)
+        )
     finally:
         catalogue.close()
     if not rows:

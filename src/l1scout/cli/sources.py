@@ -23,6 +23,7 @@ from l1scout.lhc import FILLING_SCHEMES, ORBITS_PER_LUMISECTION
 from l1scout.orbits import Events
 from l1scout.provenance import file_inputs
 from l1scout.simulate.run import simulate_run
+from l1scout.store.losses import with_losses
 
 _SELECTION, _SIMULATION = "Selection of data", "Simulation"
 _MUONS, _OUTPUT = "Muons and rates", "Output"
@@ -235,7 +236,7 @@ class Data:
             yield from self._simulated
             return
         if o.simulate is None:
-            yield from read_batches(self.files, quality=self.quality, flavour=o.flavour)
+            yield from with_losses(read_batches(self.files, quality=self.quality, flavour=o.flavour))
             return
         beam = o.simulated_scheme != "none"
         conditions = running(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.live import Set, SettingsFile, load
-from l1scout.cli.output import err, out
+from l1scout.cli.output import activity, out
 from l1scout.errors import InputError
 
 
@@ -25,7 +25,7 @@ def start(
 
     folder = load(settings, over).run.folder
     status = ask(folder, do="start", run=run)
-    with err.status("starting"):
+    with activity("starting"):
         while status["state"] == "running" and not status["up"]:
             time.sleep(0.1)
             status = ask(folder, do="status")

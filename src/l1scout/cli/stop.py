@@ -3,7 +3,7 @@
 import time
 
 from l1scout.cli.live import Set, SettingsFile, load
-from l1scout.cli.output import err, out
+from l1scout.cli.output import activity, out
 from l1scout.errors import InputError
 
 
@@ -16,7 +16,7 @@ def stop(settings: SettingsFile = None, over: Set = None) -> None:
 
     folder = load(settings, over).run.folder
     status = ask(folder, do="stop")
-    with err.status("draining"):
+    with activity("draining"):
         while status["state"] == "draining":
             time.sleep(0.1)
             status = ask(folder, do="status")

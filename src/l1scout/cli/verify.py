@@ -19,9 +19,13 @@ def verify(
         ),
     ] = None,
     table: Annotated[Path | None, typer.Option(help="The table, if not in the model directory.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Compare this number of random inputs instead of all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the sample.")] = 1,
     json: Json = False,
 ) -> None:
-    """Compare engines with the Keras network in float64 over the whole input domain.
+    """Compare engines with the Keras network in float64 over the whole input domain, or a random sample.
 
     `fixed` is Q8.8 unless told otherwise, as the Micron DLA is: its steps are coarser than a hardware
     count. Rules can be compared: --engine fixed --engine fixed:Q4.12,variable. Exit status 1 if an entry
@@ -37,15 +41,26 @@ def verify(
     engines = {name: make(name, loaded, table=table) for name in engine or at_hand(loaded, table)}
     reference, what = reference_of(loaded)
     with progress() as bar:
-        task = bar.add_task("inputs", total=loaded.domain.entries)
+        task = bar.add_task("inputs", total=sample or loaded.domain.entries)
         found = compare(
-            loaded, engines, reference, progress=lambda n, of: bar.update(task, completed=n, total=of)
+            loaded,
+            engines,
+            reference,
+            sample=sample,
+            seed=seed,
+            progress=lambda n, of: bar.update(task, completed=n, total=of),
         )
     wrong = any(v.inexact for v in found.values())
     if json:
-        print_json({name: {**asdict(v), "close": v.close} for name, v in found.items()})
+        about = {"sampled": sample is not None, "domain_inputs": loaded.domain.entries}
+        print_json({name: {**asdict(v), **about, "close": v.close} for name, v in found.items()})
         raise typer.Exit(int(wrong))
-    print(f"All {loaded.domain.entries:,} inputs of model {loaded.card.name}'s domain; against {what}")
+    which = (
+        f"All {loaded.domain.entries:,} inputs"
+        if sample is None
+        else f"A RANDOM SAMPLE of {sample:,} (seed {seed}), not all, of the {loaded.domain.entries:,} inputs"
+    )
+    print(f"{which} of model {loaded.card.name}'s domain; against {what}")
     lines = [["engine", "output", "worst", "rms", "worst [counts]", "rms [counts]", "moved by core/10"]]
     for name, v in found.items():
         for d in v.deviations:

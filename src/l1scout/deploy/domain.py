@@ -74,7 +74,10 @@ class Domain:
 
     def hardware(self, start: int, stop: int) -> NDArray[np.int16]:
         """Return the inputs at places `start` to `stop`, shape (inputs, stop - start)."""
-        place = np.arange(start, stop)
+        return self.at(np.arange(start, stop))
+
+    def at(self, place: NDArray[np.int64]) -> NDArray[np.int16]:
+        """Return the inputs at some places, shape (inputs, places)."""
         rows = zip(self.low, self.size, self.stride, strict=True)
         return np.stack([low + place // stride % size for low, size, stride in rows]).astype(np.int16)
 
@@ -83,6 +86,27 @@ class Domain:
         for start in range(0, self.entries, size):
             stop = min(start + size, self.entries)
             yield slice(start, stop), self.hardware(start, stop)
+
+    def sampled(
+        self, sample: int | None, seed: int, size: int = _CHUNK
+    ) -> Iterator[tuple[slice | NDArray[np.int64], NDArray[np.int16]]]:
+        """Go through random inputs, each as likely as the others, piece by piece; through all if not sampled.
+
+        Parameters
+        ----------
+        sample : int, optional
+            Number of inputs; some may occur twice.
+        seed : int
+        size : int
+            Inputs of a piece.
+        """
+        if sample is None:
+            yield from self.chunks(size)
+            return
+        places = np.sort(np.random.default_rng(seed).integers(0, self.entries, sample))
+        for start in range(0, sample, size):
+            piece = places[start : start + size]
+            yield piece, self.at(piece)
 
 
 def _rank(name: str) -> int:

@@ -63,7 +63,7 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Verified:
-    """An engine's deviations over the whole domain.
+    """An engine's deviations over the whole domain, or a sample of it.
 
     Parameters
     ----------
@@ -196,9 +196,11 @@ def verify(
     engines: Mapping[str, Engine],
     reference: Network,
     *,
+    sample: int | None = None,
+    seed: int = 1,
     progress: Callable[[int, int], object] = lambda _done, _of: None,
 ) -> dict[str, Verified]:
-    """Compare engines with a reference at every input of the model's domain.
+    """Compare engines with a reference at every input of the model's domain, or at a random sample of them.
 
     Parameters
     ----------
@@ -206,13 +208,19 @@ def verify(
     engines : mapping of str to Engine
     reference : callable
         From hardware inputs, shape (4, muons), to corrections in float64, shape (3, muons).
+    sample : int, optional
+        Number of random inputs; by default all are compared.
+    seed : int
+        Of the sample.
     progress : callable
         Told inputs done and inputs in all.
     """
+    inputs = sample or model.domain.entries
+    done = 0
     sums = {name: _Sums() for name in engines}
     domain = model.domain
     pt_row = domain.names.index(PT.name)
-    for where, hardware in domain.chunks(_CHUNK):
+    for where, hardware in domain.sampled(sample, seed, _CHUNK):
         whole = model.network or model.no_layers
         wanted = reference(hardware) if whole else _in_pieces(reference, hardware)
         pt = PT.to_physical(hardware[pt_row]) - wanted[2]
@@ -226,8 +234,9 @@ def verify(
                 wrong = np.abs(steps - entries) > 0.55 if model.no_layers else np.rint(steps) != entries
                 sums[name].inexact += int(np.count_nonzero(wrong.any(axis=0)))
             sums[name].add(engine.correct(hardware) - wanted, pt)
-        progress(where.stop, domain.entries)
-    return {name: s.result(model, domain.entries, engines[name]) for name, s in sums.items()}
+        done += hardware.shape[1]
+        progress(done, inputs)
+    return {name: s.result(model, inputs, engines[name]) for name, s in sums.items()}
 
 
 def _in_pieces(network: Network, hardware: NDArray[np.int16]) -> NDArray[np.float64]:

@@ -50,12 +50,23 @@ class Compared:
 
 @dataclass(frozen=True)
 class Exhausted:
-    """All inputs of the domain: answers of the traced logic and of the table that are not the network's."""
+    """Inputs of the domain: answers of the traced logic and of the table that are not the network's.
+
+    Parameters
+    ----------
+    inputs, logic : int
+    table : int or None
+        None if there was no table to compare.
+    overflows : int
+    sampled : bool
+        Whether `inputs` are a random sample, not all.
+    """
 
     inputs: int
     logic: int
-    table: int
+    table: int | None
     overflows: int
+    sampled: bool = False
 
 
 def in_verilator(model: Model, built: Built, muons: int, programs: Path, *, seed: int = 1) -> Compared:
@@ -120,28 +131,43 @@ def in_icarus(model: Model, built: Built, muons: int, programs: Path, *, seed: i
 
 
 def exhaust(
-    model: Model, logic: Logic, table: Path, *, progress: Progress = lambda _done, _of: None
+    model: Model,
+    logic: Logic,
+    table: Path | None,
+    *,
+    sample: int | None = None,
+    seed: int = 1,
+    progress: Progress = lambda _done, _of: None,
 ) -> Exhausted:
-    """Compare traced logic, table and integer network at every input of the model's domain.
+    """Compare traced logic, table and integer network at every input of the model's domain, or at some.
 
     Parameters
     ----------
     model : Model
     logic : Logic
         That the Verilog was written from.
-    table : Path
-        The model's table.
+    table : Path, optional
+        The model's table, to be compared, too.
+    sample : int, optional
+        Number of random inputs; by default all are compared.
+    seed : int
+        Of the sample.
     progress : callable
         Told inputs done and inputs in all.
     """
-    engine, entries = FirmwareEngine(network_of(model)), TableEngine(model, table).entries
-    wrong_logic = wrong_table = 0
-    for where, hardware in model.domain.chunks(_LANES):
+    engine = FirmwareEngine(network_of(model))
+    entries = TableEngine(model, table).entries if table else None
+    inputs = sample or model.domain.entries
+    wrong_logic = wrong_table = done = 0
+    for where, hardware in model.domain.sampled(sample, seed, _LANES):
         wanted = engine.integers(hardware)
         wrong_logic += int(np.count_nonzero((logic.integers(hardware) != wanted).any(axis=0)))
-        wrong_table += int(np.count_nonzero((wanted != entries[where, :3].T).any(axis=0)))
-        progress(where.stop, model.domain.entries)
-    return Exhausted(model.domain.entries, wrong_logic, wrong_table, engine.overflows)
+        if entries is not None:
+            wrong_table += int(np.count_nonzero((wanted != entries[where, :3].T).any(axis=0)))
+        done += hardware.shape[1]
+        progress(done, inputs)
+    compared = None if entries is None else wrong_table
+    return Exhausted(inputs, wrong_logic, compared, engine.overflows, sample is not None)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.files import checksum, is_disk_full
-from l1scout.formats.block import BlockFormat
+from l1scout.formats.block import ORBIT_MASK, BlockFormat
 from l1scout.formats.packets import TRAILER_BYTES, PacketOrbits, Trailer, packet_orbits
 from l1scout.formats.raw import FILE_HEADER, file_header, frame_orbits, frame_room
 from l1scout.lhc import lumisection
@@ -125,6 +125,7 @@ class SegmentWriter:
         self._room = np.empty(0, np.uint32)
         self._damaged = False
         self._doubted: _Doubted | None = None
+        self._dropped_last = 0
         self.totals = Totals()
 
     @property
@@ -147,7 +148,9 @@ class SegmentWriter:
         fresh = arrived.orbit > last
         kept = arrived if fresh.all() else arrived.select(fresh)
         n = len(kept.orbit)
-        counts, place = self._compare(Trailer.decode(packet[-TRAILER_BYTES:]), kept.orbit)
+        trailer = Trailer.decode(packet[-TRAILER_BYTES:])
+        self._dropped_last = self._dropped_at_the_end(trailer) if len(packet) == TRAILER_BYTES else 0
+        counts, place = self._compare(trailer, kept.orbit)
         counts["duplicate"] = len(arrived.orbit) - n
         counts["corrupt_bytes"] = arrived.found.corrupt_bytes
         if n == 0:
@@ -176,7 +179,20 @@ class SegmentWriter:
         if self._place.unexplained:  # no trailer came any more that could say more
             self._account(missed=self._place.unexplained)
             self._place = replace(self._place, unexplained=0)
+        if self._dropped_last:
+            self._account(dropped=self._dropped_last)
         return self._close(last=True)
+
+    def _dropped_at_the_end(self, trailer: Trailer | None) -> int:
+        """Return the orbits that a packet of a trailer alone says were dropped after the last orbit sent.
+
+        No later orbit shows that their time has passed: they count when the run ends with this packet.
+        """
+        place = self._place
+        if trailer is None or self._damaged or trailer.orbits != place.board_orbits:
+            return 0
+        dropped = trailer.dropped - place.board_dropped
+        return dropped if 0 < dropped <= ORBIT_MASK else 0
 
     def _move(self, place: Place, left: int) -> None:
         """Take over what a packet says of the board, but for so many orbits not written yet."""

@@ -108,9 +108,11 @@ def proof_lines(simulation: dict[str, Any] | None) -> list[str]:
     if said := simulation.get("icarus"):
         lines.append(f"Icarus Verilog, the folder's own test bench: {said}.")
     if e := simulation.get("exhaustive"):
+        which = f"{e['inputs']:,} random inputs" if e.get("sampled") else f"All {e['inputs']:,} inputs"
+        table = "table not compared" if e["table"] is None else f"{e['table']:,} of the table"
         lines.append(
-            f"All {e['inputs']:,} inputs of the domain: {e['logic']:,} mismatches of the traced logic, "
-            f"{e['table']:,} of the table, {e['overflows']:,} values that lost bits."
+            f"{which} of the domain: {e['logic']:,} mismatches of the traced logic, "
+            f"{table}, {e['overflows']:,} values that lost bits."
         )
     return lines
 

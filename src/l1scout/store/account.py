@@ -1,6 +1,5 @@
 """The account of a run: for every stage, what came in is what went out, or is counted."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,6 +10,7 @@ from l1scout.readout.spool import read_notes
 from l1scout.segments import Segment
 from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.compress import content
+from l1scout.store.losses import board_reports, dropped_by_board
 from l1scout.store.transfer import silent
 
 
@@ -88,7 +88,7 @@ def account(
     sources = sorted({s.segment.source for s in stored} | {s.source for s in waiting})
     sent = sum(s.sent for s in (*(x.segment for x in stored), *waiting))
     dropped = sum(s.dropped for s in (*(x.segment for x in stored), *waiting))
-    reports = _boards(boards, run) if boards else []
+    reports = board_reports(boards, run) if boards else []
     stages = [_board(reports, sent, dropped)] if sources else []
     for source in sources:
         here = [s for s in stored if s.segment.source == source]
@@ -99,22 +99,10 @@ def account(
 
 def _board(reports: list[dict[str, Any]], sent: int, dropped: int) -> Stage:
     """Compare the board's own report with what readout accounts for; a killed board has none."""
-    if not reports or any(r["state"] != "idle" for r in reports):
+    lost = dropped_by_board(reports)
+    if lost is None:
         return Stage("board, as readout saw it", sent + dropped, sent, {"dropped": dropped})
-    lost = sum(r["dropped"] for r in reports)
     return Stage("board", sum(r["delivered"] for r in reports) + lost, sent, {"dropped": lost})
-
-
-def _boards(folder: Path, run: int) -> list[dict[str, Any]]:
-    reports = []
-    for path in sorted(folder.glob("board-*.json")):
-        try:
-            said = json.loads(path.read_text())
-            if said["run"] == run:
-                reports.append({n: said[n] for n in ("state", "delivered", "dropped")})
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return reports
 
 
 def _source(

@@ -1,0 +1,66 @@
+"""Progress where standard error is a log: plain lines with fraction and remaining time."""
+
+import io
+import threading
+
+import pytest
+from rich.console import Console
+
+from l1scout.cli import output
+from l1scout.cli.output import ProgressLines, activity, progress
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """Return what is written to a standard error that is a file, with lines at once."""
+    written = io.StringIO()
+    monkeypatch.setattr(output, "err", Console(file=written, width=40))
+    monkeypatch.setattr(output, "FIRST_LINE_S", 0.001)
+    return written
+
+
+def wait_until(true, limit_s=60.0):
+    pause = threading.Event()
+    for _ in range(int(limit_s / 0.01)):
+        if true():
+            return
+        pause.wait(0.01)
+    pytest.fail("waited in vain")
+
+
+def test_lines_say_how_far_and_how_long_still(log):
+    with progress() as bar:
+        assert isinstance(bar, ProgressLines)
+        task = bar.add_task("inputs of a long description", total=2000)
+        bar.update(task, completed=500)
+        wait_until(lambda: "500 of 2,000 (25 %), about 0 s left\n" in log.getvalue())
+        bar.update(task, completed=2000)
+    lines = log.getvalue().splitlines()
+    assert all(line[2] == line[5] == ":" for line in lines)  # a time, then one line, however long
+    assert lines[-1].endswith("inputs of a long description: done after 0 s")
+
+
+def test_lines_come_while_nothing_moves_and_stop_at_the_end(log):
+    with progress() as bar:
+        bar.add_task("[data] without a total", total=None)
+        wait_until(lambda: log.getvalue().count("[data] without a total: after 0 s") > 1)
+    assert "done" not in log.getvalue()
+    assert not bar._writer.is_alive()
+
+
+def test_an_activity_is_named_at_once_and_can_change(log):
+    with activity("building") as shown:
+        assert log.getvalue().splitlines()[0].endswith(" building")
+        shown.update("testing")
+        wait_until(lambda: "testing: after" in log.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (120, "2 min"), (5999, "100 min"), (9000, "2.5 h")]
+)
+def test_durations(seconds, text):
+    assert output._duration(seconds) == text
+
+
+def test_intervals_grow_to_a_minute():
+    assert (output.FIRST_LINE_S, output.SLOWEST_LINES_S) == (5.0, 60.0)
