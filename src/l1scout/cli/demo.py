@@ -12,6 +12,7 @@ from l1scout.cli.evaluate import print_results, write_results
 from l1scout.cli.output import Json, err, print_json, progress
 from l1scout.cli.train import fit_with_bar
 from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.io.conditions import simulation
 from l1scout.report.tables import cut_flow_text
 from l1scout.training.dataset import read_dataset
 from l1scout.training.evaluation import evaluate, name_models
@@ -46,7 +47,7 @@ def demo(
     if muons:
         detect(muons)
     err.print(f"[bold]1[/] Simulate {pairs:,} matched muons")
-    flow = collect_with_bar(simulate_events(seed), simulated, pairs, seed=seed)
+    flow = collect_with_bar(simulate_events(seed), simulated, pairs, seed=seed, conditions=simulation())
     if not json:
         print(cut_flow_text(flow), end="\n\n")
     data = read_dataset(simulated)

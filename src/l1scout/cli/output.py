@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,12 @@ def progress() -> Progress:
         TimeRemainingColumn(),
         console=err,
     )
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Print warnings on standard error, one line each."""
+    for line in lines:
+        err.print(f"warning: {line}", markup=False, soft_wrap=True)
 
 
 def print_json(result: Any) -> None:

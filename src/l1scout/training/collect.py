@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from l1scout import __version__
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
-from l1scout.io.runs import era as run_era
+from l1scout.io.conditions import Conditions, of_runs
 from l1scout.orbits import Events, joint_origin
 from l1scout.training.dataset import COLUMNS, METADATA_KEY, STUB_COLUMNS
 from l1scout.training.selection import CutFlow, Selection, select_pairs
@@ -35,7 +35,7 @@ def collect(
     selection: Selection | None = None,
     max_pairs: int | None = None,
     seed: int | None = None,
-    era: str | None = None,
+    conditions: Conditions | None = None,
     on_pairs: Callable[[int], object] | None = None,
 ) -> CutFlow:
     """Write the matched muons of chunks of events, one chunk in memory at a time.
@@ -52,8 +52,9 @@ def collect(
         Stop after so many.
     seed : int, optional
         Of the simulation, to be written into the file.
-    era : str, optional
-        Data-taking period, to be written into the file; by default that of the run numbers.
+    conditions : Conditions, optional
+        Era, trigger and look-up tables, to be written into the file; by default those that follow from the
+        run numbers.
     on_pairs : callable, optional
         Told the number of pairs so far after every chunk.
 
@@ -104,12 +105,15 @@ def collect(
             raise InputError(msg)
         _write(writer, waiting)
         flow.count(KEPT, l1=pairs, offline=pairs)
+        made = conditions or of_runs(runs, joint_origin(origins))
         about = {
             "content": "matched L1 and offline muons",
             "version": __version__,
             "simulated": joint_origin(origins),
             "source": sources,
-            "era": era or run_era(runs) or "not stated",
+            "era": made.era or "not stated",
+            "trigger": made.trigger,
+            "tables": made.tables,
             "seed": seed,
             "selection": selection.as_dict(),
             "cuts": flow.as_list(),

@@ -114,7 +114,7 @@ def fit(
         "sha256": train.sha256,
         "muons": muons,
         "simulated": train.simulated,
-        **{k: train.about.get(k) for k in ("source", "era", "seed", "selection")},
+        **{k: train.about.get(k) for k in ("source", "era", "trigger", "tables", "seed", "selection")},
     }
     return dataclasses.replace(trained, card=dataclasses.replace(trained.card, data=about))
 
