@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from l1scout.analysis.masses import Masses, PairCuts
-from l1scout.cli.output import Json, progress
+from l1scout.cli.output import Json, progress, warn
 from l1scout.cli.results import give
 from l1scout.cli.sources import Files, MinQuality, Out, Seed
 from l1scout.errors import InputError
@@ -49,6 +49,7 @@ def masses(
     Pairs of a model that predicts uncertainties also in four categories, best measured first.
     """
     from l1scout.deploy.recalibrate import Recalibrator
+    from l1scout.io.conditions import differences, of_file
     from l1scout.report import analyses
     from l1scout.training.evaluation import name_models
 
@@ -56,6 +57,13 @@ def masses(
         msg = "give one of: files to read, --simulate, --muons"
         raise InputError(msg)
     models = name_models([Recalibrator.load(m, errors=True) for m in model or ()])
+    warnings = [
+        line
+        for file in files or ()
+        for name, m in models.items()
+        for line in differences(of_file(file), m.card.conditions, str(file), name)
+    ]
+    warn(warnings)
     cuts = PairCuts(min_pt, min_quality, max_eta, min_pair_pt, not every)
     state = Masses({f"model {name}": m for name, m in models.items()}, cuts)
     with progress() as bars:
@@ -66,6 +74,8 @@ def masses(
     result = state.result()
     if muons:
         result = {"sample": f"{muons.name}, real pairs through the simulated trigger"} | result
+    if models:
+        result["warnings"] = warnings
     tables = {"pairs": result["pairs"], "peaks": result["peaks"]}
     rows = "real offline pairs, simulated trigger" if muons else "crossings or events"
     draw = partial(analyses.masses, state, rows)

@@ -20,6 +20,7 @@ from l1scout.training.models import INPUTS, Recipe, build, compile_model, quiet_
 from l1scout.training.scaling import domain, scaling
 from l1scout.training.selection import HW_PT
 from l1scout.training.stream import Stream, batches
+from l1scout.training.support import supported
 from l1scout.training.targets import corrected, raw_residuals, targets
 
 if TYPE_CHECKING:
@@ -131,6 +132,9 @@ def fit_parts(
 ) -> Trained:
     """Train and validate on the muons given; see `fit`. The card says nothing of the data.
 
+    The card's range of hwPt is that of `l1scout.training.support`; validation muons outside it count with the
+    trigger's values.
+
     With a stream, `train` is the sample of it, and all of its training muons are trained on.
     """
     import keras
@@ -164,16 +168,24 @@ def fit_parts(
             done = _best_epoch(model, card, recipe, muons, validation, patience, on_epoch)
         else:
             done = _falling(model, card, recipe, muons, validation, on_epoch)
+        raw = raw_residuals(validation)
+        after = _after(model, card, validation, raw)
+        hw_pt, support = supported(validation, after, raw, card.domain["hwPt"])
+        card = dataclasses.replace(card, domain={**card.domain, "hwPt": hw_pt})
         if recipe.codes:
             model = codes.plain(model, recipe, card)
-    raw = raw_residuals(validation)
-    after = _after(model, card, validation, raw)
+            after = _after(model, card, validation, raw)
+    inside = (validation["hwPt"] >= hw_pt[0]) & (validation["hwPt"] <= hw_pt[1])
+    known = resolution.learn(
+        validation.select(inside).columns, {v: r[inside] for v, r in after.items()}, inputs
+    )
+    after = {v: np.where(inside, r, raw[v]) for v, r in after.items()}
     validated = Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
     card = dataclasses.replace(
         card,
-        training={**card.training, **done},
+        training={**card.training, **done, "support": support},
         scores=validated.as_dict(),
-        resolution=resolution.learn(validation.columns, after, inputs),
+        resolution=known,
     )
     return Trained(model, card, validated)
 
@@ -297,7 +309,7 @@ def _after(model: "keras.Model", card: Card, data: Dataset, raw: Residuals) -> R
 
 
 def score(trained: Trained, data: Dataset) -> tuple[Scores, Scores]:
-    """Nine numbers of the raw trigger and of a trained network."""
+    """Nine numbers of the raw trigger and of a trained network, which is asked outside its range, too."""
     raw = raw_residuals(data)
     return scores(raw), scores(_after(trained.model, trained.card, data, raw))
 
