@@ -10,6 +10,7 @@ from l1scout.cli.output import Json, print_json, progress
 from l1scout.errors import InputError
 from l1scout.io.conditions import Conditions, simulation
 from l1scout.orbits import Events
+from l1scout.provenance import Provenance, file_inputs
 from l1scout.report.tables import cut_flow_text
 from l1scout.training.collect import KEPT, collect
 from l1scout.training.selection import CutFlow, Selection
@@ -42,17 +43,31 @@ def dataset(
         if target.exists() and source.exists() and target.samefile(source):
             msg = f"{target}: is an input; name another file for the output"
             raise InputError(msg)
+    options = {"max_pairs": pairs, "hw_pt_min": Selection(strict=strict).hw_pt.start}
     if files:
-        flow = collect_with_bar(_read(files), target, pairs, strict=strict)
+        record = Provenance("dataset", inputs=file_inputs(files), options=options)
+        flow = collect_with_bar(_read(files), target, pairs, strict=strict, provenance=record)
     else:
         from l1scout.simulate.chain import simulate_events
 
         chunks = simulate_events(seed, muons=muons, bmtf_luts=bmtf_luts, gmt_luts=gmt_luts)
         made = simulation(bmtf_luts, gmt_luts)
-        flow = collect_with_bar(chunks, target, pairs or PAIRS, seed=seed, strict=strict, conditions=made)
+        given = file_inputs(p for p in (muons, bmtf_luts, gmt_luts) if p)
+        inputs = ({"simulation": made.tables, "seed": seed}, *given)
+        record = Provenance("dataset", True, inputs, options)
+        flow = collect_with_bar(
+            chunks,
+            target,
+            pairs or PAIRS,
+            seed=seed,
+            strict=strict,
+            conditions=made,
+            provenance=record,
+        )
     if json:
         print_json(
             {
+                "provenance": record.as_dict(),
                 "file": str(target),
                 "pairs": flow.l1[KEPT],
                 "simulated": not files or None,
@@ -72,6 +87,7 @@ def collect_with_bar(
     seed: int | None = None,
     strict: bool = False,
     conditions: Conditions | None = None,
+    provenance: Provenance | None = None,
 ) -> CutFlow:
     """Collect pairs under a progress bar; a seed and conditions are those of the simulation."""
     with progress() as bar:
@@ -83,6 +99,7 @@ def collect_with_bar(
             max_pairs=pairs,
             seed=seed,
             conditions=conditions,
+            provenance=provenance,
             on_pairs=lambda n: bar.update(task, completed=n),
         )
 

@@ -1,15 +1,16 @@
 """``l1scout evaluate``: models beside the raw trigger and published results, as a page."""
 
 import json as json_text
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from l1scout.cli.output import Json, print_json, warn
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
+from l1scout.provenance import Provenance, file_inputs
 from l1scout.report import carry
 from l1scout.report.tables import columns, judged, ratio_rows, score_rows, worse_count
 from l1scout.training.carried import carried
@@ -42,9 +43,11 @@ def evaluate(
     evaluation = evaluate_models(read_dataset(data), models, every=every, also=others)
     for found in (evaluation, *evaluation.also.values()):
         warn(found.warnings)
-    page = write_results(evaluation, target) if target else None
+    files = [data, *model, *named_files(also or ()).values()]
+    record = provenance_of("evaluate", evaluation, models, files, {"all_muons": every})
+    page = write_results(evaluation, target, record) if target else None
     if json:
-        print_json(evaluation.as_dict())
+        print_json({"provenance": record.as_dict(), **evaluation.as_dict()})
         return
     print_results(evaluation)
     if page:
@@ -66,7 +69,24 @@ def named_files(texts: Sequence[str]) -> dict[str, Path]:
     return named
 
 
-def write_results(evaluation: Evaluation, target: Path, notes: tuple[str, ...] = ()) -> Path:
+def provenance_of(
+    command: str,
+    evaluation: Evaluation,
+    models: Mapping[str, Recalibrator],
+    files: Sequence[Path],
+    options: Mapping[str, Any],
+) -> Provenance:
+    """Record where the results of an evaluation come from."""
+    about = {
+        name: {"sha256": m.card.onnx.get("sha256"), "trained_on": str(m.card.conditions)}
+        for name, m in models.items()
+    }
+    return Provenance(command, evaluation.data.simulated, file_inputs(files), options, model=about)
+
+
+def write_results(
+    evaluation: Evaluation, target: Path, record: Provenance, notes: tuple[str, ...] = ()
+) -> Path:
     """Write the page, and metrics.json beside it if a directory is asked for; return the page's path."""
     from l1scout.report.page import write_page, write_text
 
@@ -74,8 +94,9 @@ def write_results(evaluation: Evaluation, target: Path, notes: tuple[str, ...] =
         page = target
     else:
         page = target / "report.html"
-        write_text(target / "metrics.json", json_text.dumps(evaluation.as_dict(), indent=1) + "\n")
-    write_page(evaluation, page, notes)
+        result = {"provenance": record.as_dict(), **evaluation.as_dict()}
+        write_text(target / "metrics.json", json_text.dumps(result, indent=1) + "\n")
+    write_page(evaluation, page, notes, record)
     return page
 
 

@@ -10,6 +10,7 @@ from l1scout.cli.output import Json, out, print_json, progress, warn
 from l1scout.errors import InputError
 from l1scout.io.conditions import differences, of_file
 from l1scout.io.rewrite import Columns, add_columns
+from l1scout.provenance import Provenance, file_inputs
 
 
 def recalibrate(
@@ -67,9 +68,18 @@ def recalibrate(
     if json:
         counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}
         model_about = {"name": card.name, "sha256": card.onnx.get("sha256"), "data": card.data}
+        model_about |= {"trained_on": card.conditions.as_dict(), "domain": card.domain}
+        record = Provenance(
+            "recalibrate",
+            muons.simulated,
+            file_inputs([source]),
+            {"engine": engine, "errors": errors},
+            model=model_about,
+        )
         print_json(
             {
-                "model": {**model_about, "trained_on": card.conditions.as_dict(), "domain": card.domain},
+                "provenance": record.as_dict(),
+                "model": model_about,
                 "in": source,
                 "out": target,
                 "format": done.kind,

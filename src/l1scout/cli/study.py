@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.output import Json, err, print_json, progress
+from l1scout.provenance import Provenance, file_inputs
 from l1scout.training.models import PAPER, RECIPES, recipe
 
 
@@ -81,7 +82,9 @@ def study(
             chosen = grid() if search is Search.grid else chosen
             work.run(chosen)
     summary = summarise(work, search.value, chosen, with_limit=not no_limit)
-    result = summary.as_dict()
+    options = {"search": search.value, "folds": folds, "seeds": seeds, "epochs": epochs}
+    record = Provenance("study", work.data.simulated, file_inputs([data]), options)
+    result = {"provenance": record.as_dict(), **summary.as_dict()}
     write_text(target / "study.json", json_text.dumps(result, indent=1) + "\n")
     said = f"l1scout study --search {search.value} --folds {folds} --seeds {seeds}"
     said += f" --epochs {epochs}" if epochs else ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from l1scout import __version__
 from l1scout.files import complete_or_nothing
+from l1scout.provenance import Provenance
 from l1scout.report import carry
 from l1scout.report.figures import coverage_figure, origin, profile_figure, residual_figure
 from l1scout.report.tables import (
@@ -41,7 +42,9 @@ _AXIS_TITLES = {
 }
 
 
-def write_page(evaluation: Evaluation, path: str | Path, notes: Sequence[str] = ()) -> None:
+def write_page(
+    evaluation: Evaluation, path: str | Path, notes: Sequence[str] = (), record: Provenance | None = None
+) -> None:
     """Write the report of an evaluation.
 
     Parameters
@@ -51,13 +54,15 @@ def write_page(evaluation: Evaluation, path: str | Path, notes: Sequence[str] = 
         Of the HTML file.
     notes : sequence of str
         Plain sentences for "How this was made".
+    record : Provenance, optional
+        Kept in the page's metadata.
 
     Raises
     ------
     InputError
         If it cannot be written.
     """
-    write_text(path, page(evaluation, notes))
+    write_text(path, page(evaluation, notes, record))
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -66,12 +71,13 @@ def write_text(path: str | Path, text: str) -> None:
         part.write_text(text, "utf-8")
 
 
-def page(evaluation: Evaluation, notes: Sequence[str] = ()) -> str:
-    """Make the report's HTML."""
+def page(evaluation: Evaluation, notes: Sequence[str] = (), record: Provenance | None = None) -> str:
+    """Make the report's HTML; see `write_page`."""
     names = list(evaluation.models)
     return _TEMPLATE.substitute(
         style=STYLE,
         version=escape(__version__),
+        provenance=escape(record.as_json()) if record else "",
         origin=escape(origin(evaluation.data.simulated)),
         banner=_banner(evaluation),
         muons=f"{len(evaluation.data):,}",

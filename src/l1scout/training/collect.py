@@ -16,6 +16,7 @@ from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.io.conditions import Conditions, of_runs
 from l1scout.orbits import Events, joint_origin
+from l1scout.provenance import Provenance
 from l1scout.training.dataset import COLUMNS, METADATA_KEY, STUB_COLUMNS
 from l1scout.training.selection import CutFlow, Selection, select_pairs
 
@@ -36,6 +37,7 @@ def collect(
     max_pairs: int | None = None,
     seed: int | None = None,
     conditions: Conditions | None = None,
+    provenance: Provenance | None = None,
     on_pairs: Callable[[int], object] | None = None,
 ) -> CutFlow:
     """Write the matched muons of chunks of events, one chunk in memory at a time.
@@ -55,6 +57,8 @@ def collect(
     conditions : Conditions, optional
         Era, trigger and look-up tables, to be written into the file; by default those that follow from the
         run numbers.
+    provenance : Provenance, optional
+        To be written into the file.
     on_pairs : callable, optional
         Told the number of pairs so far after every chunk.
 
@@ -117,6 +121,7 @@ def collect(
             "seed": seed,
             "selection": selection.as_dict(),
             "cuts": flow.as_list(),
+            **({"provenance": provenance.as_dict()} if provenance else {}),
         }
         writer.add_key_value_metadata({METADATA_KEY: json.dumps(about).encode()})
     return flow

@@ -5,9 +5,10 @@ A network learns from the former, so it must not be asked about the latter befor
 known at run time is hwPt alone. So a model's range ends where the validation part has too few muons of that
 *offline* pT for the checks of `l1scout.training.guard`, or where its RMS is worse than that of the raw
 trigger. Muons beyond keep the trigger's values.
-"""
 
-from typing import Any
+This is for recipes with the guard. The others, the paper's among them, claim nothing bin by bin: their range
+is that of their training muons.
+"""
 
 import numpy as np
 
@@ -23,10 +24,27 @@ MAX_CUT = 0.05
 its validation says so."""
 
 
-def supported(
+def checked_hw_pt(validation: Dataset, hw_pt: tuple[int, int]) -> tuple[int, int]:
+    """Return the range of hwPt that ends where the checked range of offline pT does.
+
+    Parameters
+    ----------
+    validation : Dataset
+        Muons that the model is not trained on.
+    hw_pt : tuple of int
+        Smallest and largest hwPt of the training part, both included; so is what is returned.
+    """
+    low, high = hw_pt
+    checked = checked_pt(validation)
+    if checked:
+        high = max(low, min(high, int(np.ceil(PT.to_hardware(checked[1]))) - 1))
+    return low, high
+
+
+def without_loss(
     validation: Dataset, after: Residuals, raw: Residuals, hw_pt: tuple[int, int]
-) -> tuple[tuple[int, int], dict[str, Any]]:
-    """Return the range of hwPt in which a model is supported.
+) -> tuple[tuple[int, int], list[list[int]]]:
+    """Take the highest codes out of a range of hwPt as long as the RMS is worse there than the raw trigger's.
 
     Parameters
     ----------
@@ -35,24 +53,18 @@ def supported(
     after, raw : Residuals
         Of these muons with the model's corrections, and of the trigger's own values.
     hw_pt : tuple of int
-        Smallest and largest hwPt of the training part.
+        Smallest and largest hwPt.
 
     Returns
     -------
     range : tuple of int
-        Smallest and largest hwPt, both included.
-    about : dict
-        For the card: ``offline_pt_gev``, the offline pT up to which there are `MIN_MUONS` in a bin (None if
-        there are nowhere), ``min_muons`` and ``hw_pt_with_loss``, the ranges of hwPt that were left out for
-        their RMS.
+        What is left.
+    lost : list of [int, int]
+        First and last code of what was taken out.
     """
     low, high = hw_pt
-    checked = checked_pt(validation)
-    if checked:
-        high = max(low, min(high, int(np.ceil(PT.to_hardware(checked[1]))) - 1))
-    at, lost = validation["hwPt"].astype(np.int64), []
-    top = high
-    while np.count_nonzero(at > top) <= MAX_CUT * at.size:
+    at, lost, top = validation["hwPt"].astype(np.int64), list[list[int]](), high
+    while top > low and np.count_nonzero((at > top) & (at <= high)) <= MAX_CUT * at.size:
         counts = np.bincount(at[at <= top], minlength=top + 1)
         enough = np.flatnonzero(np.cumsum(counts[::-1]) >= MIN_MUONS)
         if not enough.size:
@@ -61,18 +73,10 @@ def supported(
         these = (at >= start) & (at <= top)
         ratios = [rms_ratio(after[v][these], raw[v][these]) for v in VARIABLES]
         if not any(r.value - 1 > max(MAX_LOSS, SIGNIFICANT * r.error) for r in ratios):
-            high = top
-            break
+            return (low, top), lost
         lost.append([start, top])
         top = start - 1
-    else:
-        lost = []
-    about = {
-        "offline_pt_gev": list(checked) if checked else None,
-        "min_muons": MIN_MUONS,
-        "hw_pt_with_loss": lost,
-    }
-    return (low, high), about
+    return (low, high), []
 
 
 def checked_pt(data: Dataset) -> tuple[float, float] | None:
