@@ -22,7 +22,7 @@ from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.io.conditions import simulation
 from l1scout.io.parquet import STUBS
 from l1scout.report.figures import profile_figure
-from l1scout.report.tables import judged, worse_bins
+from l1scout.report.tables import judged, number, worse_bins
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.generator import Spectrum
 from l1scout.training.collect import collect
@@ -156,7 +156,7 @@ def improvement(found: Evaluation) -> list[str]:
         out += ["", f"The same {part.name}, {part.muons:,} muons (statistical uncertainty):", "", *HEADER]
         for name, ratios in part.ratios.items():
             cells = [getattr(ratios, k)[v] for k, v in NAMES]
-            out.append(line(name, [f"{m.value:.3f} ± {m.error:.3f}" for m in cells]))
+            out.append(line(name, [number(m) for m in cells]))
     return out
 
 
