@@ -8,7 +8,7 @@ import pytest
 
 from l1scout.errors import InputError
 from l1scout.training import guard, losses
-from l1scout.training.fit import _arrays, all_epochs, fit
+from l1scout.training.fit import _after, _arrays, all_epochs, fit
 from l1scout.training.metrics import rms, scores
 from l1scout.training.models import DEFAULT, RECIPES, quiet_copies
 from l1scout.training.profiles import AXES
@@ -36,8 +36,7 @@ def minority(n=12_000):
 
 
 def after(trained, data):
-    outputs = trained.model.predict(trained.card.normalise(data.columns), verbose=0)
-    return corrected(raw_residuals(data), trained.card.physical(outputs), data["recoPt"])
+    return _after(trained.model, trained.card, data, raw_residuals(data))
 
 
 def test_the_loss_is_that_of_the_residuals_the_nine_numbers_are_made_of():
@@ -66,30 +65,67 @@ def test_losses_grow_with_the_residual_and_with_the_weight(name):
 
 
 def test_operating_points_are_better_in_what_they_are_named_after():
+    """Where mean and median differ: two of five muons have an eta that is off by 0.2, which nothing tells."""
     data = toy_dataset(12_000)
+    off = np.where(np.random.default_rng(3).random(len(data)) < 0.4, 0.2, 0.0)
+    data = dataclasses.replace(
+        data, columns={**data.columns, "recoEta": (data["recoEta"] + off).astype(np.float32)}
+    )
     test = data.part("test")
     quick = [dataclasses.replace(RECIPES[n], epochs=10, batch=256) for n in ("rms", "balanced")]
     least, middle = (scores(after(fit(data, r), test)) for r in quick)
-    raw = scores(raw_residuals(test))
-    assert least.rms["pt"].value < 0.8 * raw.rms["pt"].value
-    assert middle.core["pt"].value > 1.5 * raw.core["pt"].value
-    assert least.rms["pt"].value < middle.rms["pt"].value
-    assert middle.core["pt"].value > 1.1 * least.core["pt"].value
+    assert least.rms["eta"].value < 0.95 * middle.rms["eta"].value  # 0.84 to 0.85 for three seeds
+    assert middle.core["eta"].value > 2 * least.core["eta"].value
 
 
-def test_the_guard_helps_those_who_would_lose():
+@pytest.fixture(scope="module")
+def losers():
+    """Return muons of which the hard ones lose, and trainings of two seeds that do not help them."""
     data = minority()
+    return data, {seed: fit(data, dataclasses.replace(QUICK, guard=False), seed=seed) for seed in (1, 2)}
+
+
+def test_weights_help_the_muons_that_have_them(losers, monkeypatch):
+    """Raise the weight of the hard muons eight times: their RMS falls to 0.65..0.72 of what it was.
+
+    Which round of a guarded training is kept depends on rounding, so here the rounds are prescribed.
+    """
+    data, unguarded = losers
     test = data.part("test")
     hard = test["recoPt"] > 20
-    free = fit(data, dataclasses.replace(QUICK, guard=False))
-    kept = fit(data, QUICK)
+    their_bin = np.unique(guard.bins(data)[0][data["recoPt"] > 20])
     raw = rms(raw_residuals(test)["phi"][hard]).value
-    assert rms(after(free, test)["phi"][hard]).value > 1.5 * raw
-    assert rms(after(kept, test)["phi"][hard]).value < 0.8 * rms(after(free, test)["phi"][hard]).value
+    for seed, free in unguarded.items():
+        left = iter(range(guard.ROUNDS + 1, 0, -1))
+
+        def excess(*_, left=left):
+            out = np.full((guard._FIRST[-1], 3), -1.0)
+            out[their_bin, 0] = next(left)
+            return out
+
+        monkeypatch.setattr(guard, "excess", excess)
+        helped = fit(data, QUICK, seed=seed)
+        assert rms(after(free, test)["phi"][hard]).value > 1.5 * raw
+        assert rms(after(helped, test)["phi"][hard]).value < 0.9 * rms(after(free, test)["phi"][hard]).value
+        said = helped.card.training["guard"]
+        assert max(row[0] for row in said["pt"]["weights"]) == 3**guard.ROUNDS
+        assert helped.card.training["epochs_run"] == all_epochs(QUICK) == 10 + guard.ROUNDS * 2
+
+
+def test_the_guard_never_keeps_a_worse_state(losers):
+    """On the muons it looks at, a guarded model is at most as far from safe as one without a guard."""
+    data, unguarded = losers
+    validation = data.part("validation")
+
+    def badness(trained):
+        return guard._badness(guard.excess(validation, after(trained, validation), raw_residuals(validation)))
+
+    kept = fit(data, QUICK, seed=1)
     said = kept.card.training["guard"]
-    assert max(row[0] for row in said["pt"]["weights"]) > 2
+    assert badness(kept) <= badness(unguarded[1])
+    assert badness(kept)[0] == said["bins_not_safe"]
     assert [axis.name in said for axis in AXES] == [True] * 3
-    assert kept.card.training["epochs_run"] <= all_epochs(QUICK) == 10 + guard.ROUNDS * 2
+    assert kept.card.training["epochs_run"] <= all_epochs(QUICK)
 
 
 def test_a_falling_rate_has_no_patience():

@@ -90,7 +90,7 @@ def recalibrate(
             }
         )
         return
-    out.print(f"model {card.name}, trained on {card.conditions}", markup=False)
+    out.print(f"model {card.name}, trained on {card.conditions}", markup=False, soft_wrap=True)
     out.print(f"holds for hwPt {card.domain['hwPt'][0]} to {card.domain['hwPt'][1]}", markup=False)
     out.print(f"{target}: {done.rows} rows, {done.muons} L1 muons, {recalibrated} recalibrated", markup=False)
     for reason, n in reasons.items():
