@@ -18,9 +18,10 @@ from l1scout.cli.output import progress
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.cli.train import fit_with_bar
 from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.io.conditions import simulation
 from l1scout.io.parquet import STUBS
 from l1scout.report.figures import profile_figure
-from l1scout.report.tables import worse_bins
+from l1scout.report.tables import judged, number, worse_bins
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.generator import Spectrum
 from l1scout.training.collect import collect
@@ -61,6 +62,7 @@ def sample(path: Path, pairs: int, seed: int, settings: Mapping[str, Any]) -> Da
                 path,
                 max_pairs=pairs,
                 seed=seed,
+                conditions=simulation(),
                 on_pairs=lambda n: bar.update(task, completed=n),
             )
     return read_dataset(path)
@@ -141,7 +143,7 @@ def comparison(found: Evaluation, best: Any) -> list[str]:
 
 
 def improvement(found: Evaluation) -> list[str]:
-    """Ratios to the raw trigger beside the published ones."""
+    """Ratios to the raw trigger beside the published ones, and without hwPt 6."""
     out = ["", "Network / raw trigger, and the same of the published networks (CMS data):", "", *HEADER]
     for name in (*PAPER, *OURS, *MORE):
         ours = found.ratios[name]
@@ -149,6 +151,11 @@ def improvement(found: Evaluation) -> list[str]:
         if name in PAPER:
             said = published_ratios(name)
             out.append(line(f"{name}, published", [f"{getattr(said, k)[v].value:.2f}" for k, v in NAMES]))
+    for part in (found.without_floor, *found.outside):
+        out += ["", f"The same {part.name}, {part.muons:,} muons (statistical uncertainty):", "", *HEADER]
+        for name, ratios in part.ratios.items():
+            cells = [getattr(ratios, k)[v] for k, v in NAMES]
+            out.append(line(name, [number(m) for m in cells]))
     return out
 
 
@@ -204,8 +211,9 @@ def main() -> int:
 
 
 def where(found: Evaluation, names: tuple[str, ...] = (*OURS, *MORE)) -> list[str]:
-    """Bins in which a network is worse than the raw trigger."""
-    out = ["", "Worse than the raw trigger by more than two standard deviations:", ""]
+    """Bins in which a network is worse than the raw trigger, and which bins those were."""
+    span = "; ".join(judged(found.profiles))
+    out = ["", f"Worse than the raw trigger by more than two standard deviations (bins of {span}):", ""]
     for name in names:
         bins = worse_bins(found.profiles, name)
         out.append(f"- {name}: {'; '.join(bins) or 'nowhere'}")

@@ -13,6 +13,7 @@ from hand_made import model as hand_made
 from hand_made import model_directory
 from l1scout.cli.recalibrate import recalibrate
 from l1scout.errors import InputError
+from l1scout.io.conditions import of_file, simulation
 from l1scout.training.metrics import VARIABLES
 from l1scout.training.resolution import Resolution
 
@@ -77,6 +78,27 @@ def test_words(samples, tmp_path, model):
     assert "recalibrated" in done.stdout
     assert "unchanged: not a barrel muon" in done.stdout
     assert "no muon" not in done.stdout
+
+
+def test_other_conditions_are_warned_of_on_stderr_and_in_json(samples, tmp_path):
+    """Files of 2018, and a model of simulated muons: the file, not the model, decides what is said."""
+    card, onnx_bytes = hand_made(data=simulation().as_dict())
+    path = model_directory(tmp_path / "m", card, onnx_bytes)
+    done = run("--model", path, samples["DPG_NANO"], tmp_path / "out.root", "--json")
+    found = json.loads(done.stdout)
+    assert found["conditions"]["trigger"] == "BMTF"
+    assert found["model"]["trained_on"]["tables"] == "l1scout's own"
+    assert len(found["warnings"]) == 2
+    assert "origin real, but model hand was trained on simulated" in found["warnings"][0]
+    assert "look-up tables hardware" in found["warnings"][1]
+    for line in found["warnings"]:
+        assert f"warning: {line}" in done.stderr
+    same = model_directory(tmp_path / "same", *hand_made(data=of_file(samples["DPG_NANO"]).as_dict()))
+    done = run("--model", same, samples["DPG_NANO"], tmp_path / "same.root", "--json")
+    assert json.loads(done.stdout)["warnings"] == []
+    assert "warning" not in done.stderr
+    done = run("--model", same, samples["DPG_NANO"], tmp_path / "text.root")
+    assert "trained on real muons, era 2018" in done.stdout
 
 
 def test_bad_model_writes_nothing(samples, tmp_path):

@@ -146,6 +146,32 @@ def test_evaluate_writes_a_page_and_prints_ratios(made, tmp_path):
     assert printed["muons"] == len(read_dataset(made / "d.parquet").part("test"))
 
 
+def test_evaluate_shows_further_samples_beside_its_own(made, tmp_path):
+    """All muons of another file; of the training file itself only the test part. Warned where they differ."""
+    other = toy_dataset(900, seed=5)
+    real = {"simulated": False, "era": "2024", "trigger": "Kalman BMTF", "tables": "hardware"}
+    write_parquet(tmp_path / "other.parquet", other.columns, real)
+    command = ["evaluate", "--data", made / "d.parquet", "--model", made / "B"]
+    command += ["--also", f"real={tmp_path / 'other.parquet'}", "--also", f"again={made / 'd.parquet'}"]
+    text = run(*command)
+    assert "Ratio B / GMT and pull widths, sample by sample" in text
+    assert next(x for x in text.splitlines() if "real" in x and "again" in x).split() == [
+        "d",
+        "real",
+        "again",
+    ]
+    result = json.loads(run(*command, "--json"))
+    assert result["also"]["real"]["muons"] == 900
+    assert result["also"]["real"]["part"] == "all muons"
+    assert result["also"]["again"]["muons"] == result["muons"] < 4000
+    assert "origin real, but model B was trained on simulated" in result["also"]["real"]["warnings"][0]
+    assert "without_hwpt_6" in result
+    assert result["also"]["real"]["without_hwpt_6"]["muons"] == np.count_nonzero(other["hwPt"] > 6)
+    for bad in ("x", "=file", f"real={made / 'd.parquet'}"):
+        with pytest.raises(InputError, match="--also"):
+            run(*command, "--also", bad)
+
+
 def test_two_models_of_a_recipe_keep_their_own_rows(made):
     twice = ("evaluate", "--data", made / "d.parquet", "--model", made / "B", "--model", made / "B", "--json")
     assert list(json.loads(run(*twice))["models"]) == ["B", "B 2"]
@@ -172,6 +198,6 @@ def test_demo_makes_everything(tmp_path, simulation):
     recalibrated = pq.read_table(tmp_path / "demo" / "muons-recalibrated.parquet")
     assert recalibrated.num_rows == 3000
     assert recalibrated["L1Mu_ptRecal"].type == "float"
-    assert np.mean(recalibrated["L1Mu_isRecal"]) > 0.99
+    assert np.mean(recalibrated["L1Mu_isRecal"]) > 0.9  # but for the hardest, which few muons can check
     report = (tmp_path / "demo" / "report.html").read_text()
     assert "l1scout demo --pairs 3000 --epochs 2 --seed 1" in report

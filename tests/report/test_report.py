@@ -6,30 +6,36 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
 
 from l1scout.errors import InputError
+from l1scout.report import carry
 from l1scout.report import page as report_page
 from l1scout.report.figures import residual_figure
 from l1scout.report.page import page, write_page
 from l1scout.report.tables import columns, ratio_rows, score_rows, worse_bins
+from l1scout.training.carried import carried, recorded
 from l1scout.training.evaluation import Evaluation
 from l1scout.training.metrics import Measured, Scores
-from l1scout.training.profiles import AXES, profile
+from l1scout.training.profiles import AXES, HW_PT_AXIS, MIN_MUONS, profile
 from l1scout.training.targets import raw_residuals
+from l1scout.training.turn_on import turn_on
 from toy_muons import toy_dataset
 
 
-def evaluation(factors, **about) -> Evaluation:
+def evaluation(factors, also=None, **about) -> Evaluation:
     """Results of models that scale the raw residuals by a factor, another one above 10 GeV."""
     data = dataclasses.replace(toy_dataset(20_000), about={"simulated": True, "source": ["toy"], **about})
     raw = raw_residuals(data)
     high = data["recoPt"] > 10
     models = {n: {v: np.where(high, b, a) * r for v, r in raw.items()} for n, (a, b) in factors.items()}
     card = {"recipe": {"loss": "logcosh"}, "training": {"muons": 10, "epochs": 2}, "training_data": {}}
+    card["domain"] = {"hwPt": (6, 60)}
+    pts = {n: data["recoPt"] * (1 + r["pt"]) for n, r in {"GMT": raw, **models}.items()}
     return Evaluation(
         data,
         "test part",
@@ -37,7 +43,10 @@ def evaluation(factors, **about) -> Evaluation:
         models,
         dict.fromkeys(models, card),
         {name: {"no usable answer": 3} for name in models},
-        [profile(data, axis, raw, models) for axis in AXES],
+        [profile(data, axis, raw, models) for axis in (*AXES, HW_PT_AXIS)],
+        turn_on=turn_on(data["recoPt"], pts),
+        also=also or {},
+        warnings=["other.root: era 2024, but <model> was trained on 2018"] if also else [],
     )
 
 
@@ -56,6 +65,7 @@ def no_figures(monkeypatch):
     """Leave out the figures, which take most of the time."""
     monkeypatch.setattr(report_page, "residual_figure", lambda _: "<svg/>")
     monkeypatch.setattr(report_page, "profile_figure", lambda *_: "<svg/>")
+    monkeypatch.setattr(report_page, "turn_on_figure", lambda _: "<svg/>")
 
 
 class Checker(HTMLParser):
@@ -89,15 +99,15 @@ def parsed(html):
 
 def test_the_page_needs_nothing_else(text):
     fetched = parsed(text).fetched
-    assert len(fetched) == 5
-    assert all(a.startswith(("data:image/svg+xml;base64,", "#where")) for a in fetched)
+    assert len(fetched) == 7
+    assert all(a.startswith(("data:image/svg+xml;base64,", "#where", "#outside")) for a in fetched)
     assert "url(" not in text
     assert "$" not in " ".join(parsed(text).words)
 
 
 def test_figures_are_drawings_that_say_simulation_and_never_cms(text):
     figures = [base64.b64decode(m) for m in re.findall(r"svg\+xml;base64,([^\"]+)", text)]
-    assert len(figures) == 4
+    assert len(figures) == 6
     for figure in figures:
         assert ET.fromstring(figure).tag.endswith("svg")
         assert b"simulation" in figure
@@ -181,8 +191,80 @@ def test_numbers_for_scripts_are_plain_json(mixed):
     result = json.loads(json.dumps(mixed.as_dict(), allow_nan=False))
     assert result["models"]["B"]["ratio_to_raw"]["rms"]["phi"]["value"] > 0
     assert result["published"]["scores"]["GMT"]["tail"]["pt"]["value"] == pytest.approx(0.4484)
-    assert [p["axis"] for p in result["profiles"]] == ["pt", "eta", "charge"]
+    assert [p["axis"] for p in result["profiles"]] == ["pt", "eta", "charge", "hw_pt"]
     assert result["muons"] == 20_000
+
+
+def test_every_headline_number_is_there_without_the_lowest_hwpt(mixed, text):
+    """The toy's muons of hwPt 6 are 1 in 20; by hand, the ratio of the others."""
+    few = mixed.without_floor
+    above = mixed.data["hwPt"] > 6
+    assert few.muons == above.sum() < len(mixed.data)
+    raw, after = mixed.raw["pt"][above], mixed.models["B"]["pt"][above]
+    by_hand = np.sqrt(np.mean(after**2) / np.mean(raw**2))
+    assert few.ratios["B"].rms["pt"].value == pytest.approx(by_hand)
+    found = mixed.as_dict()["without_hwpt_6"]
+    assert found["models"]["B"]["ratio_to_raw"]["rms"]["pt"]["value"] == pytest.approx(by_hand)
+    assert "without hwPt 6, model B" in text
+    assert f"{by_hand:.2f}" in text
+
+
+def test_claims_state_their_range_and_muons_outside_are_shown(mixed, text):
+    hard = mixed.data["recoPt"] > 30
+    assert [s.muons for s in mixed.outside] == [hard.sum(), (mixed.data["recoPt"] > 45).sum()]
+    assert mixed.outside[0].ratios["B"].rms["pt"].value == pytest.approx(1.4)
+    assert "offline pT above 30 GeV, model B" in text
+    by_pt = mixed.profiles[0]
+    assert by_pt.judged[0] == 2
+    assert by_pt.outside == np.count_nonzero(mixed.data["recoPt"] > 100) == 0
+    assert "in offline p<sub>T</sub> of 2.0 to" in text
+    assert "recalibrates hwPt 6 to 60" in text
+    few = mixed.data.select(mixed.data["recoPt"] < 6)
+    p = profile(few, AXES[0], raw_residuals(few), {})
+    assert (p.judged, p.not_judged) == ((2.0, 6.0), 0)
+    rest = few.select(np.arange(MIN_MUONS - 1))
+    p = profile(rest, AXES[0], raw_residuals(rest), {})
+    assert (p.judged, p.not_judged) == (None, MIN_MUONS - 1)
+
+
+def test_a_simulated_page_says_that_it_holds_for_its_simulation_and_shows_the_record(text):
+    about, samples = recorded()
+    assert [s.name for s in samples] == ["own simulation", "official tables", "real muons, 2024"]
+    assert "hold for this simulated sample only" in text
+    assert about["date"] in text
+    assert "validation/carry_over.py" in about["command"]
+    for sample in samples:
+        assert f"{sample.muons:,}" in text
+    assert carry.html(samples) in text
+
+
+def test_the_study_page_shows_the_numbers_of_the_record():
+    """The record is the one place of these numbers: the page in docs is written from it."""
+    page = (Path(__file__).parents[2] / "docs" / "study.md").read_text("utf-8")
+    assert carry.markdown(recorded()[1]) in page
+
+
+def test_other_samples_stand_beside_and_warnings_at_the_top(no_figures):
+    other = evaluation({"B": (1.1, 1.1)}, simulated=False, source=["run 1"])
+    found = evaluation({"B": (0.7, 0.7)}, also={"real": other})
+    text = page(found)
+    assert "era 2024, but &lt;model&gt; was trained on 2018" in text
+    columns = carried(found, "B", "own")
+    assert [c.name for c in columns] == ["own", "real"]
+    assert [c.ratios.rms["phi"].value for c in columns] == pytest.approx([0.7, 1.1])
+    assert columns[0].recalibrated == 20_000 - 3
+    assert carry.html(carried(found, "B", "this page, simulated")) in text
+    result = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert result["also"]["real"]["models"]["B"]["ratio_to_raw"]["rms"]["eta"]["value"] == pytest.approx(1.1)
+    assert "hold for this simulated sample" not in page(other)
+    lines = carry.text(columns).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert next(line for line in lines if line.startswith("RMS phi")).split() == [
+        "RMS",
+        "phi",
+        "0.70",
+        "1.10",
+    ]
 
 
 def test_values_are_printed_to_the_digits_of_their_errors():

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chain import wait_for
+from hand_made import model as hand_made
 from hand_made import model_directory
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
@@ -239,6 +240,7 @@ def test_compression_checks_what_it_reads(tmp_path):
 
 
 def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
+    EVENTS.clear()
     whole = [spool.path(s).read_bytes() for s in spool.waiting()]
     over = [f"recalibrate.model={model}", "store.method=parquet"]
     chosen = ["store.listen=127.0.0.1:0", f"store.folder={tmp_path}/store", *over]
@@ -260,9 +262,28 @@ def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
     expected = Recalibrator.load(model, engine="fused")(columns)
     np.testing.assert_array_equal(table["L1Mu_ptRecal"].to_numpy(), expected.pt)
     np.testing.assert_array_equal(table["L1Mu_isRecal"].to_numpy(), expected.recalibrated)
+    (warning,) = store.status("idle")["warnings"]  # once, not once a segment
+    assert warning.startswith(f"run {RUN}: cannot compare origin, era")
+    assert EVENTS.count("recalibration: other conditions than in training") == 1
     assert expected.recalibrated.any()
     catalogue.close()
     assert not [w for s in account(RUN, tmp_path / "store", verify=True) for w in s.wrong]
+
+
+def test_a_real_run_is_compared_with_the_models_training(model):
+    about = {"simulated": True, "era": "2017/18 trigger, simulated", "trigger": "BMTF", "tables": "own"}
+    path = model_directory(model.parent / "stated", *hand_made(data=about))
+    lines = Method("parquet", model=path).warnings(380_963)
+    assert [line.split(",")[0] for line in lines] == [
+        f"run 380963: {what}"
+        for what in (
+            "origin real",
+            "era 2024 (by run number)",
+            "trigger Kalman BMTF",
+            "look-up tables hardware",
+        )
+    ]
+    assert Method("zstd").warnings(380_963) == []
 
 
 def test_recalibration_needs_columns(tmp_path, model):

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from l1scout.errors import InputError
+from l1scout.io.conditions import Conditions, of_file, of_metadata
 from l1scout.simulate.chain import simulate_events
 from l1scout.training.collect import KEPT, collect
 from l1scout.training.dataset import COLUMNS, STUB_COLUMNS, read_dataset
@@ -20,7 +21,8 @@ def test_what_is_collected_is_what_is_read(tmp_path):
     path = tmp_path / "new" / "d.parquet"
     seen = []
     chunks = [toy_events(3000, seed) for seed in (1, 2)]
-    flow = collect(chunks, path, seed=7, era="toy", on_pairs=seen.append)
+    made = Conditions(True, "toy", "BMTF", "official")
+    flow = collect(chunks, path, seed=7, conditions=made, on_pairs=seen.append)
     data = read_dataset(path)
     assert len(data) == flow.l1[KEPT] == seen[-1]
     assert seen[0] < seen[1]
@@ -32,6 +34,7 @@ def test_what_is_collected_is_what_is_read(tmp_path):
     assert data.simulated is True
     assert data.about["source"] == ["toy"]
     assert data.about["seed"] == 7
+    assert of_metadata(data.about) == of_file(path) == made
     assert data.about["selection"]["hw_pt"] == [6, 90]
     assert data.about["cuts"] == flow.as_list()
     assert [p.name for p in path.parent.iterdir()] == ["d.parquet"]

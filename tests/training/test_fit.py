@@ -70,7 +70,7 @@ def test_training_helps_and_the_card_says_how(trained, toy_data):
     assert card.domain["hwPhiAtVtx"] == (0, 575)
     assert card.domain["tfMuonIndex"] == (36, 71)
     train = toy_data.part("train")
-    assert card.domain["hwPt"] == (train["hwPt"].min(), train["hwPt"].max())
+    assert card.domain["hwPt"] == (train["hwPt"].min(), train["hwPt"].max())  # no guard: no claim, no limit
     x = card.normalise(train.columns)
     assert x.min() >= 0
     assert x.max() <= 1

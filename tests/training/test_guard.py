@@ -8,7 +8,7 @@ import pytest
 
 from l1scout.errors import InputError
 from l1scout.training import guard, losses
-from l1scout.training.fit import _arrays, all_epochs, fit
+from l1scout.training.fit import _after, _arrays, all_epochs, fit
 from l1scout.training.metrics import rms, scores
 from l1scout.training.models import DEFAULT, RECIPES, quiet_copies
 from l1scout.training.profiles import AXES
@@ -36,8 +36,7 @@ def minority(n=12_000):
 
 
 def after(trained, data):
-    outputs = trained.model.predict(trained.card.normalise(data.columns), verbose=0)
-    return corrected(raw_residuals(data), trained.card.physical(outputs), data["recoPt"])
+    return _after(trained.model, trained.card, data, raw_residuals(data))
 
 
 def test_the_loss_is_that_of_the_residuals_the_nine_numbers_are_made_of():

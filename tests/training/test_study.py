@@ -43,7 +43,9 @@ def pretend(monkeypatch):
         wrong = sum(handles(run.recipe)[h] != v for h, v in right.items())
         x = 0.5 + 0.1 * wrong + 0.01 * run.fold + 0.001 * run.seed
         numbers = {k: dict.fromkeys(VARIABLES, x) for k in KINDS}
-        return {"raw": {k: dict.fromkeys(VARIABLES, 1.0) for k in KINDS}, "model": numbers, "objective": x}
+        one = {k: dict.fromkeys(VARIABLES, 1.0) for k in KINDS}
+        above = {f"{n}_without_hwpt_6": v for n, v in (("raw", one), ("model", numbers))}
+        return {"raw": one, "model": numbers, **above, "objective": x}
 
     monkeypatch.setattr(study, "train_run", train_run)
     return done
@@ -176,6 +178,10 @@ def test_real_trainings_repeat_in_one_process_and_in_two(data, tmp_path):
     result = json.loads((tmp_path / "one" / "study.json").read_text())
     assert list(result["models"]) == ["A"]
     assert 0 < result["limit"]["reached"]["rms"]["phi"]["value"] < result["raw"]["rms"]["phi"]["value"]
+    assert result["raw_without_hwpt_6"]["rms"]["pt"]["value"] != result["raw"]["rms"]["pt"]["value"]
+    for row in result["models"].values():
+        assert 0 < row["scores_without_hwpt_6"]["rms"]["eta"]["value"] < 1
+    assert result["provenance"]["command"] == "study"
     html = (tmp_path / "one" / "study.html").read_text()
     assert "Simulated muons" in html
     assert html.count("data:image/svg+xml") == 2

@@ -8,6 +8,7 @@ import typer
 
 from l1scout.cli.output import Flavour, Json, print_json, progress
 from l1scout.errors import InputError
+from l1scout.io.conditions import Conditions, simulation
 from l1scout.orbits import Events
 from l1scout.report.tables import cut_flow_text
 from l1scout.training.collect import KEPT, collect
@@ -49,7 +50,8 @@ def dataset(
         from l1scout.simulate.chain import simulate_events
 
         chunks = simulate_events(seed, muons=muons, bmtf_luts=bmtf_luts, gmt_luts=gmt_luts)
-        flow = collect_with_bar(chunks, target, pairs or PAIRS, seed=seed, strict=strict)
+        made = simulation(bmtf_luts, gmt_luts)
+        flow = collect_with_bar(chunks, target, pairs or PAIRS, seed=seed, strict=strict, conditions=made)
     if json:
         print_json(
             {
@@ -74,9 +76,9 @@ def collect_with_bar(
     *,
     seed: int | None = None,
     strict: bool = False,
+    conditions: Conditions | None = None,
 ) -> CutFlow:
-    """Collect pairs under a progress bar; a seed says that they are simulated."""
-    era = "2017/18 trigger, simulated" if seed is not None else None
+    """Collect pairs under a progress bar; a seed and conditions are those of the simulation."""
     with progress() as bar:
         task = bar.add_task("matched pairs", total=pairs)
         return collect(
@@ -85,7 +87,7 @@ def collect_with_bar(
             selection=Selection(strict=strict),
             max_pairs=pairs,
             seed=seed,
-            era=era,
+            conditions=conditions,
             on_pairs=lambda n: bar.update(task, completed=n),
         )
 

@@ -8,10 +8,11 @@ import typer
 from rich.markup import escape
 
 from l1scout.cli.dataset import PAIRS, collect_with_bar
-from l1scout.cli.evaluate import print_results, write_results
-from l1scout.cli.output import Json, err, print_json, progress
+from l1scout.cli.evaluate import print_results, provenance_of, write_results
+from l1scout.cli.output import Json, err, print_json, progress, warn
 from l1scout.cli.train import fit_with_bar
 from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.io.conditions import differences, of_file, simulation
 from l1scout.report.tables import cut_flow_text
 from l1scout.training.dataset import read_dataset
 from l1scout.training.evaluation import evaluate, name_models
@@ -46,7 +47,7 @@ def demo(
     if muons:
         detect(muons)
     err.print(f"[bold]1[/] Simulate {pairs:,} matched muons")
-    flow = collect_with_bar(simulate_events(seed), simulated, pairs, seed=seed)
+    flow = collect_with_bar(simulate_events(seed), simulated, pairs, seed=seed, conditions=simulation())
     if not json:
         print(cut_flow_text(flow), end="\n\n")
     data = read_dataset(simulated)
@@ -64,11 +65,15 @@ def demo(
         f"l1scout demo --pairs {pairs}{f' --epochs {epochs}' if epochs else ''} --seed {seed}: {pairs:,} "
         "simulated matched muons, of which three fifths train the models."
     )
-    page = write_results(evaluation, target, (note,))
+    record = provenance_of(evaluation, models)
+    page = write_results(evaluation, target, record, (note,))
 
     source = muons or simulated
     recalibrated = target / f"{source.stem}-recalibrated{source.suffix}"
     err.print(f"[bold]4[/] Recalibrate {escape(str(source))} with model {CHOSEN}")
+    card = models[CHOSEN].card
+    warnings = differences(of_file(source), card.conditions, str(source), card.name)
+    warn(warnings)
     with progress() as bar:
         task = bar.add_task("rows", total=None)
         done = add_columns(
@@ -79,7 +84,8 @@ def demo(
         )
     seconds = time.perf_counter() - start
     if json:
-        print_json({"report": page, "recalibrated": recalibrated, "seconds": seconds, **evaluation.as_dict()})
+        written = {"report": page, "recalibrated": recalibrated, "seconds": seconds, "warnings": warnings}
+        print_json({"provenance": record.as_dict(), **evaluation.as_dict(), **written})
         return
     print(
         f"\nReport         {page}"

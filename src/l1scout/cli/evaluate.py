@@ -1,15 +1,19 @@
 """``l1scout evaluate``: models beside the raw trigger and published results, as a page."""
 
 import json as json_text
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from l1scout.cli.output import Json, print_json
+from l1scout.cli.output import Json, print_json, warn
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.provenance import recorded
-from l1scout.report.tables import columns, ratio_rows, score_rows
+from l1scout.errors import InputError
+from l1scout.provenance import Provenance, current, model_record
+from l1scout.report import carry
+from l1scout.report.tables import columns, judged, ratio_rows, score_rows, worse_count
+from l1scout.training.carried import carried
 from l1scout.training.dataset import read_dataset
 from l1scout.training.evaluation import Evaluation, name_models
 from l1scout.training.evaluation import evaluate as evaluate_models
@@ -24,21 +28,55 @@ def evaluate(
     every: Annotated[
         bool, typer.Option("--all", help="Use all muons of a data set that no model was trained with.")
     ] = False,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further data set to show beside it, as NAME=FILE; can be given several times. All its "
+            "muons are used, unless a model was trained with it."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compare models with the raw trigger on muons that no model has seen."""
     models = name_models([Recalibrator.load(path) for path in model])
-    evaluation = evaluate_models(read_dataset(data), models, every=every)
-    page = write_results(evaluation, target) if target else None
+    others = {name: read_dataset(path) for name, path in named_files(also or ()).items()}
+    evaluation = evaluate_models(read_dataset(data), models, every=every, also=others)
+    for found in (evaluation, *evaluation.also.values()):
+        warn(found.warnings)
+    record = provenance_of(evaluation, models)
+    page = write_results(evaluation, target, record) if target else None
     if json:
-        print_json(evaluation.as_dict())
+        print_json({"provenance": record.as_dict(), **evaluation.as_dict()})
         return
     print_results(evaluation)
     if page:
         print(f"\nReport: {page}")
 
 
-def write_results(evaluation: Evaluation, target: Path, notes: tuple[str, ...] = ()) -> Path:
+def named_files(texts: Sequence[str]) -> dict[str, Path]:
+    """Return files by name, of texts NAME=FILE (InputError if one is not, or a name comes twice)."""
+    named: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not (name.strip() and equals and path):
+            msg = f"--also {text}: NAME=FILE expected, such as --also 'official tables=official.parquet'"
+            raise InputError(msg)
+        if name.strip() in named:
+            msg = f"--also {text}: there is another data set with this name; choose a different one"
+            raise InputError(msg)
+        named[name.strip()] = Path(path)
+    return named
+
+
+def provenance_of(evaluation: Evaluation, models: Mapping[str, Recalibrator]) -> Provenance:
+    """Return the record of the command that runs, with its data and models."""
+    about = {name: model_record(m.card) for name, m in models.items()}
+    return current(simulated=evaluation.data.simulated, model=about)
+
+
+def write_results(
+    evaluation: Evaluation, target: Path, record: Provenance, notes: tuple[str, ...] = ()
+) -> Path:
     """Write the page, and metrics.json beside it if a directory is asked for; return the page's path."""
     from l1scout.report.page import write_page, write_text
 
@@ -46,20 +84,36 @@ def write_results(evaluation: Evaluation, target: Path, notes: tuple[str, ...] =
         page = target
     else:
         page = target / "report.html"
-        write_text(target / "metrics.json", json_text.dumps(recorded(evaluation.as_dict()), indent=1) + "\n")
-    write_page(evaluation, page, notes)
+        result = {"provenance": record.as_dict(), **evaluation.as_dict()}
+        write_text(target / "metrics.json", json_text.dumps(result, indent=1) + "\n")
+    write_page(evaluation, page, notes, record)
     return page
 
 
 def print_results(evaluation: Evaluation) -> None:
-    """Print nine numbers and nine ratios beside the published ones."""
+    """Print the nine metrics and ratios beside the published ones, and the range in which they hold."""
     muons = f"{evaluation.part.capitalize()}: {len(evaluation.data):,}"
     print(f"{muons} muons; RMS about zero, overflows counted\n")
     print(columns(score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores})))
     print("\nRatio model / GMT\n")
     print(columns(ratio_rows(evaluation.ratios)))
+    for name in evaluation.models:
+        print(f"\nRatio {name} / GMT without hwPt 6, and outside the range that is compared bin by bin\n")
+        print(carry.slices_text([evaluation.without_floor, *evaluation.outside], name))
+        worse, seen = worse_count(evaluation.profiles, name)
+        low, high = evaluation.cards[name].get("domain", {}).get("hwPt", (None, None))
+        print(f"\n{name} recalibrates hwPt {low} to {high}; worse than GMT in {worse} of {seen} bins")
+    print("Bins of " + "; ".join(judged(evaluation.profiles)))
     for name, covered in evaluation.coverage.items():
-        widths = ", ".join(f"{v} {m.value:.3f} ± {m.error:.3f}" for v, m in covered.width.items())
-        print(f"\nPull width of the uncertainties of {name} (1 is right): {widths}")
+        widths = [f"{v} {m.value:.3f} ± {m.error:.3f}" for v, m in covered.width.items()]
+        print(f"\nPull width of the uncertainties of {name} (1 is right): {', '.join(widths)}")
+        rest = evaluation.coverage_without_floor.get(name)
+        if rest:
+            widths = [f"{v} {m.value:.3f} ± {m.error:.3f}" for v, m in rest.width.items()]
+            print(f"  without hwPt 6: {', '.join(widths)}")
+    for name in evaluation.models if evaluation.also else ():
+        print(f"\nRatio {name} / GMT and pull widths, sample by sample\n")
+        print(carry.text(carried(evaluation, name, Path(evaluation.data.name).stem)))
     if evaluation.data.simulated:
         print("\nSimulated muons. The phi and pT cores of the simulation do not reach the published ones.")
+        print('How the default network does on other muons: docs/study.md, "How far it carries".')

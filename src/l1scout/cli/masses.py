@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from l1scout.analysis.masses import Masses, PairCuts
 from l1scout.cli.job import Job
+from l1scout.cli.output import warn
 from l1scout.cli.sources import Data
 from l1scout.errors import InputError
 from l1scout.orbits import Events
@@ -53,6 +54,7 @@ def masses(
     Pairs of a model that predicts uncertainties also in four categories, best measured first.
     """
     from l1scout.deploy.recalibrate import Recalibrator
+    from l1scout.io.conditions import differences, of_file
     from l1scout.report import analyses
     from l1scout.report.mass_figures import mass_edges
     from l1scout.training.evaluation import name_models
@@ -66,6 +68,13 @@ def masses(
         job.data = Data(options, _simulated(options.seed, pairs, muons, share), _about(job, pairs, muons))
     edges = mass_edges(bins, _span(span), log=log)  # refused before anything is read
     models = name_models([Recalibrator.load(m, errors=True) for m in model or ()])
+    warnings = [
+        line
+        for file in (job.data.files if files else ())
+        for name, m in models.items()
+        for line in differences(of_file(file, flavour=options.flavour), m.card.conditions, str(file), name)
+    ]
+    warn(warnings)
     if models:
         job.model = {
             "name": ", ".join(models),
@@ -78,6 +87,8 @@ def masses(
     result = state.result()
     if muons:
         result = {"sample": f"{muons.name}, real pairs through the simulated trigger"} | result
+    if models:
+        result["warnings"] = warnings
     tables = {n: result[n] for n in ("pairs", "peaks", "not_detected")}
     rows = "real offline pairs, simulated trigger" if muons else "crossings or events"
     job.give(result, tables, partial(analyses.masses, state, rows, edges, log=log), shown=20)

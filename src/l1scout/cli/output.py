@@ -4,6 +4,7 @@ import json
 import math
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, Protocol
 
@@ -123,6 +124,12 @@ def progress() -> Progress:
         TimeRemainingColumn(),
         console=err,
     )
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Print warnings on standard error, one line each."""
+    for line in lines:
+        err.print(f"warning: {line}", markup=False, soft_wrap=True)
 
 
 def print_json(result: Any) -> None:

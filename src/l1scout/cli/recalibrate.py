@@ -6,8 +6,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from l1scout.cli.output import Flavour, Json, out, print_json, progress
+from l1scout.cli.output import Flavour, Json, out, print_json, progress, warn
 from l1scout.errors import InputError
+from l1scout.io.conditions import differences, of_file
 from l1scout.io.rewrite import Columns, add_columns
 from l1scout.provenance import current, model_record
 
@@ -35,7 +36,11 @@ def recalibrate(
     flavour: Flavour = None,
     json: Json = False,
 ) -> None:
-    """Recalibrate the L1 muons of a file: L1Mu_ptRecal, etaRecal, phiRecal and isRecal in a copy of it."""
+    """Recalibrate the L1 muons of a file: L1Mu_ptRecal, etaRecal, phiRecal and isRecal in a copy of it.
+
+    Muons outside the range of the model keep the trigger's values, and have isRecal false. Warns where era,
+    trigger or look-up tables of the file are not those that the model was trained on.
+    """
     from l1scout.deploy.recalibrate import Recalibrator
 
     recalibrator = Recalibrator.load(model, engine=engine, table=table, errors=errors)
@@ -43,6 +48,9 @@ def recalibrate(
     if errors and not card.resolution:
         msg = f"{model}: predicts no uncertainties; train it again, or leave out --errors"
         raise InputError(msg)
+    muons = of_file(source, flavour=flavour)
+    warnings = differences(muons, card.conditions, str(source), card.name)
+    warn(warnings)
     recalibrated, reasons = 0, dict[str, int]()
 
     def compute(columns: Columns) -> Columns:
@@ -66,19 +74,25 @@ def recalibrate(
     if json:
         counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}
         model_about = {"name": card.name, "sha256": card.onnx.get("sha256"), "data": card.data}
+        model_about |= {"trained_on": card.conditions.as_dict(), "domain": card.domain}
+        record = current(simulated=muons.simulated, model=model_record(card))
         print_json(
             {
+                "provenance": record.as_dict(),
                 "model": model_about,
                 "in": source,
                 "out": target,
                 "format": done.kind,
                 "tree": done.tree or None,
+                "conditions": muons.as_dict(),
+                "warnings": warnings,
                 **counts,
                 "unchanged": reasons,
             }
         )
         return
-    out.print(f"model {card.name}, trained on {card.origin}, era: {card.data.get('era')}", markup=False)
+    out.print(f"model {card.name}, trained on {card.conditions}", markup=False)
+    out.print(f"holds for hwPt {card.domain['hwPt'][0]} to {card.domain['hwPt'][1]}", markup=False)
     where = f" of {done.tree}" if done.tree else ""
     counts_text = f"{done.rows} rows{where}, {done.muons} L1 muons, {recalibrated} recalibrated"
     out.print(f"{target}: {counts_text}", markup=False)

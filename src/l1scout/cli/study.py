@@ -58,7 +58,7 @@ def study(
 ) -> None:
     """Train networks fold by fold and compare them. Stop it when you like: the same command goes on."""
     from l1scout.report.page import write_text
-    from l1scout.report.study import as_text, page, ratio_rows, rows
+    from l1scout.report.study import as_text, page, ratio_rows, rows, rows_without_floor
     from l1scout.training.study import Plan, Study, grid
     from l1scout.training.summary import summarise
 
@@ -93,6 +93,8 @@ def study(
         return
     print("Mean over folds, spread over folds in units of the last digit; shares in percent\n")
     print(as_text(rows(summary)))
+    print("\nThe same without hwPt 6\n")
+    print(as_text(rows_without_floor(summary)))
     if summary.limit:
         print("\nOurs / limit\n")
         print(as_text(ratio_rows(summary)))

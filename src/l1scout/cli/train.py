@@ -24,8 +24,9 @@ def train(
     model: Annotated[
         str,
         typer.Option(
-            help="Recipe: A to F, the paper's; default, never worse than the trigger in any bin of pT; "
-            "balanced or rms, without that guard; small, the default with the paper's 3 x 32."
+            help="Recipe: A to F, the paper's; default, guarded against being worse than the trigger in bins "
+            "of offline pT, eta and charge with 50 validation muons; balanced or rms, without that guard; "
+            "small, the default with the paper's 3 x 32."
         ),
     ] = DEFAULT.name,
     inputs: Annotated[

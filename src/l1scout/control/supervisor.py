@@ -153,6 +153,7 @@ class Supervisor:
                 "pid": os.getpid(),
                 "orbits": self._processes["readout"].total("orbits"),
                 "lost": losses(self._processes),
+                "warnings": self._processes["store"].last.get("warnings", []),
                 "processes": overview(self._processes, self._settings),
             }
 

@@ -37,7 +37,10 @@ def table(status: Mapping[str, Any], hint: str = "") -> Group:
     orbits = Text(f"orbits: written {status['orbits']:,}")
     for name, count in status["lost"].items():
         orbits.append(f", {name} {count:,}", "red" if count else "")
-    lines = [Text(text, style) for text, style in ((status["error"], "red"), (hint, "dim")) if text]
+    warnings = [(text, "yellow") for text in status["warnings"]]
+    lines = [
+        Text(text, style) for text, style in ((status["error"], "red"), *warnings, (hint, "dim")) if text
+    ]
     return Group(drawn, orbits, *lines)
 
 

@@ -113,10 +113,8 @@ class Bench:
 
 def muons_of(model: Model, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int16]:
     """Return inputs of the model's domain as they come, shape (4, muons)."""
-    domain = model.domain
-    rows = np.stack([columns[name].astype(np.int16) for name in domain.names])
-    low, high = (np.array(ends)[:, np.newaxis] for ends in (domain.low, domain.high))
-    return rows[:, ((rows >= low) & (rows <= high)).all(axis=0)]
+    inside = model.domain.holds(columns)
+    return np.stack([columns[name][inside].astype(np.int16) for name in model.domain.names])
 
 
 def repeated(hardware: NDArray[np.int16], n: int) -> NDArray[np.int16]:

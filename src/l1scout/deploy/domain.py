@@ -1,7 +1,8 @@
 """The domain of a model as a line: every possible hardware input has a place on it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +81,12 @@ class Domain:
         """Return the inputs at some places, shape (inputs, places)."""
         rows = zip(self.low, self.size, self.stride, strict=True)
         return np.stack([low + place // stride % size for low, size, stride in rows]).astype(np.int16)
+
+    def holds(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+        """Tell which muons are in it, shape (muons,)."""
+        rows = zip(self.names, self.low, self.high, strict=True)
+        inside = [(columns[n] >= low) & (columns[n] <= high) for n, low, high in rows]
+        return np.asarray(np.logical_and.reduce(inside))
 
     def chunks(self, size: int = _CHUNK) -> Iterator[tuple[slice, NDArray[np.int16]]]:
         """All inputs, piece by piece: their places and the inputs."""

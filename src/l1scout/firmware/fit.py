@@ -91,7 +91,8 @@ def fit(
     float_model : Model
         ReLU, with the four usual inputs; ramps become look-ups.
     data : Dataset
-        All parts: trained on ``train``, scored on ``validation``.
+        All parts: trained on ``train``, scored on ``validation``; muons outside the float model's domain
+        are left out.
     beta : float
         Area penalty: so much of the loss is a bit operation worth. A loss of 0.02 is, for each of phi, eta
         and pT, a distance of a twelfth of the resolution.
@@ -116,7 +117,10 @@ def fit(
     need_hgq()
     import keras
 
-    train, validation = data.part("train"), data.part("validation")
+    train, validation = (
+        part.select(float_model.domain.holds(part.columns))
+        for part in (data.part("train"), data.part("validation"))
+    )
     x, y = network_inputs(train.columns), lesson(float_model, train)
     few = {n: train[n][:_FEW] for n in INPUTS}
     layers, found = narrowed(layers, found, few, neurons, np.sqrt((y[:, 3:] ** 2).mean(axis=0)))

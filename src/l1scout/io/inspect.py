@@ -98,7 +98,11 @@ def _parquet(path: Path) -> dict[str, Any]:
         out["data"] = "simulated" if said["simulated"] else "real"
     if said.get("era"):
         out["era"] = said["era"]
-    out["said"] = {k: said[k] for k in ("content", "source", "selection", "seed", "version") if k in said}
+    out["said"] = {
+        k: said[k]
+        for k in ("content", "source", "trigger", "tables", "selection", "seed", "version")
+        if k in said
+    }
     if "archive" in said:
         return out | {"archive": {n: v for n, v in said["archive"].items() if n != "header"}}
     out["missing_columns"] = [n for n in (*parquet.HARDWARE, *parquet.OFFLINE[:4]) if n not in names]

@@ -9,19 +9,25 @@ from typing import Any
 
 from l1scout import __version__
 from l1scout.files import complete_or_nothing
+from l1scout.provenance import Provenance
+from l1scout.report import carry
 from l1scout.report.figures import coverage_figure, origin, profile_figure, residual_figure
 from l1scout.report.tables import (
     KIND_NAMES,
     Row,
+    judged,
     ratio_rows,
     score_rows,
     worse_bins,
     worse_count,
 )
+from l1scout.report.turn_on import turn_on_figure
+from l1scout.training.carried import carried, recorded
 from l1scout.training.evaluation import Evaluation
 from l1scout.training.metrics import VARIABLES
-from l1scout.training.profiles import SIGNIFICANT
+from l1scout.training.profiles import MIN_MUONS, SIGNIFICANT
 from l1scout.training.published import PUBLISHED, SOURCE, published_ratios
+from l1scout.training.slices import FLOOR
 
 _TEMPLATE = Template((Path(__file__).parent / "page.html").read_text("utf-8"))
 STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
@@ -32,10 +38,13 @@ _AXIS_TITLES = {
     "pt": "Against offline p<sub>T</sub>",
     "eta": "Against offline η",
     "charge": "By charge",
+    "hw_pt": "Against hwPt",
 }
 
 
-def write_page(evaluation: Evaluation, path: str | Path, notes: Sequence[str] = ()) -> None:
+def write_page(
+    evaluation: Evaluation, path: str | Path, notes: Sequence[str] = (), record: Provenance | None = None
+) -> None:
     """Write the report of an evaluation.
 
     Parameters
@@ -45,13 +54,15 @@ def write_page(evaluation: Evaluation, path: str | Path, notes: Sequence[str] = 
         Of the HTML file.
     notes : sequence of str
         Plain sentences for "How this was made".
+    record : Provenance, optional
+        Kept in the page's metadata.
 
     Raises
     ------
     InputError
         If it cannot be written.
     """
-    write_text(path, page(evaluation, notes))
+    write_text(path, page(evaluation, notes, record))
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -60,12 +71,13 @@ def write_text(path: str | Path, text: str) -> None:
         part.write_text(text, "utf-8")
 
 
-def page(evaluation: Evaluation, notes: Sequence[str] = ()) -> str:
-    """Make the report's HTML."""
+def page(evaluation: Evaluation, notes: Sequence[str] = (), record: Provenance | None = None) -> str:
+    """Make the report's HTML; see `write_page`."""
     names = list(evaluation.models)
     return _TEMPLATE.substitute(
         style=STYLE,
         version=escape(__version__),
+        provenance=escape(record.as_json()) if record else "",
         origin=escape(origin(evaluation.data.simulated)),
         banner=_banner(evaluation),
         muons=f"{len(evaluation.data):,}",
@@ -75,6 +87,17 @@ def page(evaluation: Evaluation, notes: Sequence[str] = ()) -> str:
         caution=_caution(evaluation),
         scores=_table(score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores}), KIND_NAMES),
         ratios=_table(ratio_rows(evaluation.ratios), {k: n.split()[0] for k, n in KIND_NAMES.items()}),
+        floor=FLOOR,
+        floor_share=f"{100 * (1 - evaluation.without_floor.muons / len(evaluation.data)):.1f}",
+        parts=carry.slices_html([evaluation.without_floor], names),
+        carry=_carry(evaluation),
+        outside=carry.slices_html(evaluation.outside, names),
+        judged="".join(f"<li>{escape(line)}</li>" for line in judged(evaluation.profiles)),
+        range=_range(evaluation),
+        turn_on=_image(turn_on_figure(evaluation), "Turn-on curves of the raw trigger and of the models")
+        if evaluation.turn_on
+        else "",
+        warnings=_warnings(evaluation),
         core_remark=_core_remark(evaluation),
         residuals=_image(residual_figure(evaluation), "Residuals of the raw trigger and of the models"),
         profiles="".join(
@@ -85,6 +108,7 @@ def page(evaluation: Evaluation, notes: Sequence[str] = ()) -> str:
         worse=_worse(evaluation),
         uncertainties=_uncertainties(evaluation),
         sigma=f"{SIGNIFICANT:g}",
+        min_muons=MIN_MUONS,
         made="".join(f"<p>{escape(n)}</p>" for n in notes),
         data=_data(evaluation),
         recipes=_recipes(evaluation),
@@ -134,20 +158,77 @@ def _tiles(evaluation: Evaluation, name: str) -> str:
 
 
 def _caution(evaluation: Evaluation) -> str:
-    """Say at once that the averages hide bins in which the raw trigger is better."""
+    """Say at once that the averages hide bins in which the raw trigger is better, and the range judged."""
     counts = {name: worse_count(evaluation.profiles, name) for name in evaluation.models}
+    by_pt = next((p for p in evaluation.profiles if p.axis.name == "pt"), None)
     if not any(seen for _, seen in counts.values()):
-        return "<p>No bin of p<sub>T</sub>, η or charge has enough muons to tell where a model is worse.</p>"
+        return "<p>No bin of p<sub>T</sub>, η, charge or hwPt has enough muons to judge a model.</p>"
+    low, high = by_pt.judged if by_pt and by_pt.judged else ("-", "-")
+    beyond = by_pt.not_judged if by_pt else 0
+    span = f"offline p<sub>T</sub> of {low} to {high} GeV"
+    rest = (
+        f' Of the {beyond:,} muons outside nothing is claimed: <a href="#outside">what is known of them</a>.'
+        if beyond
+        else ""
+    )
     if not any(worse for worse, _ in counts.values()):
-        return "<p>No model is significantly worse in any bin of p<sub>T</sub>, η or charge.</p>"
+        return (
+            "<p>No model is significantly worse than the raw trigger in any bin of η, charge and hwPt, "
+            f"and of {span}.{rest}</p>"
+        )
     found = " and ".join(
         f"model {escape(name)} in {worse} of {seen} bins" for name, (worse, seen) in counts.items()
     )
     return (
         "<p>These are averages over mostly soft muons. <strong>Not everything is better:</strong> "
-        f"of the bins in p<sub>T</sub>, η and charge, {found} is worse than the raw trigger in some respect. "
-        '<a href="#where">See where.</a></p>'
+        f"of the bins in η, charge and hwPt, and in {span}, {found} is worse than the raw trigger in some "
+        f'respect. <a href="#where">See where.</a>{rest}</p>'
     )
+
+
+def _range(evaluation: Evaluation) -> str:
+    """Say for which hwPt each model answers."""
+    lines = []
+    for name, card in evaluation.cards.items():
+        low, high = card.get("domain", {}).get("hwPt", (None, None))
+        if low is not None:
+            kept = sum(evaluation.left_as_is[name].values())
+            lines.append(
+                f"<li>Model {escape(name)} recalibrates hwPt {low} to {high} (L1 p<sub>T</sub> "
+                f"{(low - 1) / 2:g} to {(high - 1) / 2:g} GeV); {kept:,} of these muons are outside its "
+                "range and keep the trigger’s values.</li>"
+            )
+    return f"<ul>{''.join(lines)}</ul>" if lines else ""
+
+
+def _carry(evaluation: Evaluation) -> str:
+    """Show further samples, and what is known of the default network on muons of another kind."""
+    own = {True: "this page, simulated", False: "this page, recorded", None: "this page"}
+    out = []
+    if evaluation.also:
+        name_here = own[evaluation.data.simulated]
+        out += [_carry_table(evaluation, name, name_here) for name in evaluation.models]
+    if evaluation.data.simulated:
+        about, samples = recorded()
+        out.append(
+            "<p><strong>The numbers of this page hold for this simulated sample only.</strong> With the "
+            "trigger’s official tables, and for real muons, a network that was trained on our simulation is "
+            "much less good. The default network on three samples, measured on "
+            f"{escape(about['date'])} with <code>{escape(about['command'])}</code> (docs/study.md): "
+            "ratios model / raw trigger, below 1 is better for RMS and tail; pull widths, 1 is right.</p>"
+            f"{carry.html(samples)}"
+        )
+    return "".join(out)
+
+
+def _carry_table(evaluation: Evaluation, name: str, own: str) -> str:
+    head = f"<p>Model {escape(name)} on several samples: ratios model / raw trigger, and pull widths.</p>"
+    return head + carry.html(carried(evaluation, name, own))
+
+
+def _warnings(evaluation: Evaluation) -> str:
+    lines = [w for found in (evaluation, *evaluation.also.values()) for w in found.warnings]
+    return f'<ul class="warnings">{"".join(f"<li>{escape(w)}</li>" for w in lines)}</ul>' if lines else ""
 
 
 def _signed(x: float) -> str:

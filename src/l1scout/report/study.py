@@ -38,6 +38,15 @@ def rows(summary: Summary) -> list[tuple[str, bool, list[str]]]:
     return out
 
 
+def rows_without_floor(summary: Summary) -> list[tuple[str, bool, list[str]]]:
+    """Name, False, and the nine metrics without the muons of hwPt 6: raw trigger and networks."""
+    ours = {
+        "GMT": summary.raw_without_floor,
+        **{e.recipe.name: e.without_floor for e in summary.entries[:MOST]},
+    }
+    return [(name, False, _texts(scores)) for name, scores in ours.items()]
+
+
 def ratio_rows(summary: Summary) -> list[tuple[str, bool, list[str]]]:
     """Name, False, and nine ratios ours / limit."""
     if not summary.limit:
@@ -188,6 +197,7 @@ def page(summary: Summary, command: str) -> str:
         muons=f"{len(study.data):,}",
         banner=banner,
         table=_table(rows(summary)),
+        above=_table(rows_without_floor(summary)),
         ratios=_table(ratio_rows(summary)) if summary.limit else "<p>not asked for</p>",
         seedspread=f"<p>Spread over seeds in the same fold:</p>{_table(spread)}" if spread else "",
         metrics=_image(metric_figure(summary), "Every network's nine numbers"),

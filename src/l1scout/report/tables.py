@@ -123,15 +123,22 @@ def _text(value: float, error: float, digits: int) -> tuple[str, str]:
     """
     if np.isnan(value):
         return "-", ""
-    if not error > 0:  # NaN, too
+    if not error > 1e-9 * abs(value):  # NaN, and what rounding leaves of 0
         return f"{value:.{digits}f}", ""
     place = int(np.floor(np.log10(error)))
     digits = max(0, -place + (error / 10.0**place < 1.95))
     return f"{value:.{digits}f}", f"{error:.{digits}f}"
 
 
+def number(measured: Measured | None, sign: str = " ± ") -> str:
+    """Return a number with its uncertainty; "-" if there is none."""
+    if measured is None:
+        return "-"
+    return sign.join(filter(None, _text(measured.value, measured.error, 2)))
+
+
 def worse_bins(profiles: Sequence[Profile], model: str) -> list[str]:
-    """Sentences that say where a model is worse than the raw trigger, one a variable and axis."""
+    """Say where a model is worse than the raw trigger: one sentence for each variable and axis."""
     found = []
     for profile in profiles:
         for variable in VARIABLES:
@@ -144,6 +151,22 @@ def worse_bins(profiles: Sequence[Profile], model: str) -> list[str]:
                 name = f"{VARIABLE_NAMES[variable]}, {profile.axis.label}"
                 found.append(f"{name}: {'; '.join(parts)}")
     return found
+
+
+def judged(profiles: Sequence[Profile]) -> list[str]:
+    """Say in which range models are compared bin by bin, and how many muons are outside it."""
+    out = []
+    for profile in profiles:
+        if profile.axis.name == "charge":
+            continue
+        label = profile.axis.label.removesuffix(" [GeV]")
+        if not profile.judged:
+            out.append(f"{label}: no bin has {MIN_MUONS} muons")
+            continue
+        low, high = (f"{x + 0.0:g}" for x in profile.judged)
+        unit = " GeV" if profile.axis.label.endswith("[GeV]") else ""
+        out.append(f"{label}: {low} to {high}{unit}; not judged: {profile.not_judged:,} muons")
+    return out
 
 
 def worse_count(profiles: Sequence[Profile], model: str) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
 
@@ -64,6 +65,17 @@ class Method:
                 msg = f"recalibration needs columns: set store.method to parquet, not {self.name}"
                 raise InputError(msg)
             _recalibrator(self.model, self.engine)
+
+    def warnings(self, run: int) -> list[str]:
+        """Say in what a run's muons differ from those that the model was trained on; one line each."""
+        if self.model is None:
+            return []
+        from l1scout.io.conditions import differences, of_runs
+        from l1scout.io.runs import simulated
+
+        card = _recalibrator(self.model, self.engine).card
+        muons = of_runs([run], simulated(np.array([run])))
+        return differences(muons, card.conditions, f"run {run}", card.name)
 
 
 @dataclass(frozen=True)
@@ -220,6 +232,8 @@ class Compressor:
     done, bytes_in, bytes_out : int
     waiting : int
         Segments not compressed yet.
+    warnings : list of str
+        In what the newest run's muons differ from those that the model was trained on.
     """
 
     def __init__(
@@ -235,6 +249,8 @@ class Compressor:
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="compressor", daemon=True)
         self._damaged: set[tuple[int, int, int]] = set()
+        self._run_checked: int | None = None
+        self.warnings: list[str] = []
         self.done = self.bytes_in = self.bytes_out = self.waiting = 0
 
     def start(self) -> "Compressor":
@@ -289,9 +305,17 @@ class Compressor:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def _check_conditions(self, run: int) -> None:
+        """Warn once for each run, in the log and in the status, if the model was trained on other muons."""
+        if run != self._run_checked:
+            self._run_checked, self.warnings = run, self._method.warnings(run)
+            for line in self.warnings:
+                self._log("recalibration: other conditions than in training", run=run, warning=line)
+
     def _batch(self, pool: ProcessPoolExecutor, todo: list[Stored]) -> int:
         jobs = []
         for stored in todo:
+            self._check_conditions(stored.segment.run)
             path = self._folder / stored.file
             jobs.append(pool.submit(compress, path, stored.segment.crc32c, self._method))
         failed = 0

@@ -96,6 +96,7 @@ class Store:
             "compressed_in": compressor.bytes_in if compressor else 0,
             "compressed_out": compressor.bytes_out if compressor else 0,
             "damaged": compressor.damaged if compressor else 0,
+            "warnings": compressor.warnings if compressor else [],
             "disk_free": psutil.disk_usage(str(self._settings.store.folder)).free,
             "cpu_s": _cpu_s(),
         }

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
+from l1scout.io.conditions import Conditions, of_metadata
 from l1scout.provenance import current
 from l1scout.training import resolution
 from l1scout.training.resolution import Resolution
@@ -78,6 +79,11 @@ class Card:
         said = self.data.get("simulated")
         kind = kinds[said] if isinstance(said, bool) else "muons of unstated origin"
         return f"unknown muons (imported network, scored on {kind})" if self.imported else kind
+
+    @property
+    def conditions(self) -> Conditions:
+        """Era, trigger and look-up tables of the muons that the model was trained on."""
+        return of_metadata(self.data)
 
     def normalise(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Network inputs, shape (muons, inputs), from hardware columns."""

@@ -61,7 +61,8 @@ def plain(model: "keras.Model", recipe: Recipe, card: Card) -> "keras.Model":
     """Make a network of Dense, BatchNormalization and Activation alone of one that `build` made.
 
     Where answers jump, sums of ramps are small differences of large numbers. So the vectors are rounded to
-    multiples of a power of two: float32 adds those without any error, in whatever order.
+    multiples of a power of two: float32 adds those without any error, in whatever order. Where the card's
+    domain ends earlier than in training, the codes beyond are left out.
     """
     import keras
 
@@ -79,7 +80,7 @@ def plain(model: "keras.Model", recipe: Recipe, card: Card) -> "keras.Model":
         answers = np.outer(x, kernel[k] * gain)
         centre = 0
         if q.name in recipe.codes:
-            answers += model.get_layer(q.name).get_weights()[0] * gain
+            answers += model.get_layer(q.name).get_weights()[0][: codes.size] * gain
             centre = int(np.clip(-low, 0, high - low))
         answers = np.rint(answers * _STEPS) / _STEPS
         bias += answers[centre]

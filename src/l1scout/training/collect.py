@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from l1scout import __version__
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
+from l1scout.io.conditions import Conditions, of_runs
 from l1scout.io.parquet import METADATA_KEY
-from l1scout.io.runs import era as run_era
 from l1scout.orbits import Events, joint_origin
 from l1scout.provenance import KEY, current
 from l1scout.training.dataset import COLUMNS, STUB_COLUMNS
@@ -37,7 +37,7 @@ def collect(
     selection: Selection | None = None,
     max_pairs: int | None = None,
     seed: int | None = None,
-    era: str | None = None,
+    conditions: Conditions | None = None,
     on_pairs: Callable[[int], object] | None = None,
 ) -> CutFlow:
     """Write the matched muons of chunks of events, one chunk in memory at a time.
@@ -54,8 +54,9 @@ def collect(
         Stop after so many.
     seed : int, optional
         Of the simulation, to be written into the file.
-    era : str, optional
-        Data-taking period, to be written into the file; by default that of the run numbers.
+    conditions : Conditions, optional
+        Era, trigger and look-up tables, to be written into the file; by default those that follow from the
+        run numbers.
     on_pairs : callable, optional
         Told the number of pairs so far after every chunk.
 
@@ -106,18 +107,21 @@ def collect(
             raise InputError(msg)
         _write(writer, waiting)
         flow.count(KEPT, l1=pairs, offline=pairs)
+        made = conditions or of_runs(runs, joint_origin(origins))
         about = {
             "content": "matched L1 and offline muons",
             "version": __version__,
             "simulated": joint_origin(origins),
             "source": sources,
-            "era": era or run_era(runs) or "not stated",
+            "era": made.era or "not stated",
+            "trigger": made.trigger,
+            "tables": made.tables,
             "seed": seed,
             "selection": selection.as_dict(),
             "cuts": flow.as_list(),
         }
-        made = current(simulated=about["simulated"])
-        writer.add_key_value_metadata({METADATA_KEY: json.dumps(about).encode(), KEY: made.as_json()})
+        record = current(simulated=about["simulated"])
+        writer.add_key_value_metadata({METADATA_KEY: json.dumps(about).encode(), KEY: record.as_json()})
     return flow
 
 

@@ -15,6 +15,8 @@ from l1scout.training.resolution import ONE_SIGMA, Resolution
 NOMINAL = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, ONE_SIGMA, 0.8, 0.9, 0.9545, 0.9973)
 """Shares of a Gaussian within +- z standard deviations: what coverage is compared with."""
 PT_EDGES = AXES[0].edges
+MIN_PULLS = 20
+"""Of a sample as a whole: small samples of real muons have widths, too, with large uncertainties."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,12 @@ def coverage(
     Returns
     -------
     Coverage or None
-        None if fewer than `MIN_MUONS` are recalibrated.
+        None if fewer than `MIN_PULLS` are recalibrated.
     """
     from scipy.special import ndtri
 
     kept = data.select(recalibrated)
-    if len(kept) < MIN_MUONS:
+    if len(kept) < MIN_PULLS:
         return None
     residuals = {v: r[recalibrated] for v, r in after.items()}
     pulls = resolution.pulls(kept.columns, residuals)

@@ -1,19 +1,24 @@
 """Models against the raw trigger on muons that none of them has seen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from l1scout import __version__
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
+from l1scout.formats.muon import PT
+from l1scout.io.conditions import differences, of_metadata
 from l1scout.training import plausibility
 from l1scout.training.coverage import Coverage, coverage
 from l1scout.training.dataset import Dataset
 from l1scout.training.metrics import Residuals, Scores, ratios, residuals, scores
-from l1scout.training.profiles import AXES, Profile, profile
+from l1scout.training.profiles import AXES, HW_PT_AXIS, Profile, profile
 from l1scout.training.published import PUBLISHED, SOURCE, published_ratios
+from l1scout.training.slices import FLOOR, Slice, outside, without_floor
 from l1scout.training.targets import raw_residuals
+from l1scout.training.turn_on import TurnOn, turn_on
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,13 @@ class Evaluation:
     profiles : sequence of Profile
     coverage : mapping of str to Coverage
         Of the models that predict uncertainties.
+    coverage_without_floor : mapping of str to Coverage
+        The same without the muons of hwPt 6.
+    turn_on : sequence of TurnOn
+    also : mapping of str to Evaluation
+        The same models on other data sets, by the names that those were given.
+    warnings : sequence of str
+        In what the muons differ from those that the models were trained on.
     """
 
     data: Dataset
@@ -46,29 +58,57 @@ class Evaluation:
     left_as_is: Mapping[str, Mapping[str, int]]
     profiles: Sequence[Profile]
     coverage: Mapping[str, Coverage] = field(default_factory=dict)
+    coverage_without_floor: Mapping[str, Coverage] = field(default_factory=dict)
+    turn_on: Sequence[TurnOn] = ()
+    also: Mapping[str, "Evaluation"] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
     @property
     def raw_scores(self) -> Scores:
-        """Nine numbers of the raw trigger."""
+        """The nine metrics of the raw trigger."""
         return scores(self.raw)
 
     @property
     def model_scores(self) -> dict[str, Scores]:
-        """Nine numbers of every model."""
+        """The nine metrics of every model."""
         return {name: scores(r) for name, r in self.models.items()}
 
     @property
     def ratios(self) -> dict[str, Scores]:
-        """Nine ratios model / raw trigger of every model."""
+        """The nine ratios model / raw trigger of every model."""
         return {name: ratios(r, self.raw) for name, r in self.models.items()}
+
+    @cached_property
+    def without_floor(self) -> Slice:
+        """Metrics without the muons of hwPt 6."""
+        return without_floor(self.data, self.raw, self.models)
+
+    @cached_property
+    def outside(self) -> list[Slice]:
+        """Metrics of muons outside the range in which models are compared bin by bin."""
+        return outside(self.data, self.raw, self.models)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "version": __version__,
+            **self._results(),
+            "published": {
+                "source": SOURCE,
+                "scores": {name: row.as_dict() for name, row in PUBLISHED.items()},
+                "ratio_to_gmt": {n: published_ratios(n).as_dict() for n in PUBLISHED if n != "GMT"},
+            },
+            "profiles": [p.as_dict() for p in self.profiles],
+            "turn_on": [t.as_dict() for t in self.turn_on],
+            "also": {name: other._results() for name, other in self.also.items()},
+        }
+
+    def _results(self) -> dict[str, Any]:
+        return {
             "data": {"file": self.data.name, "sha256": self.data.sha256, **self.data.about},
             "part": self.part,
             "muons": len(self.data),
+            "warnings": list(self.warnings),
             "rms": "about zero, overflows counted; pT relative to offline",
             "raw": self.raw_scores.as_dict(),
             "models": {
@@ -81,16 +121,24 @@ class Evaluation:
                 }
                 for name, row in self.model_scores.items()
             },
-            "published": {
-                "source": SOURCE,
-                "scores": {name: row.as_dict() for name, row in PUBLISHED.items()},
-                "ratio_to_gmt": {n: published_ratios(n).as_dict() for n in PUBLISHED if n != "GMT"},
+            "without_hwpt_6": {
+                **self.without_floor.as_dict(),
+                "pull_width": {
+                    name: {v: m.as_dict() for v, m in c.width.items()}
+                    for name, c in self.coverage_without_floor.items()
+                },
             },
-            "profiles": [p.as_dict() for p in self.profiles],
+            "outside_range": [s.as_dict() for s in self.outside],
         }
 
 
-def evaluate(data: Dataset, models: Mapping[str, Recalibrator], *, every: bool = False) -> Evaluation:
+def evaluate(
+    data: Dataset,
+    models: Mapping[str, Recalibrator],
+    *,
+    every: bool = False,
+    also: Mapping[str, Dataset] | None = None,
+) -> Evaluation:
     """Compare models with the raw trigger on the test part of a data set.
 
     A muon's part follows from the muon itself, so the test part holds none that a model of this
@@ -104,6 +152,9 @@ def evaluate(data: Dataset, models: Mapping[str, Recalibrator], *, every: bool =
         By the name that they have in results.
     every : bool
         Compare on all parts: for muons of another kind than the models were trained with.
+    also : mapping of str to Dataset
+        Further data sets by name. All their muons are compared, but of one that a model was trained on the
+        test part.
 
     Raises
     ------
@@ -112,29 +163,65 @@ def evaluate(data: Dataset, models: Mapping[str, Recalibrator], *, every: bool =
         trained on them.
     """
     for name, model in models.items():
-        if every and model.card.data.get("sha256") == data.sha256:
+        if every and _trained_on(model, data):
             msg = f"{data.name}: model {name} was trained on these muons; leave out --all"
             raise InputError(msg)
-    test = data if every else data.part("test")
+    others = {}
+    for name, other in (also or {}).items():
+        known = any(_trained_on(m, other) for m in models.values())
+        others[name] = _compare(other.part("test") if known else other, models, whole=not known)
+    found = _compare(data if every else data.part("test"), models, whole=every)
+    return replace(found, also=others)
+
+
+def _trained_on(model: Recalibrator, data: Dataset) -> bool:
+    return bool(data.sha256) and model.card.data.get("sha256") == data.sha256
+
+
+def _compare(test: Dataset, models: Mapping[str, Recalibrator], *, whole: bool) -> Evaluation:
     for name, model in models.items():
-        plausibility.refuse_outside(test.columns, model.card.domain, data.name, name)
+        plausibility.refuse_outside(test.columns, model.card.domain, test.name, name)
     raw = raw_residuals(test)
     answers = {name: model(test.columns) for name, model in models.items()}
     after = {name: residuals(a.pt, a.eta, a.phi, test.columns) for name, a in answers.items()}
     cards = {
-        name: {"recipe": m.card.recipe, "training": m.card.training, "training_data": m.card.data}
+        name: {
+            "recipe": m.card.recipe,
+            "training": m.card.training,
+            "training_data": m.card.data,
+            "domain": dict(m.card.domain),
+        }
         for name, m in models.items()
     }
     left = {name: {why: n for why, n in a.reasons.items() if n} for name, a in answers.items()}
-    profiles = [profile(test, axis, raw, after) for axis in AXES]
-    pulls = {
-        name: coverage(test, m.card.resolution, after[name], answers[name].recalibrated)
+    pts: dict[str, Any] = {"GMT": PT.to_physical(test["hwPt"]), **{name: a.pt for name, a in answers.items()}}
+    conditions = of_metadata(test.about)
+    warnings = [
+        line
         for name, m in models.items()
-        if m.card.resolution
-    }
-    covered = {name: c for name, c in pulls.items() if c}
-    part = "all muons" if every else "test part"
-    return Evaluation(test, part, raw, after, cards, left, profiles, covered)
+        for line in differences(conditions, m.card.conditions, test.name, name)
+    ]
+    covered: dict[str, Coverage] = {}
+    rest: dict[str, Coverage] = {}
+    for name, m in models.items():
+        for where, keep in ((covered, True), (rest, test["hwPt"] > FLOOR)):
+            used = answers[name].recalibrated & keep
+            found = coverage(test, m.card.resolution, after[name], used) if m.card.resolution else None
+            if found:
+                where[name] = found
+    return Evaluation(
+        test,
+        "all muons" if whole else "test part",
+        raw,
+        after,
+        cards,
+        left,
+        [profile(test, axis, raw, after) for axis in (*AXES, HW_PT_AXIS)],
+        covered,
+        rest,
+        turn_on(test["recoPt"], pts),
+        warnings=warnings,
+    )
 
 
 def name_models(models: Sequence[Recalibrator]) -> dict[str, Recalibrator]:

@@ -17,9 +17,11 @@ from l1scout.training.card import Card
 from l1scout.training.dataset import Dataset
 from l1scout.training.metrics import Residuals, Scores, ratios, scores
 from l1scout.training.models import INPUTS, Recipe, build, compile_model, quiet_copies
+from l1scout.training.profiles import MIN_MUONS
 from l1scout.training.scaling import domain, scaling
 from l1scout.training.selection import HW_PT
 from l1scout.training.stream import Stream, batches
+from l1scout.training.support import checked_hw_pt, checked_pt, without_loss
 from l1scout.training.targets import corrected, raw_residuals, targets
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ def fit(
         "sha256": train.sha256,
         "muons": muons,
         "simulated": train.simulated,
-        **{k: train.about.get(k) for k in ("source", "era", "seed", "selection")},
+        **{k: train.about.get(k) for k in ("source", "era", "trigger", "tables", "seed", "selection")},
     }
     return dataclasses.replace(trained, card=dataclasses.replace(trained.card, data=about))
 
@@ -134,6 +136,9 @@ def fit_parts(
 ) -> Trained:
     """Train and validate on the muons given; see `fit`. The card says nothing of the data.
 
+    With a guard, the card's range of hwPt is that of `l1scout.training.support`; training muons outside it
+    have no weight, validation muons count with the trigger's values.
+
     With a stream, `train` is the sample of it, and all of its training muons are trained on.
     """
     import keras
@@ -143,11 +148,14 @@ def fit_parts(
     _refuse_outside(validation)
     recipe = dataclasses.replace(recipe, codes=tuple(n for n in recipe.codes if n in inputs))
     scaled = scaling(train, recipe, inputs)
+    ends = domain(train, inputs)
+    if recipe.guard:
+        ends["hwPt"] = checked_hw_pt(validation, ends["hwPt"])
     card = Card(
         name=recipe.name,
         inputs=scaled[0],
         outputs=scaled[1],
-        domain={**domain(train, inputs), "tfMuonIndex": (BMTF_INDEX.start, BMTF_INDEX.stop - 1)},
+        domain={**ends, "tfMuonIndex": (BMTF_INDEX.start, BMTF_INDEX.stop - 1)},
         recipe=recipe.as_dict(),
         training={
             "epochs": recipe.epochs,
@@ -169,16 +177,29 @@ def fit_parts(
             done = _best_epoch(model, card, recipe, muons, validation, patience, on_epoch)
         else:
             done = _falling(model, card, recipe, muons, validation, on_epoch)
+        raw = raw_residuals(validation)
+        after = _after(model, card, validation, raw)
+        if recipe.guard:
+            hw_pt, lost = without_loss(validation, after, raw, card.domain["hwPt"])
+            card = dataclasses.replace(card, domain={**card.domain, "hwPt": hw_pt})
+            done["support"] = {
+                "offline_pt_gev": checked_pt(validation),
+                "min_muons": MIN_MUONS,
+                "hw_pt_with_loss": lost,
+            }
         if recipe.codes:
             model = codes.plain(model, recipe, card)
-    raw = raw_residuals(validation)
-    after = _after(model, card, validation, raw)
+        after = _after(model, card, validation, raw)
+    inside = _inside(card, validation)
+    known = resolution.learn(
+        validation.select(inside).columns, {v: r[inside] for v, r in after.items()}, inputs
+    )
     validated = Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
     card = dataclasses.replace(
         card,
         training={**card.training, **done},
         scores=validated.as_dict(),
-        resolution=resolution.learn(validation.columns, after, inputs),
+        resolution=known,
     )
     return Trained(model, card, validated)
 
@@ -201,14 +222,14 @@ class _InMemory:
     """
 
     def __init__(self, card: Card, recipe: Recipe, train: Dataset) -> None:
-        self._train = train
+        self._train, self._inside = train, _inside(card, train)
         x, self._y = _arrays(card, recipe, train)
         self.given = {"x": x, "y": self._y, "batch_size": recipe.batch}
         self.steps = -(-len(train) // recipe.batch)
 
     def weigh(self, weights: NDArray[np.float64]) -> None:
         """Give each muon the weights of its bins."""
-        self._y[:, 6:] = guard.of_muons(weights, self._train)
+        self._y[:, 6:] = guard.of_muons(weights, self._train) * self._inside[:, np.newaxis]
 
 
 class _Streamed:
@@ -220,7 +241,7 @@ class _Streamed:
         def arrays(block: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             x, y = _arrays(card, recipe, block)
             if self._weights is not None:
-                y[:, 6:] = guard.of_muons(self._weights, block)
+                y[:, 6:] *= guard.of_muons(self._weights, block)
             return x, y
 
         source = batches(stream, arrays, recipe.batch, seed)
@@ -297,8 +318,16 @@ def _falling(
 
 
 def _after(model: "keras.Model", card: Card, data: Dataset, raw: Residuals) -> Residuals:
+    """Residuals with the model's corrections; of muons outside its range of hwPt the raw ones."""
     outputs = model.predict(card.normalise(data.columns), batch_size=1 << 14, verbose=0)
-    return corrected(raw, card.physical(outputs), data["recoPt"])
+    inside = _inside(card, data)
+    after = corrected(raw, card.physical(outputs), data["recoPt"])
+    return {v: np.where(inside, r, raw[v]) for v, r in after.items()}
+
+
+def _inside(card: Card, data: Dataset) -> NDArray[np.bool_]:
+    low, high = card.domain["hwPt"]
+    return np.asarray((data["hwPt"] >= low) & (data["hwPt"] <= high))
 
 
 def score(trained: Trained, data: Dataset) -> tuple[Scores, Scores]:
@@ -316,7 +345,8 @@ def _arrays(card: Card, recipe: Recipe, data: Dataset) -> tuple[NDArray[np.float
         return card.normalise(data.columns), wanted.astype(np.float32)
     gains = np.tile(scale, (len(data), 1))
     gains[:, 2] /= data["recoPt"]
-    return card.normalise(data.columns), losses.columns(wanted, gains, np.ones_like(gains))
+    weights = np.ones_like(gains) * _inside(card, data)[:, np.newaxis]
+    return card.normalise(data.columns), losses.columns(wanted, gains, weights)
 
 
 def _check(train: Dataset, inputs: Sequence[str]) -> None:

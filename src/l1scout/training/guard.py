@@ -1,4 +1,7 @@
-"""Never worse than the trigger: weights of muons such that no bin of pT, eta or charge loses.
+"""Not worse than the trigger where that can be checked: weights of muons such that no bin loses.
+
+Bins are those of offline pT, offline eta and charge with `MIN_MUONS` validation muons; nothing is claimed of
+the others, and `l1scout.training.support` ends a model's range of hwPt where those of pT end.
 
 A model only knows what the trigger says, and soft muons own every value of it: the best answer on average
 can be worse than none for the few hard muons. That nobody loses is a constraint, so muons of bins that

@@ -56,6 +56,15 @@ AXES = (
     Axis("charge", "recoCharge", "charge", (-1.5, 0.0, 1.5)),
 )
 
+HW_PT_AXIS = Axis(
+    "hw_pt",
+    "hwPt",
+    "hwPt: 1 + 2 x L1 pT / GeV",
+    (6, 7, 8, 10, 15, 20, 30, 41, 51, 61, 71, 81, 90),
+    log=True,
+)
+"""What is known of a muon at run time; the guard of the training does not know these bins."""
+
 Numbers = Mapping[str, Mapping[str, Sequence[Measured]]]
 """By variable and quantity: one number a bin, NaN where the muons are too few."""
 
@@ -74,6 +83,8 @@ class Profile:
     worse : mapping of str to mapping
         By model, variable and quantity (``rms``, ``width``, ``tail``): mask of the bins in which the
         model is worse than the raw trigger by more than `SIGNIFICANT` standard deviations.
+    outside : int
+        Muons in no bin.
     """
 
     axis: Axis
@@ -81,6 +92,18 @@ class Profile:
     raw: Numbers
     models: Mapping[str, Numbers]
     worse: Mapping[str, Mapping[str, Mapping[str, NDArray[np.bool_]]]]
+    outside: int = 0
+
+    @property
+    def judged(self) -> tuple[float, float] | None:
+        """Lower end of the first and upper end of the last bin with `MIN_MUONS`; None if there is none."""
+        full = np.flatnonzero(self.muons >= MIN_MUONS)
+        return (self.axis.edges[full[0]], self.axis.edges[full[-1] + 1]) if full.size else None
+
+    @property
+    def not_judged(self) -> int:
+        """Muons in no bin, or in one with fewer than `MIN_MUONS`: nothing is claimed of them."""
+        return self.outside + int(self.muons[self.muons < MIN_MUONS].sum())
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -96,6 +119,8 @@ class Profile:
             "column": self.axis.column,
             "edges": list(self.axis.edges),
             "muons": self.muons.tolist(),
+            "judged": list(self.judged) if self.judged else None,
+            "muons_not_judged": self.not_judged,
             "raw": plain(self.raw),
             "models": {name: plain(numbers) for name, numbers in self.models.items()},
             "worse": {
@@ -138,6 +163,7 @@ def profile(data: Dataset, axis: Axis, raw: Residuals, models: Mapping[str, Resi
         _numbers(raw, charge, used),
         {name: _numbers(r, charge, used) for name, r in models.items()},
         worse,
+        len(data) - sum(m.size for m in members),
     )
 
 

@@ -21,6 +21,7 @@ from l1scout.training.dataset import Dataset, read_dataset
 from l1scout.training.fit import fit_parts
 from l1scout.training.metrics import KINDS, VARIABLES, Scores
 from l1scout.training.models import PAPER, RECIPES, Recipe
+from l1scout.training.slices import FLOOR
 from l1scout.training.split import fraction
 
 HANDLES: dict[str, tuple[Any, ...]] = {
@@ -163,7 +164,11 @@ class Study:
             msg = f"{journal}: not a usable journal of Optuna ({str(error).splitlines()[0]}); name another"
             raise InputError(msg) from error
         attributes = (t.user_attrs for t in self._trials.get_trials(deepcopy=False))
-        self._done = {a["run"]: a["result"] for a in attributes if "run" in a and "result" in a}
+        self._done = {
+            a["run"]: a["result"]
+            for a in attributes
+            if "run" in a and "model_without_hwpt_6" in a.get("result", {})
+        }
 
     def result(self, run: Run) -> dict[str, Any]:
         """Return what a run gave: `train_run`."""
@@ -249,7 +254,8 @@ def train_run(data: Dataset, run: Run) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``raw`` and ``model``: nine numbers of the test fold; ``objective``: mean of the three RMS ratios.
+        ``raw`` and ``model``: the nine metrics on the test fold; ``raw_without_hwpt_6`` and
+        ``model_without_hwpt_6``: the same without these muons; ``objective``: mean of the three RMS ratios.
     """
     from l1scout.training.fit import score
 
@@ -263,11 +269,21 @@ def train_run(data: Dataset, run: Run) -> dict[str, Any]:
         seed=1000 * run.seed + run.fold,
     )
     raw, model = score(trained, test)
+    above = test.select(test["hwPt"] > FLOOR)
+    raw_above, model_above = score(trained, above) if len(above) else (None, None)
     objective = float(np.mean([model.rms[v].value / raw.rms[v].value for v in VARIABLES]))
     if not np.isfinite(objective):  # the training went astray: the worst of all, which Optuna can keep
         objective = _ASTRAY
-    return {"raw": _plain(raw), "model": _plain(model), "objective": objective}
+    return {
+        "raw": _plain(raw),
+        "model": _plain(model),
+        "raw_without_hwpt_6": _plain(raw_above),
+        "model_without_hwpt_6": _plain(model_above),
+        "objective": objective,
+    }
 
 
-def _plain(scores: Scores) -> Numbers:
+def _plain(scores: Scores | None) -> Numbers:
+    if scores is None:
+        return {k: dict.fromkeys(VARIABLES, float("nan")) for k in KINDS}
     return {k: {v: getattr(scores, k)[v].value for v in VARIABLES} for k in KINDS}

@@ -29,12 +29,15 @@ class Entry:
         By kind and variable: spread over seeds in the same fold; NaN for one seed.
     objective : Measured
         Mean of the three RMS ratios, and its spread over folds.
+    without_floor : Scores
+        As `scores`, without the muons of hwPt 6.
     """
 
     recipe: Recipe
     scores: Scores
     by_seed: Mapping[str, Mapping[str, float]]
     objective: Measured
+    without_floor: Scores
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Summary:
     study: Study
     search: str
     raw: Scores
+    raw_without_floor: Scores
     entries: Sequence[Entry]
     limit: Limit | None
 
@@ -62,12 +66,14 @@ class Summary:
             "seeds": plan.seeds,
             "uncertainty": "spread over folds",
             "raw": self.raw.as_dict(),
+            "raw_without_hwpt_6": self.raw_without_floor.as_dict(),
             "models": {
                 e.recipe.name: {
                     **handles(e.recipe),
                     "epochs": e.recipe.epochs,
                     "batch": e.recipe.batch,
                     "scores": e.scores.as_dict(),
+                    "scores_without_hwpt_6": e.without_floor.as_dict(),
                     "spread_over_seeds": {
                         k: {v: x if x == x else None for v, x in row.items()} for k, row in e.by_seed.items()
                     },
@@ -91,9 +97,12 @@ def summarise(study: Study, search: str, recipes: Sequence[Recipe], *, with_limi
     entries = [_entry(study, r) for r in recipes]
     if search != "models":
         entries.sort(key=lambda e: (e.objective.value, e.recipe.name))
-    runs = [study.result(r)["raw"] for r in study.plan.runs(recipes[:1])]
-    raw, _ = _spread(np.array([_flat(r) for r in runs]), study.plan.seeds)
-    return Summary(study, search, raw, entries, _limit(study) if with_limit else None)
+    runs = [study.result(r) for r in study.plan.runs(recipes[:1])]
+    raw, above = (
+        _spread(np.array([_flat(r[n]) for r in runs]), study.plan.seeds)[0]
+        for n in ("raw", "raw_without_hwpt_6")
+    )
+    return Summary(study, search, raw, above, entries, _limit(study) if with_limit else None)
 
 
 def _limit(study: Study) -> Limit:
@@ -109,9 +118,11 @@ def _flat(numbers: Mapping[str, Mapping[str, float]]) -> list[float]:
 def _entry(study: Study, recipe: Recipe) -> Entry:
     results = [study.result(r) for r in study.plan.runs([recipe])]
     scores, by_seed = _spread(np.array([_flat(r["model"]) for r in results]), study.plan.seeds)
+    above, _ = _spread(np.array([_flat(r["model_without_hwpt_6"]) for r in results]), study.plan.seeds)
     objective = np.array([r["objective"] for r in results]).reshape(study.plan.seeds, -1).mean(axis=0)
     ours = study.plan.runs([recipe])[0].recipe
-    return Entry(ours, scores, by_seed, Measured(float(objective.mean()), float(objective.std(ddof=1))))
+    spread = Measured(float(objective.mean()), float(objective.std(ddof=1)))
+    return Entry(ours, scores, by_seed, spread, above)
 
 
 def _spread(values: np.ndarray, seeds: int) -> tuple[Scores, dict[str, dict[str, float]]]:

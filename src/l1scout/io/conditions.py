@@ -1,0 +1,198 @@
+"""Conditions under which L1 muons were made: era, trigger and its look-up tables, simulated or real.
+
+A network learns what one trigger does to muons. Where another trigger, or the same with other tables, made
+the muons of a file, its corrections and its uncertainties do not hold: `differences` says so.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from l1scout.errors import InputError
+from l1scout.io import nano, ntuple, parquet, root, runs
+from l1scout.io.kinds import Kind, detect
+
+BMTF, KALMAN = "BMTF", "Kalman BMTF"
+OWN, OFFICIAL, HARDWARE = "l1scout's own", "official", "hardware"
+SIMULATED_ERA = "2017/18 trigger, simulated"
+"""What l1scout's own simulation describes."""
+
+_TRIGGERS = {**dict.fromkeys((2016, 2017, 2018), BMTF), **dict.fromkeys(range(2022, 2027), KALMAN)}
+"""Barrel track finder by year of data taking."""
+_YEARS = re.compile(r"\b(20\d\d)(?:/(\d\d))?\b")
+_UNSTATED = ("not stated", "unknown")
+_ROWS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Conditions of some L1 muons; None where they are not known.
+
+    Parameters
+    ----------
+    simulated : bool or None
+    era : str or None
+        Years of data taking, or what a file says of them.
+    trigger : str or None
+        Barrel track finder: `BMTF` up to 2018, `KALMAN` in Run 3.
+    tables : str or None
+        Look-up tables of the trigger: `OWN`, `OFFICIAL` (both simulated) or `HARDWARE`.
+    """
+
+    simulated: bool | None = None
+    era: str | None = None
+    trigger: str | None = None
+    tables: str | None = None
+
+    def __str__(self) -> str:
+        """Describe them in one line."""
+        origin = {True: "simulated muons", False: "real muons", None: "muons of unstated origin"}
+        parts = [origin[self.simulated]]
+        parts += [f"era {self.era}"] if self.era else []
+        parts += [f"trigger {self.trigger}"] if self.trigger else []
+        parts += [f"{self.tables} tables"] if self.tables else []
+        return ", ".join(parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON and metadata."""
+        return {n: getattr(self, n) for n in ("simulated", "era", "trigger", "tables")}
+
+
+def years(era: str | None) -> set[int]:
+    """Years that a text names: "2024", "2017/18"."""
+    found: set[int] = set()
+    for year, second in _YEARS.findall(era or ""):
+        found |= {int(year)} | ({int(year[:2] + second)} if second else set())
+    return found
+
+
+def of_runs(numbers: Iterable[int], simulated: bool | None) -> Conditions:
+    """Conditions that follow from run numbers: those of real data only."""
+    stated = runs.era(numbers) if simulated is not True else None
+    return _completed(Conditions(simulated, _stated(stated)))
+
+
+def of_metadata(about: Mapping[str, Any]) -> Conditions:
+    """Conditions that a file or a model card states of itself."""
+    simulated = about.get("simulated")
+    texts = {n: _stated(about.get(n)) for n in ("era", "trigger", "tables")}
+    return _completed(Conditions(simulated if isinstance(simulated, bool) else None, **texts))
+
+
+def of_file(path: str | Path, *, flavour: str | None = None) -> Conditions:
+    """Conditions of the L1 muons of a nano, L1Ntuple or Parquet file; unknown for any other or damaged file.
+
+    What a Parquet file states of itself comes before its run numbers.
+    """
+    path = Path(path)
+    try:
+        kind = detect(path, flavour=flavour)
+        if kind is Kind.PARQUET:
+            return _of_parquet(path)
+        if kind in (Kind.DPG_NANO, Kind.SCOUTING_NANO, Kind.NANOAOD, Kind.L1NTUPLE):
+            return _of_tree(path, ntuple.EVENT if kind is Kind.L1NTUPLE else "Events")
+    except InputError:  # whoever reads the muons says what is wrong with the file
+        pass
+    return Conditions()
+
+
+def simulation(bmtf_luts: Path | None = None, gmt_luts: Path | None = None) -> Conditions:
+    """Conditions of l1scout's own simulation with the tables in use."""
+    finder, global_trigger = (OFFICIAL if luts else OWN for luts in (bmtf_luts, gmt_luts))
+    tables = finder if finder == global_trigger else f"BMTF {finder}, GMT {global_trigger}"
+    return Conditions(True, SIMULATED_ERA, BMTF, tables)
+
+
+def differences(muons: Conditions, model: Conditions, source: str, name: str) -> list[str]:
+    """Say in what the muons of a file differ from those that a model was trained on.
+
+    Parameters
+    ----------
+    muons, model : Conditions
+    source : str
+        Name of the file or run, for the messages.
+    name : str
+        Of the model.
+
+    Returns
+    -------
+    list of str
+        One line for each difference, and one for what is not known; empty if all agree.
+    """
+    lines, unknown = [], []
+    origin = {True: "simulated", False: "real"}
+    pairs = {
+        "origin": (origin.get(muons.simulated), origin.get(model.simulated)),  # type: ignore[arg-type]
+        "era": (muons.era, model.era),
+        "trigger": (muons.trigger, model.trigger),
+        "look-up tables": (muons.tables, model.tables),
+    }
+    for what, (here, there) in pairs.items():
+        if here is None or there is None:
+            unknown.append(what)
+        elif not _compatible(what, here, there):
+            lines.append(f"{source}: {what} {here}, but model {name} was trained on {there}")
+    if unknown:
+        lines.append(
+            f"{source}: cannot compare {', '.join(unknown)} with model {name}, which was trained on {model} "
+            f"(the file holds {muons})"
+        )
+    return lines
+
+
+def _compatible(what: str, here: str, there: str) -> bool:
+    if what == "era" and years(here) and years(there):
+        return years(here) <= years(there)
+    return here == there
+
+
+def _stated(value: Any) -> str | None:
+    text = value.strip() if isinstance(value, str) else ""
+    return text if text and not text.lower().startswith(_UNSTATED) else None
+
+
+def _completed(found: Conditions) -> Conditions:
+    """Add what follows for real data: the hardware's tables, and the track finder of the year."""
+    if found.simulated is not False:
+        return found
+    triggers = {_TRIGGERS.get(year) for year in years(found.era)}
+    known = ", ".join(sorted(t for t in triggers if t)) if triggers and None not in triggers else None
+    return Conditions(False, found.era, found.trigger or known, found.tables or HARDWARE)
+
+
+def _of_parquet(path: Path) -> Conditions:
+    with root.guarded(path), pq.ParquetFile(path) as file:
+        about = dict(parquet.about(file))
+        if "run" in file.schema_arrow.names:
+            numbers = _distinct(
+                parquet.column(path, batch, "run") for batch in file.iter_batches(_ROWS, columns=["run"])
+            )
+            if not isinstance(about.get("simulated"), bool):
+                about["simulated"] = runs.simulated(numbers)
+            if not _stated(about.get("era")) and about["simulated"] is not True:
+                about["era"] = runs.era(numbers.tolist())
+    return of_metadata(about)
+
+
+def _of_tree(path: Path, tree: str) -> Conditions:
+    with root.opened(path) as file, root.guarded(path):
+        named, entries = root.branches(file[tree]), int(file[tree].num_entries)
+        numbers = _distinct(
+            root.scalar(named, "run", start, stop) for start, stop in root.chunks(entries, _ROWS)
+        )
+        generated = any(key.startswith("l1GeneratorTree") for key in file.keys(recursive=True))
+    simulated = True if generated else nano.simulated(named, numbers)
+    return of_runs(numbers.tolist(), simulated)
+
+
+def _distinct(parts: Iterable[NDArray[Any]]) -> NDArray[np.int64]:
+    found: set[int] = set()
+    for part in parts:
+        found |= set(np.unique(part).tolist())
+    return np.array(sorted(found), np.int64)
