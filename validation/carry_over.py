@@ -9,17 +9,15 @@ nano file are propagated to the second station through our detector. With --reco
 that reports of `l1scout demo` show, and those of docs/study.md.
 """
 
-import argparse
 import datetime
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from l1scout import __version__
 from l1scout.cli.dataset import collect_with_bar
+from l1scout.cli.script import Parser, positive, run_script
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.errors import InputError
 from l1scout.io import read_events
 from l1scout.io.conditions import Conditions, simulation
 from l1scout.orbits import Events
@@ -52,9 +50,7 @@ def sample(
 
 def main() -> int:
     """Print the table, and keep it where that is asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("model", type=Path, help="model directory")
     parser.add_argument("--shared", type=Path, required=True, help="folder of tables and real muons")
     parser.add_argument("--bmtf-luts", type=Path, help="by default in the folder")
@@ -62,7 +58,7 @@ def main() -> int:
     parser.add_argument(
         "--real", type=Path, help="file of real L1 and offline muons; by default in the folder"
     )
-    parser.add_argument("--pairs", type=int, default=500_000, help="of each simulated sample")
+    parser.add_argument("--pairs", type=positive, default=500_000, help="of each simulated sample")
     parser.add_argument("--record", action="store_true", help="into the package and docs/study.md")
     a = parser.parse_args()
     luts = {
@@ -106,7 +102,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InputError as error:
-        sys.exit(f"carry_over.py: {error}")
+    run_script(main)
