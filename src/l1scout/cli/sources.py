@@ -17,6 +17,7 @@ from l1scout.errors import InputError
 from l1scout.formats.muon import PT_LSB
 from l1scout.io.batches import read_batches
 from l1scout.io.folder import expand
+from l1scout.io.ntuple import EMULATED_NOTE
 from l1scout.io.quality import ReadQuality
 from l1scout.io.selection import Selection, Selector, parse_ranges, read_golden
 from l1scout.lhc import FILLING_SCHEMES, ORBITS_PER_LUMISECTION
@@ -236,7 +237,12 @@ class Data:
             yield from self._simulated
             return
         if o.simulate is None:
-            yield from with_losses(read_batches(self.files, quality=self.quality, flavour=o.flavour))
+            emulated = set()
+            for events in with_losses(read_batches(self.files, quality=self.quality, flavour=o.flavour)):
+                if events.source.endswith(EMULATED_NOTE):
+                    emulated.add(events.source)
+                yield events
+            self.notes += sorted(emulated)
             return
         beam = o.simulated_scheme != "none"
         conditions = running(

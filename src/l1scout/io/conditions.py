@@ -6,7 +6,7 @@ the muons of a file, its corrections and its uncertainties do not hold: `differe
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,9 +186,11 @@ def _of_tree(path: Path, tree: str) -> Conditions:
         numbers = _distinct(
             root.scalar(named, "run", start, stop) for start, stop in root.chunks(entries, _ROWS)
         )
-        generated = any(key.startswith("l1GeneratorTree") for key in file.keys(recursive=True))
-    simulated = True if generated else nano.simulated(named, numbers)
-    return of_runs(numbers.tolist(), simulated)
+        trees = {key.split(";")[0] for key in file.keys(recursive=True)}
+    generated = any(name.startswith("l1GeneratorTree") for name in trees)
+    found = of_runs(numbers.tolist(), True if generated else nano.simulated(named, numbers))
+    emulated = ntuple.EMULATED in trees and ntuple.UPGRADE not in trees
+    return replace(found, trigger=None, tables=None) if emulated else found
 
 
 def _distinct(parts: Iterable[NDArray[Any]]) -> NDArray[np.int64]:
