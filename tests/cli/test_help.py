@@ -3,11 +3,10 @@
 import re
 
 import pytest
-import typer
 from rich.text import Text
 from typer.testing import CliRunner
 
-from l1scout.cli import make_app
+from l1scout.cli import COMMANDS, load_command, make_app
 from l1scout.simulate.conditions import CONDITIONS
 from l1scout.simulate.run import Running
 
@@ -20,7 +19,7 @@ def commands(command, path=()):
         yield path, command
 
 
-ALL = dict(commands(typer.main.get_command(make_app())))
+ALL = {path: command for name in COMMANDS for path, command in commands(load_command(name), (name,))}
 
 
 def squeezed(text):
@@ -31,7 +30,7 @@ def squeezed(text):
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_no_help_loses_text_to_markup(path):
     texts = [ALL[path].help, *(p.help for p in ALL[path].params if getattr(p, "help", None))]
-    shown = CliRunner().invoke(make_app(path[0]), [*path, "--help"], env={"COLUMNS": "100"}).output
+    shown = CliRunner().invoke(make_app(), [*path, "--help"], env={"COLUMNS": "100"}).output
     lines = squeezed(shown)
     for text in texts:
         literal = text.replace("\\[", "[")

@@ -27,9 +27,7 @@ def folder(tmp_path_factory):
 
 def run(*arguments):
     """Run a command; return its standard output."""
-    done = CliRunner().invoke(
-        make_app(str(arguments[0])), [str(a) for a in arguments], catch_exceptions=False
-    )
+    done = CliRunner().invoke(make_app(), [str(a) for a in arguments], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.stdout
 
@@ -92,7 +90,7 @@ def test_answers_have_no_default_and_targets_are_not_overwritten(folder, tmp_pat
         "--out",
         tmp_path / "m",
     ]
-    done = CliRunner().invoke(make_app("import"), [str(a) for a in arguments])
+    done = CliRunner().invoke(make_app(), [str(a) for a in arguments])
     assert done.exit_code == 2
     assert "--answers" in done.output
     (tmp_path / "other").mkdir()

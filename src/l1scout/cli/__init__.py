@@ -66,7 +66,7 @@ class _Deferred(TyperCommand):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Parse the arguments with the command itself."""
-        return _load(self.name or "").make_context(*arguments, **options)
+        return load_command(self.name or "").make_context(*arguments, **options)
 
 
 class _Commands(TyperGroup):
@@ -78,7 +78,7 @@ class _Commands(TyperGroup):
             self.add_command(_Deferred(name, help=entry.help, rich_help_panel=entry.panel))
 
 
-def _load(name: str) -> Any:
+def load_command(name: str) -> Any:
     """Import a command."""
     identifier = f"{name}_" if iskeyword(name) else name
     command = getattr(import_module(f"l1scout.cli.{identifier}"), identifier)
