@@ -64,7 +64,12 @@ run_script(main)
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_script_leaves_no_folder_and_no_process(tmp_path, number, status):
-    script = subprocess.Popen([sys.executable, "-c", HOLDING, tmp_path], stdout=subprocess.PIPE, text=True)
+    script = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, tmp_path],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in shells' background jobs
+    )
     child = int(script.stdout.readline())
     script.send_signal(number)
     script.communicate()

@@ -5,19 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from l1scout.cli.study import study as command
+from l1scout.cli import make_app
 from l1scout.errors import InputError
 from l1scout.training import study
 from l1scout.training.metrics import KINDS, VARIABLES
 from l1scout.training.models import PAPER
 from l1scout.training.study import Plan, Study, from_handles, grid, handles
 from toy_muons import toy_dataset, write_parquet
-
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(command)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +48,7 @@ def pretend(monkeypatch):
 
 
 def run(*arguments):
-    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(make_app(), ["study", *map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 
