@@ -129,7 +129,7 @@ def test_a_study_goes_on_where_it_was_stopped(data, tmp_path, monkeypatch, prete
         return go_on(d, r)
 
     monkeypatch.setattr(study, "train_run", stopped)
-    CliRunner().invoke(app, [str(a) for a in (*arguments, "--out", tmp_path / "parts")])
+    CliRunner().invoke(make_app(), ["study", *map(str, arguments), "--out", str(tmp_path / "parts")])
     assert len(pretend) == whole + 10
     assert not (tmp_path / "parts" / "study.json").exists()
     monkeypatch.setattr(study, "train_run", go_on)
