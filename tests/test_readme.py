@@ -1,0 +1,55 @@
+"""The README does what it says: its Python example is right, and its commands and links exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from l1scout.cli import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_python_example_counts_the_final_muons_of_the_truth(tmp_path):
+    """Intermediate muons, which repeat final ones, must not be counted."""
+    made = subprocess.run(
+        [sys.executable, "-m", "l1scout", "simulate", "run", "--orbits=20", "--out=run", "--json"],
+        cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    import json
+
+    truth = json.loads(made.stdout)
+    (example,) = blocks("python")
+    said = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    muons = sum(int(line.split()[0]) for line in said.stdout.splitlines())
+    assert muons == truth["final_muons"] > 1000
+
+
+def test_commands_exist():
+    used = {
+        line.split()[1]
+        for block in blocks("sh")
+        for line in block.splitlines()
+        if line.startswith("l1scout ")
+    }
+    assert len(used) > 10
+    assert used <= set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "page", sorted({"README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))})
+)
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if "://" not in target:
+            assert (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"
