@@ -433,10 +433,10 @@ def test_convert_and_what_it_refuses(stored, samples, tmp_path):
         done = CliRunner().invoke(make_app(), ["convert", *map(str, arguments)])
         if done.exception and not isinstance(done.exception, SystemExit):
             raise done.exception
-        return done.output
+        return done.stdout
 
     assert f"{ORBITS} orbits" in run(tmp_path / "in.raw", tmp_path / "a.parquet")
-    said = json.loads(run(tmp_path / "a.parquet", tmp_path / "out.raw", "--json").split("\n{")[-1].join("{ "))
+    said = json.loads(run(tmp_path / "a.parquet", tmp_path / "out.raw", "--json"))
     assert said["bytes_out"] == len(stored["run3"]["RAW"])
     assert (tmp_path / "out.raw").read_bytes() == stored["run3"]["RAW"]
     with pytest.raises(InputError, match="of other making"):

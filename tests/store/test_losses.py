@@ -69,9 +69,9 @@ def chain(tmp_path):
 def test_runs_and_account_tell_the_same_number_of_dropped_orbits(chain):
     _, over = chain
     board = l1scout("account", RUN, "--json", *over)["stages"][0]
-    (run,) = l1scout("runs", "--json", *over)
+    (run,) = l1scout("runs", "--json", *over)["runs"]
     assert board["counted"]["dropped"] == run["dropped"] == 18
-    sections = l1scout("runs", RUN, "--json", *over)
+    sections = l1scout("runs", RUN, "--json", *over)["lumisections"]
     assert sum(row["dropped"] for row in sections) == 18
     table = CliRunner().invoke(make_app(), ["runs", *over], env={"COLUMNS": "200"}).stdout
     assert " 18 " in table
@@ -82,7 +82,7 @@ def test_reports_of_killed_boards_and_other_runs_are_not_used(chain, tmp_path):
     for change in ({"state": "running"}, {"run": RUN + 1}):
         report = {"run": RUN, "state": "idle", "delivered": 18, "dropped": 18} | change
         (tmp_path / "run" / "board-0.json").write_text(json.dumps(report))
-        (run,) = l1scout("runs", "--json", *over)
+        (run,) = l1scout("runs", "--json", *over)["runs"]
         assert run["dropped"] == 6
         assert account(RUN, store, boards=tmp_path / "run")[0].counted == {"dropped": 6}
 
