@@ -26,7 +26,7 @@ def bench_figure(found: Bench, about: str) -> str:
         right.set_title(about, loc="right")
         _throughput(left, found, colours)
         _latency(right, found, colours)
-        return _svg(figure)
+        return _svg(figure, None)
 
 
 def _throughput(ax: Axes, found: Bench, colours: dict[str, str]) -> None:

@@ -91,7 +91,7 @@ def residual_figure(evaluation: Evaluation) -> str:
             ax.set_ylabel("% of muons in a bin", loc="top")
             ax.legend(loc="upper right", frameon=False)
         _label(axes, evaluation)
-        return _svg(figure)
+        return _svg(figure, evaluation.data.simulated)
 
 
 def profile_figure(evaluation: Evaluation, profile: Profile) -> str:
@@ -113,7 +113,7 @@ def profile_figure(evaluation: Evaluation, profile: Profile) -> str:
         handles, names = grid[0][0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
         _label(grid[0], evaluation)
-        return _svg(figure)
+        return _svg(figure, evaluation.data.simulated)
 
 
 def _panel(ax: Axes, profile: Profile, quantity: str, variable: str) -> None:
@@ -203,7 +203,7 @@ def coverage_figure(evaluation: Evaluation) -> str:
         top[0].legend(frameon=False, loc="upper left")
         bottom[0].legend(frameon=False, loc="upper left")
         _label(top, evaluation)
-        return _svg(figure)
+        return _svg(figure, evaluation.data.simulated)
 
 
 def _series(numbers: Sequence[Measured]) -> tuple[Any, Any]:
@@ -224,8 +224,10 @@ def _label(axes: Sequence[Axes], evaluation: Evaluation) -> None:
     right.set_title(f"barrel, {evaluation.part}, {len(evaluation.data):,} muons", loc="right")
 
 
-def _svg(figure: Figure) -> str:
-    """Figure as text, the same for the same figure."""
+def _svg(figure: Figure, simulated: bool | None) -> str:
+    """Return a figure as text, the same for the same figure, with the origin of what it shows."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Description": current().as_json()})
+    figure.savefig(
+        text, format="svg", metadata={"Date": None, "Description": current(simulated=simulated).as_json()}
+    )
     return text.getvalue()

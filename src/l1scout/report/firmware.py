@@ -66,4 +66,4 @@ def pareto_figure(points: Sequence[Point], about: str) -> str:
             ax.set_xlabel("LUTs, estimated by the compiler", loc="right")
             ax.set_ylabel(f"{KIND_NAMES[kind].split()[0]}, firmware / float", loc="top")
         panels[0].legend(frameon=False)
-        return _svg(figure)
+        return _svg(figure, None)

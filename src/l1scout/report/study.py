@@ -129,7 +129,7 @@ def metric_figure(summary: Summary) -> str:
             ax.set_xlim(-0.7, len(shown) - 0.3)
         grid[0][0].legend(loc="best", frameon=False, fontsize=10)
         grid[0][0].set_title(f"l1scout {origin(summary.study.data.simulated)}", loc="left")
-        return _svg(figure)
+        return _svg(figure, summary.study.data.simulated)
 
 
 def parallel_figure(summary: Summary) -> str:
@@ -169,7 +169,7 @@ def parallel_figure(summary: Summary) -> str:
         ax.set_ylim(-0.04, 1.04)
         ax.set_title(f"l1scout {origin(summary.study.data.simulated)}", loc="left")
         ax.set_title("objective: mean of the three RMS ratios to the raw trigger", loc="right")
-        return _svg(figure)
+        return _svg(figure, summary.study.data.simulated)
 
 
 def page(summary: Summary, command: str) -> str:

@@ -44,4 +44,4 @@ def turn_on_figure(evaluation: Evaluation) -> str:
         axes[0].set_ylabel("efficiency", loc="top")
         axes[-1].legend(loc="upper left", frameon=False)
         _label(axes, evaluation)
-        return _svg(figure)
+        return _svg(figure, evaluation.data.simulated)
