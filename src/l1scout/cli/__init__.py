@@ -143,6 +143,10 @@ def main() -> None:
     except InputError as error:
         print(f"l1scout: {printable(str(error), 2000)}", file=sys.stderr)
         sys.exit(2)
+    except (OverflowError, MemoryError) as error:  # of a number on the command line, such as --section 1e30
+        why = "a number is too large" if isinstance(error, OverflowError) else "not enough memory"
+        print(f"l1scout: {why} ({printable(str(error))}); give smaller numbers or less data", file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)

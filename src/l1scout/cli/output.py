@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 
+from l1scout.errors import printable
 from l1scout.provenance import recorded
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -129,7 +130,7 @@ def progress() -> Progress:
 def warn(lines: Iterable[str]) -> None:
     """Print warnings on standard error, one line each."""
     for line in lines:
-        err.print(f"warning: {line}", markup=False, soft_wrap=True)
+        err.print(f"warning: {printable(line, 2000)}", markup=False, soft_wrap=True)
 
 
 def print_json(result: Any) -> None:

@@ -89,7 +89,7 @@ def import_network(
     scaled = scaling(data, DEFAULT, used)
     index = data["tfMuonIndex"]
     card = Card(
-        name=name or source.path.stem,
+        name=printable(name or source.path.stem),
         inputs=scaled[0],
         outputs=scaled[1],
         domain={**domain(data, used), "tfMuonIndex": (int(index.min()), int(index.max()))},
