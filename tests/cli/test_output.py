@@ -92,3 +92,13 @@ def test_what_goes_wrong_is_one_printable_line(monkeypatch, capsys, error, messa
 def test_warnings_are_printable_lines(capsys):
     warn(["a\nb\x1b[31m"])
     assert r"warning: a\nb\x1b[31m" in capsys.readouterr().err
+
+
+def test_lines_that_cannot_be_written_end_nothing(monkeypatch):
+    class Full(io.StringIO):
+        def write(self, _text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output, "err", Console(file=Full()))
+    with activity("long work") as now:
+        now.update("still at work")

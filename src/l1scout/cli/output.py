@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Annotated, Any, Protocol
 
 import typer
@@ -82,7 +82,8 @@ def _duration(seconds: float) -> str:
 
 def _write_line(text: str) -> None:
     stamp = time.strftime("%H:%M:%S")
-    err.print(f"{stamp} {text}", markup=False, soft_wrap=True)
+    with suppress(OSError):  # a full disk or a closed pipe must not end what takes long
+        err.print(f"{stamp} {text}", markup=False, soft_wrap=True)
 
 
 class Updated(Protocol):
