@@ -1,16 +1,22 @@
 """Every output names the command, inputs, options and version that made it."""
 
 import json
+import os
+import subprocess
+import sys
+import warnings
 
 import pyarrow.parquet as pq
 import pytest
 import uproot
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from hand_made import model_directory
 from l1scout import __version__
 from l1scout.cli import make_app
-from l1scout.provenance import Provenance, current, recorded, recording
+from l1scout.cli.results import draw
+from l1scout.provenance import Provenance, current, file_inputs, recorded, recording
 
 
 def run(*args):
@@ -67,3 +73,25 @@ def test_archives_and_inspect(samples, tmp_path):
     assert record["command"] == "convert"
     assert record["inputs"] == [{"file": samples["RAW"].name, "bytes": samples["RAW"].stat().st_size}]
     assert json.loads(run("inspect", target, "--json"))["provenance"]["command"] == "inspect"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names are possible there")
+@pytest.mark.parametrize(
+    "name", [b"a\nb\x1b[31m.csv", b"bad\xff\xfe.csv", b"<b>a$b^{c$.csv", b"\xe4\xb8\xad.csv"]
+)
+def test_odd_file_names(tmp_path, name):
+    """Control characters, bytes that are no UTF-8, HTML, TeX, letters that fonts lack."""
+    path = tmp_path / os.fsdecode(name)
+    path.write_text("x")
+    made = Provenance("analyse", inputs=file_inputs([path]))
+    assert made.footer().isprintable()
+    assert made.csv_comment().count("\n") == 1
+    json.loads(made.as_json())["inputs"][0]["file"].encode()
+    figure = Figure()
+    for form in ("png", "svg", "pdf"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert draw(figure, form, made)
+    command = [sys.executable, "-m", "l1scout", "inspect", os.fsdecode(name)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stderr.count(b"\n"), done.stderr.count(b"\x1b")) == (2, 1, 0)

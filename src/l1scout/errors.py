@@ -6,3 +6,10 @@ class InputError(ValueError):
 
     The text names the file or setting, the place in it and, where there is one, the way out.
     """
+
+
+def printable(text: str, longest: int = 200) -> str:
+    """Text from a file cut short and without control characters and broken bytes: it could be anything."""
+    plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
+    return safe if len(safe) <= longest else safe[:longest] + "..."

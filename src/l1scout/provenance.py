@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l1scout import __version__
+from l1scout.errors import printable
 
 if TYPE_CHECKING:
     from l1scout.training.card import Card
@@ -80,8 +81,7 @@ class Provenance:
             parts.append(f"scheme {self.scheme['name']}")
         if self.model and self.model.get("name"):
             parts.append(f"model {self.model['name']}")
-        line = " | ".join(p for p in parts if p)
-        return line if len(line) <= 230 else f"{line[:227]}..."
+        return printable(" | ".join(p for p in parts if p), 227)
 
     def csv_comment(self) -> str:
         """Return the comment line that precedes the header of a CSV file (``comment="#"`` in pandas)."""
@@ -107,7 +107,7 @@ def recording(command: str, arguments: Mapping[str, Any]) -> Iterator[None]:
         if values and all(isinstance(v, Path) and v.exists() for v in values):
             inputs += file_inputs(values)
         else:
-            plain = [v.name if isinstance(v, Path) else v for v in values]
+            plain = [printable(v.name) if isinstance(v, Path) else v for v in values]
             options[name] = plain if isinstance(value, list | tuple) else plain[0]
     before, _running = _running, Provenance(command, None, tuple(inputs), options)
     try:
@@ -136,5 +136,6 @@ def model_record(card: "Card") -> dict[str, Any]:
 def file_inputs(paths: Iterable[str | Path]) -> tuple[dict[str, Any], ...]:
     """Describe input files by name and size in bytes; a file that does not exist has size None."""
     return tuple(
-        {"file": p.name, "bytes": p.stat().st_size if p.is_file() else None} for p in map(Path, paths)
+        {"file": printable(p.name), "bytes": p.stat().st_size if p.is_file() else None}
+        for p in map(Path, paths)
     )

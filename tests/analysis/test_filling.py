@@ -151,3 +151,30 @@ def test_few_data_are_undecided_and_no_beam_is_none():
     assert find_scheme(counts(30), 30).undecided.size > 100
     empty = find_scheme(counts(400, occupancy=0, cosmics=50), 400)
     assert (empty.scheme.bx.size, empty.known) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "not JSON"),
+        ("[1e300]", "a BX is a whole number from 1 to 3564"),
+        ('{"schemes": {"a": [1], "b\\nc": [2]}}', r"pick one scheme with .*: a; b\\nc"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_hostile_json(tmp_path, text, message):
+    path = tmp_path / "scheme.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_scheme(str(path))
+
+
+@pytest.mark.parametrize(
+    "name", ["25ns_" + "9" * 5000 + "b_1_1_1_1bpi_1inj", "9" * 60_000, "\ud800\x1b[31m\n"]
+)
+def test_hostile_names(tmp_path, name):
+    path = tmp_path / "scheme.json"
+    path.write_text(json.dumps({"name": name, "bx": [1]}))
+    found = load_scheme(str(path)).name
+    assert found.isprintable()
+    assert len(found) < 300

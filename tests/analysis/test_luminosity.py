@@ -9,7 +9,7 @@ from l1scout.analysis.livetime import LiveTime, Section
 from l1scout.analysis.luminosity import Luminosity, rate_counting, zero_counting
 from l1scout.analysis.vdm import MM2_TO_UB, fit_scan, visible_cross_section
 from l1scout.errors import InputError
-from l1scout.lhc import ORBIT_FREQUENCY_HZ
+from l1scout.lhc import ORBIT_FREQUENCY_HZ, ORBITS_PER_LUMISECTION
 from l1scout.orbits import OrbitBatch
 from l1scout.simulate.run import Running, simulate_run
 from l1scout.training.metrics import Measured
@@ -250,3 +250,13 @@ def test_references_that_are_none(tmp_path):
             read_reference(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_reference(tmp_path / "nowhere")
+
+
+def test_no_section_has_a_negative_number_of_orbits():
+    """A share of a file by rows may be a little too small; one orbit of it is in an earlier lumisection."""
+    orbit = ORBITS_PER_LUMISECTION - 1 + np.arange(102)
+    offsets = np.arange(103)
+    batch = OrbitBatch(orbit, np.ones(102, np.int64), offsets, {"hwPt": np.ones(102)}, n_orbits=100)
+    live = LiveTime()
+    live.add(batch)
+    assert [row["orbits"] for row in live.table()] == [1, 99]

@@ -6,8 +6,10 @@ import threading
 import pytest
 from rich.console import Console
 
+from l1scout import cli
 from l1scout.cli import output
-from l1scout.cli.output import ProgressLines, activity, progress
+from l1scout.cli.output import ProgressLines, activity, progress, warn
+from l1scout.errors import InputError
 
 
 @pytest.fixture
@@ -64,3 +66,39 @@ def test_durations(seconds, text):
 
 def test_intervals_grow_to_a_minute():
     assert (output.FIRST_LINE_S, output.SLOWEST_LINES_S) == (5.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (InputError("a\nb\x1b[31m: not right"), r"a\nb\x1b[31m: not right"),
+        (OverflowError("int too large"), "a number is too large (int too large)"),
+        (MemoryError("7 TiB"), "not enough memory (7 TiB)"),
+        (FileNotFoundError(2, "no such file", "a\nb"), r"a\nb: no such file"),
+    ],
+)
+def test_what_goes_wrong_is_one_printable_line(monkeypatch, capsys, error, message):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(cli, "make_app", lambda: fail)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    line, rest = capsys.readouterr().err.split("\n", 1)
+    assert line.startswith(f"l1scout: {message}")
+    assert (line.isprintable(), rest) == (True, "")
+
+
+def test_warnings_are_printable_lines(capsys):
+    warn(["a\nb\x1b[31m"])
+    assert r"warning: a\nb\x1b[31m" in capsys.readouterr().err
+
+
+def test_lines_that_cannot_be_written_end_nothing(monkeypatch):
+    class Full(io.StringIO):
+        def write(self, _text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output, "err", Console(file=Full()))
+    with activity("long work") as now:
+        now.update("still at work")

@@ -11,6 +11,7 @@ from hand_made import model_directory, network
 from l1scout.cli.compile import compile as compile_model
 from l1scout.cli.verify import verify
 from l1scout.deploy import table
+from l1scout.errors import InputError
 from l1scout.training.models import quiet_copies
 from l1scout.training.sums import write_sums
 
@@ -50,6 +51,12 @@ def test_every_engine_at_hand_is_compared(directory):
     assert list(found) == ["fixed:Q8.16", "provenance"]
     assert found["fixed:Q8.16"]["inputs"] == 20910
     assert found["fixed:Q8.16"]["overflows"] == 0
+
+
+def test_a_sample_larger_than_the_domain_is_refused(directory):
+    done = run("verify", "-m", directory, "--engine", "fused", "--sample", 10**30)
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception).endswith("more than all 20910; compare all of them")
 
 
 def test_a_sample_says_that_it_is_one(directory):

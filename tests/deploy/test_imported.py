@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from foreign_networks import correction, linear, mlp, named_ports, save, torch_like, trees
 from l1scout.deploy.engine import at_hand, left_out, make
@@ -276,6 +276,27 @@ def test_files_that_are_no_networks_are_refused(tmp_path, data):
     ]
     ports = [("x", TensorProto.FLOAT, ["N", 4])], [("y", TensorProto.FLOAT, ["N", 4])]
     save(tmp_path / "bomb.onnx", wide, *ports, [("shape", [1 << 20, 1 << 18])])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["v", "v"], ["w"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("w", TensorProto.FLOAT, None),
+        ],
+    )
+    for_ever = [helper.make_node("Loop", ["times", "yes", "x"], ["y"], body=body)]
+    save(tmp_path / "loop.onnx", for_ever, *ports, [("times", 1 << 62), ("yes", True)])
+    weights = numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="w.bin")
+    constant = helper.make_node("Constant", [], ["w"], value=weights)
+    save(tmp_path / "constant.onnx", [constant, helper.make_node("MatMul", ["x", "w"], ["y"])], *ports)
     (tmp_path / "text.onnx").write_text("hello")
     (tmp_path / "empty.onnx").write_bytes(b"")
     (tmp_path / "cut.onnx").write_bytes(good[: len(good) // 2])
@@ -290,6 +311,8 @@ def test_files_that_are_no_networks_are_refused(tmp_path, data):
         (large.name, "is made for 131072 muons at a time; export it for any number"),
         ("bomb.onnx", "makes an array of 274877906944 values"),
         ("apart.onnx", "its weights are in another file; save it as one"),
+        ("constant.onnx", "its weights are in another file; save it as one"),
+        ("loop.onnx", r"has a loop \(Loop\), of which nothing says when it ends"),
     ):
         with pytest.raises(InputError, match=message) as error:
             import_network(tmp_path / name, data, answers="subtract", inputs=INPUTS, outputs=NAMES)

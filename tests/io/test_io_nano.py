@@ -341,3 +341,14 @@ def test_too_many_rows_to_sort(samples, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="40 rows are not in order of run, orbit and BX, and more than 39"):
         list(read_events(path))
     list(read_events(samples["SCOUTING_NANO"]))
+
+
+@pytest.mark.parametrize("orbits", [-5, 1 << 62, float("nan")])
+def test_impossible_orbits_of_a_lumisection(shared_cases, tmp_path, orbits):
+    def change(tree, fields):
+        count = len(next(iter(fields.values())))
+        return fields | {"nOrbits": ak.Array([orbits] * count)} if tree == "LuminosityBlocks" else fields
+
+    path = rewrite(shared_cases / "02_scouting_nano.root", tmp_path / "n.root", change)
+    with pytest.raises(InputError, match=r"nOrbits of a lumisection is .*: damaged"):
+        detect(path)

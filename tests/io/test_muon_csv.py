@@ -35,6 +35,7 @@ WAYS = {
     "blanks": PLAIN.replace(",", ", ").encode(),
     "comments": b"# muons of 2011\n#\n" + PLAIN.encode() + b"# end\n",
     "accents in comments": "# données de 2011\n".encode() + PLAIN.encode(),
+    "accents with bytes that may end lines": "# Ångström\x0c\n".encode() + PLAIN.encode(),
     "Latin-1": "# données de 2011\n".encode("latin-1") + PLAIN.encode(),
     "Windows": PLAIN.replace("\n", "\r\n").encode(),
     "empty lines": b"\n" + PLAIN.encode() + b"\n\n",
@@ -156,6 +157,14 @@ def test_muons_are_not_taken_for_electrons(tmp_path):
         (PLAIN.replace("20,", "x,", 1), "not a CSV file of muons"),
         (PLAIN.replace(",-1\n", "\n", 1), "not a CSV file of muons"),
         (ROWS[0].replace("Q1", "a"), "unknown format"),
+        (PLAIN.replace("20,", "1e300,", 1), "empty cells or values that are not finite"),
+        (PLAIN.replace("20,", "-20,", 1), "has a pt below 0, or a charge that is not -1, 0 or 1"),
+        (PLAIN.replace(",-1\n", ",5\n", 1), "has a pt below 0, or a charge that is not -1, 0 or 1"),
+        *(
+            (PLAIN.replace("171111,", run, 1), "a run is empty or no whole number")
+            for run in (",", "nan,", "1e300,", "-1,", "1.5,")
+        ),
+        (ROWS[0] + "\n", "has no rows below the names of its columns"),
         (PLAIN.encode("utf-16"), "UTF-16 text; save it as UTF-8"),
     ],
 )

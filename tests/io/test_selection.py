@@ -17,7 +17,7 @@ def batch(orbits, n_orbits, run=5, lumisection=None, offline=False):
     n = orbits.size
     columns = {"hwPt": np.arange(1, 2 * n + 1)}
     offsets = np.arange(0, 2 * n + 1, 2)
-    more = {"run": np.full(n, run), "n_orbits": n_orbits}
+    more = {"run": np.broadcast_to(run, n), "n_orbits": n_orbits}
     if lumisection is not None:
         more["lumisection"] = np.asarray(lumisection)
     l1 = OrbitBatch(orbits, np.ones(n, np.int64), offsets, columns, **more)
@@ -109,3 +109,25 @@ def test_data_that_cannot_be_selected_are_refused():
 def test_no_selection_changes_nothing():
     data = [batch([1], None, run=0), batch([], 3)]
     assert select(data)[1] == data
+
+
+def test_equal_orbit_numbers_of_two_runs_are_different_orbits():
+    """Four of eight orbits with muons are of run 1: half of the empty ones are taken for it."""
+    events = batch([0, 1, 2, 3] * 2, 16, run=[1] * 4 + [2] * 4)
+    selector, kept = select([events], runs=((1, 1),))
+    assert [e.l1.n_orbits for e in kept] == [8]
+    assert (selector.kept, selector.left_out, selector.uncertain) == (8, 8, 8)
+
+
+def test_memory_does_not_grow_with_the_orbits_that_a_file_states():
+    selector, kept = select([batch([0, 10**13], 10**13 + 1)], lumisections=((1, 1),))
+    assert kept[0].l1.orbit.tolist() == [0]
+    assert selector.uncertain == 10**13 - 1
+
+
+@pytest.mark.parametrize("text", ['{"5": [[true, true]]}', "[" * 100_000, '{"5": ' + "[" * 100_000])
+def test_golden_json_that_is_none(tmp_path, text):
+    path = tmp_path / "golden.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="not a golden JSON"):
+        read_golden(path)

@@ -11,6 +11,7 @@ from front_end import Keep
 from l1scout.analysis.livetime import LiveTime
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.cli import make_app
+from l1scout.errors import InputError
 from l1scout.formats.block import RUN3
 from l1scout.formats.packets import Trailer
 from l1scout.io.batches import read_batches
@@ -106,6 +107,29 @@ def test_the_live_fraction_of_stored_files_knows_what_was_lost(chain, tmp_path):
     away = [shutil.copy(f, tmp_path / f.name) for f in files]
     moved = l1scout("analyse", "livetime", *away, "--json")["sections"]
     assert [row["lost_orbits"] for row in moved] == [0]
+
+
+@pytest.mark.parametrize("damage", ["row", "page"])
+def test_a_damaged_catalogue_is_one_line(chain, damage):
+    store, _ = chain
+    files = sorted((store / f"run{RUN:06d}").iterdir())
+    catalogue = Catalogue(store)
+    if damage == "row":
+        catalogue._base.execute("UPDATE segments SET missed = 'many'")
+    else:
+        (page,) = catalogue._base.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'segments'"
+        ).fetchone()
+        (size,) = catalogue._base.execute("PRAGMA page_size").fetchone()
+        catalogue._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    catalogue.close()
+    if damage == "page":
+        with (store / "catalogue.sqlite").open("r+b") as file:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+    with pytest.raises(InputError, match="the catalogue is damaged") as caught:
+        list(with_losses(read_batches(files)))
+    assert "\n" not in str(caught.value)
 
 
 def test_readout_hears_of_orbits_dropped_after_the_last_packet(tmp_path):

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.errors import InputError
+from l1scout.errors import InputError, printable
 from l1scout.lhc import BX_PER_ORBIT, FILLING_SCHEMES, colliding
 
-_NOTATION = re.compile(r"(\d+)ns_(\d+)b_(\d+)_(\d+)_(\d+)_(\d+)bpi_?(\d+)inj\w*")
+_NOTATION = re.compile(r"(\d{1,5})ns_(\d{1,5})b_(\d{1,5})_(\d{1,5})_(\d{1,5})_(\d{1,5})bpi_?(\d{1,5})inj")
 _CERTAIN = np.log(1000.0)
 """A BX is undecided if one kind is less than a thousand times as likely as the other."""
 
@@ -128,15 +128,15 @@ def load_scheme(name: str) -> Scheme:
         why, known = (error.strerror or "cannot be read").lower(), ", ".join(FILLING_SCHEMES)
         msg = f"{path}: {why}; a JSON file, none, or {known}"
         raise InputError(msg) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{path}: not JSON ({error})"
         raise InputError(msg) from error
     title = Path(path).stem
     if isinstance(content, dict):
-        title = str(content.get("name", title))
+        title = printable(str(content.get("name", title)))
         if isinstance(content.get("schemes"), dict):
-            title = _pick(path, wanted, list(content["schemes"]))
-            content = content["schemes"][title]
+            picked = _pick(path, wanted, list(content["schemes"]))
+            title, content = printable(picked), content["schemes"][picked]
     return Scheme(title, _read_bx(path, content))
 
 
@@ -146,7 +146,7 @@ def _pick(path: str, wanted: str, names: list[str]) -> str:
         fitting = [n for n in names if fits(n, wanted)]
         if len(fitting) == 1:
             return fitting[0]
-    msg = f"{path}: pick one scheme with {path}#NAME: " + "; ".join(names)
+    msg = f"{path}: pick one scheme with {path}#NAME: " + printable("; ".join(names), 1000)
     raise InputError(msg)
 
 
@@ -161,7 +161,7 @@ def _read_bx(path: str, content: Any) -> NDArray[np.int64]:
             return np.flatnonzero((both[0] > 0) & (both[1] > 0)) + 1
         content = content.get("bx", content.get("ranges"))
     numbers = _numbers(path, content)
-    values = numbers.astype(np.int64)
+    values = numbers.clip(-1e9, 1e9).astype(np.int64)
     if not np.array_equal(values, numbers):
         msg = f"{path}: a BX is a whole number from 1 to {BX_PER_ORBIT}"
         raise InputError(msg)

@@ -136,7 +136,7 @@ class LiveTime:
             placed = whole
         left = batch.n_orbits - sum(placed)
         self.unplaced += abs(left) if len(spans) > 1 else 0
-        placed[0] += left
+        placed[0 if left > 0 else int(np.argmax(placed))] += left
         lost = batch.lost_orbits
         out = []
         for (a, b), orbits in zip(spans, placed, strict=True):

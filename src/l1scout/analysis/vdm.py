@@ -189,7 +189,7 @@ def read_scan(path: Path) -> tuple[dict[str, Steps], tuple[Measured, Measured]]:
     except OSError as error:
         msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
         raise InputError(msg) from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         msg = (
             f"{path}: not a van der Meer scan, which has x and y (lists of [first orbit, last orbit, "
             "separation in mm]) and protons (for each beam [protons per bunch, uncertainty])"

@@ -5,6 +5,7 @@ behind if that is a keyword of Python. Only the command that runs is imported: t
 ``l1scout --help`` needs.
 """
 
+import io
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -16,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from l1scout import __version__
-from l1scout.errors import InputError
+from l1scout.errors import InputError, printable
 from l1scout.provenance import recording
 
 
@@ -135,14 +136,21 @@ def make_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit status 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks is written as an escape
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         make_app()()
     except InputError as error:
-        print(f"l1scout: {error}", file=sys.stderr)
+        print(f"l1scout: {printable(str(error), 2000)}", file=sys.stderr)
+        sys.exit(2)
+    except (OverflowError, MemoryError) as error:  # of a number on the command line, such as --section 1e30
+        why = "a number is too large" if isinstance(error, OverflowError) else "not enough memory"
+        print(f"l1scout: {why} ({printable(str(error))}); give smaller numbers or less data", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
     except OSError as error:
-        print(f"l1scout: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+        where = error.filename or "standard output"
+        print(f"l1scout: {printable(f'{where}: {error.strerror or error}', 2000)}", file=sys.stderr)
         sys.exit(2)

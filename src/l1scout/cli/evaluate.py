@@ -9,7 +9,7 @@ import typer
 
 from l1scout.cli.output import Json, print_json, warn
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.errors import InputError
+from l1scout.errors import InputError, printable
 from l1scout.provenance import Provenance, current, model_record
 from l1scout.report import carry
 from l1scout.report.tables import columns, judged, ratio_rows, score_rows, worse_count
@@ -58,13 +58,14 @@ def named_files(texts: Sequence[str]) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for text in texts:
         name, equals, path = text.partition("=")
-        if not (name.strip() and equals and path):
+        name = printable(name.strip())
+        if not (name and equals and path):
             msg = f"--also {text}: NAME=FILE expected, such as --also 'official tables=official.parquet'"
             raise InputError(msg)
-        if name.strip() in named:
+        if name in named:
             msg = f"--also {text}: there is another data set with this name; choose a different one"
             raise InputError(msg)
-        named[name.strip()] = Path(path)
+        named[name] = Path(path)
     return named
 
 

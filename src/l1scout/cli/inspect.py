@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from l1scout.cli.output import Flavour, Json, out, print_json
+from l1scout.errors import printable
 from l1scout.io.inspect import describe
-from l1scout.io.root import printable
 
 _SHOWN = 60
 """Rows of a table that people see; --json has them all."""

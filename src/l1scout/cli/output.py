@@ -5,13 +5,14 @@ import math
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 
+from l1scout.errors import printable
 from l1scout.provenance import recorded
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -81,7 +82,8 @@ def _duration(seconds: float) -> str:
 
 def _write_line(text: str) -> None:
     stamp = time.strftime("%H:%M:%S")
-    err.print(f"{stamp} {text}", markup=False, soft_wrap=True)
+    with suppress(OSError):  # a full disk or a closed pipe must not end what takes long
+        err.print(f"{stamp} {text}", markup=False, soft_wrap=True)
 
 
 class Updated(Protocol):
@@ -129,7 +131,7 @@ def progress() -> Progress:
 def warn(lines: Iterable[str]) -> None:
     """Print warnings on standard error, one line each."""
     for line in lines:
-        err.print(f"warning: {line}", markup=False, soft_wrap=True)
+        err.print(f"warning: {printable(line, 2000)}", markup=False, soft_wrap=True)
 
 
 def print_json(result: Any) -> None:

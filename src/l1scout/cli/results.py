@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,8 @@ def draw(figure: "Figure", form: str, provenance: Provenance, *, footer: bool = 
         "pdf": {"Creator": f"l1scout {provenance.version}", "Subject": record, "CreationDate": None},
     }
     out = io.BytesIO()
-    with style():
+    with style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # of the name of a file
         if footer:
             text = provenance.footer()
             figure.supxlabel(text, x=0.005, ha="left", fontsize=7, color="#717581", parse_math=False)

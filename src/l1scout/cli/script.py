@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from l1scout.errors import InputError
+from l1scout.errors import InputError, printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,5 +62,5 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
         sys.exit(128 + signal.SIGINT)
     except OSError as error:
         message = f"{error.filename or 'files'}: {error.strerror or error}"
-    print(f"{name}: {message}", file=sys.stderr)
+    print(f"{name}: {printable(message, 2000)}", file=sys.stderr)
     sys.exit(2)

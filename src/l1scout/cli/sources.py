@@ -13,7 +13,7 @@ import typer
 from l1scout.cli.live import load
 from l1scout.cli.output import Flavour, Json
 from l1scout.cli.simulate import CONDITION_HELP, one_of, running
-from l1scout.errors import InputError
+from l1scout.errors import InputError, printable
 from l1scout.formats.muon import PT_LSB
 from l1scout.io.batches import read_batches
 from l1scout.io.folder import expand
@@ -256,4 +256,4 @@ class Data:
     def warn(self) -> None:
         """Write the notes to standard error."""
         for note in self.notes:
-            print(f"l1scout: {note}", file=sys.stderr)
+            print(f"l1scout: {printable(note, 2000)}", file=sys.stderr)

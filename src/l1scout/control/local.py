@@ -105,7 +105,7 @@ def ask(folder: Path, **request: Any) -> dict[str, Any]:
         except (FileNotFoundError, ConnectionRefusedError) as error:
             msg = f"{folder}: no `l1scout run` is at work there"
             raise InputError(msg) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             msg = f"{path}: no answer ({error})"
             raise InputError(msg) from error
     if "refused" in answer:

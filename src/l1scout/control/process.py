@@ -171,7 +171,7 @@ class Process:
         try:
             with self._status.open("rb") as file:
                 said = json.loads(file.read(_MAX_STATUS))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return
         assert self._popen is not None
         if said.get("pid") != self._popen.pid or said["seconds"] <= self.latest.get("seconds", -1):

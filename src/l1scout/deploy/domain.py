@@ -110,9 +110,9 @@ class Domain:
         if sample is None:
             yield from self.chunks(size)
             return
-        places = np.sort(np.random.default_rng(seed).integers(0, self.entries, sample))
+        rng = np.random.default_rng(seed)
         for start in range(0, sample, size):
-            piece = places[start : start + size]
+            piece = np.sort(rng.integers(0, self.entries, min(size, sample - start)))
             yield piece, self.at(piece)
 
 

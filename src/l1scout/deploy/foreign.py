@@ -2,11 +2,11 @@
 
 With these it takes and gives what every ``model.onnx`` does: the trigger's integers as float32, in the order
 of the card, and L1 minus offline. The graph itself may be any deterministic function of one muon's values: a
-PyTorch network, a forest of trees, any operators that onnxruntime has.
+PyTorch network, a forest of trees, any operators that onnxruntime has but loops.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +34,7 @@ QUANTITIES = ("phi", "eta", "pt")
 IGNORED = "-"
 MAX_VALUES = 1 << 26
 """Of one array in a graph."""
+_LOOPS = ("Loop", "Scan")
 _NAMES = {q: q for q in QUANTITIES} | dict(zip(OUTPUTS, QUANTITIES, strict=True))
 """Names of a graph's own outputs that say what they are of."""
 _TYPES = {
@@ -79,7 +80,6 @@ def open_source(
 ) -> Source:
     """Read a file, and find out what it takes and gives; see `l1scout.deploy.imported.import_network`."""
     import onnx
-    from onnx.external_data_helper import uses_external_data
 
     if answers not in ANSWERS:
         msg = f"answers {answers!r}: choose one of {', '.join(ANSWERS)}"
@@ -94,13 +94,10 @@ def open_source(
         raise InputError(msg) from error
     try:
         proto = onnx.load_from_string(content)
-        apart = any(uses_external_data(t) for t in proto.graph.initializer)
     except Exception as error:  # protobuf has kinds of its own for damaged files
         msg = f"{path}: not an ONNX file ({(str(error) or type(error).__name__).splitlines()[0]})"
         raise InputError(msg) from error
-    if apart:
-        msg = f"{path}: its weights are in another file; save it as one: onnx.save_model(onnx.load(...), ...)"
-        raise InputError(msg)
+    _refuse_unbounded(path, proto)
     _refuse_large_values(path, proto)
     session = open_session(content, str(path))
     ports = [_port(path, "input", p) for p in session.get_inputs()]
@@ -112,6 +109,32 @@ def open_source(
     widths = _widths(len(quantities), [p.columns for p in answers_of])
     answers_of = [replace(p, columns=n) for p, n in zip(answers_of, widths, strict=True)]
     return Source(path, content, proto, ports, answers_of, columns, quantities, answers)
+
+
+def _refuse_unbounded(path: Path, proto: Any) -> None:
+    """Refuse a graph that reads other files, or that may calculate for ever."""
+    from onnx.external_data_helper import uses_external_data
+
+    graphs = list(_graphs([proto.graph, *proto.functions]))
+    nodes = [node for graph in graphs for node in graph.node]
+    tensors = [t for graph in graphs for t in getattr(graph, "initializer", ())]
+    tensors += [t for node in nodes for a in node.attribute for t in (a.t, *a.tensors)]
+    if any(uses_external_data(t) for t in tensors):
+        msg = f"{path}: its weights are in another file; save it as one: onnx.save_model(onnx.load(...), ...)"
+        raise InputError(msg)
+    endless = sorted({node.op_type for node in nodes} & set(_LOOPS))
+    if endless:
+        msg = f"{path}: has a loop ({', '.join(endless)}), of which nothing says when it ends; write it out"
+        raise InputError(msg)
+
+
+def _graphs(parts: Iterable[Any]) -> Iterator[Any]:
+    """Give graphs and functions, and the graphs inside their nodes."""
+    for part in parts:
+        yield part
+        for node in part.node:
+            for attribute in node.attribute:
+                yield from _graphs([attribute.g] if attribute.HasField("g") else attribute.graphs)
 
 
 def _refuse_large_values(path: Path, proto: Any) -> None:

@@ -17,7 +17,7 @@ from l1scout.deploy.foreign import ANSWERS, QUANTITIES, Source, adapted, correct
 from l1scout.deploy.model import Model
 from l1scout.deploy.onnx import OnnxEngine
 from l1scout.deploy.recalibrate import Recalibrated, Recalibrator
-from l1scout.errors import InputError
+from l1scout.errors import InputError, printable
 from l1scout.files import complete_folder
 from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.training import resolution
@@ -89,7 +89,7 @@ def import_network(
     scaled = scaling(data, DEFAULT, used)
     index = data["tfMuonIndex"]
     card = Card(
-        name=name or source.path.stem,
+        name=printable(name or source.path.stem),
         inputs=scaled[0],
         outputs=scaled[1],
         domain={**domain(data, used), "tfMuonIndex": (int(index.min()), int(index.max()))},
@@ -108,7 +108,7 @@ def import_network(
         imported={
             "file": source.path.name,
             "sha256": hashlib.sha256(source.content).hexdigest(),
-            "producer": f"{source.proto.producer_name} {source.proto.producer_version}".strip(),
+            "producer": printable(f"{source.proto.producer_name} {source.proto.producer_version}".strip()),
             "nodes": dict(Counter(n.op_type for n in source.proto.graph.node)),
             "inputs": list(source.columns),
             "outputs": list(source.quantities),

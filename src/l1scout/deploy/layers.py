@@ -94,7 +94,7 @@ class _Chain:
         elif kind == "MatMul" and node.input[0] == self._at:
             self._dense(self._constant(node.input[1]))
         elif kind == "Gather" and node.input[0] == self._at and attributes and attributes["axis"].i == 1:
-            self._dense(np.eye(self._width)[:, self._constant(node.input[1]).astype(np.int64)])
+            self._dense(np.eye(self._width)[:, self._constant(node.input[1], MAX_WIDTH).astype(np.int64)])
         elif kind == "BatchNormalization":
             gamma, beta, mean, variance = (self._constant(n) for n in node.input[1:5])
             gain = gamma / np.sqrt(variance + (attributes["epsilon"].f if "epsilon" in attributes else 1e-5))
@@ -131,9 +131,9 @@ class _Chain:
             msg = "it divides by a muon's values"
             raise ValueError(msg)
 
-    def _constant(self, name: str) -> NDArray[np.float64]:
+    def _constant(self, name: str, most: int = MAX_WIDTH * MAX_WIDTH) -> NDArray[np.float64]:
         values = self._constants[name]
-        if values.size > MAX_WIDTH * MAX_WIDTH:
+        if values.size > most:
             msg = f"a constant of {values.size} numbers"
             raise ValueError(msg)
         return values.astype(np.float64)

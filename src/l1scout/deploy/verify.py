@@ -214,8 +214,16 @@ def verify(
         Of the sample.
     progress : callable
         Told inputs done and inputs in all.
+
+    Raises
+    ------
+    InputError
+        If a sample is larger than the domain.
     """
     inputs = sample or model.domain.entries
+    if inputs > model.domain.entries:
+        msg = f"a sample of {inputs} inputs is more than all {model.domain.entries}; compare all of them"
+        raise InputError(msg)
     done = 0
     sums = {name: _Sums() for name in engines}
     domain = model.domain

@@ -121,7 +121,7 @@ def read_built(folder: str | Path, model: Model) -> Built:
     path = Path(folder)
     try:
         about = json.loads((path / ABOUT_FILE).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"{path}: no {ABOUT_FILE}, so no folder of `l1scout firmware build` ({error})"
         raise InputError(msg) from error
     if not isinstance(about, dict) or about.get("network") != model.sha256:

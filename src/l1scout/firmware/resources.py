@@ -69,7 +69,7 @@ def simulation(built: Built) -> dict[str, Any] | None:
     """Return what `l1scout firmware simulate` last found of this folder's model, if it has run."""
     try:
         found = json.loads((built.folder / SIMULATION_FILE).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     same = isinstance(found, dict) and found.get("network") == built.about["network"]
     return found if same else None

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from l1scout.errors import InputError
+from l1scout.errors import InputError, printable
 from l1scout.io import nano, ntuple, root
 from l1scout.io.muon_csv import BOM, layout
 from l1scout.io.packets import detect_packets
@@ -141,7 +141,7 @@ def _root_kind(path: Path, file: Any, flavour: nano.Flavour | None) -> Kind:
         if classes and all(kind.startswith(("TH1", "TH2", "TH3", "TDirectory")) for kind in classes.values()):
             return Kind.HISTOGRAMS
     content = ", ".join(f"{name} ({kind})" for name, kind in list(classes.items())[:4]) or "nothing"
-    msg = f"{path}: ROOT file with no L1 or offline muons known here; it holds {root.printable(content)}"
+    msg = f"{path}: ROOT file with no L1 or offline muons known here; it holds {printable(content)}"
     raise InputError(msg)
 
 

@@ -6,6 +6,7 @@ semicolons or tabs between its columns.
 """
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ BOM = b"\xef\xbb\xbf"
 HEAD = 1 << 16
 """Bytes in which the line with the names must be."""
 _DELIMITERS = ",;\t"
+_LINE_END = re.compile("\r\n|\n|\r")
+"""Of the reader of the rows; ``splitlines`` also ends lines at bytes of letters such as Å."""
 _PARTICLES = ("1", "2", "3", "4", "5", "6", "7", "8", "9")
 _BYTES_PER_ROW = 200
 _MIN_BLOCK = 1 << 16
@@ -34,6 +37,8 @@ _ELECTRON_MASS, _MUON_MASS = 0.000511, 0.10566
 _MIN_ROWS = 20
 _MAX_ENERGY = 60.0
 """GeV; the mass of particles above it is lost in the rounding of open data."""
+_LARGEST = float(np.finfo(np.float32).max)
+_LARGEST_RUN = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class CsvLayout:
 
 def layout(head: bytes) -> CsvLayout | None:
     """Find the columns of a CSV file in its first bytes; None if they are not those of particles."""
-    lines = head.removeprefix(BOM).decode("latin-1").splitlines()
+    lines = _LINE_END.split(head.removeprefix(BOM).decode("latin-1"))
     skip = next((k for k, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), -1)
     if skip < 0 or "\0" in lines[skip]:
         return None
@@ -123,10 +128,12 @@ def read_csv(path: Path, rows: int, quality: ReadQuality | None = None) -> Itera
         if any(name.startswith(_OF_ELECTRONS) for name in found.names):
             msg = f"{path}: its particles are electrons (columns such as HoverE); l1scout reads muons"
             raise InputError(msg)
-        kept = 0
+        kept = lines = 0
         for block in _blocks(path, found, rows):
             particles = [_particle(path, block, k) for k in found.particles]
             _refuse_electrons(path, block, found.particles)
+            runs_of_rows = _runs(block) if "run" in block.schema.names else None
+            lines += block.num_rows
             for start in range(0, block.num_rows, rows):
                 part = slice(start, start + rows)
                 muon = np.stack([p["muon"][part] for p in particles], axis=1).astype(np.bool_)
@@ -134,8 +141,11 @@ def read_csv(path: Path, rows: int, quality: ReadQuality | None = None) -> Itera
                 quality.other_particles += int(muon.size - muon.sum())
                 names = [n for n in particles[0] if n != "muon"]
                 reco = {n: np.stack([p[n][part] for p in particles], axis=1)[muon] for n in names}
-                run = block["run"].to_numpy()[part].astype(np.int64) if "run" in block.schema.names else None
+                run = None if runs_of_rows is None else runs_of_rows[part]
                 yield _events(path, muon.sum(axis=1), reco, run)
+        if not lines:
+            msg = f"{path}: has no rows below the names of its columns"
+            raise InputError(msg)
         if not kept:
             msg = f"{path}: its particles are electrons (PID +-11), or it has none; l1scout reads muons"
             raise InputError(msg)
@@ -187,8 +197,11 @@ def _particle(path: Path, block: pa.RecordBatch, end: str) -> dict[str, NDArray[
             out = {"recoPt": pt, "recoEta": np.arcsinh(pz / pt), "recoPhi": np.arctan2(py, px)}
     out["recoCharge"] = read("q")
     muon = np.abs(read("pid")) == _MUON if "pid" in have else np.ones(block.num_rows, np.bool_)
-    if not all(np.isfinite(values[muon]).all() for values in out.values()):
+    if not all((np.abs(values[muon]) < _LARGEST).all() for values in out.values()):
         msg = f"{path}: has empty cells or values that are not finite"
+        raise InputError(msg)
+    if (out["recoPt"][muon] < 0).any() or not np.isin(out["recoCharge"][muon], (-1, 0, 1)).all():
+        msg = f"{path}: has a pt below 0, or a charge that is not -1, 0 or 1"
         raise InputError(msg)
     if "type" in have:
         kinds = np.array([str(kind).strip().upper() for kind in block["type" + end].to_pylist()], "U16")
@@ -197,6 +210,15 @@ def _particle(path: Path, block: pa.RecordBatch, end: str) -> dict[str, NDArray[
             raise InputError(msg)
         out["recoIsGlobal"] = kinds == "G"
     return out | {"muon": muon}
+
+
+def _runs(block: pa.RecordBatch) -> NDArray[np.int64]:
+    """Return the run of each row (InputError if that is not a whole number)."""
+    runs_of_rows = np.asarray(block["run"].to_numpy(zero_copy_only=False), np.float64)
+    if not np.all((runs_of_rows >= 0) & (runs_of_rows <= _LARGEST_RUN) & (runs_of_rows % 1 == 0)):
+        msg = "a run is empty or no whole number; remove the column, or fill it"
+        raise InputError(msg)
+    return runs_of_rows.astype(np.int64)
 
 
 def _refuse_electrons(path: Path, block: pa.RecordBatch, ends: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ MAX_SORTED_ROWS = 10_000_000
 """Rows that are sorted in memory if a scouting nano file is not in order of time."""
 
 _TIME = ("run", "orbitNumber", "bunchCrossing")
+_MAX_ORBITS = 1 << 32
 _SCAN = 100_000
 """Entries that are read at a time to look at values of single branches."""
 
@@ -286,7 +287,11 @@ def orbits_of_lumisections(file: Any) -> int | None:
     named = root.branches(tree)
     if "nOrbits" not in named:
         return None
-    return int(root.scalar(named, "nOrbits", 0, tree.num_entries).astype(np.int64).sum())
+    orbits = root.scalar(named, "nOrbits", 0, tree.num_entries)
+    if orbits.size and not (orbits.min() >= 0 and orbits.max() < _MAX_ORBITS):
+        msg = f"nOrbits of a lumisection is {orbits.min()}..{orbits.max()}: damaged"
+        raise InputError(msg)
+    return int(orbits.astype(np.int64).sum())
 
 
 def read_nanoaod(path: Path, rows: int) -> Iterator[Events]:

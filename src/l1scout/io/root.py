@@ -12,7 +12,7 @@ import uproot
 import xxhash
 from numpy.typing import NDArray
 
-from l1scout.errors import InputError
+from l1scout.errors import InputError, printable
 
 _CLASSES = {name: (c, dict(getattr(c, "known_versions", {}))) for name, c in uproot.classes.items()}
 
@@ -29,13 +29,6 @@ def _forget_classes() -> None:
         if versions:
             known.known_versions.clear()
             known.known_versions.update(versions)
-
-
-def printable(text: str, longest: int = 200) -> str:
-    """Text from a file cut short and without control characters and broken bytes: it could be anything."""
-    plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
-    return safe if len(safe) <= longest else safe[:longest] + "..."
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
 from l1scout.orbits import Events, OrbitBatch
 
 Ranges = tuple[tuple[int, int], ...]
+_MOST_COUNTED = 1 << 24
+"""Orbits of a batch that are counted one by one; a batch of more has them from a damaged file."""
 _RANGE = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?\Z")
 
 
@@ -45,14 +47,14 @@ def read_golden(path: Path) -> dict[int, Ranges]:
     except OSError as error:
         msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
         raise InputError(msg) from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         msg = f'{path}: not a golden JSON, which is {{"run": [[first lumisection, last], ...], ...}}'
         raise InputError(msg) from error
 
 
 def _pair(pair: Any) -> tuple[int, int]:
     first, last = pair
-    if not (isinstance(first, int) and isinstance(last, int) and 0 < first <= last):
+    if not (type(first) is type(last) is int and 0 < first <= last):  # True is no lumisection
         raise ValueError(pair)
     return first, last
 
@@ -189,11 +191,16 @@ class Selector:
         """Return how many of a batch's orbits are selected, and how many are uncertain."""
         every = batch.n_orbits or 0
         first, last = int(batch.orbit[0]), int(batch.orbit[-1])
-        if last - first + 1 == every and np.all(batch.run == batch.run[0]) and _standard(batch):
+        if (
+            last - first + 1 == every <= _MOST_COUNTED
+            and np.all(batch.run == batch.run[0])
+            and _standard(batch)
+        ):
             numbers = lumisection(np.arange(first, last + 1))  # as many as the batch says it has
             run = np.full(numbers.shape, batch.run[0])
             return int(self.selection.wanted(run, numbers).sum()), 0
-        inside, all_seen = (np.unique(batch.orbit[m]).size for m in (good, np.ones_like(good)))
+        named = np.stack([batch.run, batch.orbit])  # orbits of two runs may have the same number
+        inside, all_seen = (np.unique(of, axis=1).shape[1] for of in (named[:, good], named))
         rest = max(every - all_seen, 0)
         return min(inside + round(rest * inside / all_seen), every), rest
 

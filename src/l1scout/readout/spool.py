@@ -296,7 +296,7 @@ def _read(note: Path) -> tuple[Segment, Place] | None:
     try:
         said = json.loads(note.read_bytes())
         return Segment.from_dict(said["segment"]), Place(**said["place"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

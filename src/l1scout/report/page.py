@@ -68,7 +68,7 @@ def write_page(
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file, which appears when it is complete (InputError if it cannot be written)."""
     with complete_or_nothing(Path(path)) as part:
-        part.write_text(text, "utf-8")
+        part.write_text(text, "utf-8", "backslashreplace")
 
 
 def page(evaluation: Evaluation, notes: Sequence[str] = (), record: Provenance | None = None) -> str:

@@ -90,7 +90,7 @@ class Catalogue:
         if not create and not path.exists():
             msg = f"{folder}: no catalogue ({FILE}) there; name the store's folder"
             raise InputError(msg)
-        self._lock = threading.Lock()
+        self._lock, self._path = threading.Lock(), path
         try:
             self._base = sqlite3.connect(path, timeout=30.0, check_same_thread=False, isolation_level=None)
             self._base.execute("PRAGMA journal_mode=WAL")
@@ -117,8 +117,17 @@ class Catalogue:
             self._base.execute("COMMIT")
 
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._base.execute(query, values).fetchall()
+        return self._read(query, values)[1]
+
+    def _read(self, query: str, values: tuple[Any, ...] = ()) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Return the names of the columns, and the rows (InputError if the file is damaged)."""
+        try:
+            with self._lock:
+                cursor = self._base.execute(query, values)
+                return [c[0] for c in cursor.description], cursor.fetchall()
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            msg = f"{self._path}: the catalogue is damaged or in use ({error})"
+            raise InputError(msg) from error
 
     def add(self, segment: Segment, file: str) -> None:
         """Enter a segment that is safely on disk."""
@@ -156,7 +165,12 @@ class Catalogue:
         for row in rows:
             said = dict(zip(_FIELDS, row[:n], strict=True))
             said["last"] = bool(said["last"])
-            found.append(Stored(Segment(**said), *row[n:]))
+            try:
+                segment = Segment.from_dict(said)
+            except InputError as error:
+                msg = f"{self._path}: the catalogue is damaged ({error})"
+                raise InputError(msg) from error
+            found.append(Stored(segment, *row[n:]))
         return found
 
     def compressed(self, segment: Segment, file: str, method: str, size: int, crc: int) -> None:
@@ -177,10 +191,8 @@ class Catalogue:
         return [row for row in self._view("lumisections") if row["run"] == run]
 
     def _view(self, name: str) -> list[dict[str, Any]]:
-        with self._lock:
-            cursor = self._base.execute(f"SELECT * FROM {name} ORDER BY 1, 2, 3")
-            names = [c[0] for c in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor]
+        names, rows = self._read(f"SELECT * FROM {name} ORDER BY 1, 2, 3")
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def copied(self, stored: Stored, url: str) -> None:
         """Enter a copy that was read back and found to be right."""

@@ -20,7 +20,7 @@ def board_reports(folder: Path, run: int) -> list[dict[str, Any]]:
             told = json.loads(path.read_text())
             if told["run"] == run:
                 reports.append({n: told[n] for n in ("state", "delivered", "dropped")})
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return reports
 

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.errors import InputError
+from l1scout.errors import InputError, printable
 from l1scout.io.conditions import Conditions, of_metadata
 from l1scout.provenance import current
 from l1scout.training import resolution
@@ -133,7 +133,8 @@ def read_card(directory: str | Path) -> Card:
         msg = f"{path}: card version {found!r}, but this program reads version {CARD_VERSION}"
         raise InputError(msg)
     try:
-        return _from_json(content)
+        card = _from_json(content)
+        return replace(card, name=printable(card.name))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)
         msg = f"{path}: not a complete model card: {what}"

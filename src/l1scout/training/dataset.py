@@ -231,7 +231,7 @@ def _about(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
     """Return what a file states of itself; InputError if what should be our own statement is damaged."""
     try:
         own = json.loads(metadata.get(METADATA_KEY, b"{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         own = None
     if not isinstance(own, dict):
         msg = f"{path}: its l1scout metadata is not a JSON object"
