@@ -154,6 +154,13 @@ def test_a_wrong_order_of_inputs_or_outputs_is_refused_with_the_right_one(tmp_pa
             import_network(path, data, answers="subtract", **right | wrong)
 
 
+def test_muons_outside_the_selection_are_refused(tmp_path, data):
+    endcap = dataclasses.replace(data, columns={**data.columns, "tfMuonIndex": 0 * data["tfMuonIndex"]})
+    path = torch_like(tmp_path / "n.onnx")
+    with pytest.raises(InputError, match=r"tfMuonIndex from 0 to 0, outside 36\.\.71"):
+        import_network(path, endcap, answers="subtract", inputs=INPUTS, outputs=NAMES)
+
+
 def test_the_card_keeps_the_conditions_of_its_data(tmp_path, data):
     stated = {"era": "2018", "trigger": "BMTF", "tables": "official"}
     known = dataclasses.replace(data, about={**data.about, **stated})
@@ -312,7 +319,7 @@ def test_files_that_are_no_networks_are_refused(tmp_path, data):
         (huge.name, "makes an array of 8589934592 values"),
         (large.name, "is made for 131072 muons at a time; export it for any number"),
         ("bomb.onnx", "makes an array of 274877906944 values"),
-        ("apart.onnx", "its weights are in another file; save it as one"),
+        ("apart.onnx", "its weights are in a separate file; save both as one"),
     ):
         with pytest.raises(InputError, match=message) as error:
             import_network(tmp_path / name, data, answers="subtract", inputs=INPUTS, outputs=NAMES)

@@ -1,6 +1,6 @@
-"""Networks from elsewhere: an ONNX file of any kind becomes the ``model.onnx`` of a model directory.
+"""Import networks trained elsewhere: an ONNX file becomes the ``model.onnx`` of a model directory.
 
-`l1scout.deploy.foreign` reads the file; here it is checked, measured with a data set, and given a card.
+`l1scout.deploy.foreign` reads the file; here it is checked, evaluated on a data set, and given a card.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from l1scout.training import resolution
 from l1scout.training.card import ONNX_FILE, Card
 from l1scout.training.dataset import Dataset
 from l1scout.training.export import TOLERANCE, check_target, interface, probes
-from l1scout.training.fit import Validation, versions
+from l1scout.training.fit import Validation, refuse_unselected, versions
 from l1scout.training.metrics import Residuals, ratios, residuals, scores
 from l1scout.training.models import DEFAULT, INPUTS, OUTPUTS
 from l1scout.training.scaling import domain, scaling
@@ -33,14 +33,14 @@ from l1scout.training.sums import write_sums
 from l1scout.training.targets import corrected, raw_residuals
 
 _FEW = 7
-"""Muons of a small batch."""
+"""Number of muons in a small test batch."""
 _SUSPICIOUS, _WORST = 1.2, 10.0
 """Typical residuals, relative to the trigger's, from which other orders are tried, and that are refused."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """An imported network, what it scored on the test part, and why test muons were left as they are."""
+    """An imported network, its scores on the test part, and why test muons were left unchanged."""
 
     model: Model
     validation: Validation
@@ -56,7 +56,7 @@ def import_network(
     outputs: Sequence[str] | None = None,
     name: str | None = None,
 ) -> Imported:
-    """Make a model of an ONNX file, and measure it.
+    """Make a model from an ONNX file, and evaluate it.
 
     Parameters
     ----------
@@ -79,7 +79,8 @@ def import_network(
     ------
     InputError
         If the file is not a usable network, its inputs or outputs are not those stated, its answers depend on
-        more than one muon's inputs, or residuals say that their sign, unit or order is not what was stated.
+        more than one muon's inputs, residuals show that their sign, unit or order is not what was stated, or
+        the data hold muons outside the selection of `l1scout dataset`.
     """
     source = open_source(Path(path), answers, inputs, outputs)
     used = (*INPUTS, *(n for n in source.columns if n not in INPUTS))
@@ -87,6 +88,7 @@ def import_network(
     if missing:
         msg = f"{data.name}: no column {', '.join(missing)}, which {source.path.name} takes"
         raise InputError(msg)
+    refuse_unselected(data)
     scaled = scaling(data, DEFAULT, used)
     index = data["tfMuonIndex"]
     card = Card(
@@ -121,7 +123,7 @@ def import_network(
 
 
 def save_imported(imported: Imported, directory: str | Path, *, force: bool = False) -> None:
-    """Write a model directory: ``model.onnx``, ``card.json`` and their sums; there is no Keras network.
+    """Write a model directory: ``model.onnx``, ``card.json`` and their checksums; there is no Keras network.
 
     Raises
     ------
@@ -137,7 +139,7 @@ def save_imported(imported: Imported, directory: str | Path, *, force: bool = Fa
 
 
 def _wrapped(source: Source, card: Card) -> Model:
-    """Put nodes around the graph, with a free batch if the graph allows that."""
+    """Wrap the graph, with a free batch size if the graph allows it."""
     batch = next((p.batch for p in (*source.inputs, *source.outputs) if p.batch), None)
     hardware = probes(card).T
     columns = {q.name: row for q, row in zip(card.inputs, hardware, strict=True)}
@@ -173,7 +175,7 @@ def _wrapped(source: Source, card: Card) -> Model:
 
 
 def _identified(model: Model, source: Source, rows: int | None, worst: NDArray[np.float64]) -> Model:
-    """State in the card what the ONNX file is."""
+    """Describe the ONNX file in the card."""
     about = {
         "sha256": hashlib.sha256(model.onnx_bytes).hexdigest(),
         "opset": max(
@@ -188,7 +190,7 @@ def _identified(model: Model, source: Source, rows: int | None, worst: NDArray[n
 
 
 def _apart(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
-    """Largest difference of each answer; infinite where only one of two is finite."""
+    """Return the largest difference of each output; infinite where only one of two is finite."""
     both = np.isfinite(a) & np.isfinite(b)
     with np.errstate(invalid="ignore"):
         off = np.abs(a.astype(np.float64) - b)
@@ -202,7 +204,7 @@ def _close(apart: NDArray[np.float64]) -> bool:
 
 
 def _measured(source: Source, model: Model, data: Dataset) -> Imported:
-    """Score a model on the test part, and learn its uncertainties from the validation part."""
+    """Score a model on the test part, and take its uncertainties from the validation part."""
     recalibrator = Recalibrator(model.card, OnnxEngine(model))
     test, validation = data.part("test"), data.part("validation")
     _refuse_other_answers(source, model, test)
@@ -224,7 +226,7 @@ def _after(recalibrator: Recalibrator, data: Dataset) -> tuple[Recalibrated, Res
 
 
 def _refuse_other_answers(source: Source, model: Model, test: Dataset) -> None:
-    """Refuse answers that are not finite, or fit the muons only if they are something else than stated."""
+    """Refuse answers that are not finite, or that fit the muons only with another meaning than stated."""
     hardware = np.stack([test[q.name] for q in model.card.inputs]).astype(np.int16)
     given = OnnxEngine(model).correct(hardware).T.astype(np.float64)
     lost = int(np.count_nonzero(~np.isfinite(given).all(axis=1)))

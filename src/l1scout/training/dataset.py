@@ -228,7 +228,7 @@ def opened(path: Path) -> Iterator[DatasetFile]:
 
 
 def _about(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """Return what a file states of itself; InputError if what should be our own statement is damaged."""
+    """Return what a file states of itself; InputError if l1scout's own metadata is damaged."""
     try:
         own = json.loads(metadata.get(METADATA_KEY, b"{}"))
     except ValueError:
