@@ -84,7 +84,7 @@ def test_dataset_reads_files(tmp_path, monkeypatch, simulation):
     monkeypatch.setattr(
         l1scout.io,
         "read_events",
-        lambda path: [opened.append(path.name), toy_events(900, len(opened))][1:],
+        lambda path, flavour: [opened.append(path.name), toy_events(900, len(opened))][1:],
     )
     run("dataset", "a.root", "b.root", "--out", tmp_path / "d.parquet")
     assert opened == ["a.root", "b.root"]
