@@ -1,4 +1,4 @@
-"""The raw GMT row of the simulation beside the published one (seed paper, Tables 1 and 2).
+"""The raw GMT row of the simulation beside the published one (reference paper, Tables 1 and 2).
 
     python validation/gmt_row.py [--pairs 1000000] [--luts DIR]
 
@@ -25,7 +25,7 @@ LIMITS = (
 
 
 def row(pairs: int, **kwargs: Path) -> dict[str, Scores]:
-    """Nine numbers of the raw trigger, with and without the lowest pT code."""
+    """Nine metrics of the raw trigger, with and without the lowest pT code."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs.parquet"
         collect(simulate_events(1, **kwargs), path, max_pairs=pairs, seed=1)

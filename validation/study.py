@@ -1,4 +1,4 @@
-"""Ours, the paper's networks A to F and the limit: nine numbers on the standard sample, and elsewhere.
+"""Ours, the paper's networks A to F and the limit: nine metrics on the standard sample, and elsewhere.
 
     python validation/study.py [--pairs 2000000] [--work DIR] [--out validation/study.md]
 
@@ -85,7 +85,7 @@ def models(data: Dataset, work: Path) -> dict[str, Recalibrator]:
 
 
 def ratio(kind: str, variable: str, ours: Any, theirs: Any) -> Measured:
-    """Ratio of one of the nine numbers of the same muons, with their correlation."""
+    """Ratio of one of the nine metrics of the same muons, with their correlation."""
     a, b = ours[variable], theirs[variable]
     if kind == "rms":
         return rms_ratio(a, b)
@@ -111,7 +111,7 @@ def value(kind: str, m: Measured) -> str:
 
 
 def nine(name: str, scores: Any) -> str:
-    """Line of nine numbers."""
+    """Line of nine metrics."""
     return line(name, [value(k, getattr(scores, k)[v]) for k, v in NAMES])
 
 

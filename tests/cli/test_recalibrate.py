@@ -89,7 +89,7 @@ def test_other_conditions_are_warned_of_on_stderr_and_in_json(samples, tmp_path)
     assert found["conditions"]["trigger"] == "BMTF"
     assert found["model"]["trained_on"]["tables"] == "l1scout's own"
     assert len(found["warnings"]) == 2
-    assert "origin real, but model hand was trained on simulated" in found["warnings"][0]
+    assert "real muons, but model hand was trained on simulated muons" in found["warnings"][0]
     assert "look-up tables hardware" in found["warnings"][1]
     for line in found["warnings"]:
         assert f"warning: {line}" in done.stderr

@@ -164,7 +164,7 @@ def test_evaluate_shows_further_samples_beside_its_own(made, tmp_path):
     assert result["also"]["real"]["muons"] == 900
     assert result["also"]["real"]["part"] == "all muons"
     assert result["also"]["again"]["muons"] == result["muons"] < 4000
-    assert "origin real, but model B was trained on simulated" in result["also"]["real"]["warnings"][0]
+    assert "real muons, but model B was trained on simulated muons" in result["also"]["real"]["warnings"][0]
     assert "without_hwpt_6" in result
     assert result["also"]["real"]["without_hwpt_6"]["muons"] == np.count_nonzero(other["hwPt"] > 6)
     for bad in ("x", "=file", f"real={made / 'd.parquet'}"):

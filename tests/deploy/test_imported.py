@@ -140,6 +140,36 @@ def test_other_units_are_refused(tmp_path, data):
         import_network(path, data, answers="subtract", inputs=INPUTS, outputs=NAMES)
 
 
+def test_a_wrong_order_of_inputs_or_outputs_is_refused_with_the_right_one(tmp_path, data):
+    path = torch_like(tmp_path / "n.onnx")
+    right = {"inputs": INPUTS, "outputs": NAMES}
+    for wrong, hint in (
+        (
+            {"inputs": ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge")},
+            "hwPt and hwPhiAtVtx exchanged in --inputs",
+        ),
+        ({"outputs": ("phi", "pt", "eta")}, "eta and pt exchanged in --outputs"),
+    ):
+        with pytest.raises(InputError, match=f"{hint}.*correct the order"):
+            import_network(path, data, answers="subtract", **right | wrong)
+
+
+def test_muons_outside_the_selection_are_refused(tmp_path, data):
+    endcap = dataclasses.replace(data, columns={**data.columns, "tfMuonIndex": 0 * data["tfMuonIndex"]})
+    path = torch_like(tmp_path / "n.onnx")
+    with pytest.raises(InputError, match=r"tfMuonIndex from 0 to 0, outside 36\.\.71"):
+        import_network(path, endcap, answers="subtract", inputs=INPUTS, outputs=NAMES)
+
+
+def test_the_card_keeps_the_conditions_of_its_data(tmp_path, data):
+    stated = {"era": "2018", "trigger": "BMTF", "tables": "official"}
+    known = dataclasses.replace(data, about={**data.about, **stated})
+    kept = import_network(
+        torch_like(tmp_path / "n.onnx"), known, answers="subtract", inputs=INPUTS, outputs=NAMES
+    ).model.card.data
+    assert {name: kept[name] for name in stated} == stated
+
+
 def test_any_order_of_inputs_and_outputs_that_are_ignored(tmp_path, data):
     order = ("hwCharge", "hwPt", "hwEtaAtVtx", "hwPhiAtVtx")
     path = torch_like(tmp_path / "n.onnx", order=(3, 2, 1, 0))
@@ -310,8 +340,8 @@ def test_files_that_are_no_networks_are_refused(tmp_path, data):
         (huge.name, "makes an array of 8589934592 values"),
         (large.name, "is made for 131072 muons at a time; export it for any number"),
         ("bomb.onnx", "makes an array of 274877906944 values"),
-        ("apart.onnx", "its weights are in another file; save it as one"),
-        ("constant.onnx", "its weights are in another file; save it as one"),
+        ("apart.onnx", "its weights are in a separate file; save both as one"),
+        ("constant.onnx", "its weights are in a separate file; save both as one"),
         ("loop.onnx", r"has a loop \(Loop\), of which nothing says when it ends"),
     ):
         with pytest.raises(InputError, match=message) as error:

@@ -60,7 +60,8 @@ def test_equal_conditions_are_not_warned_of():
 
 def test_each_difference_is_a_line_that_names_file_and_training(tmp_path):
     lines = differences(Conditions(False, "2024", KALMAN, "hardware"), simulation(), "nano.root", "default")
-    assert [line.split(" ")[1] for line in lines] == ["origin", "era", "trigger", "look-up"]
+    assert [line.split(" ")[1] for line in lines] == ["real", "era", "trigger", "look-up"]
+    assert lines[0] == "nano.root: real muons, but model default was trained on simulated muons"
     assert lines[1] == ("nano.root: era 2024, but model default was trained on 2017/18 trigger, simulated")
     (line,) = differences(simulation(gmt_luts=tmp_path), simulation(), "x", "m")
     assert "look-up tables BMTF l1scout's own, GMT official, but model m was trained on l1scout's own" in line
@@ -68,6 +69,8 @@ def test_each_difference_is_a_line_that_names_file_and_training(tmp_path):
 
 def test_what_cannot_be_compared_is_one_line():
     (line,) = differences(Conditions(), simulation(), "x.parquet", "m")
-    assert line.startswith("x.parquet: cannot compare origin, era, trigger, look-up tables with model m")
+    assert line.startswith(
+        "x.parquet: cannot compare origin, era, trigger, look-up tables: the file holds muons of unstated"
+    )
     (line,) = differences(simulation(), Conditions(), "x.parquet", "m")
     assert "trained on muons of unstated origin" in line

@@ -140,7 +140,7 @@ def test_signs_beside_the_orbits_of_lumisections(samples, tmp_path):
 def test_only_nano_files_have_a_flavour(samples):
     with pytest.raises(InputError, match="only nano files with L1 muons have a flavour, this is: L1Ntuple"):
         read_events(samples["L1NTUPLE"], flavour="dpg")
-    with pytest.raises(InputError, match="no flavour vanilla"):
+    with pytest.raises(InputError, match="unknown flavour vanilla"):
         read_events(samples["DPG_NANO"], flavour="vanilla")
 
 

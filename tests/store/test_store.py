@@ -277,7 +277,7 @@ def test_a_real_run_is_compared_with_the_models_training(model):
     assert [line.split(",")[0] for line in lines] == [
         f"run 380963: {what}"
         for what in (
-            "origin real",
+            "real muons",
             "era 2024 (by run number)",
             "trigger Kalman BMTF",
             "look-up tables hardware",

@@ -1,4 +1,4 @@
-"""The nine numbers, their uncertainties and the published ones."""
+"""The nine metrics, their uncertainties and the published ones."""
 
 import numpy as np
 import pytest

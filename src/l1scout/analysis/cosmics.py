@@ -222,7 +222,7 @@ class Cosmics(OfOrigin):
         return np.asarray(dead & (self.barrel_phi <= expected))
 
     def status(self, leg: str = "lower") -> NDArray[np.str_]:
-        """Return what each bin in phi of the tags is for the efficiency of a leg.
+        """Classify each bin in phi of the tags for the efficiency of a leg.
 
         ``no tags`` if the tag's side is dead, ``dead`` if the probed one is, ``edge`` beside one of these,
         ``control`` for the bins whose tags show the background, and ``live``.
@@ -247,7 +247,7 @@ class Cosmics(OfOrigin):
         return status
 
     def efficiency(self, leg: str = "lower", *, dead: bool = False, sigmas: float = 1.0) -> Interval:
-        """Return by tag and probe how often a leg is seen when the other one is.
+        """Return, by tag and probe, the efficiency of a leg.
 
         Tags that are no cosmic muons are taken as flat in phi; their number is that of the tags without a
         partner near the horizon.

@@ -187,7 +187,7 @@ class Firing(OfOrigin):
 
 
 def _share(name: str, share: Measured, syst: float | None = None) -> dict[str, float]:
-    """Give a share, which is never below 0, with its interval and the parts of its uncertainty."""
+    """Return a share, which is never below 0, with its interval and the parts of its uncertainty."""
     found = bounded(share.value, float(np.hypot(share.error, syst or 0.0)))
     row = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
     return row | {f"{name}_stat": share.error} | ({} if syst is None else {f"{name}_syst": syst})

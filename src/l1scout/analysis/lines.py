@@ -1,4 +1,4 @@
-"""Decide whether a spectrum has a peak at a known line, or what can be said if it has none.
+"""Decide whether a spectrum has a peak at a known line, and set a limit if it has none.
 
 A peak is reported only if a smooth background with a peak describes the spectrum, and without one does not,
 whatever the degree of the background's polynomial.
@@ -17,20 +17,20 @@ from l1scout.training.metrics import Measured
 DETECTED = 5.0
 """Standard deviations from which on a peak is reported."""
 ADEQUATE = 1e-3
-"""Smallest p-value of a description that may be used."""
+"""Smallest p-value of an acceptable fit."""
 NEAR = 0.6
 """Largest distance of a peak from its line, in expected widths."""
 NARROW = 8
 """Widths that a window must hold for a limit on the yield."""
 GOOD = 0.05
-"""p-value from which on no higher degree is asked for."""
+"""p-value above which no higher degree is tried."""
 DEGREES = (1, 2, 3, 4)
-"""Of the background's polynomial."""
+"""Degrees of the background's polynomial."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """What a spectrum says of a line.
+    """The result of the search for a line in a spectrum.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Masses of muon pairs: from the trigger's own values, recalibrated ones, and offline.
 
-Pairs of a crossing are counted by mass, opposite and same sign apart; the seed paper's Fig. 3.
+Pairs of a crossing are counted by mass, opposite and same sign apart; the reference paper's Fig. 3.
 """
 
 from collections.abc import Callable, Mapping
@@ -300,7 +300,7 @@ class Masses:
         return rows
 
     def not_detected(self) -> list[dict[str, Any]]:
-        """Return a row for each line that was not: how many entries it has at most, and why it is none."""
+        """Return a row per line that was not detected: upper limit on its entries, and the reason."""
         return [
             {"muons": name, "line": line, "entries_below_95": found.limit, "reason": found.reason}
             for (name, line), found in self.lines().items()

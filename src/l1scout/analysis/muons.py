@@ -24,11 +24,11 @@ for _k, _range in enumerate(TRACK_FINDERS.values()):
 
 
 class OfOrigin:
-    """An analysis that remembers whether its data are simulated."""
+    """Base of analyses that record whether their data are simulated."""
 
     @cached_property
     def origins(self) -> set[bool | None]:
-        """What each batch says."""
+        """Whether each batch states that it is simulated."""
         return set()
 
     @property

@@ -95,7 +95,7 @@ def load_command(name: str) -> Any:
 
 
 def _recorded(path: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a command state itself, so that everything it writes can name it (`l1scout.provenance`)."""
+    """Make a command record itself, so that everything it writes can name it (`l1scout.provenance`)."""
 
     @wraps(function)
     def command(*args: Any, **arguments: Any) -> Any:

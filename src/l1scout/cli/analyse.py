@@ -169,7 +169,7 @@ def occupancy(
 
 @analysis(analyse, "bx_range", *TIME)
 def firing(job: Job) -> None:
-    """Measure pre- and postfiring: muons seen one BX early or late, or twice, by track finder and eta."""
+    """Measure prefiring and postfiring: muons seen a BX early, a BX late or twice, by finder and eta."""
     from l1scout.report import analyses
 
     o = job.options

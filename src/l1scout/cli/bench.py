@@ -24,18 +24,19 @@ MUONS = 1 << 20
 def bench(
     model: Annotated[Path, typer.Option("--model", "-m", help="Model directory.")],
     data: Annotated[
-        Path | None, typer.Option(help="Data set whose muons are used, in its order. Without: simulate.")
+        Path | None,
+        typer.Option(help="Data set whose muons are used, in its order; by default simulated muons."),
     ] = None,
     engine: Annotated[
         list[str] | None,
         typer.Option(
             help="onnx, fused, table, fixed (Q8.8; or fixed:Q4.12,variable,down,wrap), gpu, mdla (or mdla:2 "
-            "for 2 clusters). Can be given several times; by default all that are at hand."
+            "for 2 clusters). Can be given several times; by default all that are available."
         ),
     ] = None,
-    table: Annotated[Path | None, typer.Option(help="The table, if not in the model directory.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Table of the model, if not in its directory.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that share the muons.")] = 1,
-    rounds: Annotated[int, typer.Option(min=1)] = 15,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions of each measurement.")] = 15,
     target: Annotated[
         Path | None, typer.Option("--out", help="Directory for bench.json and bench.svg.")
     ] = None,

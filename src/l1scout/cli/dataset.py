@@ -78,7 +78,7 @@ def collect_with_bar(
     strict: bool = False,
     conditions: Conditions | None = None,
 ) -> CutFlow:
-    """Collect pairs under a progress bar; a seed and conditions are those of the simulation."""
+    """Collect pairs with a progress bar; `seed` and `conditions` are those of the simulation."""
     with progress() as bar:
         task = bar.add_task("matched pairs", total=pairs)
         return collect(
@@ -93,7 +93,7 @@ def collect_with_bar(
 
 
 def _read(files: Sequence[Path], flavour: str | None, sources: dict[str, None]) -> Iterator[Events]:
-    """Give the chunks of files, and note what they say of their source."""
+    """Yield the chunks of files, and note what they state of their source."""
     from l1scout.io import read_events
 
     for file in files:

@@ -54,7 +54,7 @@ def evaluate(
 
 
 def named_files(texts: Sequence[str]) -> dict[str, Path]:
-    """Return files by name, of texts NAME=FILE (InputError if one is not, or a name comes twice)."""
+    """Return files by name from texts NAME=FILE (InputError if malformed, or if a name occurs twice)."""
     named: dict[str, Path] = {}
     for text in texts:
         name, equals, path = text.partition("=")

@@ -1,4 +1,4 @@
-"""``l1scout firmware report``: area, time, proof and nine numbers of a firmware model."""
+"""``l1scout firmware report``: area, time, proof and nine metrics of a firmware model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def report(
         Path | None, typer.Option("--out", help="Folder for firmware.html and firmware.json.")
     ] = None,
     float_model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Float model to compare the nine numbers with.")
+        Path | None, typer.Option("--model", "-m", help="Float model to compare the nine metrics with.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Data set for that; its test part is used.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Use all muons of a data set of no training.")] = False,

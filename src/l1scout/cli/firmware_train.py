@@ -36,7 +36,7 @@ def train(
 ) -> None:
     """Teach a float model's answers to one with as few bits as the penalty leaves, for logic.
 
-    Prints the nine numbers beside the float model's, on muons of the validation part. A sweep writes a
+    Prints the nine metrics beside the float model's, on muons of the validation part. A sweep writes a
     model a penalty, pareto.json, and pareto.svg: area against all nine.
     """
     from l1scout.deploy.model import load_model

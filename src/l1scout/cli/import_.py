@@ -1,16 +1,19 @@
 """``l1scout import``: a model directory of a network that was trained elsewhere."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l1scout.cli.output import Json, print_json
+from l1scout.cli.output import Json, print_json, warn
+
+if TYPE_CHECKING:
+    from l1scout.training.fit import Validation
 
 
 def import_(
     onnx: Annotated[
-        Path, typer.Option("--onnx", help="ONNX file: a network, a forest of trees, any function.")
+        Path, typer.Option("--onnx", help="ONNX file: a network, a tree ensemble or any other function.")
     ],
     data: Annotated[
         Path,
@@ -41,7 +44,7 @@ def import_(
     name: Annotated[str | None, typer.Option(help="Name of the model; by default that of the file.")] = None,
     json: Json = False,
 ) -> None:
-    """Make a model directory of somebody's own ONNX file: card, domain, scores and uncertainties."""
+    """Make a model directory from your own ONNX file: card, domain, scores and uncertainties."""
     from l1scout.deploy.engine import at_hand, left_out
     from l1scout.deploy.imported import import_network, save_imported
     from l1scout.report.tables import columns, ratio_rows, score_rows
@@ -58,6 +61,7 @@ def import_(
         name=name,
     )
     save_imported(found, target)
+    warn(_worse(found.validation))
     card, skipped = found.model.card, left_out(found.model)
     if json:
         about = {"model": str(target), "name": card.name, "imported": card.imported, "domain": card.domain}
@@ -80,3 +84,16 @@ def import_(
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def _worse(validation: "Validation") -> list[str]:
+    """Warn of variables whose RMS is above the trigger's by more than two standard deviations."""
+    rms = {"pT" if v == "pt" else v: r for v, r in validation.ratio.rms.items()}
+    worse = [f"{v} ({r.value:.2f} times)" for v, r in rms.items() if r.value - 2 * r.error > 1]
+    if not worse:
+        return []
+    warning = (
+        f"on the test part the RMS is larger than the trigger's in {', '.join(worse)}: check the units and "
+        "the order of inputs and outputs"
+    )
+    return [warning]

@@ -1,4 +1,4 @@
-"""One way to make a command of an analysis: the shared options, reading, and giving the results."""
+"""Make commands from analyses: the shared options, the reading of data and the output of results."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ _MEANING = {
     "min_pair_pt": "min_pair_pt_gev",
     "every": "all_track_finders",
 }
-"""Names in the provenance of options that influence a result; an analysis's own have theirs otherwise."""
+"""Names, in the provenance, of shared options that influence a result."""
 
 
 SIMULATION = ("simulate", "simulated_scheme", "simulated_occupancy", "condition")
@@ -48,14 +48,14 @@ class State(Protocol):
     """An analysis of a run: takes batches in order of time."""
 
     def add(self, batch: Any, prescale: float = 1.0) -> None:
-        """Take in a batch."""
+        """Add a batch."""
 
 
 S = TypeVar("S", bound=State)
 
 
 def _plain(value: Any) -> Any:
-    """Name files without their folders, as inputs are."""
+    """Return names of files without their folders, as in the list of inputs."""
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return value.name if isinstance(value, Path) else value
@@ -103,7 +103,7 @@ class Job:
         return joint_origin(self._origins)
 
     def events(self) -> Iterator[Events]:
-        """Give all data under a progress bar."""
+        """Yield all data, with a progress bar."""
         with progress() as bars:
             task = bars.add_task("orbits", total=self.options.simulate)
             for events in self.data:
@@ -112,13 +112,13 @@ class Job:
                 bars.advance(task, events.l1.n_orbits or 0)
 
     def read(self, state: S) -> S:
-        """Give all data to an analysis that needs no filling scheme."""
+        """Pass all data to an analysis that needs no filling scheme."""
         for events in self.events():
             state.add(events.l1, self.options.prescale)
         return state
 
     def analyse(self, make: Callable[[Any], S], *, needs_scheme: bool = True) -> S:
-        """Make the state of an analysis for the filling scheme, and give it all data.
+        """Create the state of an analysis for the filling scheme, and pass it all data.
 
         Parameters
         ----------
@@ -199,7 +199,7 @@ def _about(watch: SchemeWatch) -> dict[str, Any]:
 
 
 def analysis(app: typer.Typer, *without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command of a function whose first argument is a `Job`; its others are options of its own.
+    """Make a command from a function whose first argument is a `Job`; the others are its own options.
 
     Parameters
     ----------

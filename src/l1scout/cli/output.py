@@ -19,7 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Flavour = Annotated[
     str | None,
     typer.Option(
-        help="Of nano files, if their content does not tell: dpg (hwCharge is a bit) or scouting (a sign)."
+        help="Flavour of nano files whose content is ambiguous: dpg (hwCharge is a bit) or scouting (a sign)."
     ),
 ]
 
@@ -32,7 +32,7 @@ FIRST_LINE_S, SLOWEST_LINES_S = 5.0, 60.0
 
 
 class ProgressLines(Progress):
-    """Progress as plain lines, for logs: what, how far, time left; also while nothing moves."""
+    """Progress as plain lines, for logs: task, progress, time left; also while nothing advances."""
 
     def __init__(self) -> None:
         super().__init__(console=err, disable=True)
@@ -45,7 +45,7 @@ class ProgressLines(Progress):
         self._writer.start()
 
     def stop(self) -> None:
-        """End, with a line for every finished task of which a line was written before."""
+        """Stop, with a last line for every finished task that was reported before."""
         self._ended.set()
         self._writer.join()
         for task in self.tasks:
@@ -63,7 +63,7 @@ class ProgressLines(Progress):
 
 
 def progress_line(task: Task) -> str:
-    """Return what, how far and how long still, in words."""
+    """Describe task, progress and remaining time in words."""
     done, elapsed = task.completed, task.elapsed or 0.0
     if not task.total:
         so_far = f"{done:,.0f} " if done else ""
@@ -87,14 +87,14 @@ def _write_line(text: str) -> None:
 
 
 class Updated(Protocol):
-    """What `activity` gives: its text can be changed."""
+    """An `activity` in progress, whose text can be changed."""
 
     def update(self, status: Any) -> None:
         """Change the text."""
 
 
 class _StatusLines(ProgressLines):
-    """An activity as lines."""
+    """An activity shown as lines in a log."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class _StatusLines(ProgressLines):
 
 
 def activity(text: str) -> AbstractContextManager[Updated]:
-    """Show what is done now and takes long: on a terminal with a spinner, in a log as lines."""
+    """Show a step that takes long: with a spinner on a terminal, as lines in a log."""
     return err.status(text) if err.is_terminal else _StatusLines(text)
 
 

@@ -34,7 +34,7 @@ def formats_of(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Output:
-    """What an analysis gives.
+    """The result of an analysis.
 
     Parameters
     ----------

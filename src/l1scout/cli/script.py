@@ -1,4 +1,4 @@
-"""How scripts of `benchmarks/` and `validation/` begin and end: as commands do, and cleaned up."""
+"""Run scripts of `benchmarks/` and `validation/` as commands: one-line errors, and clean-up."""
 
 import argparse
 import signal
@@ -12,7 +12,7 @@ from l1scout.errors import InputError, printable
 
 
 class Parser(argparse.ArgumentParser):
-    """Read options; the description is the script's docstring, and a mistake is one line."""
+    """A parser of options: the script's docstring is the description, an error is one line."""
 
     def __init__(self, doc: str | None) -> None:
         super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def positive(text: str) -> int:
-    """Read a whole number from 1 on."""
+    """Read a whole number of at least 1."""
     return int(_above_zero(int(text)))
 
 
@@ -41,7 +41,7 @@ def _above_zero(value: float) -> float:
 
 
 def run_script(main: Callable[[], int | None]) -> NoReturn:
-    """Run a script to its exit status: 2 after one line if the input is bad.
+    """Run a script and return its exit status: 2, after one line, if the input is bad.
 
     SIGTERM ends it as Ctrl-C does, so that temporary folders and child processes go: scripts hold them in
     ``with`` and ``try``.

@@ -147,7 +147,7 @@ class Options:
 
 
 class Data:
-    """The data of an analysis, and what is to be said about them.
+    """The data of an analysis, and notes about them.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ class Data:
         self.quality = ReadQuality()
         self.inputs: tuple[Mapping[str, Any], ...] = ()
         if options.condition and options.simulate is None:
-            msg = "--condition is for --simulate"
+            msg = "--condition needs --simulate"
             raise InputError(msg)
         given = (
             bool(options.files),
@@ -220,15 +220,15 @@ class Data:
         self.inputs = file_inputs(self.files)
 
     def __iter__(self) -> Iterator[Events]:
-        """Give the selected muons in batches, in order of the files."""
+        """Yield the selected muons in batches, in order of the files."""
         yield from self.selector.apply(self._all())
         self.quality.check(allow_damaged=self.options.accept_damaged)
         self.notes += self.quality.warnings()
         s = self.selector
         if s.uncertain:
             self.notes.append(
-                f"{s.uncertain} empty orbits lie in batches that only in part are selected, without saying "
-                "which orbits were seen: they were shared out in proportion"
+                f"{s.uncertain} empty orbits lie in partly selected batches that do not state which "
+                "orbits were seen: they were assigned in proportion"
             )
 
     def _all(self) -> Iterator[Events]:

@@ -1,4 +1,4 @@
-"""``l1scout study``: networks of many recipes, cross-validated, beside the seed paper's tables."""
+"""``l1scout study``: networks of many recipes, cross-validated, beside the reference paper's tables."""
 
 import json as json_text
 import time

@@ -33,7 +33,9 @@ def train(
         str | None,
         typer.Option(help=f"More input columns besides {', '.join(INPUTS)}: for instance hwQual."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="By default the recipe's.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs, to which the guard adds more; by default the recipe's.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Muons a step; by default the recipe's.")] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same weights.")

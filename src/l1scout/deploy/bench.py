@@ -226,7 +226,7 @@ def run(
 
 
 def _least(model: Model) -> int:
-    """Count the multiply-adds that a muon needs at least."""
+    """Return the smallest number of multiply-adds per muon."""
     layers, found = look_ups(model.layers, model.domain)
     return sum(int(x.size) for x in (*(v.weights for v in layers), *(at[0] for *_, at in found)))
 

@@ -78,12 +78,12 @@ class Domain:
         return self.at(np.arange(start, stop))
 
     def at(self, place: NDArray[np.int64]) -> NDArray[np.int16]:
-        """Return the inputs at some places, shape (inputs, places)."""
+        """Return the inputs of the given entries, shape (inputs, entries)."""
         rows = zip(self.low, self.size, self.stride, strict=True)
         return np.stack([low + place // stride % size for low, size, stride in rows]).astype(np.int16)
 
     def holds(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-        """Tell which muons are in it, shape (muons,)."""
+        """Return which muons are in the domain, shape (muons,)."""
         rows = zip(self.names, self.low, self.high, strict=True)
         inside = [(columns[n] >= low) & (columns[n] <= high) for n, low, high in rows]
         return np.asarray(np.logical_and.reduce(inside))
@@ -97,7 +97,7 @@ class Domain:
     def sampled(
         self, sample: int | None, seed: int, size: int = _CHUNK
     ) -> Iterator[tuple[slice | NDArray[np.int64], NDArray[np.int16]]]:
-        """Go through random inputs, each as likely as the others, piece by piece; through all if not sampled.
+        """Yield random inputs of equal probability, chunk by chunk; all inputs if not sampled.
 
         Parameters
         ----------

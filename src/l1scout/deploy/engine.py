@@ -96,7 +96,7 @@ def at_hand(model: Model, table: str | Path | None = None) -> list[str]:
 
 
 def left_out(model: Model) -> dict[str, str]:
-    """Say why engines that compute layer by layer cannot run a model; nothing of a firmware model."""
+    """Return, by engine, why it cannot run a model layer by layer; empty for a firmware model."""
     if model.network:
         return {}
     if model.no_layers:

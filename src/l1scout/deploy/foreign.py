@@ -1,8 +1,8 @@
-"""An ONNX graph from elsewhere: what it takes and gives, and the same with nodes around it.
+"""Read a user's ONNX graph, and wrap it so that it has the inputs and outputs of every ``model.onnx``.
 
-With these it takes and gives what every ``model.onnx`` does: the trigger's integers as float32, in the order
-of the card, and L1 minus offline. The graph itself may be any deterministic function of one muon's values: a
-PyTorch network, a forest of trees, any operators that onnxruntime has but loops.
+The wrapped graph takes the trigger's integers as float32, in the order of the card, and returns L1 minus
+offline. The graph itself may be any deterministic function of one muon's values: a PyTorch network, a forest
+of trees, any operators that onnxruntime has but loops.
 """
 
 import math
@@ -30,13 +30,13 @@ ANSWERS = {
 }
 """What the outputs of a network can be."""
 QUANTITIES = ("phi", "eta", "pt")
-"""What an output can be of: rad, 1, GeV."""
+"""Quantities that an output can give: in rad, dimensionless and in GeV."""
 IGNORED = "-"
 MAX_VALUES = 1 << 26
-"""Of one array in a graph."""
+"""Largest number of values of an array in a graph."""
 _LOOPS = ("Loop", "Scan")
 _NAMES = {q: q for q in QUANTITIES} | dict(zip(OUTPUTS, QUANTITIES, strict=True))
-"""Names of a graph's own outputs that say what they are of."""
+"""Names of a graph's own outputs from which their quantity is recognised."""
 _TYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -60,7 +60,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Source:
-    """A network's file as it is: its graph, ports, and what they are.
+    """A user's ONNX file as read: its graph, its inputs and outputs, and their meaning.
 
     `columns` are those that its inputs take, in their order; `quantities` those that its outputs give.
     """
@@ -78,7 +78,7 @@ class Source:
 def open_source(
     path: Path, answers: str, inputs: Sequence[str] | None, outputs: Sequence[str] | None
 ) -> Source:
-    """Read a file, and find out what it takes and gives; see `l1scout.deploy.imported.import_network`."""
+    """Read a file, and determine its inputs and outputs; see `l1scout.deploy.imported.import_network`."""
     import onnx
 
     if answers not in ANSWERS:
@@ -120,7 +120,7 @@ def _refuse_unbounded(path: Path, proto: Any) -> None:
     tensors = [t for graph in graphs for t in getattr(graph, "initializer", ())]
     tensors += [t for node in nodes for a in node.attribute for t in (a.t, *a.tensors)]
     if any(uses_external_data(t) for t in tensors):
-        msg = f"{path}: its weights are in another file; save it as one: onnx.save_model(onnx.load(...), ...)"
+        msg = f"{path}: its weights are in a separate file; save both as one with onnx.save_model"
         raise InputError(msg)
     endless = sorted({node.op_type for node in nodes} & set(_LOOPS))
     if endless:
@@ -208,7 +208,7 @@ def _quantities(path: Path, ports: Sequence[Port], names: Sequence[str] | None) 
 
 
 def _need_fit(path: Path, verb: str, option: str, ports: Sequence[Port], names: Sequence[str]) -> None:
-    """Refuse names that are not as many as the columns of the ports."""
+    """Refuse names whose number is not that of the columns of the ports."""
     known = sum(p.columns or 0 for p in ports)
     free = sum(p.columns is None for p in ports)
     if free > 1 or not known + free <= len(names) or (not free and known != len(names)):
@@ -217,7 +217,7 @@ def _need_fit(path: Path, verb: str, option: str, ports: Sequence[Port], names: 
 
 
 def _widths(names: int, columns: Sequence[int | None]) -> list[int]:
-    """Return the columns of each port; one whose number is free has what is left."""
+    """Return the number of columns of each port; a port of free size takes the rest."""
     left = names - sum(n or 0 for n in columns)
     return [left if n is None else n for n in columns]
 
@@ -234,7 +234,7 @@ def _listed(ports: Sequence[Port]) -> str:
 def corrections(
     source: Source, columns: Mapping[str, NDArray[Any]], batch: int | None
 ) -> NDArray[np.float64]:
-    """Evaluate the graph as it is, and make L1 minus offline of its answers: what `adapted` must give."""
+    """Evaluate the original graph as L1 minus offline: the reference for `adapted`."""
     session = open_session(source.content, str(source.path))
     size = columns["hwPt"].size
     rows: list[NDArray[np.float64]] = []
@@ -275,7 +275,7 @@ def _run(session: Any, given: Mapping[str, NDArray[Any]], path: Path) -> list[ND
 
 
 def adapted(source: Source, card: Card, rows: int | None) -> bytes:
-    """Return the graph with nodes around it, for batches of any size or of so many rows."""
+    """Return the wrapped graph, for batches of any size or of the given number of rows."""
     import onnx
     from onnx import TensorProto, compose, helper, numpy_helper
 
@@ -362,7 +362,7 @@ def adapted(source: Source, card: Card, rows: int | None) -> bytes:
 
 
 def _subtract(nodes: list[Any], constant: Any, names: Sequence[str], given: Sequence[bool]) -> None:
-    """Take corrected values off the trigger's own; phi within half a turn."""
+    """Subtract corrected values from the trigger's own; wrap phi to half a turn."""
     from onnx import helper
 
     gain, offset = np.zeros((len(names), len(QUANTITIES))), np.zeros(len(QUANTITIES))

@@ -1,12 +1,13 @@
-"""Networks from elsewhere: an ONNX file of any kind becomes the ``model.onnx`` of a model directory.
+"""Import networks trained elsewhere: an ONNX file becomes the ``model.onnx`` of a model directory.
 
-`l1scout.deploy.foreign` reads the file; here it is checked, measured with a data set, and given a card.
+`l1scout.deploy.foreign` reads the file; here it is checked, evaluated on a data set, and given a card.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from l1scout.training import resolution
 from l1scout.training.card import ONNX_FILE, Card
 from l1scout.training.dataset import Dataset
 from l1scout.training.export import TOLERANCE, check_target, interface, probes
-from l1scout.training.fit import Validation, versions
+from l1scout.training.fit import Validation, refuse_unselected, versions
 from l1scout.training.metrics import Residuals, ratios, residuals, scores
 from l1scout.training.models import DEFAULT, INPUTS, OUTPUTS
 from l1scout.training.scaling import domain, scaling
@@ -32,14 +33,14 @@ from l1scout.training.sums import write_sums
 from l1scout.training.targets import corrected, raw_residuals
 
 _FEW = 7
-"""Muons of a small batch."""
-_WORST = 10.0
-"""Typical residuals may be so many times the trigger's; beyond, units or columns are other than stated."""
+"""Number of muons in a small test batch."""
+_SUSPICIOUS, _WORST = 1.2, 10.0
+"""Typical residuals, relative to the trigger's, from which other orders are tried, and that are refused."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """An imported network, what it scored on the test part, and why test muons were left as they are."""
+    """An imported network, its scores on the test part, and why test muons were left unchanged."""
 
     model: Model
     validation: Validation
@@ -55,7 +56,7 @@ def import_network(
     outputs: Sequence[str] | None = None,
     name: str | None = None,
 ) -> Imported:
-    """Make a model of an ONNX file, and measure it.
+    """Make a model from an ONNX file, and evaluate it.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ def import_network(
     ------
     InputError
         If the file is not a usable network, its inputs or outputs are not those stated, its answers depend on
-        more than one muon's inputs, or residuals say that their sign, unit or order is not what was stated.
+        more than one muon's inputs, residuals show that their sign, unit or order is not what was stated, or
+        the data hold muons outside the selection of `l1scout dataset`.
     """
     source = open_source(Path(path), answers, inputs, outputs)
     used = (*INPUTS, *(n for n in source.columns if n not in INPUTS))
@@ -86,6 +88,7 @@ def import_network(
     if missing:
         msg = f"{data.name}: no column {', '.join(missing)}, which {source.path.name} takes"
         raise InputError(msg)
+    refuse_unselected(data)
     scaled = scaling(data, DEFAULT, used)
     index = data["tfMuonIndex"]
     card = Card(
@@ -100,7 +103,7 @@ def import_network(
             "sha256": data.sha256,
             "muons": len(data),
             "simulated": data.simulated,
-            **{k: data.about.get(k) for k in ("source", "era", "seed", "selection")},
+            **{k: data.about.get(k) for k in ("source", "era", "trigger", "tables", "seed", "selection")},
         },
         scores={},
         onnx={},
@@ -120,7 +123,7 @@ def import_network(
 
 
 def save_imported(imported: Imported, directory: str | Path, *, force: bool = False) -> None:
-    """Write a model directory: ``model.onnx``, ``card.json`` and their sums; there is no Keras network.
+    """Write a model directory: ``model.onnx``, ``card.json`` and their checksums; there is no Keras network.
 
     Raises
     ------
@@ -136,7 +139,7 @@ def save_imported(imported: Imported, directory: str | Path, *, force: bool = Fa
 
 
 def _wrapped(source: Source, card: Card) -> Model:
-    """Put nodes around the graph, with a free batch if the graph allows that."""
+    """Wrap the graph, with a free batch size if the graph allows it."""
     batch = next((p.batch for p in (*source.inputs, *source.outputs) if p.batch), None)
     hardware = probes(card).T
     columns = {q.name: row for q, row in zip(card.inputs, hardware, strict=True)}
@@ -172,7 +175,7 @@ def _wrapped(source: Source, card: Card) -> Model:
 
 
 def _identified(model: Model, source: Source, rows: int | None, worst: NDArray[np.float64]) -> Model:
-    """State in the card what the ONNX file is."""
+    """Describe the ONNX file in the card."""
     about = {
         "sha256": hashlib.sha256(model.onnx_bytes).hexdigest(),
         "opset": max(
@@ -187,7 +190,7 @@ def _identified(model: Model, source: Source, rows: int | None, worst: NDArray[n
 
 
 def _apart(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
-    """Largest difference of each answer; infinite where only one of two is finite."""
+    """Return the largest difference of each output; infinite where only one of two is finite."""
     both = np.isfinite(a) & np.isfinite(b)
     with np.errstate(invalid="ignore"):
         off = np.abs(a.astype(np.float64) - b)
@@ -201,7 +204,7 @@ def _close(apart: NDArray[np.float64]) -> bool:
 
 
 def _measured(source: Source, model: Model, data: Dataset) -> Imported:
-    """Score a model on the test part, and learn its uncertainties from the validation part."""
+    """Score a model on the test part, and take its uncertainties from the validation part."""
     recalibrator = Recalibrator(model.card, OnnxEngine(model))
     test, validation = data.part("test"), data.part("validation")
     _refuse_other_answers(source, model, test)
@@ -223,7 +226,7 @@ def _after(recalibrator: Recalibrator, data: Dataset) -> tuple[Recalibrated, Res
 
 
 def _refuse_other_answers(source: Source, model: Model, test: Dataset) -> None:
-    """Refuse answers that are not finite, or fit the muons only if they are something else than stated."""
+    """Refuse answers that are not finite, or that fit the muons only with another meaning than stated."""
     hardware = np.stack([test[q.name] for q in model.card.inputs]).astype(np.int16)
     given = OnnxEngine(model).correct(hardware).T.astype(np.float64)
     lost = int(np.count_nonzero(~np.isfinite(given).all(axis=1)))
@@ -231,23 +234,20 @@ def _refuse_other_answers(source: Source, model: Model, test: Dataset) -> None:
         msg = f"{source.path}: its answers for {lost} of {len(test)} test muons are not finite numbers"
         raise InputError(msg)
     raw = raw_residuals(test)
-    used = [q for q in QUANTITIES if q in source.quantities]
-    l1 = np.stack([f.to_physical(test[f.name]) for f in (PHI_VTX, ETA_VTX, PT)], axis=1)
-    out = {"subtract": given, "add": -given, "values": l1 - given}[source.answers]  # of the network itself
-    tried = {"subtract": out, "add": -out, "values": l1 - out}
-    sizes = {
-        name: {q: _size(corrected(raw, c, test["recoPt"])[q]) / max(_size(raw[q]), 1e-9) for q in used}
-        for name, c in tried.items()
-    }
-    typical = {name: float(np.mean(list(of.values()))) for name, of in sizes.items()}
-    stated, best = typical[source.answers], min(typical, key=lambda name: typical[name])
-    if stated > 1.05 and typical[best] < 0.8 * stated and typical[best] < 1.05:
+    l1 = _physical(test.columns)
+    out = _own_outputs(source, given, l1)
+    typical = {name: _typical(source, test, raw, _as_correction(name, out, l1)) for name in ANSWERS}
+    stated, best = typical[source.answers], min(typical, key=lambda name: _mean(typical[name]))
+    if _mean(stated) > 1.05 and _better(typical[best], stated):
         msg = (
-            f"{source.path}: with --answers {source.answers} the typical residual is {stated:.2f} times the "
-            f"trigger's, with --answers {best} {typical[best]:.2f} times: choose --answers {best}"
+            f"{source.path}: with --answers {source.answers} the typical residual is {_mean(stated):.2f} "
+            f"times the trigger's, with --answers {best} {_mean(typical[best]):.2f} times: "
+            f"choose --answers {best}"
         )
         raise InputError(msg)
-    for quantity, times in sizes[source.answers].items():
+    if max(stated.values()) > _SUSPICIOUS:
+        _refuse_other_order(source, model, test, raw, stated)
+    for quantity, times in stated.items():
         if times > _WORST:
             msg = (
                 f"{source.path}: the typical residual of {quantity} becomes {times:.3g} times the "
@@ -255,6 +255,72 @@ def _refuse_other_answers(source: Source, model: Model, test: Dataset) -> None:
                 "not scaled, and does it answer in rad, 1 and GeV?"
             )
             raise InputError(msg)
+
+
+def _refuse_other_order(
+    source: Source, model: Model, test: Dataset, raw: Residuals, stated: Mapping[str, float]
+) -> None:
+    """Refuse a network that is better than the trigger once two of its inputs or outputs are exchanged."""
+    l1 = _physical(test.columns)
+    for what, out in _other_orders(source, model, test):
+        found = _typical(source, test, raw, _as_correction(source.answers, out, l1))
+        if _better(found, stated):
+            msg = (
+                f"{source.path}: in the stated order the typical residual is {_mean(stated):.2f} times the "
+                f"trigger's, with {what} {_mean(found):.2f} times: correct the order"
+            )
+            raise InputError(msg)
+
+
+def _other_orders(source: Source, model: Model, test: Dataset) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yield the network's own outputs with two inputs, or two outputs, exchanged, and which two."""
+    engine, names = OnnxEngine(model), [q.name for q in model.card.inputs]
+
+    def outputs(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+        given = engine.correct(np.stack([columns[n] for n in names]).astype(np.int16)).T
+        return _own_outputs(source, given.astype(np.float64), _physical(columns))
+
+    for a, b in combinations(source.columns, 2):
+        yield f"{a} and {b} exchanged in --inputs", outputs({**test.columns, a: test[b], b: test[a]})
+    out = outputs(test.columns)
+    for a, b in combinations([q for q in QUANTITIES if q in source.quantities], 2):
+        columns = list(range(len(QUANTITIES)))
+        i, j = QUANTITIES.index(a), QUANTITIES.index(b)
+        columns[i], columns[j] = j, i
+        yield f"{a} and {b} exchanged in --outputs", out[:, columns]
+
+
+def _physical(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """Return L1 phi, eta and pT of shape (muons, 3)."""
+    return np.stack([f.to_physical(columns[f.name]) for f in (PHI_VTX, ETA_VTX, PT)], axis=1)
+
+
+def _own_outputs(source: Source, given: NDArray[np.float64], l1: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the network's own outputs, from L1 minus offline as the model gives it."""
+    return {"subtract": given, "add": -given, "values": l1 - given}[source.answers]
+
+
+def _as_correction(answers: str, out: NDArray[np.float64], l1: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return L1 minus offline, from a network's own outputs."""
+    return {"subtract": out, "add": -out, "values": l1 - out}[answers]
+
+
+def _typical(
+    source: Source, test: Dataset, raw: Residuals, correction: NDArray[np.float64]
+) -> dict[str, float]:
+    """Return the median absolute residual over the trigger's, for each quantity that the network answers."""
+    after = corrected(raw, correction, test["recoPt"])
+    used = [q for q in QUANTITIES if q in source.quantities]
+    return {q: _size(after[q]) / max(_size(raw[q]), 1e-9) for q in used}
+
+
+def _mean(typical: Mapping[str, float]) -> float:
+    return float(np.mean(list(typical.values())))
+
+
+def _better(found: Mapping[str, float], stated: Mapping[str, float]) -> bool:
+    """Decide whether another meaning of inputs or outputs fits the muons far better than the stated one."""
+    return _mean(found) < min(0.8 * _mean(stated), 1.05)
 
 
 def _size(x: NDArray[np.float64]) -> float:

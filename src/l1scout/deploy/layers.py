@@ -71,12 +71,12 @@ class _Chain:
                 self._constants[node.output[0]] = numpy_helper.to_array(attributes["value"].t)
                 continue
             if [n for n in node.input if n and n not in self._constants] != [self._at]:
-                msg = f"node {node.op_type} does not follow the one before it alone"
+                msg = f"node {node.op_type} has other inputs than the previous node's output"
                 raise ValueError(msg)
             self._add(node, attributes)
             self._at = node.output[0]
         if not self.layers or self._at != graph.output[0].name:
-            msg = "it has no layer" if not self.layers else "its output is not that of the last node"
+            msg = "the graph has no layers" if not self.layers else "the output is not that of the last node"
             raise ValueError(msg)
 
     def _add(self, node: Any, attributes: Mapping[str, Any]) -> None:
@@ -85,7 +85,7 @@ class _Chain:
             return
         if kind in _ACTIVATIONS and self.layers and self.layers[-1].activation == "linear":
             if kind == "Softmax" and attributes and attributes["axis"].i not in (1, -1):
-                msg = "its Softmax is not over a muon's nodes"
+                msg = "its Softmax is not over the nodes of a layer"
                 raise ValueError(msg)
             last = self.layers[-1]
             self.layers[-1] = Layer(last.weights, last.bias, _ACTIVATIONS[kind])
@@ -109,7 +109,7 @@ class _Chain:
 
     def _gemm(self, node: Any, attributes: Mapping[str, Any]) -> None:
         if node.input[0] != self._at or ("transA" in attributes and attributes["transA"].i):
-            msg = "a Gemm takes its muons transposed"
+            msg = "a Gemm transposes its input"
             raise ValueError(msg)
         weights = self._constant(node.input[1])
         weights = weights.T if "transB" in attributes and attributes["transB"].i else weights
@@ -128,7 +128,7 @@ class _Chain:
         elif first:
             self._scale(1 / values, 0.0)
         else:
-            msg = "it divides by a muon's values"
+            msg = "it divides by an input"
             raise ValueError(msg)
 
     def _constant(self, name: str, most: int = MAX_WIDTH * MAX_WIDTH) -> NDArray[np.float64]:

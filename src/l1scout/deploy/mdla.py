@@ -2,7 +2,7 @@
 
 The SDK comes from the vendor on request and is not part of this package. Its two generations differ:
 
-| | 2020.1 (the seed paper's time) | 2021.1 to 2022.1 |
+| | 2020.1 (the reference paper's time) | 2021.1 to 2022.1 |
 |---|---|---|
 | `Compile` | `(image, modeldir, outfile, numcard, numclus)` | `(modelpath, inshapes, samples, ...)` |
 | input size | "1x1x4" | "1x4" |

@@ -54,7 +54,7 @@ class Model:
 
     @cached_property
     def no_layers(self) -> str:
-        """Say why it has no layers; nothing if it has."""
+        """Explain why the model has no layers; empty if it has."""
         try:
             _ = self.layers
         except InputError as error:
@@ -111,7 +111,7 @@ def load_model(directory: str | Path) -> Model:
     check_sums(Path(directory), CARD_FILE, ONNX_FILE)
     try:
         if path.stat().st_size > MAX_ONNX_BYTES:
-            msg = f"{path}: larger than {MAX_ONNX_BYTES >> 20} MiB, so not a model of this program"
+            msg = f"{path}: larger than {MAX_ONNX_BYTES >> 20} MiB, so not an l1scout model"
             raise InputError(msg)
         onnx_bytes = path.read_bytes()
     except OSError as error:

@@ -57,7 +57,7 @@ class OnnxEngine:
         ports = session.get_inputs(), session.get_outputs()
         if [len(p) for p in ports] != [1, 1]:
             counts = f"{len(ports[0])} inputs and {len(ports[1])} outputs"
-            msg = f"{name}: {counts}, not one of each; `l1scout import` makes a model of it"
+            msg = f"{name}: {counts}, not one of each; convert it with `l1scout import`"
             raise InputError(msg)
         (inputs,), (outputs,) = ports
         for what, port, n in (("inputs", inputs, len(card.inputs)), ("outputs", outputs, len(card.outputs))):
@@ -66,7 +66,8 @@ class OnnxEngine:
                 raise InputError(msg)
         if isinstance(inputs.shape[0], int) and not 0 < inputs.shape[0] <= MAX_BATCH:
             msg = (
-                f"{name}: made for batches of {inputs.shape[0]} muons, not 1 to {MAX_BATCH}; export it again"
+                f"{name}: made for batches of {inputs.shape[0]} muons, not 1 to {MAX_BATCH}; export it "
+                "with a free batch size"
             )
             raise InputError(msg)
         self._session, self._name = session, name

@@ -111,7 +111,7 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
 
 
 def _exact(model: Model) -> Callable[[NDArray[np.int16]], NDArray[Any]]:
-    """Return what evaluates a model as exactly as it can be."""
+    """Return the most exact evaluation of a model that is available."""
     if model.network:
         return FirmwareEngine(model.network).integers
     return OnnxEngine(model).correct if model.no_layers else FusedEngine(model, np.float64).exact

@@ -123,7 +123,7 @@ def keras_reference(model: Model) -> Network:
 
 
 def reference_of(model: Model) -> tuple[Network, str]:
-    """Return what engines are compared with, and what it is; of an imported network, onnxruntime.
+    """Return the reference for engines, and its description; onnxruntime for an imported network.
 
     Raises
     ------

@@ -15,7 +15,7 @@ WITHIN = 0.01
 
 @dataclass(frozen=True)
 class Against:
-    """Nine numbers of both, and the nine ratios firmware / float with the uncertainty of paired muons."""
+    """Nine metrics of both, and the nine ratios firmware / float with the uncertainty of paired muons."""
 
     muons: int
     float_model: Scores

@@ -50,7 +50,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Exhausted:
-    """Inputs of the domain: answers of the traced logic and of the table that are not the network's.
+    """Mismatches of the traced logic and of the table with the network, over inputs of the domain.
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ def _within(name: str, values: NDArray[np.int16], low: int, high: int, what: str
 
 
 def charge_valid(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    """Tell for each L1 muon whether its charge is known.
+    """Return for each L1 muon whether its charge is known.
 
     It is not where ``hwChargeValid``, in files that have it, is 0 (the charge was not measured, whatever
     ``hwCharge`` says), and where ``hwCharge`` is neither 0 nor 1.

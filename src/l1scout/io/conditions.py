@@ -38,7 +38,7 @@ class Conditions:
     ----------
     simulated : bool or None
     era : str or None
-        Years of data taking, or what a file says of them.
+        Years of data taking, or a file's own description of them.
     trigger : str or None
         Barrel track finder: `BMTF` up to 2018, `KALMAN` in Run 3.
     tables : str or None
@@ -65,7 +65,7 @@ class Conditions:
 
 
 def years(era: str | None) -> set[int]:
-    """Years that a text names: "2024", "2017/18"."""
+    """Return the years named in a text: "2024", "2017/18"."""
     found: set[int] = set()
     for year, second in _YEARS.findall(era or ""):
         found |= {int(year)} | ({int(year[:2] + second)} if second else set())
@@ -73,20 +73,20 @@ def years(era: str | None) -> set[int]:
 
 
 def of_runs(numbers: Iterable[int], simulated: bool | None) -> Conditions:
-    """Conditions that follow from run numbers: those of real data only."""
+    """Return the conditions that follow from run numbers, for real data only."""
     stated = runs.era(numbers) if simulated is not True else None
     return _completed(Conditions(simulated, _stated(stated)))
 
 
 def of_metadata(about: Mapping[str, Any]) -> Conditions:
-    """Conditions that a file or a model card states of itself."""
+    """Return the conditions stated by a file or a model card."""
     simulated = about.get("simulated")
     texts = {n: _stated(about.get(n)) for n in ("era", "trigger", "tables")}
     return _completed(Conditions(simulated if isinstance(simulated, bool) else None, **texts))
 
 
 def of_file(path: str | Path, *, flavour: str | None = None) -> Conditions:
-    """Conditions of the L1 muons of a nano, L1Ntuple or Parquet file; unknown for any other or damaged file.
+    """Return the conditions of a nano, L1Ntuple or Parquet file; unknown for any other or damaged file.
 
     What a Parquet file states of itself comes before its run numbers.
     """
@@ -103,14 +103,14 @@ def of_file(path: str | Path, *, flavour: str | None = None) -> Conditions:
 
 
 def simulation(bmtf_luts: Path | None = None, gmt_luts: Path | None = None) -> Conditions:
-    """Conditions of l1scout's own simulation with the tables in use."""
+    """Return the conditions of l1scout's own simulation with the tables in use."""
     finder, global_trigger = (OFFICIAL if luts else OWN for luts in (bmtf_luts, gmt_luts))
     tables = finder if finder == global_trigger else f"BMTF {finder}, GMT {global_trigger}"
     return Conditions(True, SIMULATED_ERA, BMTF, tables)
 
 
 def differences(muons: Conditions, model: Conditions, source: str, name: str) -> list[str]:
-    """Say in what the muons of a file differ from those that a model was trained on.
+    """Describe how the muons of a file differ from those that a model was trained on.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def differences(muons: Conditions, model: Conditions, source: str, name: str) ->
     Returns
     -------
     list of str
-        One line for each difference, and one for what is not known; empty if all agree.
+        One line per difference, and one for conditions that are unknown; empty if all agree.
     """
     lines, unknown = [], []
     origin = {True: "simulated", False: "real"}
@@ -137,11 +137,14 @@ def differences(muons: Conditions, model: Conditions, source: str, name: str) ->
         if here is None or there is None:
             unknown.append(what)
         elif not _compatible(what, here, there):
-            lines.append(f"{source}: {what} {here}, but model {name} was trained on {there}")
+            if what == "origin":
+                lines.append(f"{source}: {here} muons, but model {name} was trained on {there} muons")
+            else:
+                lines.append(f"{source}: {what} {here}, but model {name} was trained on {there}")
     if unknown:
         lines.append(
-            f"{source}: cannot compare {', '.join(unknown)} with model {name}, which was trained on {model} "
-            f"(the file holds {muons})"
+            f"{source}: cannot compare {', '.join(unknown)}: the file holds {muons}; model {name} was "
+            f"trained on {model}"
         )
     return lines
 

@@ -68,7 +68,7 @@ def detect(path: str | Path, *, flavour: str | None = None) -> Kind:
     if flavour is None:
         return _detect(path)
     if flavour not in list(nano.Flavour):
-        msg = f"there is no flavour {flavour} of nano files, only {' and '.join(nano.Flavour)}"
+        msg = f"unknown flavour {flavour} of nano files: choose {' or '.join(nano.Flavour)}"
         raise InputError(msg)
     kind = _detect(path, nano.Flavour(flavour))
     if kind not in _BY_FLAVOUR.values():
@@ -170,7 +170,7 @@ def _text_kind(head: bytes) -> Kind | None:
 
 
 def _table_kind(lines: list[str]) -> Kind | None:
-    """Tell look-up tables: rows of one to three integers, the GMT's with a header among comments."""
+    """Recognise look-up tables: rows of one to three integers, the GMT's with a header among comments."""
     comments = [line for line in lines if line.startswith("#")]
     header = next((found for line in comments if (found := _HEADER.match(line))), None)
     if header is not None:

@@ -32,7 +32,7 @@ _BYTES_PER_ROW = 200
 _MIN_BLOCK = 1 << 16
 _MUON, _ELECTRON = 13, 11
 _OF_ELECTRONS = ("sigmaetaeta", "hovere", "isoecal")
-"""Beginnings of names of quantities that only electrons have."""
+"""Prefixes of quantities that only electrons have."""
 _ELECTRON_MASS, _MUON_MASS = 0.000511, 0.10566
 _MIN_ROWS = 20
 _MAX_ENERGY = 60.0
@@ -62,7 +62,7 @@ class CsvLayout:
 
     @property
     def particles(self) -> tuple[str, ...]:
-        """What the names of each particle's columns end in: "1", "2"..., or "" for a single one."""
+        """Suffixes of each particle's columns: "1", "2"..., or "" for a single particle."""
         found = [k for k in ("", *_PARTICLES) if self._has(k)]
         return tuple(found[1:] if len(found) > 1 and found[0] == "" else found)
 

@@ -80,7 +80,7 @@ def scan_charges(branch: Any, entries: int) -> Charges:
 
 
 def find_flavour(file: Any) -> Flavour:
-    """Tell the flavour of a nano file with L1 muons from its charges and several of its branches.
+    """Determine the flavour of a nano file with L1 muons from its charges and several of its branches.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def _crossings(
 
 
 def simulated(named: Mapping[str, Any], run: NDArray[np.int64]) -> bool | None:
-    """Tell whether a nano file is simulation: from generator branches, or its run numbers."""
+    """Return whether a nano file is simulation: from generator branches, or its run numbers."""
     return runs.simulated(run, generated=bool({"genWeight", "nGenPart", "Generator_weight"} & set(named)))
 
 

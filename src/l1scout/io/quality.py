@@ -24,7 +24,7 @@ from l1scout.orbits import Events, OrbitBatch
 WARN_ABOVE = 0.05
 """Fraction of damaged data above which a result carries a warning."""
 REFUSE_ABOVE = 0.5
-"""Fraction of damaged data above which an analysis stops, unless it is told to go on."""
+"""Fraction of damaged data above which an analysis stops, unless damaged data are accepted."""
 MIN_REPEATED = 5
 """Repeated orbits that are no accident: with two muons or more, two orbits never have the same content."""
 _COUNTS = (
@@ -150,7 +150,7 @@ class ReadQuality:
         self.damaged_bytes += lost_bytes
 
     def new_rows(self, batch: OrbitBatch) -> OrbitBatch:
-        """Leave out the rows of orbits that were read before: for formats of a row per crossing.
+        """Leave out the rows of orbits that were read before, in formats with one row per crossing.
 
         A stretch of rows with the same orbit and rising BX is an orbit; the batch has whole orbits.
         """
@@ -184,7 +184,7 @@ class ReadQuality:
         return batch.take(np.flatnonzero(rows), n_orbits=left)
 
     def new_only(self, chunks: Iterable[Events], *, triggered: bool = False) -> Iterator[Events]:
-        """Give the crossings of formats of a row per crossing without those that were read before.
+        """Yield the crossings of formats with one row per crossing, without those that were read before.
 
         Rows of triggered events are compared one by one, those of scouting data by orbit. Pairs of an L1
         and an offline muon, of which an event may have several, and rows without orbit are given as they are.
@@ -248,7 +248,7 @@ class ReadQuality:
         return f"{read} of {self.files} file{'s' * (self.files != 1)}; left out: {names}"
 
     def warnings(self) -> list[str]:
-        """Return what a reader of the result must know, one sentence each; empty if nothing was wrong."""
+        """Return warnings for the reader of the result, one sentence each; empty if nothing was wrong."""
         return list(self._warnings())
 
     def _warnings(self) -> Iterator[str]:

@@ -91,7 +91,7 @@ _RECORDS = ("L1Mu", "L1Muon", "Muon", "TrigObj")
 
 
 def is_rntuple(tree: Any) -> bool:
-    """Tell whether entries are stored as an RNTuple rather than as a TTree."""
+    """Return whether entries are stored as an RNTuple rather than as a TTree."""
     return isinstance(tree, uproot.behaviors.RNTuple.RNTuple)
 
 

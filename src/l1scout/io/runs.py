@@ -44,7 +44,7 @@ def era(runs: Iterable[int]) -> str | None:
 
 
 def simulated(run: NDArray[np.int64], *, generated: bool = False) -> bool | None:
-    """Tell whether rows are simulation: generator branches or run 1 mean yes; None if nothing says so."""
+    """Return whether rows are simulation: generator branches or run 1 mean yes; None if nothing says so."""
     if generated or np.any(run == 1):
         return True
     return False if run.size and np.all(run >= FIRST_REAL_RUN) else None

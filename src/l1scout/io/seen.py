@@ -193,7 +193,7 @@ class Repetition:
 
 
 def whole_orbits(batches: Iterable[OrbitBatch]) -> Iterator[OrbitBatch]:
-    """Give each batch the rest of its last orbit, if the next one begins with it; memory of two batches."""
+    """Complete the last orbit of each batch from the next batch; at most two batches are in memory."""
     held: OrbitBatch | None = None
     for batch in batches:
         if held is None:

@@ -68,7 +68,7 @@ class Selection:
     golden: Mapping[int, Ranges] | None = None
 
     def __bool__(self) -> bool:
-        """Say whether anything is restricted."""
+        """Return whether anything is restricted."""
         return any(part is not None for part in (self.runs, self.lumisections, self.golden))
 
     def wanted(self, run: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -118,7 +118,7 @@ class Selector:
         self._runs: dict[int, tuple[int, int]] = {}
 
     def apply(self, data: Iterable[Events]) -> Iterator[Events]:
-        """Give the selected part of each batch.
+        """Yield the selected part of each batch.
 
         Raises
         ------
@@ -206,6 +206,6 @@ class Selector:
 
 
 def _standard(batch: OrbitBatch) -> bool:
-    """Say whether lumisections are those that the orbit numbers give."""
+    """Return whether lumisections are those that the orbit numbers give."""
     stated = batch.lumisection > 0
     return bool(np.all(batch.lumisection[stated] == batch.orbit[stated] // ORBITS_PER_LUMISECTION + 1))

@@ -133,7 +133,7 @@ def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
 
 
 def _in_order(time: NDArray[np.int64], orbit: NDArray[np.int64]) -> bool:
-    """Say whether records are in order of time, but for orbits that are there twice."""
+    """Return whether records are in order of time, apart from duplicate orbits."""
     step = np.diff(time)
     return bool(np.all((step > 0) | (np.diff(orbit) == 0) & (step < 0)))
 
@@ -283,7 +283,7 @@ def split_records(stream: BinaryIO, form: BlockFormat) -> Iterator[tuple[NDArray
 def _good_records(
     parts: Iterable[tuple[NDArray[np.uint32], Any] | bytes], found: Found, quality: ReadQuality
 ) -> Iterator[tuple[NDArray[np.uint32], Any]]:
-    """Give the records of a file, and count the stretches that are none."""
+    """Yield the records of a file, and count the stretches that are not records."""
     lost = False
     for part in parts:
         bad = isinstance(part, bytes)

@@ -1,4 +1,4 @@
-"""Figures of the analyses of rates: one function a figure, from the state or the result of an analysis.
+"""Figures of the analyses of rates: one function per figure, from the state or the result of an analysis.
 
 Those of maps and of masses are in files of their own, and have their names here too.
 """
@@ -204,7 +204,7 @@ def calibrate(state: VdmScan) -> Figure:
 
 
 def filling(state: CrossingCounts, found: FoundScheme) -> Figure:
-    """Draw muons by BX, and how many BX have so many: which of them were found to collide."""
+    """Draw muons by BX and the distribution of muons per BX, and mark the BX found to collide."""
     counts = state.all_muons[1:]
     edges = np.arange(0.5, BX_PER_ORBIT + 1)
     collide = found.scheme.mask[1:]

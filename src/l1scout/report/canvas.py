@@ -18,13 +18,13 @@ _ROW = 0.07
 
 @contextmanager
 def canvas(size: tuple[float, float]) -> Iterator[Figure]:
-    """Give an empty figure of a size in inches, in our style."""
+    """Return an empty figure of the given size in inches, in l1scout's style."""
     with style():
         yield Figure(figsize=size, layout="constrained")
 
 
 def label(axes: Sequence[Axes], simulated: bool | None, what: str) -> None:
-    """Say above the first axes who drew it and where the muons come from, and above the last what it is."""
+    """Label the first axes with l1scout and the muons' origin, and the last with a description."""
     text = origin(simulated).replace(" ", r"\ ")
     axes[0].set_title(rf"$\bf{{l1scout}}$ $\it{{{text}}}$", loc="left")
     axes[-1].set_title(what, loc="right")

@@ -63,7 +63,7 @@ def style() -> Iterator[None]:
 
 
 def residual_figure(evaluation: Evaluation) -> str:
-    """Residuals in phi, eta and pT of the raw trigger and of every model: the seed paper's Fig. 2."""
+    """Residuals in phi, eta and pT of the raw trigger and of every model: the reference paper's Fig. 2."""
     with style():
         figure = Figure(figsize=(14, 4.7), layout="constrained")
         axes = figure.subplots(1, 3)

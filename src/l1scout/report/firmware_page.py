@@ -1,4 +1,4 @@
-"""The page of a firmware model: time, area, proof, nine numbers."""
+"""The page of a firmware model: time, area, proof, nine metrics."""
 
 from collections.abc import Sequence
 from html import escape

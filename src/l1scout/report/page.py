@@ -82,7 +82,7 @@ def page(evaluation: Evaluation, notes: Sequence[str] = (), record: Provenance |
         banner=_banner(evaluation),
         muons=f"{len(evaluation.data):,}",
         unseen=" that no model has seen" if evaluation.part == "test part" else "",
-        models=" and ".join(f"model {escape(n)}" for n in names),
+        models=", ".join(f"model {escape(n)}" for n in names),
         tiles="".join(_tiles(evaluation, name) for name in names),
         caution=_caution(evaluation),
         scores=_table(score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores}), KIND_NAMES),
@@ -176,7 +176,7 @@ def _caution(evaluation: Evaluation) -> str:
             "<p>No model is significantly worse than the raw trigger in any bin of η, charge and hwPt, "
             f"and of {span}.{rest}</p>"
         )
-    found = " and ".join(
+    found = ", ".join(
         f"model {escape(name)} in {worse} of {seen} bins" for name, (worse, seen) in counts.items()
     )
     return (

@@ -26,7 +26,7 @@ MOST = 30
 
 
 def rows(summary: Summary) -> list[tuple[str, bool, list[str]]]:
-    """Name, whether published, and nine numbers: raw trigger, networks, each with its published row."""
+    """Name, whether published, and nine metrics: raw trigger, networks, each with its published row."""
     out = []
     ours = {"GMT": summary.raw, **{e.recipe.name: e.scores for e in summary.entries[:MOST]}}
     for name, scores in ours.items():
@@ -61,7 +61,7 @@ def ratio_rows(summary: Summary) -> list[tuple[str, bool, list[str]]]:
 
 
 def seed_rows(summary: Summary) -> list[tuple[str, bool, list[str]]]:
-    """Name, False, and the spread of nine numbers over seeds, if there was more than one."""
+    """Name, False, and the spread of nine metrics over seeds, if there was more than one."""
     if summary.study.plan.seeds < 2:
         return []
     return [
@@ -87,7 +87,7 @@ def _number(kind: str, value: float) -> str:
 
 
 def _texts(scores: Scores) -> list[str]:
-    """Nine numbers with the spread in units of the last digit: 0.1213(8); shares in percent."""
+    """Nine metrics with the spread in units of the last digit: 0.1213(8); shares in percent."""
     out = []
     for kind, _, m in scores:
         text = _number(kind, m.value)
@@ -200,7 +200,7 @@ def page(summary: Summary, command: str) -> str:
         above=_table(rows_without_floor(summary)),
         ratios=_table(ratio_rows(summary)) if summary.limit else "<p>not asked for</p>",
         seedspread=f"<p>Spread over seeds in the same fold:</p>{_table(spread)}" if spread else "",
-        metrics=_image(metric_figure(summary), "Every network's nine numbers"),
+        metrics=_image(metric_figure(summary), "Every network's nine metrics"),
         parallel=_image(parallel_figure(summary), "Parallel coordinates of what was varied"),
         made=escape(command),
         data="".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()),

@@ -21,7 +21,7 @@ QUANTITY_NAMES = {"rms": "RMS", "width": "68 % half-width", "tail": "tail"}
 
 @dataclass(frozen=True)
 class Row:
-    """Nine numbers as text: pairs of value and uncertainty, the latter empty if there is none."""
+    """Nine metrics as text: pairs of value and uncertainty, the latter empty if there is none."""
 
     name: str
     published: bool
@@ -29,7 +29,7 @@ class Row:
 
 
 def score_rows(named: Mapping[str, Scores]) -> list[Row]:
-    """Nine numbers of the raw trigger ("GMT") and models, each followed by its published row, if any."""
+    """Nine metrics of the raw trigger ("GMT") and models, each followed by its published row, if any."""
     return _rows(named, PUBLISHED, _score)
 
 

@@ -1,6 +1,6 @@
 """Which muons there are: heavy flavour, decays in flight, punch-through; or open-data muons.
 
-Parameters follow the study in which the raw GMT row of the seed paper was approached (see
+Parameters follow the study in which the raw GMT row of the reference paper was approached (see
 ``docs/simulation.md``): few, defensible, and none fitted to a single number of that row.
 """
 

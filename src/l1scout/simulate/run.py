@@ -39,7 +39,7 @@ class Running:
     scheme : str
         Filling scheme, see `lhc.FILLING_SCHEMES`.
     occupancy : float
-        Part of all crossings with a muon; about 0.05 in proton running of 2018 (seed paper).
+        Part of all crossings with a muon; about 0.05 in proton running of 2018 (reference paper).
     out_of_time : float
         Part of the muons that are seen one crossing early or late.
     cosmics : float

@@ -36,7 +36,7 @@ COLUMNS = (
     Column("hwPhi", "int16", 0, PHI_BINS - 1, "steps of 2 pi / 576, at station 2"),
     Column("hwEtaAtVtx", "int16", -256, 255, "steps of 0.010875"),
     Column("hwPhiAtVtx", "int16", 0, PHI_BINS - 1, "steps of 2 pi / 576"),
-    Column("hwCharge", "int8", 0, 1, "the word's bit, 1 = negative"),
+    Column("hwCharge", "int8", 0, 1, "the bit of the trigger word (1 = negative)"),
     Column("hwQual", "int8", 0, 15),
     Column("tfMuonIndex", "int8", 0, 127),
     Column("recoPt", "float32", float(np.finfo(np.float32).tiny), 1e6, "GeV"),
@@ -228,7 +228,7 @@ def opened(path: Path) -> Iterator[DatasetFile]:
 
 
 def _about(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """Return what a file states of itself; InputError if what should be our own statement is damaged."""
+    """Return what a file states of itself; InputError if l1scout's own metadata is damaged."""
     try:
         own = json.loads(metadata.get(METADATA_KEY, b"{}"))
     except (ValueError, RecursionError):
@@ -261,7 +261,7 @@ def _column(path: Path, column: Column, values: pa.ChunkedArray) -> NDArray[Any]
         msg = (
             f"{path}: column {column.name}, row {at}: {array[at]} is not one of the {kind}"
             f"{low}..{column.high:g} ({np.count_nonzero(~ok)} such values)"
-            + (f"; it must be in {column.unit}" if column.unit else "")
+            + (f"; expected: {column.unit}" if column.unit else "")
         )
         raise InputError(msg)
     return array.astype(column.type)

@@ -28,7 +28,7 @@ INPUT_NAME = "hardware"
 OUTPUT_NAME = "l1_minus_offline"
 SIGN = "L1 minus offline: subtract it from the L1 value"
 MAX_ONNX_BYTES = 1 << 29
-"""Of a model's ONNX file; the trained ones have 20 kB, and forests of trees can have 100 MB."""
+"""Largest size of a model's ONNX file: trained networks have 20 kB, tree ensembles can have 100 MB."""
 
 TOLERANCE = {"dphi": 2e-5, "deta": 2e-5, "dpt": 2e-3}
 """Largest accepted deviation of the ONNX model from Keras: rad, 1, GeV; far below the core windows."""
@@ -163,7 +163,7 @@ def describe(model: "onnx.ModelProto", card: Card) -> None:
     graph.input[0].doc_string, graph.output[0].doc_string = takes, gives
     model.doc_string = graph.doc_string = (
         f"l1scout model {card.name}, trained on {card.origin}. Input {INPUT_NAME}: {takes}. "
-        f"Output {OUTPUT_NAME}: {gives}. Outside the domain its answers mean nothing."
+        f"Output {OUTPUT_NAME}: {gives}. Outside the domain its answers are not valid."
     )
     helper.set_model_props(
         model,

@@ -33,7 +33,7 @@ OnEpoch = Callable[[int, float], object]
 
 @dataclass(frozen=True)
 class Validation:
-    """Nine numbers of the raw trigger and of a model on a part of a data set, and their ratios."""
+    """The nine metrics of the raw trigger and of a model on a part of a data set, and their ratios."""
 
     muons: int
     raw: Scores
@@ -109,10 +109,10 @@ def fit(
     recipe = dataclasses.replace(recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch)
     if isinstance(data, Stream):
         train, validation, muons, stream = data.train, data.validation, data.muons, data
-        _refuse_outside(data.ends)
+        refuse_unselected(data.ends)
     else:
         train, validation, muons, stream = data.part("train"), data.part("validation"), len(data), None
-        _refuse_outside(data)
+        refuse_unselected(data)
     trained = fit_parts(train, validation, recipe, inputs, seed, patience, on_epoch, stream)
     about = {
         "file": train.name,
@@ -144,8 +144,8 @@ def fit_parts(
     import keras
 
     _check(train, inputs)
-    _refuse_outside(train)
-    _refuse_outside(validation)
+    refuse_unselected(train)
+    refuse_unselected(validation)
     recipe = dataclasses.replace(recipe, codes=tuple(n for n in recipe.codes if n in inputs))
     scaled = scaling(train, recipe, inputs)
     ends = domain(train, inputs)
@@ -318,7 +318,7 @@ def _falling(
 
 
 def _after(model: "keras.Model", card: Card, data: Dataset, raw: Residuals) -> Residuals:
-    """Residuals with the model's corrections; of muons outside its range of hwPt the raw ones."""
+    """Return residuals with the model's corrections; muons outside its range of hwPt keep the raw ones."""
     outputs = model.predict(card.normalise(data.columns), batch_size=1 << 14, verbose=0)
     inside = _inside(card, data)
     after = corrected(raw, card.physical(outputs), data["recoPt"])
@@ -331,7 +331,7 @@ def _inside(card: Card, data: Dataset) -> NDArray[np.bool_]:
 
 
 def score(trained: Trained, data: Dataset) -> tuple[Scores, Scores]:
-    """Nine numbers of the raw trigger and of a trained network."""
+    """Nine metrics of the raw trigger and of a trained network."""
     raw = raw_residuals(data)
     return scores(raw), scores(_after(trained.model, trained.card, data, raw))
 
@@ -359,8 +359,8 @@ def _check(train: Dataset, inputs: Sequence[str]) -> None:
         raise InputError(msg)
 
 
-def _refuse_outside(data: Dataset) -> None:
-    """Refuse muons, of whatever part, for which no network is meant."""
+def refuse_unselected(data: Dataset) -> None:
+    """Refuse muons, in any part of the data, outside the range that networks are meant for."""
     for name, allowed in (("hwPt", HW_PT), ("tfMuonIndex", BMTF_INDEX)):
         outside = (data[name] < allowed.start) | (data[name] >= allowed.stop)
         if outside.any():

@@ -1,4 +1,4 @@
-"""The limit: how good any model with given inputs could be in each of the nine numbers.
+"""The limit: how good any model with given inputs could be in each of the nine metrics.
 
 All inputs are integers, so the best answer to each can be read off the training muons: the conditional
 mean for an RMS, the densest window for a core, the one that leaves least outside for a tail. No single
@@ -31,7 +31,7 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class Limit:
-    """Best values of the nine numbers.
+    """Best values of the nine metrics.
 
     Parameters
     ----------

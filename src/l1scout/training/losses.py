@@ -2,7 +2,7 @@
 
 Keras gives a loss the targets and the network's outputs. The targets hold nine columns: three targets,
 three gains that turn their difference from the outputs into residuals (rad, 1, relative pT), and three
-weights. So the pT residual is relative to the offline pT, as the nine numbers have it, and the network
+weights. So the pT residual is relative to the offline pT, as the nine metrics have it, and the network
 still answers in GeV: no engine has to know.
 """
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from l1scout.jit import kernel
 
 MAX_DR2 = 0.01
-"""Largest squared distance of a pair at the second muon station (seed paper, selection)."""
+"""Largest squared distance of a pair at the second muon station (reference paper, selection)."""
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""How good a muon measurement is: the seed paper's nine numbers, and the same in bins.
+"""How good a muon measurement is: the nine metrics of the reference paper, and the same in bins.
 
 Residuals are L1 minus offline: phi in rad, eta, and pT relative to the offline pT. The RMS is about
 zero, not about the mean, and no residual is left out however large it is ("overflows counted").
@@ -16,9 +16,9 @@ Residuals = Mapping[str, NDArray[np.float64]]
 
 VARIABLES = ("phi", "eta", "pt")
 CORE = {"phi": 0.008, "eta": 0.0015, "pt": 0.01}
-"""A muon is in the core if its residual is smaller (seed paper, Table 1): rad, 1, relative."""
+"""A muon is in the core if its residual is smaller (reference paper, Table 1): rad, 1, relative."""
 TAIL = {"phi": 0.1, "eta": 0.05, "pt": 0.15}
-"""A muon is in the tail if its residual is larger (seed paper, Table 1): rad, 1, relative."""
+"""A muon is in the tail if its residual is larger (reference paper, Table 1): rad, 1, relative."""
 KINDS = ("rms", "core", "tail")
 
 _ONE_SIGMA = (0.158655, 0.841345)
@@ -62,7 +62,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Scores:
-    """The nine numbers: RMS, share of the core and share of the tail of each variable.
+    """The nine metrics: RMS, share of the core and share of the tail of each variable.
 
     Each is a mapping from ``phi``, ``eta`` and ``pt``; shares are from 0 to 1. The same class holds
     the nine ratios of a model and the raw trigger.
@@ -114,7 +114,7 @@ def mean(x: NDArray[np.float64]) -> Measured:
 
 
 def scores(residuals: Residuals) -> Scores:
-    """Nine numbers of a sample of at least one muon."""
+    """Nine metrics of a sample of at least one muon."""
     return Scores(
         {v: rms(residuals[v]) for v in VARIABLES},
         {v: share(np.abs(residuals[v]) < CORE[v]) for v in VARIABLES},

@@ -1,4 +1,4 @@
-"""The seed paper's network, and its recipes A to F as data."""
+"""The reference paper's network, and its recipes A to F as data."""
 
 import os
 import warnings
@@ -96,7 +96,7 @@ PAPER = {
         Recipe("F", "logcosh", "adam", 0.001, hidden="softmax"),
     )
 }
-"""Seed paper, Table 1: preset ``paper``."""
+"""Reference paper, Table 1: preset ``paper``."""
 
 DEFAULT = Recipe(
     "default",

@@ -18,13 +18,13 @@ from l1scout.training import split
 Columns = Mapping[str, NDArray[Any]]
 
 SAMPLE = 1 << 21
-"""Muons that are looked at, at most."""
+"""Largest number of muons checked."""
 _FEWEST = 10
-"""A smaller sample, or part of one, says nothing."""
+"""Fewest muons of a sample, or of a part of one, that are checked."""
 _FOR_SCALE, _FOR_ORDER = 30, 50
-"""Muons above the floor that tell the scale, and the order, of pT."""
+"""Fewest muons above the floor to check the scale of pT, and the correlation of L1 and offline pT."""
 _PIECES, _PIECE = 20, 200
-"""Contiguous pieces of a file, and the fewest muons of one."""
+"""Number of contiguous pieces of a file, and fewest muons per piece."""
 _FLOOR = 6
 """Muons at the smallest hwPt of the trigger's tables can have any larger pT."""
 _REPEATED = 0.01
@@ -47,14 +47,14 @@ _NEEDED = tuple(n for n in _IDENTITY if n not in ("hwEta", "hwQual", "tfMuonInde
 
 
 def check(columns: Columns, name: str) -> None:
-    """Refuse a sample that cannot be what it should be.
+    """Refuse a sample with implausible units, signs or pairing.
 
     Parameters
     ----------
     columns : mapping of str to ndarray, each of shape (muons,)
         Of a data set (`l1scout.training.dataset.COLUMNS`), in the order of its file.
     name : str
-        Of the file, for the message.
+        Name of the file, for the message.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def check(columns: Columns, name: str) -> None:
 
 
 def _problem(columns: Columns, chosen: Any, tests: Sequence[Callable[[Columns], str]]) -> str:
-    """Return what is wrong with some of the muons, or nothing."""
+    """Return the first problem of the chosen muons; empty if there is none."""
     part = {n: columns[n][chosen] for n in _NEEDED}
     if part["hwPt"].size < _FEWEST:
         return ""
@@ -91,14 +91,14 @@ def _problem(columns: Columns, chosen: Any, tests: Sequence[Callable[[Columns], 
 
 
 def _ratio(part: Columns) -> NDArray[np.float64]:
-    """Offline pT over L1 pT of the muons above the trigger's floor; of all where there are few such."""
+    """Return offline over L1 pT of the muons above the trigger's floor; of all muons if those are few."""
     above = part["hwPt"] > _FLOOR
     used = above if np.count_nonzero(above) >= _FEWEST else np.ones(above.size, np.bool_)
     return np.asarray(part["recoPt"][used] / np.maximum(PT.to_physical(part["hwPt"][used]), 0.25))
 
 
 def _pt_units(part: Columns) -> str:
-    """Find units that are wrong by far, of most muons or of a few."""
+    """Find grossly wrong units of pT, of most muons or of a few."""
     ratio = _ratio(part)
     found = f"median recoPt / L1 pT = {np.median(ratio):.3g}, where about 1 is usual"
     if np.median(ratio) > 100:
@@ -117,7 +117,7 @@ def _pt_units(part: Columns) -> str:
 
 
 def _pt_scale(part: Columns) -> str:
-    """Find an hwPt in other steps; too strict for pieces of a file, which may be sorted by pT."""
+    """Find hwPt in other steps; too strict for pieces of a file, which may be sorted by pT."""
     ratio = float(np.median(_ratio(part)))
     if np.count_nonzero(part["hwPt"] > _FLOOR) < _FOR_SCALE or 0.5 < ratio < 1.5:
         return ""
@@ -128,7 +128,7 @@ def _pt_scale(part: Columns) -> str:
 
 
 def _pt_order(part: Columns) -> str:
-    """Find offline pT of other muons."""
+    """Find offline pT that belongs to other muons."""
     from scipy.stats import rankdata
 
     above = part["hwPt"] > _FLOOR
@@ -145,7 +145,7 @@ def _pt_order(part: Columns) -> str:
 
 
 def _phi(part: Columns) -> str:
-    """Find azimuths of other muons, in other units, rotated, flipped or of another place."""
+    """Find phi of other muons, in other units, rotated, flipped or not at the vertex."""
     l1, reco = PHI_VTX.to_physical(part["hwPhiAtVtx"]), part["recoPhi"].astype(np.float64)
     mean = _direction(l1 - reco)
     turn = float(np.angle(mean))
@@ -174,14 +174,14 @@ def _phi(part: Columns) -> str:
     here, station = (float(np.median(np.abs(_wrap(x - reco)))) for x in (l1, PHI.to_physical(part["hwPhi"])))
     if here > 0.05 and here > 2 * station:
         return (
-            f"recoPhi is closer to hwPhi ({station:.2g} rad) than to hwPhiAtVtx ({here:.2g} rad): is it that "
-            "at the second muon station, or are the two L1 columns swapped? It must be that at the vertex"
+            f"recoPhi is closer to hwPhi ({station:.2g} rad) than to hwPhiAtVtx ({here:.2g} rad): is it phi "
+            "at the second muon station, or are the two L1 columns swapped? It must be phi at the vertex"
         )
     return ""
 
 
 def _eta(part: Columns) -> str:
-    """Find pseudorapidities of other muons, flipped or in other units."""
+    """Find eta that belongs to other muons, is flipped or has other units."""
     l1, reco = ETA_VTX.to_physical(part["hwEtaAtVtx"]), part["recoEta"].astype(np.float64)
     off, flipped = (float(np.median(np.abs(x))) for x in (l1 - reco, l1 + reco))
     if off > 0.05 and flipped < 0.5 * off:
@@ -200,7 +200,7 @@ def _eta(part: Columns) -> str:
 
 
 def _charge(part: Columns) -> str:
-    """Find charges that are swapped, or of other muons."""
+    """Find charges that are swapped or belong to other muons."""
     agree = float(np.mean((part["hwCharge"] == 1) == (part["recoCharge"] < 0)))
     if agree + 3 * np.sqrt(0.25 / part["hwCharge"].size) >= 0.85:
         return ""
@@ -219,7 +219,7 @@ def refuse_outside(columns: Columns, domain: Mapping[str, tuple[int, int]], name
     domain : mapping of str to (int, int)
         Smallest and largest value of each column: `l1scout.training.card.Card.domain`.
     name, model : str
-        Of file and model, for the message.
+        Names of the file and of the model, for the message.
     """
     known = {n: ends for n, ends in domain.items() if n in columns}
     inside = {n: (columns[n] >= low) & (columns[n] <= high) for n, (low, high) in known.items()}
@@ -245,14 +245,14 @@ def keys(columns: Columns) -> NDArray[np.float64]:
 
 
 def refuse_repeated(numbers: NDArray[np.float64], name: str) -> None:
-    """Refuse (InputError) a sample in which muons are there twice; `numbers` are their `keys`."""
+    """Refuse (InputError) a sample that holds muons twice; `numbers` are their `keys`."""
     numbers = numbers[numbers < SAMPLE / numbers.size]
     repeated = numbers.size - np.unique(numbers).size
     if repeated > max(2, _REPEATED * numbers.size):
         share = 100 * repeated / numbers.size
         msg = (
-            f"{name}: {share:.0f} % of its rows repeat another one: take them out (is a file there twice?), "
-            "or uncertainties come out too small"
+            f"{name}: {share:.0f} % of its rows repeat another one: remove them (was a file used twice?), "
+            "or uncertainties will be too small"
         )
         raise InputError(msg)
 

@@ -1,4 +1,4 @@
-"""Which L1 muons the network learns from: the seed paper's selection, with a count after every cut."""
+"""Which L1 muons the network learns from: the reference paper's selection, with a count after every cut."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,7 +19,7 @@ from l1scout.training.matching import MAX_DR2, match
 RECO_COLUMNS = ("recoPt", "recoEta", "recoPhi", "recoCharge")
 
 MAX_ABS_ETA = 0.85
-"""Barrel at the second muon station. Not in the seed paper, which says "barrel" only: it keeps the
+"""Barrel at the second muon station. Not in the reference paper, which says "barrel" only: it keeps the
 sample inside the acceptance that the simulation describes."""
 HW_PT = range(6, 91)
 """2.5 <= pT < 45 GeV in hardware units."""
@@ -37,7 +37,7 @@ class Selection:
         Squared distance of a pair at the second station, see `l1scout.training.matching`.
     strict : bool
         Leave out ``hwPt = 6``, that is pT = 2.5 GeV exactly, the floor of the trigger's tables. The
-        seed paper writes "2.5 < pT", but does not say whether it means to exclude the floor, which
+        reference paper writes "2.5 < pT", but does not say whether it means to exclude the floor, which
         is about a tenth of the sample; it is kept unless asked.
     """
 

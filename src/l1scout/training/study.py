@@ -1,4 +1,4 @@
-"""The seed paper's study: networks of many recipes, cross-validated.
+"""The reference paper's study: networks of many recipes, cross-validated.
 
 A run is one training: recipe, fold and seed. Runs are kept in Optuna's journal, one trial each, so that a
 study that was stopped goes on where it was, and another search uses what an earlier one found. Tables
@@ -31,7 +31,7 @@ HANDLES: dict[str, tuple[Any, ...]] = {
     "hidden": ("relu", "softmax"),
     "output": ("linear", "relu"),
 }
-"""What the seed paper varied."""
+"""What the reference paper varied."""
 _LOSSES = tuple(dict.fromkeys((*HANDLES["loss"], *(r.loss for r in RECIPES.values()))))
 RATES = {"adam": 0.001, "sgd": 0.01, "adadelta": 1.0, "adagrad": 0.01}
 """Learning rates of Keras at the paper's time; it does not give its own."""

@@ -1,4 +1,4 @@
-"""Up to which hwPt a model may be asked: as far as its training data could check it.
+"""Range of hwPt in which a model is used: as far as its training data can check it.
 
 At every high hwPt, soft muons that were measured wrong outnumber those that are as hard as the trigger says.
 A network learns from the former, so it must not be asked about the latter before they were checked. What is
@@ -44,7 +44,7 @@ def checked_hw_pt(validation: Dataset, hw_pt: tuple[int, int]) -> tuple[int, int
 def without_loss(
     validation: Dataset, after: Residuals, raw: Residuals, hw_pt: tuple[int, int]
 ) -> tuple[tuple[int, int], list[list[int]]]:
-    """Take the highest codes out of a range of hwPt as long as the RMS is worse there than the raw trigger's.
+    """Remove the highest values from a range of hwPt while the RMS there is worse than the raw trigger's.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Turn-on curves: how many muons of an offline pT pass a threshold on the L1 pT."""
+"""Turn-on curves: share of muons passing a threshold on the L1 pT, against offline pT."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
