@@ -19,6 +19,8 @@ _BESIDE = 0.2
 _UNEQUAL = 0.1
 """Variance of the relative luminosity of bunches that is still taken for one scheme."""
 _FAR_LIKELIER = np.log(1e6)
+_FOUND = "found in the data: "
+"""Begins the names of schemes that are not known ones."""
 _FLAT_MUONS = 2 * BX_PER_ORBIT
 """Muons that must be spread evenly over the orbit before it is said that there are no collisions."""
 _SURE = 3.0
@@ -107,6 +109,13 @@ def _likeliest(counts: BxCounts) -> Scheme | None:
     return scheme if explained and best_fit - second > _FAR_LIKELIER else None
 
 
+def _log_likelihood(counts: BxCounts, scheme: Scheme) -> float:
+    """Return the logarithm of the Poisson likelihood of one level in a scheme's BX and one outside them."""
+    inside, size = int(counts.muons[scheme.bx].sum()), scheme.bx.size
+    levels = ((inside, size), (counts.total - inside, BX_PER_ORBIT - size))
+    return float(sum(n * np.log(n / bx) for n, bx in levels if n))
+
+
 def _shifted(known: str, offset: int) -> Scheme:
     offset = (offset + BX_PER_ORBIT // 2 - 1) % BX_PER_ORBIT - BX_PER_ORBIT // 2 + 1
     bx = np.sort((colliding(known) - 1 + offset) % BX_PER_ORBIT + 1)
@@ -115,9 +124,9 @@ def _shifted(known: str, offset: int) -> Scheme:
 
 def _describe(found: FoundScheme) -> str:
     if not found.known:
-        return f"found in the data: {found.scheme.bx.size} colliding BX, not a known scheme"
+        return f"{_FOUND}{found.scheme.bx.size} colliding BX, not a known scheme"
     shift = f", {found.offset:+d} BX" if found.offset else ""
-    return f"found in the data: {found.known}{shift}, but {found.missing} BX missing and {found.extra} extra"
+    return f"{_FOUND}{found.known}{shift}, but {found.missing} BX missing and {found.extra} extra"
 
 
 def check_scheme(
@@ -154,14 +163,22 @@ def check_scheme(
     InputError
         If more differ.
     """
-    seen = counts.find()
+    seen, better = counts.find(), choose_scheme(counts)
     wrong = seen.against(scheme)
-    if seen.scheme.bx.size and wrong.size <= MAX_DIFFERENCES:
-        return int(wrong.size)
-    if not seen.scheme.bx.size and (part or not scheme.bx.size or not _evenly_spread(counts, scheme)):
-        return 0
-    better = choose_scheme(counts)
-    shown = f"shows {better.name}" if better else f"shows about {seen.scheme.bx.size} colliding BX"
+    if wrong.size <= MAX_DIFFERENCES and better and better.bx.size:
+        differ = np.setxor1d(better.bx, scheme.bx)  # no BX is certain alone, but all together may be
+        if _log_likelihood(counts, better) - _log_likelihood(counts, scheme) > _FAR_LIKELIER:
+            wrong = max(wrong, differ, key=np.size)
+    if wrong.size <= MAX_DIFFERENCES:
+        if seen.scheme.bx.size:
+            return int(wrong.size)
+        if part or not scheme.bx.size or not _evenly_spread(counts, scheme):
+            return 0
+    shown = (
+        f"shows {better.name.removeprefix(_FOUND)}"
+        if better
+        else f"shows about {seen.scheme.bx.size} colliding BX"
+    )
     if better and not better.bx.size:
         shown = f"shows no collisions: {counts.total:,} muons, spread evenly over the orbit"
     separate = "analyse data of different schemes separately (by files or --runs)"
