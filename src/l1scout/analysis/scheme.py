@@ -1,5 +1,6 @@
 """Choose the filling scheme that data show, and refuse data that contradict the scheme of an analysis."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -215,6 +216,9 @@ class SchemeWatch:
         None: find it.
     needed : bool
         Whether it is an error if the data are too few to find it.
+    repetition : callable
+        Returns how often each orbit was seen so far, on average: a source in a loop shows no more of the
+        scheme than its first pass does.
 
     Attributes
     ----------
@@ -225,7 +229,10 @@ class SchemeWatch:
         BX that differ from it in all data.
     """
 
-    def __init__(self, scheme: Scheme | None, *, needed: bool = True) -> None:
+    def __init__(
+        self, scheme: Scheme | None, *, needed: bool = True, repetition: Callable[[], float] = lambda: 1.0
+    ) -> None:
+        self._repetition = repetition
         self.scheme, self.found, self._needed = scheme, scheme is None, needed
         self.differing_bx = 0
         self._held: list[Events] = []
@@ -248,7 +255,9 @@ class SchemeWatch:
         if self._all.total >= self._next:
             self._next = 2 * self._all.total
             if self.scheme is None:
-                self.scheme = choose_scheme(self._all, by_likeness=self._all.total >= _LIKENESS_FROM)
+                self.scheme = choose_scheme(
+                    self._once(self._all), by_likeness=self._all.total >= _LIKENESS_FROM
+                )
             else:
                 self._check_part()
         self._held.append(events)
@@ -263,17 +272,21 @@ class SchemeWatch:
         """Return what was held back, once all data were added (InputError if they contradict)."""
         self._check_part()
         if self.scheme is None:
-            self.scheme = choose_scheme(self._all)
+            self.scheme = choose_scheme(self._once(self._all)) or choose_scheme(self._all)
         if self.scheme is None and self._needed:
             self._refuse()
         if self.scheme is not None:
             self._check_part()
             where = "all data together" if self._several else self._where
             self.differing_bx = check_scheme(
-                self._all, self.scheme, where, found=self.found, several=self._several
+                self._once(self._all), self.scheme, where, found=self.found, several=self._several
             )
         ready, self._held = self._held, []
         return ready
+
+    def _once(self, counts: BxCounts) -> BxCounts:
+        times = self._repetition()
+        return BxCounts(np.rint(counts.muons / times).astype(np.int64), round(counts.orbits / times))
 
     def _refuse(self) -> None:
         msg = (
@@ -292,11 +305,16 @@ class SchemeWatch:
     def _check_part(self) -> None:
         """Compare the present run of the present file with the scheme, or with that of those before it."""
         if self.scheme is None and self._part.total >= _PART_ENOUGH:
-            shown = choose_scheme(self._part)
+            shown = choose_scheme(self._once(self._part))
             if shown and self._likely and not np.array_equal(shown.bx, self._likely.bx):
-                check_scheme(self._part, self._likely, self._where, found=True, part=True)
+                check_scheme(self._once(self._part), self._likely, self._where, found=True, part=True)
             self._likely = self._likely or shown
         if self.scheme is not None and self._part.total:
             check_scheme(
-                self._part, self.scheme, self._where, found=self.found, part=True, several=self._several
+                self._once(self._part),
+                self.scheme,
+                self._where,
+                found=self.found,
+                part=True,
+                several=self._several,
             )
