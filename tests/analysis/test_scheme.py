@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from l1scout.analysis.filling import load_scheme
-from l1scout.analysis.scheme import BxCounts, SchemeWatch, choose_scheme
+from l1scout.analysis.filling import Scheme, load_scheme
+from l1scout.analysis.scheme import BxCounts, SchemeWatch, check_scheme, choose_scheme
 from l1scout.errors import InputError
+from l1scout.io import read_events
 from l1scout.orbits import Events
 from l1scout.simulate.run import Running, simulate_run
 
@@ -78,7 +79,26 @@ def test_a_scheme_that_data_contradict_is_refused_with_the_better_one(true, give
         watch(given, events(true, 100))
 
 
-@pytest.mark.parametrize("orbits", [1, 30, 300])
+@pytest.mark.parametrize("orbits", [10, 20, 30, 40])
+def test_a_wrong_scheme_is_refused_before_single_bx_are_certain(orbits):
+    for seed, (true, given) in enumerate([("2018", "2024"), ("2024", "2018")]):
+        with pytest.raises(InputError, match=f"not the given filling scheme.*give --scheme {true}$"):
+            watch(given, events(true, orbits, seed=seed))
+
+
+def test_a_few_full_bx_contradict_a_scheme_that_has_many(shared_cases):
+    """240 muons, ten in each of 24 BX, and none in the 2520 others of the scheme."""
+    found = BxCounts(orbits=10)
+    for e in read_events(shared_cases / "12_cut_at_a_frame.raw"):
+        found.add(e.l1)
+    expected = (
+        r"^it: shows 24 colliding BX, not a known scheme, not the given.*2520 BX differ\); give --scheme auto"
+    )
+    with pytest.raises(InputError, match=expected):
+        check_scheme(found, load_scheme("2018"), "it")
+
+
+@pytest.mark.parametrize("orbits", [1, 5, 10, 20, 30, 300])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_true_scheme_is_never_refused(orbits, seed):
     """With everything that is planted in the closure of the analyses."""
@@ -123,3 +143,13 @@ def test_nothing_is_lost_or_reordered_while_the_scheme_is_sought():
     data = list(events("2018", 500, chunk=10))
     _, given = watch(None, data)
     assert [id(e) for e in given] == [id(e) for e in data]
+
+
+@pytest.mark.parametrize("orbits", [10, 20, 40, 100])
+def test_a_true_scheme_that_is_like_a_known_one_is_not_refused(orbits):
+    known = load_scheme("2018")
+    missing = known.bx[100:110]
+    own = Scheme("own", np.setdiff1d(known.bx, missing))
+    for seed in range(3):
+        dead = tuple((int(bx), 0.0) for bx in missing)
+        assert check_scheme(counts("2018", orbits, seed=seed, bunches=dead), own, "it") == 0

@@ -378,6 +378,19 @@ def test_repeated_data_are_said_and_satellites_are_not_sought(tmp_path):
     assert "left out: nothing" in run("livetime", tmp_path / "loop.dat")
 
 
+@pytest.mark.parametrize("scheme", ["auto", "2018"])
+@pytest.mark.parametrize("orbits", [20, 100])
+def test_the_true_scheme_of_a_source_in_a_loop_is_no_contradiction(scheme, orbits, tmp_path):
+    """BX that are silent in one pass are silent in all: they are not certainly empty for that."""
+    source = RepeatedPackets(simulated_packets(RUN3, orbits, 0.05), RUN3)
+    sink = Keep()
+    source.run(sink, pace=0, orbits=10 * orbits)
+    (tmp_path / "loop.dat").write_bytes(sink.bytes.getvalue())
+    result = json.loads(run("luminosity", tmp_path / "loop.dat", "--scheme", scheme, "--json"))
+    assert result["provenance"]["scheme"]["colliding_bx"] == 2544
+    assert "repeat the content of earlier ones" in result["warnings"][0]
+
+
 def test_damaged_packets(tmp_path):
     """Of 60 orbits, 55 lack a link: refused, unless asked for."""
     sink = Keep()

@@ -79,3 +79,10 @@ def test_unknown_files_are_one_line(tmp_path):
     path.write_bytes(b"\0" * 100)
     with pytest.raises(InputError, match="unknown format"):
         run(path)
+
+
+def test_duplicates_are_not_stated_where_nothing_says_which_orbit_it_is(shared_cases):
+    """A CSV has no orbit numbers: its events are not compared, so 0 duplicates would be a guess."""
+    for name, duplicates in (("10_bom.csv", None), ("03_orbits_twice.raw", 20)):
+        found = json.loads(run(shared_cases / name, "--json"))
+        assert found["duplicate_orbits"] == duplicates

@@ -105,3 +105,19 @@ def test_bad_model_writes_nothing(samples, tmp_path):
     done = run("--model", tmp_path / "broken", samples["DPG_NANO"], tmp_path / "out.root")
     assert isinstance(done.exception, InputError)
     assert not (tmp_path / "out.root").exists()
+
+
+def test_the_copy_says_whether_its_muons_are_real(samples, tmp_path, model):
+    out = tmp_path / "out.root"
+    assert run("--model", model, samples["DPG_NANO"], out).exit_code == 0
+    with uproot.open(out) as file:
+        assert json.loads(str(file["l1scout_provenance"]))["data"] == "real"
+
+
+@pytest.mark.parametrize(
+    "name", ["03_orbits.raw", "04_four_muons.csv", "06_scouting_nano_rntuple.root", "13_calorimeter_lut.txt"]
+)
+def test_what_cannot_be_copied_is_refused_in_one_line(shared_cases, tmp_path, model, name):
+    done = run("--model", model, shared_cases / name, tmp_path / "out.root")
+    assert isinstance(done.exception, InputError)
+    assert done.stderr == ""

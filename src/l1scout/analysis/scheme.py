@@ -1,5 +1,6 @@
 """Choose the filling scheme that data show, and refuse data that contradict the scheme of an analysis."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,8 @@ _BESIDE = 0.2
 _UNEQUAL = 0.1
 """Variance of the relative luminosity of bunches that is still taken for one scheme."""
 _FAR_LIKELIER = np.log(1e6)
+_FOUND = "found in the data: "
+"""Begins the names of schemes that are not known ones."""
 _FLAT_MUONS = 2 * BX_PER_ORBIT
 """Muons that must be spread evenly over the orbit before it is said that there are no collisions."""
 _SURE = 3.0
@@ -107,6 +110,13 @@ def _likeliest(counts: BxCounts) -> Scheme | None:
     return scheme if explained and best_fit - second > _FAR_LIKELIER else None
 
 
+def _log_likelihood(counts: BxCounts, scheme: Scheme) -> float:
+    """Return the logarithm of the Poisson likelihood of one level in a scheme's BX and one outside them."""
+    inside, size = int(counts.muons[scheme.bx].sum()), scheme.bx.size
+    levels = ((inside, size), (counts.total - inside, BX_PER_ORBIT - size))
+    return float(sum(n * np.log(n / bx) for n, bx in levels if n))
+
+
 def _shifted(known: str, offset: int) -> Scheme:
     offset = (offset + BX_PER_ORBIT // 2 - 1) % BX_PER_ORBIT - BX_PER_ORBIT // 2 + 1
     bx = np.sort((colliding(known) - 1 + offset) % BX_PER_ORBIT + 1)
@@ -115,9 +125,9 @@ def _shifted(known: str, offset: int) -> Scheme:
 
 def _describe(found: FoundScheme) -> str:
     if not found.known:
-        return f"found in the data: {found.scheme.bx.size} colliding BX, not a known scheme"
+        return f"{_FOUND}{found.scheme.bx.size} colliding BX, not a known scheme"
     shift = f", {found.offset:+d} BX" if found.offset else ""
-    return f"found in the data: {found.known}{shift}, but {found.missing} BX missing and {found.extra} extra"
+    return f"{_FOUND}{found.known}{shift}, but {found.missing} BX missing and {found.extra} extra"
 
 
 def check_scheme(
@@ -154,14 +164,22 @@ def check_scheme(
     InputError
         If more differ.
     """
-    seen = counts.find()
+    seen, better = counts.find(), choose_scheme(counts)
     wrong = seen.against(scheme)
-    if seen.scheme.bx.size and wrong.size <= MAX_DIFFERENCES:
-        return int(wrong.size)
-    if not seen.scheme.bx.size and (part or not scheme.bx.size or not _evenly_spread(counts, scheme)):
-        return 0
-    better = choose_scheme(counts)
-    shown = f"shows {better.name}" if better else f"shows about {seen.scheme.bx.size} colliding BX"
+    if wrong.size <= MAX_DIFFERENCES and better and better.bx.size:
+        differ = np.setxor1d(better.bx, scheme.bx)  # no BX is certain alone, but all together may be
+        if _log_likelihood(counts, better) - _log_likelihood(counts, scheme) > _FAR_LIKELIER:
+            wrong = max(wrong, differ, key=np.size)
+    if wrong.size <= MAX_DIFFERENCES:
+        if seen.scheme.bx.size:
+            return int(wrong.size)
+        if part or not scheme.bx.size or not _evenly_spread(counts, scheme):
+            return 0
+    shown = (
+        f"shows {better.name.removeprefix(_FOUND)}"
+        if better
+        else f"shows about {seen.scheme.bx.size} colliding BX"
+    )
     if better and not better.bx.size:
         shown = f"shows no collisions: {counts.total:,} muons, spread evenly over the orbit"
     separate = "analyse data of different schemes separately (by files or --runs)"
@@ -198,6 +216,9 @@ class SchemeWatch:
         None: find it.
     needed : bool
         Whether it is an error if the data are too few to find it.
+    repetition : callable
+        Returns how often each orbit was seen so far, on average: a source in a loop shows no more of the
+        scheme than its first pass does.
 
     Attributes
     ----------
@@ -208,7 +229,10 @@ class SchemeWatch:
         BX that differ from it in all data.
     """
 
-    def __init__(self, scheme: Scheme | None, *, needed: bool = True) -> None:
+    def __init__(
+        self, scheme: Scheme | None, *, needed: bool = True, repetition: Callable[[], float] = lambda: 1.0
+    ) -> None:
+        self._repetition = repetition
         self.scheme, self.found, self._needed = scheme, scheme is None, needed
         self.differing_bx = 0
         self._held: list[Events] = []
@@ -231,7 +255,9 @@ class SchemeWatch:
         if self._all.total >= self._next:
             self._next = 2 * self._all.total
             if self.scheme is None:
-                self.scheme = choose_scheme(self._all, by_likeness=self._all.total >= _LIKENESS_FROM)
+                self.scheme = choose_scheme(
+                    self._once(self._all), by_likeness=self._all.total >= _LIKENESS_FROM
+                )
             else:
                 self._check_part()
         self._held.append(events)
@@ -246,17 +272,21 @@ class SchemeWatch:
         """Return what was held back, once all data were added (InputError if they contradict)."""
         self._check_part()
         if self.scheme is None:
-            self.scheme = choose_scheme(self._all)
+            self.scheme = choose_scheme(self._once(self._all)) or choose_scheme(self._all)
         if self.scheme is None and self._needed:
             self._refuse()
         if self.scheme is not None:
             self._check_part()
             where = "all data together" if self._several else self._where
             self.differing_bx = check_scheme(
-                self._all, self.scheme, where, found=self.found, several=self._several
+                self._once(self._all), self.scheme, where, found=self.found, several=self._several
             )
         ready, self._held = self._held, []
         return ready
+
+    def _once(self, counts: BxCounts) -> BxCounts:
+        times = self._repetition()
+        return BxCounts(np.rint(counts.muons / times).astype(np.int64), round(counts.orbits / times))
 
     def _refuse(self) -> None:
         msg = (
@@ -275,11 +305,16 @@ class SchemeWatch:
     def _check_part(self) -> None:
         """Compare the present run of the present file with the scheme, or with that of those before it."""
         if self.scheme is None and self._part.total >= _PART_ENOUGH:
-            shown = choose_scheme(self._part)
+            shown = choose_scheme(self._once(self._part))
             if shown and self._likely and not np.array_equal(shown.bx, self._likely.bx):
-                check_scheme(self._part, self._likely, self._where, found=True, part=True)
+                check_scheme(self._once(self._part), self._likely, self._where, found=True, part=True)
             self._likely = self._likely or shown
         if self.scheme is not None and self._part.total:
             check_scheme(
-                self._part, self.scheme, self._where, found=self.found, part=True, several=self._several
+                self._once(self._part),
+                self.scheme,
+                self._where,
+                found=self.found,
+                part=True,
+                several=self._several,
             )

@@ -133,7 +133,8 @@ class Job:
             If the data are too few to find a scheme that is needed, or contradict the one that is given.
         """
         name = self.options.scheme
-        watch = SchemeWatch(None if name == "auto" else load_scheme(name), needed=needs_scheme)
+        given, quality = None if name == "auto" else load_scheme(name), self.data.quality
+        watch = SchemeWatch(given, needed=needs_scheme, repetition=lambda: quality.repetition)
         state: S | None = None
         for ready in chain(map(watch.add, self.events()), map(SchemeWatch.finish, [watch])):
             for events in ready:

@@ -49,8 +49,7 @@ def recalibrate(
         msg = f"{model}: predicts no uncertainties; train it again, or leave out --errors"
         raise InputError(msg)
     muons = of_file(source, flavour=flavour)
-    warnings = differences(muons, card.conditions, str(source), card.name)
-    warn(warnings)
+    record = current(simulated=muons.simulated, model=model_record(card))
     recalibrated, reasons = 0, dict[str, int]()
 
     def compute(columns: Columns) -> Columns:
@@ -69,13 +68,14 @@ def recalibrate(
             compute,
             flavour=flavour,
             progress=lambda n, of: bar.update(task, completed=n, total=of),
-            made=current(model=model_record(card)),
+            made=record,
         )
+    warnings = differences(muons, card.conditions, str(source), card.name)
+    warn(warnings)
     if json:
         counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}
         model_about = {"name": card.name, "sha256": card.onnx.get("sha256"), "data": card.data}
         model_about |= {"trained_on": card.conditions.as_dict(), "domain": card.domain}
-        record = current(simulated=muons.simulated, model=model_record(card))
         print_json(
             {
                 "provenance": record.as_dict(),

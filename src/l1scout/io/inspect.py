@@ -53,7 +53,10 @@ def _events(path: Path, kind: Kind | None = None) -> dict[str, Any]:
     quality = ReadQuality()
     out = summarize(read_events(path, kind=kind, intermediate=True, quality=quality), quality)
     names = ("duplicate_orbits", "duplicate_events", "repeated_orbits", "other_particles")
-    return out | {n: getattr(quality, n) for n in names}
+    counts = {n: getattr(quality, n) for n in names}
+    if out["orbits"] is None:  # without orbit numbers nothing is compared: not known, rather than 0
+        counts |= dict.fromkeys(names[:3])
+    return out | counts
 
 
 def _trees(path: Path) -> list[dict[str, Any]]:

@@ -97,6 +97,11 @@ class ReadQuality:
         return max(self._repetition.repeated, self.marked_orbits)
 
     @property
+    def repetition(self) -> float:
+        """How often each orbit was seen, on average: 1 for independent crossings."""
+        return 1.0 if self.independent else self.orbits / max(self.orbits - self.repeated_orbits, 1)
+
+    @property
     def independent(self) -> bool:
         """Whether the crossings are independent: not the same data again and again."""
         return self.marked_orbits == 0 and self._repetition.repeated < MIN_REPEATED
