@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import sqlite3
 
 import pytest
 from typer.testing import CliRunner
@@ -19,7 +20,7 @@ from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
-from l1scout.store.losses import with_losses
+from l1scout.store.losses import lost_in_file, with_losses
 from live_packets import dropping, feed, packets, small_packets
 
 RUN = 7
@@ -155,3 +156,14 @@ def test_impossible_last_words_of_a_board_are_not_believed(tmp_path, orbits, dro
     feed(writer, b"".join(packets()))
     feed(writer, Trailer(0, dropped, orbits).encode())
     assert writer.finish().dropped == 0
+
+
+def test_losses_are_read_from_a_folder_that_may_not_be_written(chain, monkeypatch):
+    store, _ = chain
+    files = sorted((store / f"run{RUN:06d}").iterdir())
+    before = sorted(p.name for p in store.iterdir())
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert sum(map(lost_in_file, files)) == 6
+    assert sorted(p.name for p in store.iterdir()) == before
+    with pytest.raises(sqlite3.OperationalError):
+        Catalogue(store)._base.execute("DELETE FROM segments")

@@ -1,5 +1,6 @@
 """The catalogue: every segment that the store has acknowledged, in a SQLite file beside the data."""
 
+import os
 import sqlite3
 import threading
 import time
@@ -73,6 +74,9 @@ class Stored:
 class Catalogue:
     """Open the catalogue of a store's folder; safe to use from several threads and processes.
 
+    Where the folder may only be read, what a running store has not yet written into the main file of the
+    catalogue is not seen.
+
     Parameters
     ----------
     folder : Path
@@ -91,8 +95,15 @@ class Catalogue:
             msg = f"{folder}: no catalogue ({FILE}) there; name the store's folder"
             raise InputError(msg)
         self._lock, self._path = threading.Lock(), path
+        writable = create or (os.access(folder, os.W_OK) and os.access(path, os.W_OK))
+        uri = path.absolute().as_uri() + ("" if writable else "?immutable=1")
         try:
-            self._base = sqlite3.connect(path, timeout=30.0, check_same_thread=False, isolation_level=None)
+            self._base = sqlite3.connect(
+                uri, uri=True, timeout=30.0, check_same_thread=False, isolation_level=None
+            )
+            if not writable:
+                self._base.execute("SELECT 1 FROM segments LIMIT 1")
+                return
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=FULL")
             self._base.executescript(_SCHEMA)
