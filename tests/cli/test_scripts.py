@@ -45,8 +45,9 @@ def test_help():
 
 
 HOLDING = """
-import subprocess, sys, tempfile, time
+import signal, subprocess, sys, tempfile, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background jobs of shells
 from l1scout.cli.script import run_script
 def main():
     with tempfile.TemporaryDirectory(dir=sys.argv[1]) as folder:
@@ -64,12 +65,7 @@ run_script(main)
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_script_leaves_no_folder_and_no_process(tmp_path, number, status):
-    script = subprocess.Popen(
-        [sys.executable, "-c", HOLDING, tmp_path],
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in shells' background jobs
-    )
+    script = subprocess.Popen([sys.executable, "-c", HOLDING, tmp_path], stdout=subprocess.PIPE, text=True)
     child = int(script.stdout.readline())
     script.send_signal(number)
     script.communicate()
