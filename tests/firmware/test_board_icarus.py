@@ -41,7 +41,7 @@ def by_icarus(folder: Path, form=RUN3, crc=ISO_HDLC, rtl: Path = RTL, core: tupl
     program = build_icarus([*sources(rtl), *core, HERE / "board_tb.v"], "board_tb", folder, given)
     rows = [line for line in run_program(program).decode().split() if len(line) == 64]
     sink = Keep()
-    Board(sink, form, crc=crc).run(captures)
+    Board(sink, form, crc=crc, ends=False).run(captures)
     assert len(sink.bytes.getvalue()) > 200 * 32
     return b"".join(bytes.fromhex(row)[::-1] for row in rows), sink.bytes.getvalue()
 

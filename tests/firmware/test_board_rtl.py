@@ -58,7 +58,7 @@ def both(
     own, software = folder / "verilog.dat", folder / "software.dat"
     made = verilog.run(captures, own, selection, per_packet, busy)
     sink = Keep(tuple(busy))
-    board = Board(sink, verilog.form, selection, verilog.crc, per_packet)
+    board = Board(sink, verilog.form, selection, verilog.crc, per_packet, ends=False)
     expected = board.run(pieces if pieces is not None else captures)
     software.write_bytes(sink.bytes.getvalue())
     assert where_different(own, software, verilog.form) is None

@@ -91,6 +91,9 @@ class Board:
     selection : Selection
     crc : Crc
     orbits_per_packet : int
+    ends : bool
+        Whether the end of the data is the end of a run: orbits that were lost after the last packet are then
+        stated by a packet without orbits. A board in hardware does not know where a run ends.
 
     Attributes
     ----------
@@ -104,8 +107,10 @@ class Board:
         selection: Selection | None = None,
         crc: Crc = ISO_HDLC,
         orbits_per_packet: int = ORBITS_PER_PACKET,
+        *,
+        ends: bool = True,
     ) -> None:
-        self._sink, self._form = sink, form
+        self._sink, self._form, self._ends = sink, form, ends
         self._receiver = Receiver(crc)
         self._suppressor = Suppressor(form, selection or Selection())
         self._per_packet = orbits_per_packet
@@ -127,9 +132,9 @@ class Board:
         return self.counters
 
     def close(self) -> None:
-        """Send what is there, as a packet with fewer orbits; one of none tells of orbits lost at the end."""
+        """Send what is held as a packet with fewer orbits, or, if `ends`, with none but the losses."""
         c = self.counters
-        if self._held or (c.packets and c.lost + c.dropped > self._told):
+        if self._held or (self._ends and c.packets and c.lost + c.dropped > self._told):
             self._send()
 
     def _orbit(self, capture: Capture, n: int) -> None:

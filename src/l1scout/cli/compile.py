@@ -41,6 +41,10 @@ def compile(  # noqa: A001, the command's name
         entries = loaded.domain.entries
         print_json({"file": path, "entries": entries, "bytes": size, "steps": steps, "seconds": seconds})
         return
-    out.print(f"{path}: {loaded.domain.entries:,} inputs, {size / 1e6:.0f} MB, {seconds:.1f} s", markup=False)
+    out.print(
+        f"{path}: {loaded.domain.entries:,} inputs, {size / 1e6:.0f} MB, {seconds:.1f} s",
+        markup=False,
+        soft_wrap=True,
+    )
     for q in loaded.card.outputs:
         out.print(f"  {q.name} in steps of {steps[q.name]:.3g} {q.unit}", markup=False)

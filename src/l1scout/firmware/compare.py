@@ -99,7 +99,7 @@ def compare(
         seconds = time.perf_counter() - start
         stream = software.open("wb")
         sink = RecalibratedSink(stream, board.form, recalibrate) if recalibrate else StreamSink(stream)
-        expected = Board(sink, board.form, selection, board.crc, orbits_per_packet).run(pieces())
+        expected = Board(sink, board.form, selection, board.crc, orbits_per_packet, ends=False).run(pieces())
         sink.close()
         difference = where_different(own, software, board.form)
         if target:
