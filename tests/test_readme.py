@@ -1,5 +1,6 @@
 """The README does what it says: its Python example is right, and its commands and links exist."""
 
+import json
 import re
 import subprocess
 import sys
@@ -23,8 +24,6 @@ def test_the_python_example_counts_the_final_muons_of_the_truth(tmp_path):
         [sys.executable, "-m", "l1scout", "simulate", "run", "--orbits=20", "--out=run", "--json"],
         cwd=tmp_path, check=True, capture_output=True, text=True,
     )  # fmt: skip
-    import json
-
     truth = json.loads(made.stdout)
     (example,) = blocks("python")
     said = subprocess.run(

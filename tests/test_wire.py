@@ -1,4 +1,4 @@
-"""Who is let in, and what strangers cost: real sockets."""
+"""Who is admitted, and what rejected clients cost: real sockets."""
 
 import contextlib
 import json
@@ -59,7 +59,7 @@ def test_who_knows_the_token_is_let_in(listening):
         for wrong in ("", TOKEN[:-1], TOKEN + "x"):
             with pytest.raises(WireError, match="wrong token"):
                 talk(listener.address, Access(wrong))
-        assert "stranger sent away" in log.events()
+        assert "client rejected" in log.events()
     talk(listener.address, listener._access)
 
 
@@ -122,7 +122,7 @@ def dial(listener: Listener) -> socket.socket:
     return socket.create_connection((host, port), PATIENCE_S)
 
 
-STRANGERS = {
+CLIENTS = {
     "http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     "4 GB": b"\xff\xff\xff\xff",
     "nothing": b"",
@@ -136,18 +136,18 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("name", STRANGERS)
-def test_strangers_cost_a_line(listening, name, monkeypatch):
+@pytest.mark.parametrize("name", CLIENTS)
+def test_rejected_clients_cost_a_line(listening, name, monkeypatch):
     monkeypatch.setattr(wire, "HANDSHAKE_S", 0.5)
     listener, log = listening
-    with dial(listener) as stranger:
-        stranger.sendall(STRANGERS[name])
-        stranger.settimeout(PATIENCE_S)
+    with dial(listener) as client:
+        client.sendall(CLIENTS[name])
+        client.settimeout(PATIENCE_S)
         with contextlib.suppress(ConnectionError):
-            while stranger.recv(4096):
+            while client.recv(4096):
                 pass  # until it is closed
     wait_for(log.events)
-    assert log.events() == ["stranger sent away"]
+    assert log.events() == ["client rejected"]
     monkeypatch.undo()
     talk(listener.address)
 
@@ -156,12 +156,12 @@ def test_random_bytes(listening):
     listener, _ = listening
     random.seed(1)
     for n in (1, 3, 4, 5, 100, 10_000):
-        with dial(listener) as stranger, contextlib.suppress(OSError):
-            stranger.sendall(random.randbytes(n))
+        with dial(listener) as client, contextlib.suppress(OSError):
+            client.sendall(random.randbytes(n))
     talk(listener.address)
 
 
-def test_a_thousand_strangers_who_say_nothing(listening):
+def test_a_thousand_clients_that_say_nothing(listening):
     """Who may, gets in all the same; the lines in the log are few."""
     listener, log = listening
     before = threading.active_count()
@@ -178,13 +178,13 @@ def test_a_thousand_strangers_who_say_nothing(listening):
 def test_one_byte_a_second_is_sent_away_in_time(listening, monkeypatch):
     monkeypatch.setattr(wire, "HANDSHAKE_S", 0.6)
     listener, log = listening
-    with dial(listener) as stranger:
+    with dial(listener) as client:
 
         def sent_away():  # however long he goes on
             with contextlib.suppress(OSError):
-                stranger.sendall(b"\x01")
+                client.sendall(b"\x01")
             time.sleep(0.1)
-            return "stranger sent away" in log.events()
+            return "client rejected" in log.events()
 
         wait_for(sent_away)
 

@@ -179,6 +179,12 @@ class OrbitBatch:
         )
 
 
+def occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count from 0 the occurrences of each value; `values` rises."""
+    _, start, counts = np.unique(values, return_index=True, return_counts=True)
+    return np.arange(values.size) - np.repeat(start, counts)
+
+
 def joint_origin(simulated: Iterable[bool | None]) -> bool | None:
     """Tell of data put together: simulated if any is, real if all is, None if nothing says so."""
     origins = set(simulated)

@@ -107,7 +107,7 @@ class Segment:
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> "Segment":
-        """Take a description that a stranger may have written.
+        """Read a description from an untrusted peer.
 
         Raises
         ------

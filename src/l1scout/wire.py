@@ -24,7 +24,7 @@ from l1scout.errors import InputError
 VERSION = 1
 MAX_MESSAGE = 8192
 HANDSHAKE_S = 5.0
-"""A stranger has this long, in all, before he is sent away."""
+"""Total time that a client has to authenticate before it is disconnected."""
 IDLE_S = 30.0
 """A connection on which nothing moves for so long is closed; the sender comes back."""
 _PENDING = 16
@@ -228,7 +228,7 @@ class Listener:
     connections : int
         Let in at the same time; one more is refused.
     log : callable
-        ``log(event, **values)``; at most one line a second for strangers.
+        ``log(event, **values)``; at most one line per second for rejected clients.
     handshake : bool
         False lets in whoever connects, on loopback only: for hardware that knows no protocol.
 
@@ -300,7 +300,7 @@ class Listener:
                 time.sleep(0.05)  # too many open files, or closed
                 continue
             while self._greeting > 4 * _PENDING:
-                time.sleep(0.005)  # those who were sent away have not left yet
+                time.sleep(0.005)  # rejected clients have not left yet
             with self._lock:
                 self._greeting += 1
                 if len(self._pending) >= _PENDING:
@@ -315,7 +315,7 @@ class Listener:
         try:
             channel = self._let_in(connection)
         except OSError as error:
-            self._stranger(peer, str(error))
+            self._reject(peer, str(error))
         finally:
             with self._lock:
                 last = self._pending.pop(id(connection), connection)
@@ -370,7 +370,7 @@ class Listener:
             raise WireError(msg)
         return hello
 
-    def _stranger(self, peer: str, why: str) -> None:
+    def _reject(self, peer: str, why: str) -> None:
         with self._lock:
             now = time.monotonic()
             self._unsaid += 1
@@ -378,7 +378,7 @@ class Listener:
                 return
             self._quiet_until, n = now + 1.0, self._unsaid
             self._unsaid = 0
-        self._log("stranger sent away", peer=peer, why=why, connections=n)
+        self._log("client rejected", peer=peer, why=why, connections=n)
 
 
 def _shut(connection: socket.socket) -> None:

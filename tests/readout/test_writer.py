@@ -279,7 +279,7 @@ FIELDS = tuple(GOOD.to_dict())
 @given(
     st.dictionaries(st.text() | st.sampled_from(FIELDS), st.none() | st.integers() | st.text() | st.floats())
 )
-def test_descriptions_of_strangers(said):
+def test_descriptions_of_untrusted_peers(said):
     with pytest.raises(InputError):
         Segment.from_dict(said)
 

@@ -55,11 +55,6 @@ class CrossingCounts(OfOrigin):
         """Muons by BX in all sections."""
         return sum(self.muons.values(), np.zeros(BX_PER_ORBIT + 1, np.int64))
 
-    @property
-    def all_occupied(self) -> NDArray[np.int64]:
-        """Crossings with a muon by BX in all sections."""
-        return sum(self.occupied.values(), np.zeros(BX_PER_ORBIT + 1, np.int64))
-
 
 def _by_bx(bx: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.bincount(bx, minlength=BX_PER_ORBIT + 1)

@@ -19,7 +19,7 @@ from l1scout.io.seen import (
     checksums,
     whole_orbits,
 )
-from l1scout.orbits import Events, OrbitBatch
+from l1scout.orbits import Events, OrbitBatch, occurrence
 
 WARN_ABOVE = 0.05
 """Fraction of damaged data above which a result carries a warning."""
@@ -174,10 +174,9 @@ class ReadQuality:
             sums = checksums(batch)
             contents = (sums[np.r_[starts[1:], len(batch)]] - sums[starts])[at]
             order = np.argsort(orbits[at], kind="stable")
-            repeats = np.zeros(
-                at.size, np.int64
-            )  # the k-th stretch of an orbit is compared with the one before
-            repeats[order] = _rank(orbits[at][order])
+            # the k-th stretch of an orbit is compared with the one before it
+            repeats = np.zeros(at.size, np.int64)
+            repeats[order] = occurrence(orbits[at][order])
             for k in range(int(repeats.max()) + 1):
                 part = order[repeats[order] == k]
                 new[at[part]] = self.new_contents(orbits[at][part], contents[part])
@@ -258,10 +257,9 @@ class ReadQuality:
 
     def _warnings(self) -> Iterator[str]:
         if not self.independent:
-            n = max(self._repetition.repeated, self.marked_orbits)
             yield (
-                f"{n:,} of {self.orbits:,} orbits repeat the content of earlier ones (a source in a loop): "
-                "crossings are not independent, uncertainties and significances do not hold"
+                f"{self.repeated_orbits:,} of {self.orbits:,} orbits repeat the content of earlier ones (a source "
+                "in a loop): crossings are not independent, uncertainties and significances do not hold"
             )
         if self.damaged_fraction > WARN_ABOVE:
             yield (
@@ -289,27 +287,22 @@ class ReadQuality:
                 "and the files do not state their run: used as data of another run"
             )
 
-    def check(self, *, allow_damaged: bool = False, independent: bool = False) -> None:
+    def check(self, *, allow_damaged: bool = False) -> None:
         """Refuse data that cannot give a result.
 
         Parameters
         ----------
         allow_damaged : bool
             Accept mostly damaged data.
-        independent : bool
-            The analysis assumes independent crossings: refuse repeated data.
 
         Raises
         ------
         InputError
-            If more than half of the data are damaged, or the data repeat and must not.
+            If more than half of the data are damaged.
         """
-        if independent and not self.independent:
-            msg = f"{self.warnings()[0]}; use other data, or accept repeated data explicitly"
-            raise InputError(msg)
         if self.damaged_fraction > REFUSE_ABOVE and not allow_damaged:
             warning = next(w for w in self._warnings() if "damaged" in w)
-            msg = f"{warning}; use other data, or accept damaged data explicitly"
+            msg = f"{warning}; use other data, or give --accept-damaged"
             raise InputError(msg)
 
 
@@ -318,9 +311,3 @@ def _peek(chunks: Iterable[Events]) -> tuple[Events | None, Iterable[Events]]:
     rest = iter(chunks)
     first = next(rest, None)
     return first, rest if first is None else chain([first], rest)
-
-
-def _rank(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count from 0 the occurrences of each value; `values` rises."""
-    _, start, counts = np.unique(values, return_index=True, return_counts=True)
-    return np.arange(values.size) - np.repeat(start, counts)

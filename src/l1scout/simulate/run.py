@@ -16,7 +16,7 @@ from l1scout import lhc
 from l1scout.formats.block import RUN3, BlockFormat
 from l1scout.formats.muon import PHI_BINS, TRACK_FINDERS
 from l1scout.link.transmit import Piece
-from l1scout.orbits import OrbitBatch
+from l1scout.orbits import OrbitBatch, occurrence
 from l1scout.simulate.cosmic import legs
 from l1scout.simulate.gmt import Extrapolation
 
@@ -225,7 +225,7 @@ def _all(
     order = np.argsort(time, kind="stable")
     order = order[(time[order] >= 0) & (time[order] < span)]
     time = time[order]
-    order, time = order[_rank(time) < SLOTS], time[_rank(time) < SLOTS]  # the GMT sends no more
+    order, time = order[occurrence(time) < SLOTS], time[occurrence(time) < SLOTS]  # the GMT sends no more
     columns = {name: np.concatenate([c[name] for _, c in parts])[order] for name in columns}
     return time, columns | {"true_bx": ((time - columns["bx_shift"]) % lhc.BX_PER_ORBIT + 1).astype(np.int16)}
 
@@ -238,7 +238,7 @@ def _muons(
     early = {n: c[twin] for n, c in columns.items()}
     early["tfMuonIndex"], early["hwEtaAtVtx"] = np.zeros_like(early["hwPt"]), np.zeros_like(early["hwPt"])
     kind = np.r_[np.zeros(time.size, np.int16), np.ones(np.count_nonzero(twin), np.int16)]
-    rank = np.r_[_rank(time), _rank(time[twin])]
+    rank = np.r_[occurrence(time), occurrence(time[twin])]
     time = np.r_[time, time[twin]]
     columns = {n: np.r_[c, early[n]] for n, c in columns.items()}
     columns["link"] = (rank // 2 + 4 * kind).astype(np.int16)
@@ -247,12 +247,6 @@ def _muons(
     orbit, bx = lhc.orbit_and_bx(time[order])
     ordered = {n: c[order] for n, c in columns.items()}
     return OrbitBatch.from_objects(orbit + first, bx, ordered, n_orbits=stop - first, simulated=True)
-
-
-def _rank(time: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the muons of each crossing from 0; `time` rises."""
-    _, start, counts = np.unique(time, return_index=True, return_counts=True)
-    return np.arange(time.size) - np.repeat(start, counts)
 
 
 def _draw(random: np.random.Generator, n: int, form: BlockFormat) -> dict[str, NDArray[Any]]:

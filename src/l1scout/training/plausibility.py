@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI, PHI_VTX, PT
+from l1scout.io.parquet import HARDWARE, OFFLINE
 from l1scout.training import split
+from l1scout.training.metrics import wrap
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -29,20 +31,7 @@ _FLOOR = 6
 """Muons at the smallest hwPt of the trigger's tables can have any larger pT."""
 _REPEATED = 0.01
 """Share of rows that may repeat another."""
-_IDENTITY = (
-    "hwPt",
-    "hwEta",
-    "hwPhi",
-    "hwEtaAtVtx",
-    "hwPhiAtVtx",
-    "hwCharge",
-    "hwQual",
-    "tfMuonIndex",
-    "recoPt",
-    "recoEta",
-    "recoPhi",
-    "recoCharge",
-)
+_IDENTITY = (*HARDWARE, *OFFLINE[:4])
 _NEEDED = tuple(n for n in _IDENTITY if n not in ("hwEta", "hwQual", "tfMuonIndex"))
 
 
@@ -171,7 +160,7 @@ def _phi(part: Columns) -> str:
     if abs(turn) > 0.35:
         half = " (half a turn)" if abs(turn) > 3 else ""
         return f"L1 phi is off from recoPhi by {turn:.2f} rad{half} on average: is one of them rotated?"
-    here, station = (float(np.median(np.abs(_wrap(x - reco)))) for x in (l1, PHI.to_physical(part["hwPhi"])))
+    here, station = (float(np.median(np.abs(wrap(x - reco)))) for x in (l1, PHI.to_physical(part["hwPhi"])))
     if here > 0.05 and here > 2 * station:
         return (
             f"recoPhi is closer to hwPhi ({station:.2g} rad) than to hwPhiAtVtx ({here:.2g} rad): is it phi "
@@ -259,10 +248,6 @@ def refuse_repeated(numbers: NDArray[np.float64], name: str) -> None:
 
 def _direction(angles: NDArray[np.float64]) -> complex:
     return complex(np.exp(1j * angles).mean())
-
-
-def _wrap(angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.angle(np.exp(1j * angles)))
 
 
 def _spread(x: NDArray[np.float64]) -> float:
