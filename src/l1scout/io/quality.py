@@ -259,7 +259,8 @@ class ReadQuality:
         if not self.independent:
             yield (
                 f"{self.repeated_orbits:,} of {self.orbits:,} orbits repeat the content of earlier ones "
-                "(a source in a loop): crossings are not independent, uncertainties and significances do not hold"
+                "(a source in a loop): crossings are not independent, uncertainties and significances do "
+                "not hold"
             )
         if self.damaged_fraction > WARN_ABOVE:
             yield (
