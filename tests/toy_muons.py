@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import Events
+from l1scout.dataset.matched import COLUMNS, Dataset
 from l1scout.formats.muon import ETA, ETA_VTX, PHI, PHI_VTX, PT
 from l1scout.io.parquet import METADATA_KEY
-from l1scout.orbits import Events, OrbitBatch
-from l1scout.training.dataset import COLUMNS, Dataset
 
 
 def toy_columns(n: int = 20_000, seed: int = 1) -> dict[str, np.ndarray]:

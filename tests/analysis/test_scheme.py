@@ -7,9 +7,9 @@ import pytest
 
 from l1scout.analysis.filling import Scheme, load_scheme
 from l1scout.analysis.scheme import BxCounts, SchemeWatch, check_scheme, choose_scheme
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.io import read_events
-from l1scout.orbits import Events
 from l1scout.simulate.run import Running, simulate_run
 
 

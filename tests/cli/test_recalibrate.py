@@ -14,8 +14,8 @@ from hand_made import model_directory
 from l1scout.cli.recalibrate import recalibrate
 from l1scout.errors import InputError
 from l1scout.io.conditions import of_file, simulation
-from l1scout.training.metrics import VARIABLES
-from l1scout.training.resolution import Resolution
+from l1scout.model.quantities import VARIABLES
+from l1scout.model.resolution import Resolution
 
 app = typer.Typer()
 app.command()(recalibrate)

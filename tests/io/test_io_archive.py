@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from front_end import make_run, random_blocks, stored_bytes
 from l1scout.cli import make_app
+from l1scout.core.orbit_batch import concatenate
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, RUN2, RUN3
 from l1scout.formats.muon import FIELDS
@@ -29,7 +30,6 @@ from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to
 from l1scout.io.inspect import describe
 from l1scout.io.rewrite import add_columns
 from l1scout.lhc import ORBITS_PER_LUMISECTION
-from l1scout.orbits import concatenate
 
 ORBITS = 12
 PT = 0x1FF << 10

@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 from hand_made import model_directory
 from l1scout.analysis.masses import Masses, PairCuts
 from l1scout.cli import make_app
+from l1scout.core.orbit_batch import concatenate
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.io import columns, detect, read_events
 from l1scout.io.inspect import describe
 from l1scout.io.kinds import Kind
-from l1scout.orbits import concatenate
 from nano_files import rewrite
 
 NOT_VALID = "charge not valid (hwChargeValid 0)"

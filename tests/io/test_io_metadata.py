@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from l1scout.dataset.matched import read_dataset
 from l1scout.io import read_events
 from l1scout.io.inspect import describe
 from l1scout.io.parquet import METADATA_KEY, statements
-from l1scout.training.dataset import read_dataset
 from toy_muons import toy_dataset
 
 STATED = {True: "simulated", False: "real", None: None}

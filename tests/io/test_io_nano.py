@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 
 from l1scout.analysis.muons import times
 from l1scout.cli import make_app
+from l1scout.core.orbit_batch import concatenate
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.io import Kind, detect, nano, read_events
 from l1scout.io.inspect import describe
 from l1scout.io.rewrite import add_columns
-from l1scout.orbits import Events, concatenate
 from nano_files import rewrite
 
 

@@ -9,12 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 
+from l1scout.core.orbit_batch import concatenate
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.formats.muon import FIELDS, PT
 from l1scout.io import Kind, detect, read_events
 from l1scout.io import columns as io_columns
 from l1scout.io.inspect import describe
-from l1scout.orbits import Events, concatenate
 
 L1_KINDS = ["L1NTUPLE", "DPG_NANO", "SCOUTING_NANO", "ORBIT_COLLECTION", "PARQUET", "PATTERN"]
 OFFLINE_KINDS = ["L1NTUPLE", "DPG_NANO", "NANOAOD", "DIMUON_CSV"]

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from l1scout.core.orbit_batch import concatenate
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, PHI_BINS, physical
 from l1scout.io import edm, read_events
 from l1scout.io.columns import from_physical
 from l1scout.io.inspect import describe
 from l1scout.lhc import lumisection
-from l1scout.orbits import concatenate
 
 NTUPLE = "real-cms/l1ntuple_run320040_2018_200ev.root"
 NANO = "real-cms/l1nano_run380963_2024_100ev.root"

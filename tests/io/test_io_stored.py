@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from front_end import make_run, stored_bytes, through_board
+from l1scout.core.orbit_batch import concatenate, final_muons, muon_counts
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, RUN2, RUN3
 from l1scout.formats.raw import read_frames, read_header, split_raw
 from l1scout.io import Kind, detect, read_events
 from l1scout.io.inspect import describe
 from l1scout.io.stored import records_format, split_records
-from l1scout.orbits import concatenate, final_muons, muon_counts
 
 ORBITS = 23
 

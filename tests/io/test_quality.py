@@ -11,6 +11,7 @@ import pytest
 
 from front_end import Keep, make_run, stored_bytes, through_board
 from l1scout.board.repeat import RepeatedPackets
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, RUN2, RUN3
 from l1scout.formats.packets import packet_orbits, split_packets
@@ -20,7 +21,6 @@ from l1scout.io.batches import read_batches
 from l1scout.io.inspect import describe
 from l1scout.io.quality import ReadQuality
 from l1scout.io.seen import ContentSeen, EventsSeen, OrbitsSeen, Repetition, whole_orbits
-from l1scout.orbits import OrbitBatch
 
 ORBITS = 12
 

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.io.selection import Selection, Selector, parse_ranges, read_golden
-from l1scout.orbits import Events, OrbitBatch
 
 LS = 1 << 18
 

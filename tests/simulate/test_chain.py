@@ -5,13 +5,13 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from l1scout.dataset.matching import match
 from l1scout.formats.muon import ETA_LSB, MUON_2018, PHI_LSB
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.detector import SOLENOID_FIELD
 from l1scout.simulate.generator import Generated
 from l1scout.simulate.offline import Tracker, reconstruct
 from l1scout.simulate.transport import CURVATURE, Start, transport
-from l1scout.training.matching import match
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from l1scout.dataset.collect import KEPT, collect
+from l1scout.dataset.cuts import CutFlow, Selection, select_pairs
+from l1scout.dataset.matched import COLUMNS, STUB_COLUMNS, read_dataset
 from l1scout.errors import InputError
 from l1scout.io.conditions import Conditions, of_file, of_metadata
 from l1scout.simulate.chain import simulate_events
-from l1scout.training.collect import KEPT, collect
-from l1scout.training.dataset import COLUMNS, STUB_COLUMNS, read_dataset
-from l1scout.training.selection import CutFlow, Selection, select_pairs
 from toy_muons import toy_dataset, toy_events, write_parquet
 
 

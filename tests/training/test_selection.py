@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import Events
+from l1scout.dataset.cuts import CutFlow, Selection, select_pairs
 from l1scout.errors import InputError
-from l1scout.orbits import Events, OrbitBatch
-from l1scout.training.selection import CutFlow, Selection, select_pairs
 from toy_muons import toy_events
 
 L1 = {

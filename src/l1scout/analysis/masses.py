@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from l1scout.analysis.kernels import pairs
 from l1scout.analysis.lines import Line, find_line
 from l1scout.analysis.muons import final, need
+from l1scout.core.orbit_batch import OrbitBatch, joint_origin
+from l1scout.core.orbit_data import Events
 from l1scout.formats.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
 from l1scout.io.columns import charge_valid
-from l1scout.orbits import Events, OrbitBatch, joint_origin
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured
 
 MUON_MASS = 0.1056584
 """GeV"""

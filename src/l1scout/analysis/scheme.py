@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.filling import FoundScheme, Scheme, find_scheme
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.lhc import BX_PER_ORBIT, FILLING_SCHEMES, colliding
-from l1scout.orbits import Events, OrbitBatch
 
 MAX_DIFFERENCES = 5
 """BX that may differ from a scheme: dead or weak bunches. With more, it is another scheme."""

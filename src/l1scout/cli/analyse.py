@@ -24,7 +24,7 @@ from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
 from l1scout.io.folder import expand
 from l1scout.io.quality import ReadQuality
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured
 
 analyse = typer.Typer(
     help="Physics and detector quantities, from packets, files or a simulated run. "

@@ -15,10 +15,11 @@ from l1scout.analysis.scheme import SchemeWatch
 from l1scout.cli.output import progress
 from l1scout.cli.results import Output, Tables, formats_of
 from l1scout.cli.sources import Data, Options
+from l1scout.core.orbit_batch import joint_origin
+from l1scout.core.orbit_data import Events
+from l1scout.core.provenance import Provenance
 from l1scout.formats.muon import PT_LSB
 from l1scout.io.selection import parse_ranges
-from l1scout.orbits import Events, joint_origin
-from l1scout.provenance import Provenance
 
 if TYPE_CHECKING:
     from hist import Hist

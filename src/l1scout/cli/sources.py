@@ -13,6 +13,8 @@ import typer
 from l1scout.cli.live import load
 from l1scout.cli.output import Flavour, Json
 from l1scout.cli.simulate import CONDITION_HELP, one_of, running
+from l1scout.core.orbit_data import Events
+from l1scout.core.provenance import file_inputs
 from l1scout.errors import InputError, printable
 from l1scout.formats.muon import PT_LSB
 from l1scout.io.batches import read_batches
@@ -21,8 +23,6 @@ from l1scout.io.ntuple import EMULATED_NOTE
 from l1scout.io.quality import ReadQuality
 from l1scout.io.selection import Selection, Selector, parse_ranges, read_golden
 from l1scout.lhc import FILLING_SCHEMES, ORBITS_PER_LUMISECTION
-from l1scout.orbits import Events
-from l1scout.provenance import file_inputs
 from l1scout.simulate.run import simulate_run
 from l1scout.store.losses import with_losses
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from l1scout.core.orbit_data import Events
 from l1scout.formats.block import FORMATS
 from l1scout.formats.raw import REPEATED, read_header
 from l1scout.formats.records import decode_records
@@ -15,7 +16,6 @@ from l1scout.io.archive_chunk import ORBIT_AT
 from l1scout.io.quality import ReadQuality
 from l1scout.io.stored import Found, read_bare, split_orbits
 from l1scout.lhc import lumisection
-from l1scout.orbits import Events
 
 
 def read_parquet(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[Events]:

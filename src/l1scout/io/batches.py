@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from l1scout.core.orbit_batch import OrbitBatch, concatenate
+from l1scout.core.orbit_data import Events, final_events
+from l1scout.io.dma_packets import read_dma
 from l1scout.io.kinds import Kind, detect
-from l1scout.io.packets import read_dma
 from l1scout.io.quality import ReadQuality
 from l1scout.io.read import ROWS, read_events
-from l1scout.orbits import Events, OrbitBatch, concatenate, final_events
 
 JOINED = 50
 """Orbits of a batch, if a file gives them one by one."""

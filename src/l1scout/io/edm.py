@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch, concatenate
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.io import columns, root
 from l1scout.io.quality import ReadQuality
 from l1scout.lhc import BX_PER_ORBIT
-from l1scout.orbits import Events, OrbitBatch, concatenate
 
 OBJECTS = {"muons": "Muon", "jets": "Jet", "egammas": "EGamma", "taus": "Tau", "sums": "BxSums"}
 """Kind of object: its class in l1ScoutingRun3."""

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from l1scout.errors import InputError
 from l1scout.formats import pattern
 from l1scout.io import edm, ntuple, parquet, root, stored
+from l1scout.io.dma_packets import describe_capture, describe_packets
 from l1scout.io.kinds import Kind, detect
-from l1scout.io.packets import describe_capture, describe_packets
 from l1scout.io.quality import ReadQuality
 from l1scout.io.read import ROWS, read_events
 from l1scout.io.summary import Ranges, summarize

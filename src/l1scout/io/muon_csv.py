@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.csv as pc
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.io import columns, root, runs
 from l1scout.io.quality import ReadQuality
-from l1scout.orbits import Events, OrbitBatch
 
 BOM = b"\xef\xbb\xbf"
 HEAD = 1 << 16

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.io import columns, root, runs
-from l1scout.orbits import Events, OrbitBatch
 
 MUON = {
     "recoPt": "Muon_pt",

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.io import columns, nano, root, runs
-from l1scout.orbits import Events, OrbitBatch
 
 UPGRADE, EMULATED = "l1UpgradeTree/L1UpgradeTree", "l1UpgradeEmuTree/L1UpgradeTree"
 """Trees of the L1 muons that the hardware sent, and of those that the emulator made."""

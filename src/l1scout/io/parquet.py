@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.io import columns, root
-from l1scout.orbits import Events, OrbitBatch
 
 HARDWARE = (
     "hwPt",

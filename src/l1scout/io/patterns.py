@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.formats import pattern
 from l1scout.formats.muon import MUON_2018
 from l1scout.lhc import orbit_and_bx
-from l1scout.orbits import Events, OrbitBatch
 
 
 def read_pattern(path: Path, rows: int) -> Iterator[Events]:

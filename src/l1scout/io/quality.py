@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch, occurrence
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.files import checksum
 from l1scout.io.seen import (
@@ -19,7 +21,6 @@ from l1scout.io.seen import (
     checksums,
     whole_orbits,
 )
-from l1scout.orbits import Events, OrbitBatch, occurrence
 
 WARN_ABOVE = 0.05
 """Fraction of damaged data above which a result carries a warning."""

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from l1scout.core.orbit_data import Events, final_events
 from l1scout.errors import InputError
-from l1scout.io import archive_events, edm, muon_csv, nano, ntuple, packets, patterns, stored
+from l1scout.io import archive_events, edm, muon_csv, nano, ntuple, patterns, stored
+from l1scout.io import dma_packets as packets
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.quality import ReadQuality
-from l1scout.orbits import Events, final_events
 
 ROWS = 100_000
 

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import uproot
 from numpy.typing import NDArray
 
+from l1scout.core.provenance import KEY, Provenance, current
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.io import nano, ntuple, parquet, root
 from l1scout.io.kinds import FLAVOURS, Kind, detect
 from l1scout.io.rootadd import BranchAdder
-from l1scout.provenance import KEY, Provenance, current
 
 Columns = dict[str, NDArray[Any]]
 Compute = Callable[[Columns], Columns]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
-from l1scout.orbits import Events, OrbitBatch
 
 Ranges = tuple[tuple[int, int], ...]
 _MOST_COUNTED = 1 << 24

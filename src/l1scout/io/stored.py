@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, ORBIT_MASK, PT_BITS, RUN3, BlockFormat
 from l1scout.formats.decoded import Decoded
@@ -35,7 +37,6 @@ from l1scout.io import root, runs
 from l1scout.io.quality import ReadQuality
 from l1scout.io.seen import orbit_checksums, whole_orbits
 from l1scout.lhc import crossing, lumisection
-from l1scout.orbits import Events, OrbitBatch
 
 HEAD = 1 << 16
 """Bytes looked at to tell what a file is."""

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import joint_origin, muon_counts
+from l1scout.core.orbit_data import Events, final_events
 from l1scout.formats.muon import FIELDS, PHI_BINS, TRACK_FINDERS
 from l1scout.io.columns import UNKNOWN_ORBIT, charge_valid
 from l1scout.io.quality import ReadQuality
 from l1scout.io.runs import era
 from l1scout.lhc import BX_PER_ORBIT
-from l1scout.orbits import Events, final_events, joint_origin, muon_counts
 
 _NO_SCALE = ("hwPtUnconstrained",)
 """0.5 GeV a step in 2018, 1 GeV in 2024."""

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout import lhc
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import Events
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, ETA_LSB, PHI_LSB
 from l1scout.io import read_events
 from l1scout.io.parquet import STUBS
-from l1scout.orbits import Events, OrbitBatch
 from l1scout.simulate.bmtf import BmtfTables, Candidates, assign
 from l1scout.simulate.detector import MATERIAL_SCALE, step_table
 from l1scout.simulate.generator import Generated, Generator, Spectrum

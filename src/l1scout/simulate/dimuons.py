@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout import lhc
-from l1scout.orbits import Events
+from l1scout.core.orbit_data import Events
 from l1scout.simulate.bmtf import BmtfTables
 from l1scout.simulate.chain import pairs_through, trigger_tables
 from l1scout.simulate.detector import MUON_MASS

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from l1scout.orbits import Events
-from l1scout.segments import Segment, parse_name
+from l1scout.core.orbit_data import Events
+from l1scout.readout.segments import Segment, parse_name
 from l1scout.store.catalogue import FILE, Catalogue
 from l1scout.store.compress import SUFFIX
 
