@@ -17,7 +17,7 @@ from pathlib import Path
 from l1scout import __version__
 from l1scout.cli.dataset import collect_with_bar
 from l1scout.cli.script import Parser, positive, run_script
-from l1scout.core.orbit_data import Events
+from l1scout.core.orbit_data import OrbitData
 from l1scout.dataset.matched import Dataset, read_dataset
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.evaluate.carried import carried, record
@@ -37,7 +37,7 @@ BEGIN, END = "<!-- carry_over: begin -->", "<!-- carry_over: end -->"
 def sample(
     folder: Path,
     name: str,
-    chunks: Iterable[Events],
+    chunks: Iterable[OrbitData],
     pairs: int | None = None,
     seed: int | None = None,
     made: Conditions | None = None,

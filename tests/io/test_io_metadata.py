@@ -33,7 +33,7 @@ def written(path, metadata):
 def test_simulated_in_every_spelling(tmp_path, word, simulated):
     path = written(tmp_path / "d.parquet", {b"simulated": word.encode("latin-1")})
     assert read_dataset(path).simulated is simulated
-    assert next(read_events(path)).l1.simulated is simulated
+    assert next(read_events(path)).muons.simulated is simulated
     assert describe(path).get("data") == STATED[simulated]
 
 

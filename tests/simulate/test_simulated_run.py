@@ -105,7 +105,7 @@ def test_the_truth_file_states_its_origin_and_command(tmp_path):
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["provenance"] == record
     assert run["conditions"]["out_of_time"] == 0.5
-    assert next(read_events(tmp_path / "truth.parquet")).l1.simulated
+    assert next(read_events(tmp_path / "truth.parquet")).muons.simulated
 
 
 def test_planted_luminosity():

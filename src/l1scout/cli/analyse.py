@@ -155,7 +155,7 @@ def occupancy(
         before = Occupancy(None, LiveTime(o.section), o.lowest_hw_pt, o.min_quality)
         quality = ReadQuality()
         for events in read_batches(expand(reference)[0], quality=quality, flavour=o.flavour):
-            before.add(events.l1)
+            before.add(events.muons)
         quality.check(allow_damaged=o.accept_damaged)
         job.data.notes += [f"--reference: {warning}" for warning in quality.warnings()]
     result = state.result(before, tolerance)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.output import Flavour, Json, print_json, progress
-from l1scout.core.orbit_data import Events
+from l1scout.core.orbit_data import OrbitData
 from l1scout.dataset.collect import KEPT, collect
 from l1scout.dataset.cuts import CutFlow, Selection
 from l1scout.errors import InputError
@@ -70,7 +70,7 @@ def dataset(
 
 
 def collect_with_bar(
-    chunks: Iterable[Events],
+    chunks: Iterable[OrbitData],
     target: Path,
     pairs: int | None,
     *,
@@ -92,7 +92,7 @@ def collect_with_bar(
         )
 
 
-def _read(files: Sequence[Path], flavour: str | None, sources: dict[str, None]) -> Iterator[Events]:
+def _read(files: Sequence[Path], flavour: str | None, sources: dict[str, None]) -> Iterator[OrbitData]:
     """Yield the chunks of files, and note what they state of their source."""
     from l1scout.io import read_events
 

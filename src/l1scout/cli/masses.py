@@ -12,7 +12,7 @@ from l1scout.analysis.masses import Masses, PairCuts
 from l1scout.cli.job import Job
 from l1scout.cli.output import warn
 from l1scout.cli.sources import Data
-from l1scout.core.orbit_data import Events
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 
 
@@ -114,7 +114,7 @@ def _about(job: Job, pairs: int | None, muons: Path | None) -> dict[str, object]
 
 def _simulated(
     seed: int, pairs: int | None, muons: Path | None, share: Sequence[str] | None
-) -> Iterator[Events]:
+) -> Iterator[OrbitData]:
     if muons:
         from l1scout.simulate.chain import simulate_events
 

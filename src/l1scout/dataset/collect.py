@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from l1scout import __version__
 from l1scout.core.orbit_batch import joint_origin
-from l1scout.core.orbit_data import Events
+from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import KEY, current
 from l1scout.dataset.cuts import CutFlow, Selection, select_pairs
 from l1scout.dataset.matched import COLUMNS, STUB_COLUMNS
@@ -32,7 +32,7 @@ _KNOWN = (*COLUMNS, *STUB_COLUMNS)
 
 
 def collect(
-    chunks: Iterable[Events],
+    chunks: Iterable[OrbitData],
     path: str | Path,
     *,
     selection: Selection | None = None,
@@ -47,7 +47,7 @@ def collect(
 
     Parameters
     ----------
-    chunks : iterable of Events
+    chunks : iterable of OrbitData
         Endless if `max_pairs` is given.
     path : str or Path
     selection : Selection
@@ -88,8 +88,8 @@ def collect(
             if missing:
                 msg = f"{events.source}: no column {', '.join(missing)}, which files before it have"
                 raise InputError(msg)
-            origins.add(events.l1.simulated)
-            runs |= set(np.unique(events.l1.run).tolist())
+            origins.add(events.muons.simulated)
+            runs |= set(np.unique(events.muons.run).tolist())
             if events.source not in sources:
                 sources.append(events.source)
             room = columns["hwPt"].size if max_pairs is None else max_pairs - pairs

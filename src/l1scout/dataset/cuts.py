@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.core.orbit_data import Events
+from l1scout.core.orbit_data import OrbitData
 from l1scout.dataset.matching import MAX_DR2, match
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, ETA, PHI, PHI_BINS, PT
@@ -102,7 +102,7 @@ class CutFlow:
         return [{"cut": name, "l1": l1, "offline": offline} for name, l1, offline in self.rows()]
 
 
-def select_pairs(events: Events, selection: Selection, flow: CutFlow) -> dict[str, NDArray[Any]]:
+def select_pairs(events: OrbitData, selection: Selection, flow: CutFlow) -> dict[str, NDArray[Any]]:
     """Select, match and join L1 and offline muons.
 
     Offline muons of a file without station-2 coordinates (nano files have none) are propagated there
@@ -110,7 +110,7 @@ def select_pairs(events: Events, selection: Selection, flow: CutFlow) -> dict[st
 
     Parameters
     ----------
-    events : Events
+    events : OrbitData
     selection : Selection
     flow : CutFlow
         Counts are added to it.
@@ -128,13 +128,13 @@ def select_pairs(events: Events, selection: Selection, flow: CutFlow) -> dict[st
     if events.offline is None:
         msg = f"{events.source}: no offline muons, so there is nothing to match L1 muons to"
         raise InputError(msg)
-    _need(events.l1, L1_COLUMNS, events.source, "L1")
+    _need(events.muons, L1_COLUMNS, events.source, "L1")
     _need(events.offline, (*RECO_COLUMNS, "recoId"), events.source, "offline")
-    if len(events.l1) != len(events.offline):
-        msg = f"{events.source}: {len(events.l1)} rows of L1 muons, {len(events.offline)} of offline muons"
+    if len(events.muons) != len(events.offline):
+        msg = f"{events.source}: {len(events.muons)} rows of L1 muons, {len(events.offline)} of offline muons"
         raise InputError(msg)
-    flow.count("all", l1=events.l1.n_objects, offline=events.offline.n_objects)
-    l1 = _select_l1(events.l1, selection, flow)
+    flow.count("all", l1=events.muons.n_objects, offline=events.offline.n_objects)
+    l1 = _select_l1(events.muons, selection, flow)
     offline = _select_offline(events.offline, flow)
     i, j = match(
         ETA.to_physical(l1["hwEta"]),

@@ -134,7 +134,7 @@ def simulated(
     """
     pieces, found = [], 0
     for events in simulate_events(1):
-        pieces.append(muons_of(model, events.l1.columns))
+        pieces.append(muons_of(model, events.muons.columns))
         if not pieces[-1].size:
             msg = f"model {model.card.name}: no simulated muon is in its domain; name a data set"
             raise InputError(msg)

@@ -1,4 +1,4 @@
-"""The canonical columns of `Events`, however a file spells them."""
+"""The canonical columns of `OrbitData`, however a file spells them."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from l1scout.core.orbit_batch import muon_counts
-from l1scout.core.orbit_data import Events
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.formats.block import RUN2, RUN3, BlockFormat
 from l1scout.formats.decoded import decode_blocks
@@ -52,7 +52,7 @@ def read_dma(
     found: Found | None = None,
     *,
     count_run2: bool = False,
-) -> Iterator[Events]:
+) -> Iterator[OrbitData]:
     """Read the muons of DMA packets; memory of a packet. The run is unknown.
 
     A chunk has whole orbits of one packet: about `rows` rows or fewer, unless a single orbit has more.
@@ -96,7 +96,7 @@ def read_dma(
             muons = replace(muons, lumisection=lumisection(muons.orbit))
             for chunk in split_orbits(muons, numbers, rows):
                 known = chunk.n_orbits if form is RUN3 or count_run2 else None
-                yield Events(replace(chunk, n_orbits=known), source=str(path))
+                yield OrbitData.of_muons(replace(chunk, n_orbits=known), source=str(path))
 
 
 def _form(path: Path) -> BlockFormat:
@@ -128,7 +128,7 @@ def describe_packets(path: Path) -> dict[str, Any]:
     orbits: list[int] = []
     bx: list[int] = []
     for events in read_dma(path, 1 << 20, quality, found):
-        batch = events.l1
+        batch = events.muons
         quality.add(batch)
         final, intermediate = muon_counts(batch)
         muons = [muons[0] + final, muons[1] + (intermediate or 0)]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
-from l1scout.core.orbit_data import Events
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io import columns, root
 from l1scout.io.quality import ReadQuality
@@ -133,11 +133,11 @@ def _time_order(ids: list[tuple[int, int, int, bool]]) -> list[int] | None:
     return order
 
 
-def read_edm(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[Events]:
+def read_edm(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[OrbitData]:
     """Read the muons of a file of OrbitCollections; `rows` crossings a chunk, taken as orbits' worth."""
     for batch in read_objects(path, rows=max(1, rows // 256), quality=quality or ReadQuality()):
         muons = {name: columns.integers(name, values) for name, values in batch.columns.items()}
-        yield Events(batch.with_columns(**muons), source=str(path))
+        yield OrbitData.of_muons(batch.with_columns(**muons), source=str(path))
 
 
 def _branch(named: Mapping[str, Any], kind: str) -> str:

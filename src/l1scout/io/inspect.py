@@ -73,7 +73,7 @@ def _ntuple(path: Path) -> dict[str, Any]:
     names = {tree["name"] for tree in trees}
     out["l1_muons_from"] = "hardware" if ntuple.UPGRADE in names else "emulator"
     if ntuple.EMULATED in names:
-        out["emulated_l1_muons"] = sum(e.l1.n_objects for e in read_events(path, emulated=True))
+        out["emulated_l1_muons"] = sum(e.muons.n_objects for e in read_events(path, emulated=True))
     return out | {"trees": trees}
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.core.orbit_data import Events
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, ORBIT_MASK, PT_BITS, RUN3, BlockFormat
 from l1scout.formats.decoded import Decoded
@@ -173,7 +173,7 @@ class Found:
 
 def read_stored(
     path: Path, rows: int, quality: ReadQuality | None = None, found: Found | None = None
-) -> Iterator[Events]:
+) -> Iterator[OrbitData]:
     """Read the muons of a .raw file or of bare records, plain or compressed.
 
     Of a .raw file each chunk has whole orbits: about `rows` rows or fewer, unless a single orbit has
@@ -207,7 +207,7 @@ def read_stored(
             found.form = kind.name
             parts = _good_records(split_records(stream, kind), found, quality)
             for muons in read_bare(parts, kind, rows, found, quality):
-                yield Events(muons, source=str(path))
+                yield OrbitData.of_muons(muons, source=str(path))
             quality.damage(found.corrupt, found.corrupt_bytes)
             return
         header = read_header(stream.read(FILE_HEADER.itemsize))
@@ -224,7 +224,7 @@ def read_stored(
             part = decode_frames(frames, RUN3, header)
             found.add(part)
             muons = quality.flag(replace(part.muons, simulated=simulated), part.flagged)
-            yield Events(muons, source=str(path))
+            yield OrbitData.of_muons(muons, source=str(path))
         found.corrupt += header.corrupt
         found.corrupt_bytes += header.corrupt_bytes
         quality.missing_orbits += header.missing_orbits
