@@ -1,7 +1,7 @@
 """How data flow: sources give items, stages turn items into others, sinks take them; one step at a time.
 
-A process of the chain, a batch job and a test drive the same objects: a process calls `step` in a loop, a test
-calls it as often as it likes.
+A process of the chain, a batch job and a test drive the same objects: a process calls `step` in a loop, a
+test calls it as often as it likes.
 """
 
 from collections.abc import Iterable
