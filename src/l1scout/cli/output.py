@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from l1scout.core.provenance import recorded
 from l1scout.errors import printable
@@ -132,6 +133,16 @@ def warn(lines: Iterable[str]) -> None:
     """Print warnings on standard error, one line each."""
     for line in lines:
         err.print(f"warning: {printable(line, 2000)}", markup=False, soft_wrap=True)
+
+
+def print_table(table: Table) -> None:
+    """Print a table; in a file or a pipe its lines are not folded to the width of a terminal."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    wide = Console(file=out.file, width=10_000, highlight=False)
+    wide.width = max(out.width, wide.measure(table).maximum)
+    wide.print(table)
 
 
 def print_json(result: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from l1scout.cli.output import Json, err, print_json, progress
+from l1scout.cli.output import Json, err, print_json, print_table, progress
 from l1scout.core.provenance import recorded
 from l1scout.training.recipes import PAPER, RECIPES, recipe
 
@@ -58,7 +58,9 @@ def study(
 ) -> None:
     """Train networks fold by fold and compare them. Stop it when you like: the same command goes on."""
     from l1scout.report.page import write_text
-    from l1scout.report.study_page import as_text, page, ratio_rows, rows, rows_without_floor
+    from l1scout.report.study_page import study_page
+    from l1scout.report.study_tables import limit_rows, study_rows, study_rows_without_floor
+    from l1scout.report.terminal_tables import metrics_by_row
     from l1scout.training.study import Plan, Study, grid
     from l1scout.training.study_summary import summarise
 
@@ -86,16 +88,16 @@ def study(
     write_text(target / "study.json", json_text.dumps(recorded(result), indent=1) + "\n")
     said = f"l1scout study --search {search.value} --folds {folds} --seeds {seeds}"
     said += f" --epochs {epochs}" if epochs else ""
-    write_text(target / "study.html", page(summary, said))
+    write_text(target / "study.html", study_page(summary, said))
     err.print(f"{len(chosen)} networks in {time.perf_counter() - start:.0f} s")
     if json:
         print_json(result)
         return
     print("Mean over folds, spread over folds in units of the last digit; shares in percent\n")
-    print(as_text(rows(summary)))
+    print_table(metrics_by_row(study_rows(summary)))
     print("\nThe same without hwPt 6\n")
-    print(as_text(rows_without_floor(summary)))
+    print_table(metrics_by_row(study_rows_without_floor(summary)))
     if summary.limit:
         print("\nOurs / limit\n")
-        print(as_text(ratio_rows(summary)))
+        print_table(metrics_by_row(limit_rows(summary)))
     print(f"\nReport: {target / 'study.html'}")

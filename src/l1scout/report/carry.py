@@ -1,13 +1,12 @@
 """Tables of how far a network's numbers carry: for the terminal, for Markdown and for the page."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 from l1scout.evaluate.carried import Carried
 from l1scout.evaluate.metrics import KINDS, Scores
 from l1scout.evaluate.slices import FLOOR, Slice
 from l1scout.model.quantities import VARIABLES
-from l1scout.report.result_tables import KIND_NAMES, VARIABLE_NAMES, number, text_table
+from l1scout.report.result_tables import KIND_NAMES, RATIO_NAMES, VARIABLE_NAMES, number, text_table
 from l1scout.statistics import Measured
 
 WITHOUT = f"without hwPt {FLOOR}"
@@ -54,40 +53,16 @@ def markdown(samples: Sequence[Carried]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", f"|{ruler}|", *(f"| {' | '.join(r)} |" for r in body)])
 
 
-def html(samples: Sequence[Carried]) -> str:
-    """Return `rows` as a table for the page."""
-    head, *body = rows(samples)
-    top = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
-    lines = "".join(
-        f'<tr><th scope="row">{escape(r[0])}</th>{"".join(f"<td>{escape(c)}</td>" for c in r[1:])}</tr>'
-        for r in body
-    )
-    return (
-        f'<div class="scroll"><table class="numbers"><thead><tr>{top}</tr></thead>'
-        f"<tbody>{lines}</tbody></table></div>"
-    )
+SLICE_HEAD = ["", "muons", *(f"{name}, phi / eta / pT" for name in RATIO_NAMES)]
 
 
-def slices_html(slices: Sequence[Slice], names: Sequence[str]) -> str:
-    """Ratios of models on some of the muons, for the page: a row for each part and model."""
-    top = "".join(
-        f'<th scope="col">{h}</th>'
-        for h in ("", "muons", *(f"{KIND_NAMES[k].split()[0]}, phi / eta / pT" for k in KINDS))
-    )
-    lines = []
-    for part in slices:
-        for name in names:
-            cells = slice_cells(part.ratios.get(name))
-            label = f"{part.name}, model {name}"
-            lines.append(
-                f'<tr><th scope="row">{escape(label)}</th><td>{part.muons:,}</td>'
-                + "".join(f"<td>{escape(c)}</td>" for c in cells)
-                + "</tr>"
-            )
-    return (
-        f'<div class="scroll"><table class="numbers"><thead><tr>{top}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+def slice_rows(slices: Sequence[Slice], names: Sequence[str]) -> list[list[str]]:
+    """Return the ratios of models on some of the muons: a row for each part and model, under `SLICE_HEAD`."""
+    return [
+        [f"{part.name}, model {name}", f"{part.muons:,}", *slice_cells(part.ratios.get(name))]
+        for part in slices
+        for name in names
+    ]
 
 
 def slices_text(slices: Sequence[Slice], name: str) -> str:

@@ -17,6 +17,8 @@ from l1scout.model.quantities import VARIABLES
 from l1scout.statistics import Measured
 
 KIND_NAMES = {"rms": "RMS", "core": "core %", "tail": "tail %"}
+RATIO_NAMES = [name.split()[0] for name in KIND_NAMES.values()]
+"""Of ratios, which have no unit."""
 VARIABLE_NAMES = {"phi": "phi", "eta": "eta", "pt": "pT"}
 QUANTITY_NAMES = {"rms": "RMS", "width": "68 % half-width", "tail": "tail"}
 
