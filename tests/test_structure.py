@@ -14,7 +14,6 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 MODULES_TO_RENAME = {"export"}
 """Base names that several modules still have; remove a name here when it is unique."""
 CLASSES_TO_RENAME = {
-    "Entry",
     "Found",
     "LookUp",
     "Receiver",
@@ -24,6 +23,7 @@ CLASSES_TO_RENAME = {
     "Source",
     "Stage",
     "State",
+    "Stream",
 }
 """Names that several classes still have; remove a name here when it is unique."""
 LONG_FUNCTIONS = {

@@ -53,13 +53,13 @@ class _QuickGroup(TyperGroup):
 def _group(path: tuple[str, ...], commands: Mapping[str, CommandEntry], **attributes: Any) -> typer.Typer:
     """Return a group of commands that are imported when they run."""
 
-    class Group(_QuickGroup):
+    class ListedCommands(_QuickGroup):
         def __init__(self, **attributes: Any) -> None:
             super().__init__(**attributes)
             for name, entry in commands.items():
                 self.add_command(_Deferred((*path, name), entry))
 
-    return _app(cls=Group, no_args_is_help=True, **attributes)
+    return _app(cls=ListedCommands, no_args_is_help=True, **attributes)
 
 
 def load_command(*path: str) -> Any:
