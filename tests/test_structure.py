@@ -13,18 +13,9 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
 MODULES_TO_RENAME = {"export"}
 """Base names that several modules still have; remove a name here when it is unique."""
-CLASSES_TO_RENAME = {
-    "Found",
-    "LookUp",
-    "Receiver",
-    "Section",
-    "Selection",
-    "Sink",
-    "Source",
-    "Stage",
-    "State",
-    "Stream",
-}
+CLASSES_TO_RENAME = set(
+    "Found LookUp Receiver Section Selection Sink Source Stage State Stream".split()  # noqa: SIM905
+)
 """Names that several classes still have; remove a name here when it is unique."""
 LONG_FUNCTIONS = {
     "analysis/peaks.py fit_peak": "one likelihood fit, from start values to result",
