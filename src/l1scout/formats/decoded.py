@@ -63,6 +63,13 @@ def decoded(
         fields = BX_RUN3.decode(extra)
         made["hwEta"] = np.where(made["second"] == 1, fields["hwEta2"], fields["hwEta1"]).astype(np.int16)
         made["intermediate"] = fields["intermediate"].astype(np.int16)
+    return in_time_order(orbit, bx, made, flagged, **rest)
+
+
+def in_time_order(
+    orbit: NDArray[Any], bx: NDArray[Any], made: dict[str, NDArray[Any]], flagged: NDArray[Any], **rest: Any
+) -> Decoded:
+    """Make a batch, in order of time, of the columns of muons; see `decoded`."""
     orbit, bx = orbit.astype(np.int64), bx.astype(np.int64)
     time = crossing(orbit, bx)
     if np.any(time[1:] < time[:-1]):  # damaged or foreign data: a batch is in order of time
