@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from l1scout.core.provenance import Provenance, current
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
-from l1scout.formats.block import FORMATS, RUN3
+from l1scout.formats.block_format import board_format
 from l1scout.formats.raw import read_header
+from l1scout.formats.wire_format import WIRE_FORMATS
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import parquet
 from l1scout.io.archive_chunk import (
     MAX_ROWS,
@@ -153,7 +155,7 @@ def metadata(file: InputFile) -> dict[str, Any]:
     with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
         header = bytes.fromhex(said["header"])
         good = all(isinstance(said[n], int) for n in numbers)
-        if good and said["form"] in FORMATS and (not header or read_header(header) is not None):
+        if good and said["form"] in WIRE_FORMATS and (not header or read_header(header) is not None):
             return {**said, "header": header}
     msg = f"{path}: no archive of a stored file: a Parquet file of other making"
     raise InputError(msg)
@@ -175,7 +177,7 @@ def _bytes(source: Path | InputFile) -> Iterator[bytes]:
 
 def _stretches(file: InputFile, said: Mapping[str, Any]) -> Iterator[Stretch]:
     """Give the chunks of an archive as they lie in its stored file, each compared by checksum."""
-    form, framed = FORMATS[said["form"]], bool(said["header"])
+    form, framed = board_format(said["form"]), bool(said["header"])
     crc = crc32c(said["header"])
     with guarded(file.path, "damaged archive"):
         for columns, side in chunks(file, said):
@@ -189,7 +191,7 @@ def _stretches(file: InputFile, said: Mapping[str, Any]) -> Iterator[Stretch]:
 
 def chunks(file: InputFile, said: Mapping[str, Any]) -> Iterator[tuple[dict[str, NDArray[Any]], bytes]]:
     """Give the columns and the side of each chunk of an archive."""
-    form, framed = FORMATS[said["form"]], bool(said["header"])
+    form, framed = board_format(said["form"]), bool(said["header"])
     with guarded(file.path, "damaged archive"):
         there = set(file.parquet.schema_arrow.names)
         schema = archive_schema(form, framed=framed, plain="hwEta" in there)

@@ -22,10 +22,10 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.formats.block import ORBIT_MASK, BlockFormat
-from l1scout.formats.decoded import Decoded, in_time_order
-from l1scout.formats.raw import GMT_SOURCE, Frame
-from l1scout.formats.records import decode_records, find_records
+from l1scout.formats.decoded import Decoded, in_order_of_time
+from l1scout.formats.raw import Frame
+from l1scout.formats.records import ORBIT_MASK, find_records
+from l1scout.formats.streams.muon import MUONS, MuonWords, decode_records
 from l1scout.io.archive_muons import to_muons
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
 from l1scout.io.stored import time_spans
@@ -97,7 +97,7 @@ def views(part: Part) -> tuple[bytes | memoryview, ...]:
     return (part,) if isinstance(part, bytes) else (part[0].view(np.uint8).data,)
 
 
-def gather(parts: Sequence[Part], form: BlockFormat, *, framed: bool) -> Stretch:
+def gather(parts: Sequence[Part], form: MuonWords, *, framed: bool) -> Stretch:
     """Put parts of a file together: GMT frames, or stretches of records; all else is verbatim."""
     while True:
         kept: list[Any] = []
@@ -128,10 +128,10 @@ def gather(parts: Sequence[Part], form: BlockFormat, *, framed: bool) -> Stretch
 
 
 def _is_ours(frame: Frame) -> bool:
-    return frame.source == GMT_SOURCE and len(frame.records) % 4 == 0
+    return frame.source in MUONS.source_ids and len(frame.records) % 4 == 0
 
 
-def to_columns(stretch: Stretch, form: BlockFormat, crc: int, *, plain: bool) -> tuple[Columns, bytes]:
+def to_columns(stretch: Stretch, form: MuonWords, crc: int, *, plain: bool) -> tuple[Columns, bytes]:
     """Make the columns and the side of a stretch; `crc` is of the file up to its end.
 
     With `plain` the coordinates at the second station are columns as they are; without, ``dEta`` and
@@ -213,7 +213,7 @@ class Side:
     @property
     def records(self) -> NDArray[np.int64]:
         """Records of each frame."""
-        return self.frames[1].astype(np.int64)
+        return np.asarray(self.frames[1], np.int64)
 
     def head_word(self, number: int) -> NDArray[np.uint32]:
         """Return a word of the head of each frame: not size and checksum, which follow from the records."""
@@ -240,7 +240,7 @@ def with_station(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]
 
 
 def from_columns(
-    columns: Mapping[str, NDArray[Any]], side: bytes, form: BlockFormat, *, framed: bool
+    columns: Mapping[str, NDArray[Any]], side: bytes, form: MuonWords, *, framed: bool
 ) -> tuple[Stretch, int]:
     """Make a stretch, and the checksum of the file up to its end, of columns and side: see `to_columns`.
 
@@ -270,7 +270,7 @@ def from_columns(
 def _checksums(stretch: Stretch) -> NDArray[np.uint32]:
     """Checksum of each frame's payload, as its head should have it."""
     words, bounds = stretch.words.view(np.uint8).data, (4 * stretch.bounds).tolist()
-    source = crc32c(GMT_SOURCE.to_bytes(4, "little"))
+    source = crc32c(MUONS.source_ids[0].to_bytes(4, "little"))
     return np.array([crc32c(words[a:b], source) for a, b in pairwise(bounds)], np.uint32)
 
 
@@ -311,7 +311,7 @@ class ArchiveChunk:
     ----------
     columns : mapping of str to ndarray, shape (rows,)
     side : bytes
-    form : BlockFormat
+    form : MuonWords
     framed : bool
         Whether the records are those of frames.
 
@@ -321,7 +321,7 @@ class ArchiveChunk:
         If columns and side do not belong together.
     """
 
-    def __init__(self, columns: Mapping[str, NDArray[Any]], side: bytes, form: BlockFormat, *, framed: bool):
+    def __init__(self, columns: Mapping[str, NDArray[Any]], side: bytes, form: MuonWords, *, framed: bool):
         self.side = Side.parse(side, len(columns["hwPt"]), framed=framed)
         self._form = form
         self._stretch: Stretch | None = None
@@ -360,4 +360,4 @@ class ArchiveChunk:
         first = self._first[keep]
         flagged = self._columns["orbit"][first][self._columns["linkMatch"][first] != _ALL_LINKS]
         orbit, bx = self._columns["orbit"][row], self._columns["bx"][row]
-        return in_time_order(orbit, bx, muons, flagged)
+        return Decoded(in_order_of_time(orbit, bx, muons), np.unique(flagged).astype(np.int64))

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN3, BlockFormat
 from l1scout.formats.layout import Field
-from l1scout.formats.muon import MUON_2018, is_intermediate
+from l1scout.formats.streams.muon import MUON_2018, MuonWords, is_intermediate
 from l1scout.io.archive_rows import MAX_MUONS, arrange
 from l1scout.jit import kernel
 
@@ -45,7 +44,7 @@ def _list_muons(first: Any, second: Any, twin: Any, counts: Any, row: Any, marks
 
 
 def to_muons(
-    columns: Mapping[str, NDArray[Any]], first: NDArray[np.int64], form: BlockFormat
+    columns: Mapping[str, NDArray[Any]], first: NDArray[np.int64], form: MuonWords
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, NDArray[np.int16]]]:
     """Make the muons of records of rows, as `formats.records.decode_records` would of the words.
 
@@ -55,7 +54,7 @@ def to_muons(
         Of the types that `to_rows` gives, ``hwEta`` and ``hwPhi`` among them.
     first : ndarray of int64, shape (records,)
         First row of each record, from 0 on and rising.
-    form : BlockFormat
+    form : MuonWords
 
     Returns
     -------
@@ -83,7 +82,7 @@ def to_muons(
     for name in ("hwEtaAtVtx", "tfMuonIndex"):
         muons[name][is_twin] = 0
     muons["second"] = is_second.astype(np.int16)
-    if form is RUN3:
+    if form.extra is not None:
         muons["intermediate"] = (is_twin | (columns["intermediate"] != 0)[row]).astype(np.int16)
         muons["hwEta"] = columns["hwEta"][row]
     else:

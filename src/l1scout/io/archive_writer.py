@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from l1scout import __version__
 from l1scout.core.provenance import KEY, Provenance, file_inputs
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN3, BlockFormat
-from l1scout.formats.muon import is_intermediate
+from l1scout.formats.block_format import BlockFormat
 from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, read_header, split_raw
+from l1scout.formats.streams.muon import is_intermediate
 from l1scout.io import runs
 from l1scout.io.archive_chunk import MAX_ROWS, Part, gather, to_columns, views, with_station
 from l1scout.io.input_file import InputFile
@@ -209,7 +209,7 @@ def archive_schema(form: BlockFormat, *, framed: bool, plain: bool) -> pa.Schema
     fields |= {"lumisection": pa.int32(), "orbit": pa.int64(), "bx": pa.int16()}
     vertex = [f.name for f in form.muon.fields if f.name not in ("hwEta", "hwPhi", "reserved")]
     fields |= {n: pa.int16() for n in (*vertex, *station)}
-    more = ("second", "intermediate", "twin") if form is RUN3 else ("second", "twin")
+    more = ("second", "intermediate", "twin") if form.extra is not None else ("second", "twin")
     fields |= {n: pa.int8() for n in more} | {"linkMatch": pa.uint16()}
     required = [pa.field(n, t, nullable=False) for n, t in fields.items()]
     return pa.schema([*required, pa.field(SIDE_COLUMN, pa.binary())])

@@ -11,25 +11,19 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, ORBIT_MASK, PT_BITS, RUN3, BlockFormat
+from l1scout.formats.block_format import BlockFormat, board_formats
 from l1scout.formats.decoded import Decoded
-from l1scout.formats.raw import (
-    FILE_HEADER,
-    GMT_SOURCE,
-    Frame,
-    RawFile,
-    decode_frames,
-    read_header,
-    split_raw,
-)
+from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, decode_frames, read_header, split_raw
 from l1scout.formats.records import (
     HEADER_WORDS,
     MAX_RECORD_WORDS,
+    ORBIT_MASK,
     RECORD_HEADER,
-    decode_records,
     find_records,
     next_records,
 )
+from l1scout.formats.streams.muon import MUONS, decode_records
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io.input_file import HEAD, InputFile
 from l1scout.io.quality import ReadQuality
 from l1scout.io.reader import ROWS, FormatReader, origin
@@ -63,7 +57,7 @@ def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
     mu1 or mu2.
     """
     words = np.frombuffer(head[: len(head) & ~3], "<u4")
-    for form in FORMATS.values():
+    for form in board_formats().values():
         starts, _, ends = find_records(words, form)
         left = len(head) - 4 * int(ends[0])
         cut = left < 4 * MAX_RECORD_WORDS and (left == 0 or starts.size >= 3 or not whole)
@@ -76,8 +70,8 @@ def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
         rank = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
         at = np.repeat(starts + HEADER_WORDS, n) + form.record_words * rank
         good = _in_order(crossing(orbit, bx), orbit)
-        good &= bool(np.all(words[at] & PT_BITS) and np.all(words[starts] & (1 << 24)))
-        if form is RUN3:
+        good &= bool(np.all(words[at] & form.present_bits) and np.all(words[starts] & (1 << 24)))
+        if form.extra is not None:
             extra = words[at + 2] & form.bx_mask
             second = rank >= np.repeat(fields["n1"], n)
             # the public code leaves the BX in the third word
@@ -151,9 +145,9 @@ def read_raw(file: InputFile, rows: int, quality: ReadQuality, found: StoredCont
             new = quality.new_orbits(header.run, np.array([f.orbit for f in frames], np.int64))
             frames = [f for f, first in zip(frames, new.tolist(), strict=True) if first]
             quality.marked_orbits += sum(f.repeated for f in frames)
-            part = decode_frames(frames, RUN3, header)
+            part = decode_frames(frames, MUONS, header)
             found.add(part)
-            muons = quality.flag(part.muons, part.flagged)
+            muons = quality.flag(part.objects, part.flagged)
             yield OrbitData({MUON: muons}, None, origin(file))
         found.corrupt += header.corrupt
         found.corrupt_bytes += header.corrupt_bytes
@@ -191,7 +185,7 @@ def _groups(
         if isinstance(part, bytes):
             continue
         found.sources[part.source] = found.sources.get(part.source, 0) + 1
-        if part.source != GMT_SOURCE:
+        if part.source not in MUONS.source_ids:
             continue
         if held and used + len(part.records) > size:
             yield held
@@ -283,7 +277,7 @@ def read_pieces(
         for piece in pieces:
             found.add(piece)
             flagged = np.union1d(flagged, piece.flagged)
-            yield replace(piece.muons, lumisection=lumisection(piece.muons.orbit))
+            yield replace(piece.objects, lumisection=lumisection(piece.objects.orbit))
 
     for batch in whole_orbits(muons()):
         orbits = np.unique(batch.orbit)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS
+from l1scout.formats.block_format import board_format
 from l1scout.formats.raw import REPEATED, RawFile, read_header
 from l1scout.io import archive
 from l1scout.io.archive_chunk import ORBIT_AT, ArchiveChunk, with_station
@@ -42,7 +42,7 @@ class ArchiveReader(FormatReader):
         """Read muons (InputError if the archive is damaged, or rows of it were changed)."""
         said = archive.metadata(file)
         quality.bytes += said["bytes"]
-        form, header = FORMATS[said["form"]], read_header(said["header"])
+        form, header = board_format(said["form"]), read_header(said["header"])
         simulated = metadata(file).get("simulated")
         framed = header is not None
         with guarded(file.path, "damaged archive"):
@@ -80,9 +80,9 @@ def _orbits(chunk: ArchiveChunk, header: RawFile, rows: int, quality: ReadQualit
     quality.marked_orbits += int(np.count_nonzero(flags[new] & REPEATED))
     part = chunk.decode(np.repeat(new, chunk.side.records))
     muons = replace(
-        part.muons,
-        run=np.full(len(part.muons), header.run, np.int64),
-        lumisection=lumisection(part.muons.orbit),
+        part.objects,
+        run=np.full(len(part.objects), header.run, np.int64),
+        lumisection=lumisection(part.objects.orbit),
     )
     orbits = orbits[new]
     muons = quality.flag(muons, part.flagged)

@@ -1,18 +1,18 @@
 """DMA packets of the scouting board as files: muons of packets that nothing was done to."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from io import BufferedIOBase
+from typing import Any, cast
 
 import numpy as np
 
 from l1scout.core.orbit_batch import muon_counts
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN2, RUN3, BlockFormat
-from l1scout.formats.decoded import Decoded, decode_blocks
-from l1scout.formats.packets import TRAILER_BYTES, PacketOrbits, packet_orbits, split_packets
 from l1scout.formats.packets import Found as PacketCounts
+from l1scout.formats.packets import PacketOrbits
+from l1scout.formats.wire_format import WireFormat, count_decoded, recognise_format
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
 from l1scout.io.reader import READERS, FormatReader, origin
@@ -21,38 +21,12 @@ from l1scout.io.stored import split_orbits
 from l1scout.lhc import lumisection
 
 
-@dataclass(frozen=True)
-class _FirstPacket:
-    """The first packet of a file, parsed to tell the format: it is not parsed again."""
-
-    form: BlockFormat
-    orbits: PacketOrbits
-    decoded: Decoded
-
-
-def packet_format(file: InputFile) -> BlockFormat | None:
-    """Return the format of the DMA packets that a file holds, by its content; None if it holds none.
-
-    Run 3 if the first packet can be read as such; Run 2 if its length and the BX of its blocks fit.
-    """
+def packet_format(file: InputFile) -> WireFormat | None:
+    """Return the wire format whose packets a file holds, by its content; None if it holds none."""
     if file.is_text or file.is_root or file.is_parquet or file.compression:
         return None
-    first = file.once("first packet", lambda: _first_packet(file))
-    return first.form if first else None
-
-
-def _first_packet(file: InputFile) -> _FirstPacket | None:
-    packet, skipped = next(split_packets(file.stream(), RUN3), (memoryview(b""), 0))
-    if skipped or len(packet) < TRAILER_BYTES:
-        return None
-    for form in (RUN3, RUN2):
-        orbits = packet_orbits(packet, form)
-        if not orbits.orbit.size and (form is RUN3 or orbits.found.corrupt):
-            continue
-        decoded = decode_blocks(orbits.crossings(), form)
-        if form is RUN3 or not decoded.corrupt:
-            return _FirstPacket(form, orbits, decoded)
-    return None
+    stream = cast(BufferedIOBase, file.stream())
+    return file.once("packet format", lambda: recognise_format(stream))
 
 
 class DmaPacketsReader(FormatReader):
@@ -122,48 +96,45 @@ class DmaPacketsReader(FormatReader):
 def _read(file: InputFile, rows: int, quality: ReadQuality, found: PacketCounts) -> Iterator[OrbitData]:
     form = packet_format(file)
     if form is None:
-        msg = f"{file.path}: no DMA packets of Run 2 or Run 3 there"
+        msg = f"{file.path}: no DMA packets of a known wire format"
         raise InputError(msg)
-    first: _FirstPacket | None = file.once("first packet", lambda: None)
-    for packet, skipped in split_packets(file.stream(), form):
+    for packet, skipped in form.split(file.stream()):
         quality.bytes += len(packet) + skipped
         if skipped:
             found.add(PacketCounts(corrupt=1, corrupt_bytes=skipped))
             quality.damage(1, skipped)
         if not packet:
             continue
-        orbits = first.orbits if first else packet_orbits(packet, form)
+        orbits = form.find_orbits(packet)
         once = is_first(orbits.orbit)
         quality.duplicate_orbits += int(np.count_nonzero(~once))
-        if first and once.all():
-            part = first.decoded
-        else:
-            orbits = orbits.select(once)
-            part = decode_blocks(orbits.crossings(), form)
-        first = None
-        yield from _new_orbits(file, (orbits, part), rows, quality, found, form)
+        yield from _new_orbits(
+            file, orbits if once.all() else orbits.select(once), form, rows, quality, found
+        )
 
 
 def _new_orbits(
     file: InputFile,
-    packet: tuple[PacketOrbits, Decoded],
+    orbits: PacketOrbits,
+    form: WireFormat,
     rows: int,
     quality: ReadQuality,
     found: PacketCounts,
-    form: BlockFormat,
 ) -> Iterator[OrbitData]:
     """Yield the orbits of a packet that were not read before, and count what it holds."""
-    orbits, part = packet
+    decoded = form.decode(orbits)
+    part = decoded[MUON]
     flagged = np.union1d(part.flagged, orbits.flagged)
     now = replace(orbits.found, flagged=flagged.size)
-    now.add(PacketCounts(corrupt=part.corrupt, corrupt_bytes=part.corrupt_bytes))
+    objects = count_decoded(decoded)
+    now.add(PacketCounts(corrupt=part.corrupt, corrupt_bytes=part.corrupt_bytes, objects=objects))
     found.add(now)
     quality.damage(now.corrupt, now.corrupt_bytes)
     numbers = np.sort(orbits.orbit)
-    new = quality.new_contents(numbers, orbit_checksums(part.muons, numbers))
-    if orbits.repeated.size:
-        quality.marked_orbits += int(np.count_nonzero(np.isin(orbits.orbit[orbits.repeated], numbers[new])))
-    muons = replace(part.muons, n_orbits=len(numbers))
+    new = quality.new_contents(numbers, orbit_checksums(part.objects, numbers))
+    repeated = orbits.orbit[orbits.repeated]
+    quality.marked_orbits += int(np.count_nonzero(np.isin(repeated, numbers[new])))
+    muons = replace(part.objects, n_orbits=len(numbers))
     if not new.all():
         numbers = numbers[new]
         kept = np.flatnonzero(np.isin(muons.orbit, numbers))
@@ -173,7 +144,7 @@ def _new_orbits(
         numbers = np.setdiff1d(numbers, flagged)
     muons = replace(muons, lumisection=lumisection(muons.orbit))
     for chunk in split_orbits(muons, numbers, rows):
-        known = chunk.n_orbits if form is RUN3 or quality.count_occupied else None
+        known = chunk.n_orbits if form.reports_empty_orbits or quality.count_occupied else None
         yield OrbitData({MUON: replace(chunk, n_orbits=known)}, None, origin(file))
 
 
