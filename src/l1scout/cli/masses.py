@@ -55,7 +55,8 @@ def masses(
     """
     from l1scout.deploy.recalibrate import Recalibrator
     from l1scout.evaluate.evaluation import name_models
-    from l1scout.io.conditions import differences, of_file
+    from l1scout.io import conditions_of
+    from l1scout.io.conditions import differences
     from l1scout.report import analyses
     from l1scout.report.mass_figures import mass_edges
 
@@ -71,8 +72,9 @@ def masses(
     warnings = [
         line
         for file in (job.data.files if files else ())
+        for muons_of in [conditions_of(file, flavour=options.flavour)]
         for name, m in models.items()
-        for line in differences(of_file(file, flavour=options.flavour), m.card.conditions, str(file), name)
+        for line in differences(muons_of, m.card.conditions, str(file), name)
     ]
     warn(warnings)
     if models:

@@ -19,9 +19,9 @@ from l1scout.errors import InputError, printable
 from l1scout.formats.streams.muon import PT_LSB
 from l1scout.io.batches import read_batches
 from l1scout.io.folder import expand
-from l1scout.io.ntuple import EMULATED_NOTE
 from l1scout.io.quality import ReadQuality
-from l1scout.io.selection import Selection, Selector, parse_ranges, read_golden
+from l1scout.io.readers.l1ntuple import EMULATED_NOTE
+from l1scout.io.selection import DataSelection, Selector, parse_ranges, read_golden
 from l1scout.lhc import FILLING_SCHEMES, ORBITS_PER_LUMISECTION
 from l1scout.simulate.run import simulate_run
 from l1scout.store.losses import with_losses
@@ -194,7 +194,7 @@ class Data:
             msg = "give either files or folders to read, --run, or --simulate with a number of orbits"
             raise InputError(msg)
         self.selector = Selector(
-            Selection(
+            DataSelection(
                 parse_ranges("--runs", options.runs) if options.runs else None,
                 parse_ranges("--lumisections", options.lumisections) if options.lumisections else None,
                 read_golden(options.golden) if options.golden else None,

@@ -17,14 +17,15 @@ import pyarrow.csv as pc
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
-from l1scout.io import columns, root, runs
+from l1scout.io import columns
+from l1scout.io.guard import guarded
+from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
+from l1scout.io.reader import READERS, FormatReader, origin
 
 BOM = b"\xef\xbb\xbf"
-HEAD = 1 << 16
-"""Bytes in which the line with the names must be."""
 _DELIMITERS = ",;\t"
 _LINE_END = re.compile("\r\n|\n|\r")
 """Of the reader of the rows; ``splitlines`` also ends lines at bytes of letters such as Å."""
@@ -100,59 +101,77 @@ def _names(cells: Sequence[str]) -> tuple[str, ...]:
     return tuple(out)
 
 
-def read_csv(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[OrbitData]:
-    """Read the muons of a CSV file: as many offline muons per row as it has.
+class DimuonCsvReader(FormatReader):
+    """Reads CSV files of offline muons: as many per row as the file has.
 
     ``recoIsGlobal`` tells global muons (type G) from tracker muons (T), where the file does. Orbit and BX are
     unknown. Columns that are not needed are not looked at.
-
-    Parameters
-    ----------
-    path : Path
-    rows : int
-        Rows per chunk.
-    quality : ReadQuality, optional
-        Counts the particles that are no muons, which are left out.
-
-    Raises
-    ------
-    InputError
-        If columns are missing or hold anything but numbers, or if the particles are electrons.
     """
-    quality = quality or ReadQuality()
-    with root.guarded(path, "not a CSV file of muons"):
-        with path.open("rb") as file:
-            found = layout(file.read(HEAD))
-        if found is None or not found.is_of_muons:
-            msg = f"{path}: no columns pt1, eta1, phi1 (or px1, py1, pz1) and Q1; name them so"
-            raise InputError(msg)
-        if any(name.startswith(_OF_ELECTRONS) for name in found.names):
-            msg = f"{path}: its particles are electrons (columns such as HoverE); l1scout reads muons"
-            raise InputError(msg)
-        kept = lines = 0
-        for block in _blocks(path, found, rows):
-            particles = [_particle(path, block, k) for k in found.particles]
-            _refuse_electrons(path, block, found.particles)
-            runs_of_rows = _runs(block) if "run" in block.schema.names else None
-            lines += block.num_rows
-            for start in range(0, block.num_rows, rows):
-                part = slice(start, start + rows)
-                muon = np.stack([p["muon"][part] for p in particles], axis=1).astype(np.bool_)
-                kept += int(muon.sum())
-                quality.other_particles += int(muon.size - muon.sum())
-                names = [n for n in particles[0] if n != "muon"]
-                reco = {n: np.stack([p[n][part] for p in particles], axis=1)[muon] for n in names}
-                run = None if runs_of_rows is None else runs_of_rows[part]
-                yield _events(path, muon.sum(axis=1), reco, run)
-        if not lines:
-            msg = f"{path}: has no rows below the names of its columns"
-            raise InputError(msg)
-        if not kept:
-            msg = f"{path}: its particles are electrons (PID +-11), or it has none; l1scout reads muons"
-            raise InputError(msg)
+
+    name, title = "dimuon-csv", "CSV of offline muons"
+    streams = ()
+    offline = True
+    triggered = True
+    removes_duplicates = True  # nothing says which event a row is
+
+    def detect(self, file: InputFile) -> bool:
+        """Return whether the file is a text with columns of charged particles."""
+        found = _layout_of(file)
+        return found is not None and found.is_of_muons
+
+    def read(self, file: InputFile, rows: int, quality: ReadQuality) -> Iterator[OrbitData]:
+        """Read offline muons.
+
+        Raises
+        ------
+        InputError
+            If columns are missing or hold anything but numbers, or if the particles are electrons.
+        """
+        path = file.path
+        with guarded(path, "not a CSV file of muons"):
+            found = _layout_of(file)
+            if found is None or not found.is_of_muons:
+                msg = f"{path}: no columns pt1, eta1, phi1 (or px1, py1, pz1) and Q1; name them so"
+                raise InputError(msg)
+            if any(name.startswith(_OF_ELECTRONS) for name in found.names):
+                msg = f"{path}: its particles are electrons (columns such as HoverE); l1scout reads muons"
+                raise InputError(msg)
+            kept = lines = 0
+            for block in _blocks(file, found, rows):
+                lines += block.num_rows
+                for events in _events_of(file, block, found, rows, quality):
+                    kept += events.offline.n_objects if events.offline else 0
+                    yield events
+            if not lines:
+                msg = f"{path}: has no rows below the names of its columns"
+                raise InputError(msg)
+            if not kept:
+                msg = f"{path}: its particles are electrons (PID +-11), or it has none; l1scout reads muons"
+                raise InputError(msg)
 
 
-def _blocks(path: Path, found: CsvLayout, rows: int) -> Iterator[pa.RecordBatch]:
+def _layout_of(file: InputFile) -> CsvLayout | None:
+    return file.once("csv layout", lambda: layout(file.head) if file.is_text else None)
+
+
+def _events_of(
+    file: InputFile, block: pa.RecordBatch, found: CsvLayout, rows: int, quality: ReadQuality
+) -> Iterator[OrbitData]:
+    """Yield the muons of a block of lines, `rows` at a time."""
+    particles = [_particle(file.path, block, k) for k in found.particles]
+    _refuse_electrons(file.path, block, found.particles)
+    runs = _runs(block) if "run" in block.schema.names else None
+    names = [n for n in particles[0] if n != "muon"]
+    for start in range(0, block.num_rows, rows):
+        part = slice(start, start + rows)
+        muon = np.stack([p["muon"][part] for p in particles], axis=1).astype(np.bool_)
+        quality.other_particles += int(muon.size - muon.sum())
+        reco = {n: np.stack([p[n][part] for p in particles], axis=1)[muon] for n in names}
+        run = None if runs is None else runs[part]
+        yield _events(file, muon.sum(axis=1), reco, run)
+
+
+def _blocks(file: InputFile, found: CsvLayout, rows: int) -> Iterator[pa.RecordBatch]:
     """Read the columns that are needed, as the types that they must have."""
     numbers = ("pt", "eta", "phi", "px", "py", "pz", "e", "q", "pid")
     types = {n + k: pa.float64() for k in found.particles for n in numbers} | {"run": pa.float64()}
@@ -172,8 +191,8 @@ def _blocks(path: Path, found: CsvLayout, rows: int) -> Iterator[pa.RecordBatch]
         decimal_point="," if found.decimal_comma else ".",
         check_utf8=False,
     )
-    with pc.open_csv(path, options, parse, convert) as file:
-        yield from file
+    with pc.open_csv(file.stream(), options, parse, convert) as lines:
+        yield from lines
 
 
 def _is_comment(row: pc.InvalidRow) -> str:
@@ -215,11 +234,11 @@ def _particle(path: Path, block: pa.RecordBatch, end: str) -> dict[str, NDArray[
 
 def _runs(block: pa.RecordBatch) -> NDArray[np.int64]:
     """Return the run of each row (InputError if that is not a whole number)."""
-    runs_of_rows = np.asarray(block["run"].to_numpy(zero_copy_only=False), np.float64)
-    if not np.all((runs_of_rows >= 0) & (runs_of_rows <= _LARGEST_RUN) & (runs_of_rows % 1 == 0)):
+    numbers = np.asarray(block["run"].to_numpy(zero_copy_only=False), np.float64)
+    if not np.all((numbers >= 0) & (numbers <= _LARGEST_RUN) & (numbers % 1 == 0)):
         msg = "a run is empty or no whole number; remove the column, or fill it"
         raise InputError(msg)
-    return runs_of_rows.astype(np.int64)
+    return numbers.astype(np.int64)
 
 
 def _refuse_electrons(path: Path, block: pa.RecordBatch, ends: Sequence[str]) -> None:
@@ -241,7 +260,7 @@ def _refuse_electrons(path: Path, block: pa.RecordBatch, ends: Sequence[str]) ->
 
 
 def _events(
-    path: Path,
+    file: InputFile,
     counts: NDArray[np.int64],
     reco: dict[str, NDArray[np.float64]],
     run: NDArray[np.int64] | None,
@@ -250,5 +269,9 @@ def _events(
     orbit, bx = columns.unknown_crossings(n)
     like = OrbitBatch(orbit, bx, np.zeros(n + 1, np.int64), {})
     if run is not None:
-        like = replace(like, run=run, simulated=runs.simulated(run))
-    return OrbitData.of_muons(like, columns.offline(reco, like, np.r_[0, np.cumsum(counts)]), str(path))
+        like = replace(like, run=run)
+    offline = columns.offline(reco, like, np.r_[0, np.cumsum(counts)])
+    return OrbitData({MUON: like}, offline, origin(file))
+
+
+READERS.register("dimuon-csv")(DimuonCsvReader())

@@ -16,10 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
 from l1scout.io import columns, root
+from l1scout.io.guard import guarded
+from l1scout.io.input_file import InputFile, opened
+from l1scout.io.nano import is_orbit_collection
 from l1scout.io.quality import ReadQuality
+from l1scout.io.reader import READERS, FormatReader, origin
+from l1scout.io.summary import Ranges
 from l1scout.lhc import BX_PER_ORBIT
 
 OBJECTS = {"muons": "Muon", "jets": "Jet", "egammas": "EGamma", "taus": "Tau", "sums": "BxSums"}
@@ -32,18 +37,18 @@ _OFFSETS = BX_PER_ORBIT + 2
 
 
 def kinds(named: Mapping[str, Any]) -> list[str]:
-    """Kinds of object (keys of `OBJECTS`) that a tree holds."""
+    """Return the kinds of object (keys of `OBJECTS`) that a tree holds."""
     return [kind for kind in OBJECTS if _branch(named, kind)]
 
 
 def read_objects(
-    path: str | Path, kind: str = "muons", *, rows: int = 1000, quality: ReadQuality | None = None
+    path: str | Path | InputFile, kind: str = "muons", *, rows: int = 1000, quality: ReadQuality | None = None
 ) -> Iterator[OrbitBatch]:
     """Read the objects of one kind, orbits in order of time.
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or InputFile
     kind : str
         One of `OBJECTS`.
     rows : int
@@ -62,31 +67,62 @@ def read_objects(
     InputError
         If the file does not hold such objects, is damaged, or holds an orbit twice.
     """
-    path = Path(path)
     if kind not in OBJECTS:
         msg = f"no objects are called {kind}; there are {', '.join(OBJECTS)}"
         raise InputError(msg)
-    with root.opened(path) as file, root.guarded(path):
-        tree = file["Events"]
-        named = root.branches(tree)
+    with opened(path) as file, guarded(file.path):
+        named = root.tree_branches(file, "Events")
         name = _branch(named, kind)
         if not name:
-            msg = f"{path}: holds no {kind}; it has {', '.join(kinds(named)) or 'none'}"
+            msg = f"{file.path}: holds no {kind}; it has {', '.join(kinds(named)) or 'none'}"
             raise InputError(msg)
         cut = _split if name + ".obj.bxOffsets_" in named else _whole
-        entries = int(tree.num_entries)
-        ids = _identities(named["EventAuxiliary"], entries)
+        entries = int(file.root["Events"].num_entries)
+        ids = file.once("identities", lambda: _identities(named["EventAuxiliary"], entries))
         order = _time_order(ids)
         rows = rows if order is None else entries
         for start, stop in root.chunks(entries, max(rows, 1)):
             orbits = [
                 _orbit(ids[entry], offsets, read)
-                for entry, (offsets, read) in enumerate(cut(file, named, name, start, stop), start)
+                for entry, (offsets, read) in enumerate(cut(file.root, named, name, start, stop), start)
             ]
             entries_read = range(len(orbits)) if order is None else order
             kept = [orbits[n] for n in entries_read if quality is None or _is_new(quality, ids[start + n])]
             if kept:
                 yield concatenate(kept)
+
+
+class OrbitCollectionReader(FormatReader):
+    """Reads the muons of CMSSW files of OrbitCollections; `read_objects` reads their other objects."""
+
+    name, title = "orbit-collection", "CMSSW OrbitCollection (EDM)"
+    counts_orbits = True
+    removes_duplicates = True
+
+    def detect(self, file: InputFile) -> bool:
+        """Return whether the file has collections by orbit."""
+        return file.is_root and is_orbit_collection(root.tree_branches(file, "Events"))
+
+    def read(self, file: InputFile, rows: int, quality: ReadQuality) -> Iterator[OrbitData]:
+        """Read the muons; `rows` crossings a chunk, taken as orbits' worth."""
+        for batch in read_objects(file, rows=max(1, rows // 256), quality=quality):
+            muons = {name: columns.integers(name, values) for name, values in batch.columns.items()}
+            yield OrbitData({MUON: batch.with_columns(**muons)}, None, origin(file))
+
+    def describe(self, file: InputFile) -> dict[str, Any]:
+        """Return what the muons are, the objects of all kinds, and the trees."""
+        found = kinds(root.tree_branches(file, "Events"))
+        out: dict[str, Any] = {"objects": dict.fromkeys(found, 0)}
+        if "muons" in found:
+            out |= super().describe(file)
+        ranges = Ranges()
+        for kind in found:
+            for batch in read_objects(file, kind):
+                out["objects"][kind] += batch.n_objects
+                if kind != "muons":
+                    ranges.add(kind, batch.columns.items())
+        columns_of_all = [*out.get("columns", []), *ranges.rows()]
+        return out | {"columns": columns_of_all, "trees": root.describe_trees(file)}
 
 
 def _is_new(quality: ReadQuality, identity: tuple[int, int, int, bool]) -> bool:
@@ -131,13 +167,6 @@ def _time_order(ids: list[tuple[int, int, int, bool]]) -> list[int] | None:
         )
         raise InputError(msg)
     return order
-
-
-def read_edm(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[OrbitData]:
-    """Read the muons of a file of OrbitCollections; `rows` crossings a chunk, taken as orbits' worth."""
-    for batch in read_objects(path, rows=max(1, rows // 256), quality=quality or ReadQuality()):
-        muons = {name: columns.integers(name, values) for name, values in batch.columns.items()}
-        yield OrbitData.of_muons(batch.with_columns(**muons), source=str(path))
 
 
 def _branch(named: Mapping[str, Any], kind: str) -> str:
@@ -271,3 +300,6 @@ def _skip(blob: bytes, at: int) -> int:
         msg = "EventAuxiliary is not laid out as in CMSSW_14"
         raise InputError(msg)
     return int(at + 4 + (count & ~_BYTE_COUNT))
+
+
+READERS.register("orbit-collection")(OrbitCollectionReader())
