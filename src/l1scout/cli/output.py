@@ -4,8 +4,9 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
@@ -145,9 +146,26 @@ def print_table(table: Table) -> None:
     wide.print(table)
 
 
+def print_line(text: str) -> None:
+    """Print text as it is: brackets are no markup, and a long line is not folded."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def print_problem(text: str) -> None:
+    """Print on standard error, in red on a terminal, what a check found to be wrong."""
+    err.print(printable(text, 2000), style="red", markup=False, soft_wrap=True)
+
+
 def print_json(result: Any) -> None:
     """Print a result for scripts, with its provenance."""
     print(json_text(recorded(result) if isinstance(result, dict) else result))
+
+
+def write_json(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result to a JSON file, with its provenance (InputError if it cannot be written)."""
+    from l1scout.files import write_text
+
+    write_text(path, json_text(recorded(result)) + "\n")
 
 
 def json_text(result: Any) -> str:

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import awkward as ak
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from l1scout.lhc import BX_PER_ORBIT
+
+if TYPE_CHECKING:
+    import awkward as ak
 
 
 @dataclass(frozen=True)
@@ -159,11 +161,13 @@ class OrbitBatch:
         columns = {name: column[index] for name, column in self.columns.items()}
         return replace(self, **of_rows, offsets=offsets, columns=columns, n_orbits=n_orbits)
 
-    def to_awkward(self) -> ak.Array:
+    def to_awkward(self) -> "ak.Array":
         """View as an awkward array with one row a crossing; no column is copied.
 
         Its fields are ``run``, ``lumisection``, ``orbit``, ``bx`` and a jagged record ``objects``.
         """
+        import awkward as ak
+
         record = ak.contents.RecordArray(
             [ak.contents.NumpyArray(c) for c in self.columns.values()],
             list(self.columns),

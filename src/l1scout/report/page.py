@@ -11,7 +11,7 @@ from l1scout.evaluate.evaluation import Evaluation
 from l1scout.evaluate.profiles import MIN_MUONS, SIGNIFICANT
 from l1scout.evaluate.published import PUBLISHED, SOURCE, published_ratios
 from l1scout.evaluate.slices import FLOOR
-from l1scout.files import complete_or_nothing
+from l1scout.files import write_text
 from l1scout.model.quantities import VARIABLES
 from l1scout.report import carry
 from l1scout.report.figures import coverage_figure, origin, profile_figure, residual_figure
@@ -62,13 +62,7 @@ def write_page(
     InputError
         If the file cannot be written.
     """
-    write_text(path, page(evaluation, notes, record))
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file, which appears when it is complete (InputError if it cannot be written)."""
-    with complete_or_nothing(Path(path)) as part:
-        part.write_text(text, "utf-8", "backslashreplace")
+    write_text(Path(path), page(evaluation, notes, record))
 
 
 def page(evaluation: Evaluation, notes: Sequence[str] = (), record: Provenance | None = None) -> str:
