@@ -15,8 +15,10 @@ from rich.console import Console
 from l1scout.cli import output
 from l1scout.cli.output import print_table
 from l1scout.dataset.cuts import CutFlow
+from l1scout.evaluate.carried import recorded
 from l1scout.evaluate.metrics import KINDS, Scores
 from l1scout.evaluate.published import PUBLISHED
+from l1scout.evaluate.slices import Slice
 from l1scout.evaluate.turn_on import EDGES_GEV
 from l1scout.firmware.against import Against
 from l1scout.model.quantities import VARIABLES
@@ -31,6 +33,8 @@ from l1scout.report.terminal_tables import (
     metrics_table,
     plain_table,
     records_table,
+    samples_table,
+    slices_table,
 )
 from l1scout.report.turn_on_figure import turn_on_figure
 from l1scout.statistics import Measured
@@ -197,3 +201,19 @@ def test_the_cut_flow_has_thousands(printed):
     flow.l1 |= {"read": 12_345}
     flow.offline |= {"read": 67}
     assert printed(cut_flow_table(flow)).splitlines()[1].split() == ["read", "12,345", "67"]
+
+
+def test_samples_stand_beside_one_another(printed):
+    _, samples = recorded()
+    lines = printed(samples_table(samples)).splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert [lines[1].split()[0], *lines[1].split()[1:]] == ["muons", *(f"{s.muons:,}" for s in samples)]
+    phi = next(line for line in lines if line.startswith("RMS phi"))
+    assert phi.split()[2] == f"{samples[0].ratios.rms['phi'].value:.3f}"
+
+
+def test_parts_of_the_muons_stand_beside_one_another(printed):
+    some = Slice("hwPt above 6", 1234, NUMBERS, {"B": NUMBERS}, {"B": NUMBERS})
+    lines = printed(slices_table([some, Slice("none", 1, None, {}, {})], "B")).splitlines()
+    assert lines[1].split() == ["muons", "1,234", "1"]
+    assert lines[2].split() == ["RMS", "phi", "0.100", "±", "0.010", "-"]

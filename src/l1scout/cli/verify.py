@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from l1scout.cli.output import Json, print_json, progress
+from l1scout.cli.output import Json, print_json, print_table, progress
 
 
 def verify(
@@ -35,7 +35,7 @@ def verify(
     from l1scout.evaluate.verify import CLOSE_COUNTS, CLOSE_PT, reference_of
     from l1scout.evaluate.verify import verify as compare
     from l1scout.model.directory import load_model
-    from l1scout.report.result_tables import text_table
+    from l1scout.report.terminal_tables import plain_table
 
     loaded = load_model(model)
     engines = {name: make(name, loaded, table=table) for name in engine or at_hand(loaded, table)}
@@ -61,13 +61,14 @@ def verify(
         else f"A RANDOM SAMPLE of {sample:,} (seed {seed}), not all, of the {loaded.domain.entries:,} inputs"
     )
     print(f"{which} of model {loaded.card.name}'s domain; against {what}")
-    lines = [["engine", "output", "worst", "rms", "worst [counts]", "rms [counts]", "moved by core/10"]]
+    head = ["engine", "output", "worst", "rms", "worst [counts]", "rms [counts]", "moved by core/10"]
+    lines = []
     for name, v in found.items():
         for d in v.deviations:
             unit = "" if d.unit == "1" else f" {d.unit}"
             values = [f"{d.worst:.2g}{unit}", f"{d.rms:.2g}{unit}", f"{d.worst_counts:.2g}"]
             lines.append([name, d.output, *values, f"{d.rms_counts:.2g}", f"{100 * d.moved:.4f} %"])
-    print(text_table(lines))
+    print_table(plain_table(head, lines))
     for name, why in ({} if engine else left_out(loaded)).items():
         print(f"{name}: left out: {why}")
     for name, v in found.items():

@@ -12,8 +12,8 @@ from l1scout.errors import printable
 from l1scout.evaluate.carried import Carried
 from l1scout.evaluate.slices import Slice
 from l1scout.model.quantities import VARIABLES
-from l1scout.report.carry import WITHOUT
 from l1scout.report.result_tables import KIND_NAMES, RATIO_NAMES, VARIABLE_NAMES, Row, number
+from l1scout.report.sample_tables import WITHOUT
 
 _NAMES = [f"{KIND_NAMES[k]} {VARIABLE_NAMES[v]}" for k in KIND_NAMES for v in VARIABLES]
 

@@ -13,7 +13,6 @@ from l1scout.evaluate.published import PUBLISHED, SOURCE, published_ratios
 from l1scout.evaluate.slices import FLOOR
 from l1scout.files import write_text
 from l1scout.model.quantities import VARIABLES
-from l1scout.report import carry
 from l1scout.report.figures import coverage_figure, origin, profile_figure, residual_figure
 from l1scout.report.render import render
 from l1scout.report.result_tables import (
@@ -25,6 +24,7 @@ from l1scout.report.result_tables import (
     worse_bins,
     worse_count,
 )
+from l1scout.report.sample_tables import SLICE_HEAD, sample_rows, slice_rows
 from l1scout.report.turn_on_figure import turn_on_figure
 
 _UNITS = {"phi": " rad", "eta": "", "pt": ""}
@@ -42,7 +42,7 @@ class _Tile:
     published_percent: float | None
 
 
-def write_page(
+def write_evaluation_page(
     evaluation: Evaluation, path: str | Path, notes: Sequence[str] = (), record: Provenance | None = None
 ) -> None:
     """Write the report of an evaluation.
@@ -62,11 +62,13 @@ def write_page(
     InputError
         If the file cannot be written.
     """
-    write_text(Path(path), page(evaluation, notes, record))
+    write_text(Path(path), evaluation_page(evaluation, notes, record))
 
 
-def page(evaluation: Evaluation, notes: Sequence[str] = (), record: Provenance | None = None) -> str:
-    """Make the report's HTML; see `write_page`."""
+def evaluation_page(
+    evaluation: Evaluation, notes: Sequence[str] = (), record: Provenance | None = None
+) -> str:
+    """Make the report's HTML; see `write_evaluation_page`."""
     data = evaluation.data
     return render(
         "evaluation.html",
@@ -104,9 +106,9 @@ def _metrics(evaluation: Evaluation) -> dict[str, Any]:
         "ratio_rows": ratio_rows(evaluation.ratios),
         "floor": FLOOR,
         "floor_percent": 100 * (1 - evaluation.without_floor.muons / len(evaluation.data)),
-        "slice_head": carry.SLICE_HEAD,
-        "without_floor_rows": carry.slice_rows([evaluation.without_floor], names),
-        "outside_rows": carry.slice_rows(evaluation.outside, names),
+        "slice_head": SLICE_HEAD,
+        "without_floor_rows": slice_rows([evaluation.without_floor], names),
+        "outside_rows": slice_rows(evaluation.outside, names),
         "core_percent": percent if evaluation.data.simulated else {},
         "pull_widths": {name: c.width for name, c in evaluation.coverage.items()},
     }
@@ -132,9 +134,9 @@ def _samples(evaluation: Evaluation) -> dict[str, Any]:
     models = evaluation.models if evaluation.also else ()
     about, samples = recorded() if evaluation.data.simulated else (None, [])
     return {
-        "sample_tables": {name: carry.rows(carried(evaluation, name, own_name)) for name in models},
+        "sample_tables": {name: sample_rows(carried(evaluation, name, own_name)) for name in models},
         "record": about,
-        "record_rows": carry.rows(samples),
+        "record_rows": sample_rows(samples),
     }
 
 
