@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from l1scout.analysis.filling import load_scheme
-from l1scout.analysis.occupancy import PROCESSOR_FINDER, Occupancy
-from l1scout.analysis.regions import find_regions, pulls
+from l1scout.analysis.common.schemes import load_scheme
+from l1scout.analysis.common.maps import PROCESSOR_FINDER, Occupancy
+from l1scout.analysis.common.regions import find_regions, pulls
 from l1scout.io import read_events
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.simulate.run import Running, simulate_run

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from l1scout.analysis.cosmics import Cosmics
-from l1scout.analysis.counts import CrossingCounts
-from l1scout.analysis.filling import find_scheme, load_scheme
-from l1scout.analysis.firing import Firing
-from l1scout.analysis.linearity import Reference, against
-from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.luminosity import Luminosity
-from l1scout.analysis.masses import LINES, RANGES, Masses
-from l1scout.analysis.occupancy import Occupancy
+from l1scout.analysis.common.cosmic_legs import Cosmics
+from l1scout.analysis.common.counts import CrossingCounts
+from l1scout.analysis.common.schemes import find_scheme, load_scheme
+from l1scout.analysis.common.wrong_bx import Firing
+from l1scout.analysis.common.response import Reference, against
+from l1scout.analysis.common.live_time import LiveTime
+from l1scout.analysis.common.bunch_luminosity import Luminosity
+from l1scout.analysis.common.pair_masses import LINES, RANGES, Masses
+from l1scout.analysis.common.maps import Occupancy
 from l1scout.errors import InputError
-from l1scout.report import analyses
-from l1scout.report.canvas import plus_minus
-from l1scout.report.mass_figures import mass_edges
+from l1scout.analysis.figures import mass_spectra, muon_maps, rates
+from l1scout.analysis.figures.canvas import plus_minus
+from l1scout.analysis.figures.mass_spectra import mass_edges
 from l1scout.simulate.dimuons import Pairs, simulate_dimuons
 from l1scout.simulate.run import Running, simulate_run
 

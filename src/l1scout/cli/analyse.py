@@ -8,15 +8,15 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from l1scout.analysis.cosmics import Cosmics, Cuts
-from l1scout.analysis.counts import CrossingCounts
-from l1scout.analysis.filling import find_scheme
-from l1scout.analysis.firing import Firing
-from l1scout.analysis.linearity import against, read_reference
-from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.luminosity import METHODS, Luminosity
-from l1scout.analysis.occupancy import Occupancy
-from l1scout.analysis.vdm import VdmScan, read_scan
+from l1scout.analysis.common.bunch_luminosity import METHODS, Luminosity
+from l1scout.analysis.common.cosmic_legs import Cosmics, Cuts
+from l1scout.analysis.common.counts import CrossingCounts
+from l1scout.analysis.common.live_time import LiveTime
+from l1scout.analysis.common.maps import Occupancy
+from l1scout.analysis.common.response import against, read_reference
+from l1scout.analysis.common.schemes import find_scheme
+from l1scout.analysis.common.vdm import VdmScan, read_scan
+from l1scout.analysis.common.wrong_bx import Firing
 from l1scout.cli.job import CUTS, SIMULATION, TIME, Job, analysis
 from l1scout.cli.masses import masses
 from l1scout.cli.simulate import one_of

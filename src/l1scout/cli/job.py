@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints
 
 import typer
 
-from l1scout.analysis.filling import load_scheme
-from l1scout.analysis.scheme import SchemeWatch
+from l1scout.analysis.common.scheme_watch import SchemeWatch
+from l1scout.analysis.common.schemes import load_scheme
 from l1scout.cli.output import progress
 from l1scout.cli.results import Output, Tables, formats_of
 from l1scout.cli.sources import Data, Options

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from l1scout.analysis.masses import Masses, PairCuts
+from l1scout.analysis.common.pair_masses import Masses, PairCuts
 from l1scout.cli.job import Job
 from l1scout.cli.output import warn
 from l1scout.cli.sources import Data
@@ -53,11 +53,11 @@ def masses(
 
     Pairs of a model that predicts uncertainties also in four categories, best measured first.
     """
+    from l1scout.analysis.figures.mass_spectra import mass_edges
     from l1scout.deploy.recalibrate import Recalibrator
     from l1scout.evaluate.evaluation import name_models
     from l1scout.io.conditions import differences, of_file
     from l1scout.report import analyses
-    from l1scout.report.mass_figures import mass_edges
 
     options = job.options
     files = bool(options.files) or options.run is not None

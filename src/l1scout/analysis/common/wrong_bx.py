@@ -4,7 +4,7 @@
 early or late, after the level of the four BX further out, extrapolated, is taken away. It is divided by the
 muons that are in time in that bunch, from which early and late ones of its neighbours were taken.
 *Doubles*: a muon that is seen in time and one BX off makes a pair of adjacent BX beyond chance
-(`l1scout.analysis.correlation`); this sees all bunches, but not muons that only moved. The pair is sought in
+(`correlation`); this sees all bunches, but not muons that only moved. The pair is sought in
 the upper and in the lower half of the detector apart: the legs of cosmic muons are no such pairs.
 """
 
@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.correlation import Correlation
-from l1scout.analysis.filling import Scheme
-from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.muons import FINDERS, OfOrigin, final, finder, need, times
+from l1scout.analysis.common.correlation import Correlation
+from l1scout.analysis.common.coverage import coverage
+from l1scout.analysis.common.live_time import LiveTime
+from l1scout.analysis.common.muons import FINDERS, OfOrigin, final, finder, need, times
+from l1scout.analysis.common.schemes import Scheme
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_LSB, PHI_BINS
@@ -106,10 +107,25 @@ class Firing(OfOrigin):
         need(muons, "hwPhi" if "hwPhi" in muons.columns else "hwPhiAtVtx")
         phi = muons["hwPhi"] if "hwPhi" in muons.columns else muons["hwPhiAtVtx"]
         half = phi.astype(np.int64) * HALVES // PHI_BINS
-        for k, parts in enumerate(self.doubles):
-            for h, correlation in enumerate(parts):
-                own = time[(which == k) & (half == h)]
-                correlation.add(own, own, batch.n_orbits or 0)
+        covered, left = coverage(batch)
+        run = muons.run[muons.row]
+        for c in covered:
+            of_run = run == c.run
+            for k, parts in enumerate(self.doubles):
+                for h, correlation in enumerate(parts):
+                    own = time[of_run & (which == k) & (half == h)]
+                    correlation.add(own, own, c, left)
+            left = 0
+
+    def merge(self, other: "Firing") -> None:
+        """Add data that follow these."""
+        self.live.merge(other.live)
+        self.origins |= other.origins
+        self.by_finder += other.by_finder
+        self.by_eta += other.by_eta
+        for mine, theirs in zip(self.doubles, other.doubles, strict=True):
+            for one, two in zip(mine, theirs, strict=True):
+                one.merge(two)
 
     def edges(self, counts: NDArray[np.int64]) -> tuple[Fired, Fired]:
         """Measure early and late muons in counts by BX, shape (3565,); NaN if there are too few."""

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.background import fit_background
-from l1scout.analysis.counts import CrossingCounts
-from l1scout.analysis.filling import Scheme
-from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.luminosity import rate_counting
-from l1scout.analysis.muons import FINDERS, OfOrigin, final, finder, need
-from l1scout.analysis.regions import ALPHA, Region, find_regions
+from l1scout.analysis.common.background import fit_background
+from l1scout.analysis.common.bunch_luminosity import rate_counting
+from l1scout.analysis.common.counts import CrossingCounts
+from l1scout.analysis.common.live_time import LiveTime
+from l1scout.analysis.common.muons import FINDERS, OfOrigin, final, finder, need
+from l1scout.analysis.common.regions import ALPHA, Region, find_regions
+from l1scout.analysis.common.schemes import Scheme
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.muon import ETA_LSB, PHI_BINS, TRACK_FINDERS
 from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
@@ -99,6 +99,15 @@ class Occupancy(OfOrigin):
         self.bx += np.bincount(muons.bx[muons.row], minlength=self.bx.size)
         self.muons += muons.n_objects
         self.other += int(np.count_nonzero(which < 0))
+
+    def merge(self, other: "Occupancy") -> None:
+        """Add data that follow these."""
+        self.counts.merge(other.counts)
+        self.origins |= other.origins
+        for name in ("cells", "processors", "bx"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.muons, self.other = self.muons + other.muons, self.other + other.other
+        self.rates &= other.rates
 
     def processor_regions(
         self, reference: NDArray[np.int64] | None = None, tolerance: float = 0.0

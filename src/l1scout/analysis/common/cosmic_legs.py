@@ -13,22 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.filling import Scheme
-from l1scout.analysis.kernels import neighbours
-from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.muons import OfOrigin, final, need, times
+from l1scout.analysis.common.kernels import neighbours
+from l1scout.analysis.common.leg_counts import COSINE_BINS, PHI_BINS, REACH, Held, LegCounts, nothing_held
+from l1scout.analysis.common.live_time import LiveTime
+from l1scout.analysis.common.muons import OfOrigin, final, need, times
+from l1scout.analysis.common.schemes import Scheme
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.muon import BMTF_INDEX, ETA, ETA_VTX, PHI, PHI_VTX
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
 from l1scout.statistics import Interval, Measured, efficiency, signal_fraction, wrap
 
-REACH = 2
-"""BX within which the lower leg follows."""
 GUARD = (3, 8)
 """BX that must be free of collisions after and before an upper leg: early muons, afterglow."""
-PHI_BINS = 24
-"""Of each half of the detector: 7.5 degrees."""
-COSINE_BINS = 20
 LEGS = ("lower", "upper")
 DEAD = 0.25
 """A region is dead if it counts less than this part of those that see as many muons by symmetry."""
@@ -36,7 +32,8 @@ ALPHA = 1e-3
 """Probability that any live region is called dead."""
 CONTROL_BINS = 2
 """Bins nearest to the horizon on each side: cosmic muons are rare there, so their tags are background."""
-_KEPT = ("time", "phi", "eta", "origin")
+_APART = 10 * REACH
+"""Crossings between muons that have nothing to do with each other, at least."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,9 @@ class Cuts:
 class Cosmics(OfOrigin):
     """State: add batches in order of time, then ask for results. Pairs across batches are found.
 
+    Muons are counted when all others within `REACH` crossings are known; those at the beginning and at the
+    end are held for a merge, and counted in what is asked for as if nothing came before or after.
+
     Parameters
     ----------
     scheme : Scheme
@@ -76,20 +76,12 @@ class Cosmics(OfOrigin):
     def __post_init__(self) -> None:
         self.quiet = np.zeros(BX_PER_ORBIT + 1, np.bool_)
         self.quiet[self.scheme.empty(*GUARD)] = True
-        self.apart = np.zeros((2, REACH + 1), np.int64)
-        self.cosine = np.zeros((2, COSINE_BINS), np.int64)
-        self.pair_phi = np.zeros((2, PHI_BINS), np.int64)
-        self.tags = np.zeros((2, 2, PHI_BINS), np.int64)
-        self.chance = np.zeros((2, PHI_BINS), np.int64)
         self.barrel_phi = np.zeros(2 * PHI_BINS, np.int64)
-        self.true = 0
-        self._forget()
-
-    def _forget(self) -> None:
-        self._held: dict[str, NDArray[Any]] = {
-            n: np.zeros(0, np.int64 if n in ("time", "origin") else np.float64) for n in _KEPT
-        }
-        self._done, self._run = 0, -1
+        self._complete = LegCounts()
+        self._held = nothing_held()
+        self._first: tuple[int, int] | None = None  # run, and crossing of the first muon
+        self._run, self._shift = -1, 0  # of the last muons; what was added to their crossing
+        self._counts: LegCounts | None = None
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if muons lack columns, or the orbits are not counted)."""
@@ -103,29 +95,63 @@ class Cosmics(OfOrigin):
             return
         eta, phi = (ETA, PHI) if {"hwEta", "hwPhi"} <= set(muons.columns) else (ETA_VTX, PHI_VTX)
         need(muons, eta.name, phi.name)
+        angle = phi.to_physical(muons[phi.name])
+        around = np.mod(angle, 2 * np.pi) / np.pi * PHI_BINS
+        self.barrel_phi += np.bincount(
+            np.minimum(around.astype(np.int64), 2 * PHI_BINS - 1), minlength=2 * PHI_BINS
+        )
         time = times(muons)
-        around = np.mod(phi.to_physical(muons[phi.name]), 2 * np.pi) / np.pi * PHI_BINS
-        at = np.minimum(around.astype(np.int64), 2 * PHI_BINS - 1)
-        self.barrel_phi += np.bincount(at, minlength=2 * PHI_BINS)
-        if int(muons.run[0]) != self._run or (self._held["time"].size and time[0] < self._held["time"][-1]):
-            self._forget()
-            self._run = int(muons.run[0])
-        new: dict[str, NDArray[Any]] = {
-            "time": time,
-            "phi": phi.to_physical(muons[phi.name]),
-            "eta": eta.to_physical(muons[eta.name]),
-        }
-        new["origin"] = muons.columns.get("origin", np.full(time.size, -1)).astype(np.int64)
-        self._held = {n: np.concatenate([self._held[n], new[n]]) for n in _KEPT}
+        origin = muons.columns.get("origin", np.full(time.size, -1)).astype(np.int64)
+        new = Held(time, angle, eta.to_physical(muons[eta.name]), origin, np.zeros(time.size, np.bool_))
+        run = int(muons.run[0])
+        self._follow(new, (run, int(time[0])))
+        self._run = run
         self._count()
 
-    def _count(self) -> None:
-        """Count objects whose crossings on both sides are there; keep the last few for the next batch."""
-        held = self._held
-        time, phi, eta = held["time"], held["phi"], held["eta"]
-        stop = int(np.searchsorted(time, time[-1] - REACH))
-        fresh = np.zeros(time.size, np.bool_)
-        fresh[self._done : stop] = True
+    def merge(self, other: "Cosmics") -> None:
+        """Add data that follow these; pairs across the border are found."""
+        self.live.merge(other.live)
+        self.origins |= other.origins
+        self.barrel_phi += other.barrel_phi
+        self._complete = self._complete + other._complete
+        if other._first is not None:
+            self._follow(other._held, other._first)
+            self._run, self._shift = other._run, self._shift + other._shift
+            self._count()
+
+    def _follow(self, new: Held, first: tuple[int, int]) -> None:
+        """Append muons to those held; those of another run, or earlier ones, are moved away from them."""
+        if self._first is None:
+            self._first, self._shift = first, 0
+        else:
+            run, time = first
+            last = int(self._held.time[-1])
+            if run != self._run or time + self._shift < last:
+                self._count(rest=True)
+                self._shift = -(-(last + _APART - time) // BX_PER_ORBIT) * BX_PER_ORBIT
+        self._held = self._held.followed_by(new, self._shift)
+
+    def _count(self, *, rest: bool = False) -> None:
+        """Count muons whose neighbours on both sides are known, or, at the end of a run, the rest of it."""
+        assert self._first is not None
+        self._counts = None
+        time, first = self._held.time, self._first[1]
+        ready = ~self._held.done & (time > first + REACH) & (rest | (time < time[-1] - REACH))
+        self._complete = self._complete + self._counted(ready)
+        at_ends = (time <= first + 2 * REACH) | (time >= time[-1] - 2 * REACH)
+        self._held = self._held._replace(done=self._held.done | ready).select(at_ends)
+
+    @property
+    def counts(self) -> LegCounts:
+        """Pairs and tags, those of muons that are held too."""
+        if self._counts is None:
+            self._counts = self._complete + self._counted(~self._held.done)
+        return self._counts
+
+    def _counted(self, ready: NDArray[np.bool_]) -> LegCounts:
+        """Count some of the held muons as tags, and the pairs whose first muon they are."""
+        counts = LegCounts()
+        time, phi, eta, origin, _ = self._held
         above = phi > 0
         first, second = neighbours(time, 1, REACH)
         good = (
@@ -135,7 +161,6 @@ class Cosmics(OfOrigin):
             & (above[first] != above[second])
         )
         first, second = first[good], second[good]
-        self._count_pairs(first[fresh[first]], second[fresh[first]])
         quiet = self.quiet[time % BX_PER_ORBIT + 1]
         quiet_before = (
             self.quiet[(time - REACH) % BX_PER_ORBIT + 1] & self.quiet[(time - 1) % BX_PER_ORBIT + 1]
@@ -146,33 +171,26 @@ class Cosmics(OfOrigin):
             matched = np.zeros(time.size, np.bool_)
             matched[partner[right]] = True
             for passes in (0, 1):
-                chosen = tag & fresh & (matched == bool(passes))
-                self.tags[leg, passes] += np.bincount(bins[chosen], minlength=PHI_BINS)
+                chosen = tag & ready & (matched == bool(passes))
+                counts.tags[leg, passes] += np.bincount(bins[chosen], minlength=PHI_BINS)
             by_chance = np.zeros(time.size, np.bool_)
             by_chance[(second if leg == 0 else first)[above[second] if leg == 0 else ~above[first]]] = True
-            self.chance[leg] += np.bincount(bins[tag & fresh & by_chance], minlength=PHI_BINS)
-        keep = int(np.searchsorted(time, time[-1] - 2 * REACH))
-        self._done = stop - keep
-        self._held = {n: c[keep:] for n, c in held.items()}
-
-    def _count_pairs(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
-        held = self._held
-        order = (held["phi"][first] < 0).astype(np.int64)  # 1: lower leg first, which is chance
+            counts.chance[leg] += np.bincount(bins[tag & ready & by_chance], minlength=PHI_BINS)
+        first, second = first[ready[first]], second[ready[first]]
+        order = (phi[first] < 0).astype(np.int64)  # 1: lower leg first, which is chance
         upper = np.where(order == 0, first, second)
-        apart = held["time"][second] - held["time"][first]
-        np.add.at(self.apart, (order, apart), 1)
-        cosine = np.sin(held["phi"][upper]) / np.cosh(held["eta"][upper])
-        np.add.at(
-            self.cosine, (order, np.minimum((cosine * COSINE_BINS).astype(np.int64), COSINE_BINS - 1)), 1
-        )
-        np.add.at(self.pair_phi, (order, _phi_bin(held["phi"][upper])), 1)
-        origin = held["origin"]
-        self.true += int(np.count_nonzero((order == 0) & (origin[first] == 1) & (origin[second] == 2)))
+        np.add.at(counts.apart, (order, time[second] - time[first]), 1)
+        cosine = np.sin(phi[upper]) / np.cosh(eta[upper])
+        at = np.minimum((cosine * COSINE_BINS).astype(np.int64), COSINE_BINS - 1)
+        np.add.at(counts.cosine, (order, at), 1)
+        np.add.at(counts.pair_phi, (order, bins[upper]), 1)
+        counts.true = int(np.count_nonzero((order == 0) & (origin[first] == 1) & (origin[second] == 2)))
+        return counts
 
     @property
     def pairs(self) -> tuple[int, int]:
         """Pairs in the right order, and in the wrong one."""
-        return int(self.apart[0].sum()), int(self.apart[1].sum())
+        return int(self.counts.apart[0].sum()), int(self.counts.apart[1].sum())
 
     @property
     def rate(self) -> Measured:
@@ -190,12 +208,12 @@ class Cosmics(OfOrigin):
     @property
     def delay(self) -> Measured:
         """Mean BX from the upper to the lower leg."""
-        n = (self.apart[0] - self.apart[1]).astype(np.float64)
+        n = (self.counts.apart[0] - self.counts.apart[1]).astype(np.float64)
         total, distance = n.sum(), np.arange(REACH + 1)
         if total <= 0:
             return Measured(float("nan"))
         mean = (n * distance).sum() / total
-        variance = (self.apart.sum(axis=0) * (distance - mean) ** 2).sum()
+        variance = (self.counts.apart.sum(axis=0) * (distance - mean) ** 2).sum()
         return Measured(float(mean), float(np.sqrt(variance) / total))
 
     def dead(self) -> NDArray[np.bool_]:
@@ -237,7 +255,7 @@ class Cosmics(OfOrigin):
         status = np.char.strip(status)
         usable = np.flatnonzero(status == "live")
         sides = usable[:CONTROL_BINS], usable[usable.size // 2 :][-CONTROL_BINS:]
-        left, right = (int(self.tags[LEGS.index(leg), 0, side].sum()) for side in sides)
+        left, right = (int(self.counts.tags[LEGS.index(leg), 0, side].sum()) for side in sides)
         # of two sides that differ, one has cosmic muons whose other leg was lost
         same = left + right == 0 or binomtest(left, left + right).pvalue > 0.01
         for side, count, other in zip(sides, (left, right), (right, left), strict=True):
@@ -268,7 +286,7 @@ class Cosmics(OfOrigin):
         self, leg: str, status: NDArray[np.str_], used: NDArray[np.bool_], sigmas: float = 1.0
     ) -> Interval:
         which = LEGS.index(leg)
-        (failed, passed), chance = self.tags[which], self.chance[which]
+        (failed, passed), chance = self.counts.tags[which], self.counts.chance[which]
         control, live = status == "control", status == "live"
         if not control.any() or not used.any():
             return Interval()
@@ -293,13 +311,17 @@ class Cosmics(OfOrigin):
         step = 180 / PHI_BINS
         rows = []
         for k, state in enumerate(status.tolist()):
-            failed, passed = self.tags[which, :, k].tolist()
+            failed, passed = self.counts.tags[which, :, k].tolist()
             found = Interval()
             if state in ("live", "dead", "edge"):
                 found = self._efficiency(leg, status, np.arange(PHI_BINS) == k)
             phi = step * k + (180 if leg == "lower" else 0)
             row = {"leg": leg, "low_deg": phi, "high_deg": phi + step, "status": state}
-            row |= {"tags": passed + failed, "with_partner": passed, "by_chance": int(self.chance[which, k])}
+            row |= {
+                "tags": passed + failed,
+                "with_partner": passed,
+                "by_chance": int(self.counts.chance[which, k]),
+            }
             rows.append(row | {"efficiency": found.value, "low": found.low, "high": found.high})
         return rows
 
@@ -326,14 +348,14 @@ class Cosmics(OfOrigin):
             "cos_zenith": [
                 {"low": edges[k], "high": edges[k + 1]}
                 | {"pairs": int(a - b), "error": float(np.sqrt(max(a + b, 1)))}
-                for k, (a, b) in enumerate(self.cosine.T.tolist())
+                for k, (a, b) in enumerate(self.counts.cosine.T.tolist())
             ],
             "phi": [
                 {"low_deg": 180 / PHI_BINS * k, "pairs": int(a - b), "error": float(np.sqrt(max(a + b, 1)))}
-                for k, (a, b) in enumerate(self.pair_phi.T.tolist())
+                for k, (a, b) in enumerate(self.counts.pair_phi.T.tolist())
             ],
         }
-        return found | ({"purity_of_truth": self.true / right} if self.true and right else {})
+        return found | ({"purity_of_truth": self.counts.true / right} if self.counts.true and right else {})
 
 
 def _ranges(bins: NDArray[np.bool_]) -> list[list[float]]:

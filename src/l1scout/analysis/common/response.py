@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.luminosity import Luminosity
-from l1scout.analysis.vdm import ADEQUATE
+from l1scout.analysis.common.bunch_luminosity import Luminosity
+from l1scout.analysis.common.vdm import ADEQUATE
 from l1scout.errors import InputError
 from l1scout.statistics import Measured
 

@@ -4,7 +4,7 @@ Muons of a crossing are Poisson distributed with mean mu. *Rate counting* takes 
 corrects for the eight that the GMT sends at most; *zero counting* takes it from the crossings without one,
 mu = -ln(1 - k / N) but for a small correction, and does not care how many muons one collision gives. Both
 are divided by the orbits that were seen. What is not of the BX is subtracted
-(`l1scout.analysis.background`), and L = mu f / sigma_vis, with f the frequency of orbits.
+(`l1scout.analysis.common.background`), and L = mu f / sigma_vis, with f the frequency of orbits.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.background import NAMES, Background, fit_background
-from l1scout.analysis.counts import Counts, CrossingCounts
-from l1scout.analysis.filling import Scheme
-from l1scout.analysis.livetime import LiveTime, Section
+from l1scout.analysis.common.background import NAMES, Background, fit_background
+from l1scout.analysis.common.counts import Counts, CrossingCounts
+from l1scout.analysis.common.live_time import LiveTime, Section
+from l1scout.analysis.common.schemes import Scheme
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
@@ -132,6 +132,10 @@ class Luminosity:
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if it does not say how many orbits it stands for)."""
         self.counts.add(batch, prescale)
+
+    def merge(self, other: "Luminosity") -> None:
+        """Add data that follow these."""
+        self.counts.merge(other.counts)
 
     def section(self, at: Section, method: str = "zero", fitted: Background | None = None) -> BunchLuminosity:
         """Measure a section, with the background of `background`."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import vector
+from hist import Hist, axis, storage
 from numpy.typing import NDArray
 
-from l1scout.analysis.kernels import pairs
-from l1scout.analysis.lines import Line, find_line
-from l1scout.analysis.muons import final, need
+from l1scout.analysis.common.kernels import pairs
+from l1scout.analysis.common.lines import Line, find_line
+from l1scout.analysis.common.muons import final, need
 from l1scout.core.orbit_batch import OrbitBatch, joint_origin
 from l1scout.core.orbit_data import OrbitData
 from l1scout.formats.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
@@ -50,19 +52,20 @@ Recalibrate = Callable[[Mapping[str, NDArray[Any]]], Any]
 """`l1scout.deploy.recalibrate.Recalibrator`, or what answers as it does."""
 
 
+def momenta(muons: Values) -> Any:
+    """Return pT (GeV), eta and phi (rad) of muons as four-momenta of the library vector."""
+    pt, eta, phi = (np.asarray(v, np.float64) for v in muons)
+    mass = np.full(pt.shape, MUON_MASS)
+    return vector.array({"pt": pt, "eta": eta, "phi": phi, "mass": mass}).to_pxpypzenergy()
+
+
 def invariant_mass(first: Values, second: Values) -> NDArray[np.float64]:
     """Mass in GeV of two muons, each given as pT (GeV), eta and phi (rad)."""
-    total = np.zeros((4, np.size(first[0])))
-    for pt, eta, phi in (first, second):
-        pt, eta, phi = (np.asarray(v, np.float64) for v in (pt, eta, phi))
-        x, y, z = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)
-        total += np.stack([np.sqrt(x * x + y * y + z * z + MUON_MASS**2), x, y, z])
-    square = total[0] ** 2 - total[1] ** 2 - total[2] ** 2 - total[3] ** 2
-    return np.asarray(np.sqrt(np.maximum(square, 0)))
+    return np.asarray((momenta(first) + momenta(second)).mass)
 
 
 def mass_error(first: Values, second: Values, errors: Values, others: Values) -> NDArray[np.float64]:
-    """Uncertainty of the mass over the mass, of those of two muons: all six taken as independent.
+    """Return the uncertainty of the mass over the mass, of those of two muons taken as independent.
 
     Parameters
     ----------
@@ -124,6 +127,20 @@ class PairCuts:
     barrel: bool = True
 
 
+def _spectra() -> dict[str, Hist]:
+    """Return empty histograms of sign and mass, by range."""
+    sign = axis.IntCategory([0, 1], name="sign", label="sign: 0 opposite, 1 same", overflow=False)
+    return {
+        name: Hist(
+            sign,
+            axis.Regular(edges.size - 1, edges[0], edges[-1], name="mass", label="mass [GeV]", flow=False),
+            storage=storage.Int64(),
+            label="pairs",
+        )
+        for name, edges in RANGES.items()
+    }
+
+
 @dataclass
 class Masses:
     """State: add events, then ask for spectra.
@@ -136,8 +153,9 @@ class Masses:
 
     Attributes
     ----------
-    counts : dict
-        By name (``raw``, the models', ``offline`` where there is any), sign and range: ndarray of int64.
+    spectra : dict
+        By name (``raw``, the models', ``offline`` where there is any) and range (`RANGES`): histogram of sign
+        and mass.
     without_charge : int
         L1 muons whose charge was not measured (hwChargeValid 0): they make no pairs.
     by_error : dict
@@ -150,7 +168,7 @@ class Masses:
     cuts: PairCuts = field(default_factory=PairCuts)
 
     def __post_init__(self) -> None:
-        self.counts: dict[str, dict[str, dict[str, NDArray[np.int64]]]] = {}
+        self.spectra: dict[str, dict[str, Hist]] = {}
         self.by_error: dict[str, NDArray[np.int64]] = {}
         self.rows = 0
         self.without_charge = 0
@@ -169,27 +187,46 @@ class Masses:
         self.rows += len(batch)
         self._lines = None
         self._origins.add(batch.simulated)
-        for name, (values, charge, offsets, errors) in self._muons(batch, offline).items():
-            mass, same, sigma = self._pairs(values, charge, offsets, errors)
+        for name, muons in self._muons(batch, offline).items():
+            mass, same, sigma, _ = self._pairs(*muons)
             if sigma is not None:
                 known = ~same & np.isfinite(sigma)
                 category = categories(mass[known], sigma[known])
                 bins = (np.arange(len(MASS_ERRORS) + 2) - 0.5, RANGES["low"])
                 counts2 = np.histogram2d(category, mass[known], bins)[0].astype(np.int64)
                 self.by_error[name] = self.by_error.get(name, 0) + counts2
-            for sign, part in zip(SIGNS, (mass[~same], mass[same]), strict=True):
-                for axis, edges in RANGES.items():
-                    by_sign = self.counts.setdefault(name, {}).setdefault(sign, {})
-                    counts = by_sign.setdefault(axis, np.zeros(edges.size - 1, np.int64))
-                    counts += np.histogram(part, edges)[0]
+            for histogram in self.spectra.setdefault(name, _spectra()).values():
+                histogram.fill(same.astype(np.int64), mass)
+
+    def merge(self, other: "Masses") -> None:
+        """Add data that follow these."""
+        self.rows += other.rows
+        self.without_charge += other.without_charge
+        self._origins |= other._origins
+        self._lines = None
+        for name, spectra in other.spectra.items():
+            mine = self.spectra.setdefault(name, _spectra())
+            self.spectra[name] = {span: mine[span] + spectra[span] for span in RANGES}
+        for name, counts in other.by_error.items():
+            self.by_error[name] = self.by_error.get(name, 0) + counts
+
+    @property
+    def counts(self) -> dict[str, dict[str, dict[str, NDArray[np.int64]]]]:
+        """Pairs by mass: by name, sign and range."""
+        return {
+            name: {
+                sign: {span: histogram.view()[k] for span, histogram in spectra.items()}
+                for k, sign in enumerate(SIGNS)
+            }
+            for name, spectra in self.spectra.items()
+        }
 
     def masses(self, events: OrbitData) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
         """Masses of the opposite-sign pairs of a chunk, and their rows, by name: for studies."""
         found = {}
         for name, (values, charge, offsets, _) in self._muons(events.muons, events.offline).items():
-            mass, same, _ = self._pairs(values, charge, offsets, None)
-            row = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))[pairs(offsets)[0]]
-            row = row[self._pass(values, pairs(offsets))]
+            mass, same, _, first = self._pairs(values, charge, offsets, None)
+            row = np.searchsorted(offsets, first, side="right") - 1
             found[name] = mass[~same], row[~same]
         return found
 
@@ -239,22 +276,19 @@ class Masses:
         negative: NDArray[np.bool_],
         offsets: NDArray[np.int64],
         errors: Values | None,
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64] | None]:
-        """Mass of each pair that passes, whether both have the same sign, and its relative uncertainty."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64] | None, NDArray[np.int64]]:
+        """Return mass, same sign or not, relative uncertainty and first muon of each pair that passes."""
+        muons = momenta(values)
         i, j = pairs(offsets)
-        good = self._pass(values, (i, j))
+        both = muons[i] + muons[j]
+        good = both.pt2 >= self.cuts.min_pair_pt**2
         i, j = i[good], j[good]
-        first, second = ((v[0][k], v[1][k], v[2][k]) for v, k in ((values, i), (values, j)))
         sigma = None
         if errors is not None:
-            one, other = ((errors[0][k], errors[1][k], errors[2][k]) for k in (i, j))
-            sigma = mass_error(first, second, one, other)
-        return invariant_mass(first, second), negative[i] == negative[j], sigma
-
-    def _pass(self, values: Values, at: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.bool_]:
-        (pt, _, phi), (i, j) = values, at
-        square = pt[i] ** 2 + pt[j] ** 2 + 2 * pt[i] * pt[j] * np.cos(phi[i] - phi[j])
-        return np.asarray(square >= self.cuts.min_pair_pt**2)
+            of_muons = ([v[k] for v in values] for k in (i, j))
+            of_errors = ([e[k] for e in errors] for k in (i, j))
+            sigma = mass_error(*(tuple(v) for v in (*of_muons, *of_errors)))
+        return np.asarray(both[good].mass), negative[i] == negative[j], sigma, i
 
     def lines(self) -> dict[tuple[str, str], Line]:
         """Look for each line in each opposite-sign spectrum that has pairs, by spectrum and line.
@@ -265,21 +299,22 @@ class Masses:
             return self._lines
         found: dict[tuple[str, str], Line] = {}
         spectra: dict[str, dict[str, NDArray[np.int64]]] = {}
-        for name, by in self.counts.items():
+        by_name = self.counts
+        for name, by in by_name.items():
             spectra[name] = by["opposite"]
             for k, counts in enumerate(self.by_error.get(name, ())):
                 spectra[f"{name}, category {k + 1} of {len(MASS_ERRORS) + 1}"] = {"low": counts}
         for name, spectrum in spectra.items():
             kind = name if name in WINDOWS else "models"
             for line, (low, high, width) in WINDOWS[kind].items():
-                axis = "high" if high > RANGES["low"][-1] else "low"
+                span = "high" if high > RANGES["low"][-1] else "low"
                 found[name, line] = find_line(
-                    RANGES[axis],
-                    spectrum[axis],
+                    RANGES[span],
+                    spectrum[span],
                     (low, high),
                     LINES[line],
                     width,
-                    same_sign=self.counts[name]["same"][axis] if name in self.counts else None,
+                    same_sign=by_name[name]["same"][span] if name in by_name else None,
                 )
         self._lines = found
         return found
@@ -325,8 +360,8 @@ class Masses:
                 **{name: counts.tolist() for name, counts in self.by_error.items()},
             },
             "spectra": {
-                name: {sign: {axis: c.tolist() for axis, c in by.items()} for sign, by in signs.items()}
+                name: {sign: {span: c.tolist() for span, c in by.items()} for sign, by in signs.items()}
                 for name, signs in self.counts.items()
             },
-            "edges_gev": {axis: edges.tolist() for axis, edges in RANGES.items()},
+            "edges_gev": {span: edges.tolist() for span, edges in RANGES.items()},
         }
