@@ -5,9 +5,9 @@ import pytest
 
 from l1scout.analysis.common.correlation import Correlation
 from l1scout.analysis.common.coverage import coverage
+from l1scout.analysis.common.muons import FINDERS, final, times
 from l1scout.analysis.common.schemes import Scheme, load_scheme
 from l1scout.analysis.common.wrong_bx import Firing
-from l1scout.analysis.common.muons import FINDERS, final, times
 from l1scout.errors import InputError
 from l1scout.simulate.run import Running, simulate_run
 

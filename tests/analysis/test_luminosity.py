@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from l1scout.analysis.common.schemes import load_scheme
-from l1scout.analysis.common.response import Reference, against, linearity, read_reference
-from l1scout.analysis.common.live_time import LiveTime, Section
 from l1scout.analysis.common.bunch_luminosity import Luminosity, rate_counting, zero_counting
+from l1scout.analysis.common.live_time import LiveTime, Section
+from l1scout.analysis.common.response import Reference, against, linearity, read_reference
+from l1scout.analysis.common.schemes import load_scheme
 from l1scout.analysis.common.vdm import MM2_TO_UB, fit_scan, visible_cross_section
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError

@@ -11,10 +11,14 @@ without importing anything. Another package announces its parts as entry points 
 loading it gives the part.
 """
 
+import ast
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from inspect import cleandoc
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from l1scout.errors import InputError, printable
@@ -91,6 +95,20 @@ class Registry(Mapping[str, T], Generic[T]):
             msg = f"no {printable(name)!r} among the {self.kind}: choose one of {', '.join(self)}"
             raise InputError(msg)
         return self[name]
+
+    def describe(self, name: str) -> str:
+        """Return the description of a part, of which the first line is a summary; nothing is imported.
+
+        It is the docstring of the part's module, or, of a part that was registered otherwise, its own.
+        """
+        module = f"{self._package}.{name.replace('-', '_')}" if name in self._modules() else ""
+        for point in self._entry_points():
+            module = module or (point.module if point.name == name else "")
+        if not module:
+            return cleandoc(self._parts[name].__doc__ or "")
+        spec = find_spec(module)
+        source = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
+        return ast.get_docstring(ast.parse(source)) or ""
 
     def _modules(self) -> list[str]:
         path = import_module(self._package).__path__

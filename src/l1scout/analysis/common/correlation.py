@@ -1,9 +1,9 @@
 """Correlate objects of two kinds, k crossings apart: find what chance does not explain.
 
 In windows of `WINDOW` orbits, pairs k crossings apart are compared with what independent crossings would
-give: the products of the mean counts of the two BX, summed over the orbit. The filling scheme drops out, and so do
-changes of the luminosity from window to window. Windows begin at multiples of `WINDOW` orbits, wherever the
-data were cut into batches or pieces; pairs in two windows are not counted.
+give: the products of the mean counts of the two BX, summed over the orbit. The filling scheme drops out, and
+so do changes of the luminosity from window to window. Windows begin at multiples of `WINDOW` orbits, wherever
+the data were cut into batches or pieces; pairs in two windows are not counted.
 """
 
 from collections.abc import Iterator

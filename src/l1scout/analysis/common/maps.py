@@ -190,7 +190,7 @@ class Occupancy(OfOrigin):
                 hz = ORBIT_FREQUENCY_HZ * bx.size
                 rows.append(
                     {
-                        "class": name,
+                        "bx_class": name,
                         "bx": int(bx.size),
                         "muons": count,
                         "muons_per_crossing": float(mu[0]),

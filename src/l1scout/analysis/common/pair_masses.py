@@ -210,6 +210,19 @@ class Masses:
         for name, counts in other.by_error.items():
             self.by_error[name] = self.by_error.get(name, 0) + counts
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the counts without the models, which may hold compiled code."""
+        return vars(self) | {"models": {}}
+
+    @property
+    def histograms(self) -> dict[str, Hist]:
+        """Pairs by sign and mass, by name and range of the mass."""
+        return {
+            f"{name}_{span}".replace(" ", "_").replace("/", "_"): histogram
+            for name, spectra in self.spectra.items()
+            for span, histogram in spectra.items()
+        }
+
     @property
     def counts(self) -> dict[str, dict[str, dict[str, NDArray[np.int64]]]]:
         """Pairs by mass: by name, sign and range."""

@@ -194,7 +194,7 @@ class Firing(OfOrigin):
             "last_bunches": int(self.last.size),
             "shares": rows,
             "beyond_chance": [
-                {"finder": name, "distance": d + 1, "pairs": float(x), "error": float(e)}
+                {"finder": name, "distance_bx": d + 1, "pairs": float(x), "error": float(e)}
                 for k, name in enumerate(FINDERS)
                 for d, (x, e) in enumerate(zip(*self.beyond_chance(k), strict=True))
             ],
