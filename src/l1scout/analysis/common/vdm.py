@@ -84,10 +84,10 @@ def fit_scan(
     from iminuit import Minuit
     from iminuit.cost import multinomial_chi2
 
-    share = occupied / crossings
-    if separation.size < 5 or occupied.sum() < 100 or share.max() >= 1:
+    if separation.size < 5 or occupied.sum() < 100 or np.any(occupied >= crossings):
         msg = "a van der Meer scan needs five steps or more, 100 muons, and crossings without any"
         raise InputError(msg)
+    share = occupied / crossings
     counted = np.r_[occupied, crossings - occupied].astype(np.float64)
 
     def deviance(peak: float, width: float, centre: float, constant: float) -> float:
