@@ -214,12 +214,16 @@ class Masses:
 
     @property
     def histograms(self) -> dict[str, Hist]:
-        """Pairs by sign and mass, by name and range of the mass."""
-        return {
-            f"{name}_{span}".replace(" ", "_").replace("/", "_"): histogram
-            for name, spectra in self.spectra.items()
-            for span, histogram in spectra.items()
-        }
+        """Pairs by mass, by name, sign and range of the mass."""
+        found: dict[str, Hist] = {}
+        for name, spectra in self.spectra.items():
+            plain = "".join(c if c.isalnum() else "_" for c in name)
+            for span, histogram in spectra.items():
+                for k, sign in enumerate(SIGNS):
+                    pairs_of_sign = Hist(histogram.axes[1], storage=storage.Double(), label="pairs")
+                    pairs_of_sign[...] = histogram.view()[k]  # ROOT knows no whole numbers of 64 bits
+                    found[f"{plain}_{sign}_{span}"] = pairs_of_sign
+        return found
 
     @property
     def counts(self) -> dict[str, dict[str, dict[str, NDArray[np.int64]]]]:
