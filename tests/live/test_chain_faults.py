@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))  # to be run as a script too
 
 from chain import COMMAND, OVERFLOW, PACKET_ORBITS, PATIENCE_S, PAUSE_ORBITS, Chain, wait_for
-from l1scout.formats.block import RUN3
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.simulate.live_board import simulated_packets
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
