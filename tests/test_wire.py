@@ -12,6 +12,7 @@ import time
 import pytest
 
 from chain import PATIENCE_S, wait_for
+from in_child.hooks import lengthen
 from l1scout import wire
 from l1scout.errors import InputError
 from l1scout.wire import Access, Channel, Listener, WireError, connect
@@ -33,6 +34,11 @@ class Log:
 def echo(channel: Channel, peer: str) -> None:
     while True:
         channel.send(**channel.receive())
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    lengthen(wire, PATIENCE_S, monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -138,7 +144,7 @@ CLIENTS = {
 
 @pytest.mark.parametrize("name", CLIENTS)
 def test_rejected_clients_cost_a_line(listening, name, monkeypatch):
-    monkeypatch.setattr(wire, "HANDSHAKE_S", 0.5)
+    monkeypatch.setattr(wire, "HANDSHAKE_S", 0.2)
     listener, log = listening
     with dial(listener) as client:
         client.sendall(CLIENTS[name])
@@ -148,7 +154,7 @@ def test_rejected_clients_cost_a_line(listening, name, monkeypatch):
                 pass  # until it is closed
     wait_for(log.events)
     assert log.events() == ["client rejected"]
-    monkeypatch.undo()
+    monkeypatch.setattr(wire, "HANDSHAKE_S", PATIENCE_S)
     talk(listener.address)
 
 
@@ -161,29 +167,28 @@ def test_random_bytes(listening):
     talk(listener.address)
 
 
-def test_a_thousand_clients_that_say_nothing(listening):
-    """Who may, gets in all the same; the lines in the log are few."""
+def test_hundreds_of_clients_that_say_nothing(listening):
+    """Who may, gets in all the same; the lines in the log are few, one a second."""
     listener, log = listening
-    before = threading.active_count()
+    before, began = threading.active_count(), time.monotonic()
     with contextlib.ExitStack() as held:
-        for _ in range(1000):
+        for _ in range(400):
             with contextlib.suppress(OSError):
                 held.enter_context(dial(listener))
         talk(listener.address)
         assert len(listener._pending) <= 16
         assert threading.active_count() < before + 80
-    assert len(log.events()) < 20
+    assert log.events().count("client rejected") <= 1 + time.monotonic() - began
 
 
 def test_one_byte_a_second_is_sent_away_in_time(listening, monkeypatch):
-    monkeypatch.setattr(wire, "HANDSHAKE_S", 0.6)
+    monkeypatch.setattr(wire, "HANDSHAKE_S", 0.3)
     listener, log = listening
     with dial(listener) as client:
 
         def sent_away():  # however long he goes on
             with contextlib.suppress(OSError):
                 client.sendall(b"\x01")
-            time.sleep(0.1)
             return "client rejected" in log.events()
 
         wait_for(sent_away)
@@ -214,8 +219,8 @@ def test_tls(tmp_path):
     log = Log()
     listener = Listener("127.0.0.1:0", "store", server, echo, connections=2, log=log).start()
     talk(listener.address, Access(TOKEN, authority=tmp_path / "cert.pem"))
-    with pytest.raises(WireError):
-        talk(listener.address, Access(TOKEN))  # plain
+    with pytest.raises(WireError):  # plain: both sides wait for the other
+        connect(listener.address, "store", Access(TOKEN), limit_s=0.2)
     with dial(listener) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
     plain_context = ssl.create_default_context()

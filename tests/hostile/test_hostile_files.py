@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import uproot
 
+from chain import PATIENCE_S
 from l1scout.errors import InputError
 from l1scout.io import detect, read_events
 from l1scout.io.inspect import describe
@@ -17,23 +18,26 @@ from l1scout.io.reader import READERS
 from l1scout.io.rewrite import add_columns
 
 KINDS = [*(name.upper().replace("-", "_") for name in READERS), "RNTUPLE"]
-SECONDS = 20
+CPU_SECONDS = 60
 MEMORY = 1 << 29
 
 
 @pytest.fixture(autouse=True)
 def _limits():
-    """Stop what hangs; and see that no file makes the process grow by half a gigabyte."""
+    """Stop what works or waits for ever; and see that no file makes the process grow by half a gigabyte."""
 
-    def stop(*_):
-        msg = f"took more than {SECONDS} s"
+    def stop(number, _):
+        msg = f"stopped by {signal.Signals(number).name}: worked for {CPU_SECONDS} s, or waited"
         raise TimeoutError(msg)
 
+    signal.signal(signal.SIGPROF, stop)
     signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+    signal.alarm(int(PATIENCE_S))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     signal.alarm(0)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     unit = 1 if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 1 << 28 else 1024
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit < MEMORY
 

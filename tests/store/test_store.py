@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from chain import wait_for
+from chain import PATIENCE_S, wait_for
 from hand_made import model as hand_made
 from hand_made import model_directory
+from in_child.hooks import lengthen
+from l1scout import wire
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.files import checksum
@@ -35,6 +37,11 @@ EVENTS: list[str] = []
 
 def log(event: str, **values: object) -> None:
     EVENTS.append(event)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    lengthen(wire, PATIENCE_S, monkeypatch.setattr)
 
 
 @pytest.fixture(scope="module")
