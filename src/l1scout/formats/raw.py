@@ -262,7 +262,8 @@ def decode_frames(frames: Sequence[Frame], stream: Stream, found: RawFile) -> De
     words = np.frombuffer(b"".join(f.records[: len(f.records) & ~3] for f in frames), "<u4")
     sizes = np.array([len(f.records) for f in frames], np.int64)
     bounds = np.r_[0, np.cumsum(sizes // 4)]
-    part, ends = stream.decode(words, bounds)
+    sources = np.array([f.source for f in frames], np.int64)
+    part, ends = stream.decode(words, bounds, sources)
     lost = sizes - 4 * (ends - bounds[:-1])
     objects = replace(
         part.objects,
