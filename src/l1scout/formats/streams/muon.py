@@ -274,19 +274,23 @@ class MuonStream(Stream):
 
     name = MUON
     title = "muons of the Global Muon Trigger"
-    source_ids = range(1, 2)
+    source_ids = (1,)
     layouts = {"Run 2": (MUON_2018,), "Run 3": (MUON_RUN3, MUON_RUN3_EXTRA)}  # noqa: RUF012
     absent = "hwPt is 0"
 
     def decode(
-        self, words: NDArray[np.uint32], bounds: NDArray[np.int64]
+        self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
     ) -> tuple[Decoded, NDArray[np.int64]]:
         """Decode records of Run 3: ``.raw`` files have no others."""
+        del sources
         starts, _, ends = find_records(words, RUN3_MUONS, bounds)
         return decode_records(words, starts, RUN3_MUONS), ends
 
-    def encode(self, objects: OrbitBatch) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def encode(
+        self, objects: OrbitBatch, source: int | None = None
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Write records of Run 3, with columns ``second``, ``intermediate`` and ``hwEta``."""
+        del source
         return encode_records(objects, RUN3_MUONS)
 
     def physics(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
