@@ -1,5 +1,6 @@
 """What tests share: small files of every format, and the real data where it is there."""
 
+import os
 from pathlib import Path
 
 import awkward as ak
@@ -14,6 +15,7 @@ from l1scout.formats import pattern
 from l1scout.formats.muon import MUON_2018, PHI_BINS, physical, split
 from l1scout.link.capture import write_capture
 
+os.environ.setdefault("KERAS_BACKEND", "jax")  # tests import Keras themselves
 ROWS = 40
 
 

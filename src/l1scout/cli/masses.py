@@ -78,7 +78,7 @@ def masses(
     if models:
         job.model = {
             "name": ", ".join(models),
-            "sha256": [m.card.onnx.get("sha256") for m in models.values()],
+            "sha256": [m.card.sha256 for m in models.values()],
         }
     cuts = PairCuts(options.min_pt, options.min_quality, max_eta, min_pair_pt, not every)
     state = Masses({f"model {name}": m for name, m in models.items()}, cuts)
