@@ -73,13 +73,13 @@ def parse_document(text: bytes, kind: type[T], name: str, *, hint: str) -> T:
 
 def write_document(document: Any, *, indent: int | None = None) -> bytes:
     """Return a document as JSON, ending in a newline; entries that are None are left out."""
-    adapter = _adapter(type(document))
+    adapter = _adapter(type(document))  # type: ignore[arg-type]
     return adapter.dump_json(document, indent=indent, exclude_none=True) + b"\n"
 
 
 def json_schema(kind: type) -> dict[str, Any]:
     """Return the JSON schema of a document."""
-    schema = _adapter(kind).json_schema()  # type: ignore[arg-type]
+    schema = _adapter(kind).json_schema()
     schema["required"] += ["format", "version"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
