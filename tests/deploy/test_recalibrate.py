@@ -10,7 +10,7 @@ from l1scout.deploy.engines import onnx
 from l1scout.deploy.engines.onnx import OnnxEngine
 from l1scout.deploy.recalibrate import REASONS, Recalibrator
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model.directory import Model, network_file
 from l1scout.model.network import Layer, Network
 from l1scout.model.onnx_export import to_onnx

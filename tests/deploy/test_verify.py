@@ -8,7 +8,7 @@ from l1scout.deploy.engine import create_engine
 from l1scout.deploy.engines.table import TableEngine, build
 from l1scout.errors import InputError
 from l1scout.evaluate.verify import keras_reference, verify
-from l1scout.formats.muon import PT
+from l1scout.formats.streams.muon import PT
 from l1scout.model.directory import load_model
 from l1scout.training.fit import fit
 from l1scout.training.recipes import RECIPES

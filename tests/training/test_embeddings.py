@@ -11,7 +11,7 @@ import pytest
 from l1scout.deploy.engine import create_engine
 from l1scout.evaluate.targets import raw_residuals
 from l1scout.evaluate.verify import keras_reference
-from l1scout.formats.muon import ETA_VTX
+from l1scout.formats.streams.muon import ETA_VTX
 from l1scout.model.directory import load_model
 from l1scout.training import embeddings
 from l1scout.training.fit import fit, fit_parts

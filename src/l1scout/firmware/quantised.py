@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from l1scout.errors import InputError
 from l1scout.evaluate import verify
 from l1scout.evaluate.verify import Reference
-from l1scout.formats.muon import PHI_BINS
+from l1scout.formats.streams.muon import PHI_BINS
 from l1scout.model.card import KERAS_FILE
 from l1scout.model.directory import Model
 from l1scout.model.domain import Domain

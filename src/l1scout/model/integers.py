@@ -20,8 +20,8 @@ from pydantic.dataclasses import dataclass
 
 from l1scout.core.documents import CLOSED, read_document, write_document
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_LSB, PHI_LSB, PT_LSB
 from l1scout.formats.recalibrated import ETA_STEPS, PHI_STEPS, PT_STEPS
+from l1scout.formats.streams.muon import ETA_LSB, PHI_LSB, PT_LSB
 from l1scout.model.arrays import IntegerMatrix, IntegerVector
 
 STEPS = np.array([PHI_LSB / PHI_STEPS, ETA_LSB / ETA_STEPS, PT_LSB / PT_STEPS])

@@ -15,12 +15,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
 
 from l1scout.core.provenance import current, recording
-from l1scout.errors import InputError
+from l1scout.errors import InputError, ScoutingError
 from l1scout.files import checksum, sync_folder
 from l1scout.model.card import model_record
 from l1scout.readout.segments import parse_name
@@ -33,7 +32,7 @@ SUFFIX = {"zstd": ".zst", "bzip2": ".bz2", "parquet": ".parquet"}
 _RETRY_S = 2.0
 
 
-class ChangedError(OSError):
+class ChangedError(ScoutingError, OSError):
     """A file that is not what it was when it was stored."""
 
 
@@ -72,11 +71,9 @@ class Method:
         if self.model is None:
             return []
         from l1scout.io.conditions import differences, of_runs
-        from l1scout.io.runs import simulated
 
         card = _recalibrator(self.model, self.engine).card
-        muons = of_runs([run], simulated(np.array([run])))
-        return differences(muons, card.conditions, f"run {run}", card.name)
+        return differences(of_runs([run], None), card.conditions, f"run {run}", card.name)
 
 
 @dataclass(frozen=True)
@@ -129,23 +126,17 @@ def compress(path: Path, crc: int, method: Method) -> Compressed:
 
 def _archived(path: Path, method: Method) -> Compressed:
     from l1scout.io import archive
-    from l1scout.io.rewrite import add_columns
 
     out = path.with_name(path.name + SUFFIX["parquet"])
-    part, plain = (out.with_name(out.name + end) for end in (".part", ".raw-columns"))
-    try:
-        with recording("store", {"segment": path}):
-            if method.model is None:
-                archive.to_parquet(path, part)
-            else:
-                recalibrate = _recalibrator(method.model, method.engine)
-                # the coordinates at the second station as they are: a model may ask for them
-                archive.to_parquet(path, plain, plain=True)
-                made = current(model=model_record(recalibrate.card))
-                add_columns(plain, part, lambda columns: recalibrate(columns).branches(), made=made)
-        return _finished(part, out, "parquet")
-    finally:
-        plain.unlink(missing_ok=True)
+    part = out.with_name(out.name + ".part")
+    with recording("store", {"segment": path}):
+        if method.model is None:
+            archive.to_parquet(path, part)
+        else:
+            recalibrate = _recalibrator(method.model, method.engine)
+            made = current(model=model_record(recalibrate.card))
+            archive.to_parquet(path, part, compute=lambda c: recalibrate(c).branches(), made=made)
+    return _finished(part, out, "parquet")
 
 
 def _finished(part: Path, out: Path, method: str) -> Compressed:

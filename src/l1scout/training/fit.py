@@ -13,7 +13,7 @@ from l1scout.errors import InputError
 from l1scout.evaluate.metrics import Scores, ratios, scores
 from l1scout.evaluate.profiles import MIN_MUONS
 from l1scout.evaluate.targets import raw_residuals
-from l1scout.formats.muon import BMTF_INDEX
+from l1scout.formats.streams.muon import BMTF_INDEX
 from l1scout.model import resolution
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.engines.onnx import open_session
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model.card import Card
 from l1scout.model.onnx_export import INPUT_NAME, OUTPUT_NAME, describe
 from l1scout.statistics import wrap
