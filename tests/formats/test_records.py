@@ -95,3 +95,15 @@ def test_occupied_against_numpy():
     blocks = random_blocks(np.random.default_rng(5), 1000, RUN3)
     blocks[::3, 2:] = 0
     np.testing.assert_array_equal(occupied(blocks), (blocks[:, 2:6:2] & PT != 0).any(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+def test_the_nine_bits_of_hw_pt_make_a_muon_and_no_others(form):
+    """Blocks with one bit each in a muon's first word, and one with all but those nine."""
+    blocks = np.zeros((33, 6, 8), np.uint32)
+    blocks[:, form.bx_row] = np.arange(1, 34)[:, None]
+    blocks[:, 2, 3] = [1 << k for k in range(32)] + [0xFFFFFFFF ^ PT]
+    expected = [11, 12, 13, 14, 15, 16, 17, 18, 19]
+    assert (np.flatnonzero(occupied(blocks)) + 1).tolist() == expected
+    assert decode_blocks(blocks, form).muons.bx.tolist() == expected
+    assert read_records(suppress(blocks, form)[0], form).muons.bx.tolist() == expected
