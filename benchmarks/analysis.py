@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from l1scout.analysis.kernels import coincidences, neighbours, pairs
 from l1scout.cli.script import Parser, positive, run_script
+from l1scout.core.orbit_batch import concatenate
 from l1scout.lhc import crossing
-from l1scout.orbits import concatenate
 from l1scout.simulate.run import Running, simulate_run
 
 ROUNDS = 7

@@ -18,11 +18,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from chain import Chain
-from l1scout.board.live import simulated_packets
 from l1scout.cli.script import Parser, positive_float, run_script
 from l1scout.formats.block import RUN3
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.spool import default_folder
+from l1scout.simulate.live_board import simulated_packets
 
 STAGES = {"source": "board-0", "readout": "readout", "store": "store"}
 

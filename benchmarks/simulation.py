@@ -12,6 +12,7 @@ import time
 import numpy as np
 
 from l1scout.cli.script import Parser, positive_float, run_script
+from l1scout.dataset.cuts import CutFlow, Selection, select_pairs
 from l1scout.simulate.bmtf import assign
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.generator import Generator
@@ -19,7 +20,6 @@ from l1scout.simulate.offline import reconstruct
 from l1scout.simulate.stubs import stubs
 from l1scout.simulate.tables import own_bmtf
 from l1scout.simulate.transport import transport
-from l1scout.training.selection import CutFlow, Selection, select_pairs
 
 TARGET, PROTOTYPE = 1e5, 4.5e4
 

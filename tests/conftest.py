@@ -41,7 +41,7 @@ class Truth:
         self.counts = rng.integers(0, 4, ROWS)
         self.counts[0] = 0
         n = int(self.counts.sum())
-        self.l1 = {
+        self.muons = {
             "hwPt": rng.integers(1, 512, n),
             "hwEta": rng.integers(-224, 224, n),
             "hwPhi": rng.integers(0, PHI_BINS, n),
@@ -51,7 +51,7 @@ class Truth:
             "hwQual": rng.choice([4, 8, 12], n),
             "tfMuonIndex": rng.integers(0, 108, n),
         }
-        self.l1 = {name: values.astype(np.int16) for name, values in self.l1.items()}
+        self.muons = {name: values.astype(np.int16) for name, values in self.muons.items()}
         self.reco_counts = rng.integers(0, 3, ROWS)
         m = int(self.reco_counts.sum())
         self.reco = {
@@ -73,7 +73,7 @@ class Truth:
 
     @property
     def sign(self) -> np.ndarray:
-        return (1 - 2 * self.l1["hwCharge"]).astype(np.int16)
+        return (1 - 2 * self.muons["hwCharge"]).astype(np.int16)
 
 
 def event_columns(truth: Truth) -> dict[str, np.ndarray]:
@@ -99,9 +99,9 @@ def write_records(path: Path, name: str, scalars: dict, groups: dict, more: dict
 
 
 def write_dpg(path: Path, truth: Truth) -> None:
-    l1 = {name: truth.jagged(values) for name, values in truth.l1.items()}
+    l1 = {name: truth.jagged(values) for name, values in truth.muons.items()}
     l1["bx"] = truth.jagged(truth.bx_in_event)
-    l1 |= {name: truth.jagged(v) for name, v in physical(truth.l1).items()}
+    l1 |= {name: truth.jagged(v) for name, v in physical(truth.muons).items()}
     reco = {n.removeprefix("reco").lower(): truth.reco_jagged(v) for n, v in truth.reco.items()}
     reco["mediumId"] = truth.reco_jagged(np.ones(len(truth.reco["recoPt"]), np.bool_))
     scalars = event_columns(truth) | {"event": np.arange(ROWS, dtype=np.uint64)}
@@ -109,8 +109,8 @@ def write_dpg(path: Path, truth: Truth) -> None:
 
 
 def write_scouting(path: Path, truth: Truth) -> None:
-    l1 = {name: truth.jagged(v) for name, v in physical(truth.l1).items()}
-    l1 |= {n: truth.jagged(truth.l1[n]) for n in ("hwQual", "tfMuonIndex")}
+    l1 = {name: truth.jagged(v) for name, v in physical(truth.muons).items()}
+    l1 |= {n: truth.jagged(truth.muons[n]) for n in ("hwQual", "tfMuonIndex")}
     l1["hwCharge"] = truth.jagged(truth.sign)
     lumis = {
         "run": np.full(2, truth.run, np.uint32),
@@ -124,7 +124,7 @@ def write_nanoaod(path: Path, truth: Truth) -> None:
     reco = {n.removeprefix("reco").lower(): truth.reco_jagged(v) for n, v in truth.reco.items()}
     objects = {
         "id": truth.jagged(np.full(len(truth.sign), 13, np.int32)),
-        "l1pt": truth.jagged(physical(truth.l1)["pt"]),
+        "l1pt": truth.jagged(physical(truth.muons)["pt"]),
         "l1charge": truth.jagged(truth.sign.astype(np.int32)),
         "l1iso": truth.jagged(np.full(len(truth.sign), 3, np.int32)),
     }
@@ -143,7 +143,7 @@ def write_ntuple(path: Path, truth: Truth) -> None:
         "hwQual": "muonQual",
         "tfMuonIndex": "muonTfMuonIdx",
     }
-    upgrade = {branch: truth.jagged(truth.l1[name]) for name, branch in names.items()}
+    upgrade = {branch: truth.jagged(truth.muons[name]) for name, branch in names.items()}
     upgrade["muonChg"] = truth.jagged(truth.sign)
     upgrade["muonBx"] = truth.jagged(truth.bx_in_event)
     reco = {n.removeprefix("reco").lower(): truth.reco_jagged(v) for n, v in truth.reco.items()}
@@ -188,7 +188,7 @@ def write_edm(path: Path, truth: Truth) -> None:
         offsets.append(np.r_[0, np.cumsum(per_bx)].astype(np.uint32))
     sizes = [int(truth.counts[half].sum()) for half in halves]
     branches = {
-        base + "data_." + branch: ak.unflatten(truth.l1[name].astype(np.int32), sizes)
+        base + "data_." + branch: ak.unflatten(truth.muons[name].astype(np.int32), sizes)
         for name, branch in names.items()
     }
     branches[base + "bxOffsets_"] = ak.from_regular(ak.Array(np.stack(offsets)))
@@ -222,22 +222,22 @@ def write_csv(path: Path, truth: Truth) -> None:
 
 def write_rntuple(path: Path, truth: Truth) -> None:
     """Write a scouting nano as uproot writes it by default."""
-    l1 = {name: truth.jagged(v) for name, v in physical(truth.l1).items()}
-    l1 |= {"hwQual": truth.jagged(truth.l1["hwQual"]), "hwCharge": truth.jagged(truth.sign)}
+    l1 = {name: truth.jagged(v) for name, v in physical(truth.muons).items()}
+    l1 |= {"hwQual": truth.jagged(truth.muons["hwQual"]), "hwCharge": truth.jagged(truth.sign)}
     with uproot.recreate(path) as file:
         file.mkrntuple("Events", event_columns(truth) | {f"L1Mu_{name}": v for name, v in l1.items()})
 
 
 def write_parquet(path: Path, truth: Truth) -> None:
-    n = len(truth.l1["hwPt"])
-    columns = dict(truth.l1)
+    n = len(truth.muons["hwPt"])
+    columns = dict(truth.muons)
     for name, values in truth.reco.items():
         columns[name] = np.resize(values, n)
     pq.write_table(pa.table(columns), path, row_group_size=16)
 
 
 def write_pattern(path: Path, truth: Truth) -> None:
-    words = MUON_2018.encode(truth.l1)
+    words = MUON_2018.encode(truth.muons)
     f, s = split(words)
     n_bx = ROWS
     data = np.zeros((n_bx * 6 + 3, 8), np.uint32)

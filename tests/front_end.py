@@ -5,13 +5,13 @@ import io
 import numpy as np
 
 from l1scout.board.board import Board
+from l1scout.core.orbit_batch import OrbitBatch, concatenate
 from l1scout.formats.block import BLOCK_WORDS, FORMATS, LINKS, RUN3, BlockFormat
 from l1scout.formats.packets import decode_packets, packet_orbits, split_packets
 from l1scout.formats.raw import FILE_HEADER, file_header, frame_orbits
 from l1scout.formats.records import suppress
 from l1scout.link.capture import Capture
 from l1scout.link.transmit import LinkTiming, Transmitter, random_timing, transmit
-from l1scout.orbits import OrbitBatch, concatenate
 from l1scout.simulate.run import simulate_run
 
 

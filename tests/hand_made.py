@@ -6,14 +6,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from l1scout.deploy.domain import Domain
 from l1scout.deploy.firmware import FirmwareEngine
-from l1scout.deploy.integers import NETWORK_FILE, STEPS, IntegerNetwork, LookUp, Neurons
-from l1scout.deploy.integers import widths as widths_of
-from l1scout.deploy.model import Model
-from l1scout.training.card import ONNX_FILE, Card, Scaled
-from l1scout.training.export import Layer, to_onnx
-from l1scout.training.sums import write_sums
+from l1scout.model.card import ONNX_FILE, Card, Scaled
+from l1scout.model.checksums import write_sums
+from l1scout.model.directory import Model
+from l1scout.model.domain import Domain
+from l1scout.model.integers import NETWORK_FILE, STEPS, IntegerNetwork, LookUp, Neurons
+from l1scout.model.integers import widths as widths_of
+from l1scout.model.layers import Layer
+from l1scout.model.onnx_export import to_onnx
 
 INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
 

@@ -5,11 +5,11 @@ from functools import cache
 
 from front_end import Keep
 from l1scout.board.board import Board
-from l1scout.board.live import simulated_packets
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.formats.block import FORMATS
 from l1scout.formats.packets import TRAILER_BYTES, Trailer, split_packets
 from l1scout.readout.writer import SegmentWriter
+from l1scout.simulate.live_board import simulated_packets
 from l1scout.simulate.run import Running, simulate_run
 from l1scout.simulate.write import Fibres
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from l1scout.core.orbit_batch import OrbitBatch, concatenate
 from l1scout.lhc import BX_PER_ORBIT
-from l1scout.orbits import OrbitBatch, concatenate
 
 
 def batch(**options) -> OrbitBatch:

@@ -16,7 +16,7 @@ from hand_made import model_directory
 from l1scout import __version__
 from l1scout.cli import make_app
 from l1scout.cli.results import draw
-from l1scout.provenance import Provenance, current, file_inputs, recorded, recording
+from l1scout.core.provenance import Provenance, current, file_inputs, recorded, recording
 
 
 def run(*args):

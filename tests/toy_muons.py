@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
+from l1scout.dataset.matched import COLUMNS, Dataset
 from l1scout.formats.muon import ETA, ETA_VTX, PHI, PHI_VTX, PT
 from l1scout.io.parquet import METADATA_KEY
-from l1scout.orbits import Events, OrbitBatch
-from l1scout.training.dataset import COLUMNS, Dataset
 
 
 def toy_columns(n: int = 20_000, seed: int = 1) -> dict[str, np.ndarray]:
@@ -50,14 +51,14 @@ def toy_dataset(n: int = 20_000, seed: int = 1, **about) -> Dataset:
     return Dataset({c.name: columns[c.name] for c in COLUMNS}, about, "toy.parquet", "0" * 64)
 
 
-def toy_events(n: int = 20_000, seed: int = 1) -> Events:
+def toy_events(n: int = 20_000, seed: int = 1) -> OrbitData:
     """Make one muon an event, all of which match."""
     columns = toy_columns(n, seed)
     rows, one = np.arange(n), np.ones(n, np.int64)
     batch = OrbitBatch(rows, one, np.arange(n + 1), {}, simulated=True)
     l1 = batch.with_columns(**{k: c for k, c in columns.items() if not k.startswith("reco")})
     reco = {k: c for k, c in columns.items() if k.startswith("reco")}
-    return Events(l1, batch.with_columns(**reco, recoId=np.ones(n, np.bool_)), "toy")
+    return OrbitData.of_muons(l1, batch.with_columns(**reco, recoId=np.ones(n, np.bool_)), "toy")
 
 
 def write_parquet(path, columns, about=None):

@@ -24,7 +24,7 @@ from l1scout.analysis.muons import FINDERS
 from l1scout.analysis.occupancy import Occupancy
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
-from l1scout.report.tables import text_table
+from l1scout.report.result_tables import text_table
 from l1scout.simulate.cosmic import FLIGHT_BX
 from l1scout.simulate.run import Running, simulate_run
 

@@ -17,15 +17,15 @@ from pathlib import Path
 from l1scout import __version__
 from l1scout.cli.dataset import collect_with_bar
 from l1scout.cli.script import Parser, positive, run_script
+from l1scout.core.orbit_data import OrbitData
+from l1scout.dataset.matched import Dataset, read_dataset
 from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.evaluate.carried import carried, record
+from l1scout.evaluate.evaluation import evaluate
 from l1scout.io import read_events
 from l1scout.io.conditions import Conditions, simulation
-from l1scout.orbits import Events
 from l1scout.report import carry
 from l1scout.simulate.chain import simulate_events
-from l1scout.training.carried import carried, record
-from l1scout.training.dataset import Dataset, read_dataset
-from l1scout.training.evaluation import evaluate
 
 SEED = 2001
 REAL = "real-cms/l1nano_run380963_2024_100ev.root"
@@ -37,7 +37,7 @@ BEGIN, END = "<!-- carry_over: begin -->", "<!-- carry_over: end -->"
 def sample(
     folder: Path,
     name: str,
-    chunks: Iterable[Events],
+    chunks: Iterable[OrbitData],
     pairs: int | None = None,
     seed: int | None = None,
     made: Conditions | None = None,

@@ -11,13 +11,14 @@ import tempfile
 from pathlib import Path
 
 from l1scout.cli.script import Parser, positive, run_script
-from l1scout.report.tables import text_table
+from l1scout.dataset.collect import collect
+from l1scout.dataset.matched import read_dataset
+from l1scout.evaluate.metrics import KINDS, Scores, scores
+from l1scout.evaluate.published import PUBLISHED
+from l1scout.evaluate.targets import raw_residuals
+from l1scout.model.quantities import VARIABLES
+from l1scout.report.result_tables import text_table
 from l1scout.simulate.chain import simulate_events
-from l1scout.training.collect import collect
-from l1scout.training.dataset import read_dataset
-from l1scout.training.metrics import KINDS, VARIABLES, Scores, scores
-from l1scout.training.published import PUBLISHED
-from l1scout.training.targets import raw_residuals
 
 LIMITS = (
     {("rms", v): 0.10 for v in VARIABLES} | {("tail", v): 0.12 for v in VARIABLES} | {("core", "eta"): 0.15}

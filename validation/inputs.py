@@ -18,13 +18,12 @@ from study import sample
 
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.cli.train import fit_with_bar
+from l1scout.dataset.matched import Dataset
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.training.dataset import Dataset
-from l1scout.training.evaluation import evaluate
+from l1scout.evaluate.evaluation import evaluate
+from l1scout.evaluate.targets import targets
+from l1scout.model.quantities import VARIABLES, model_inputs
 from l1scout.training.export import save
-from l1scout.training.metrics import VARIABLES
-from l1scout.training.models import model_inputs
-from l1scout.training.targets import targets
 
 STEPS = {
     "the paper's four": [],

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from rich.progress import track
 
 from chain import Chain
-from l1scout.board.live import simulated_packets
 from l1scout.cli.script import Parser, positive, positive_float, run_script
 from l1scout.formats.block import RUN3
+from l1scout.simulate.live_board import simulated_packets
 
 
 def main() -> int:

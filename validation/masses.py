@@ -20,12 +20,12 @@ from l1scout.analysis.categories import Shape, fit_categories
 from l1scout.analysis.masses import RANGES, Masses, PairCuts
 from l1scout.analysis.peaks import Spread, fit_peak, spread
 from l1scout.cli.script import Parser, positive, run_script
+from l1scout.core.orbit_data import OrbitData
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.orbits import Events
-from l1scout.report.tables import text_table
+from l1scout.evaluate.evaluation import name_models
+from l1scout.report.result_tables import text_table
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.dimuons import CONTINUUM, Pairs, simulate_dimuons
-from l1scout.training.evaluation import name_models
 
 LINES = ("phi", "J/psi", "Upsilon(1S)")
 WINDOWS = {"phi": (0.99, 1.05), "J/psi": (3.0, 3.2), "Upsilon(1S)": (9.2, 9.7)}
@@ -35,7 +35,7 @@ FITTED = {"J/psi": (1.6, 6.0), "Upsilon(1S)": (6.0, 16.0)}
 MIN_PAIR_PT = 8.0
 
 
-def gather(state: Masses, chunks: Iterable[Events], window: tuple[float, float]) -> dict[str, Spread]:
+def gather(state: Masses, chunks: Iterable[OrbitData], window: tuple[float, float]) -> dict[str, Spread]:
     """Spread of the masses of each kind, of pairs whose offline mass is in the window."""
     found: dict[str, list[NDArray[np.float64]]] = {}
     for events in chunks:

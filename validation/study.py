@@ -17,21 +17,23 @@ from typing import Any
 from l1scout.cli.output import progress
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.cli.train import fit_with_bar
+from l1scout.dataset.collect import collect
+from l1scout.dataset.matched import Dataset, read_dataset
 from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.evaluate.evaluation import Evaluation, evaluate
+from l1scout.evaluate.limit import limit
+from l1scout.evaluate.metrics import CORE, KINDS, TAIL
+from l1scout.evaluate.published import published_ratios
 from l1scout.io.conditions import simulation
 from l1scout.io.parquet import STUBS
+from l1scout.model.quantities import VARIABLES, model_inputs
 from l1scout.report.figures import profile_figure
-from l1scout.report.tables import judged, number, worse_bins
+from l1scout.report.result_tables import judged, number, worse_bins
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.generator import Spectrum
-from l1scout.training.collect import collect
-from l1scout.training.dataset import Dataset, read_dataset
-from l1scout.training.evaluation import Evaluation, evaluate
+from l1scout.statistics import Measured, paired_ratio, rms_ratio
 from l1scout.training.export import save
-from l1scout.training.limit import limit
-from l1scout.training.metrics import CORE, KINDS, TAIL, VARIABLES, Measured, paired_ratio, rms_ratio
-from l1scout.training.models import PAPER, RECIPES, model_inputs
-from l1scout.training.published import published_ratios
+from l1scout.training.recipes import PAPER, RECIPES
 
 PAPER_EPOCHS = 20
 """1,200,000 muons in batches of 256: more steps than 60 epochs of the demo's sample."""

@@ -6,13 +6,13 @@ from scipy.stats import binom
 
 from l1scout.analysis.cosmics import CONTROL_BINS, LEGS, PHI_BINS, Cosmics, Cuts
 from l1scout.analysis.filling import load_scheme
-from l1scout.analysis.intervals import bounded, efficiency, proportion, signal_fraction
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.formats.muon import PHI
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
-from l1scout.orbits import OrbitBatch
 from l1scout.simulate.cosmic import FLIGHT_BX, legs
 from l1scout.simulate.run import Running, simulate_run
+from l1scout.statistics import bounded, efficiency, proportion, signal_fraction
 
 SCHEME = load_scheme("2018")
 

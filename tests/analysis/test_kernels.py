@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from l1scout.analysis.kernels import coincidences, neighbours, pairs
 from l1scout.analysis.livetime import LiveTime, Section
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.lhc import ORBIT_FREQUENCY_HZ, ORBITS_PER_LUMISECTION
-from l1scout.orbits import OrbitBatch
 from l1scout.simulate.run import Running, simulate_run
 
 TIMES = st.lists(st.integers(0, 60), max_size=40).map(sorted)

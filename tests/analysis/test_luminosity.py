@@ -8,11 +8,11 @@ from l1scout.analysis.linearity import Reference, against, linearity, read_refer
 from l1scout.analysis.livetime import LiveTime, Section
 from l1scout.analysis.luminosity import Luminosity, rate_counting, zero_counting
 from l1scout.analysis.vdm import MM2_TO_UB, fit_scan, visible_cross_section
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.lhc import ORBIT_FREQUENCY_HZ, ORBITS_PER_LUMISECTION
-from l1scout.orbits import OrbitBatch
 from l1scout.simulate.run import Running, simulate_run
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured
 
 SCHEME = load_scheme("2018")
 HIGH = {"intermediate": 0.0, "occupancy": 0.3}

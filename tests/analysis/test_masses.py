@@ -8,10 +8,11 @@ import pytest
 from l1scout.analysis.categories import Shape, fit_categories
 from l1scout.analysis.masses import MASS_ERRORS, RANGES, Masses, PairCuts, invariant_mass, mass_error
 from l1scout.analysis.peaks import fit_peak, spread
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.io import read_events
-from l1scout.orbits import Events, OrbitBatch
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.dimuons import KINDS, RESONANCES, Pairs, simulate_dimuons
 
@@ -63,7 +64,7 @@ class Perfect:
     """A recalibration that knows the truth."""
 
     def __init__(self, events):
-        kept = events.l1
+        kept = events.muons
         row, order = kept.row, np.arange(kept.n_objects)
         both = np.bincount(row, minlength=len(kept)) == 2
         keep = both[row]
@@ -84,10 +85,10 @@ class Perfect:
 
 def test_recalibrated_values_make_their_own_spectrum():
     (events,) = pairs_of({"J/psi": 1.0}, 4000)
-    two = events.l1.counts == 2
-    l1 = events.l1.select(two[events.l1.row], drop_empty=False)
+    two = events.muons.counts == 2
+    l1 = events.muons.select(two[events.muons.row], drop_empty=False)
     state = Masses({"perfect": Perfect(events)}, PairCuts(max_eta=9.0))
-    state.add(Events(l1, events.offline))
+    state.add(OrbitData.of_muons(l1, events.offline))
     raw, perfect = (state.counts[n]["opposite"]["low"] for n in ("raw", "perfect"))
     at = np.searchsorted(LOW, 3.097) - 1
     assert perfect[at - 4 : at + 5].sum() > 0.95 * perfect.sum()

@@ -101,7 +101,7 @@ def test_real_muons_of_2018(shared_data):
     """Triggered data: shares of the track finders and maps, but no rate."""
     state = Occupancy(SCHEME)
     for events in read_events(shared_data / "real-cms" / "l1ntuple_run320040_2018_200ev.root"):
-        state.add(events.l1)
+        state.add(events.muons)
     result = state.result()
     assert state.simulated is False
     assert result["orbits"] is None

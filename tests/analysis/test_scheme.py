@@ -7,9 +7,9 @@ import pytest
 
 from l1scout.analysis.filling import Scheme, load_scheme
 from l1scout.analysis.scheme import BxCounts, SchemeWatch, check_scheme, choose_scheme
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io import read_events
-from l1scout.orbits import Events
 from l1scout.simulate.run import Running, simulate_run
 
 
@@ -17,13 +17,13 @@ def events(scheme, orbits, source="a.dat", seed=1, run=0, chunk=50, **conditions
     running = Running(scheme=scheme, intermediate=0, **conditions)
     for piece in simulate_run(seed, orbits, running=running, chunk=chunk):
         muons = replace(piece.muons, run=np.full(len(piece.muons), run))
-        yield Events(muons, source=source)
+        yield OrbitData.of_muons(muons, source=source)
 
 
 def counts(*args, **more):
     found = BxCounts()
     for e in events(*args, **more):
-        found.add(e.l1)
+        found.add(e.muons)
     return found
 
 
@@ -59,7 +59,7 @@ def test_numbers_of_bx_that_are_shifted():
 
 def test_too_few_data_are_not_decided():
     with pytest.raises(InputError, match="cannot be found in 185 muons of 1 orbits: give --scheme"):
-        watch(None, [Events(next(events("2018", 1)).l1)])
+        watch(None, [OrbitData.of_muons(next(events("2018", 1)).muons)])
     watcher, given = watch(None, events("2018", 1), needed=False)
     assert watcher.scheme is None
     assert len(given) == 1
@@ -90,7 +90,7 @@ def test_a_few_full_bx_contradict_a_scheme_that_has_many(shared_cases):
     """240 muons, ten in each of 24 BX, and none in the 2520 others of the scheme."""
     found = BxCounts(orbits=10)
     for e in read_events(shared_cases / "12_cut_at_a_frame.raw"):
-        found.add(e.l1)
+        found.add(e.muons)
     expected = (
         r"^it: shows 24 colliding BX, not a known scheme, not the given.*2520 BX differ\); give --scheme auto"
     )
@@ -110,7 +110,7 @@ def test_the_true_scheme_is_never_refused(orbits, seed):
         "steps": ((10, 0.5), (20, 0.1)),
     }
     watcher, given = watch("2018", events("2018", orbits, seed=seed, **planted))
-    assert sum(e.l1.n_orbits for e in given) == orbits
+    assert sum(e.muons.n_orbits for e in given) == orbits
     assert watcher.differing_bx <= 1
 
 

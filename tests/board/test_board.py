@@ -6,10 +6,10 @@ import pytest
 from front_end import Keep, make_run, rows, through_board
 from l1scout.board.board import Board
 from l1scout.board.suppress import Selection
+from l1scout.core.orbit_batch import concatenate
 from l1scout.formats.block import FORMATS, RUN2, RUN3
 from l1scout.formats.packets import packet_orbits
 from l1scout.link.transmit import LinkTiming, Transmitter, transmit
-from l1scout.orbits import concatenate
 from l1scout.simulate.run import Running, simulate_run
 
 

@@ -18,13 +18,13 @@ from front_end import Keep, make_run, through_board
 from hand_made import model_directory
 from l1scout import __version__
 from l1scout.analysis.linearity import read_reference
-from l1scout.board.live import simulated_packets
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.cli import make_app
 from l1scout.errors import InputError
 from l1scout.formats.block import RUN3
 from l1scout.io.batches import read_batches
 from l1scout.lhc import FILLING_SCHEMES
+from l1scout.simulate.live_board import simulated_packets
 from l1scout.simulate.run import Running
 
 
@@ -104,17 +104,17 @@ def test_packets_out_of_order_and_twice(packets, tmp_path):
         assert result["orbits"] == 60
         assert result["data_quality"]["duplicate_orbits"] == 60
         assert "60 orbits and 0 events left out" in result["warnings"][0]
-    assert sum(e.l1.n_orbits for e in read_batches([run_twice])) == 60
+    assert sum(e.muons.n_orbits for e in read_batches([run_twice])) == 60
 
 
 def test_packets_give_what_the_simulation_gives(packets):
     """The whole way through the board changes nothing."""
     sent = json.loads(run("luminosity", "--simulate", 60, "--json", "--method", "rate"))
-    read = sum(e.l1.n_objects for e in read_batches([packets]))
+    read = sum(e.muons.n_objects for e in read_batches([packets]))
     level = Running().nominal * 0.98 * 2544
     assert sent["total"]["muons_per_orbit"] == pytest.approx(level, rel=0.05)
     assert read / 60 == pytest.approx(level, rel=0.05)
-    assert sum(e.l1.n_orbits for e in read_batches([packets])) == 60
+    assert sum(e.muons.n_orbits for e in read_batches([packets])) == 60
 
 
 def test_calibration(tmp_path):
@@ -276,7 +276,7 @@ def test_a_cut_in_gev_is_that_of_hardware_units(packets):
     gev, hardware = map(json.loads, texts)
     assert gev == hardware
     assert gev["provenance"]["options"]["min_pt_gev"] == 9.5
-    pt = np.concatenate([e.l1["hwPt"] for e in read_batches([packets])])
+    pt = np.concatenate([e.muons["hwPt"] for e in read_batches([packets])])
     assert gev["muons"] == np.count_nonzero(pt >= 20)
 
 
@@ -343,8 +343,8 @@ def test_occupancy_maps_are_histograms(packets, maps):
     assert every["eta_phi_all"].sum() == result["muons"] - result["of_no_track_finder"]
     shares = {f["finder"]: f["muons"] for f in result["finders"]}
     assert every["eta_phi_BMTF"].sum() == shares["BMTF"]
-    muons = [e.l1 for e in read_batches([packets])]
-    batches = [e.l1 for e in read_batches([packets])]
+    muons = [e.muons for e in read_batches([packets])]
+    batches = [e.muons for e in read_batches([packets])]
     muons = [b.select(b["hwPt"] >= 11) for b in batches]
     bx = np.concatenate([m.bx[m.row] for m in muons])
     assert every["bx"][loc(100)] == np.count_nonzero(bx == 100)

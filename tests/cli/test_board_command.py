@@ -17,7 +17,7 @@ from l1scout.cli import make_app
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, RUN3
 from l1scout.formats.packets import decode_packets
-from l1scout.io.packets import describe_capture, describe_packets, detect_packets
+from l1scout.io.dma_packets import describe_capture, describe_packets, detect_packets
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 
 

@@ -7,7 +7,7 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 from l1scout.cli import COMMANDS, load_command, make_app
-from l1scout.simulate.conditions import CONDITIONS
+from l1scout.simulate.planted import CONDITIONS
 from l1scout.simulate.run import Running
 
 

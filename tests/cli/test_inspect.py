@@ -33,18 +33,18 @@ def test_every_format_in_words_and_json(samples, kind):
 
 def test_counts(samples, truth):
     found = json.loads(run(samples["DPG_NANO"], "--json"))
-    n = len(truth.l1["hwPt"])
+    n = len(truth.muons["hwPt"])
     assert (found["rows"], found["final_muons"], found["offline_muons"]) == (40, n, len(truth.reco["recoPt"]))
     assert found["runs"] == [320040]
     assert found["era"] == "2018 (by run number)"
     assert found["data"] == "real"
     assert found["bx"] == [int(truth.bx.min()), int(truth.bx.max())]
     assert found["orbits"] == [int(truth.orbit[0]), int(truth.orbit[-1])]
-    index = truth.l1["tfMuonIndex"]
+    index = truth.muons["tfMuonIndex"]
     assert found["by_track_finder"]["BMTF"] == int(((index >= 36) & (index < 72)).sum())
     assert sum(found["by_track_finder"].values()) == n
     pt = next(c for c in found["columns"] if c["name"] == "hwPt")
-    assert (pt["low"], pt["high"]) == (int(truth.l1["hwPt"].min()), int(truth.l1["hwPt"].max()))
+    assert (pt["low"], pt["high"]) == (int(truth.muons["hwPt"].min()), int(truth.muons["hwPt"].max()))
     assert {t["name"] for t in found["trees"]} == {"Events"}
 
 

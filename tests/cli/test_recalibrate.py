@@ -14,8 +14,8 @@ from hand_made import model_directory
 from l1scout.cli.recalibrate import recalibrate
 from l1scout.errors import InputError
 from l1scout.io.conditions import of_file, simulation
-from l1scout.training.metrics import VARIABLES
-from l1scout.training.resolution import Resolution
+from l1scout.model.quantities import VARIABLES
+from l1scout.model.resolution import Resolution
 
 app = typer.Typer()
 app.command()(recalibrate)
@@ -36,7 +36,7 @@ def test_columns_and_counts(samples, truth, tmp_path, model, kind):
     done = run("--model", model, samples[kind], out, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    hw = truth.l1
+    hw = truth.muons
     good = (hw["tfMuonIndex"] >= 36) & (hw["tfMuonIndex"] < 72) & (hw["hwPt"] >= 6) & (hw["hwPt"] <= 90)
     good &= (np.abs(hw["hwEtaAtVtx"]) <= 80) & (hw["hwPt"] / 2 - 0.5 > 1.5)
     assert (found["rows"], found["muons"], found["recalibrated"]) == (40, len(good), good.sum())

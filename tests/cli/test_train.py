@@ -15,8 +15,8 @@ from l1scout.cli.dataset import dataset
 from l1scout.cli.demo import demo
 from l1scout.cli.evaluate import evaluate
 from l1scout.cli.train import train
+from l1scout.dataset.matched import read_dataset
 from l1scout.errors import InputError
-from l1scout.training.dataset import read_dataset
 from toy_muons import toy_dataset, toy_events, write_parquet
 
 app = typer.Typer(pretty_exceptions_enable=False)

@@ -12,8 +12,8 @@ from l1scout.cli.compile import compile as compile_model
 from l1scout.cli.verify import verify
 from l1scout.deploy import table
 from l1scout.errors import InputError
-from l1scout.training.models import quiet_copies
-from l1scout.training.sums import write_sums
+from l1scout.model.checksums import write_sums
+from l1scout.training.recipes import quiet_copies
 
 app = typer.Typer()
 app.command("compile")(compile_model)

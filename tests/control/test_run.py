@@ -14,13 +14,13 @@ import psutil
 import pytest
 
 from chain import PATIENCE_S, wait_for
-from l1scout.board.live import simulated_packets
 from l1scout.control.local import ask
 from l1scout.control.supervisor import Supervisor
 from l1scout.errors import InputError
 from l1scout.formats.block import RUN3
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.settings import read_settings
+from l1scout.simulate.live_board import simulated_packets
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from hand_made import model_directory, network
 from l1scout.cli.bench import bench
 from l1scout.cli.verify import verify
-from l1scout.deploy.bench import PUBLISHED, muons_of, repeated, run, simulated
 from l1scout.deploy.engine import make
 from l1scout.errors import InputError
+from l1scout.evaluate.bench import PUBLISHED, muons_of, repeated, run, simulated
 from toy_muons import toy_columns, write_parquet
 
 app = typer.Typer()

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from hand_made import TINY, evaluate, model, network, ramps_network
-from l1scout.deploy.domain import Domain
 from l1scout.deploy.engine import TABLE_FILE, at_hand, int16_columns, make
 from l1scout.deploy.fused import FusedEngine, look_ups
 from l1scout.deploy.mdla import MdlaEngine
-from l1scout.deploy.model import Model, load_model
 from l1scout.deploy.table import build
 from l1scout.errors import InputError
-from l1scout.training.export import Layer, to_onnx
+from l1scout.model.directory import Model, load_model
+from l1scout.model.domain import Domain
+from l1scout.model.layers import Layer
+from l1scout.model.onnx_export import to_onnx
 from mdla_stand_in import New
 
 TOLERANCE = {

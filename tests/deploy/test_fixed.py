@@ -6,8 +6,8 @@ import pytest
 from hand_made import TINY, model, network, scaled_network
 from l1scout.deploy.engine import make
 from l1scout.deploy.fixed import FixedEngine, Format, IntegerLayer
-from l1scout.deploy.model import Model
 from l1scout.errors import InputError
+from l1scout.model.directory import Model
 
 RULES = [
     Format(rounding=rounding, overflow=overflow, variable=variable, fraction=fraction, bits=bits)

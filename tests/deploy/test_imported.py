@@ -10,14 +10,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from foreign_networks import correction, linear, mlp, named_ports, save, torch_like, trees
 from l1scout.deploy.engine import at_hand, left_out, make
-from l1scout.deploy.imported import import_network, save_imported
-from l1scout.deploy.model import load_model
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.deploy.table import TableEngine, build
-from l1scout.deploy.verify import reference_of, verify
 from l1scout.errors import InputError
+from l1scout.evaluate.verify import reference_of, verify
 from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
-from l1scout.training.models import INPUTS
+from l1scout.model.directory import load_model
+from l1scout.model.quantities import INPUTS
+from l1scout.training.imported import import_network, save_imported
 from toy_muons import toy_dataset
 
 NAMES = ["phi", "eta", "pt"]
@@ -362,7 +362,8 @@ def test_an_output_whose_shape_is_not_stated(tmp_path, data):
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path, data, monkeypatch):
-    from l1scout.deploy import foreign, model
+    from l1scout.model import directory as model
+    from l1scout.training import foreign
 
     path = torch_like(tmp_path / "n.onnx")
     found = import_network(path, data, answers="subtract", inputs=INPUTS, outputs=NAMES)

@@ -8,12 +8,12 @@ import pytest
 import hand_made
 from l1scout.deploy.engine import at_hand, make
 from l1scout.deploy.firmware import FirmwareEngine
-from l1scout.deploy.integers import NETWORK_FILE, STEPS, read_network
-from l1scout.deploy.model import load_model
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.deploy.table import TableEngine, build
 from l1scout.errors import InputError
-from l1scout.training.sums import write_sums
+from l1scout.model.checksums import write_sums
+from l1scout.model.directory import load_model
+from l1scout.model.integers import NETWORK_FILE, STEPS, read_network
 
 
 def everything(domain=hand_made.TINY):

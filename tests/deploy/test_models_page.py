@@ -9,10 +9,10 @@ import onnxruntime
 import pytest
 
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.training.card import read_card
+from l1scout.model.card import read_card
 from l1scout.training.export import save
 from l1scout.training.fit import fit
-from l1scout.training.models import RECIPES
+from l1scout.training.recipes import RECIPES
 from toy_muons import toy_dataset
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
@@ -81,7 +81,7 @@ def test_the_file_states_what_it_takes_and_gives(folder):
 
 
 def test_the_page_names_every_option_of_import():
-    from l1scout.deploy.foreign import ANSWERS, QUANTITIES
+    from l1scout.training.foreign import ANSWERS, QUANTITIES
 
     page = PAGE.read_text("utf-8")
     for word in (*ANSWERS, *QUANTITIES, "--onnx", "--data", "--out", "--inputs", "--outputs", "--answers"):

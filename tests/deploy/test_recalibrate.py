@@ -8,13 +8,14 @@ import pytest
 
 from hand_made import model, model_directory
 from l1scout.deploy import onnx
-from l1scout.deploy.model import Model
 from l1scout.deploy.onnx import OnnxEngine
 from l1scout.deploy.recalibrate import REASONS, Recalibrator
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
-from l1scout.training.export import Layer, to_onnx
-from l1scout.training.resolution import Resolution
+from l1scout.model.directory import Model
+from l1scout.model.layers import Layer
+from l1scout.model.onnx_export import to_onnx
+from l1scout.model.resolution import Resolution
 
 
 def muons(**columns):

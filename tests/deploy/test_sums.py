@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from hand_made import model_directory
-from l1scout.deploy.model import load_model
 from l1scout.errors import InputError
-from l1scout.training.sums import SUMS_FILE, write_sums
+from l1scout.model.checksums import SUMS_FILE, write_sums
+from l1scout.model.directory import load_model
 
 
 @pytest.fixture

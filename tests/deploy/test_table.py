@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from hand_made import TINY, evaluate, model, network
-from l1scout.deploy.model import Model
 from l1scout.deploy.table import HEADER_BYTES, TableEngine, build, finest_steps
 from l1scout.errors import InputError
+from l1scout.model.directory import Model
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ import pytest
 
 from hand_made import evaluate, network, scaled_network
 from l1scout.deploy.engine import make
-from l1scout.deploy.model import load_model
 from l1scout.deploy.table import TableEngine, build
-from l1scout.deploy.verify import forward, keras_reference, verify
 from l1scout.errors import InputError
+from l1scout.evaluate.verify import forward, keras_reference, verify
 from l1scout.formats.muon import PT
+from l1scout.model.directory import load_model
 from l1scout.training.export import probes, save
 from l1scout.training.fit import fit
-from l1scout.training.models import RECIPES
+from l1scout.training.recipes import RECIPES
 from toy_muons import toy_dataset
 
 

@@ -9,7 +9,7 @@ import pytest
 from front_end import Keep
 from l1scout.board.board import Board
 from l1scout.errors import InputError
-from l1scout.firmware.board import RTL, VerilogBoard, parameters, sources
+from l1scout.firmware.rtl_board import RTL, VerilogBoard, parameters, sources
 from l1scout.firmware.verilator import build_icarus, build_verilator, have_icarus, have_verilator, run_program
 from l1scout.formats.block import LINKS, RUN2, RUN3
 from l1scout.link.capture import Capture

@@ -15,11 +15,10 @@ from front_end import Keep, make_run
 from l1scout.board.board import Board, BoardCounters
 from l1scout.board.suppress import Selection
 from l1scout.cli import make_app
-from l1scout.deploy.model import load_model
-from l1scout.firmware.board import OUTCOMES, Simulation, VerilogBoard
 from l1scout.firmware.build import build
 from l1scout.firmware.compare import compare, different_counters, where_different
 from l1scout.firmware.crowded import crowded_orbits
+from l1scout.firmware.rtl_board import OUTCOMES, Simulation, VerilogBoard
 from l1scout.firmware.verilator import have_verilator
 from l1scout.formats.block import LINKS, RUN3
 from l1scout.formats.packets import packet_orbits, split_packets
@@ -28,6 +27,7 @@ from l1scout.link.capture import Capture, splice, write_capture
 from l1scout.link.frames import COMMA, COMMA_K, CRCS, LINE_WORDS, PADDING, PADDING_K
 from l1scout.link.receive import STATES, UNLOCKED
 from l1scout.link.transmit import LinkTiming, Transmitter, transmit
+from l1scout.model.directory import load_model
 from l1scout.simulate.faults import FaultRates, Injector
 from l1scout.simulate.run import Running, simulate_run
 

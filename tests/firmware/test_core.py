@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import hand_made
-from l1scout.deploy.model import load_model
 from l1scout.errors import InputError
 from l1scout.firmware.build import SOURCES, Built, build, cutoff_for, read_built
 from l1scout.firmware.logic import trace
 from l1scout.firmware.simulate import check_core, exhaust, in_icarus, in_verilator, table_of
 from l1scout.firmware.verilator import have_icarus, have_verilator
+from l1scout.model.directory import load_model
 
 if importlib.util.find_spec("da4ml") is None:
     pytest.skip("no da4ml: pip install 'l1scout[firmware]'", allow_module_level=True)

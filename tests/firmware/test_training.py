@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 import hand_made
 from l1scout.cli import make_app
 from l1scout.deploy.engine import make
-from l1scout.deploy.model import load_model
-from l1scout.deploy.verify import keras_reference, verify
 from l1scout.errors import InputError
+from l1scout.evaluate.verify import keras_reference, verify
 from l1scout.firmware.build import BENCH, VECTORS
 from l1scout.firmware.yosys import have_yosys
+from l1scout.model.directory import load_model
 from l1scout.training.export import save
 from l1scout.training.fit import fit as fit_float
-from l1scout.training.models import RECIPES
+from l1scout.training.recipes import RECIPES
 from toy_muons import toy_columns, toy_dataset, write_parquet
 
 if importlib.util.find_spec("hgq") is None:
@@ -41,8 +41,8 @@ def central_dataset(n: int = 16_000):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Make a float model and a firmware model of a few epochs."""
-    from l1scout.firmware.fit import fit
-    from l1scout.firmware.model import save as save_firmware
+    from l1scout.firmware.export import save as save_firmware
+    from l1scout.firmware.fit_quantised import fit
 
     path = tmp_path_factory.mktemp("firmware")
     data = central_dataset()
@@ -63,7 +63,7 @@ def small(folder):
 
 
 def test_integers_are_the_hgq_network_at_every_input(small):
-    from l1scout.deploy.integers import STEPS
+    from l1scout.model.integers import STEPS
 
     reference, engine = keras_reference(small), make("firmware", small)
     for _, hardware in small.domain.chunks():
@@ -113,7 +113,7 @@ def test_training_with_a_penalty_makes_the_network_smaller(folder):
 
 
 def test_answers_are_learnt_in_units_of_what_is_known_of_them(folder):
-    from l1scout.firmware.fit import distance, lesson
+    from l1scout.firmware.fit_quantised import distance, lesson
     from l1scout.firmware.quantised import UNITS
 
     model, data = load_model(folder / "float"), central_dataset()
@@ -131,7 +131,7 @@ def test_answers_are_learnt_in_units_of_what_is_known_of_them(folder):
 
 def test_settled_answers_have_no_bias_at_any_value_that_is_looked_up(folder):
     from l1scout.deploy.fused import look_ups
-    from l1scout.firmware.fit import distance, lesson, settle
+    from l1scout.firmware.fit_quantised import distance, lesson, settle
     from l1scout.firmware.quantised import build, network_inputs, parts, scaled
 
     model, data = load_model(folder / "float"), central_dataset()
@@ -154,7 +154,7 @@ def test_settled_answers_have_no_bias_at_any_value_that_is_looked_up(folder):
 
 
 def test_too_few_muons_to_learn_from_are_refused(folder):
-    from l1scout.firmware.fit import lesson
+    from l1scout.firmware.fit_quantised import lesson
 
     with pytest.raises(InputError, match="49 muons are too few"):
         lesson(load_model(folder / "float"), toy_dataset(49))

@@ -173,7 +173,7 @@ SAMPLES = {
 def test_samples_of_run_3_packed_after_the_public_code(shared_cases, name):
     bx, eta, intermediate, dxy = SAMPLES[name]
     (events,) = read_events(shared_cases / "chain" / "format-samples" / name, intermediate=True)
-    muons = events.l1
+    muons = events.muons
     assert muons.bx.tolist() == bx
     assert muons["hwEta"].tolist() == eta
     assert muons["intermediate"].tolist() == intermediate
@@ -183,7 +183,7 @@ def test_samples_of_run_3_packed_after_the_public_code(shared_cases, name):
 
 @pytest.mark.parametrize("name", ["dma_run3_map_bit_is_bx_minus_1.dat", "dma_run2_2018.dat"])
 def test_samples_of_packets_packed_after_the_public_code(shared_cases, name):
-    found = [e.l1 for e in read_events(shared_cases / "chain" / "format-samples" / name)]
+    found = [e.muons for e in read_events(shared_cases / "chain" / "format-samples" / name)]
     index = np.concatenate([m["tfMuonIndex"] for m in found])
     eta = np.concatenate([m["hwEta"] for m in found])
     assert index.tolist() == [36, 71, 90] * 100
@@ -195,6 +195,6 @@ def test_samples_of_packets_packed_after_the_public_code(shared_cases, name):
 
 def test_sample_of_run_2_records(shared_cases):
     (events,) = read_events(shared_cases / "chain" / "format-samples" / "scout_GMT_000001_000000.dat")
-    assert events.l1.bx.tolist() == list(range(10, 22))
-    assert events.l1["tfMuonIndex"].reshape(-1, 2).tolist() == [[36, 71], [71, 90], [90, 36]] * 4
-    assert events.l1["hwEta"][:6].tolist() == [-90, 95, 95, -256, -256, -90]
+    assert events.muons.bx.tolist() == list(range(10, 22))
+    assert events.muons["tfMuonIndex"].reshape(-1, 2).tolist() == [[36, 71], [71, 90], [90, 36]] * 4
+    assert events.muons["hwEta"][:6].tolist() == [-90, 95, 95, -256, -256, -90]

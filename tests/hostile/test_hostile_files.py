@@ -119,8 +119,8 @@ def test_a_damaged_file_does_not_spoil_the_next(samples, monkeypatch):
     """A file's wrong description of TBranch once stayed in uproot's table for every later file."""
     monkeypatch.setitem(uproot.classes["TBranch"].known_versions, 13, uproot.classes["TList"])
     monkeypatch.setitem(uproot.classes, "TObjArray", uproot.classes["TList"])
-    assert sum(len(e.l1) for e in read_events(samples["DPG_NANO"])) == 40
-    assert sum(len(e.l1) for e in read_events(samples["L1NTUPLE"])) == 40
+    assert sum(len(e.muons) for e in read_events(samples["DPG_NANO"])) == 40
+    assert sum(len(e.muons) for e in read_events(samples["L1NTUPLE"])) == 40
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from front_end import make_run, random_blocks, stored_bytes
 from l1scout.cli import make_app
+from l1scout.core.orbit_batch import concatenate
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, RUN2, RUN3
 from l1scout.formats.muon import FIELDS
@@ -29,7 +30,6 @@ from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to
 from l1scout.io.inspect import describe
 from l1scout.io.rewrite import add_columns
 from l1scout.lhc import ORBITS_PER_LUMISECTION
-from l1scout.orbits import concatenate
 
 ORBITS = 12
 PT = 0x1FF << 10
@@ -81,7 +81,7 @@ def test_same_bytes_and_same_muons(stored, tmp_path, there_and_back, kind, form,
     assert done.verbatim == 0
     assert done.orbits == (ORBITS if kind == "RAW" else 0)
     one, two = (
-        concatenate([e.l1 for e in read_events(tmp_path / n, rows=100, intermediate=True)])
+        concatenate([e.muons for e in read_events(tmp_path / n, rows=100, intermediate=True)])
         for n in ("in", "archive.parquet")
     )
     assert set(one.columns) == set(two.columns)
@@ -107,7 +107,7 @@ def test_what_an_analyst_finds(stored, tmp_path):
     """Final muons as plain columns: with pyarrow and awkward only."""
     (tmp_path / "in").write_bytes(stored["run3"]["RAW"])
     archive.to_parquet(tmp_path / "in", tmp_path / "a.parquet", plain=True)
-    l1 = concatenate([e.l1 for e in read_events(tmp_path / "in", intermediate=True)])
+    l1 = concatenate([e.muons for e in read_events(tmp_path / "in", intermediate=True)])
     final = l1["intermediate"] == 0
     table = pq.read_table(tmp_path / "a.parquet")
     muons = ak.from_parquet(tmp_path / "a.parquet")
@@ -127,7 +127,8 @@ def test_recalibrated_archives_are_still_archives(stored, tmp_path):
     archive.to_raw(tmp_path / "b", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == stored["run3"]["RAW"]
     assert (
-        sum(e.l1.n_objects for e in read_events(tmp_path / "b")) == describe(tmp_path / "in")["final_muons"]
+        sum(e.muons.n_objects for e in read_events(tmp_path / "b"))
+        == describe(tmp_path / "in")["final_muons"]
     )
 
 
@@ -162,7 +163,7 @@ def test_frames_of_every_kind(stored, there_and_back, tmp_path):
 def test_files_without_a_muon(there_and_back, tmp_path, data):
     done = there_and_back(data)
     assert (done.final_muons, done.orbits) == (0, 500 * (len(data) > 100))
-    assert sum(e.l1.n_orbits for e in read_events(tmp_path / "archive.parquet")) == done.orbits
+    assert sum(e.muons.n_orbits for e in read_events(tmp_path / "archive.parquet")) == done.orbits
 
 
 CHECKS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

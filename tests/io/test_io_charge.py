@@ -11,19 +11,19 @@ from typer.testing import CliRunner
 from hand_made import model_directory
 from l1scout.analysis.masses import Masses, PairCuts
 from l1scout.cli import make_app
+from l1scout.core.orbit_batch import concatenate
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.io import columns, detect, read_events
 from l1scout.io.inspect import describe
 from l1scout.io.kinds import Kind
-from l1scout.orbits import concatenate
 from nano_files import rewrite
 
 NOT_VALID = "charge not valid (hwChargeValid 0)"
 
 
 def l1(path):
-    return concatenate([e.l1 for e in read_events(path)])
+    return concatenate([e.muons for e in read_events(path)])
 
 
 def run(*arguments):
@@ -114,7 +114,7 @@ def test_nanoaod_of_charge_0(samples, truth, tmp_path):
     muons = l1(rewrite(samples["NANOAOD"], tmp_path / "nano.root", change))
     odd = muons.row % 2 == 1
     np.testing.assert_array_equal(muons["hwChargeValid"] == 1, odd)
-    np.testing.assert_array_equal(muons["hwCharge"][odd], truth.l1["hwCharge"][odd])
+    np.testing.assert_array_equal(muons["hwCharge"][odd], truth.muons["hwCharge"][odd])
 
 
 def test_offline_charge_0_makes_no_pairs(samples, tmp_path):
@@ -139,21 +139,25 @@ def test_cases_of_nano(shared_cases):
     for name in ("01_dpg_nano.root", "01_dpg_nano_without_event.root"):
         (events,) = read_events(shared_cases / name)
         assert detect(shared_cases / name) is Kind.DPG_NANO
-        assert events.l1["hwCharge"].tolist() == bits
+        assert events.muons["hwCharge"].tolist() == bits
         np.testing.assert_array_equal(events.offline["recoCharge"], [1, -1] * 6)
         assert describe(shared_cases / name)["era"] == "2024 (by run number)"
     for name, orbits in (("02_scouting_nano.root", 1), ("06_scouting_nano_rntuple.root", None)):
         (events,) = read_events(shared_cases / name)
         assert detect(shared_cases / name) is Kind.SCOUTING_NANO
-        assert events.l1["hwCharge"].tolist() == signs
-        assert (events.l1.n_orbits, events.l1.simulated, set(events.l1.run)) == (orbits, False, {380963})
-        assert events.l1.bx.tolist() == list(range(100, 112))
+        assert events.muons["hwCharge"].tolist() == signs
+        assert (events.muons.n_orbits, events.muons.simulated, set(events.muons.run)) == (
+            orbits,
+            False,
+            {380963},
+        )
+        assert events.muons.bx.tolist() == list(range(100, 112))
 
 
 def test_case_ntuple_of_the_emulator_only(shared_cases, tmp_path, model):
     path = shared_cases / "09_ntuple_emulator_only.root"
     (events,) = read_events(path)
-    assert events.l1.n_objects == 24
+    assert events.muons.n_objects == 24
     assert events.source == f"{path} (emulated L1 muons)"
     assert describe(path)["l1_muons_from"] == "emulator"
     assert describe(shared_cases / "08_ntuple.root")["l1_muons_from"] == "hardware"

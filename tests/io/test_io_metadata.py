@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from l1scout.dataset.matched import read_dataset
 from l1scout.io import read_events
 from l1scout.io.inspect import describe
 from l1scout.io.parquet import METADATA_KEY, statements
-from l1scout.training.dataset import read_dataset
 from toy_muons import toy_dataset
 
 STATED = {True: "simulated", False: "real", None: None}
@@ -33,7 +33,7 @@ def written(path, metadata):
 def test_simulated_in_every_spelling(tmp_path, word, simulated):
     path = written(tmp_path / "d.parquet", {b"simulated": word.encode("latin-1")})
     assert read_dataset(path).simulated is simulated
-    assert next(read_events(path)).l1.simulated is simulated
+    assert next(read_events(path)).muons.simulated is simulated
     assert describe(path).get("data") == STATED[simulated]
 
 

@@ -10,22 +10,25 @@ from typer.testing import CliRunner
 
 from l1scout.analysis.muons import times
 from l1scout.cli import make_app
+from l1scout.core.orbit_batch import concatenate
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io import Kind, detect, nano, read_events
 from l1scout.io.inspect import describe
 from l1scout.io.rewrite import add_columns
-from l1scout.orbits import Events, concatenate
 from nano_files import rewrite
 
 
-def read(path, **options) -> Events:
+def read(path, **options) -> OrbitData:
     chunks = list(read_events(path, **options))
     offline = [e.offline for e in chunks]
-    return Events(concatenate([e.l1 for e in chunks]), None if None in offline else concatenate(offline))
+    return OrbitData.of_muons(
+        concatenate([e.muons for e in chunks]), None if None in offline else concatenate(offline)
+    )
 
 
-def assert_same(one: Events, two: Events) -> None:
-    for a, b in ((one.l1, two.l1), (one.offline, two.offline)):
+def assert_same(one: OrbitData, two: OrbitData) -> None:
+    for a, b in ((one.muons, two.muons), (one.offline, two.offline)):
         assert (a is None) == (b is None)
         if a is None or b is None:
             continue
@@ -62,7 +65,7 @@ def test_dpg_nano_needs_no_branch_event(samples, truth, tmp_path, gone):
     path = rewrite(samples["DPG_NANO"], tmp_path / "skim.root", drop(*gone))
     assert detect(path) is Kind.DPG_NANO
     events = read(path)
-    np.testing.assert_array_equal(events.l1["hwCharge"], truth.l1["hwCharge"])
+    np.testing.assert_array_equal(events.muons["hwCharge"], truth.muons["hwCharge"])
     if "Muon_pt" not in gone:
         np.testing.assert_array_equal(events.offline["recoPt"], truth.reco["recoPt"])
         np.testing.assert_array_equal(events.offline["recoCharge"], truth.reco["recoCharge"])
@@ -82,15 +85,15 @@ def test_scouting_nano_may_have_a_branch_event(samples, truth, tmp_path):
         return {"L1Mu_x": columns["hwPt"].astype(np.float32)}
 
     add_columns(path, tmp_path / "out.root", compute)
-    np.testing.assert_array_equal(np.concatenate(seen), truth.l1["hwCharge"])
+    np.testing.assert_array_equal(np.concatenate(seen), truth.muons["hwCharge"])
 
 
 def test_charges_alone_tell_the_flavour(tmp_path):
     signs = small(tmp_path / "signs.root", [1, 1, -1])
     bits = small(tmp_path / "bits.root", [0] + [1] * 20)
     assert (detect(signs), detect(bits)) == (Kind.SCOUTING_NANO, Kind.DPG_NANO)
-    assert read(signs).l1["hwCharge"].tolist() == [0, 0, 1]
-    assert read(bits).l1["hwCharge"].tolist() == [0] + [1] * 20
+    assert read(signs).muons["hwCharge"].tolist() == [0, 0, 1]
+    assert read(bits).muons["hwCharge"].tolist() == [0] + [1] * 20
 
 
 def test_the_whole_file_is_looked_at(tmp_path, monkeypatch):
@@ -114,14 +117,14 @@ def test_what_is_ambiguous_is_refused(tmp_path, charges, more):
             use(path)
         assert str(error.value).startswith(f"{path}: not clear whether hwCharge")
         assert "\n" not in str(error.value)
-    as_signs = read(path, flavour="scouting").l1
+    as_signs = read(path, flavour="scouting").muons
     assert as_signs["hwCharge"].tolist() == [int(c < 0) for c in charges]
     assert as_signs["hwChargeValid"].tolist() == [int(c != 0) for c in charges]
     if -1 in charges:
         with pytest.raises(InputError, match=r"-1\.\.1, which is not the bit"):
             read(path, flavour="dpg")
     else:
-        assert read(path, flavour="dpg").l1["hwCharge"].tolist() == charges
+        assert read(path, flavour="dpg").muons["hwCharge"].tolist() == charges
 
 
 def test_signs_beside_the_orbits_of_lumisections(samples, tmp_path):
@@ -220,10 +223,10 @@ def test_rntuple_of_simulation_and_its_identification(samples, tmp_path):
 
     path = rewrite(samples["NANOAOD"], tmp_path / "mc.root", change, rntuple=True)
     events = read(path)
-    assert events.l1.simulated is True
+    assert events.muons.simulated is True
     np.testing.assert_array_equal(events.offline["recoId"], np.arange(events.offline.n_objects) % 3 == 0)
-    assert set(events.l1.run) == {320040}
-    assert set(events.l1.lumisection) == {77}
+    assert set(events.muons.run) == {320040}
+    assert set(events.muons.lumisection) == {77}
 
 
 def test_rntuple_fields_are_not_searched_one_by_one(samples, tmp_path, monkeypatch):
@@ -247,7 +250,7 @@ def test_offline_rntuple_without_run(tmp_path, truth):
     events = read(tmp_path / "muons.root")
     for name, values in truth.reco.items():
         np.testing.assert_array_equal(events.offline[name], values)
-    assert (events.l1.n_objects, set(events.l1.run), events.l1.simulated) == (0, {0}, None)
+    assert (events.muons.n_objects, set(events.muons.run), events.muons.simulated) == (0, {0}, None)
     del fields["Muon_charge"]
     with uproot.recreate(tmp_path / "half.root") as file:
         file.mkrntuple("Events", fields)
@@ -282,7 +285,7 @@ def test_real_rntuples(shared_data):
     assert "recoId" in events.offline.columns
     (path,) = (shared_data / "opendata-dimuon").glob("*.root")
     events = read(path)
-    assert (len(events.l1), events.l1.n_objects) == (1000, 0)
+    assert (len(events.muons), events.muons.n_objects) == (1000, 0)
     assert events.offline.n_objects > 1000
 
 
@@ -302,7 +305,7 @@ def test_scouting_rows_come_in_order_of_time(samples, tmp_path, rows):
         lambda tree, fields: {k: v[order] for k, v in fields.items()} if tree == "Events" else fields,
     )
     assert_same(read(path, rows=rows), read(samples["SCOUTING_NANO"], rows=rows))
-    assert (np.diff(times(read(path).l1)) >= 0).all()
+    assert (np.diff(times(read(path).muons)) >= 0).all()
     out = tmp_path / "out.root"
     add_columns(path, out, lambda columns: {"L1Mu_x": columns["hwPt"].astype(np.float32)})
     with uproot.open(path) as old, uproot.open(out) as new:  # the copy keeps the order of the file
@@ -314,7 +317,7 @@ def test_scouting_rows_come_in_order_of_time(samples, tmp_path, rows):
 def test_order_is_that_of_runs_first(tmp_path):
     path = small(tmp_path / "runs.root", [1, -1, 1, -1])
     path = rewrite(path, tmp_path / "two.root", lambda _, f: f | {"run": np.array([8, 7, 8, 7], np.uint32)})
-    l1 = read(path).l1
+    l1 = read(path).muons
     assert (l1.run.tolist(), l1.bx.tolist()) == ([7, 7, 8, 8], [2, 4, 1, 3])
     assert l1["hwCharge"].tolist() == [1, 1, 0, 0]
 

@@ -9,22 +9,23 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 
+from l1scout.core.orbit_batch import concatenate
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.formats.muon import FIELDS, PT
 from l1scout.io import Kind, detect, read_events
 from l1scout.io import columns as io_columns
 from l1scout.io.inspect import describe
-from l1scout.orbits import Events, concatenate
 
 L1_KINDS = ["L1NTUPLE", "DPG_NANO", "SCOUTING_NANO", "ORBIT_COLLECTION", "PARQUET", "PATTERN"]
 OFFLINE_KINDS = ["L1NTUPLE", "DPG_NANO", "NANOAOD", "DIMUON_CSV"]
 
 
-def read(path: Path, **options) -> Events:
+def read(path: Path, **options) -> OrbitData:
     chunks = list(read_events(path, **options))
     offline = [e.offline for e in chunks]
-    return Events(
-        concatenate([e.l1 for e in chunks]),
+    return OrbitData.of_muons(
+        concatenate([e.muons for e in chunks]),
         None if None in offline else concatenate(offline),
         chunks[0].source,
     )
@@ -41,15 +42,15 @@ def test_detect_ignores_the_name(samples, kind, tmp_path):
 @pytest.mark.parametrize("kind", L1_KINDS)
 @pytest.mark.parametrize("rows", [7, 100_000])
 def test_l1_muons_come_back(samples, truth, kind, rows):
-    l1 = read(samples[kind], rows=rows).l1
-    for name, values in truth.l1.items():
+    l1 = read(samples[kind], rows=rows).muons
+    for name, values in truth.muons.items():
         assert l1[name].dtype == np.int16
         np.testing.assert_array_equal(l1[name], values, err_msg=f"{kind} {name}")
 
 
 @pytest.mark.parametrize("kind", ["L1NTUPLE", "DPG_NANO", "SCOUTING_NANO"])
 def test_rows_come_back(samples, truth, kind):
-    l1 = read(samples[kind], rows=11).l1
+    l1 = read(samples[kind], rows=11).muons
     np.testing.assert_array_equal(l1.counts, truth.counts)
     np.testing.assert_array_equal(l1.orbit, truth.orbit)
     np.testing.assert_array_equal(l1.bx, truth.bx)
@@ -70,13 +71,13 @@ def test_offline_muons_come_back(samples, truth, kind):
 
 def test_chunks_have_at_most_so_many_rows(samples):
     for kind in ("L1NTUPLE", "DPG_NANO", "SCOUTING_NANO", "NANOAOD", "PARQUET", "PATTERN"):
-        sizes = [len(e.l1) for e in read_events(samples[kind], rows=7)]
+        sizes = [len(e.muons) for e in read_events(samples[kind], rows=7)]
         assert len(sizes) > 1
         assert max(sizes) <= 7, kind
 
 
 def test_orbit_collection_rows(samples, truth):
-    l1 = read(samples["ORBIT_COLLECTION"]).l1
+    l1 = read(samples["ORBIT_COLLECTION"]).muons
     filled = truth.counts > 0
     np.testing.assert_array_equal(l1.counts, truth.counts[filled])
     np.testing.assert_array_equal(l1.orbit, np.repeat([1000, 1001], 20)[filled])
@@ -87,7 +88,7 @@ def test_orbit_collection_rows(samples, truth):
 
 def test_scouting_orbits_add_up_whatever_the_chunks(samples):
     for rows in (1, 7, 1000):
-        shares = [e.l1.n_orbits for e in read_events(samples["SCOUTING_NANO"], rows=rows)]
+        shares = [e.muons.n_orbits for e in read_events(samples["SCOUTING_NANO"], rows=rows)]
         assert sum(shares) == 1003
         assert min(shares) > 0
 
@@ -99,15 +100,15 @@ def test_ntuple_has_no_propagation_as_nan(samples):
 
 def test_nanoaod_says_only_what_it_knows(samples, truth):
     events = read(samples["NANOAOD"])
-    assert set(events.l1.columns) == {"hwPt", "hwCharge", "hwChargeValid", "hwIso"}
-    np.testing.assert_array_equal(events.l1["hwPt"], truth.l1["hwPt"])
-    np.testing.assert_array_equal(events.l1["hwCharge"], truth.l1["hwCharge"])
-    assert set(events.l1.orbit) == {io_columns.UNKNOWN_ORBIT}
+    assert set(events.muons.columns) == {"hwPt", "hwCharge", "hwChargeValid", "hwIso"}
+    np.testing.assert_array_equal(events.muons["hwPt"], truth.muons["hwPt"])
+    np.testing.assert_array_equal(events.muons["hwCharge"], truth.muons["hwCharge"])
+    assert set(events.muons.orbit) == {io_columns.UNKNOWN_ORBIT}
     assert "recoPhiSt2" not in events.offline.columns
 
 
 def test_offline_files_have_rows_without_l1_muons(samples):
-    l1 = read(samples["DIMUON_CSV"]).l1
+    l1 = read(samples["DIMUON_CSV"]).muons
     assert l1.n_objects == 0
     assert len(l1) > 0
     assert l1.columns == {}
@@ -115,7 +116,7 @@ def test_offline_files_have_rows_without_l1_muons(samples):
 
 def test_parquet_pairs_are_rows_of_their_own(samples, truth):
     events = read(samples["PARQUET"], rows=9)
-    assert (events.l1.counts == 1).all()
+    assert (events.muons.counts == 1).all()
     assert (events.offline.counts == 1).all()
 
 
@@ -123,7 +124,7 @@ def test_parquet_without_offline_muons_groups_by_crossing(tmp_path):
     path = tmp_path / "scouting.parquet"
     columns = {"hwPt": [5, 6, 7, 8], "hwCharge": [0, 1, 0, 1], "orbit": [3, 3, 3, 4], "bx": [9, 9, 10, 10]}
     pq.write_table(pa.table(columns), path)
-    l1 = read(path).l1
+    l1 = read(path).muons
     np.testing.assert_array_equal(l1.counts, [2, 1, 1])
     np.testing.assert_array_equal(l1.orbit, [3, 3, 4])
     np.testing.assert_array_equal(l1.bx, [9, 10, 10])
@@ -181,7 +182,7 @@ def test_simulation_is_marked(tmp_path):
                 "L1Mu_bx": ak.values_astype(ak.Array([[0], [], [0, 0]]), np.int16),
             }
         )
-    l1 = read(path).l1
+    l1 = read(path).muons
     assert l1.simulated
     assert set(l1.orbit) == {io_columns.UNKNOWN_ORBIT}
     np.testing.assert_array_equal(l1["hwPt"], [4, 5, 7])
@@ -302,7 +303,7 @@ def test_a_crossing_stays_whole_across_chunks(tmp_path):
     columns = {"hwPt": range(1, 8), "hwCharge": [0] * 7, "orbit": [7] * 7, "bx": bx}
     pq.write_table(pa.table({k: list(v) for k, v in columns.items()}), path)
     for rows in (2, 3, 5, 100):
-        l1 = concatenate([e.l1 for e in read_events(path, rows=rows)])
+        l1 = concatenate([e.muons for e in read_events(path, rows=rows)])
         assert l1["hwPt"].tolist() == list(range(1, 8))
         if rows > 4:
             assert (l1.bx.tolist(), l1.counts.tolist()) == ([5, 6, 9], [4, 1, 2])

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from l1scout.core.orbit_batch import concatenate
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, PHI_BINS, physical
 from l1scout.io import edm, read_events
 from l1scout.io.columns import from_physical
 from l1scout.io.inspect import describe
 from l1scout.lhc import lumisection
-from l1scout.orbits import concatenate
 
 NTUPLE = "real-cms/l1ntuple_run320040_2018_200ev.root"
 NANO = "real-cms/l1nano_run380963_2024_100ev.root"
@@ -19,7 +19,7 @@ PATTERN = "ugmt-patterns/JPsiToMuMu_Pt20to120_EtaPhiRestricted{}.txt"
 
 
 def l1(path, **options):
-    return concatenate([e.l1 for e in read_events(path, **options)])
+    return concatenate([e.muons for e in read_events(path, **options)])
 
 
 def bend(muons):
@@ -40,19 +40,19 @@ def test_hw_charge_1_is_negative(shared_data, name, muons):
 
 def test_offline_charge_agrees(shared_data):
     (events,) = read_events(shared_data / NANO)
-    muons, offline = physical(dict(events.l1.columns)), events.offline
+    muons, offline = physical(dict(events.muons.columns)), events.offline
     agree = total = 0
-    for k in range(events.l1.n_objects):
-        row = events.l1.row[k]
+    for k in range(events.muons.n_objects):
+        row = events.muons.row[k]
         same = np.flatnonzero(offline.row == row)
-        if events.l1["bxInEvent"][k] or events.l1["tfMuonIndex"][k] not in BMTF_INDEX or not same.size:
+        if events.muons["bxInEvent"][k] or events.muons["tfMuonIndex"][k] not in BMTF_INDEX or not same.size:
             continue
         d_phi = np.angle(np.exp(1j * (offline["recoPhi"][same] - muons["phiAtVtx"][k])))
         d_eta = offline["recoEta"][same] - muons["etaAtVtx"][k]
         best = same[np.argmin(d_phi**2 + d_eta**2)]
         if (d_phi**2 + d_eta**2).min() < 0.2**2 and offline["recoPt"][best] > 8:
             total += 1
-            agree += (offline["recoCharge"][best] < 0) == (events.l1["hwCharge"][k] == 1)
+            agree += (offline["recoCharge"][best] < 0) == (events.muons["hwCharge"][k] == 1)
     assert total > 20
     assert agree / total > 0.9
 
@@ -105,7 +105,7 @@ def test_pattern_carries_final_muons(shared_data):
 
 def test_nanoaod_and_open_data(shared_data):
     (events,) = read_events(shared_data / NANOAOD)
-    assert (events.l1.n_objects, events.offline.n_objects) == (58, 84)
+    assert (events.muons.n_objects, events.offline.n_objects) == (58, 84)
     for name, rows in (("peakdata3", 19519), ("peakdata4", 7915), ("peakdata5", 8270)):
         chunks = list(read_events(shared_data / f"opendata-dimuon/{name}.csv", rows=1000))
         assert sum(len(e.offline) for e in chunks) == rows

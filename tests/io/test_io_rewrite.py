@@ -39,7 +39,7 @@ def test_root_files_get_columns_and_keep_the_rest(samples, truth, tmp_path, kind
     source, target = samples[kind], tmp_path / "out.root"
     seen = []
     done = add_columns(source, target, compute, rows=rows, progress=lambda n, of: seen.append((n, of)))
-    n = len(truth.l1["hwPt"])
+    n = len(truth.muons["hwPt"])
     assert (done.rows, done.muons, done.columns) == (40, n, ("L1Mu_ptRecal", "L1Mu_isRecal"))
     assert seen[-1] == (40, 40)
     assert [p.name for p in tmp_path.iterdir()] == ["out.root"]
@@ -56,8 +56,8 @@ def test_root_files_get_columns_and_keep_the_rest(samples, truth, tmp_path, kind
         if kind == "L1NTUPLE":  # ROOT takes its buffer's size from the leaf of counts
             assert tree["nL1Mu"].member("fLeaves")[0].member("fMaximum") == truth.counts.max()
         np.testing.assert_array_equal(tree["nL1Mu"].array(library="np"), truth.counts)
-        np.testing.assert_array_equal(ak.flatten(pt), PT.to_physical(truth.l1["hwPt"]).astype(np.float32))
-        np.testing.assert_array_equal(ak.flatten(charge), truth.l1["hwCharge"] == 1)
+        np.testing.assert_array_equal(ak.flatten(pt), PT.to_physical(truth.muons["hwPt"]).astype(np.float32))
+        np.testing.assert_array_equal(ak.flatten(charge), truth.muons["hwCharge"] == 1)
         np.testing.assert_array_equal(
             ak.flatten(tree["L1Mu_ptRecal"].array(entry_start=17)), ak.flatten(pt[17:])
         )
@@ -129,7 +129,7 @@ def test_parquet_gets_columns_and_keeps_the_rest(samples, truth, tmp_path):
     assert new.select(table.column_names).equals(table)
     assert new.schema.metadata[b"l1scout"] == b'{"simulated": true}'
     assert done.muons == len(table)
-    np.testing.assert_array_equal(new["L1Mu_isRecal"].to_numpy(), truth.l1["hwCharge"] == 1)
+    np.testing.assert_array_equal(new["L1Mu_isRecal"].to_numpy(), truth.muons["hwCharge"] == 1)
 
 
 def test_parquet_without_rows(tmp_path):

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from front_end import make_run, stored_bytes, through_board
+from l1scout.core.orbit_batch import concatenate, final_muons, muon_counts
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, RUN2, RUN3
 from l1scout.formats.raw import read_frames, read_header, split_raw
 from l1scout.io import Kind, detect, read_events
 from l1scout.io.inspect import describe
 from l1scout.io.stored import records_format, split_records
-from l1scout.orbits import concatenate, final_muons, muon_counts
 
 ORBITS = 23
 
@@ -47,7 +47,7 @@ def test_muons_come_back(stored, tmp_path, kind, rows, how):
     data, truth = stored["run3"]
     path.write_bytes(WAYS[how](data[kind]))
     assert detect(path) is Kind[kind]
-    chunks = [e.l1 for e in read_events(path, rows=rows, intermediate=True)]
+    chunks = [e.muons for e in read_events(path, rows=rows, intermediate=True)]
     got = concatenate(chunks)
     for name in got.columns:
         np.testing.assert_array_equal(got[name], truth[name], err_msg=name)
@@ -66,7 +66,7 @@ def test_run2_records_have_their_own_format(stored, tmp_path):
     data, truth = stored["run2"]
     path = tmp_path / "x"
     path.write_bytes(data["RECORDS"])
-    got = concatenate([e.l1 for e in read_events(path, intermediate=True)])
+    got = concatenate([e.muons for e in read_events(path, intermediate=True)])
     np.testing.assert_array_equal(got["hwEta"], truth["hwEta"])
     np.testing.assert_array_equal(got["intermediate"], truth["intermediate"])
     found = describe(path)
@@ -77,7 +77,7 @@ def test_run2_records_have_their_own_format(stored, tmp_path):
 
 
 def test_packets_are_read_too(samples):
-    chunks = [e.l1 for e in read_events(samples["DMA_PACKETS"], rows=100)]
+    chunks = [e.muons for e in read_events(samples["DMA_PACKETS"], rows=100)]
     assert sum(c.n_orbits for c in chunks) == 2
     found = describe(samples["DMA_PACKETS"])
     assert sum(c.n_objects for c in chunks) == found["final_muons"]

@@ -55,7 +55,7 @@ def test_every_way_to_write_the_same(tmp_path, way):
     path.write_bytes(WAYS[way])
     assert detect(path) is Kind.DIMUON_CSV
     (events,) = read_events(path)
-    assert events.l1.run.tolist() == [171111, 171112]
+    assert events.muons.run.tolist() == [171111, 171112]
     assert events.offline.counts.tolist() == [2, 2]
     for name, values in {
         "recoPt": [20, 15, 21, 16],
@@ -82,7 +82,7 @@ def test_one_muon_per_row_and_no_run(tmp_path):
     (events,) = read_events(path)
     assert events.offline["recoPt"].tolist() == [30, 31]
     assert events.offline.counts.tolist() == [1, 1]
-    assert set(events.l1.run) == {0}
+    assert set(events.muons.run) == {0}
 
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])

@@ -11,6 +11,7 @@ import pytest
 
 from front_end import Keep, make_run, stored_bytes, through_board
 from l1scout.board.repeat import RepeatedPackets
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, RUN2, RUN3
 from l1scout.formats.packets import packet_orbits, split_packets
@@ -20,7 +21,6 @@ from l1scout.io.batches import read_batches
 from l1scout.io.inspect import describe
 from l1scout.io.quality import ReadQuality
 from l1scout.io.seen import ContentSeen, EventsSeen, OrbitsSeen, Repetition, whole_orbits
-from l1scout.orbits import OrbitBatch
 
 ORBITS = 12
 
@@ -57,8 +57,8 @@ def read(*paths, **options):
     quality = ReadQuality()
     orbits = muons = 0
     for events in read_batches(paths, quality=quality, **options):
-        orbits += events.l1.n_orbits or 0
-        muons += events.l1.n_objects
+        orbits += events.muons.n_orbits or 0
+        muons += events.muons.n_objects
     return orbits, muons, quality
 
 
@@ -103,7 +103,7 @@ def test_orbits_twice_in_a_raw_file(files, tmp_path):
     assert quality.duplicate_orbits == ORBITS
     assert "12 orbits and 0 events left out" in quality.warnings()[0]
     (events,) = read_events(path)
-    assert (events.l1.n_orbits, events.l1.n_objects) == once[:2]
+    assert (events.muons.n_orbits, events.muons.n_objects) == once[:2]
     found = describe(path)
     assert (found["orbits_covered"], found["duplicate_orbits"], found["final_muons"]) == (12, 12, once[1])
     archive.to_parquet(path, tmp_path / "twice.parquet")
@@ -127,7 +127,7 @@ def test_records_of_each_orbit_twice(files, tmp_path):
 @pytest.mark.parametrize("rows", [1, 10, 100_000])
 def test_an_orbit_is_whole_whatever_the_chunks(files, rows):
     quality = ReadQuality()
-    got = [e.l1 for e in read_events(files / "a.records", rows=rows, quality=quality)]
+    got = [e.muons for e in read_events(files / "a.records", rows=rows, quality=quality)]
     assert sum(b.n_objects for b in got) == read(files / "a.records")[1]
     assert quality.duplicate_orbits == quality.overlapping_orbits == 0
 
@@ -164,7 +164,7 @@ def test_root_files(samples, tmp_path, kind):
     quality = ReadQuality()
     total = 0
     for _ in range(2):
-        total += sum(e.l1.n_objects for e in read_events(samples[kind], quality=quality))
+        total += sum(e.muons.n_objects for e in read_events(samples[kind], quality=quality))
     assert total == once[1]
     assert quality.duplicate_orbits + quality.duplicate_events > 1
 

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io.selection import Selection, Selector, parse_ranges, read_golden
-from l1scout.orbits import Events, OrbitBatch
 
 LS = 1 << 18
 
@@ -21,7 +22,7 @@ def batch(orbits, n_orbits, run=5, lumisection=None, offline=False):
     if lumisection is not None:
         more["lumisection"] = np.asarray(lumisection)
     l1 = OrbitBatch(orbits, np.ones(n, np.int64), offsets, columns, **more)
-    return Events(l1, l1 if offline else None, "a.raw")
+    return OrbitData.of_muons(l1, l1 if offline else None, "a.raw")
 
 
 def select(data, **selection):
@@ -40,17 +41,17 @@ def test_a_batch_over_a_boundary_is_split_exactly():
     """Orbits LS - 5 to LS + 4, muons in some: empty orbits go where their number says."""
     data = [batch([LS - 5, LS - 4, LS + 3, LS + 4], 10)]
     first, kept = select(data, lumisections=((1, 1),))
-    assert [e.l1.n_orbits for e in kept] == [5]
-    assert kept[0].l1.orbit.tolist() == [LS - 5, LS - 4]
-    assert kept[0].l1["hwPt"].tolist() == [1, 2, 3, 4]
+    assert [e.muons.n_orbits for e in kept] == [5]
+    assert kept[0].muons.orbit.tolist() == [LS - 5, LS - 4]
+    assert kept[0].muons["hwPt"].tolist() == [1, 2, 3, 4]
     second, rest = select(data, lumisections=((2, 9),))
-    assert [e.l1.n_orbits for e in rest] == [5]
+    assert [e.muons.n_orbits for e in rest] == [5]
     assert (first.kept, first.left_out, first.uncertain) == (second.left_out, second.kept, 0)
 
 
 def test_a_batch_that_does_not_say_which_orbits_were_seen_is_shared_out_and_said_so():
     selector, kept = select([batch([LS - 5, LS - 4, LS + 3, LS + 4], 8)], lumisections=((1, 1),))
-    assert kept[0].l1.n_orbits == 4
+    assert kept[0].muons.n_orbits == 4
     assert (selector.kept, selector.left_out, selector.uncertain) == (4, 4, 4)
 
 
@@ -66,7 +67,7 @@ def test_golden_json(tmp_path, shared_data):
     golden = read_golden(path)
     data = [batch([10, 12], 3), batch([LS, LS + 1], 2), batch([10], 1, run=7), batch([LS], 1, run=7)]
     _, kept = select(data, golden=golden)
-    assert [(int(e.l1.run[0]), e.l1.n_orbits) for e in kept] == [(5, 3), (7, 1)]
+    assert [(int(e.muons.run[0]), e.muons.n_orbits) for e in kept] == [(5, 3), (7, 1)]
     real = read_golden(next((shared_data / "more").glob("Cert_*")))
     assert real[297050] == ((12, 137), (193, 776))
 
@@ -86,13 +87,13 @@ def test_what_is_not_a_golden_json(tmp_path, text):
 def test_triggered_events_keep_their_offline_muons():
     data = [batch([1, 5, 9], None, lumisection=[1, 2, 3], offline=True)]
     _, (kept,) = select(data, lumisections=((2, 3),))
-    assert kept.l1.n_orbits is None
+    assert kept.muons.n_orbits is None
     assert kept.offline.orbit.tolist() == [5, 9]
 
 
 def test_lumisections_that_the_file_states_win_over_orbit_numbers():
     _, (kept,) = select([batch([1, 2, 3], 3, lumisection=[40, 40, 41])], lumisections=((40, 40),))
-    assert kept.l1.orbit.tolist() == [1, 2]
+    assert kept.muons.orbit.tolist() == [1, 2]
 
 
 def test_data_that_cannot_be_selected_are_refused():
@@ -115,13 +116,13 @@ def test_equal_orbit_numbers_of_two_runs_are_different_orbits():
     """Four of eight orbits with muons are of run 1: half of the empty ones are taken for it."""
     events = batch([0, 1, 2, 3] * 2, 16, run=[1] * 4 + [2] * 4)
     selector, kept = select([events], runs=((1, 1),))
-    assert [e.l1.n_orbits for e in kept] == [8]
+    assert [e.muons.n_orbits for e in kept] == [8]
     assert (selector.kept, selector.left_out, selector.uncertain) == (8, 8, 8)
 
 
 def test_memory_does_not_grow_with_the_orbits_that_a_file_states():
     selector, kept = select([batch([0, 10**13], 10**13 + 1)], lumisections=((1, 1),))
-    assert kept[0].l1.orbit.tolist() == [0]
+    assert kept[0].muons.orbit.tolist() == [0]
     assert selector.uncertain == 10**13 - 1
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from l1scout.core.orbit_batch import muon_counts
 from l1scout.errors import InputError
 from l1scout.files import checksum
 from l1scout.formats.block import RUN2, RUN3
@@ -16,10 +17,9 @@ from l1scout.formats.packets import TRAILER_BYTES, Trailer, decode_packets, pack
 from l1scout.formats.raw import read_frames, read_header
 from l1scout.formats.records import read_records
 from l1scout.lhc import ORBITS_PER_LUMISECTION
-from l1scout.orbits import muon_counts
+from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped
-from l1scout.segments import Segment
 from live_packets import dropping, feed, packets, repeated
 
 RUN = 7

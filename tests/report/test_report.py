@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 
 from l1scout.errors import InputError
+from l1scout.evaluate.carried import carried, recorded
+from l1scout.evaluate.evaluation import Evaluation
+from l1scout.evaluate.metrics import Scores
+from l1scout.evaluate.profiles import AXES, HW_PT_AXIS, MIN_MUONS, profile
+from l1scout.evaluate.targets import raw_residuals
+from l1scout.evaluate.turn_on import turn_on
 from l1scout.report import carry
 from l1scout.report import page as report_page
 from l1scout.report.figures import residual_figure
 from l1scout.report.page import page, write_page
-from l1scout.report.tables import columns, ratio_rows, score_rows, worse_bins
-from l1scout.training.carried import carried, recorded
-from l1scout.training.evaluation import Evaluation
-from l1scout.training.metrics import Measured, Scores
-from l1scout.training.profiles import AXES, HW_PT_AXIS, MIN_MUONS, profile
-from l1scout.training.targets import raw_residuals
-from l1scout.training.turn_on import turn_on
+from l1scout.report.result_tables import columns, ratio_rows, score_rows, worse_bins
+from l1scout.statistics import Measured
 from toy_muons import toy_dataset
 
 

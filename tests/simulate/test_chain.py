@@ -5,13 +5,13 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from l1scout.dataset.matching import match
 from l1scout.formats.muon import ETA_LSB, MUON_2018, PHI_LSB
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.detector import SOLENOID_FIELD
 from l1scout.simulate.generator import Generated
 from l1scout.simulate.offline import Tracker, reconstruct
 from l1scout.simulate.transport import CURVATURE, Start, transport
-from l1scout.training.matching import match
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def pairs():
     """About 60k matched pairs of L1 and offline muons after the selection, as columns."""
     found = []
     for events in islice(simulate_events(5, chunk=200_000), 1):
-        l1, off = events.l1, events.offline
+        l1, off = events.muons, events.offline
         i, j = match(
             l1["hwEta"] * ETA_LSB,
             l1["hwPhi"] * PHI_LSB,
@@ -37,10 +37,10 @@ def pairs():
 def test_same_seed_same_events_and_labelled():
     one, two = (next(simulate_events(3, chunk=5000)) for _ in range(2))
     other = next(simulate_events(4, chunk=5000))
-    for name in one.l1.columns:
-        assert one.l1[name].tobytes() == two.l1[name].tobytes()
-    assert one.l1["hwPt"].tobytes() != other.l1["hwPt"].tobytes()
-    assert one.l1.simulated
+    for name in one.muons.columns:
+        assert one.muons[name].tobytes() == two.muons[name].tobytes()
+    assert one.muons["hwPt"].tobytes() != other.muons["hwPt"].tobytes()
+    assert one.muons.simulated
     assert one.offline.simulated
     assert "simulation" in one.source
     assert "seed 3" in one.source
@@ -52,17 +52,17 @@ def test_another_detector_than_the_trigger_believes_in():
     moved = next(simulate_events(3, chunk=20_000, alignment=(205 / 4096,) * 4))
     thicker = next(simulate_events(3, chunk=20_000, material=1.5))
     assert np.array_equal(moved.offline["recoPt"], nominal.offline["recoPt"])
-    assert moved.l1.n_objects == nominal.l1.n_objects
-    turn = (moved.l1["hwPhi"] - nominal.l1["hwPhi"] + 288) % 576 - 288
+    assert moved.muons.n_objects == nominal.muons.n_objects
+    turn = (moved.muons["hwPhi"] - nominal.muons["hwPhi"] + 288) % 576 - 288
     assert np.abs(turn - 205 / 4096 / PHI_LSB).max() < 1
-    assert thicker.l1.n_objects < 0.95 * nominal.l1.n_objects
+    assert thicker.muons.n_objects < 0.95 * nominal.muons.n_objects
 
 
 def test_rows_of_l1_and_offline_agree():
     events = next(simulate_events(3, chunk=5000))
-    assert len(events.l1) == len(events.offline) == events.offline.n_objects
-    assert events.l1.counts.max() == 1
-    assert 0 < events.l1.n_objects < len(events.l1)
+    assert len(events.muons) == len(events.offline) == events.offline.n_objects
+    assert events.muons.counts.max() == 1
+    assert 0 < events.muons.n_objects < len(events.muons)
 
 
 def test_simulated_muons_fit_into_gmt_words(pairs):
@@ -104,17 +104,17 @@ def test_open_data_muons_take_the_generators_place(shared_data):
     n = sum(e.offline.n_objects for e in events)
     assert n > 10_000
     for e in events:
-        assert e.l1.simulated
+        assert e.muons.simulated
         assert "peakdata5" in e.source
         assert np.array_equal(e.offline.counts, np.full(len(e.offline), 2))
         barrel = np.abs(e.offline["recoEta"]) < 0.75
-        assert e.l1.n_objects > 0.8 * (barrel & (e.offline["recoPt"] > 6)).sum()
+        assert e.muons.n_objects > 0.8 * (barrel & (e.offline["recoPt"] > 6)).sum()
 
 
 def test_official_tables_are_used_when_pointed_at(shared_data):
-    own = next(simulate_events(2, chunk=5000)).l1
+    own = next(simulate_events(2, chunk=5000)).muons
     kwargs = {"bmtf_luts": shared_data / "bmtf-luts", "gmt_luts": shared_data / "ugmt-luts"}
-    official = next(simulate_events(2, chunk=5000, **kwargs)).l1
+    official = next(simulate_events(2, chunk=5000, **kwargs)).muons
     assert np.mean(official["hwPt"]) < np.mean(own["hwPt"])  # ours lie some 10 % higher
 
 

@@ -24,14 +24,14 @@ def check(columns, luts):
 )
 def test_every_real_muon_is_recomputed_exactly(shared_data, name, count):
     luts = Extrapolation.load(shared_data / "ugmt-luts")
-    found = sum(check(dict(e.l1.columns), luts) for e in read_events(shared_data / "real-cms" / name))
+    found = sum(check(dict(e.muons.columns), luts) for e in read_events(shared_data / "real-cms" / name))
     assert found == count
 
 
 def test_hardware_patterns_are_recomputed_exactly(shared_data):
     luts = Extrapolation.load(shared_data / "ugmt-luts")
     path = shared_data / "ugmt-patterns" / "JPsiToMuMu_Pt20to120_EtaPhiRestricted_out.txt"
-    assert sum(check(dict(e.l1.columns), luts) for e in read_events(path)) == 307
+    assert sum(check(dict(e.muons.columns), luts) for e in read_events(path)) == 307
 
 
 def test_own_tables_correct_barrel_muons_towards_the_vertex():

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from front_end import Keep
 from l1scout.board.board import Board
 from l1scout.cli import make_app
+from l1scout.core.orbit_batch import concatenate
 from l1scout.formats.block import RUN2, RUN3
 from l1scout.io import read_events
 from l1scout.lhc import BX_PER_ORBIT, FILLING_SCHEMES, colliding, crossing
 from l1scout.link.transmit import Transmitter, transmit
-from l1scout.orbits import concatenate
 from l1scout.simulate.faults import FaultRates, Injector
 from l1scout.simulate.run import BEAM, LOWER, NOISE, UPPER, Running, simulate_run
 
@@ -105,7 +105,7 @@ def test_the_truth_file_states_its_origin_and_command(tmp_path):
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["provenance"] == record
     assert run["conditions"]["out_of_time"] == 0.5
-    assert next(read_events(tmp_path / "truth.parquet")).l1.simulated
+    assert next(read_events(tmp_path / "truth.parquet")).muons.simulated
 
 
 def test_planted_luminosity():

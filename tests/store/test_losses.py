@@ -102,7 +102,7 @@ def test_the_live_fraction_of_stored_files_knows_what_was_lost(chain, tmp_path):
     catalogue.close()
     live = LiveTime()
     for events in with_losses(read_batches(files)):
-        live.add(events.l1)
+        live.add(events.muons)
     assert (live.orbits, live.lost) == (18, 12)
     assert live.table()[0]["live_fraction"] == pytest.approx(18 / 30)
     away = [shutil.copy(f, tmp_path / f.name) for f in files]

@@ -16,10 +16,10 @@ from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.files import checksum
 from l1scout.formats.block import RUN3
+from l1scout.readout.segments import Segment
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
-from l1scout.segments import Segment
 from l1scout.settings import read_settings
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue

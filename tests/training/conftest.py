@@ -3,7 +3,7 @@
 import pytest
 
 from l1scout.training.fit import fit
-from l1scout.training.models import RECIPES
+from l1scout.training.recipes import RECIPES
 from toy_muons import toy_dataset
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from l1scout.errors import InputError
-from l1scout.training.card import read_card
+from l1scout.model.card import read_card
 from l1scout.training.export import save
 
 

@@ -8,13 +8,13 @@ import pytest
 
 from l1scout.deploy.engine import make
 from l1scout.deploy.fused import FusedEngine
-from l1scout.deploy.model import load_model
+from l1scout.evaluate.targets import raw_residuals
 from l1scout.formats.muon import ETA_VTX
+from l1scout.model.directory import load_model
 from l1scout.training import codes
 from l1scout.training.export import probes, save
 from l1scout.training.fit import fit, fit_parts
-from l1scout.training.models import DEFAULT, RECIPES, quiet_copies
-from l1scout.training.targets import raw_residuals
+from l1scout.training.recipes import DEFAULT, RECIPES, quiet_copies
 from toy_muons import toy_dataset
 
 QUICK = dataclasses.replace(RECIPES["balanced"], epochs=6, batch=128)

@@ -10,10 +10,11 @@ import onnxruntime
 import pytest
 
 from l1scout.errors import InputError
+from l1scout.model.card import read_card
+from l1scout.model.onnx_export import to_onnx
 from l1scout.training import export
-from l1scout.training.card import read_card
-from l1scout.training.export import deviation, fold, fold_scaling, probes, save, to_onnx
-from l1scout.training.models import RECIPES, build
+from l1scout.training.export import deviation, fold, fold_scaling, probes, save
+from l1scout.training.recipes import RECIPES, build
 
 
 def shaken(recipe="B"):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from l1scout.errors import InputError
+from l1scout.evaluate.targets import targets
 from l1scout.training.fit import _arrays, fit
-from l1scout.training.models import PAPER, RECIPES, build, compile_model, recipe
-from l1scout.training.targets import targets
+from l1scout.training.recipes import PAPER, RECIPES, build, compile_model, recipe
 from toy_muons import toy_dataset
 
 
@@ -38,7 +38,7 @@ def test_recipes_are_table_1_with_pinned_learning_rates():
         assert (
             (penalty is None)
             if not r.l2
-            else (float(penalty.l1), float(penalty.l2)) == (0, pytest.approx(r.l2))
+            else (float(penalty.muons), float(penalty.l2)) == (0, pytest.approx(r.l2))
         )
     assert (RECIPES["C"].l2, RECIPES["D"].l2, RECIPES["E"].l2) == (1e-7, 1e-9, 1e-7)
     assert RECIPES["F"].hidden == "softmax"
@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
 def test_the_test_part_cannot_influence_the_training():
     data = toy_dataset(2000)
     keep = np.ones(2000, bool)
-    from l1scout.training.split import part
+    from l1scout.dataset.split import part
 
     keep[part(data.columns, "test")] = False
 

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from l1scout.errors import InputError
-from l1scout.training import guard, losses
+from l1scout.evaluate.metrics import scores
+from l1scout.evaluate.profiles import AXES
+from l1scout.evaluate.targets import corrected, raw_residuals
+from l1scout.statistics import rms
+from l1scout.training import guard
+from l1scout.training import loss_functions as losses
 from l1scout.training.fit import _after, _arrays, all_epochs, fit
-from l1scout.training.metrics import rms, scores
-from l1scout.training.models import DEFAULT, RECIPES, quiet_copies
-from l1scout.training.profiles import AXES
-from l1scout.training.targets import corrected, raw_residuals
+from l1scout.training.recipes import DEFAULT, RECIPES, quiet_copies
 from toy_muons import toy_dataset
 
 QUICK = dataclasses.replace(DEFAULT, epochs=10, batch=256)

@@ -12,13 +12,14 @@ from l1scout.cli.evaluate import evaluate
 from l1scout.cli.recalibrate import recalibrate
 from l1scout.cli.train import train
 from l1scout.deploy.engine import make
-from l1scout.deploy.model import load_model
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.deploy.table import build
 from l1scout.errors import InputError
+from l1scout.model.directory import load_model
+from l1scout.model.quantities import INPUTS, model_inputs
 from l1scout.training.export import save
 from l1scout.training.fit import fit
-from l1scout.training.models import INPUTS, RECIPES, model_inputs
+from l1scout.training.recipes import RECIPES
 from toy_muons import toy_dataset
 
 app = typer.Typer(pretty_exceptions_enable=False)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from l1scout.dataset.matched import COLUMNS, Dataset
+from l1scout.evaluate.limit import limit
+from l1scout.evaluate.metrics import CORE, TAIL, scores
 from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
-from l1scout.training.dataset import COLUMNS, Dataset
-from l1scout.training.limit import limit
-from l1scout.training.metrics import CORE, TAIL, VARIABLES, scores
+from l1scout.model.quantities import VARIABLES
 from toy_muons import toy_dataset
 
 SIGMA = {"phi": 0.05, "eta": 0.02, "pt": 0.08}
@@ -70,7 +71,7 @@ def test_an_input_that_tells_something_lowers_the_limit():
 def test_cells_that_were_never_seen_keep_their_raw_values(parts):
     few = [p.select(p["hwPt"] < 9) for p in parts[:2]]
     new = parts[2].select(parts[2]["hwPt"] >= 9)
-    from l1scout.training.targets import raw_residuals
+    from l1scout.evaluate.targets import raw_residuals
 
     found = limit(*few, new)
     for v, raw in raw_residuals(new).items():

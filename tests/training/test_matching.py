@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l1scout.training.matching import match
+from l1scout.dataset.matching import match
 
 
 def oracle(l1_eta, l1_phi, l1_offsets, reco_eta, reco_phi, reco_offsets, max_dr2):

@@ -5,20 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l1scout.training import metrics
-from l1scout.training.metrics import (
-    CORE,
-    TAIL,
-    half_width,
-    paired_ratio,
-    ratios,
-    residuals,
-    rms,
-    rms_ratio,
-    scores,
-    share,
-)
-from l1scout.training.published import PUBLISHED, published_ratios
+from l1scout.evaluate import metrics
+from l1scout.evaluate.metrics import CORE, TAIL, ratios, residuals, scores
+from l1scout.evaluate.published import PUBLISHED, published_ratios
+from l1scout.statistics import half_width, paired_ratio, rms, rms_ratio, share
 
 
 @given(st.floats(-1e4, 1e4))

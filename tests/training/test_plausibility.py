@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from l1scout.dataset import plausibility, split
+from l1scout.dataset.matched import COLUMNS, read_dataset, read_datasets
 from l1scout.errors import InputError
 from l1scout.formats.muon import PHI_BINS, PT
-from l1scout.training import plausibility, split
-from l1scout.training.dataset import COLUMNS, read_dataset, read_datasets
+from l1scout.training.epochs import read_stream
 from l1scout.training.fit import fit
-from l1scout.training.models import RECIPES
-from l1scout.training.stream import read_stream
+from l1scout.training.recipes import RECIPES
 from toy_muons import toy_columns, toy_dataset, write_parquet
 
 NAMES = [c.name for c in COLUMNS]
@@ -187,7 +187,7 @@ def test_no_muon_in_the_domain_of_a_model_is_refused():
 def test_evaluate_refuses_a_sample_outside_every_models_domain(tmp_path):
     from hand_made import model, model_directory
     from l1scout.deploy.recalibrate import Recalibrator
-    from l1scout.training.evaluation import evaluate
+    from l1scout.evaluate.evaluation import evaluate
 
     domain = {"hwPhiAtVtx": (0, 575), "hwEtaAtVtx": (-80, 80), "hwPt": (400, 500), "hwCharge": (0, 1)}
     card, content = model(domain={**domain, "tfMuonIndex": (36, 71)})
@@ -197,8 +197,8 @@ def test_evaluate_refuses_a_sample_outside_every_models_domain(tmp_path):
 
 
 def test_real_muons_pass(shared_data, tmp_path):
+    from l1scout.dataset.collect import collect
     from l1scout.io import read_events
-    from l1scout.training.collect import collect
 
     path = shared_data / "real-cms" / "l1nano_run380963_2024_100ev.root"
     collect(read_events(path), tmp_path / "d")
@@ -213,8 +213,8 @@ def test_real_muons_pass(shared_data, tmp_path):
 
 
 def test_simulated_muons_pass_and_those_of_the_official_tables(shared_data):
+    from l1scout.dataset.cuts import CutFlow, Selection, select_pairs
     from l1scout.simulate.chain import simulate_events
-    from l1scout.training.selection import CutFlow, Selection, select_pairs
 
     tables = {"bmtf_luts": shared_data / "bmtf-luts", "gmt_luts": shared_data / "ugmt-luts"}
     for more in ({}, tables):

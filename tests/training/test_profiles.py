@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from l1scout.training.profiles import AXES, MIN_MUONS, Axis, profile
-from l1scout.training.targets import raw_residuals
+from l1scout.evaluate.profiles import AXES, MIN_MUONS, Axis, profile
+from l1scout.evaluate.targets import raw_residuals
 from toy_muons import toy_dataset
 
 

@@ -9,19 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from l1scout.dataset.collect import collect
+from l1scout.dataset.matched import read_dataset
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.report import page as report_page
-from l1scout.report.page import page
-from l1scout.simulate.chain import simulate_events
-from l1scout.training.collect import collect
-from l1scout.training.coverage import NOMINAL
-from l1scout.training.dataset import read_dataset
-from l1scout.training.evaluation import evaluate
-from l1scout.training.export import save
-from l1scout.training.fit import fit
-from l1scout.training.metrics import VARIABLES, half_width
-from l1scout.training.models import model_inputs, recipe
-from l1scout.training.resolution import (
+from l1scout.evaluate.coverage import NOMINAL
+from l1scout.evaluate.evaluation import evaluate
+from l1scout.model.quantities import VARIABLES, model_inputs
+from l1scout.model.resolution import (
     AXES,
     MAX_CELLS,
     MIN_MUONS,
@@ -31,6 +25,13 @@ from l1scout.training.resolution import (
     learn,
     own_residuals,
 )
+from l1scout.report import page as report_page
+from l1scout.report.page import page
+from l1scout.simulate.chain import simulate_events
+from l1scout.statistics import half_width
+from l1scout.training.export import save
+from l1scout.training.fit import fit
+from l1scout.training.recipes import recipe
 
 CODES = st.integers(-35, 35) | st.integers(-(2**15), 2**15 - 1)
 """Of any column: near the edges of `tables`, or anywhere in int16."""

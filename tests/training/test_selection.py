@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
+from l1scout.dataset.cuts import CutFlow, Selection, select_pairs
 from l1scout.errors import InputError
-from l1scout.orbits import Events, OrbitBatch
-from l1scout.training.selection import CutFlow, Selection, select_pairs
 from toy_muons import toy_events
 
 L1 = {
@@ -37,7 +38,7 @@ def one(l1=None, reco=None):
     row = OrbitBatch(np.array([5]), np.array([1]), np.array([0, 1]), {})
     left = {k: np.array([v]) for k, v in {**L1, **(l1 or {})}.items() if v is not None}
     right = {k: np.array([v]) for k, v in {**RECO, **(reco or {})}.items() if v is not None}
-    return Events(row.with_columns(**left), row.with_columns(**right), "made by hand")
+    return OrbitData.of_muons(row.with_columns(**left), row.with_columns(**right), "made by hand")
 
 
 def n_pairs(events, selection=None):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from l1scout.dataset.split import PARTS, fraction, part
 from l1scout.errors import InputError
-from l1scout.training.split import PARTS, fraction, part
 from toy_muons import toy_dataset
 
 

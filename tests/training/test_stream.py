@@ -10,13 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from l1scout.cli import make_app
+from l1scout.dataset import plausibility, split
+from l1scout.dataset.matched import files_of, joined, read_datasets
 from l1scout.errors import InputError
-from l1scout.training import guard, plausibility, split, stream
-from l1scout.training.card import read_card
-from l1scout.training.dataset import files_of, joined, read_datasets
+from l1scout.model.card import read_card
+from l1scout.training import epochs as stream
+from l1scout.training import guard
+from l1scout.training.epochs import batches, read_stream
 from l1scout.training.fit import fit
-from l1scout.training.models import RECIPES, quiet_copies
-from l1scout.training.stream import batches, read_stream
+from l1scout.training.recipes import RECIPES, quiet_copies
 from toy_muons import toy_dataset
 
 RECIPE = dataclasses.replace(RECIPES["small"], epochs=3, batch=256)

@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from l1scout.cli import make_app
 from l1scout.errors import InputError
+from l1scout.evaluate.metrics import KINDS
+from l1scout.model.quantities import VARIABLES
 from l1scout.training import study
-from l1scout.training.metrics import KINDS, VARIABLES
-from l1scout.training.models import PAPER
+from l1scout.training.recipes import PAPER
 from l1scout.training.study import Plan, Study, from_handles, grid, handles
 from toy_muons import toy_dataset, write_parquet
 
@@ -63,7 +64,7 @@ def test_the_grid_is_the_papers_and_knows_its_models_by_name():
     for name, r in PAPER.items():
         assert r in recipes
         assert from_handles(handles(r)).name == name
-    sgd = next(r for r in recipes if (r.optimizer, r.l1) == ("sgd", 1e-9))
+    sgd = next(r for r in recipes if (r.optimizer, r.muons) == ("sgd", 1e-9))
     assert (sgd.learning_rate, handles(sgd)["regularization"]) == (0.01, "L1 1e-9")
 
 
@@ -75,7 +76,7 @@ def test_every_loss_and_optimizer_trains(loss, optimizer):
     import keras
 
     from l1scout.training.export import fold
-    from l1scout.training.models import build, compile_model, quiet_copies
+    from l1scout.training.recipes import build, compile_model, quiet_copies
 
     now = {"loss": loss, "optimizer": optimizer, "hidden": "relu"}
     r = from_handles({**now, "regularization": "L1 1e-5", "output": "relu"})

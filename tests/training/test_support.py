@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from l1scout.evaluate.profiles import MIN_MUONS
+from l1scout.evaluate.targets import raw_residuals
 from l1scout.training.fit import fit
-from l1scout.training.models import DEFAULT
-from l1scout.training.profiles import MIN_MUONS
+from l1scout.training.recipes import DEFAULT
 from l1scout.training.support import checked_hw_pt, checked_pt, without_loss
-from l1scout.training.targets import raw_residuals
 from toy_muons import toy_dataset
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from l1scout.training.turn_on import EDGES_GEV, THRESHOLDS_GEV, efficiency, turn_on
+from l1scout.evaluate.turn_on import EDGES_GEV, THRESHOLDS_GEV, efficiency, turn_on
 
 
 def test_counts_by_hand():

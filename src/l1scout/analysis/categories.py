@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from l1scout.analysis.peaks import gaussian_share
 from l1scout.errors import InputError
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured
 
 
 @dataclass(frozen=True)

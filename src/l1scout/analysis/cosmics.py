@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.filling import Scheme
-from l1scout.analysis.intervals import Interval, efficiency, signal_fraction
 from l1scout.analysis.kernels import neighbours
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.muons import OfOrigin, final, need, times
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.muon import BMTF_INDEX, ETA, ETA_VTX, PHI, PHI_VTX
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
-from l1scout.orbits import OrbitBatch
-from l1scout.training.metrics import Measured, wrap
+from l1scout.statistics import Interval, Measured, efficiency, signal_fraction, wrap
 
 REACH = 2
 """BX within which the lower leg follows."""

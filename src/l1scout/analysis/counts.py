@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from l1scout.analysis.livetime import LiveTime, Section
 from l1scout.analysis.muons import OfOrigin, final
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.lhc import BX_PER_ORBIT
-from l1scout.orbits import OrbitBatch
 
 Counts = dict[Section, NDArray[np.int64]]
 

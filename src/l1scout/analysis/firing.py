@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from l1scout.analysis.correlation import Correlation
 from l1scout.analysis.filling import Scheme
-from l1scout.analysis.intervals import bounded
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.muons import FINDERS, OfOrigin, final, finder, need, times
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_LSB, PHI_BINS
 from l1scout.lhc import BX_PER_ORBIT
-from l1scout.orbits import OrbitBatch
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured, bounded
 
 ETA_EDGES_HW = (-230, -192, -152, -115, -77, -38, 0, 38, 77, 115, 152, 192, 231)
 """Bins of hwEta: about 0.4 wide, with edges where one track finder takes over from another."""

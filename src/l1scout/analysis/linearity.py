@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from l1scout.analysis.luminosity import Luminosity
 from l1scout.analysis.vdm import ADEQUATE
 from l1scout.errors import InputError
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured
 
 _MU = "muons_per_colliding_crossing"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from l1scout.analysis.peaks import Peak, fit_peak
 from l1scout.errors import InputError
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured
 
 DETECTED = 5.0
 """Standard deviations from which on a peak is reported."""

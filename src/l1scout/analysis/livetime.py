@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.lhc import ORBIT_FREQUENCY_HZ, ORBITS_PER_LUMISECTION
-from l1scout.orbits import OrbitBatch
 
 SLACK = 0.02
 """Share by which orbits with muons may be more than a batch says: chunks of a file that tells only the sum

@@ -18,10 +18,10 @@ from l1scout.analysis.background import NAMES, Background, fit_background
 from l1scout.analysis.counts import Counts, CrossingCounts
 from l1scout.analysis.filling import Scheme
 from l1scout.analysis.livetime import LiveTime, Section
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
-from l1scout.orbits import OrbitBatch
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured
 
 SLOTS = 8
 """Muons that the GMT sends of a crossing at most."""

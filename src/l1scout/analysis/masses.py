@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from l1scout.analysis.kernels import pairs
 from l1scout.analysis.lines import Line, find_line
 from l1scout.analysis.muons import final, need
+from l1scout.core.orbit_batch import OrbitBatch, joint_origin
+from l1scout.core.orbit_data import OrbitData
 from l1scout.formats.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
 from l1scout.io.columns import charge_valid
-from l1scout.orbits import Events, OrbitBatch, joint_origin
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured
 
 MUON_MASS = 0.1056584
 """GeV"""
@@ -161,10 +162,10 @@ class Masses:
         """Whether it is simulation: the muons, or what the trigger made of real ones."""
         return joint_origin(self._origins)
 
-    def add(self, events: Events | OrbitBatch) -> None:
+    def add(self, events: OrbitData | OrbitBatch) -> None:
         """Take in a chunk (InputError if muons lack columns)."""
-        batch = events.l1 if isinstance(events, Events) else events
-        offline = events.offline if isinstance(events, Events) else None
+        batch = events.muons if isinstance(events, OrbitData) else events
+        offline = events.offline if isinstance(events, OrbitData) else None
         self.rows += len(batch)
         self._lines = None
         self._origins.add(batch.simulated)
@@ -182,10 +183,10 @@ class Masses:
                     counts = by_sign.setdefault(axis, np.zeros(edges.size - 1, np.int64))
                     counts += np.histogram(part, edges)[0]
 
-    def masses(self, events: Events) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    def masses(self, events: OrbitData) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
         """Masses of the opposite-sign pairs of a chunk, and their rows, by name: for studies."""
         found = {}
-        for name, (values, charge, offsets, _) in self._muons(events.l1, events.offline).items():
+        for name, (values, charge, offsets, _) in self._muons(events.muons, events.offline).items():
             mass, same, _ = self._pairs(values, charge, offsets, None)
             row = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))[pairs(offsets)[0]]
             row = row[self._pass(values, pairs(offsets))]

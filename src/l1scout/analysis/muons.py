@@ -6,10 +6,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch, final_muons, joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.muon import TRACK_FINDERS
 from l1scout.lhc import crossing
-from l1scout.orbits import OrbitBatch, final_muons, joint_origin
 
 _USED = {
     *("hwPt", "hwQual", "hwPhi", "hwEta", "hwPhiAtVtx", "hwEtaAtVtx", "hwCharge", "tfMuonIndex"),

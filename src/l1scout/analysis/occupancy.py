@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from l1scout.analysis.background import fit_background
 from l1scout.analysis.counts import CrossingCounts
 from l1scout.analysis.filling import Scheme
-from l1scout.analysis.intervals import proportion
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.luminosity import rate_counting
 from l1scout.analysis.muons import FINDERS, OfOrigin, final, finder, need
 from l1scout.analysis.regions import ALPHA, Region, find_regions
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.muon import ETA_LSB, PHI_BINS, TRACK_FINDERS
 from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
-from l1scout.orbits import OrbitBatch
+from l1scout.statistics import proportion
 
 if TYPE_CHECKING:
     from hist import Hist

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured
 
 FEWEST = 5
 """Expected entries of a bin of a test of the goodness."""

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.filling import FoundScheme, Scheme, find_scheme
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.lhc import BX_PER_ORBIT, FILLING_SCHEMES, colliding
-from l1scout.orbits import Events, OrbitBatch
 
 MAX_DIFFERENCES = 5
 """BX that may differ from a scheme: dead or weak bunches. With more, it is another scheme."""
@@ -235,16 +236,16 @@ class SchemeWatch:
         self._repetition = repetition
         self.scheme, self.found, self._needed = scheme, scheme is None, needed
         self.differing_bx = 0
-        self._held: list[Events] = []
+        self._held: list[OrbitData] = []
         self._all, self._part = BxCounts(), BxCounts()
         self._at: tuple[str, int] | None = None
         self._several = False
         self._likely: Scheme | None = None
         self._next = _FIRST_TRY
 
-    def add(self, events: Events) -> list[Events]:
+    def add(self, events: OrbitData) -> list[OrbitData]:
         """Take a batch; return the batches that may be analysed now (InputError if they contradict)."""
-        batch = events.l1
+        batch = events.muons
         at = (events.source, int(batch.run[0])) if len(batch) else self._at
         if at != self._at:
             self._check_part()
@@ -268,7 +269,7 @@ class SchemeWatch:
         ready, self._held = self._held, []
         return ready
 
-    def finish(self) -> list[Events]:
+    def finish(self) -> list[OrbitData]:
         """Return what was held back, once all data were added (InputError if they contradict)."""
         self._check_part()
         if self.scheme is None:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from l1scout.analysis.filling import Scheme
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.muons import OfOrigin, final
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
-from l1scout.orbits import OrbitBatch
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured
 
 MM2_TO_UB = 1e28
 """A square millimetre in microbarn (1e-34 m^2)."""

@@ -17,8 +17,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from l1scout import __version__
+from l1scout.core.provenance import recording
 from l1scout.errors import InputError, printable
-from l1scout.provenance import recording
 
 
 class Entry(NamedTuple):
@@ -95,7 +95,7 @@ def load_command(name: str) -> Any:
 
 
 def _recorded(path: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a command record itself, so that everything it writes can name it (`l1scout.provenance`)."""
+    """Make a command record itself, so that everything it writes can name it (`l1scout.core.provenance`)."""
 
     @wraps(function)
     def command(*args: Any, **arguments: Any) -> Any:

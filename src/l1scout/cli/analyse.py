@@ -24,7 +24,7 @@ from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
 from l1scout.io.folder import expand
 from l1scout.io.quality import ReadQuality
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured
 
 analyse = typer.Typer(
     help="Physics and detector quantities, from packets, files or a simulated run. "
@@ -155,7 +155,7 @@ def occupancy(
         before = Occupancy(None, LiveTime(o.section), o.lowest_hw_pt, o.min_quality)
         quality = ReadQuality()
         for events in read_batches(expand(reference)[0], quality=quality, flavour=o.flavour):
-            before.add(events.l1)
+            before.add(events.muons)
         quality.check(allow_damaged=o.accept_damaged)
         job.data.notes += [f"--reference: {warning}" for warning in quality.warnings()]
     result = state.result(before, tolerance)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from l1scout.cli.output import Json, print_json, progress
+from l1scout.core.provenance import recorded
 from l1scout.errors import InputError
-from l1scout.provenance import recorded
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from l1scout.deploy.model import Model
+    from l1scout.model.directory import Model
 
 MUONS = 1 << 20
 
@@ -43,9 +43,9 @@ def bench(
     json: Json = False,
 ) -> None:
     """Measure throughput and latency of the engines on muons as they arrive."""
-    from l1scout.deploy.bench import PUBLISHED, run
     from l1scout.deploy.engine import at_hand, left_out, make
-    from l1scout.deploy.model import load_model
+    from l1scout.evaluate.bench import PUBLISHED, run
+    from l1scout.model.directory import load_model
 
     loaded = load_model(model)
     names = list(dict.fromkeys(["onnx", *(engine or at_hand(loaded, table))]))
@@ -71,7 +71,7 @@ def bench(
         "published": [asdict(p) for p in PUBLISHED],
     }
     if target:
-        from l1scout.report.bench import bench_figure
+        from l1scout.report.bench_figure import bench_figure
         from l1scout.report.page import write_text
 
         write_text(target / "bench.json", json_text.dumps(recorded(result), indent=1) + "\n")
@@ -83,14 +83,14 @@ def bench(
 
 
 def _muons(model: "Model", data: Path | None) -> tuple["NDArray[np.int16]", str]:
-    from l1scout.deploy.bench import muons_of, repeated, simulated
+    from l1scout.evaluate.bench import muons_of, repeated, simulated
 
     if data is None:
         with progress() as bar:
             task = bar.add_task("simulated muons", total=MUONS)
             muons = simulated(model, MUONS, progress=lambda n, _of: bar.update(task, completed=n))
         return muons, "simulated, seed 1"
-    from l1scout.training.dataset import read_dataset
+    from l1scout.dataset.matched import read_dataset
 
     muons = muons_of(model, read_dataset(data).columns)
     if not muons.size:
@@ -110,7 +110,7 @@ def _processor() -> str:
 
 
 def _print(result: dict[str, Any]) -> None:
-    from l1scout.report.tables import text_table
+    from l1scout.report.result_tables import text_table
 
     print(f"Model {result['model']} on {result['machine']}; muons: {result['muons']}\n")
     lines = [["engine", "batch", "threads", "M/s best", "median", "/ onnx", "of floor", "floor is"]]

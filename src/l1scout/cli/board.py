@@ -15,7 +15,7 @@ from l1scout.cli.output import Json, activity, err, out, print_json
 from l1scout.cli.simulate import FAULTS, fault_rates, one_of, running
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, LINKS
-from l1scout.io.packets import detect_packets
+from l1scout.io.dma_packets import detect_packets
 from l1scout.link.align import windows
 from l1scout.link.capture import Capture
 from l1scout.link.frames import CRCS

@@ -23,8 +23,8 @@ def compile(  # noqa: A001, the command's name
     import time
 
     from l1scout.deploy.engine import TABLE_FILE
-    from l1scout.deploy.model import load_model
     from l1scout.deploy.table import TableEngine, build
+    from l1scout.model.directory import load_model
 
     if engine not in ENGINES:
         msg = f"--engine {engine}: choose one of {', '.join(ENGINES)}; the others need no compiling"

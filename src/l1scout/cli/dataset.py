@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.output import Flavour, Json, print_json, progress
+from l1scout.core.orbit_data import OrbitData
+from l1scout.dataset.collect import KEPT, collect
+from l1scout.dataset.cuts import CutFlow, Selection
 from l1scout.errors import InputError
 from l1scout.io.conditions import Conditions, simulation
-from l1scout.orbits import Events
-from l1scout.report.tables import cut_flow_text
-from l1scout.training.collect import KEPT, collect
-from l1scout.training.selection import CutFlow, Selection
+from l1scout.report.result_tables import cut_flow_text
 
 PAIRS = 500_000
 
@@ -70,7 +70,7 @@ def dataset(
 
 
 def collect_with_bar(
-    chunks: Iterable[Events],
+    chunks: Iterable[OrbitData],
     target: Path,
     pairs: int | None,
     *,
@@ -92,7 +92,7 @@ def collect_with_bar(
         )
 
 
-def _read(files: Sequence[Path], flavour: str | None, sources: dict[str, None]) -> Iterator[Events]:
+def _read(files: Sequence[Path], flavour: str | None, sources: dict[str, None]) -> Iterator[OrbitData]:
     """Yield the chunks of files, and note what they state of their source."""
     from l1scout.io import read_events
 

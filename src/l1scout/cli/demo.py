@@ -11,11 +11,11 @@ from l1scout.cli.dataset import PAIRS, collect_with_bar
 from l1scout.cli.evaluate import print_results, provenance_of, write_results
 from l1scout.cli.output import Json, err, print_json, progress, warn
 from l1scout.cli.train import fit_with_bar
+from l1scout.dataset.matched import read_dataset
 from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.evaluate.evaluation import evaluate, name_models
 from l1scout.io.conditions import differences, of_file, simulation
-from l1scout.report.tables import cut_flow_text
-from l1scout.training.dataset import read_dataset
-from l1scout.training.evaluation import evaluate, name_models
+from l1scout.report.result_tables import cut_flow_text
 from l1scout.training.export import save
 
 MODELS = ("B", "default")

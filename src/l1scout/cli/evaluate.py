@@ -8,15 +8,16 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.output import Json, print_json, warn
+from l1scout.core.provenance import Provenance, current
+from l1scout.dataset.matched import read_dataset
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError, printable
-from l1scout.provenance import Provenance, current, model_record
+from l1scout.evaluate.carried import carried
+from l1scout.evaluate.evaluation import Evaluation, name_models
+from l1scout.evaluate.evaluation import evaluate as evaluate_models
+from l1scout.model.card import model_record
 from l1scout.report import carry
-from l1scout.report.tables import columns, judged, ratio_rows, score_rows, worse_count
-from l1scout.training.carried import carried
-from l1scout.training.dataset import read_dataset
-from l1scout.training.evaluation import Evaluation, name_models
-from l1scout.training.evaluation import evaluate as evaluate_models
+from l1scout.report.result_tables import columns, judged, ratio_rows, score_rows, worse_count
 
 
 def evaluate(

@@ -12,16 +12,16 @@ from l1scout.board.sources import captures, is_capture
 from l1scout.board.suppress import INTERMEDIATE, Selection
 from l1scout.cli.output import Json, activity, out, print_json, progress
 from l1scout.cli.simulate import one_of
-from l1scout.deploy.model import load_model
 from l1scout.errors import InputError
-from l1scout.firmware.board import CLOCK_MHZ, VerilogBoard, sources
 from l1scout.firmware.build import expected, read_built
 from l1scout.firmware.compare import Words, compare
 from l1scout.firmware.crowded import crowded_orbits
+from l1scout.firmware.rtl_board import CLOCK_MHZ, VerilogBoard, sources
 from l1scout.firmware.verilator import program_folder
 from l1scout.firmware.yosys import synthesise
 from l1scout.formats.block import FORMATS, LINKS
 from l1scout.link.frames import CRCS
+from l1scout.model.directory import load_model
 
 
 def board(

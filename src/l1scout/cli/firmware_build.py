@@ -27,9 +27,9 @@ def build(
     One muon a clock in and out, no DSP, no block RAM. The clock is a wish: only place and route of your
     device tells what it reaches. A smaller cutoff is more stages and a faster clock.
     """
-    from l1scout.deploy.model import load_model
     from l1scout.firmware.build import build as write
     from l1scout.firmware.build import cutoff_for
+    from l1scout.model.directory import load_model
 
     with activity(f"{compiler}: seconds to a minute"):
         built = write(load_model(model), target, cutoff=cutoff or cutoff_for(clock), compiler=compiler)

@@ -24,8 +24,8 @@ def hls(
     Its C++ is emulated with g++ and compared with the integer network, bit for bit. Exit status 1 if
     they differ.
     """
-    from l1scout.deploy.model import load_model
     from l1scout.firmware.hls import PART, emulate, export
+    from l1scout.model.directory import load_model
 
     loaded = load_model(model)
     with activity("hls4ml"):

@@ -7,8 +7,8 @@ import typer
 
 from l1scout.cli.firmware_build import CLOCK
 from l1scout.cli.output import Json, activity, json_text, print_json
+from l1scout.core.provenance import recorded
 from l1scout.errors import InputError
-from l1scout.provenance import recorded
 
 
 def report(
@@ -31,10 +31,11 @@ def report(
     The clock is assumed: Yosys does not place. The ECP5's clock after place and route is a lower bound
     from an older, slower family. What `firmware simulate` found of the folder is repeated.
     """
-    from l1scout.deploy.model import load_model
+    from l1scout.dataset.matched import read_dataset
     from l1scout.firmware.against import against
     from l1scout.firmware.build import read_built
     from l1scout.firmware.resources import resources
+    from l1scout.model.directory import load_model
     from l1scout.report.firmware_page import (
         area_head,
         area_rows,
@@ -44,8 +45,7 @@ def report(
         time_rows,
     )
     from l1scout.report.page import write_text
-    from l1scout.report.tables import columns, ratio_rows, text_table
-    from l1scout.training.dataset import read_dataset
+    from l1scout.report.result_tables import columns, ratio_rows, text_table
 
     if (float_model is None) != (data is None):
         msg = "give both --model and --data, or neither"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from l1scout.cli.output import Json, activity, json_text, print_json, progress
-from l1scout.provenance import recorded
+from l1scout.core.provenance import recorded
 
 
 def simulate(
@@ -37,11 +37,11 @@ def simulate(
     Exit status 1 if anything differs. What was found is also in RTL/simulation.json.
     """
     from l1scout.deploy.engine import TABLE_FILE
-    from l1scout.deploy.model import load_model
     from l1scout.firmware.build import SIMULATION_FILE, network_of, read_built
     from l1scout.firmware.logic import trace
     from l1scout.firmware.simulate import check_core, exhaust, in_icarus, in_verilator, table_of
     from l1scout.firmware.verilator import have_icarus, have_verilator, program_folder
+    from l1scout.model.directory import load_model
     from l1scout.report.page import write_text
 
     loaded, programs = load_model(model), build or program_folder()

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from l1scout.cli.output import Json, json_text, print_json, progress
+from l1scout.core.provenance import recorded
 from l1scout.errors import InputError
-from l1scout.provenance import recorded
 
 if TYPE_CHECKING:
-    from l1scout.deploy.model import Model
-    from l1scout.training.dataset import Dataset
+    from l1scout.dataset.matched import Dataset
+    from l1scout.model.directory import Model
 
 BETA = 3e-6
 
@@ -39,10 +39,10 @@ def train(
     Prints the nine metrics beside the float model's, on muons of the validation part. A sweep writes a
     model a penalty, pareto.json, and pareto.svg: area against all nine.
     """
-    from l1scout.deploy.model import load_model
-    from l1scout.firmware.fit import EPOCHS, NEURONS
-    from l1scout.report.tables import columns, ratio_rows, score_rows
-    from l1scout.training.dataset import read_dataset
+    from l1scout.dataset.matched import read_dataset
+    from l1scout.firmware.fit_quantised import EPOCHS, NEURONS
+    from l1scout.model.directory import load_model
+    from l1scout.report.result_tables import columns, ratio_rows, score_rows
 
     loaded, muons = load_model(model), read_dataset(data)
     settings = {"neurons": neurons or NEURONS, "epochs": epochs or EPOCHS, "seed": seed}
@@ -66,8 +66,8 @@ def _one(
     loaded: "Model", data: "Dataset", target: Path, beta: float, settings: dict[str, Any]
 ) -> tuple[Any, Any]:
     from l1scout.firmware.against import against
-    from l1scout.firmware.fit import fit
-    from l1scout.firmware.model import save
+    from l1scout.firmware.export import save
+    from l1scout.firmware.fit_quantised import fit
     from l1scout.training.export import check_target
 
     check_target(target)
@@ -83,9 +83,9 @@ def _sweep(
 ) -> None:
     from l1scout.firmware.build import network_of
     from l1scout.firmware.logic import trace
-    from l1scout.report.firmware import Point, pareto_figure, pareto_rows
+    from l1scout.report.firmware_figures import Point, pareto_figure, pareto_rows
     from l1scout.report.page import write_text
-    from l1scout.report.tables import rows_text
+    from l1scout.report.result_tables import rows_text
 
     points = []
     for beta in betas:

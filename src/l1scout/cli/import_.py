@@ -45,11 +45,11 @@ def import_(
     json: Json = False,
 ) -> None:
     """Make a model directory from your own ONNX file: card, domain, scores and uncertainties."""
+    from l1scout.dataset.matched import read_dataset
     from l1scout.deploy.engine import at_hand, left_out
-    from l1scout.deploy.imported import import_network, save_imported
-    from l1scout.report.tables import columns, ratio_rows, score_rows
-    from l1scout.training.dataset import read_dataset
+    from l1scout.report.result_tables import columns, ratio_rows, score_rows
     from l1scout.training.export import check_target
+    from l1scout.training.imported import import_network, save_imported
 
     check_target(target)
     found = import_network(

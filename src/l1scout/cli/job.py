@@ -15,10 +15,11 @@ from l1scout.analysis.scheme import SchemeWatch
 from l1scout.cli.output import progress
 from l1scout.cli.results import Output, Tables, formats_of
 from l1scout.cli.sources import Data, Options
+from l1scout.core.orbit_batch import joint_origin
+from l1scout.core.orbit_data import OrbitData
+from l1scout.core.provenance import Provenance
 from l1scout.formats.muon import PT_LSB
 from l1scout.io.selection import parse_ranges
-from l1scout.orbits import Events, joint_origin
-from l1scout.provenance import Provenance
 
 if TYPE_CHECKING:
     from hist import Hist
@@ -102,19 +103,19 @@ class Job:
         """Whether the data that were read are simulated."""
         return joint_origin(self._origins)
 
-    def events(self) -> Iterator[Events]:
+    def events(self) -> Iterator[OrbitData]:
         """Yield all data, with a progress bar."""
         with progress() as bars:
             task = bars.add_task("orbits", total=self.options.simulate)
             for events in self.data:
-                self._origins.add(events.l1.simulated)
+                self._origins.add(events.muons.simulated)
                 yield events
-                bars.advance(task, events.l1.n_orbits or 0)
+                bars.advance(task, events.muons.n_orbits or 0)
 
     def read(self, state: S) -> S:
         """Pass all data to an analysis that needs no filling scheme."""
         for events in self.events():
-            state.add(events.l1, self.options.prescale)
+            state.add(events.muons, self.options.prescale)
         return state
 
     def analyse(self, make: Callable[[Any], S], *, needs_scheme: bool = True) -> S:
@@ -139,7 +140,7 @@ class Job:
         for ready in chain(map(watch.add, self.events()), map(SchemeWatch.finish, [watch])):
             for events in ready:
                 state = state or make(watch.scheme)
-                state.add(events.l1, self.options.prescale)
+                state.add(events.muons, self.options.prescale)
         if watch.differing_bx:
             self.data.notes.append(f"{watch.differing_bx} BX differ from the filling scheme")
         self.scheme = _about(watch)

@@ -12,8 +12,8 @@ from l1scout.analysis.masses import Masses, PairCuts
 from l1scout.cli.job import Job
 from l1scout.cli.output import warn
 from l1scout.cli.sources import Data
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
-from l1scout.orbits import Events
 
 
 def masses(
@@ -54,10 +54,10 @@ def masses(
     Pairs of a model that predicts uncertainties also in four categories, best measured first.
     """
     from l1scout.deploy.recalibrate import Recalibrator
+    from l1scout.evaluate.evaluation import name_models
     from l1scout.io.conditions import differences, of_file
     from l1scout.report import analyses
     from l1scout.report.mass_figures import mass_edges
-    from l1scout.training.evaluation import name_models
 
     options = job.options
     files = bool(options.files) or options.run is not None
@@ -114,7 +114,7 @@ def _about(job: Job, pairs: int | None, muons: Path | None) -> dict[str, object]
 
 def _simulated(
     seed: int, pairs: int | None, muons: Path | None, share: Sequence[str] | None
-) -> Iterator[Events]:
+) -> Iterator[OrbitData]:
     if muons:
         from l1scout.simulate.chain import simulate_events
 

@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 
+from l1scout.core.provenance import recorded
 from l1scout.errors import printable
-from l1scout.provenance import recorded
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Flavour = Annotated[

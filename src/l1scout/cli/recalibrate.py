@@ -7,10 +7,11 @@ import numpy as np
 import typer
 
 from l1scout.cli.output import Flavour, Json, out, print_json, progress, warn
+from l1scout.core.provenance import current
 from l1scout.errors import InputError
 from l1scout.io.conditions import differences, of_file
 from l1scout.io.rewrite import Columns, add_columns
-from l1scout.provenance import current, model_record
+from l1scout.model.card import model_record
 
 
 def recalibrate(

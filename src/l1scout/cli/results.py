@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l1scout.cli.output import json_text, print_json
+from l1scout.core.provenance import Provenance
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
-from l1scout.provenance import Provenance
-from l1scout.report.tables import rows_csv, rows_text
+from l1scout.report.result_tables import rows_csv, rows_text
 
 if TYPE_CHECKING:
     from hist import Hist

@@ -27,8 +27,8 @@ def run(
     """
     from rich.live import Live
 
+    from l1scout.control.status_table import table
     from l1scout.control.supervisor import Supervisor
-    from l1scout.control.table import table
 
     settings = load(config, over)
     hint = f"Ctrl-C drains and ends; logs in {settings.run.folder}"

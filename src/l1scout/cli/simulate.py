@@ -13,8 +13,8 @@ from l1scout.cli.output import Json, print_json, progress
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS
 from l1scout.link.frames import CRCS
-from l1scout.simulate.conditions import CONDITIONS
 from l1scout.simulate.faults import FaultRates
+from l1scout.simulate.planted import CONDITIONS
 from l1scout.simulate.run import Running, simulate_run
 from l1scout.simulate.write import Fibres, write_run
 

@@ -18,7 +18,7 @@ def source(
     What is sent is set by board.packets or board.simulate. Orbit numbers go on rising; when readout is too
     slow, orbits are dropped and counted, as a board does.
     """
-    from l1scout.board.live import LiveBoard
+    from l1scout.simulate.live_board import LiveBoard
 
     work = LiveBoard(load(settings, over), first_orbit, logger("board"))
     on_signals(work.stop)

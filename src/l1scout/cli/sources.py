@@ -13,6 +13,8 @@ import typer
 from l1scout.cli.live import load
 from l1scout.cli.output import Flavour, Json
 from l1scout.cli.simulate import CONDITION_HELP, one_of, running
+from l1scout.core.orbit_data import OrbitData
+from l1scout.core.provenance import file_inputs
 from l1scout.errors import InputError, printable
 from l1scout.formats.muon import PT_LSB
 from l1scout.io.batches import read_batches
@@ -21,8 +23,6 @@ from l1scout.io.ntuple import EMULATED_NOTE
 from l1scout.io.quality import ReadQuality
 from l1scout.io.selection import Selection, Selector, parse_ranges, read_golden
 from l1scout.lhc import FILLING_SCHEMES, ORBITS_PER_LUMISECTION
-from l1scout.orbits import Events
-from l1scout.provenance import file_inputs
 from l1scout.simulate.run import simulate_run
 from l1scout.store.losses import with_losses
 
@@ -152,7 +152,7 @@ class Data:
     Parameters
     ----------
     options : Options
-    simulated : iterable of Events, optional
+    simulated : iterable of OrbitData, optional
         Data that an analysis simulates itself.
     about : mapping
         Of these data, for the provenance.
@@ -173,7 +173,7 @@ class Data:
     def __init__(
         self,
         options: Options,
-        simulated: Iterable[Events] | None = None,
+        simulated: Iterable[OrbitData] | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self.options, self._simulated = options, simulated
@@ -219,7 +219,7 @@ class Data:
             self.notes = [f"skipped: {reason}" for reason in skipped]
         self.inputs = file_inputs(self.files)
 
-    def __iter__(self) -> Iterator[Events]:
+    def __iter__(self) -> Iterator[OrbitData]:
         """Yield the selected muons in batches, in order of the files."""
         yield from self.selector.apply(self._all())
         self.quality.check(allow_damaged=self.options.accept_damaged)
@@ -231,7 +231,7 @@ class Data:
                 "orbits were seen: they were assigned in proportion"
             )
 
-    def _all(self) -> Iterator[Events]:
+    def _all(self) -> Iterator[OrbitData]:
         o = self.options
         if self._simulated is not None:
             yield from self._simulated
@@ -251,7 +251,7 @@ class Data:
             o.condition or (),
         )
         for piece in simulate_run(o.seed, o.simulate, running=conditions, chunk=CHUNK, origin=True):
-            yield Events(piece.muons, source=f"l1scout simulation, seed {o.seed}")
+            yield OrbitData.of_muons(piece.muons, source=f"l1scout simulation, seed {o.seed}")
 
     def warn(self) -> None:
         """Write the notes to standard error."""

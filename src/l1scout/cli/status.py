@@ -7,7 +7,7 @@ from l1scout.cli.output import Json, out, print_json
 def status(settings: SettingsFile = None, over: Set = None, json: Json = False) -> None:
     """Show the state of `l1scout run`: rates, buffers, lag, losses and restarts of every process."""
     from l1scout.control.local import ask
-    from l1scout.control.table import table
+    from l1scout.control.status_table import table
 
     said = ask(load(settings, over).run.folder, do="status")
     if json:

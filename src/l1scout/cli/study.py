@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.output import Json, err, print_json, progress
-from l1scout.provenance import recorded
-from l1scout.training.models import PAPER, RECIPES, recipe
+from l1scout.core.provenance import recorded
+from l1scout.training.recipes import PAPER, RECIPES, recipe
 
 
 class Search(StrEnum):
@@ -58,9 +58,9 @@ def study(
 ) -> None:
     """Train networks fold by fold and compare them. Stop it when you like: the same command goes on."""
     from l1scout.report.page import write_text
-    from l1scout.report.study import as_text, page, ratio_rows, rows, rows_without_floor
+    from l1scout.report.study_page import as_text, page, ratio_rows, rows, rows_without_floor
     from l1scout.training.study import Plan, Study, grid
-    from l1scout.training.summary import summarise
+    from l1scout.training.study_summary import summarise
 
     chosen = [recipe(name.strip()) for name in models.split(",")]
     start = time.perf_counter()

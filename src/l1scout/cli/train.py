@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.output import Json, print_json, progress
-from l1scout.report.tables import columns, ratio_rows, score_rows
-from l1scout.training.dataset import Dataset, files_of, opened, read_datasets
+from l1scout.dataset.matched import Dataset, files_of, opened, read_datasets
+from l1scout.model.quantities import INPUTS, model_inputs
+from l1scout.report.result_tables import columns, ratio_rows, score_rows
+from l1scout.training.epochs import IN_MEMORY, Stream, read_stream
 from l1scout.training.export import check_target, save
 from l1scout.training.fit import Trained, all_epochs, fit
-from l1scout.training.models import DEFAULT, INPUTS, model_inputs, recipe
-from l1scout.training.stream import IN_MEMORY, Stream, read_stream
+from l1scout.training.recipes import DEFAULT, recipe
 
 
 def train(

@@ -32,10 +32,10 @@ def verify(
     of the table is not what it should be.
     """
     from l1scout.deploy.engine import at_hand, left_out, make
-    from l1scout.deploy.model import load_model
-    from l1scout.deploy.verify import CLOSE_COUNTS, CLOSE_PT, reference_of
-    from l1scout.deploy.verify import verify as compare
-    from l1scout.report.tables import text_table
+    from l1scout.evaluate.verify import CLOSE_COUNTS, CLOSE_PT, reference_of
+    from l1scout.evaluate.verify import verify as compare
+    from l1scout.model.directory import load_model
+    from l1scout.report.result_tables import text_table
 
     loaded = load_model(model)
     engines = {name: make(name, loaded, table=table) for name in engine or at_hand(loaded, table)}

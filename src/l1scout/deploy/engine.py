@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.model import Model
 from l1scout.errors import InputError
+from l1scout.model.directory import Model
 
 TABLE_FILE = "model.table"
 """Where a model's table is, unless told otherwise: in the model directory."""

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.domain import Domain
 from l1scout.deploy.engine import checked
-from l1scout.deploy.integers import STEPS, IntegerNetwork
 from l1scout.jit import kernel
+from l1scout.model.domain import Domain
+from l1scout.model.integers import STEPS, IntegerNetwork
 
 _CHUNK = 1 << 11  # layers of so many stay in the cache
 

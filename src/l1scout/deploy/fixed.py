@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.engine import checked
-from l1scout.deploy.model import Model
 from l1scout.errors import InputError
 from l1scout.jit import kernel
-from l1scout.training.export import Layer
+from l1scout.model.directory import Model
+from l1scout.model.layers import Layer
 
 _CHUNK = 1 << 11  # layers of so many stay in the cache
 

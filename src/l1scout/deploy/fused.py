@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.domain import Domain
 from l1scout.deploy.engine import checked, ready
-from l1scout.deploy.model import Model
 from l1scout.jit import float_kernel
-from l1scout.training.export import Layer
+from l1scout.model.directory import Model
+from l1scout.model.domain import Domain
+from l1scout.model.layers import Layer
 
 _BLOCK = 256
 _LANES = 16

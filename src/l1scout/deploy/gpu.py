@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.engine import checked
-from l1scout.deploy.model import Model
+from l1scout.model.directory import Model
 
 BATCH = 1 << 20
 _SMALLEST = 1 << 10

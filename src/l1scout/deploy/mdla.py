@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.engine import checked
-from l1scout.deploy.model import Model
 from l1scout.errors import InputError
-from l1scout.training.export import to_onnx
+from l1scout.model.directory import Model
+from l1scout.model.onnx_export import to_onnx
 
 
 class MdlaEngine:

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.engine import checked
-from l1scout.deploy.model import Model
 from l1scout.errors import InputError
+from l1scout.model.directory import Model
 
 BATCH = 8192
 """Muons a call: the layers of so many still fit into the processor's cache."""

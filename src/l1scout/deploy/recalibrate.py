@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.engine import Engine, make, usual
-from l1scout.deploy.model import load_model
 from l1scout.errors import InputError
 from l1scout.formats.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT
 from l1scout.io.columns import charge_valid
-from l1scout.training.card import Card
-from l1scout.training.models import MORE_INPUTS, OUTPUTS
+from l1scout.model.card import Card
+from l1scout.model.directory import load_model
+from l1scout.model.quantities import MORE_INPUTS, OUTPUTS
 
 COLUMNS = ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge", "tfMuonIndex")
 """Columns that every recalibration needs, besides other inputs of its model."""

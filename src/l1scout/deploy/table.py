@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from l1scout.deploy.engine import checked, ready
 from l1scout.deploy.firmware import FirmwareEngine
 from l1scout.deploy.fused import FusedEngine
-from l1scout.deploy.integers import STEPS
-from l1scout.deploy.model import Model
 from l1scout.deploy.onnx import OnnxEngine
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.jit import kernel, prefetch
+from l1scout.model.directory import Model
+from l1scout.model.integers import STEPS
 
 MAGIC = b"l1s\x00tbl\n"
 VERSION = 1

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from l1scout.dataset.matched import Dataset
 from l1scout.deploy.engine import make
-from l1scout.deploy.model import Model
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.training.dataset import Dataset
-from l1scout.training.metrics import Scores, ratios, residuals, scores
+from l1scout.evaluate.metrics import Scores, ratios, residuals, scores
+from l1scout.model.directory import Model
 
 WITHIN = 0.01
 """What is asked: every ratio within so much of 1."""

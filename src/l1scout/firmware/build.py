@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout import __version__
+from l1scout.core.provenance import recorded
 from l1scout.deploy.firmware import FirmwareEngine
-from l1scout.deploy.integers import IntegerNetwork
-from l1scout.deploy.model import Model
 from l1scout.errors import InputError
 from l1scout.files import complete_folder
 from l1scout.firmware.logic import CORE, Logic, Written, trace
 from l1scout.firmware.words import recalibrate_words
 from l1scout.formats.muon import MUON_2018
 from l1scout.formats.recalibrated import RECALIBRATED
-from l1scout.provenance import recorded
-from l1scout.training.card import Card
-from l1scout.training.sums import check_sums, write_sums
+from l1scout.model.card import Card
+from l1scout.model.checksums import check_sums, write_sums
+from l1scout.model.directory import Model
+from l1scout.model.integers import IntegerNetwork
 
 ABOUT_FILE = "build.json"
 SIMULATION_FILE = "simulation.json"

@@ -15,7 +15,7 @@ from l1scout.board.board import Board, BoardCounters
 from l1scout.board.sinks import StreamSink
 from l1scout.board.suppress import Selection
 from l1scout.files import complete_or_nothing
-from l1scout.firmware.board import OUTCOMES, VerilogBoard
+from l1scout.firmware.rtl_board import OUTCOMES, VerilogBoard
 from l1scout.formats.block import LINKS, ROWS, BlockFormat
 from l1scout.formats.packets import ORBITS_PER_PACKET, ROW_BYTES, packet_orbits, split_packets
 from l1scout.link.capture import Capture

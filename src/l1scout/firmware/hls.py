@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from l1scout.deploy.firmware import FirmwareEngine
-from l1scout.deploy.integers import STEPS
-from l1scout.deploy.model import Model
 from l1scout.errors import InputError
 from l1scout.firmware.build import network_of
 from l1scout.firmware.quantised import UNITS, load, network_inputs
-from l1scout.training.card import KERAS_FILE
+from l1scout.model.card import KERAS_FILE
+from l1scout.model.directory import Model
+from l1scout.model.integers import STEPS
 from l1scout.training.export import probes
 
 PROJECT = "recalibrate"

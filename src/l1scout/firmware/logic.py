@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.domain import Domain
-from l1scout.deploy.integers import IntegerNetwork, LookUp
 from l1scout.errors import InputError
+from l1scout.model.domain import Domain
+from l1scout.model.integers import IntegerNetwork, LookUp
 
 COMPILERS = ("da4ml", "alkaid")
 CORE = "recalibrate_core"

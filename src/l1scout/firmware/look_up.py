@@ -11,7 +11,7 @@ from hgq.quantizer import Quantizer, QuantizerConfig
 from keras import ops
 from numpy.typing import NDArray
 
-from l1scout.deploy.integers import rows_of
+from l1scout.model.integers import rows_of
 
 _VALUES_PER_LUT = 64
 """So many can one six-input LUT tell apart."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.fused import LookedUp
 from l1scout.firmware.quantised import network_inputs
-from l1scout.training.export import Layer
-from l1scout.training.models import INPUTS
+from l1scout.model.layers import Layer
+from l1scout.model.quantities import INPUTS
 
 _ONES = np.ones(3)
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.domain import Domain
 from l1scout.deploy.fused import LookedUp
-from l1scout.deploy.integers import STEPS, IntegerNetwork, LookUp, Neurons
 from l1scout.errors import InputError
 from l1scout.formats.muon import PHI_BINS
-from l1scout.training.export import Layer
-from l1scout.training.models import INPUTS
+from l1scout.model.domain import Domain
+from l1scout.model.integers import STEPS, IntegerNetwork, LookUp, Neurons
+from l1scout.model.layers import Layer
+from l1scout.model.quantities import INPUTS
 
 if TYPE_CHECKING:
     import keras

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.engine import TABLE_FILE
 from l1scout.deploy.firmware import FirmwareEngine
-from l1scout.deploy.model import Model
 from l1scout.deploy.table import TableEngine
 from l1scout.deploy.table import build as build_table
 from l1scout.errors import InputError
 from l1scout.firmware.build import BENCH, VECTORS, Built, network_of, resource, sample, vectors
 from l1scout.firmware.logic import Logic
 from l1scout.firmware.verilator import build_icarus, build_verilator, run_program
+from l1scout.model.directory import Model
 
 _LANES = 1 << 17
 Progress = Callable[[int, int], object]

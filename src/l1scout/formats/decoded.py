@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch, concatenate
 from l1scout.formats.block import BX_RUN3, LINK_BAD, ORBIT_MASK, PT_BITS, BlockFormat
 from l1scout.formats.muon import join
 from l1scout.lhc import BX_PER_ORBIT, crossing
-from l1scout.orbits import OrbitBatch, concatenate
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout import __version__
+from l1scout.core.provenance import KEY, current, file_inputs
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.formats.block import FORMATS, RUN3, BlockFormat
@@ -34,7 +35,6 @@ from l1scout.io.archive_chunk import (
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.stored import detect_stored, opened, split_records
 from l1scout.lhc import lumisection
-from l1scout.provenance import KEY, current, file_inputs
 
 CHUNK = 1 << 25
 """Bytes of a stored file in a row group, about: a million muons."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from l1scout.core.orbit_data import OrbitData
 from l1scout.formats.block import FORMATS
 from l1scout.formats.raw import REPEATED, read_header
 from l1scout.formats.records import decode_records
@@ -15,10 +16,9 @@ from l1scout.io.archive_chunk import ORBIT_AT
 from l1scout.io.quality import ReadQuality
 from l1scout.io.stored import Found, read_bare, split_orbits
 from l1scout.lhc import lumisection
-from l1scout.orbits import Events
 
 
-def read_parquet(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[Events]:
+def read_parquet(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[OrbitData]:
     """Read muons of any Parquet file: of an archive as its stored file would be read, else flat columns."""
     quality = quality or ReadQuality()
     with root.guarded(path, "not a readable Parquet file"), pq.ParquetFile(path) as file:
@@ -33,7 +33,7 @@ def read_parquet(path: Path, rows: int, quality: ReadQuality | None = None) -> I
         if header is None:
             bare = ((s.words, s.starts) for s in archive.stretches(path, said))
             for muons in read_bare(bare, form, rows, Found(), quality):
-                yield Events(muons, source=str(path))
+                yield OrbitData.of_muons(muons, source=str(path))
             return
         for stretch in archive.stretches(path, said):
             orbits = stretch.heads[:, ORBIT_AT].astype(np.int64)
@@ -51,5 +51,5 @@ def read_parquet(path: Path, rows: int, quality: ReadQuality | None = None) -> I
             if quality.skip_flagged:
                 orbits = np.setdiff1d(orbits, part.flagged)
             for piece in split_orbits(muons, orbits, rows):
-                yield Events(piece, source=str(path))
+                yield OrbitData.of_muons(piece, source=str(path))
         quality.missing_orbits += said["missing_orbits"]

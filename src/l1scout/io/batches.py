@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from l1scout.core.orbit_batch import OrbitBatch, concatenate
+from l1scout.core.orbit_data import OrbitData, final_only
+from l1scout.io.dma_packets import read_dma
 from l1scout.io.kinds import Kind, detect
-from l1scout.io.packets import read_dma
 from l1scout.io.quality import ReadQuality
 from l1scout.io.read import ROWS, read_events
-from l1scout.orbits import Events, OrbitBatch, concatenate, final_events
 
 JOINED = 50
 """Orbits of a batch, if a file gives them one by one."""
@@ -19,7 +20,7 @@ def read_batches(
     quality: ReadQuality | None = None,
     intermediate: bool = False,
     flavour: str | None = None,
-) -> Iterator[Events]:
+) -> Iterator[OrbitData]:
     """Read files one after the other, in constant memory.
 
     Orbits that were read before, in any of the files, and files with the same bytes as an earlier one are
@@ -39,7 +40,7 @@ def read_batches(
 
     Yields
     ------
-    Events
+    OrbitData
         At least 50 orbits, but for the end of a file; a chunk of rows where orbits are not counted.
 
     Raises
@@ -55,33 +56,33 @@ def read_batches(
             continue
         quality.files += 1
         for events in _joined(_chunks(path, kind, quality, intermediate=intermediate), str(path)):
-            quality.add(events.l1)
+            quality.add(events.muons)
             yield events
 
 
-def _chunks(path: Path, kind: Kind, quality: ReadQuality, *, intermediate: bool) -> Iterator[Events]:
+def _chunks(path: Path, kind: Kind, quality: ReadQuality, *, intermediate: bool) -> Iterator[OrbitData]:
     if kind is not Kind.DMA_PACKETS:
         return read_events(path, kind=kind, quality=quality, intermediate=intermediate)
     chunks = read_dma(path, ROWS, quality, count_run2=True)
-    return chunks if intermediate else map(final_events, chunks)
+    return chunks if intermediate else map(final_only, chunks)
 
 
-def _joined(chunks: Iterable[Events], source: str) -> Iterator[Events]:
+def _joined(chunks: Iterable[OrbitData], source: str) -> Iterator[OrbitData]:
     """Join the chunks of a file until they have `JOINED` orbits."""
     held: list[OrbitBatch] = []
     for events in chunks:
-        if events.l1.n_orbits is None or events.offline is not None:
+        if events.muons.n_orbits is None or events.offline is not None:
             yield events
             continue
-        if held and not _follows(held[-1], events.l1):
-            yield Events(concatenate(held), None, source)
+        if held and not _follows(held[-1], events.muons):
+            yield OrbitData.of_muons(concatenate(held), None, source)
             held = []
-        held.append(events.l1)
+        held.append(events.muons)
         if sum(b.n_orbits or 0 for b in held) >= JOINED:
-            yield Events(concatenate(held), None, source)
+            yield OrbitData.of_muons(concatenate(held), None, source)
             held = []
     if held:
-        yield Events(concatenate(held), None, source)
+        yield OrbitData.of_muons(concatenate(held), None, source)
 
 
 def _follows(before: OrbitBatch, after: OrbitBatch) -> bool:

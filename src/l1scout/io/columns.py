@@ -1,4 +1,4 @@
-"""The canonical columns of `Events`, however a file spells them."""
+"""The canonical columns of `OrbitData`, however a file spells them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.formats.muon import FIELDS
 from l1scout.lhc import BX_PER_ORBIT
-from l1scout.orbits import OrbitBatch
 
 UNKNOWN_ORBIT = -1
 """Orbit of rows whose file does not tell orbit and BX; their BX reads 1."""

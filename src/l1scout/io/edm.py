@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch, concatenate
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io import columns, root
 from l1scout.io.quality import ReadQuality
 from l1scout.lhc import BX_PER_ORBIT
-from l1scout.orbits import Events, OrbitBatch, concatenate
 
 OBJECTS = {"muons": "Muon", "jets": "Jet", "egammas": "EGamma", "taus": "Tau", "sums": "BxSums"}
 """Kind of object: its class in l1ScoutingRun3."""
@@ -132,11 +133,11 @@ def _time_order(ids: list[tuple[int, int, int, bool]]) -> list[int] | None:
     return order
 
 
-def read_edm(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[Events]:
+def read_edm(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[OrbitData]:
     """Read the muons of a file of OrbitCollections; `rows` crossings a chunk, taken as orbits' worth."""
     for batch in read_objects(path, rows=max(1, rows // 256), quality=quality or ReadQuality()):
         muons = {name: columns.integers(name, values) for name, values in batch.columns.items()}
-        yield Events(batch.with_columns(**muons), source=str(path))
+        yield OrbitData.of_muons(batch.with_columns(**muons), source=str(path))
 
 
 def _branch(named: Mapping[str, Any], kind: str) -> str:

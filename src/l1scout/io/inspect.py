@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from l1scout.errors import InputError
 from l1scout.formats import pattern
 from l1scout.io import edm, ntuple, parquet, root, stored
+from l1scout.io.dma_packets import describe_capture, describe_packets
 from l1scout.io.kinds import Kind, detect
-from l1scout.io.packets import describe_capture, describe_packets
 from l1scout.io.quality import ReadQuality
 from l1scout.io.read import ROWS, read_events
 from l1scout.io.summary import Ranges, summarize
@@ -73,7 +73,7 @@ def _ntuple(path: Path) -> dict[str, Any]:
     names = {tree["name"] for tree in trees}
     out["l1_muons_from"] = "hardware" if ntuple.UPGRADE in names else "emulator"
     if ntuple.EMULATED in names:
-        out["emulated_l1_muons"] = sum(e.l1.n_objects for e in read_events(path, emulated=True))
+        out["emulated_l1_muons"] = sum(e.muons.n_objects for e in read_events(path, emulated=True))
     return out | {"trees": trees}
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from l1scout.errors import InputError, printable
 from l1scout.io import nano, ntuple, root
+from l1scout.io.dma_packets import detect_packets
 from l1scout.io.muon_csv import BOM, layout
-from l1scout.io.packets import detect_packets
 from l1scout.io.stored import compression, detect_stored
 from l1scout.link.capture import MAGIC as CAPTURE_MAGIC
 

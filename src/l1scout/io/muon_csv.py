@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.csv as pc
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io import columns, root, runs
 from l1scout.io.quality import ReadQuality
-from l1scout.orbits import Events, OrbitBatch
 
 BOM = b"\xef\xbb\xbf"
 HEAD = 1 << 16
@@ -99,7 +100,7 @@ def _names(cells: Sequence[str]) -> tuple[str, ...]:
     return tuple(out)
 
 
-def read_csv(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[Events]:
+def read_csv(path: Path, rows: int, quality: ReadQuality | None = None) -> Iterator[OrbitData]:
     """Read the muons of a CSV file: as many offline muons per row as it has.
 
     ``recoIsGlobal`` tells global muons (type G) from tracker muons (T), where the file does. Orbit and BX are
@@ -244,10 +245,10 @@ def _events(
     counts: NDArray[np.int64],
     reco: dict[str, NDArray[np.float64]],
     run: NDArray[np.int64] | None,
-) -> Events:
+) -> OrbitData:
     n = counts.size
     orbit, bx = columns.unknown_crossings(n)
     like = OrbitBatch(orbit, bx, np.zeros(n + 1, np.int64), {})
     if run is not None:
         like = replace(like, run=run, simulated=runs.simulated(run))
-    return Events(like, columns.offline(reco, like, np.r_[0, np.cumsum(counts)]), str(path))
+    return OrbitData.of_muons(like, columns.offline(reco, like, np.r_[0, np.cumsum(counts)]), str(path))

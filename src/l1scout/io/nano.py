@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io import columns, root, runs
-from l1scout.orbits import Events, OrbitBatch
 
 MUON = {
     "recoPt": "Muon_pt",
@@ -168,7 +169,7 @@ def simulated(named: Mapping[str, Any], run: NDArray[np.int64]) -> bool | None:
     return runs.simulated(run, generated=bool({"genWeight", "nGenPart", "Generator_weight"} & set(named)))
 
 
-def read_l1_nano(path: Path, rows: int, flavour: Flavour) -> Iterator[Events]:
+def read_l1_nano(path: Path, rows: int, flavour: Flavour) -> Iterator[OrbitData]:
     """Read a nano file with L1 muons, and its offline muons where it has any.
 
     An L1-DPG nano file has triggered events with the L1 muons of BX -2..2. A scouting nano file has one
@@ -199,12 +200,12 @@ def read_l1_nano(path: Path, rows: int, flavour: Flavour) -> Iterator[Events]:
             else:
                 chunk = order[start:stop]
                 offline = None if whole.offline is None else whole.offline.take(chunk)
-                yield Events(whole.l1.take(chunk, n_orbits=share), offline, whole.source)
+                yield OrbitData.of_muons(whole.muons.take(chunk, n_orbits=share), offline, whole.source)
 
 
 def _read_l1_nano(
     path: Path, named: Mapping[str, Any], start: int, stop: int, flavour: Flavour, n_orbits: int | None = None
-) -> Events:
+) -> OrbitData:
     """Read some entries in the order of the file."""
     if flavour is Flavour.SCOUTING:
         orbit, bx = (root.scalar(named, n, start, stop).astype(np.int64) for n in _TIME[1:])
@@ -212,7 +213,9 @@ def _read_l1_nano(
         orbit, bx = _crossings(named, start, stop)
     offsets, l1 = read_l1(named, start, stop, flavour)
     batch = OrbitBatch(orbit, bx, offsets, l1, n_orbits=n_orbits, **_identity(named, start, stop))
-    return Events(batch, _offline(named, batch, start, stop) if "Muon_pt" in named else None, str(path))
+    return OrbitData.of_muons(
+        batch, _offline(named, batch, start, stop) if "Muon_pt" in named else None, str(path)
+    )
 
 
 def _offline(named: Mapping[str, Any], like: OrbitBatch, start: int, stop: int) -> OrbitBatch:
@@ -294,7 +297,7 @@ def orbits_of_lumisections(file: Any) -> int | None:
     return int(orbits.astype(np.int64).sum())
 
 
-def read_nanoaod(path: Path, rows: int) -> Iterator[Events]:
+def read_nanoaod(path: Path, rows: int) -> Iterator[OrbitData]:
     """Read a NanoAOD file: offline muons, and what it keeps of the L1 muons behind the HLT's.
 
     That is pT, charge and isolation only: the L1 columns are ``hwPt``, ``hwCharge``, ``hwChargeValid`` and
@@ -315,4 +318,4 @@ def read_nanoaod(path: Path, rows: int) -> Iterator[Events]:
                 seeds = every.select((np.abs(every["id"]) == 13) & (every["pt"] > 0), drop_empty=False)
                 read = {"physical:hwPt": seeds["pt"], "hwCharge": seeds["charge"], "hwIso": seeds["iso"]}
                 l1 = OrbitBatch(orbit, bx, seeds.offsets, columns.hardware(read, signed_charge=True), **rest)
-            yield Events(l1, _offline(named, l1, start, stop), str(path))
+            yield OrbitData.of_muons(l1, _offline(named, l1, start, stop), str(path))

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io import columns, nano, root, runs
-from l1scout.orbits import Events, OrbitBatch
 
 UPGRADE, EMULATED = "l1UpgradeTree/L1UpgradeTree", "l1UpgradeEmuTree/L1UpgradeTree"
 """Trees of the L1 muons that the hardware sent, and of those that the emulator made."""
 EMULATED_NOTE = "(emulated L1 muons)"
-"""End of `Events.source` where the L1 muons are the emulator's."""
+"""End of `OrbitData.source` where the L1 muons are the emulator's."""
 EVENT, MUON_RECO = "l1EventTree/L1EventTree", "l1MuonRecoTree/Muon2RecoTree"
 _CODES = {
     "hwCharge": "muonChg",
@@ -78,14 +79,14 @@ def read_l1(
     return offsets, l1
 
 
-def read_ntuple(path: Path, rows: int, *, emulated: bool | None = None) -> Iterator[Events]:
-    """Read an L1Ntuple; `Events.source` says so if the L1 muons are the emulator's.
+def read_ntuple(path: Path, rows: int, *, emulated: bool | None = None) -> Iterator[OrbitData]:
+    """Read an L1Ntuple; `OrbitData.source` says so if the L1 muons are the emulator's.
 
     Parameters
     ----------
     path : Path
     rows : int
-        Events in a chunk.
+        OrbitData in a chunk.
     emulated : bool, optional
         Take the emulator's muons (l1UpgradeEmuTree) rather than those that the hardware sent; by default
         only if the file has no others.
@@ -129,4 +130,4 @@ def read_ntuple(path: Path, rows: int, *, emulated: bool | None = None) -> Itera
             if MUON_RECO in named:
                 reco_offsets, reco = root.objects(named[MUON_RECO], _RECO, start, stop)
                 offline = columns.offline(reco, batch, reco_offsets)
-            yield Events(batch, offline, source)
+            yield OrbitData.of_muons(batch, offline, source)

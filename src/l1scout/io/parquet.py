@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io import columns, root
-from l1scout.orbits import Events, OrbitBatch
 
 HARDWARE = (
     "hwPt",
@@ -127,7 +128,7 @@ def hardware(path: Path, batch: pa.RecordBatch) -> dict[str, NDArray[np.int16]]:
     return out
 
 
-def read_parquet(path: Path, rows: int) -> Iterator[Events]:
+def read_parquet(path: Path, rows: int) -> Iterator[OrbitData]:
     """Read flat columns: one row a muon.
 
     With columns ``recoPt``, ``recoEta``, ``recoPhi`` and ``recoCharge`` each row is a matched pair and
@@ -169,7 +170,7 @@ def read_parquet(path: Path, rows: int) -> Iterator[Events]:
                 reco.setdefault("recoId", np.ones(n, np.bool_))  # a data set holds identified muons
                 pairs = columns.offline(reco, muons, np.arange(n + 1))
                 offline = pairs.select(pairs["recoPt"] > 0, drop_empty=False)
-            yield Events(muons, offline, str(path))
+            yield OrbitData.of_muons(muons, offline, str(path))
 
 
 def _whole_crossings(

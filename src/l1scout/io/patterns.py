@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.formats import pattern
 from l1scout.formats.muon import MUON_2018
 from l1scout.lhc import orbit_and_bx
-from l1scout.orbits import Events, OrbitBatch
 
 
-def read_pattern(path: Path, rows: int) -> Iterator[Events]:
+def read_pattern(path: Path, rows: int) -> Iterator[OrbitData]:
     """Read the final muons (links 0-3) of a pattern; rows are its crossings from BX 1 of orbit 0.
 
     Test vectors are marked as simulated.
@@ -36,6 +37,6 @@ def read_pattern(path: Path, rows: int) -> Iterator[Events]:
         counts = np.bincount(crossing, minlength=len(part))
         time = np.arange(start, start + len(part))
         orbit, bx = orbit_and_bx(time)
-        yield Events(
+        yield OrbitData.of_muons(
             OrbitBatch(orbit, bx, np.r_[0, np.cumsum(counts)], columns, simulated=True), source=str(path)
         )

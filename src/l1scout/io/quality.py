@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch, occurrence
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.files import checksum
 from l1scout.io.seen import (
@@ -19,7 +21,6 @@ from l1scout.io.seen import (
     checksums,
     whole_orbits,
 )
-from l1scout.orbits import Events, OrbitBatch, occurrence
 
 WARN_ABOVE = 0.05
 """Fraction of damaged data above which a result carries a warning."""
@@ -187,7 +188,7 @@ class ReadQuality:
         left = None if n is None else round(n * np.count_nonzero(new) / new.size)
         return batch.take(np.flatnonzero(rows), n_orbits=left)
 
-    def new_only(self, chunks: Iterable[Events], *, triggered: bool = False) -> Iterator[Events]:
+    def new_only(self, chunks: Iterable[OrbitData], *, triggered: bool = False) -> Iterator[OrbitData]:
         """Yield the crossings of formats with one row per crossing, without those that were read before.
 
         Rows of triggered events are compared one by one, those of scouting data by orbit. Pairs of an L1
@@ -198,29 +199,36 @@ class ReadQuality:
             return
         source = ""
 
-        def batches(chunks: Iterable[Events]) -> Iterator[OrbitBatch]:
+        def batches(chunks: Iterable[OrbitData]) -> Iterator[OrbitBatch]:
             nonlocal source
             for events in chunks:
                 source = events.source
-                yield events.l1
+                yield events.muons
 
         first, chunks = _peek(chunks)
-        if first is None or first.offline is not None or not first.l1.columns or np.any(first.l1.orbit < 0):
+        if (
+            first is None
+            or first.offline is not None
+            or not first.muons.columns
+            or np.any(first.muons.orbit < 0)
+        ):
             yield from chunks
             return
         for batch in whole_orbits(batches(chunks)):
-            yield Events(self.new_rows(batch), source=source)
+            yield OrbitData.of_muons(self.new_rows(batch), source=source)
 
-    def new_events(self, events: Events) -> Events:
+    def new_events(self, events: OrbitData) -> OrbitData:
         """Leave out triggered events that were read before, and count them."""
-        new = self._events.new(events.l1)
+        new = self._events.new(events.muons)
         left_out = int(np.count_nonzero(~new))
         if not left_out:
             return events
         self.duplicate_events += left_out
         rows = np.flatnonzero(new)
         offline = None if events.offline is None else events.offline.take(rows)
-        return Events(events.l1.take(rows, n_orbits=events.l1.n_orbits), offline, events.source)
+        return OrbitData.of_muons(
+            events.muons.take(rows, n_orbits=events.muons.n_orbits), offline, events.source
+        )
 
     def add(self, batch: OrbitBatch) -> None:
         """Count what is used, and look for repetition."""
@@ -307,7 +315,7 @@ class ReadQuality:
             raise InputError(msg)
 
 
-def _peek(chunks: Iterable[Events]) -> tuple[Events | None, Iterable[Events]]:
+def _peek(chunks: Iterable[OrbitData]) -> tuple[OrbitData | None, Iterable[OrbitData]]:
     """Return the first chunk, and all of them."""
     rest = iter(chunks)
     first = next(rest, None)

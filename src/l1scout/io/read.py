@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from l1scout.core.orbit_data import OrbitData, final_only
 from l1scout.errors import InputError
-from l1scout.io import archive_events, edm, muon_csv, nano, ntuple, packets, patterns, stored
+from l1scout.io import archive_events, edm, muon_csv, nano, ntuple, patterns, stored
+from l1scout.io import dma_packets as packets
 from l1scout.io.kinds import Kind, detect
 from l1scout.io.quality import ReadQuality
-from l1scout.orbits import Events, final_events
 
 ROWS = 100_000
 
-_READERS: dict[Kind, Callable[..., Iterator[Events]]] = {
+_READERS: dict[Kind, Callable[..., Iterator[OrbitData]]] = {
     Kind.L1NTUPLE: ntuple.read_ntuple,
     Kind.DPG_NANO: partial(nano.read_l1_nano, flavour=nano.Flavour.DPG),
     Kind.SCOUTING_NANO: partial(nano.read_l1_nano, flavour=nano.Flavour.SCOUTING),
@@ -46,7 +47,7 @@ def read_events(
     kind: Kind | None = None,
     flavour: str | None = None,
     quality: ReadQuality | None = None,
-) -> Iterator[Events]:
+) -> Iterator[OrbitData]:
     """Read the muons of a file of any format that has them, a chunk of rows at a time.
 
     Parameters
@@ -71,7 +72,7 @@ def read_events(
 
     Yields
     ------
-    Events
+    OrbitData
         Rows whose file does not tell orbit and BX have orbit -1 and BX 1. Orbits and events that occur
         twice in the file are given once.
 
@@ -99,4 +100,4 @@ def read_events(
         chunks = read(path, rows)
         if kind in _ONE_PER_ROW:
             chunks = quality.new_only(chunks, triggered=kind in _TRIGGERED)
-    return chunks if intermediate else map(final_events, chunks)
+    return chunks if intermediate else map(final_only, chunks)

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import uproot
 from numpy.typing import NDArray
 
+from l1scout.core.provenance import KEY, Provenance, current
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.io import nano, ntuple, parquet, root
 from l1scout.io.kinds import FLAVOURS, Kind, detect
 from l1scout.io.rootadd import BranchAdder
-from l1scout.provenance import KEY, Provenance, current
 
 Columns = dict[str, NDArray[Any]]
 Compute = Callable[[Columns], Columns]
@@ -48,7 +48,7 @@ def add_columns(
     """Copy a file and give its L1 muons new columns.
 
     The target appears under its name when it is complete; before, it ends in ``.part``. ROOT files
-    keep every other object bit for bit; the branches go into ``Events`` of a nano file and into
+    keep every other object bit for bit; the branches go into ``OrbitData`` of a nano file and into
     ``l1UpgradeTree/L1UpgradeTree`` of an L1Ntuple (``l1UpgradeEmuTree/L1UpgradeTree`` if it has no other),
     where a branch ``nL1Mu`` counts them. Parquet files are compressed anew (zstd), with the same columns,
     values and metadata.

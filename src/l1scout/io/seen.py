@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch, concatenate
 from l1scout.lhc import ORBITS_PER_LUMISECTION, crossing
-from l1scout.orbits import OrbitBatch, concatenate
 
 _BLOCK = ORBITS_PER_LUMISECTION
 """Orbits of a block of memory."""

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
-from l1scout.orbits import Events, OrbitBatch
 
 Ranges = tuple[tuple[int, int], ...]
 _MOST_COUNTED = 1 << 24
@@ -117,7 +118,7 @@ class Selector:
         self._rows = 0
         self._runs: dict[int, tuple[int, int]] = {}
 
-    def apply(self, data: Iterable[Events]) -> Iterator[Events]:
+    def apply(self, data: Iterable[OrbitData]) -> Iterator[OrbitData]:
         """Yield the selected part of each batch.
 
         Raises
@@ -128,10 +129,10 @@ class Selector:
         if not self.selection:
             yield from data
             return
-        empty: list[Events] = []  # orbits without a muon, before any row tells their lumisection
+        empty: list[OrbitData] = []  # orbits without a muon, before any row tells their lumisection
         latest: bool | None = None
         for events in data:
-            batch = events.l1
+            batch = events.muons
             if not len(batch):
                 if latest is None:
                     empty.append(events)
@@ -169,23 +170,23 @@ class Selector:
             self._runs[run] = (min(low, int(here.min())), max(high, int(here.max())))
         return s.wanted(batch.run, number)
 
-    def _whole(self, events: Events, keep: bool) -> Iterator[Events]:
+    def _whole(self, events: OrbitData, keep: bool) -> Iterator[OrbitData]:
         """Keep or leave out a batch as a whole."""
-        orbits = events.l1.n_orbits or 0
+        orbits = events.muons.n_orbits or 0
         self.kept, self.left_out = self.kept + orbits * keep, self.left_out + orbits * (not keep)
         if keep:
             yield events
 
-    def _part(self, events: Events, good: NDArray[np.bool_]) -> Events:
+    def _part(self, events: OrbitData, good: NDArray[np.bool_]) -> OrbitData:
         """Keep the selected rows of a batch, and their share of its orbits."""
         orbits = None
-        if events.l1.n_orbits is not None:
-            orbits, uncertain = self._orbits(events.l1, good)
-            self.kept, self.left_out = self.kept + orbits, self.left_out + events.l1.n_orbits - orbits
+        if events.muons.n_orbits is not None:
+            orbits, uncertain = self._orbits(events.muons, good)
+            self.kept, self.left_out = self.kept + orbits, self.left_out + events.muons.n_orbits - orbits
             self.uncertain += uncertain
         rows = np.flatnonzero(good)
         offline = None if events.offline is None else events.offline.take(rows)
-        return Events(events.l1.take(rows, n_orbits=orbits), offline, events.source)
+        return OrbitData.of_muons(events.muons.take(rows, n_orbits=orbits), offline, events.source)
 
     def _orbits(self, batch: OrbitBatch, good: NDArray[np.bool_]) -> tuple[int, int]:
         """Return how many of a batch's orbits are selected, and how many are uncertain."""

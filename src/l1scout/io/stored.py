@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.formats.block import FORMATS, ORBIT_MASK, PT_BITS, RUN3, BlockFormat
 from l1scout.formats.decoded import Decoded
@@ -35,7 +37,6 @@ from l1scout.io import root, runs
 from l1scout.io.quality import ReadQuality
 from l1scout.io.seen import orbit_checksums, whole_orbits
 from l1scout.lhc import crossing, lumisection
-from l1scout.orbits import Events, OrbitBatch
 
 HEAD = 1 << 16
 """Bytes looked at to tell what a file is."""
@@ -172,7 +173,7 @@ class Found:
 
 def read_stored(
     path: Path, rows: int, quality: ReadQuality | None = None, found: Found | None = None
-) -> Iterator[Events]:
+) -> Iterator[OrbitData]:
     """Read the muons of a .raw file or of bare records, plain or compressed.
 
     Of a .raw file each chunk has whole orbits: about `rows` rows or fewer, unless a single orbit has
@@ -206,7 +207,7 @@ def read_stored(
             found.form = kind.name
             parts = _good_records(split_records(stream, kind), found, quality)
             for muons in read_bare(parts, kind, rows, found, quality):
-                yield Events(muons, source=str(path))
+                yield OrbitData.of_muons(muons, source=str(path))
             quality.damage(found.corrupt, found.corrupt_bytes)
             return
         header = read_header(stream.read(FILE_HEADER.itemsize))
@@ -223,7 +224,7 @@ def read_stored(
             part = decode_frames(frames, RUN3, header)
             found.add(part)
             muons = quality.flag(replace(part.muons, simulated=simulated), part.flagged)
-            yield Events(muons, source=str(path))
+            yield OrbitData.of_muons(muons, source=str(path))
         found.corrupt += header.corrupt
         found.corrupt_bytes += header.corrupt_bytes
         quality.missing_orbits += header.missing_orbits

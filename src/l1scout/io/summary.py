@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import joint_origin, muon_counts
+from l1scout.core.orbit_data import OrbitData, final_only
 from l1scout.formats.muon import FIELDS, PHI_BINS, TRACK_FINDERS
 from l1scout.io.columns import UNKNOWN_ORBIT, charge_valid
 from l1scout.io.quality import ReadQuality
 from l1scout.io.runs import era
 from l1scout.lhc import BX_PER_ORBIT
-from l1scout.orbits import Events, final_events, joint_origin, muon_counts
 
 _NO_SCALE = ("hwPtUnconstrained",)
 """0.5 GeV a step in 2018, 1 GeV in 2024."""
@@ -68,7 +69,7 @@ class Ranges:
         return out
 
 
-def summarize(chunks: Iterable[Events], quality: ReadQuality | None = None) -> dict[str, Any]:
+def summarize(chunks: Iterable[OrbitData], quality: ReadQuality | None = None) -> dict[str, Any]:
     """Gather what events hold; `quality` looks at them for repetition.
 
     Returns
@@ -98,12 +99,12 @@ def summarize(chunks: Iterable[Events], quality: ReadQuality | None = None) -> d
     intermediate: int | None = None
     for events in chunks:
         if quality is not None:
-            quality.add(events.l1)
-        _, early = muon_counts(events.l1)
+            quality.add(events.muons)
+        _, early = muon_counts(events.muons)
         if early is not None:
             intermediate = (intermediate or 0) + early
-        events = final_events(events)
-        l1 = events.l1
+        events = final_only(events)
+        l1 = events.muons
         rows, final = rows + len(l1), final + l1.n_objects
         covered = None if covered is None or l1.n_orbits is None else covered + l1.n_orbits
         origins.add(l1.simulated)

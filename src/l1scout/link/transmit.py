@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.block import BX_RUN3, BlockFormat
 from l1scout.formats.muon import split
 from l1scout.lhc import BX_PER_ORBIT
@@ -25,7 +26,6 @@ from l1scout.link.frames import (
     PAYLOAD_WORDS,
     Crc,
 )
-from l1scout.orbits import OrbitBatch
 
 MIN_PADDING = 26
 """One word in 26 is the most padding that leaves room for CRC and commas."""

@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable
 
 from l1scout.files import checksum
+from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool
-from l1scout.segments import Segment
 from l1scout.wire import Access, Channel, WireError, connect
 
 _RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)

@@ -20,13 +20,13 @@ from typing import IO
 
 from crc32c import crc32c
 
+from l1scout.core.orbit_batch import muon_counts
 from l1scout.errors import InputError
 from l1scout.files import checksum, sync_folder
 from l1scout.formats.block import FORMATS
 from l1scout.formats.raw import FILE_HEADER, file_header, read_frames, read_header
 from l1scout.formats.records import read_records, records_end
-from l1scout.orbits import muon_counts
-from l1scout.segments import Segment, parse_name
+from l1scout.readout.segments import Segment, parse_name
 
 RAM_DISK = Path("/dev/shm")
 MIN_RAM_BYTES = 1 << 30

@@ -15,8 +15,8 @@ from l1scout.formats.block import ORBIT_MASK, BlockFormat
 from l1scout.formats.packets import TRAILER_BYTES, PacketOrbits, Trailer, packet_orbits
 from l1scout.formats.raw import FILE_HEADER, file_header, frame_orbits, frame_room
 from l1scout.lhc import lumisection
+from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Place, Spool
-from l1scout.segments import Segment
 
 ORBITS_PER_SEGMENT = 1 << 13
 """0.73 s of the LHC; a lumisection has 32 such."""

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from l1scout.report.tables import KIND_NAMES, VARIABLE_NAMES, number, text_table
-from l1scout.training.carried import Carried
-from l1scout.training.metrics import KINDS, VARIABLES, Measured, Scores
-from l1scout.training.slices import FLOOR, Slice
+from l1scout.evaluate.carried import Carried
+from l1scout.evaluate.metrics import KINDS, Scores
+from l1scout.evaluate.slices import FLOOR, Slice
+from l1scout.model.quantities import VARIABLES
+from l1scout.report.result_tables import KIND_NAMES, VARIABLE_NAMES, number, text_table
+from l1scout.statistics import Measured
 
 WITHOUT = f"without hwPt {FLOOR}"
 

@@ -13,11 +13,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from l1scout.provenance import current
-from l1scout.training.coverage import NOMINAL, PT_EDGES
-from l1scout.training.evaluation import Evaluation
-from l1scout.training.metrics import TAIL, VARIABLES, Measured
-from l1scout.training.profiles import MIN_MUONS, Profile
+from l1scout.core.provenance import current
+from l1scout.evaluate.coverage import NOMINAL, PT_EDGES
+from l1scout.evaluate.evaluation import Evaluation
+from l1scout.evaluate.metrics import TAIL
+from l1scout.evaluate.profiles import MIN_MUONS, Profile
+from l1scout.model.quantities import VARIABLES
+from l1scout.statistics import Measured
 
 RAW_COLOUR = "#717581"
 COLOURS = ("#3f90da", "#ffa90e", "#832db6", "#a96b59", "#2e8b57", "#92dadd")

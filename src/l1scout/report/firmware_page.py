@@ -7,10 +7,10 @@ from string import Template
 from typing import Any
 
 from l1scout import __version__
-from l1scout.deploy.bench import PUBLISHED
+from l1scout.evaluate.bench import PUBLISHED
 from l1scout.firmware.against import Against
 from l1scout.report.page import STYLE
-from l1scout.report.tables import columns, ratio_rows, score_rows
+from l1scout.report.result_tables import columns, ratio_rows, score_rows
 
 _TEMPLATE = Template((Path(__file__).parent / "firmware.html").read_text("utf-8"))
 _NAMES = {

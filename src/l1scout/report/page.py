@@ -8,11 +8,17 @@ from string import Template
 from typing import Any
 
 from l1scout import __version__
+from l1scout.core.provenance import Provenance
+from l1scout.evaluate.carried import carried, recorded
+from l1scout.evaluate.evaluation import Evaluation
+from l1scout.evaluate.profiles import MIN_MUONS, SIGNIFICANT
+from l1scout.evaluate.published import PUBLISHED, SOURCE, published_ratios
+from l1scout.evaluate.slices import FLOOR
 from l1scout.files import complete_or_nothing
-from l1scout.provenance import Provenance
+from l1scout.model.quantities import VARIABLES
 from l1scout.report import carry
 from l1scout.report.figures import coverage_figure, origin, profile_figure, residual_figure
-from l1scout.report.tables import (
+from l1scout.report.result_tables import (
     KIND_NAMES,
     Row,
     judged,
@@ -21,13 +27,7 @@ from l1scout.report.tables import (
     worse_bins,
     worse_count,
 )
-from l1scout.report.turn_on import turn_on_figure
-from l1scout.training.carried import carried, recorded
-from l1scout.training.evaluation import Evaluation
-from l1scout.training.metrics import VARIABLES
-from l1scout.training.profiles import MIN_MUONS, SIGNIFICANT
-from l1scout.training.published import PUBLISHED, SOURCE, published_ratios
-from l1scout.training.slices import FLOOR
+from l1scout.report.turn_on_figure import turn_on_figure
 
 _TEMPLATE = Template((Path(__file__).parent / "page.html").read_text("utf-8"))
 STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")

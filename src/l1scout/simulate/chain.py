@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout import lhc
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.formats.muon import BMTF_INDEX, ETA_LSB, PHI_LSB
 from l1scout.io import read_events
 from l1scout.io.parquet import STUBS
-from l1scout.orbits import Events, OrbitBatch
 from l1scout.simulate.bmtf import BmtfTables, Candidates, assign
 from l1scout.simulate.detector import MATERIAL_SCALE, step_table
 from l1scout.simulate.generator import Generated, Generator, Spectrum
@@ -36,7 +37,7 @@ def simulate_events(
     material: float = MATERIAL_SCALE,
     alignment: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
     chunk: int = 400_000,
-) -> Iterator[Events]:
+) -> Iterator[OrbitData]:
     """Simulate events without end, or every event of a file of offline muons once.
 
     Parameters
@@ -60,7 +61,7 @@ def simulate_events(
 
     Yields
     ------
-    Events
+    OrbitData
         One generated muon a row (or the muons of one event), all identified offline: others could
         not be matched and are not tracked.
 
@@ -89,7 +90,7 @@ def simulate_events(
             _offline_columns(tracks) | {"kind": particles.kind.astype(np.int8)},
             simulated=True,
         )
-        yield Events(_l1(offline, offsets, candidates, gmt), offline, source)
+        yield OrbitData.of_muons(_l1(offline, offsets, candidates, gmt), offline, source)
         first += n
 
 
@@ -107,7 +108,7 @@ def pairs_through(
     tables: tuple[BmtfTables, Extrapolation],
     random: np.random.Generator,
     source: str,
-) -> Events:
+) -> OrbitData:
     """Send pairs of particles, two a row, through detector, trigger and reconstruction.
 
     Parameters
@@ -127,7 +128,7 @@ def pairs_through(
     offsets = np.arange(0, tracks.pt.size + 1, 2)
     columns = _offline_columns(tracks) | {"kind": kind.astype(np.int8)}
     offline = OrbitBatch(*rows, offsets, columns, simulated=True)
-    return Events(_l1(offline, offsets, candidates, tables[1]), offline, source)
+    return OrbitData.of_muons(_l1(offline, offsets, candidates, tables[1]), offline, source)
 
 
 def candidates_and_tracks(
@@ -201,8 +202,8 @@ def _l1(rows: OrbitBatch, offsets: NDArray[np.int64], found: Candidates, gmt: Ex
 
 
 def _with_simulated_l1(
-    events: Events, bmtf: BmtfTables, gmt: Extrapolation, random: np.random.Generator, source: str
-) -> Events:
+    events: OrbitData, bmtf: BmtfTables, gmt: Extrapolation, random: np.random.Generator, source: str
+) -> OrbitData:
     """Give real offline muons the L1 muons that the simulated trigger makes of them."""
     real = events.offline
     if real is None:
@@ -222,4 +223,4 @@ def _with_simulated_l1(
         real.lumisection,
         simulated=True,
     )
-    return Events(_l1(offline, real.offsets, candidates, gmt), offline, source)
+    return OrbitData.of_muons(_l1(offline, real.offsets, candidates, gmt), offline, source)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout import lhc
-from l1scout.orbits import Events
+from l1scout.core.orbit_data import OrbitData
 from l1scout.simulate.bmtf import BmtfTables
 from l1scout.simulate.chain import pairs_through, trigger_tables
 from l1scout.simulate.detector import MUON_MASS
@@ -88,7 +88,7 @@ def simulate_dimuons(
     bmtf_luts: Path | None = None,
     gmt_luts: Path | None = None,
     chunk: int = 50_000,
-) -> Iterator[Events]:
+) -> Iterator[OrbitData]:
     """Simulate pairs, two muons a row.
 
     Both come from one point and are back to back in the rest frame of the pair, in any direction. Offline

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout import lhc
+from l1scout.core.orbit_batch import OrbitBatch, occurrence
 from l1scout.formats.block import RUN3, BlockFormat
 from l1scout.formats.muon import PHI_BINS, TRACK_FINDERS
 from l1scout.link.transmit import Piece
-from l1scout.orbits import OrbitBatch, occurrence
 from l1scout.simulate.cosmic import legs
 from l1scout.simulate.gmt import Extrapolation
 

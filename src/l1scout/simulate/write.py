@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from l1scout.core.orbit_batch import muon_counts
+from l1scout.core.provenance import KEY, current, recorded
 from l1scout.errors import InputError
 from l1scout.formats.block import RUN3, BlockFormat
 from l1scout.link.capture import Capture, write_capture
 from l1scout.link.frames import ISO_HDLC, Crc
 from l1scout.link.transmit import LinkTiming, Piece, Transmitter, random_timing, transmit
-from l1scout.orbits import muon_counts
-from l1scout.provenance import KEY, current, recorded
 from l1scout.simulate.faults import FaultRates, Injector
 from l1scout.simulate.run import Running
 

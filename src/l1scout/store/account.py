@@ -6,8 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from l1scout.readout.segments import Segment
 from l1scout.readout.spool import read_notes
-from l1scout.segments import Segment
 from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.compress import content
 from l1scout.store.losses import board_reports, dropped_by_board

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from l1scout.errors import InputError
-from l1scout.segments import Segment
+from l1scout.readout.segments import Segment
 
 FILE = "catalogue.sqlite"
 _FIELDS = tuple(f.name for f in fields(Segment))

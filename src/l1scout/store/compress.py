@@ -19,10 +19,11 @@ import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
 
-from l1scout.errors import InputError
+from l1scout.core.provenance import current, recording
+from l1scout.errors import InputError, ScoutingError
 from l1scout.files import checksum, sync_folder
-from l1scout.provenance import current, model_record, recording
-from l1scout.segments import parse_name
+from l1scout.model.card import model_record
+from l1scout.readout.segments import parse_name
 from l1scout.store.catalogue import Catalogue, Stored
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ SUFFIX = {"zstd": ".zst", "bzip2": ".bz2", "parquet": ".parquet"}
 _RETRY_S = 2.0
 
 
-class ChangedError(OSError):
+class ChangedError(ScoutingError, OSError):
     """A file that is not what it was when it was stored."""
 
 

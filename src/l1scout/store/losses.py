@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from l1scout.orbits import Events
-from l1scout.segments import Segment, parse_name
+from l1scout.core.orbit_data import OrbitData
+from l1scout.readout.segments import Segment, parse_name
 from l1scout.store.catalogue import FILE, Catalogue
 from l1scout.store.compress import SUFFIX
 
@@ -93,11 +93,11 @@ def lost_in_file(path: Path) -> int:
     return lost_orbits(stored.segment) if stored else 0
 
 
-def with_losses(chunks: Iterable[Events]) -> Iterator[Events]:
+def with_losses(chunks: Iterable[OrbitData]) -> Iterator[OrbitData]:
     """Give each file's first chunk the orbits that were lost of the file, for its live time."""
     before = ""
     for events in chunks:
         if events.source != before:
             before, lost = events.source, lost_in_file(Path(events.source))
-            events = replace(events, l1=replace(events.l1, lost_orbits=events.l1.lost_orbits + lost))
+            events = events.with_muons(replace(events.muons, lost_orbits=events.muons.lost_orbits + lost))
         yield events

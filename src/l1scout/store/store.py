@@ -11,7 +11,7 @@ import psutil
 from l1scout.settings import Settings
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import Compressor, Method
-from l1scout.store.receive import Receiver
+from l1scout.store.receiver import Receiver
 from l1scout.wire import Listener
 
 _TICK_S = 0.25

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from l1scout.training.card import Card
-from l1scout.training.models import Recipe, hidden_layers, last_layers
+from l1scout.model.card import Card
+from l1scout.training.recipes import Recipe, hidden_layers, last_layers
 
 if TYPE_CHECKING:
     import keras

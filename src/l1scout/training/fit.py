@@ -10,19 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout import __version__
+from l1scout.dataset.cuts import HW_PT
+from l1scout.dataset.matched import Dataset
 from l1scout.errors import InputError
+from l1scout.evaluate.metrics import Scores, ratios, scores
+from l1scout.evaluate.profiles import MIN_MUONS
+from l1scout.evaluate.targets import corrected, raw_residuals, targets
 from l1scout.formats.muon import BMTF_INDEX
-from l1scout.training import codes, guard, losses, resolution
-from l1scout.training.card import Card
-from l1scout.training.dataset import Dataset
-from l1scout.training.metrics import Residuals, Scores, ratios, scores
-from l1scout.training.models import INPUTS, Recipe, build, compile_model, quiet_copies
-from l1scout.training.profiles import MIN_MUONS
+from l1scout.model import resolution
+from l1scout.model.card import Card
+from l1scout.model.quantities import INPUTS, Residuals
+from l1scout.training import codes, guard
+from l1scout.training import loss_functions as losses
+from l1scout.training.epochs import Stream, batches
+from l1scout.training.recipes import Recipe, build, compile_model, quiet_copies
 from l1scout.training.scaling import domain, scaling
-from l1scout.training.selection import HW_PT
-from l1scout.training.stream import Stream, batches
 from l1scout.training.support import checked_hw_pt, checked_pt, without_loss
-from l1scout.training.targets import corrected, raw_residuals, targets
 
 if TYPE_CHECKING:
     import keras

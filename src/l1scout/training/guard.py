@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.training.dataset import Dataset
-from l1scout.training.metrics import TAIL, VARIABLES, Residuals, paired_ratio, rms_ratio
-from l1scout.training.profiles import AXES, MIN_MUONS
+from l1scout.dataset.matched import Dataset
+from l1scout.evaluate.metrics import TAIL
+from l1scout.evaluate.profiles import AXES, MIN_MUONS
+from l1scout.model.quantities import VARIABLES, Residuals
+from l1scout.statistics import paired_ratio, rms_ratio
 
 if TYPE_CHECKING:
     import keras

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from l1scout.dataset.matched import Dataset
+from l1scout.evaluate.targets import targets
 from l1scout.formats.muon import PHI_BINS
-from l1scout.training.card import Scaled
-from l1scout.training.dataset import Dataset
-from l1scout.training.metrics import half_width
-from l1scout.training.models import OUTPUT_UNITS, OUTPUTS, Recipe
-from l1scout.training.targets import targets
+from l1scout.model.card import Scaled
+from l1scout.model.quantities import OUTPUT_UNITS, OUTPUTS
+from l1scout.statistics import half_width
+from l1scout.training.recipes import Recipe
 
 _FINE = {
     "hwPhiAtVtx": (PHI_BINS / 2, 256.0),

@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from l1scout.dataset.matched import Dataset, read_dataset
+from l1scout.dataset.split import fraction
 from l1scout.errors import InputError
+from l1scout.evaluate.metrics import KINDS, Scores
+from l1scout.evaluate.slices import FLOOR
+from l1scout.model.quantities import VARIABLES
 from l1scout.training import workers
-from l1scout.training.dataset import Dataset, read_dataset
 from l1scout.training.fit import fit_parts
-from l1scout.training.metrics import KINDS, VARIABLES, Scores
-from l1scout.training.models import PAPER, RECIPES, Recipe
-from l1scout.training.slices import FLOOR
-from l1scout.training.split import fraction
+from l1scout.training.recipes import PAPER, RECIPES, Recipe
 
 HANDLES: dict[str, tuple[Any, ...]] = {
     "loss": ("mse", "msle", "logcosh"),

@@ -12,10 +12,11 @@ is that of their training muons.
 
 import numpy as np
 
+from l1scout.dataset.matched import Dataset
+from l1scout.evaluate.profiles import AXES, MIN_MUONS, SIGNIFICANT
 from l1scout.formats.muon import PT
-from l1scout.training.dataset import Dataset
-from l1scout.training.metrics import VARIABLES, Residuals, rms_ratio
-from l1scout.training.profiles import AXES, MIN_MUONS, SIGNIFICANT
+from l1scout.model.quantities import VARIABLES, Residuals
+from l1scout.statistics import rms_ratio
 
 MAX_LOSS = 0.05
 """An RMS that is larger by less than this share is not called a loss here; reports call it one."""

@@ -14,8 +14,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
 
 from l1scout import __version__
+from l1scout.dataset.matched import Dataset
 from l1scout.errors import InputError
-from l1scout.training.dataset import Dataset
 
 Run = TypeVar("Run")
 Work = Callable[[Dataset, Run], dict[str, Any]]

@@ -1,0 +1,232 @@
+"""`OrbitBatch`: object columns and BX offsets. The one type that flows everywhere after decoding."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from l1scout.lhc import BX_PER_ORBIT
+
+
+@dataclass(frozen=True)
+class OrbitBatch:
+    """Objects of one kind, grouped by the crossing in which they were.
+
+    A row is a crossing (of scouting data) or a triggered event (of other data); row ``i`` holds
+    the objects ``offsets[i]`` to ``offsets[i + 1]`` of every column. Scouting rows are the
+    non-empty crossings in order of time.
+
+    Parameters
+    ----------
+    orbit : ndarray of int64, shape (rows,)
+        -1 where unknown, as for files of offline muons (BX 1 then).
+    bx : ndarray of int64, shape (rows,)
+        1..3564.
+    offsets : ndarray of int64, shape (rows + 1,)
+    columns : mapping of str to ndarray, each of shape (objects,)
+        Hardware columns carry the names of the GMT word: ``hwPt``, ``hwPhiAtVtx``...
+    run, lumisection : ndarray of int64, shape (rows,)
+        0 where unknown.
+    n_orbits : int, optional
+        Orbits that this batch stands for, empty ones too; None for triggered data, where no rate
+        can be made.
+    simulated : bool, optional
+        None where nothing says whether it is simulation.
+    lost_orbits : int
+        Orbits of this time that are known to be lost, and are not among ``n_orbits``.
+
+    Raises
+    ------
+    ValueError
+        If lengths or offsets do not agree, or a BX is outside 1..3564.
+    """
+
+    orbit: NDArray[np.int64]
+    bx: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    columns: Mapping[str, NDArray[Any]]
+    run: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    lumisection: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    n_orbits: int | None = None
+    simulated: bool | None = None
+    lost_orbits: int = 0
+
+    def __post_init__(self) -> None:
+        rows = len(self.offsets) - 1
+        for name in ("run", "lumisection"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.broadcast_to(np.int64(0), rows))
+        for name in ("orbit", "bx", "run", "lumisection"):
+            if getattr(self, name).shape != (rows,):
+                msg = f"{name} has shape {getattr(self, name).shape}, but offsets say {rows} rows"
+                raise ValueError(msg)
+        if rows < 0 or self.offsets[0] != 0 or np.any(np.diff(self.offsets) < 0):
+            msg = "offsets must start at 0 and never fall"
+            raise ValueError(msg)
+        for name, column in self.columns.items():
+            if column.shape != (self.offsets[-1],):
+                msg = f"column {name} has shape {column.shape}, but offsets say {self.offsets[-1]} objects"
+                raise ValueError(msg)
+        if rows and not (self.bx.min() >= 1 and self.bx.max() <= BX_PER_ORBIT):
+            msg = f"BX outside 1..{BX_PER_ORBIT}: {self.bx.min()}..{self.bx.max()}"
+            raise ValueError(msg)
+
+    @classmethod
+    def from_objects(
+        cls, orbit: ArrayLike, bx: ArrayLike, columns: Mapping[str, NDArray[Any]], **rest: Any
+    ) -> "OrbitBatch":
+        """Group objects given in order of time, each with its own orbit and BX, into rows."""
+        orbit, bx = np.asarray(orbit, np.int64), np.asarray(bx, np.int64)
+        time = orbit * BX_PER_ORBIT + bx
+        step = np.diff(time)
+        if np.any(step < 0):
+            msg = f"object {int(np.flatnonzero(step < 0)[0]) + 1} is earlier than the one before it"
+            raise ValueError(msg)
+        first = np.flatnonzero(np.r_[True, step > 0]) if time.size else np.zeros(0, np.int64)
+        return cls(orbit[first], bx[first], np.r_[first, time.size], columns, **rest)
+
+    @classmethod
+    def from_dense(
+        cls, orbit: int, offsets: ArrayLike, columns: Mapping[str, NDArray[Any]], **rest: Any
+    ) -> "OrbitBatch":
+        """Make a batch of one orbit from offsets by BX: ``offsets[b]..offsets[b + 1]`` is BX ``b``.
+
+        This is CMSSW's OrbitCollection: 3566 offsets, index 0 unused.
+        """
+        dense = np.asarray(offsets, np.int64)
+        if dense.shape != (BX_PER_ORBIT + 2,):
+            msg = f"an orbit has {BX_PER_ORBIT + 2} offsets (BX 0..{BX_PER_ORBIT}, end), not {dense.shape}"
+            raise ValueError(msg)
+        bx = np.flatnonzero(np.diff(dense))
+        return cls(
+            np.full(bx.size, orbit, np.int64), bx, np.r_[dense[bx], dense[-1]], columns, n_orbits=1, **rest
+        )
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.offsets) - 1
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return a column: one value an object."""
+        return self.columns[name]
+
+    @property
+    def n_objects(self) -> int:
+        """Objects in all rows."""
+        return int(self.offsets[-1])
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Objects of each row."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def row(self) -> NDArray[np.int64]:
+        """Row of each object."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    def with_columns(self, **columns: NDArray[Any]) -> "OrbitBatch":
+        """Return this batch with columns added or replaced; nothing is copied."""
+        return replace(self, columns={**self.columns, **columns})
+
+    def select(self, keep: NDArray[np.bool_], *, drop_empty: bool = True) -> "OrbitBatch":
+        """Keep the objects where ``keep`` (shape (objects,)) is True, and the rows that still hold any.
+
+        With ``drop_empty=False`` every row stays.
+        """
+        counts = np.bincount(self.row[keep], minlength=len(self))
+        rows = counts > 0 if drop_empty else np.ones(len(self), np.bool_)
+        return replace(
+            self,
+            orbit=self.orbit[rows],
+            bx=self.bx[rows],
+            run=self.run[rows],
+            lumisection=self.lumisection[rows],
+            offsets=np.r_[0, np.cumsum(counts[rows])],
+            columns={name: column[keep] for name, column in self.columns.items()},
+        )
+
+    def take(self, rows: NDArray[np.int64], *, n_orbits: int | None = None) -> "OrbitBatch":
+        """Return some rows in a given order, as a batch that stands for `n_orbits` orbits."""
+        counts = self.counts[rows]
+        offsets = np.r_[0, np.cumsum(counts)]
+        index = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts)
+        of_rows = {name: getattr(self, name)[rows] for name in ("orbit", "bx", "run", "lumisection")}
+        columns = {name: column[index] for name, column in self.columns.items()}
+        return replace(self, **of_rows, offsets=offsets, columns=columns, n_orbits=n_orbits)
+
+    def to_awkward(self) -> ak.Array:
+        """View as an awkward array with one row a crossing; no column is copied.
+
+        Its fields are ``run``, ``lumisection``, ``orbit``, ``bx`` and a jagged record ``objects``.
+        """
+        record = ak.contents.RecordArray(
+            [ak.contents.NumpyArray(c) for c in self.columns.values()],
+            list(self.columns),
+            length=self.n_objects,
+        )
+        objects = ak.contents.ListOffsetArray(ak.index.Index64(self.offsets), record)
+        rows = {
+            name: ak.contents.NumpyArray(getattr(self, name))
+            for name in ("run", "lumisection", "orbit", "bx")
+        }
+        return ak.Array(
+            ak.contents.RecordArray([*rows.values(), objects], [*rows, "objects"], length=len(self))
+        )
+
+
+def occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count from 0 the occurrences of each value; `values` rises."""
+    _, start, counts = np.unique(values, return_index=True, return_counts=True)
+    return np.arange(values.size) - np.repeat(start, counts)
+
+
+def joint_origin(simulated: Iterable[bool | None]) -> bool | None:
+    """Tell of data put together: simulated if any is, real if all is, None if nothing says so."""
+    origins = set(simulated)
+    return True if True in origins else False if origins == {False} else None
+
+
+def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
+    """Join batches end to end; their columns must be the same (ValueError if not, or if none given)."""
+    if not batches or any(set(b.columns) != set(batches[0].columns) for b in batches):
+        msg = "only one or more batches with the same columns can be joined"
+        raise ValueError(msg)
+    orbits = [b.n_orbits for b in batches]
+    rows = {
+        n: np.concatenate([getattr(b, n) for b in batches]) for n in ("orbit", "bx", "run", "lumisection")
+    }
+    return OrbitBatch(
+        offsets=np.r_[0, np.cumsum(np.concatenate([b.counts for b in batches]))],
+        columns={n: np.concatenate([b[n] for b in batches]) for n in batches[0].columns},
+        n_orbits=None if None in orbits else sum(n for n in orbits if n is not None),
+        simulated=joint_origin(b.simulated for b in batches),
+        lost_orbits=sum(b.lost_orbits for b in batches),
+        **rows,
+    )
+
+
+def final_muons(batch: OrbitBatch) -> OrbitBatch:
+    """Return a batch with its final muons only: the one place that leaves out intermediate muons.
+
+    The GMT's links carry each final muon and, mostly, its intermediate copy; a reader that counts both
+    counts twice. A batch without a column ``intermediate`` has final muons only and is returned unchanged;
+    the column is gone from others.
+    """
+    if "intermediate" not in batch.columns:
+        return batch
+    keep = batch["intermediate"] == 0
+    batch = replace(batch, columns={n: c for n, c in batch.columns.items() if n != "intermediate"})
+    return batch if keep.all() else batch.select(keep)
+
+
+def muon_counts(batch: OrbitBatch) -> tuple[int, int | None]:
+    """Return the number of final and of intermediate muons; None where the data do not tell them apart."""
+    if "intermediate" not in batch.columns:
+        return batch.n_objects, None
+    intermediate = int(np.count_nonzero(batch["intermediate"]))
+    return batch.n_objects - intermediate, intermediate

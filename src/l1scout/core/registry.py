@@ -1,0 +1,101 @@
+"""Parts of one kind by name: readers, engines, streams... of l1scout and of other packages.
+
+A part is one source file. It registers itself when it is imported::
+
+    @ENGINES.register("table")
+    class TableEngine: ...
+
+l1scout's own parts are the modules of one package, each named after its part, so that names can be listed
+without importing anything. Another package announces its parts as entry points of the group
+``l1scout.engines`` (or ``l1scout.readers``, ``l1scout.streams``...): the entry point has the part's name, and
+loading it gives the part.
+"""
+
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from l1scout.errors import InputError, printable
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Parts of one kind by name, imported when they are asked for.
+
+    Parameters
+    ----------
+    kind : str
+        Plural noun such as "engines"; other packages' entry points are those of the group ``l1scout.KIND``.
+    package : str
+        Whose modules hold l1scout's own parts; a part's module has its name, with ``_`` for ``-``. Modules
+        whose names begin with ``_`` hold none, and neither do packages in it.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind, self._package = kind, package
+        self._parts: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """Decorate a class or function, or call with an object, to make it a part.
+
+        Raises
+        ------
+        ValueError
+            If another part has this name.
+        """
+
+        def add(part: Any) -> Any:
+            if name in self._parts and self._parts[name] is not part:
+                msg = f"two {self.kind} are named {name}"
+                raise ValueError(msg)
+            self._parts[name] = part
+            return part
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        """Return a part, imported now if need be (KeyError if there is none; see `find`)."""
+        if name not in self._parts and name in self._modules():
+            import_module(f"{self._package}.{name.replace('-', '_')}")
+        if name not in self._parts:
+            found = [point for point in self._entry_points() if point.name == name]
+            if not found:
+                raise KeyError(name)
+            self.register(name)(found[0].load())
+        return self._parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through all names, in alphabetical order, without importing a part."""
+        return iter(sorted({*self._modules(), *self._parts, *(p.name for p in self._entry_points())}))
+
+    def __len__(self) -> int:
+        """Return the number of parts."""
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a part of this name; nothing is imported."""
+        return name in set(self)
+
+    def find(self, name: str) -> T:
+        """Return a part by a name that a user gave.
+
+        Raises
+        ------
+        InputError
+            If there is none; the message lists those there are.
+        """
+        if name not in self:
+            msg = f"no {printable(name)!r} among the {self.kind}: choose one of {', '.join(self)}"
+            raise InputError(msg)
+        return self[name]
+
+    def _modules(self) -> list[str]:
+        path = import_module(self._package).__path__
+        names = [module.name for module in pkgutil.iter_modules(path) if not module.ispkg]
+        return [name.replace("_", "-") for name in names if not name.startswith("_")]
+
+    def _entry_points(self) -> list[Any]:
+        return list(entry_points(group=f"l1scout.{self.kind}"))

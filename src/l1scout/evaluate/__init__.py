@@ -1,0 +1,1 @@
+"""How good networks and engines are: metrics, limit, coverage, comparisons and published numbers."""

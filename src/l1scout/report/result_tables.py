@@ -1,0 +1,194 @@
+"""Tables of results: the same rows for the terminal and for the page."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.dataset.cuts import CutFlow
+from l1scout.evaluate.metrics import Scores
+from l1scout.evaluate.profiles import MIN_MUONS, Axis, Profile
+from l1scout.evaluate.published import PUBLISHED, published_ratios
+from l1scout.model.quantities import VARIABLES
+from l1scout.statistics import Measured
+
+KIND_NAMES = {"rms": "RMS", "core": "core %", "tail": "tail %"}
+VARIABLE_NAMES = {"phi": "phi", "eta": "eta", "pt": "pT"}
+QUANTITY_NAMES = {"rms": "RMS", "width": "68 % half-width", "tail": "tail"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Nine metrics as text: pairs of value and uncertainty, the latter empty if there is none."""
+
+    name: str
+    published: bool
+    cells: Sequence[tuple[str, str]]
+
+
+def score_rows(named: Mapping[str, Scores]) -> list[Row]:
+    """Nine metrics of the raw trigger ("GMT") and models, each followed by its published row, if any."""
+    return _rows(named, PUBLISHED, _score)
+
+
+def ratio_rows(named: Mapping[str, Scores]) -> list[Row]:
+    """Nine ratios model / raw trigger of models, each followed by its published row, if any."""
+    published = {name: published_ratios(name) for name in PUBLISHED if name != "GMT"}
+    return _rows(named, published, _ratio)
+
+
+def _rows(
+    ours: Mapping[str, Scores],
+    published: Mapping[str, Scores],
+    text: Callable[[str, str, Measured], tuple[str, str]],
+) -> list[Row]:
+    rows = []
+    for name, scores in ours.items():
+        rows.append(Row(name, False, [text(*entry) for entry in scores]))
+        if name in published:
+            rows.append(Row(name, True, [text(*entry) for entry in published[name]]))
+    return rows
+
+
+def columns(rows: Sequence[Row]) -> str:
+    """Rows as text for the terminal, turned: one line a number, so that two models fit 80 columns."""
+    header = ["", *("paper" if r.published else r.name for r in rows)]
+    lines = [header]
+    names = [f"{KIND_NAMES[k]} {VARIABLE_NAMES[v]}" for k in KIND_NAMES for v in VARIABLES]
+    for k, name in enumerate(names):
+        lines.append([name, *(" ± ".join(filter(None, r.cells[k])) for r in rows)])
+    return text_table(lines)
+
+
+def text_table(lines: Sequence[Sequence[str]]) -> str:
+    """Align columns of text: the first to the left, the others to the right."""
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for line in lines
+    )
+
+
+def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same names as text: numbers with four digits."""
+    names = list(dict.fromkeys(n for row in rows for n in row))
+    return text_table(
+        [[n.replace("_", " ") for n in names], *([_cell(row.get(n)) for n in names] for row in rows)]
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool | int | np.integer):
+        return f"{value}"
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def rows_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same names as CSV, numbers in full."""
+    text = io.StringIO()
+    names = list(dict.fromkeys(n for row in rows for n in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def cut_flow_text(flow: CutFlow) -> str:
+    """Muons left after every cut, for the terminal."""
+    count = ["" if n is None else f"{n:,}" for row in flow.rows() for n in row[1:]]
+    pairs = zip(count[::2], count[1::2], strict=True)
+    lines = [[row[0], l1, offline] for row, (l1, offline) in zip(flow.rows(), pairs, strict=True)]
+    return text_table([["muons left after", "L1", "offline"], *lines])
+
+
+def _score(kind: str, _variable: str, number: Measured) -> tuple[str, str]:
+    factor = 1 if kind == "rms" else 100
+    return _text(number.value * factor, number.error * factor, 3 if kind == "rms" else 2)
+
+
+def _ratio(_kind: str, _variable: str, number: Measured) -> tuple[str, str]:
+    return _text(number.value, number.error, 2)
+
+
+def _text(value: float, error: float, digits: int) -> tuple[str, str]:
+    """Value to the last digit of its error, which has one digit, or two if the first is 1.
+
+    `digits` are those of a value without a meaningful error, as published ones are printed.
+    """
+    if np.isnan(value):
+        return "-", ""
+    if not error > 1e-9 * abs(value):  # NaN, and what rounding leaves of 0
+        return f"{value:.{digits}f}", ""
+    place = int(np.floor(np.log10(error)))
+    digits = max(0, -place + (error / 10.0**place < 1.95))
+    return f"{value:.{digits}f}", f"{error:.{digits}f}"
+
+
+def number(measured: Measured | None, sign: str = " ± ") -> str:
+    """Return a number with its uncertainty; "-" if there is none."""
+    if measured is None:
+        return "-"
+    return sign.join(filter(None, _text(measured.value, measured.error, 2)))
+
+
+def worse_bins(profiles: Sequence[Profile], model: str) -> list[str]:
+    """Say where a model is worse than the raw trigger: one sentence for each variable and axis."""
+    found = []
+    for profile in profiles:
+        for variable in VARIABLES:
+            parts = []
+            for quantity, mask in profile.worse[model][variable].items():
+                where = ", ".join(_span(profile.axis, *run) for run in _runs(mask))
+                if where:
+                    parts.append(f"{QUANTITY_NAMES[quantity]} at {where}")
+            if parts:
+                name = f"{VARIABLE_NAMES[variable]}, {profile.axis.label}"
+                found.append(f"{name}: {'; '.join(parts)}")
+    return found
+
+
+def judged(profiles: Sequence[Profile]) -> list[str]:
+    """Say in which range models are compared bin by bin, and how many muons are outside it."""
+    out = []
+    for profile in profiles:
+        if profile.axis.name == "charge":
+            continue
+        label = profile.axis.label.removesuffix(" [GeV]")
+        if not profile.judged:
+            out.append(f"{label}: no bin has {MIN_MUONS} muons")
+            continue
+        low, high = (f"{x + 0.0:g}" for x in profile.judged)
+        unit = " GeV" if profile.axis.label.endswith("[GeV]") else ""
+        out.append(f"{label}: {low} to {high}{unit}; not judged: {profile.not_judged:,} muons")
+    return out
+
+
+def worse_count(profiles: Sequence[Profile], model: str) -> tuple[int, int]:
+    """Bins in which a model is worse in anything, and bins with enough muons to tell."""
+    worse = seen = 0
+    for profile in profiles:
+        masks = [mask for by in profile.worse[model].values() for mask in by.values()]
+        worse += int(np.any(masks, axis=0).sum())
+        seen += int(np.count_nonzero(profile.muons >= MIN_MUONS))
+    return worse, seen
+
+
+def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last index of each unbroken run of True."""
+    steps = np.diff(np.r_[0, mask.astype(np.int8), 0])
+    first, last = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1) - 1
+    return list(zip(first.tolist(), last.tolist(), strict=True))
+
+
+def _span(axis: Axis, first: int, last: int) -> str:
+    if axis.name == "charge":
+        return " and ".join(("negative", "positive")[first : last + 1])
+    return f"{axis.edges[first] + 0.0:g} to {axis.edges[last + 1] + 0.0:g}"

@@ -1,0 +1,167 @@
+"""Takes segments: acknowledged after fsync, rename and entry in the catalogue, and not before."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from crc32c import crc32c
+
+from l1scout.errors import InputError
+from l1scout.files import checksum, is_disk_full, sync_folder
+from l1scout.readout.segments import Segment
+from l1scout.store.catalogue import Catalogue
+from l1scout.wire import Channel, WireError
+
+INCOMING = "incoming"
+_PIECE = 1 << 20
+_QUIET_S = 60.0
+_STALE_S = 86400.0
+
+
+class Receiver:
+    """Answers what readouts offer.
+
+    Parameters
+    ----------
+    folder : Path
+    catalogue : Catalogue
+    log : callable
+        ``log(event, **values)``.
+    max_bytes : int
+        Longest segment.
+    reserve_bytes : int
+        To stay free on the disk.
+    stored : callable
+        Called after each segment that was taken.
+
+    Attributes
+    ----------
+    segments, bytes, again : int
+        Taken; and offered though they were there.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        catalogue: Catalogue,
+        log: Callable[..., None],
+        *,
+        max_bytes: int,
+        reserve_bytes: int,
+        stored: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._folder, self._catalogue, self._log, self._stored = folder, catalogue, log, stored
+        self._max_bytes, self._reserve = max_bytes, reserve_bytes
+        self._lock = threading.Lock()
+        self._busy: set[tuple[int, int, int]] = set()
+        self.segments = self.bytes = self.again = 0
+        (folder / INCOMING).mkdir(parents=True, exist_ok=True)
+        for part in (folder / INCOMING).iterdir():
+            if time.time() - part.stat().st_mtime > _STALE_S:
+                part.unlink()
+
+    def handle(self, channel: Channel, peer: str) -> None:
+        """Serve a connection to its end."""
+        while True:
+            message = channel.receive(_QUIET_S)
+            try:
+                segment = Segment.from_dict(message["offer"])
+            except (InputError, KeyError, TypeError, AttributeError) as error:
+                channel.send(refused=f"no offer of a segment: {error}"[:200])
+                msg = f"no offer of a segment ({error})"
+                raise WireError(msg) from error
+            with self._lock:
+                busy = segment.key in self._busy
+                self._busy.add(segment.key)
+            try:
+                if busy:
+                    channel.send(wait="somebody else sends it just now")
+                else:
+                    self._take(channel, segment, peer)
+            finally:
+                if not busy:
+                    with self._lock:
+                        self._busy.discard(segment.key)
+
+    def _take(self, channel: Channel, segment: Segment, peer: str) -> None:
+        known = self._catalogue.get(segment.key)
+        if known:
+            if known.segment == segment:
+                self.again += 1
+                channel.send(done=True)
+            else:
+                self._log("segment refused: another one has its name", segment=segment.name, peer=peer)
+                channel.send(refused="another segment of this run, source and index is stored")
+            return
+        if segment.size > self._max_bytes:
+            channel.send(refused=f"segment of {segment.size} bytes; at most {self._max_bytes} are taken")
+            return
+        part = self._folder / INCOMING / f"{segment.name}.{segment.crc32c:08x}.part"
+        final = self._folder / segment.folder / segment.name
+        if final.exists() and checksum(final) == (segment.size, segment.crc32c):
+            self._enter(channel, segment, final)  # it came before a crash, and nobody was told
+            return
+        there = min(part.stat().st_size, segment.size) if part.exists() else 0
+        if shutil.disk_usage(self._folder).free < segment.size - there + self._reserve:
+            self._log("disk full: readout waits", folder=str(self._folder))
+            channel.send(wait="disk full")
+            return
+        channel.send(send=there)
+        try:
+            good = self._receive(channel, segment, part, there)
+            if good:
+                final.parent.mkdir(exist_ok=True)
+                part.replace(final)
+        except WireError:
+            raise
+        except OSError as error:
+            if is_disk_full(error):
+                part.unlink(missing_ok=True)
+            self._log("cannot write", file=str(part), why=error.strerror)
+            msg = f"cannot write ({error.strerror})"
+            raise WireError(msg) from error
+        if good:
+            self._enter(channel, segment, final)
+        else:
+            part.unlink()
+            self._log("segment damaged on the way", segment=segment.name, peer=peer)
+            channel.send(again="checksum")
+
+    def _enter(self, channel: Channel, segment: Segment, final: Path) -> None:
+        """Enter a segment whose file is complete into the catalogue, then acknowledge it."""
+        sync_folder(final.parent)
+        sync_folder(self._folder)  # the run's folder may be new
+        self._catalogue.add(segment, str(final.relative_to(self._folder)))
+        self.segments, self.bytes = self.segments + 1, self.bytes + segment.size
+        channel.send(done=True)
+        self._stored()
+
+    def _receive(self, channel: Channel, segment: Segment, part: Path, there: int) -> bool:
+        """Write what comes; True if it is right."""
+        crc = 0
+        with part.open("r+b" if there else "wb", buffering=0) as file:
+            if there:
+                file.truncate(there)
+                crc = checksum(part)[1]
+                file.seek(there)
+            buffer = memoryview(bytearray(_PIECE))
+            left = segment.size - there
+            while left:
+                try:
+                    n = channel.socket.recv_into(buffer[: min(left, _PIECE)])
+                except OSError as error:
+                    msg = f"cut in a segment ({error})"
+                    raise WireError(msg) from error
+                if n == 0:
+                    msg = "cut in a segment"
+                    raise WireError(msg)
+                piece = buffer[:n]
+                crc = crc32c(piece, crc)
+                left -= n
+                while piece:
+                    piece = piece[file.write(piece) :]
+            os.fsync(file.fileno())
+        return crc == segment.crc32c

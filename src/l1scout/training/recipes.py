@@ -1,0 +1,221 @@
+"""The reference paper's network, and its recipes A to F as data."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from l1scout.errors import InputError
+from l1scout.model.quantities import INPUTS, OUTPUTS
+
+os.environ.setdefault("KERAS_BACKEND", "jax")  # read at the first import of keras, anywhere
+
+if TYPE_CHECKING:
+    import keras
+
+HIDDEN = (32, 32, 32)
+"""Nodes of the paper's hidden layers."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    name : str
+    loss : str
+        A loss of Keras if targets are of the paper's kind, else one of `l1scout.training.loss_functions`.
+    optimizer : str
+        Name of Keras.
+    learning_rate : float
+        The paper does not give any. Pinned here, because defaults differ between versions of Keras:
+        Adadelta had 1.0 in the Keras of the paper's time and has 0.001 today, which does not train.
+    l2, l1 : float
+        Weight of the squared and of the absolute kernel weights in the loss; 0 for none.
+    hidden, output : str
+        Activation of the hidden layers and of the last.
+    targets : {"unit", "residual"}
+        The paper's: each target scaled to [0, 1], so that one far outlier sets the weight of all. Or
+        scaled robustly, and the loss that of the residuals themselves: pT relative to the offline pT.
+    schedule : {"constant", "cosine"}
+        Of the learning rate; at a constant one the best epoch is kept instead of the last.
+    guard : bool
+        Train until no bin of offline pT, eta or charge that has enough validation muons is worse than the raw
+        trigger: `l1scout.training.guard`.
+    epochs, batch : int
+        The paper gives neither. With Adadelta, 20 epochs or batches of 1024 are too few steps: on
+        300,000 training muons the RMS ratios of model B are then 0.75 / 0.83 / 0.61 or 0.85 / 0.82 /
+        0.73 (phi / eta / pT) instead of 0.69 / 0.82 / 0.52.
+    codes : tuple of str
+        Inputs of which every value has weights of its own, if they are inputs: `l1scout.training.codes`.
+    widths : tuple of int
+        Nodes of the hidden layers.
+    """
+
+    name: str
+    loss: str
+    optimizer: str
+    learning_rate: float
+    l2: float = 0.0
+    hidden: str = "relu"
+    l1: float = 0.0
+    output: str = "linear"
+    targets: str = "unit"
+    schedule: str = "constant"
+    guard: bool = False
+    epochs: int = 60
+    batch: int = 256
+    codes: tuple[str, ...] = ()
+    widths: tuple[int, ...] = HIDDEN
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
+
+
+PAPER = {
+    r.name: r
+    for r in (
+        Recipe("A", "logcosh", "adam", 0.001),
+        Recipe("B", "logcosh", "adadelta", 1.0),
+        Recipe("C", "logcosh", "adadelta", 1.0, l2=1e-7),
+        Recipe("D", "logcosh", "adadelta", 1.0, l2=1e-9),
+        Recipe("E", "logcosh", "adam", 0.001, l2=1e-7),
+        Recipe("F", "logcosh", "adam", 0.001, hidden="softmax"),
+    )
+}
+"""Reference paper, Table 1: preset ``paper``."""
+
+DEFAULT = Recipe(
+    "default",
+    "balanced",
+    "adam",
+    0.01,
+    targets="residual",
+    schedule="cosine",
+    guard=True,
+    epochs=20,
+    batch=1024,
+    codes=("hwPt", "hwEtaAtVtx", "stubStations"),
+    widths=HIDDEN[1:],
+)
+"""Close to the limit in RMS, core and tail, and guarded: see `l1scout.training.guard` for the range."""
+
+RECIPES = {
+    **PAPER,
+    "default": DEFAULT,
+    **{n: replace(DEFAULT, name=n, loss=n, guard=False) for n in ("balanced", "rms")},
+    "small": replace(DEFAULT, name="small", epochs=40, codes=(), widths=HIDDEN),
+}
+"""All recipes: the paper's; the default; without the guard, once the same and once for the RMS; the default
+with a network of the paper's shape."""
+
+
+@contextmanager
+def quiet_copies() -> Iterator[None]:
+    """Silence numpy's deprecation of how Keras copies weights, which users cannot do anything about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        yield
+
+
+def recipe(name: str) -> Recipe:
+    """Recipe of that name; InputError if there is none."""
+    if name not in RECIPES:
+        msg = f"no model {name!r}: choose one of {', '.join(RECIPES)}"
+        raise InputError(msg)
+    return RECIPES[name]
+
+
+def build(recipe: Recipe, inputs: int = len(INPUTS)) -> "keras.Model":
+    """Make an untrained network: the inputs, hidden layers (3 of 32 in the paper), 3 outputs.
+
+    Batch normalisation stands before each hidden activation. Inputs and outputs are normalised. Initial
+    weights come from the seed last set with ``keras.utils.set_random_seed``.
+    """
+    import keras
+
+    return keras.Sequential([keras.Input((inputs,)), *hidden_layers(recipe), *last_layers(recipe)])
+
+
+def hidden_layers(recipe: Recipe) -> list[Any]:
+    """Make Dense, BatchNormalization and Activation for each hidden layer."""
+    import keras
+
+    layers: list[Any] = []
+    for width in recipe.widths:
+        regularizer = keras.regularizers.L1L2(recipe.l1, recipe.l2) if recipe.l1 or recipe.l2 else None
+        layers += [
+            keras.layers.Dense(width, kernel_regularizer=regularizer),
+            keras.layers.BatchNormalization(),
+            keras.layers.Activation(recipe.hidden),
+        ]
+    return layers
+
+
+def last_layers(recipe: Recipe) -> list[Any]:
+    """Make the output layer, and its activation if there is one."""
+    import keras
+
+    more = [keras.layers.Activation(recipe.output)] if recipe.output != "linear" else []
+    return [keras.layers.Dense(len(OUTPUTS)), *more]
+
+
+def compile_model(model: "keras.Model", recipe: Recipe, steps: int = 1, again: int = 1) -> None:
+    """Give a network the recipe's loss and optimizer.
+
+    Parameters
+    ----------
+    model : keras.Model
+    recipe : Recipe
+    steps, again : int
+        Where the rate falls: it does so to a thousandth over `steps`, and then time and again over
+        `again` steps from three tenths of what it was at first.
+    """
+    import keras
+
+    from l1scout.training.loss_functions import LOSSES
+
+    learning_rate: Any = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        learning_rate = _falling(recipe.learning_rate, steps, again)
+    optimizers = {
+        "adam": lambda: keras.optimizers.Adam(learning_rate),
+        "sgd": lambda: keras.optimizers.SGD(learning_rate),
+        "adadelta": lambda: keras.optimizers.Adadelta(learning_rate, rho=0.95),
+        "adagrad": lambda: keras.optimizers.Adagrad(learning_rate),
+    }
+    losses = {
+        "mse": keras.losses.MeanSquaredError,
+        "msle": keras.losses.MeanSquaredLogarithmicError,
+        "logcosh": keras.losses.LogCosh,
+    }
+    model.compile(
+        optimizer=optimizers[recipe.optimizer](),
+        loss=LOSSES[recipe.loss] if recipe.targets == "residual" else losses[recipe.loss](),
+        steps_per_execution=32,  # 3 times as fast on JAX; the weights stay the same to the last bit
+    )
+
+
+def _falling(highest: float, steps: int, again: int) -> Any:
+    """Make a schedule; compiling a network anew for every fall would take longer than many a fall."""
+    import keras
+    from keras import ops
+
+    class Falling(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+        def __call__(self, step: Any) -> Any:
+            step = ops.cast(step, "float32")
+            first = step < steps
+            done = ops.where(first, step / steps, ops.mod(step - steps, again) / again)
+            top = ops.where(first, highest, 0.3 * highest)
+            return top * (1e-3 + (1 - 1e-3) * 0.5 * (1 + ops.cos(np.pi * done)))
+
+        def get_config(self) -> dict[str, Any]:
+            return {"highest": highest, "steps": steps, "again": again}
+
+    return Falling()
