@@ -8,10 +8,10 @@ from l1scout.analysis.filling import load_scheme
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.luminosity import Luminosity
 from l1scout.analysis.vdm import MM2_TO_UB, Scan, Steps, VdmScan, visible_cross_section
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
-from l1scout.orbits import OrbitBatch
 from l1scout.simulate.run import Running, simulate_run
-from l1scout.training.metrics import Measured
+from l1scout.statistics import Measured
 
 SCHEME = load_scheme("2018")
 BX = int(SCHEME.bx[0])

@@ -8,7 +8,7 @@ from l1scout.readout.spool import Spool
 from l1scout.readout.writer import SegmentWriter
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import Method, compress
-from l1scout.store.receive import Receiver
+from l1scout.store.receiver import Receiver
 from l1scout.wire import WireError
 from live_packets import feed, packets
 from power_cut import Disk, Killed
