@@ -86,7 +86,7 @@ def test_charge_and_its_validity_are_two_members(samples, truth, tmp_path):
     with uproot.recreate(path) as file:
         file.mktree("Events", {k: v.type.content for k, v in data.items()}).extend(data)
     (batch,) = edm.read_objects(path)
-    np.testing.assert_array_equal(batch["hwCharge"], truth.l1["hwCharge"])
+    np.testing.assert_array_equal(batch["hwCharge"], truth.muons["hwCharge"])
     np.testing.assert_array_equal(batch["hwChargeValid"], np.arange(batch.n_objects) % 3 != 0)
 
 

@@ -19,7 +19,7 @@ def read(path, words):
     channels = tuple(f"q00c{k}" for k in range(4))
     pattern.write(pattern.Pattern("test", channels, (0, 1, 2, 3), np.ones(data.shape, bool), data), path)
     (events,) = read_events(path)
-    return events.l1
+    return events.muons
 
 
 def test_each_bit_of_hw_pt_makes_a_muon(tmp_path):
