@@ -280,7 +280,7 @@ FIELDS = tuple(GOOD.to_dict())
     st.dictionaries(st.text() | st.sampled_from(FIELDS), st.none() | st.integers() | st.text() | st.floats())
 )
 def test_descriptions_of_untrusted_peers(said):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="segment: "):
         Segment.from_dict(said)
 
 
