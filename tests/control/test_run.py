@@ -17,7 +17,7 @@ from chain import PATIENCE_S, wait_for
 from l1scout.control.local import ask
 from l1scout.control.supervisor import Supervisor
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN3
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.settings import read_settings
 from l1scout.simulate.live_board import simulated_packets

@@ -3,7 +3,7 @@
 import numpy as np
 
 from l1scout.formats import pattern
-from l1scout.formats.muon import split
+from l1scout.formats.streams.muon import split
 from l1scout.io import read_events
 
 PT = 0x0007FC00

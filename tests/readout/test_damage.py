@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from l1scout.formats.block import RUN2, RUN3
+from front_end import BOARD_FORMATS
 from l1scout.formats.packets import TRAILER_BYTES, Trailer
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import SegmentWriter
@@ -13,12 +13,11 @@ from live_packets import packets
 
 RUN = 7
 _packets = cache(packets)
-FORMS = {"run2": RUN2, "run3": RUN3}
 
 
 def account_of(stream, folder, form="run3"):
     """Write packets, each alone or with the bytes skipped before it; return the finished run's account."""
-    writer = SegmentWriter(Spool(folder / "spool"), RUN, 1, FORMS[form])
+    writer = SegmentWriter(Spool(folder / "spool"), RUN, 1, BOARD_FORMATS[form])
     for packet in stream:
         data, skipped = packet if isinstance(packet, tuple) else (packet, 0)
         writer.add(memoryview(data), skipped)
@@ -34,7 +33,7 @@ def unreadable(packet):
     return bytes([0x55]) * 3200 + packet[-TRAILER_BYTES:]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", BOARD_FORMATS)
 def test_orbits_that_arrive_damaged_are_corrupt(tmp_path, form):
     sent = list(_packets(form))
     sent[2] = unreadable(sent[2])
@@ -44,7 +43,7 @@ def test_orbits_that_arrive_damaged_are_corrupt(tmp_path, form):
     assert found.corrupt_bytes == 3200 + (TRAILER_BYTES if form == "run2" else 0)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", BOARD_FORMATS)
 def test_orbits_that_never_arrive_are_missed(tmp_path, form):
     sent = list(_packets(form))
     del sent[2]
@@ -83,7 +82,7 @@ def test_part_of_a_packet_is_corrupt(tmp_path):
     assert found.corrupt_bytes == 32 * (len(rows) - 1 - second)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", BOARD_FORMATS)
 @pytest.mark.parametrize(("claimed", "corrupt"), [(64, 64), (65, 3)])
 def test_a_damaged_packet_has_at_most_64_orbits(tmp_path, form, claimed, corrupt):
     """Nothing of it can be read, so its trailer is believed up to the most that a packet can hold."""

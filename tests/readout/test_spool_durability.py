@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from l1scout.formats.block import RUN3
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
 from live_packets import feed, packets

@@ -3,7 +3,7 @@
 import pytest
 
 from l1scout.files import checksum
-from l1scout.formats.block import RUN3
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import SegmentWriter
 from l1scout.store.catalogue import Catalogue

@@ -11,8 +11,9 @@ from typing import Any
 from l1scout.board.board import Board
 from l1scout.board.sources import captures, is_capture
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS
-from l1scout.formats.packets import Readable, split_packets
+from l1scout.formats.block_format import board_format
+from l1scout.formats.packets import Readable
+from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool, default_folder
@@ -87,7 +88,7 @@ class Readout:
             self.spool,
             settings.run.number,
             s.source,
-            FORMATS[s.form],
+            WIRE_FORMATS.find(s.form),
             Limits(s.segment_orbits, s.segment_bytes, s.segment_seconds),
             self._hurry.is_set,
         )
@@ -139,7 +140,7 @@ class Readout:
         speaker.start()
         try:
             if path and is_capture(path):
-                Board(_WriterSink(self._take), FORMATS[self._settings.readout.form]).run(captures(path))
+                Board(_WriterSink(self._take), board_format(self._settings.readout.form)).run(captures(path))
             else:
                 self._stream(stream)
         finally:
@@ -163,7 +164,7 @@ class Readout:
         self._log("board gone", peer=peer)
 
     def _stream(self, stream: Readable) -> None:
-        for packet, skipped in split_packets(stream, FORMATS[self._settings.readout.form]):
+        for packet, skipped in WIRE_FORMATS[self._settings.readout.form].split(stream):
             self._take(packet, skipped)
 
     def _take(self, packet: memoryview, skipped: int) -> None:

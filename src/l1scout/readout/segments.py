@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from l1scout.errors import InputError
+from l1scout.formats.wire_format import WIRE_FORMATS
 
-FORMS = {"run2": "dat", "run3": "raw"}
 _U32 = (1 << 32) - 1
 _LIMITS = {"source": (1 << 16) - 1, "size": 1 << 40}
-_NAME = re.compile(r"run(\d{6,10})_source(\d{1,5})_ls(\d{4,10})_index(\d{6,10})\.(raw|dat)\Z")
+_NAME = re.compile(r"run(\d{6,10})_source(\d{1,5})_ls(\d{4,10})_index(\d{6,10})\.([a-z0-9]+)\Z")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Segment:
     lumisection : int
         From 1; no segment lies in two.
     form : str
-        ``run2`` (bare records) or ``run3`` (CMSSW ``.raw``).
+        Name of the wire format, see `formats.wire_format.WIRE_FORMATS`.
     size, crc32c : int
         Of the file.
     first_orbit, last_orbit : int
@@ -93,7 +93,7 @@ class Segment:
         """File name: the one of CMSSW with the source in it."""
         return (
             f"run{self.run:06d}_source{self.source:02d}_ls{self.lumisection:04d}"
-            f"_index{self.index:06d}.{FORMS[self.form]}"
+            f"_index{self.index:06d}.{WIRE_FORMATS[self.form].suffix}"
         )
 
     @property
@@ -121,7 +121,7 @@ class Segment:
             raise InputError(msg)
         for name, value in said.items():
             if name == "form":
-                good = isinstance(value, str) and value in FORMS
+                good = isinstance(value, str) and value in WIRE_FORMATS
             elif name == "last":
                 good = isinstance(value, bool)
             else:
@@ -138,5 +138,7 @@ def parse_name(name: str) -> dict[str, int | str] | None:
     if match is None:
         return None
     run, source, lumi, index = (int(g) for g in match.groups()[:4])
-    form = next(f for f, suffix in FORMS.items() if suffix == match.group(5))
+    form = next((name for name, f in WIRE_FORMATS.items() if f.suffix == match.group(5)), None)
+    if form is None:
+        return None
     return {"run": run, "source": source, "lumisection": lumi, "index": index, "form": form}

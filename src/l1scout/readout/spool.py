@@ -20,12 +20,11 @@ from typing import IO
 
 from crc32c import crc32c
 
-from l1scout.core.orbit_batch import muon_counts
+from l1scout.core.orbit_data import MUON
 from l1scout.errors import InputError
 from l1scout.files import checksum, sync_folder
-from l1scout.formats.block import FORMATS
-from l1scout.formats.raw import FILE_HEADER, file_header, read_frames, read_header
-from l1scout.formats.records import read_records, records_end
+from l1scout.formats.streams.muon import INTERMEDIATE
+from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
 from l1scout.readout.segments import Segment, parse_name
 
 RAM_DISK = Path("/dev/shm")
@@ -193,28 +192,23 @@ class Spool:
         bad = path.with_name(path.name + ".bad")
         path.replace(bad)
         data = bad.read_bytes()
-        if segment.form == "run3" and read_header(data):
-            found = read_header(data)
-            assert found is not None
-            frames = [f for f in read_frames(data, found) if f.source == segment.source]
-            body = b"".join(data[f.start : f.stop] for f in frames)
-            orbits = len(frames)
-            data = (
-                file_header(segment.run, segment.lumisection, orbits, FILE_HEADER.itemsize + len(body)) + body
-            )
-        else:  # no checksum by which to tell the good part
-            data, orbits = b"", 0
+        form = WIRE_FORMATS[segment.form]
+        orbits, body = 0, b""
+        if form.has_checksums:  # without any, the good part cannot be told
+            body, numbers = form.salvage(data, segment.source)
+            orbits = len(numbers)
+        data = _with_header(form, segment.run, segment.lumisection, orbits, body)
         part = path.with_name(path.name + ".part")
         part.write_bytes(data)
-        muons = _muons(data, segment.form)
+        muons = form.count_objects(data)
         mended = replace(
             segment,
             orbits=orbits,
             corrupt=segment.corrupt + segment.orbits - orbits,
             size=len(data),
             crc32c=crc32c(data),
-            final_muons=muons[0],
-            intermediate_muons=muons[1],
+            final_muons=muons.get(MUON, 0),
+            intermediate_muons=muons.get(INTERMEDIATE, 0),
             corrupt_bytes=segment.corrupt_bytes + bad.stat().st_size - len(data),
         )
         described = _read(path.with_name(path.name + ".json"))
@@ -234,38 +228,29 @@ class Spool:
             part.unlink()
             return None
         data = part.read_bytes()
-        form = str(name["form"])
-        orbits: list[int] = []
-        if form == "run3":
-            found = read_header(data)
-            frames = list(read_frames(data, found)) if found else []
-            orbits = [f.orbit for f in frames]
-            body = b"".join(data[f.start : f.stop] for f in frames)
-            run, lumi = int(name["run"]), int(name["lumisection"])
-            data = file_header(run, lumi, len(frames), FILE_HEADER.itemsize + len(body)) + body
-        else:
-            data = data[: records_end(data, FORMATS[form])]
-            orbits = sorted(set(read_records(data, FORMATS[form]).muons.orbit.tolist()))
+        form = WIRE_FORMATS[str(name["form"])]
+        body, orbits = form.salvage(data, int(name["source"]))
+        data = _with_header(form, int(name["run"]), int(name["lumisection"]), len(orbits), body)
         if not orbits:
             part.unlink()
             return None
         with part.open("wb") as file:
             file.write(data)
         before = self.place(int(name["run"]), int(name["source"]))
-        muons = _muons(data, form)
+        muons = form.count_objects(data)
         segment = Segment(
             run=int(name["run"]),
             source=int(name["source"]),
             index=int(name["index"]),
             lumisection=int(name["lumisection"]),
-            form=form,
+            form=form.name,
             size=len(data),
             crc32c=crc32c(data),
             first_orbit=orbits[0],
             last_orbit=orbits[-1],
             orbits=len(orbits),
-            final_muons=muons[0],
-            intermediate_muons=muons[1],
+            final_muons=muons.get(MUON, 0),
+            intermediate_muons=muons.get(INTERMEDIATE, 0),
         )
         gap = orbits[-1] - before.last_orbit - len(orbits)
         place = replace(
@@ -305,10 +290,7 @@ def _order(note: Path) -> tuple[int, int, int]:
     return int(name["run"]), int(name["source"]), int(name["index"])
 
 
-def _muons(data: bytes, form: str) -> tuple[int, int]:
-    """Count the final and the intermediate muons of a segment's file."""
-    if form == "run3":
-        found = read_header(data)
-        data = b"".join(f.records for f in read_frames(data, found)) if found else b""
-    final, intermediate = muon_counts(read_records(data, FORMATS[form]).muons)
-    return final, intermediate or 0
+def _with_header(form: WireFormat, run: int, lumisection: int, orbits: int, body: bytes) -> bytes:
+    """Return a segment's file with the header that its orbits and its size ask for."""
+    empty = form.segment_header(run, lumisection, orbits, 0)
+    return form.segment_header(run, lumisection, orbits, len(empty) + len(body)) + body

@@ -1,6 +1,5 @@
 """From packets to segments: fine zero suppression, and the account of every orbit that the board sent."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,18 +9,18 @@ from typing import IO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_data import MUON
 from l1scout.files import checksum, is_disk_full
-from l1scout.formats.block import ORBIT_MASK, BlockFormat
-from l1scout.formats.packets import TRAILER_BYTES, PacketOrbits, Trailer, packet_orbits
-from l1scout.formats.raw import FILE_HEADER, file_header, frame_orbits, frame_room
+from l1scout.formats.packets import MAX_ORBITS_PER_PACKET, PacketOrbits, Trailer
+from l1scout.formats.records import ORBIT_MASK
+from l1scout.formats.streams.muon import INTERMEDIATE
+from l1scout.formats.wire_format import WireFormat
 from l1scout.lhc import lumisection
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Place, Spool
 
 ORBITS_PER_SEGMENT = 1 << 13
 """0.73 s of the LHC; a lumisection has 32 such."""
-MAX_ORBITS = 64
-"""Orbits that a packet has at most."""
 _WAIT_S = 0.1
 T = TypeVar("T")
 
@@ -100,7 +99,7 @@ class SegmentWriter:
     ----------
     spool : Spool
     run, source : int
-    form : BlockFormat
+    form : WireFormat
     limits : Limits
     stopping : callable
         Asked while the spool is full; True ends the wait with `Stopped`.
@@ -113,7 +112,7 @@ class SegmentWriter:
         spool: Spool,
         run: int,
         source: int,
-        form: BlockFormat,
+        form: WireFormat,
         limits: Limits | None = None,
         stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
@@ -142,14 +141,14 @@ class SegmentWriter:
         if not packet:
             return
         self.totals.packets += 1
-        arrived = packet_orbits(packet, self._form)
+        arrived = self._form.find_orbits(packet)
         self._damaged |= arrived.found.corrupt > 0
         last = np.maximum.accumulate(np.append(self._place.last_orbit, arrived.orbit))[:-1]
         fresh = arrived.orbit > last
         kept = arrived if fresh.all() else arrived.select(fresh)
         n = len(kept.orbit)
-        trailer = Trailer.decode(packet[-TRAILER_BYTES:])
-        self._dropped_last = self._dropped_at_the_end(trailer) if len(packet) == TRAILER_BYTES else 0
+        trailer = self._form.trailer(packet)
+        self._dropped_last = self._dropped_at_the_end(trailer) if not len(arrived.rows) else 0
         counts, place = self._compare(trailer, kept.orbit)
         counts["duplicate"] = len(arrived.orbit) - n
         counts["corrupt_bytes"] = arrived.found.corrupt_bytes
@@ -213,16 +212,16 @@ class SegmentWriter:
         plain = replace(place, board_orbits=place.board_orbits + n, unseen=place.unseen + gap)
         if trailer is None:
             return {}, plain
-        slack = MAX_ORBITS if self._damaged or self._form.name == "run2" else 0
+        slack = MAX_ORBITS_PER_PACKET if self._damaged or not self._form.reports_empty_orbits else 0
         sent, dropped = trailer.orbits - place.board_orbits, trailer.dropped - place.board_dropped
         if not (dropped >= 0 and n <= sent and sent + dropped <= n + plain.unseen + slack):
             return self._doubt(trailer, orbit, plain)
         self._doubted = None
         missing, counts = sent - n, {"dropped": dropped}
         unseen = plain.unseen - missing - dropped
-        if self._form.name == "run2" and not self._damaged:
+        if not (self._form.reports_empty_orbits or self._damaged):
             span = int(orbit[-1] - orbit[0]) + 1 if n else 0
-            empty = min(missing, MAX_ORBITS if span > n else span - n)
+            empty = min(missing, MAX_ORBITS_PER_PACKET if span > n else span - n)
             counts["orbits"], missing = empty, missing - empty
         counts["corrupt" if self._damaged else "missed"] = missing
         self._damaged = False
@@ -260,9 +259,10 @@ class SegmentWriter:
         if self._open and not self._open.segment.orbits and self._open.segment.lumisection != lumi:
             self._close()
         current = self._open or self._begin(lumi)
-        if self._room.size < frame_room(orbits):
-            self._room = np.empty(frame_room(orbits), np.uint32)
-        frames = frame_orbits(orbits, self._form, self._run, self._source, self._room)
+        room = self._form.frame_room(orbits)
+        if self._room.size < room:
+            self._room = np.empty(room, np.uint32)
+        frames = self._form.frame(orbits, self._run, self._source, self._room)
         self._put(current, frames.words)
         first = current.segment.first_orbit if current.segment.orbits else int(orbits.orbit[0])
         self._account(
@@ -272,8 +272,8 @@ class SegmentWriter:
                 "flagged": len(orbits.flagged),
                 "blocks": orbits.blocks,
                 "bad_blocks": frames.bad_blocks,
-                "final_muons": frames.final_muons,
-                "intermediate_muons": frames.intermediate_muons,
+                "final_muons": frames.objects.get(MUON, 0),
+                "intermediate_muons": frames.objects.get(INTERMEDIATE, 0),
             }
         )
         last = int(orbits.orbit[-1])
@@ -290,11 +290,9 @@ class SegmentWriter:
         self._wait(self._spool.is_full)
         segment = Segment(self._run, self._source, self._place.index, lumi, self._form.name)
         self._open = _Open(segment, self._retry(lambda: self._spool.open(segment)), self._clock())
-        if self._form.name == "run3":
-            self._put(self._open, np.zeros(FILE_HEADER.itemsize // 4, np.uint32))
-            self._open.file.seek(0)
-            self._open.file.write(file_header(self._run, lumi, 0, 0))
-            self._open.file.seek(0, os.SEEK_END)
+        header = self._form.segment_header(self._run, lumi, 0, 0)
+        if header:
+            self._put(self._open, np.frombuffer(header, np.uint32))
         return self._open
 
     def _put(self, current: _Open, words: NDArray[np.uint32]) -> None:
@@ -309,9 +307,10 @@ class SegmentWriter:
         current = self._open
         assert current is not None
         segment = current.segment
-        if self._form.name == "run3":
+        header = self._form.segment_header(self._run, segment.lumisection, segment.orbits, current.size)
+        if header:
             current.file.seek(0)
-            current.file.write(file_header(self._run, segment.lumisection, segment.orbits, current.size))
+            current.file.write(header)
         current.file.close()
         part = self._spool.path(segment)
         size, crc = checksum(part.with_name(part.name + ".part"))
