@@ -6,6 +6,7 @@ import pytest
 from front_end import BOARD_FORMATS, random_blocks
 from l1scout.formats.block import decode_blocks, occupied
 from l1scout.formats.fine_suppression import record_room, suppress
+from l1scout.formats.records import next_records
 from l1scout.formats.streams.muon import read_records
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
@@ -114,3 +115,34 @@ def test_the_nine_bits_of_hw_pt_make_a_muon_and_no_others(form):
     assert (np.flatnonzero(occupied(blocks)) + 1).tolist() == expected
     assert decode_blocks(blocks, form).objects.bx.tolist() == expected
     assert read_records(suppress(blocks, form)[0], form).objects.bx.tolist() == expected
+
+
+@pytest.mark.parametrize("form", BOARD_FORMATS.values(), ids=list(BOARD_FORMATS))
+def test_a_record_has_at_most_eight_muons_of_each_slot(form):
+    """Every link sends both of its muons; a header that tells of nine is damaged."""
+    block = np.zeros((1, 6, 8), np.uint32)
+    block[0, form.bx_row], block[0, form.orbit_row] = 77, 5
+    block[0, 2], block[0, 4] = np.arange(1, 9) << 10, np.arange(11, 19) << 10
+    records, _ = suppress(block, form)
+    found = read_records(records, form)
+    assert found.objects["hwPt"].tolist() == [*range(1, 9), *range(11, 19)]
+    assert found.objects["second"].tolist() == [0] * 8 + [1] * 8
+    for change in (1, 1 << 16):
+        wrong = np.append(records, np.zeros(form.record_words, np.uint32))
+        wrong[0] += change
+        found = read_records(wrong, form)
+        assert (found.objects.n_objects, found.corrupt_bytes) == (0, 4 * wrong.size)
+
+
+@pytest.mark.parametrize("form", BOARD_FORMATS.values(), ids=list(BOARD_FORMATS))
+def test_where_records_begin_again(form):
+    """After damage: four records in a row, each later than the one before it."""
+    blocks = np.zeros((5, 6, 8), np.uint32)
+    blocks[:, form.bx_row], blocks[:, form.orbit_row] = np.arange(10, 15)[:, np.newaxis], 5
+    blocks[:, 2, 0] = 9 << 10
+    later, _ = suppress(blocks, form)
+    blocks[2, form.bx_row] = 11  # that of the block before
+    same, _ = suppress(blocks, form)
+    rubbish = np.full(3, 0xFFFFFFFF, np.uint32)
+    assert next_records(np.concatenate([rubbish, later]), 0, form) == 3
+    assert next_records(np.concatenate([rubbish, same]), 0, form) == 3 + same.size

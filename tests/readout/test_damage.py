@@ -60,6 +60,15 @@ def test_orbits_in_a_stretch_without_trailers_are_corrupt(tmp_path):
     assert (found.orbits, found.corrupt, found.missed, found.corrupt_bytes) == (21, 3, 0, 12345)
 
 
+def test_orbits_that_come_twice_are_duplicates(tmp_path):
+    """Left out and counted, and not among those that the board sent."""
+    sent = list(_packets())
+    sent[3:3] = [sent[2], sent[1]]
+    found = account_of(sent, tmp_path)
+    assert (found.orbits, found.duplicate, found.sent) == (24, 6, 24)
+    assert (found.corrupt, found.missed) == (0, 0)
+
+
 def test_damage_explains_only_what_is_lost_with_it(tmp_path):
     """A damaged packet, then good ones, then one that is lost: the last is not blamed on the damage."""
     sent = list(_packets())

@@ -1,4 +1,7 @@
-"""What the store acknowledges survives a power cut; what it does not may be sent again after any kill."""
+"""What the store takes, and that what it acknowledges survives any kill and power cut."""
+
+import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,12 +60,10 @@ class Readout:
 class Store:
     """A store's receiver on a folder."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, **limits):
         self.catalogue = Catalogue(folder, create=True)
-        self._receiver = Receiver(
-            folder, self.catalogue, lambda event, **_: None, max_bytes=1 << 30, reserve_bytes=0
-        )
+        limits = {"max_bytes": 1 << 30, "reserve_bytes": 0} | limits
+        self._receiver = Receiver(folder, self.catalogue, lambda event, **_: None, **limits)
 
     def take(self, readout):
         try:
@@ -73,6 +74,28 @@ class Store:
 
     def close(self):
         self.catalogue.close()
+
+
+def answers(sent, folder, **limits):
+    """Return what a store with some limits answers when it is offered a segment."""
+    store, readout = Store(folder, **limits), Readout(*sent)
+    store.take(readout)
+    store.close()
+    return readout.answers
+
+
+def test_segments_may_be_as_long_as_is_set_and_no_longer(sent, tmp_path):
+    size = sent[0].size
+    text = f"segment of {size} bytes; at most {size - 1} are taken"
+    assert answers(sent, tmp_path, max_bytes=size - 1) == [{"refused": text}]
+    assert answers(sent, tmp_path, max_bytes=size) == [{"send": 0}, {"done": True}]
+
+
+def test_a_store_keeps_some_of_the_disk_free(sent, tmp_path, monkeypatch):
+    free = sent[0].size + 1000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert answers(sent, tmp_path, reserve_bytes=1001) == [{"wait": "disk full"}]
+    assert answers(sent, tmp_path, reserve_bytes=1000) == [{"send": 0}, {"done": True}]
 
 
 def test_sqlite_waits_for_the_disk(tmp_path):
