@@ -8,7 +8,7 @@ libraries such as numpy inside their functions, so that their own ``--help`` is 
 
 import io
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import wraps
 from importlib import import_module
 from keyword import iskeyword
@@ -35,72 +35,47 @@ class _Deferred(TyperCommand):
         return load_command(*self._path).make_context(*arguments, **options)
 
 
-class _QuickGroup(TyperGroup):
-    """A group of commands whose help does not import pydantic, which takes 0.1 s.
-
-    Typer imports it to convert the default None of a flag.
-    """
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the options."""
-        found = super().get_params(ctx)
-        for parameter in found:
-            if parameter.default is None:
-                parameter.default = False
-        return found
-
-
 def _group(path: tuple[str, ...], commands: Mapping[str, CommandEntry], **attributes: Any) -> typer.Typer:
     """Return a group of commands that are imported when they run."""
 
-    class ListedCommands(_QuickGroup):
+    class ListedCommands(TyperGroup):
         def __init__(self, **attributes: Any) -> None:
             super().__init__(**attributes)
             for name, entry in commands.items():
                 self.add_command(_Deferred((*path, name), entry))
+
+        def get_params(self, ctx: Any) -> list[Any]:
+            """Return the options; typer imports pydantic, which takes 0.1 s, if a flag is None by default."""
+            found = super().get_params(ctx)
+            for parameter in found:
+                if parameter.default is None:
+                    parameter.default = False
+            return found
 
     return _app(cls=ListedCommands, no_args_is_help=True, **attributes)
 
 
 def load_command(*path: str) -> Any:
     """Import a command, such as ``run`` or ``firmware build``, and return it ready to be called."""
+    if path[0] == "analyse" and path[1:]:
+        return import_module("l1scout.cli.job").make_command(path[1])
     entry = COMMANDS[path[0]]
     for name in path[1:]:
         entry = entry.commands[name]
-    if entry.commands:
-        app = _group(path, entry.commands, help=entry.help, add_completion=False)
+    below = entry.commands
+    if path == ("analyse",):
+        below = import_module("l1scout.cli.analyse").commands()
+    if below:
+        app = _group(path, below, help=entry.details or entry.help, add_completion=False)
         app.callback()(_nothing)
         return typer.main.get_command(app)
-    module, function = ("_".join(path), path[-1])
+    module, function = "_".join(path), path[-1]
     if iskeyword(function):
         module, function = f"{module}_", f"{function}_"
     command = getattr(import_module(f"l1scout.cli.{module}"), function)
-    if isinstance(command, typer.Typer):
-        command.info.cls = _QuickGroup
-        for info in command.registered_commands:
-            own = info.callback
-            if own is not None and not hasattr(own, "__wrapped__"):
-                info.callback = _recorded(f"{path[-1]} {info.name or own.__name__}", own)
-        return typer.main.get_command(command)
     app = _app(add_completion=False)
     app.command(path[-1], epilog=entry.epilog)(_recorded(" ".join(path), command))
     return typer.main.get_command(app)
-
-
-def command_paths() -> Iterator[tuple[str, ...]]:
-    """Yield the path of every command, such as ``("firmware", "build")``, without importing any.
-
-    Groups whose commands follow from what is installed, such as ``analyse``, are yielded themselves.
-    """
-
-    def walk(path: tuple[str, ...], entry: CommandEntry) -> Iterator[tuple[str, ...]]:
-        if not entry.commands:
-            yield path
-        for name, below in entry.commands.items():
-            yield from walk((*path, name), below)
-
-    for name, entry in COMMANDS.items():
-        yield from walk((name,), entry)
 
 
 def _recorded(path: str, function: Callable[..., Any]) -> Callable[..., Any]:

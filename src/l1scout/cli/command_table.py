@@ -17,13 +17,16 @@ class CommandEntry:
     panel : str, optional
         Heading under which the command is listed.
     commands : mapping of str to CommandEntry
-        Commands of a group.
+        Commands of a group; those of ``analyse`` follow from the analyses.
+    details : str
+        Description in a group's own help, if it is longer.
     """
 
     help: str
     example: str = ""
     panel: str | None = None
     commands: "Mapping[str, CommandEntry]" = field(default_factory=dict)
+    details: str = ""
 
     @property
     def epilog(self) -> str | None:
@@ -143,6 +146,11 @@ COMMANDS = {
     "compile": CommandEntry(
         "Tabulate a model's answer to every possible input.", "compile -m model", _NETWORK
     ),
+    "export": CommandEntry(
+        "Write a model as an ONNX file, for other programs and accelerators.",
+        "export model --out model.onnx",
+        _NETWORK,
+    ),
     "verify": CommandEntry(
         "Compare engines with the network over every possible input.",
         "verify -m model --engine fused --sample 100000",
@@ -152,7 +160,10 @@ COMMANDS = {
         "Measure throughput and latency of the engines.", "bench -m model --threads 2 --out bench", _NETWORK
     ),
     "analyse": CommandEntry(
-        "Luminosity, occupancy, filling scheme, prefiring, cosmics, masses.", "", _PHYSICS
+        "Luminosity, occupancy, filling scheme, prefiring, cosmics, masses.",
+        panel=_PHYSICS,
+        details="Physics and detector quantities, from packets, files or a simulated run. Each command "
+        "prints a table; with --out it writes figure, tables (CSV) and result (JSON), too.",
     ),
     "firmware": CommandEntry(
         "Train for, build, simulate and synthesise logic in Verilog.", "", _HARDWARE, _FIRMWARE

@@ -40,7 +40,7 @@ def demo(
     from l1scout.io.rewrite import add_columns
     from l1scout.report.terminal_tables import cut_flow_table
     from l1scout.simulate.chain import simulate_events
-    from l1scout.training.export import save
+    from l1scout.training.save_model import save
 
     start = time.perf_counter()
     simulated = target / "muons.parquet"

@@ -58,8 +58,8 @@ def train(
     from l1scout.model.quantities import model_inputs
     from l1scout.report.result_tables import ratio_rows, score_rows
     from l1scout.report.terminal_tables import metrics_table
-    from l1scout.training.export import check_target, save
     from l1scout.training.recipes import recipe
+    from l1scout.training.save_model import check_target, save
 
     recipe(model)
     check_target(target)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from l1scout.analysis.figures.canvas import origin
 from l1scout.core.provenance import Provenance
 from l1scout.evaluate.carried import carried, recorded
 from l1scout.evaluate.evaluation import Evaluation
@@ -13,7 +14,7 @@ from l1scout.evaluate.published import PUBLISHED, SOURCE, published_ratios
 from l1scout.evaluate.slices import FLOOR
 from l1scout.files import write_text
 from l1scout.model.quantities import VARIABLES
-from l1scout.report.figures import coverage_figure, origin, profile_figure, residual_figure
+from l1scout.report.figures import coverage_figure, profile_figure, residual_figure
 from l1scout.report.render import render
 from l1scout.report.result_tables import (
     KIND_NAMES,

@@ -55,33 +55,6 @@ def _rows(
     return rows
 
 
-def text_table(lines: Sequence[Sequence[str]]) -> str:
-    """Align columns of text: the first to the left, the others to the right."""
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for line in lines
-    )
-
-
-def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same names as text: numbers with four digits."""
-    names = list(dict.fromkeys(n for row in rows for n in row))
-    return text_table(
-        [[n.replace("_", " ") for n in names], *([_cell(row.get(n)) for n in names] for row in rows)]
-    )
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool | int | np.integer):
-        return f"{value}"
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
-
-
 def rows_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows with the same names as CSV, numbers in full."""
     text = io.StringIO()
