@@ -68,7 +68,7 @@ class Job:
 
     def __init__(self, name: str, analysis: type[Analysis[Any]], options: Options, own: Any) -> None:
         from l1scout.cli.results import formats_of
-        from l1scout.cli.sources import Data
+        from l1scout.cli.sources import AnalysisInput
         from l1scout.io.selection import parse_ranges
 
         self._formats = formats_of(options.figure_format)
@@ -80,7 +80,7 @@ class Job:
         if not analysis.needs.simulated_run and named == (simulated is not None):
             msg = "give one of: files to read or --run, --simulate, --muons"
             raise InputError(msg)
-        self.data = Data(options, *(simulated or ()))
+        self.data = AnalysisInput(options, *(simulated or ()))
         self._scheme: dict[str, Any] | None = None
         self._origins: set[bool | None] = set()
 
