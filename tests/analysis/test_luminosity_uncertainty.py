@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from l1scout.analysis.vdm import MM2_TO_UB, Scan, Steps, VdmScan, visible_cross_section
 from scipy.special import digamma
 
 from l1scout.analysis.filling import load_scheme
 from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.luminosity import Luminosity
-from l1scout.analysis.vdm import MM2_TO_UB, Scan, Steps, VdmScan, visible_cross_section
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.simulate.run import Running, simulate_run
