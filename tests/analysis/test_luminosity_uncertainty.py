@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from l1scout.analysis.vdm import MM2_TO_UB, Scan, Steps, VdmScan, visible_cross_section
 from scipy.special import digamma
 
-from l1scout.analysis.filling import load_scheme
-from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.luminosity import Luminosity
+from l1scout.analysis.common.bunch_luminosity import Luminosity
+from l1scout.analysis.common.live_time import LiveTime
+from l1scout.analysis.common.schemes import load_scheme
+from l1scout.analysis.common.vdm import MM2_TO_UB, Scan, Steps, VdmScan, visible_cross_section
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.simulate.run import Running, simulate_run
@@ -127,3 +127,19 @@ def test_the_mean_counts_each_section_by_its_orbits():
     assert mean.weight == 120
     assert mean.mu[BX - 1] == pytest.approx((40 * one + 80 * two) / 120, rel=1e-12)
     assert mean.mu.sum() == pytest.approx(mean.mu[BX - 1])
+
+
+def test_a_prescale_makes_each_crossing_stand_for_more():
+    """One in four crossings was kept: four times the muons per crossing that was looked at."""
+    orbit = np.arange(10)
+    columns = {"hwPt": np.full(10, 9), "tfMuonIndex": np.full(10, 40)}
+    batch = OrbitBatch.from_objects(orbit, np.full(10, BX), columns, n_orbits=400)
+    state = Luminosity(SCHEME)
+    state.add(batch, 4.0)
+    for method, mu in (("rate", 0.1), ("zero", digamma(101) - digamma(91))):
+        found = state.whole(method)
+        assert found.weight == 100
+        assert found.mu[BX - 1] == pytest.approx(mu, rel=1e-6)
+    assert [row["prescale"] for row in state.live.table()] == [4.0]
+    state.add(OrbitBatch.from_objects(orbit + 400, np.full(10, BX), columns, n_orbits=100))
+    assert state.live.weight == 200
