@@ -51,7 +51,7 @@ def _parts() -> Iterator[str]:
     for name, form in WIRE_FORMATS.items():
         empty = "shows" if form.reports_empty_orbits else "does not show"
         yield f"# Wire format {name}: {form.title}\n"
-        yield f"Streams: {', '.join(form.streams)}. It {empty} empty orbits; segments: .{form.suffix} files.\n"
+        yield f"Streams: {', '.join(form.streams)}. It {empty} empty orbits; segments are .{form.suffix}.\n"
         yield _explained(form)
         yield from _new(form.layouts, shown)
         yield from (_header(title, dtype) for title, dtype in form.headers.items())

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,15 @@ class Stream(ABC):
         ValueError
             If a value does not fit its field, or a crossing has more objects than a record can hold.
         """
+
+    def physics(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return physics values of hardware columns, by default none.
+
+        Objects with ``pt`` and ``mass`` (GeV), ``eta`` and ``phi`` (rad) become Lorentz vectors in
+        `l1scout.Data.to_awkward`.
+        """
+        del columns
+        return {}
 
     def counts(self, objects: OrbitBatch) -> dict[str, int]:
         """Count objects by kind: the stream's own, and kinds that are counted apart from them."""
