@@ -60,6 +60,11 @@ class OrbitData:
         return self.streams[MUON]
 
     @property
+    def main(self) -> OrbitBatch:
+        """Muons, or another stream's objects if the data have no muons: whose rows and orbits are counted."""
+        return self.streams[MUON] if MUON in self.streams else next(iter(self.streams.values()))
+
+    @property
     def source(self) -> str:
         """What the data were read from, or how they were simulated."""
         return self.origin.source
@@ -76,7 +81,7 @@ class OrbitData:
 
 def final_only(data: OrbitData) -> OrbitData:
     """Return data with their final muons only; rows stay where there are offline muons."""
-    if "intermediate" not in data.muons.columns:
+    if MUON not in data.streams or "intermediate" not in data.muons.columns:
         return data
     if data.offline is None:
         return data.with_muons(final_muons(data.muons))
