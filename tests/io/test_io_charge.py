@@ -9,7 +9,7 @@ import uproot
 from typer.testing import CliRunner
 
 from hand_made import model_directory
-from l1scout.analysis.masses import Masses, PairCuts
+from l1scout.analysis.common.pair_masses import Masses, PairCuts
 from l1scout.cli import make_app
 from l1scout.core.orbit_batch import concatenate
 from l1scout.deploy.recalibrate import Recalibrator

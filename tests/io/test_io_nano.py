@@ -8,7 +8,7 @@ import pytest
 import uproot
 from typer.testing import CliRunner
 
-from l1scout.analysis.muons import times
+from l1scout.analysis.common.muons import times
 from l1scout.cli import make_app
 from l1scout.core.orbit_batch import concatenate
 from l1scout.core.orbit_data import OrbitData

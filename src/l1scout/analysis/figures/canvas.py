@@ -4,16 +4,45 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import matplotlib
+import matplotlib.style
+import mplhep
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from l1scout.report.figures import COLOURS, origin, style
-
+RAW_COLOUR = "#717581"
+COLOURS = ("#3f90da", "#ffa90e", "#832db6", "#a96b59", "#2e8b57", "#92dadd")
+"""Of the models; after Petroff (2021), legible to the colour-blind. Red is kept for "worse"."""
+WORSE_COLOUR = "#d1001c"
 GREY = "#999999"
 _ROW = 0.07
 """Height of a row of a legend, of that of axes 4 inches high."""
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """CMS-like looks without any trace left in matplotlib's settings."""
+    rc = {
+        **mplhep.style.CMS,
+        "font.size": 13,
+        "axes.labelsize": 13,
+        "axes.titlesize": 13,
+        "xtick.labelsize": 12,
+        "ytick.labelsize": 12,
+        "legend.fontsize": 12,
+        "figure.dpi": 100,
+        "lines.linewidth": 1.6,
+        "axes.linewidth": 1.1,
+        "svg.hashsalt": "l1scout",  # the same figure gives the same text
+        "axes.formatter.useoffset": False,
+    }
+    for side in "xy":
+        rc |= {f"{side}tick.major.size": 6, f"{side}tick.minor.size": 3}
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update(rc)
+        yield
 
 
 @contextmanager
@@ -89,3 +118,8 @@ def plus_minus(value: float, error: float, unit: str = "") -> str:
 def significant(value: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values that are twice their error or more; NaN for others, as denominators."""
     return np.where(value > 2 * error, value, np.nan)
+
+
+def origin(simulated: bool | None) -> str:
+    """Say where muons come from, in a word or two."""
+    return {True: "simulation", False: "data", None: "data of unstated origin"}[simulated]

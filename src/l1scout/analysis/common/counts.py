@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.livetime import LiveTime, Section
-from l1scout.analysis.muons import OfOrigin, final
+from l1scout.analysis.common.live_time import LiveTime, Section
+from l1scout.analysis.common.muons import OfOrigin, final
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.lhc import BX_PER_ORBIT
 
@@ -45,6 +45,14 @@ class CrossingCounts(OfOrigin):
             counts = part.counts
             self._at(self.muons, section)[:] += _by_bx(part.bx[part.row])
             self._at(self.occupied, section)[:] += _by_bx(part.bx[counts > 0])
+
+    def merge(self, other: "CrossingCounts") -> None:
+        """Add data that follow these."""
+        self.live.merge(other.live)
+        self.origins |= other.origins
+        for mine, theirs in ((self.muons, other.muons), (self.occupied, other.occupied)):
+            for section, counts in theirs.items():
+                self._at(mine, section)[:] += counts
 
     @staticmethod
     def _at(where: Counts, section: Section) -> NDArray[np.int64]:

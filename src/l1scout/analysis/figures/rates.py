@@ -1,7 +1,4 @@
-"""Figures of the analyses of rates: one function per figure, from the state or the result of an analysis.
-
-Those of maps and of masses are in files of their own, and have their names here too.
-"""
+"""Figures of the analyses of rates: one function per figure, from the state or the result of an analysis."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,13 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from l1scout.analysis.counts import CrossingCounts
-from l1scout.analysis.filling import FoundScheme, Scheme
-from l1scout.analysis.luminosity import Luminosity, zero_counting
-from l1scout.analysis.vdm import VdmScan, expected_mu, fit_scan
-from l1scout.lhc import BX_PER_ORBIT
-from l1scout.report.canvas import (
+from l1scout.analysis.common.bunch_luminosity import Luminosity, zero_counting
+from l1scout.analysis.common.counts import CrossingCounts
+from l1scout.analysis.common.schemes import FoundScheme, Scheme
+from l1scout.analysis.common.vdm import VdmScan, expected_mu, fit_scan
+from l1scout.analysis.figures.canvas import (
+    COLOURS,
     GREY,
+    RAW_COLOUR,
+    WORSE_COLOUR,
     canvas,
     headroom,
     label,
@@ -29,11 +28,7 @@ from l1scout.report.canvas import (
     significant,
     titles,
 )
-from l1scout.report.figures import COLOURS, RAW_COLOUR, WORSE_COLOUR
-from l1scout.report.mass_figures import masses
-from l1scout.report.muon_figures import cosmics, firing, occupancy
-
-__all__ = ["calibrate", "cosmics", "filling", "firing", "linearity", "luminosity", "masses", "occupancy"]
+from l1scout.lhc import BX_PER_ORBIT
 
 TRAIN_GAP = 20
 """Empty BX from which on bunches belong to another group of trains."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.filling import FoundScheme, Scheme, find_scheme
+from l1scout.analysis.common.schemes import FoundScheme, Scheme, find_scheme
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.filling import Scheme
-from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.muons import OfOrigin, final
+from l1scout.analysis.common.coverage import coverage
+from l1scout.analysis.common.live_time import LiveTime
+from l1scout.analysis.common.muons import OfOrigin, final
+from l1scout.analysis.common.schemes import Scheme
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.statistics import Measured
@@ -81,17 +82,18 @@ def fit_scan(
         If there are too few steps or muons, or no peak is found.
     """
     from iminuit import Minuit
+    from iminuit.cost import multinomial_chi2
 
-    share = occupied / crossings
-    if separation.size < 5 or occupied.sum() < 100 or share.max() >= 1:
+    if separation.size < 5 or occupied.sum() < 100 or np.any(occupied >= crossings):
         msg = "a van der Meer scan needs five steps or more, 100 muons, and crossings without any"
         raise InputError(msg)
-    none = crossings - occupied
+    share = occupied / crossings
+    counted = np.r_[occupied, crossings - occupied].astype(np.float64)
 
     def deviance(peak: float, width: float, centre: float, constant: float) -> float:
         mu = constant + peak * np.exp(-0.5 * ((separation - centre) / width) ** 2)
-        p = -np.expm1(-np.maximum(mu, 1e-12))
-        return float(2 * (none * mu - occupied * np.log(p)).sum())
+        empty = np.exp(-np.maximum(mu, 1e-12))
+        return float(multinomial_chi2(counted, np.r_[crossings * (1 - empty), crossings * empty]))
 
     top = -np.log1p(-share.max())
     weight = np.maximum(share - share.min(), 1e-9)
@@ -105,7 +107,6 @@ def fit_scan(
     if not minuit.valid or minuit.covariance is None:
         msg = "the van der Meer scan cannot be fitted: no peak over the separations given"
         raise InputError(msg)
-    perfect = 2 * float((-none * np.log1p(-share)).sum() - _times_log(occupied, share))
     measured = {n: Measured(minuit.values[n], minuit.errors[n]) for n in minuit.parameters}
     correlation = float(minuit.covariance.correlation()["peak", "width"])
     return Scan(
@@ -114,7 +115,7 @@ def fit_scan(
         measured["centre"],
         measured["constant"],
         correlation,
-        float(minuit.fval) - perfect,
+        float(minuit.fval),
         separation.size - 4,
     )
 
@@ -123,11 +124,6 @@ def expected_mu(separation: NDArray[np.float64], scan: Scan) -> NDArray[np.float
     """Muons per crossing that the fit says, at separations in mm."""
     distance = (separation - scan.centre.value) / scan.width.value
     return np.asarray(scan.constant.value + scan.peak.value * np.exp(-0.5 * distance**2))
-
-
-def _times_log(count: NDArray[np.int64], share: NDArray[np.float64]) -> float:
-    seen = count > 0
-    return float((count[seen] * np.log(share[seen])).sum())
 
 
 def visible_cross_section(x: Scan, y: Scan, protons: tuple[Measured, Measured]) -> tuple[Measured, float]:
@@ -223,24 +219,25 @@ class VdmScan(OfOrigin):
         self.orbits = {p: np.zeros(s.first.size, np.int64) for p, s in self.planes.items()}
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
-        """Take in a batch of the scan.
-
-        Orbits between the first and the last muon count; if some of them are missing, those with a muon.
-        """
+        """Take in a batch of the scan (the orbits that count: `l1scout.analysis.common.coverage`)."""
         self.live.add(batch, prescale)
         self.origins.add(batch.simulated)
-        if not len(batch):
-            return
-        every = np.arange(batch.orbit[0], batch.orbit[-1] + 1)
-        seen = every if every.size <= (batch.n_orbits or 0) else np.unique(batch.orbit)
         muons = final(batch, self.min_hw_pt, self.min_quality)
         orbit = muons.orbit[(muons.counts > 0) & self.scheme.mask[muons.bx]]
         for plane, steps in self.planes.items():
-            for k, (first, last) in enumerate(zip(steps.first, steps.last, strict=True)):
-                self.occupied[plane][k] += int(
-                    np.searchsorted(orbit, last + 1) - np.searchsorted(orbit, first)
-                )
-                self.orbits[plane][k] += int(np.searchsorted(seen, last + 1) - np.searchsorted(seen, first))
+            ends = np.stack([steps.first, steps.last + 1])
+            self.occupied[plane] += np.diff(np.searchsorted(orbit, ends), axis=0)[0]
+            for covered in coverage(batch)[0]:
+                seen = covered.before(ends.reshape(-1)).reshape(2, -1)
+                self.orbits[plane] += np.diff(seen, axis=0)[0]
+
+    def merge(self, other: "VdmScan") -> None:
+        """Add data that follow these."""
+        self.live.merge(other.live)
+        self.origins |= other.origins
+        for plane in self.planes:
+            self.occupied[plane] += other.occupied[plane]
+            self.orbits[plane] += other.orbits[plane]
 
     def points(self, plane: str) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
         """Separation, crossings with a muon, and all crossings, of the steps that were seen."""

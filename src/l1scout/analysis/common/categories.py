@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.peaks import gaussian_share
+from l1scout.analysis.common.peaks import gaussian_share
 from l1scout.errors import InputError
 from l1scout.statistics import Measured
 
@@ -59,6 +59,7 @@ def fit_categories(
         If a category has fewer than 20 entries in the window, or the fit does not converge.
     """
     from iminuit import Minuit
+    from iminuit.cost import poisson_chi2
 
     inside = (edges[:-1] >= window[0] - 1e-9) & (edges[1:] <= window[1] + 1e-9)
     n = counts[:, inside].astype(np.float64)
@@ -73,7 +74,7 @@ def fit_categories(
     def deviance(values: NDArray[np.float64]) -> float:
         terms = values[1:].reshape(len(shapes), -1)
         mu = np.maximum(np.exp(np.clip(terms @ powers, -50, 50)) + values[0] * signal, 1e-9)
-        return float(2 * (mu - n + np.where(n > 0, n * np.log(np.maximum(n, 1) / mu), 0.0)).sum())
+        return float(poisson_chi2(n.ravel(), mu.ravel()))
 
     start = np.zeros((len(shapes), degree + 1))
     start[:, 0] = np.log(np.maximum(n.mean(axis=1), 0.1))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.peaks import Peak, fit_peak
+from l1scout.analysis.common.peaks import Peak, fit_peak
 from l1scout.errors import InputError
 from l1scout.statistics import Measured
 

@@ -7,11 +7,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from l1scout.analysis.lines import Line
-from l1scout.analysis.masses import LINES, RANGES, Masses
+from l1scout.analysis.common.lines import Line
+from l1scout.analysis.common.pair_masses import LINES, RANGES, Masses
+from l1scout.analysis.figures.canvas import (
+    COLOURS,
+    GREY,
+    RAW_COLOUR,
+    canvas,
+    headroom,
+    label,
+    legend,
+    plus_minus,
+    points,
+    pull_axis,
+    titles,
+)
 from l1scout.errors import InputError
-from l1scout.report.canvas import GREY, canvas, headroom, label, legend, plus_minus, points, pull_axis, titles
-from l1scout.report.figures import COLOURS, RAW_COLOUR
 
 SYMBOLS = {"φ": r"$\phi$", "J/ψ": r"J/$\psi$", "ψ(2S)": r"$\psi$(2S)", "Υ": r"$\Upsilon$", "Z": "Z"}
 RELATIVE_BIN = 0.025

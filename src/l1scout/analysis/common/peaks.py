@@ -86,7 +86,7 @@ def fit_peak(
     fixed: bool = False,
     degree: int = 2,
 ) -> Peak:
-    """Fit a peak in a window. Whether it may be reported is what `l1scout.analysis.lines` decides.
+    """Fit a peak in a window. Whether it may be reported is what `l1scout.analysis.common.lines` decides.
 
     Parameters
     ----------
@@ -107,6 +107,7 @@ def fit_peak(
         If the window has too few bins or entries.
     """
     from iminuit import Minuit
+    from iminuit.cost import poisson_chi2
 
     inside = (edges[:-1] >= window[0] - 1e-9) & (edges[1:] <= window[1] + 1e-9)
     n = counts[inside].astype(np.float64)
@@ -121,11 +122,8 @@ def fit_peak(
         smooth = _background(np.asarray(terms), powers)
         return np.asarray(np.maximum(smooth + peak * gaussian_share(low, high, at, sigma), 1e-9))
 
-    constant = _deviance(n, np.ones(n.size)) - 2 * n.size
-
     def deviance(values: NDArray[np.float64]) -> float:
-        mu = expected(*values)
-        return float(2 * (mu.sum() - n @ np.log(mu))) + constant
+        return float(poisson_chi2(n, expected(*values)))
 
     names = ["entries", "position", "width", *(f"p{k}" for k in range(degree + 1))]
     start = [0.0, position, width, np.log(max(n.mean(), 0.1)), *([0.0] * degree)]
@@ -192,20 +190,16 @@ def _background(terms: NDArray[np.float64], powers: NDArray[np.float64]) -> NDAr
     return np.asarray(np.exp(np.clip(terms @ powers, -50, 50)))
 
 
-def _deviance(n: NDArray[np.float64], mu: NDArray[np.float64]) -> float:
-    """-2 ln of the Poisson likelihood over that of a perfect description."""
-    return float(2 * (mu - n + np.where(n > 0, n * np.log(np.maximum(n, 1) / mu), 0.0)).sum())
-
-
 def _p_value(n: NDArray[np.float64], mu: NDArray[np.float64], parameters: int) -> float:
     """Return the probability of a larger deviance, in merged bins (`FEWEST`); NaN if too few remain."""
+    from iminuit.cost import poisson_chi2
     from scipy.stats import chi2
 
     bins = np.minimum(np.floor(np.cumsum(mu) / FEWEST), np.floor(mu.sum() / FEWEST) - 1).astype(np.int64)
     _, bins = np.unique(bins, return_inverse=True)
     counted, wanted = (np.bincount(bins, x).astype(np.float64) for x in (n, mu))
     dof = counted.size - parameters
-    return float(chi2.sf(_deviance(counted, wanted), dof)) if dof > 0 else float("nan")
+    return float(chi2.sf(poisson_chi2(counted, wanted), dof)) if dof > 0 else float("nan")
 
 
 def gaussian_share(

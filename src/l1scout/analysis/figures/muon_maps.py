@@ -9,14 +9,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from l1scout.analysis.cosmics import LEGS, Cosmics
-from l1scout.analysis.firing import ETA_EDGES_HW, Firing
-from l1scout.analysis.muons import FINDERS
-from l1scout.analysis.occupancy import ETA_EDGES, PHI_CELLS, Occupancy
+from l1scout.analysis.common.cosmic_legs import LEGS, Cosmics
+from l1scout.analysis.common.maps import ETA_EDGES, PHI_CELLS, Occupancy
+from l1scout.analysis.common.muons import FINDERS
+from l1scout.analysis.common.wrong_bx import ETA_EDGES_HW, Firing
+from l1scout.analysis.figures.canvas import COLOURS, GREY, WORSE_COLOUR, canvas, label, legend, points, titles
 from l1scout.formats.streams.muon import ETA_LSB
 from l1scout.lhc import BX_PER_ORBIT
-from l1scout.report.canvas import GREY, canvas, label, legend, points, titles
-from l1scout.report.figures import COLOURS, WORSE_COLOUR
 
 
 def occupancy(state: Occupancy, result: Mapping[str, Any]) -> Figure:
@@ -162,9 +161,9 @@ def cosmics(state: Cosmics, result: Mapping[str, Any]) -> Figure:
         points(phi, centre, [r["pairs"] for r in rows], [r["error"] for r in rows], "", 0, xerr=step / 2)
         phi.set_xticks(range(0, 181, 30))
         titles(phi, r"$\varphi$ of the upper leg [degrees]", "pairs, chance subtracted")
-        distance = np.arange(state.apart.shape[1])
+        distance = np.arange(state.counts.apart.shape[1])
         for k, name in enumerate(("upper leg first", "lower leg first (chance)")):
-            n = state.apart[k]
+            n = state.counts.apart[k]
             points(delay, distance[1:] + 0.04 * k, n[1:], np.sqrt(n[1:]), name, k)
         delay.set_xticks(distance[1:])
         delay.tick_params(axis="x", which="minor", bottom=False, top=False)

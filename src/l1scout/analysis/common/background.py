@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from iminuit.cost import poisson_chi2
 from numpy.typing import NDArray
 
-from l1scout.analysis.filling import Scheme
+from l1scout.analysis.common.schemes import Scheme
 from l1scout.lhc import BX_PER_ORBIT
 
 NAMES = ("constant", "early", "late", "glow")
@@ -138,8 +139,5 @@ def _fit(
         inverse = np.linalg.pinv((design / expected) @ design.T)
         values = inverse @ ((design / expected) @ counts)
         expected = np.maximum(values @ design, 0.02 * max(counts.mean(), 1e-9))
-    seen = counts > 0
-    deviance = 2 * float(
-        (expected - counts).sum() + (counts * np.log(np.where(seen, counts, 1) / expected))[seen].sum()
-    )
+    deviance = float(poisson_chi2(counts, expected))
     return values / scale, inverse / np.outer(scale, scale), deviance
