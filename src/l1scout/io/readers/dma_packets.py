@@ -43,7 +43,7 @@ class DmaPacketsReader(FormatReader):
 
     name, title = "dma-packets", "DMA packets"
     counts_orbits = True
-    certain = False
+    order = 2
     removes_duplicates = True
 
     def detect(self, file: InputFile) -> bool:
