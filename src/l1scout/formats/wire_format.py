@@ -173,6 +173,5 @@ def read_packets(
 def decode_packets(stream: Readable, form: WireFormat) -> tuple[dict[str, Decoded], Found]:
     """Decode all packets of a stream that fits in memory (its objects do; its packets need not)."""
     found = Found()
-    nothing = form.decode(form.find_orbits(memoryview(b"")))
-    parts = [nothing, *read_packets(stream, form, found)]
+    parts = list(read_packets(stream, form, found)) or [form.decode(form.find_orbits(memoryview(b"")))]
     return {name: join_decoded([p[name] for p in parts]) for name in form.streams}, found

@@ -50,7 +50,7 @@ class Method:
     model : Path, optional
         Model directory: archives get columns with the recalibrated values beside the trigger's own.
     engine : str
-        What computes them; see `l1scout.deploy.engine.make`.
+        What computes them; see `l1scout.deploy.engine.create_engine`.
     """
 
     name: str
@@ -195,10 +195,13 @@ def content(folder: Path, stored: Stored) -> bytes:
     return data
 
 
-def _prepare() -> None:
-    """Begin a process: what receives comes first, and without the store there is nothing to do."""
+def _prepare(store: int) -> None:
+    """Begin a process: what receives comes first, and without the store there is nothing to do.
+
+    The number of the store's process is given: it may have been killed before this one could ask for it.
+    """
     os.nice(10)
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_follow, args=(store,), daemon=True).start()
 
 
 def _follow(parent: int) -> None:
@@ -262,7 +265,7 @@ class Compressor:
 
     def _pool(self) -> ProcessPoolExecutor:
         # spawned: nothing of this process's threads and locks
-        return ProcessPoolExecutor(self._workers, get_context("spawn"), _prepare)
+        return ProcessPoolExecutor(self._workers, get_context("spawn"), _prepare, (os.getpid(),))
 
     def _tidy(self) -> None:
         """Delete files whose compressed ones are catalogued: a store was killed in between."""
