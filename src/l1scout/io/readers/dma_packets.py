@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_batch import OrbitBatch, joint_origin
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
+from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import Found as PacketCounts
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.stream import STREAMS, add_counts
@@ -142,6 +143,7 @@ def _new_orbits(
     new = quality.new_contents(numbers, orbit_checksums(first.objects, numbers))
     repeated = orbits.orbit[orbits.repeated]
     quality.marked_orbits += int(np.count_nonzero(np.isin(repeated, numbers[new])))
+    simulated = stated_origin(orbits.marks)
     numbers = numbers[new]
     here = np.intersect1d(flagged, numbers)
     quality.flagged_orbits += here.size
@@ -150,7 +152,9 @@ def _new_orbits(
     every = len(numbers) == len(orbits.orbit)
     rows = rows if len(decoded) == 1 else orbits.blocks + 1  # several streams are not cut at different orbits
     chunks = {
-        name: split_orbits(_of_orbits(part.objects, None if every else numbers), numbers, rows)
+        name: split_orbits(
+            _of_orbits(replace(part.objects, simulated=simulated), None if every else numbers), numbers, rows
+        )
         for name, part in decoded.items()
     }
     counted = form.reports_empty_orbits or quality.count_occupied
