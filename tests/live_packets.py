@@ -8,6 +8,7 @@ from l1scout.board.board import Board
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.formats.block import FORMATS
 from l1scout.formats.packets import TRAILER_BYTES, Trailer, split_packets
+from l1scout.readout.status import BoardStatus
 from l1scout.readout.writer import SegmentWriter
 from l1scout.simulate.live_board import simulated_packets
 from l1scout.simulate.run import Running, simulate_run
@@ -50,5 +51,11 @@ def repeated(form: str, first_orbit: int, orbits: int) -> bytes:
 
 def feed(writer: SegmentWriter, stream: bytes, form: str = "run3") -> None:
     """Give a stream of packets to a writer."""
-    for packet, skipped in split_packets(io.BytesIO(stream), FORMATS[form]):
-        writer.add(packet, skipped)
+    for packet in split_packets(io.BytesIO(stream), FORMATS[form]):
+        writer.step(packet)
+
+
+def board_status(**values: object) -> BoardStatus:
+    """Return the status of a board with some values, and others that do not matter."""
+    counts = ("first_orbit", "packets", "bytes", "waiting", "buffer", "real_time_factor", "seconds")
+    return BoardStatus(**{"readout": "connected", **dict.fromkeys(counts, 0), **values})

@@ -148,7 +148,7 @@ def test_commands_from_another_shell(tmp_path, packets):
         told = json.loads(chain.call("status", *settings, "--json").stdout)
         assert (told["state"], told["run"], told["error"]) == ("running", 40, "")
         assert [r["state"] for r in told["processes"].values()] == ["running"] * 3
-        assert told["processes"]["readout"]["lhc"] > 0
+        assert told["processes"]["readout"]["real_time_factor"] > 0
         assert told["lost"]["missed"] == told["lost"]["corrupt"] == 0
         with pytest.raises(InputError, match="another `l1scout run`"):
             chain.supervisor()

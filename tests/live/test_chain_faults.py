@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # to be run as a script too
 from chain import COMMAND, PATIENCE_S, Chain, wait_for
 from l1scout.formats.block import RUN3
 from l1scout.simulate.live_board import simulated_packets
-from l1scout.store.account import Stage
+from l1scout.store.account import StageAccount
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 
 
-def nothing_lost(stages: list[Stage]) -> None:
+def nothing_lost(stages: list[StageAccount]) -> None:
     """No orbit that the board sent is missing, and it dropped none."""
     for stage in stages:
         assert not any(stage.counted.values()), stage

@@ -21,7 +21,7 @@ from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.losses import lost_in_file, with_losses
-from live_packets import dropping, feed, packets, small_packets
+from live_packets import board_status, dropping, feed, packets, small_packets
 
 RUN = 7
 
@@ -41,8 +41,8 @@ def store_of(spool, folder):
 
 def board_report(folder, delivered, dropped, state="idle"):
     folder.mkdir()
-    report = {"run": RUN, "state": state, "delivered": delivered, "dropped": dropped}
-    (folder / "board-0.json").write_text(json.dumps(report))
+    report = board_status(run=RUN, state=state, delivered=delivered, dropped=dropped)
+    (folder / "board-0.json").write_text(report.model_dump_json())
     return folder
 
 
@@ -82,8 +82,8 @@ def test_runs_and_account_tell_the_same_number_of_dropped_orbits(chain):
 def test_reports_of_killed_boards_and_other_runs_are_not_used(chain, tmp_path):
     store, over = chain
     for change in ({"state": "running"}, {"run": RUN + 1}):
-        report = {"run": RUN, "state": "idle", "delivered": 18, "dropped": 18} | change
-        (tmp_path / "run" / "board-0.json").write_text(json.dumps(report))
+        report = board_status(**{"run": RUN, "state": "idle", "delivered": 18, "dropped": 18} | change)
+        (tmp_path / "run" / "board-0.json").write_text(report.model_dump_json())
         (run,) = l1scout("runs", "--json", *over)["runs"]
         assert run["dropped"] == 6
         assert account(RUN, store, boards=tmp_path / "run")[0].counted == {"dropped": 6}
