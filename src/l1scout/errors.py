@@ -1,4 +1,9 @@
-"""Errors in a user's input, each reported as one line that says what is wrong, where, and what to do."""
+"""The exceptions of l1scout, and text from files made safe to print.
+
+All of them are `ScoutingError`: one ``except`` catches whatever l1scout raises about its input, its
+files or its connections. What a program calls wrongly (an array of another length) is a `ValueError`
+or `TypeError`, as everywhere in Python.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +11,11 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
-class InputError(ValueError):
+class ScoutingError(Exception):
+    """Base class of l1scout's own exceptions."""
+
+
+class InputError(ScoutingError, ValueError):
     """Input that cannot be used: the command line prints its text as one line and exits 2.
 
     The text names the file or setting, the place in it and, where there is one, the way out.

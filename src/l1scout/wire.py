@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l1scout.errors import InputError
+from l1scout.errors import InputError, ScoutingError
 
 VERSION = 1
 MAX_MESSAGE = 8192
@@ -31,7 +31,7 @@ _PENDING = 16
 _MIN_TOKEN = 16
 
 
-class WireError(OSError):
+class WireError(ScoutingError, OSError):
     """The other side is gone, silent, or not one of us; the connection is of no more use."""
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from crc32c import crc32c
 
 from l1scout.core.provenance import DataLabel, current, is_simulated, recording
-from l1scout.errors import InputError
+from l1scout.errors import InputError, ScoutingError
 from l1scout.files import checksum, sync_folder
 from l1scout.model.card import model_record
 from l1scout.store.catalogue import Stored
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SUFFIX = {"zstd": ".zst", "bzip2": ".bz2", "parquet": ".parquet"}
 
 
-class ChangedError(OSError):
+class ChangedError(ScoutingError, OSError):
     """A file that is not what it was when it was stored."""
 
 
