@@ -20,7 +20,7 @@ from l1scout.cli.script import Parser, run_script
 from l1scout.deploy.engine import make
 from l1scout.deploy.table import build
 from l1scout.evaluate.bench import simulated
-from l1scout.formats.muon import ETA_VTX, PHI_VTX
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX
 from l1scout.model.directory import Model, load_model
 
 try:

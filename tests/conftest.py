@@ -11,7 +11,7 @@ import uproot
 
 from front_end import Keep, make_run, stored_bytes, through_board
 from l1scout.formats import pattern
-from l1scout.formats.muon import MUON_2018, PHI_BINS, physical, split
+from l1scout.formats.streams.muon import MUON_2018, PHI_BINS, physical, split
 from l1scout.link.capture import write_capture
 
 ROWS = 40

@@ -52,7 +52,6 @@ def test_environment_is_over_file_and_set_over_both(tmp_path):
         ("run = 7\n", "[run]"),
         ("[run\n", "invalid TOML"),
         ("[run]\nnumber = -1\n", "run.number = '-1'"),
-        ("[readout]\nwire_format = 'run1'\n", "'run2' or 'run3'"),
     ],
 )
 def test_file_that_cannot_be_meant_is_refused(tmp_path, text, near):

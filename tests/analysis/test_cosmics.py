@@ -8,7 +8,7 @@ from l1scout.analysis.cosmics import CONTROL_BINS, LEGS, PHI_BINS, Cosmics, Cuts
 from l1scout.analysis.filling import load_scheme
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
-from l1scout.formats.muon import PHI
+from l1scout.formats.streams.muon import PHI
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.simulate.cosmic import FLIGHT_BX, legs
 from l1scout.simulate.run import Running, simulate_run

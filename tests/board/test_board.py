@@ -3,21 +3,22 @@
 import numpy as np
 import pytest
 
-from front_end import Keep, make_run, rows, through_board
+from front_end import BOARD_FORMATS, Keep, make_run, rows, through_board
 from l1scout.board.board import Board
 from l1scout.board.suppress import Selection
 from l1scout.core.orbit_batch import concatenate
-from l1scout.formats.block import FORMATS, RUN2, RUN3
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.transmit import LinkTiming, Transmitter, transmit
 from l1scout.simulate.run import Running, simulate_run
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 30])
-@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+@pytest.mark.parametrize("form", BOARD_FORMATS.values(), ids=list(BOARD_FORMATS))
 def test_round_trip(form, chunk):
     truth, captures, _ = make_run(form, 30, chunk)
     decoded, found, counters = through_board(captures, form)
-    muons = decoded.muons
+    muons = decoded.objects
     np.testing.assert_array_equal(muons.orbit, truth.orbit)
     np.testing.assert_array_equal(muons.bx, truth.bx)
     np.testing.assert_array_equal(muons.offsets, truth.offsets)
@@ -38,7 +39,7 @@ def test_the_whole_range_of_skew():
     timing = [LinkTiming(s, p, 3) for s, p in ((-100, 26), (100, 26), (0, 100), (-100, 22000), (100, 900))]
     timing += [LinkTiming(k, 26 + k, k) for k in range(3)]
     decoded, _, counters = through_board(transmit(pieces, Transmitter(RUN3, timing)))
-    assert rows(decoded.muons) == rows(truth)
+    assert rows(decoded.objects) == rows(truth)
     assert counters.flagged == counters.lost == 0
     assert counters.links.realigns.sum() == 0
 
@@ -48,7 +49,7 @@ def test_crowded_orbits():
     running = Running(occupancy=0.6, cosmics=30, intermediate=1)
     truth, captures, _ = make_run(RUN3, 4, running=running)
     decoded, _, _ = through_board(captures)
-    assert rows(decoded.muons) == rows(truth)
+    assert rows(decoded.objects) == rows(truth)
     assert truth["second"].max() == 1
     assert set(truth["link"]) >= {0, 1, 4, 5}
 
@@ -59,7 +60,7 @@ def test_thresholds():
     decoded, _, counters = through_board(captures, selection=selection)
     pt, quality, link = truth["hwPt"], truth["hwQual"], truth["link"]
     keep = (pt >= np.where(link < 4, 20, 40)) & ((link != 0) | (quality >= 12))
-    assert rows(decoded.muons) == rows(truth.select(keep))
+    assert rows(decoded.objects) == rows(truth.select(keep))
     assert counters.blocks == len(truth.select(keep))
     with pytest.raises(ValueError, match="8 values"):
         Selection((1,) * 7)
@@ -72,7 +73,7 @@ def test_whole_orbits_are_dropped_and_counted():
     assert (counters.dropped, counters.delivered) == (2, 10)
     assert (found.trailer.dropped, found.trailer.orbits) == (2, 10)
     kept = np.isin(truth.orbit[truth.row], [1004, 1005], invert=True)
-    assert rows(decoded.muons) == rows(truth.select(kept))
+    assert rows(decoded.objects) == rows(truth.select(kept))
 
 
 def test_a_hole_in_the_capture_is_lost_orbits_only_at_its_edges():
@@ -80,10 +81,10 @@ def test_a_hole_in_the_capture_is_lost_orbits_only_at_its_edges():
     decoded, _, counters = through_board([captures[0], captures[2], captures[3], captures[4]])
     # of 1002 some links are whole, those that are early; of 1006 all are
     present = np.setdiff1d(np.arange(1000, 1012), [1002, 1003, 1004, 1005])
-    assert set(decoded.muons.orbit) - {1002} == set(present)
+    assert set(decoded.objects.orbit) - {1002} == set(present)
     assert decoded.flagged.tolist() == [1002]
     whole = np.isin(truth.orbit[truth.row], present)
-    got = decoded.muons
+    got = decoded.objects
     assert rows(got.select(got.orbit[got.row] != 1002)) == rows(truth.select(whole))
     assert counters.orbits == counters.delivered + counters.idle == 10
 

@@ -21,7 +21,7 @@ from l1scout.analysis.linearity import read_reference
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.cli import make_app
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN3
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io.batches import read_batches
 from l1scout.lhc import FILLING_SCHEMES
 from l1scout.simulate.live_board import simulated_packets

@@ -10,13 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from front_end import Keep
+from front_end import BOARD_FORMATS, Keep, decode_muons
 from l1scout.board.sinks import BufferedSink, StreamSink
 from l1scout.board.sources import paced, replay_packets
 from l1scout.cli import make_app
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, RUN3
-from l1scout.formats.packets import decode_packets
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io.dma_packets import describe_capture, describe_packets, detect_packets
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 
@@ -29,19 +28,19 @@ def call(*arguments: object):
     return result
 
 
-@pytest.fixture(scope="module", params=FORMATS)
+@pytest.fixture(scope="module", params=BOARD_FORMATS)
 def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     arguments = ("--orbits", 25, "--out", folder, "--seed", 4, "--format", request.param)
     told = json.loads(call("simulate", "run", *arguments, "--json").stdout)
     assert (told["orbits"], told["faults"], told["simulated"]) == (25, 0, True)
-    return folder, FORMATS[request.param]
+    return folder, BOARD_FORMATS[request.param]
 
 
 def check(packets: Path, folder: Path, form) -> None:
     truth = pq.read_table(folder / "truth.parquet")
     with packets.open("rb") as stream:
-        muons = decode_packets(stream, form)[0].muons
+        muons = decode_muons(stream, form)[0].objects
     np.testing.assert_array_equal(muons.orbit[muons.row], truth["orbit"])
     np.testing.assert_array_equal(muons.bx[muons.row], truth["bx"])
     for name in set(muons.columns) - {"reserved"}:
@@ -109,7 +108,7 @@ def test_errors_are_one_line(tmp_path):
         ((tmp_path / "none", "--out", tmp_path / "x"), "no such file"),
         (("--out", tmp_path / "x"), "either a source"),
         (("--simulate", 1, "--out", tmp_path / "x", "--fault", "rain=1"), "name=probability"),
-        (("--simulate", 1, "--out", tmp_path / "x", "--format", "run4"), "not one of run2, run3"),
+        (("--simulate", 1, "--out", tmp_path / "x", "--format", "run4"), "choose one of .*run2, run3"),
         (("--simulate", 1, "--out", tmp_path / "x", "--scheme", "1999"), "2018 and 2024"),
         (("--simulate", 1, "--out", tmp_path / "x", "--occupancy", "0.9"), "below 0.714"),
         (("--simulate", 1, "--out", "tcp://nowhere"), "host:port expected"),
@@ -176,4 +175,4 @@ def test_pace(run, monkeypatch):
     done = replay_packets(packets, form, sink, real_time=True)
     assert now[0] == pytest.approx(20 / ORBIT_FREQUENCY_HZ)
     assert (done["packets"], done["dropped"], done["skipped"]) == (4, 1, 0)
-    assert RUN3.name in FORMATS
+    assert RUN3.name in BOARD_FORMATS

@@ -17,7 +17,7 @@ from chain import PATIENCE_S, wait_for
 from l1scout.control.local import ask
 from l1scout.control.supervisor import Supervisor
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN3
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.settings import read_settings
 from l1scout.simulate.live_board import simulated_packets
@@ -263,5 +263,7 @@ def taken(port):
 def test_settings_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(InputError, match="did you mean listen"):
         Chain(tmp_path, None).supervisor("readout.lisen=x:1")
+    with pytest.raises(InputError, match="^readout.wire_format: .*'run1'.* run2, run3"):
+        Chain(tmp_path, None).supervisor("readout.wire_format=run1")
     with pytest.raises(InputError, match="the store listens at"):
         Chain(tmp_path, None).supervisor("store.listen=127.0.0.1:1")

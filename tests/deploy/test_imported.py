@@ -14,7 +14,7 @@ from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.deploy.table import TableEngine, build
 from l1scout.errors import InputError
 from l1scout.evaluate.verify import reference_of, verify
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model.directory import load_model
 from l1scout.model.quantities import INPUTS
 from l1scout.training.imported import import_network, save_imported

@@ -9,7 +9,7 @@ from hand_made import TINY, firmware_model, network, ramps_network
 from l1scout.deploy.engine import make
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.deploy.table import build
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 
 END = 14
 """Of the smaller range; the networks were made for hwPt up to 20."""

@@ -11,7 +11,7 @@ from l1scout.deploy import onnx
 from l1scout.deploy.onnx import OnnxEngine
 from l1scout.deploy.recalibrate import REASONS, Recalibrator
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model.directory import Model
 from l1scout.model.layers import Layer
 from l1scout.model.onnx_export import to_onnx

@@ -8,7 +8,7 @@ from l1scout.deploy.engine import make
 from l1scout.deploy.table import TableEngine, build
 from l1scout.errors import InputError
 from l1scout.evaluate.verify import forward, keras_reference, verify
-from l1scout.formats.muon import PT
+from l1scout.formats.streams.muon import PT
 from l1scout.model.directory import load_model
 from l1scout.training.export import probes, save
 from l1scout.training.fit import fit

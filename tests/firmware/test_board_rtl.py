@@ -20,9 +20,9 @@ from l1scout.firmware.compare import compare, different_counters, where_differen
 from l1scout.firmware.crowded import crowded_orbits
 from l1scout.firmware.rtl_board import OUTCOMES, Simulation, VerilogBoard
 from l1scout.firmware.verilator import have_verilator
-from l1scout.formats.block import LINKS, RUN3
-from l1scout.formats.packets import packet_orbits, split_packets
 from l1scout.formats.recalibrated import RECALIBRATED
+from l1scout.formats.records import LINKS
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.capture import Capture, splice, write_capture
 from l1scout.link.frames import COMMA, COMMA_K, CRCS, LINE_WORDS, PADDING, PADDING_K
 from l1scout.link.receive import STATES, UNLOCKED
@@ -240,7 +240,7 @@ def test_rows_held_up_cost_whole_orbits(verilog, tmp_path):
 
 
 def found(stream):
-    return [packet_orbits(memoryview(bytes(p)), RUN3) for p, _ in split_packets(stream, RUN3) if len(p)]
+    return [RUN3.find_orbits(memoryview(bytes(p))) for p, _ in RUN3.split(stream) if len(p)]
 
 
 def test_an_orbit_that_is_overdue(verilog, tmp_path):
@@ -331,7 +331,7 @@ def test_a_built_core_in_the_path_recalibrates_every_muon(tmp_path, programs):
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["identical"] is True
     with target.open("rb") as stream:
-        rows = [packet_orbits(packet, RUN3) for packet, _ in split_packets(stream, RUN3)]
+        rows = [RUN3.find_orbits(packet) for packet, _ in RUN3.split(stream)]
     high = np.concatenate(
         [r.rows[a:b].reshape(-1, 6, 8)[:, row] for r in rows for a, b in r.spans for row in (3, 5)]
     )

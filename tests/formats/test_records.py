@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from front_end import random_blocks
-from l1scout.formats.block import FORMATS, RUN2, RUN3, occupied
-from l1scout.formats.decoded import decode_blocks
-from l1scout.formats.records import read_records, record_room, suppress
+from front_end import BOARD_FORMATS, random_blocks
+from l1scout.formats.block import decode_blocks, occupied
+from l1scout.formats.fine_suppression import record_room, suppress
+from l1scout.formats.streams.muon import read_records
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 
 PT = 0x1FF << 10
 
@@ -34,7 +36,7 @@ def slow_records(blocks, form):
     return np.array(out, np.uint32)
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+@pytest.mark.parametrize("form", BOARD_FORMATS.values(), ids=list(BOARD_FORMATS))
 def test_records_follow_their_definition(form):
     blocks = random_blocks(np.random.default_rng(2), 500, form)
     records, bad = suppress(blocks, form)
@@ -64,30 +66,30 @@ def test_golden_records():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+@pytest.mark.parametrize("form", BOARD_FORMATS.values(), ids=list(BOARD_FORMATS))
 def test_records_and_blocks_tell_the_same_muons(form):
     blocks = random_blocks(np.random.default_rng(3), 300, form)
     direct = decode_blocks(blocks, form)
     records, _ = suppress(blocks, form)
     by_records = read_records(records, form)
     assert by_records.corrupt == 0
-    for name in by_records.muons.columns:
+    for name in by_records.objects.columns:
         if form is RUN2 and name == "intermediate":
             continue  # records of Run 2 do not state it; here any link has any marker
-        np.testing.assert_array_equal(by_records.muons[name], direct.muons[name])
-    np.testing.assert_array_equal(by_records.muons.orbit, direct.muons.orbit)
-    np.testing.assert_array_equal(by_records.muons.bx, direct.muons.bx)
+        np.testing.assert_array_equal(by_records.objects[name], direct.objects[name])
+    np.testing.assert_array_equal(by_records.objects.orbit, direct.objects.orbit)
+    np.testing.assert_array_equal(by_records.objects.bx, direct.objects.bx)
     assert set(by_records.flagged) <= set(direct.flagged)
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+@pytest.mark.parametrize("form", BOARD_FORMATS.values(), ids=list(BOARD_FORMATS))
 def test_records_cut_anywhere(form):
     records, _ = suppress(random_blocks(np.random.default_rng(4), 5, form), form)
     data = records.tobytes()
-    whole = read_records(data, form).muons.n_objects
+    whole = read_records(data, form).objects.n_objects
     for stop in range(len(data)):
         got = read_records(data[:stop], form)
-        assert got.muons.n_objects < whole
+        assert got.objects.n_objects < whole
         assert got.corrupt_bytes < 4 * 51
 
 

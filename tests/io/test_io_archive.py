@@ -17,14 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from front_end import make_run, random_blocks, stored_bytes
+from front_end import BOARD_FORMATS, make_run, random_blocks, stored_bytes
 from l1scout.cli import make_app
 from l1scout.core.orbit_batch import concatenate
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, RUN2, RUN3
-from l1scout.formats.muon import FIELDS
+from l1scout.formats.fine_suppression import suppress
 from l1scout.formats.raw import FILE_HEADER, file_header, read_frames, read_header
-from l1scout.formats.records import find_records, suppress
+from l1scout.formats.records import find_records
+from l1scout.formats.streams.muon import FIELDS
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import archive, archive_chunk, read_events
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
 from l1scout.io.inspect import describe
@@ -39,7 +41,7 @@ PT = 0x1FF << 10
 def stored():
     """Bytes of stored files by format and kind."""
     made = {}
-    for form in FORMATS.values():
+    for form in BOARD_FORMATS.values():
         _, captures, _ = make_run(form, orbits=ORBITS, chunk=6)
         made[form.name] = stored_bytes(captures, form)
     return made
@@ -222,7 +224,7 @@ def slow_rows(words, starts, form):
     return out
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+@pytest.mark.parametrize("form", BOARD_FORMATS.values(), ids=list(BOARD_FORMATS))
 def test_rows_follow_their_definition(stored, form):
     for words in (
         np.frombuffer(stored[form.name]["RECORDS"], "<u4"),
@@ -484,6 +486,6 @@ def test_documentation_has_every_column():
     text = (Path(__file__).parents[2] / "docs" / "archive.md").read_text("utf-8")
     rows = {n for line in text.splitlines() if line.startswith("| ") for n in line.split("|")[1].split(", ")}
     named = {n.strip() for n in rows}
-    for form in FORMATS.values():
+    for form in BOARD_FORMATS.values():
         for plain in (False, True):
             assert set(archive._schema(form, framed=True, plain=plain).names) <= named

@@ -12,7 +12,7 @@ import uproot
 from l1scout.core.orbit_batch import concatenate
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
-from l1scout.formats.muon import FIELDS, PT
+from l1scout.formats.streams.muon import FIELDS, PT
 from l1scout.io import Kind, detect, read_events
 from l1scout.io import columns as io_columns
 from l1scout.io.inspect import describe

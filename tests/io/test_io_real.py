@@ -5,7 +5,7 @@ import pytest
 
 from l1scout.core.orbit_batch import concatenate
 from l1scout.errors import InputError
-from l1scout.formats.muon import BMTF_INDEX, PHI_BINS, physical
+from l1scout.formats.streams.muon import BMTF_INDEX, PHI_BINS, physical
 from l1scout.io import edm, read_events
 from l1scout.io.columns import from_physical
 from l1scout.io.inspect import describe

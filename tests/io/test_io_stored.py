@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from front_end import make_run, stored_bytes, through_board
+from front_end import BOARD_FORMATS, make_run, stored_bytes, through_board
 from l1scout.core.orbit_batch import concatenate, final_muons, muon_counts
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, RUN2, RUN3
 from l1scout.formats.raw import read_frames, read_header, split_raw
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import Kind, detect, read_events
 from l1scout.io.inspect import describe
 from l1scout.io.stored import records_format, split_records
@@ -26,9 +27,9 @@ ORBITS = 23
 def stored():
     """Bytes and decoded muons by format and kind."""
     made = {}
-    for form in FORMATS.values():
+    for form in BOARD_FORMATS.values():
         _, captures, _ = make_run(form, orbits=ORBITS, chunk=5)
-        made[form.name] = stored_bytes(captures, form), through_board(captures, form)[0].muons
+        made[form.name] = stored_bytes(captures, form), through_board(captures, form)[0].objects
     return made
 
 
@@ -104,7 +105,7 @@ def test_inspect_says_what_is_wrong(stored, tmp_path):
     assert found["frames_by_source"] == {"1": ORBITS - 3}
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+@pytest.mark.parametrize("form", BOARD_FORMATS.values(), ids=list(BOARD_FORMATS))
 @given(st.data())
 @settings(max_examples=40, deadline=None)
 def test_records_go_on_after_damage(stored, form, data):

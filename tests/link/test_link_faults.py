@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from front_end import Keep, make_run, rows, through_board
+from front_end import BOARD_FORMATS, Keep, decode_muons, make_run, rows, through_board
 from l1scout.board.board import Board
-from l1scout.formats.block import FORMATS, RUN3
-from l1scout.formats.packets import decode_packets
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link import receive
 from l1scout.link.capture import Capture
 from l1scout.simulate.faults import FaultRates, Injector, near, truncate
 
-RUNS = {name: make_run(form, 8) for name, form in FORMATS.items()}
+RUNS = {name: make_run(form, 8) for name, form in BOARD_FORMATS.items()}
 
 
 def rate(*values):
@@ -39,13 +38,13 @@ FAULTS = st.builds(
 
 
 @settings(max_examples=120, deadline=None)
-@given(rates=FAULTS, seed=st.integers(0, 1 << 32), form=st.sampled_from(list(FORMATS.values())))
+@given(rates=FAULTS, seed=st.integers(0, 1 << 32), form=st.sampled_from(list(BOARD_FORMATS.values())))
 def test_no_wrong_muon_ever(rates, seed, form):
     truth, captures, timing = RUNS[form.name]
     faults = Injector(rates, seed, tuple(t.skew for t in timing))
     decoded, found, counters = through_board(faults.damage(captures), form)
     expected, got = defaultdict(list), defaultdict(list)
-    for batch, into in ((truth, expected), (decoded.muons, got)):
+    for batch, into in ((truth, expected), (decoded.objects, got)):
         for muon in rows(batch, tuple(truth.columns)):
             into[muon[0]].append(muon)
     flagged, touched = set(decoded.flagged.tolist()), near(faults.touched)
@@ -70,7 +69,7 @@ def test_no_wrong_muon_ever(rates, seed, form):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    form=st.sampled_from(list(FORMATS.values())),
+    form=st.sampled_from(list(BOARD_FORMATS.values())),
     rate=st.sampled_from((0.1, 0.5, 1.0)),
     step=st.sampled_from((1, 32, 192)),
     seed=st.integers(0, 1 << 32),
@@ -81,15 +80,15 @@ def test_truncated_packets_give_no_wrong_muon(form, rate, step, seed):
     sink = KeepPackets()
     counters = Board(sink, form, orbits_per_packet=1).run(captures)
     cut = [p[: len(p) // step * step] if len(p) % step else p for p in truncate(sink.packets, rate, seed)]
-    decoded, found = decode_packets(io.BytesIO(b"".join(cut)), form)
+    decoded, found = decode_muons(io.BytesIO(b"".join(cut)), form)
     names = tuple(truth.columns)
-    assert set(rows(decoded.muons, names)) <= set(rows(truth, names))
+    assert set(rows(decoded.objects, names)) <= set(rows(truth, names))
     lost = counters.delivered - found.orbits
     assert lost == 0 or found.corrupt or len(cut[-1]) < len(sink.packets[-1]) or form is not RUN3
     if form is RUN3:
-        for orbit in set(decoded.muons.orbit.tolist()):
-            inside, expected = decoded.muons.orbit == orbit, truth.orbit == orbit
-            assert decoded.muons.bx[inside].tolist() == truth.bx[expected].tolist()
+        for orbit in set(decoded.objects.orbit.tolist()):
+            inside, expected = decoded.objects.orbit == orbit, truth.orbit == orbit
+            assert decoded.objects.bx[inside].tolist() == truth.bx[expected].tolist()
 
 
 class KeepPackets(Keep):

@@ -17,7 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))  # to be run as a script too
 
 from chain import COMMAND, PATIENCE_S, Chain, wait_for
-from l1scout.formats.block import RUN3
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.simulate.live_board import simulated_packets
 from l1scout.store.account import StageAccount
 

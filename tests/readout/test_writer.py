@@ -9,15 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from front_end import decode_muons
 from l1scout.core.orbit_batch import muon_counts
 from l1scout.errors import InputError
 from l1scout.files import checksum
-from l1scout.formats.block import RUN2, RUN3
-from l1scout.formats.packets import TRAILER_BYTES, Trailer, decode_packets, packet_orbits
+from l1scout.formats.packets import TRAILER_BYTES, Trailer
 from l1scout.formats.raw import read_frames, read_header
-from l1scout.formats.records import read_records
+from l1scout.formats.streams.muon import read_records
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import ORBITS_PER_LUMISECTION
-from l1scout.readout.segments import Segment, StreamCount, add_counts
+from l1scout.readout.segments import Segment, sum_counts
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped
 from live_packets import dropping, feed, packets, repeated
@@ -54,7 +56,7 @@ def total(spool: Spool, name: str) -> int:
 
 def test_a_run_is_all_there(tmp_path):
     stream = b"".join(_packets())
-    truth, _ = decode_packets(io.BytesIO(stream), RUN3)
+    truth, _ = decode_muons(io.BytesIO(stream), RUN3)
     spool = Spool(tmp_path / "spool")
     writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=10))
     feed(writer, stream)
@@ -66,20 +68,19 @@ def test_a_run_is_all_there(tmp_path):
     assert [s.last for s in segments] == [False, False, True]
     assert last == segments[-1]
     assert total(spool, "sent") == 24
-    final, intermediate = muon_counts(truth.muons)
-    assert add_counts(*(s.objects for s in segments)) == {
-        "muon": StreamCount(final + intermediate, intermediate)
-    }
+    final, intermediate = muon_counts(truth.objects)
+    objects = sum_counts(*(s.objects for s in segments))
+    assert objects == {"muon": final, "intermediate_muon": intermediate}
     files = [spool.path(s).read_bytes() for s in segments]
     data = b"".join(bytes(f.records) for d in files for f in read_frames(d, read_header(d)))
     got = read_records(data, RUN3)
-    for name in got.muons.columns:
-        np.testing.assert_array_equal(got.muons[name], truth.muons[name])
+    for name in got.objects.columns:
+        np.testing.assert_array_equal(got.objects[name], truth.objects[name])
 
 
 def test_run2_segments_are_bare_records(tmp_path):
     stream = b"".join(_packets("run2"))
-    truth, _ = decode_packets(io.BytesIO(stream), RUN2)
+    truth, _ = decode_muons(io.BytesIO(stream), RUN2)
     spool = Spool(tmp_path / "spool")
     writer = SegmentWriter(spool, RUN, 1, RUN2, Limits(orbits=10))
     feed(writer, stream, "run2")
@@ -87,8 +88,8 @@ def test_run2_segments_are_bare_records(tmp_path):
     data = b"".join(spool.path(s).read_bytes() for s in spool.waiting())
     got = read_records(data, RUN2)
     assert got.corrupt == 0
-    np.testing.assert_array_equal(got.muons["hwPt"], truth.muons["hwPt"])
-    np.testing.assert_array_equal(got.muons.orbit, truth.muons.orbit)
+    np.testing.assert_array_equal(got.objects["hwPt"], truth.objects["hwPt"])
+    np.testing.assert_array_equal(got.objects.orbit, truth.objects.orbit)
     assert total(spool, "sent") == 24
 
 
@@ -119,7 +120,7 @@ def test_whatever_happens_to_packets(tmp_path_factory, data):
         elif fate == "cut":
             packet = packet[: int(places[k] * (len(packet) - TRAILER_BYTES))] + packet[-TRAILER_BYTES:]
         else:
-            intact += packet_orbits(memoryview(packet), RUN3).orbit.tolist()
+            intact += RUN3.find_orbits(memoryview(packet)).orbit.tolist()
         feed(writer, packet)
         if fate == "twice":
             feed(writer, packet)

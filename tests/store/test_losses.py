@@ -13,8 +13,8 @@ from l1scout.analysis.livetime import LiveTime
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.cli import make_app
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN3
 from l1scout.formats.packets import Trailer
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io.batches import read_batches
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter

@@ -9,7 +9,7 @@ import pytest
 from l1scout.deploy.engine import make
 from l1scout.deploy.fused import FusedEngine
 from l1scout.evaluate.targets import raw_residuals
-from l1scout.formats.muon import ETA_VTX
+from l1scout.formats.streams.muon import ETA_VTX
 from l1scout.model.directory import load_model
 from l1scout.training import codes
 from l1scout.training.export import probes, save

@@ -21,7 +21,7 @@ from l1scout.analysis.livetime import LiveTime
 from l1scout.analysis.muons import FINDERS, OfOrigin, final, finder, need, times
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_LSB, PHI_BINS
+from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS
 from l1scout.lhc import BX_PER_ORBIT
 from l1scout.statistics import Measured, bounded
 

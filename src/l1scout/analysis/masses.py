@@ -15,7 +15,7 @@ from l1scout.analysis.lines import Line, find_line
 from l1scout.analysis.muons import final, need
 from l1scout.core.orbit_batch import OrbitBatch, joint_origin
 from l1scout.core.orbit_data import OrbitData
-from l1scout.formats.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
 from l1scout.io.columns import charge_valid
 from l1scout.statistics import Measured
 

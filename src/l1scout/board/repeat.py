@@ -2,43 +2,18 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.board.board import Sink
 from l1scout.errors import InputError
-from l1scout.formats.block import LINKS, ORBIT_MASK, ROWS, BlockFormat
-from l1scout.formats.packets import (
-    HEADER_MARK,
-    REPEATED,
-    TRAILER_BYTES,
-    Readable,
-    Trailer,
-    packet_orbits,
-    split_packets,
-)
-from l1scout.jit import kernel
+from l1scout.formats.block_format import BlockFormat
+from l1scout.formats.marks import REPEATED
+from l1scout.formats.packets import TRAILER_BYTES, Readable, Trailer
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 
 MAX_BYTES = 1 << 30
-
-
-@kernel
-def _renumber(rows: Any, spans: Any, orbit_row: Any, by: Any, headers: Any, flags: Any) -> None:
-    """Add to the orbit numbers of all blocks, and to the numbers and flags of l1scout's headers."""
-    mask = np.uint32(ORBIT_MASK)
-    for k in range(spans.shape[0]):
-        for row in range(spans[k, 0] + orbit_row, spans[k, 1], ROWS):
-            for link in range(LINKS):
-                word = rows[row, link]
-                rows[row, link] = ((word + by) & mask) | (word & ~mask)
-        if headers:
-            head = spans[k, 0] - 1
-            if rows[head, 0] == np.uint32(HEADER_MARK):
-                rows[head, 1] = (rows[head, 1] + by) & mask
-                rows[head, 6] |= flags
 
 
 class RepeatedPackets:
@@ -73,13 +48,14 @@ class RepeatedPackets:
         self._form = form
         self._pieces: list[tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64], int]] = []
         last, total = -1, 0
-        for packet, _ in split_packets(stream, form):
+        for packet, _ in form.split(stream):
             if not packet:
                 continue
-            orbits = packet_orbits(packet, form)
+            orbits = form.find_orbits(packet)
             if orbits.found.corrupt or not len(orbits.orbit) or orbits.orbit[0] <= last:
                 continue
-            n = len(orbits.orbit) if form.name == "run3" else int(orbits.orbit[-1] - orbits.orbit[0]) + 1
+            span = int(orbits.orbit[-1] - orbits.orbit[0]) + 1
+            n = len(orbits.orbit) if form.reports_empty_orbits else span
             self._pieces.append((orbits.rows.copy(), orbits.spans, orbits.orbit, n))
             last, total = int(orbits.orbit[-1]), total + len(packet)
             if total > MAX_BYTES:
@@ -88,7 +64,7 @@ class RepeatedPackets:
         if not self._pieces:
             msg = "no packets to repeat"
             raise InputError(msg)
-        self._by, self._flags = first_orbit - int(self._pieces[0][2][0]), 0
+        self._by, self._marks = first_orbit - int(self._pieces[0][2][0]), 0
         self.length = last - int(self._pieces[0][2][0]) + 1
         room = max(rows.nbytes for rows, _, _, _ in self._pieces) + TRAILER_BYTES
         self._room = np.empty(room // 4, np.uint32)
@@ -126,14 +102,13 @@ class RepeatedPackets:
                     sink.put(self._packet(rows, spans, n))
                 else:
                     self.dropped += n
-            self._by, self._flags = self._by + self.length, REPEATED
+            self._by, self._marks = self._by + self.length, REPEATED
 
     def _packet(self, rows: NDArray[np.uint32], spans: NDArray[np.int64], n: int) -> memoryview:
         words = rows.size + TRAILER_BYTES // 4
         copy = self._room[: rows.size].reshape(rows.shape)
         copy[:] = rows
-        headers, by = self._form.name == "run3", np.uint32(self._by & ORBIT_MASK)
-        _renumber(copy, spans, self._form.orbit_row, by, headers, np.uint32(self._flags))
+        self._form.renumber(copy, spans, self._by, self._marks)
         self.delivered += n
         self._room[rows.size : words] = np.frombuffer(self._trailer(), np.uint32)
         self.packets, self.bytes = self.packets + 1, self.bytes + 4 * words

@@ -14,7 +14,8 @@ from l1scout.board.suppress import INTERMEDIATE, Selection
 from l1scout.cli.output import Json, activity, err, out, print_json
 from l1scout.cli.simulate import FAULTS, fault_rates, one_of, running
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, LINKS
+from l1scout.formats.block_format import board_format
+from l1scout.formats.records import LINKS
 from l1scout.io.dma_packets import detect_packets
 from l1scout.link.align import windows
 from l1scout.link.capture import Capture
@@ -31,7 +32,7 @@ def board(
     orbits: Annotated[
         int | None, typer.Option("--simulate", min=1, help="Simulate so many orbits instead of a source.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="run2 or run3.")] = "run3",
+    form: Annotated[str, typer.Option("--format", help="Wire format, such as run2 or run3.")] = "run3",
     min_hw_pt: Annotated[int, typer.Option(min=1, max=511, help="Smallest hwPt of a muon.")] = 1,
     min_quality: Annotated[int, typer.Option(min=0, max=15, help="Smallest hwQual of a muon.")] = 0,
     per_packet: Annotated[int, typer.Option("--orbits-per-packet", min=1, max=64)] = 20,
@@ -52,7 +53,7 @@ def board(
     A rate line is on standard error; a summary is printed at the end (on standard error if the
     packets go to standard output).
     """
-    one_of("--format", form, dict(FORMATS))
+    wire_format = board_format(form)
     one_of("--crc", crc, dict(CRCS))
     one_of("--pace", pace, {"full": 0, "lhc": 0})
     if (source is None) == (orbits is None):
@@ -65,8 +66,8 @@ def board(
     packets = detect_packets(source) if source and not is_capture(source) else None
     pieces = None
     if packets is None:
-        fibres = Fibres(FORMATS[form], seed, CRCS[crc], fault_rates(fault or []))
-        simulated = simulate_run(seed, orbits or 0, running=running(scheme, occupancy), form=FORMATS[form])
+        fibres = Fibres(wire_format, seed, CRCS[crc], fault_rates(fault or []))
+        simulated = simulate_run(seed, orbits or 0, running=running(scheme, occupancy), form=wire_format)
         pieces = captures(source) if source else fibres.send(simulated)
         pieces = paced(pieces) if live else pieces
     sink = BufferedSink(open_sink(target), buffer, wait=not (live if drop is None else drop))
@@ -76,7 +77,7 @@ def board(
             result: dict[str, Any] = replay_packets(source, packets, sink, real_time=live)
         else:
             chosen = Selection((min_hw_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE)
-            work = Board(sink, FORMATS[form], chosen, CRCS[crc], per_packet)
+            work = Board(sink, wire_format, chosen, CRCS[crc], per_packet)
             _run(work, pieces or iter(()), start)
             result = work.counters.summary() | line_rate(work.counters, time.perf_counter() - start)
         sink.close()

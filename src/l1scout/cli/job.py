@@ -18,7 +18,7 @@ from l1scout.cli.sources import Data, Options
 from l1scout.core.orbit_batch import joint_origin
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import Provenance
-from l1scout.formats.muon import PT_LSB
+from l1scout.formats.streams.muon import PT_LSB
 from l1scout.io.selection import parse_ranges
 
 if TYPE_CHECKING:

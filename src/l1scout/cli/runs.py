@@ -51,7 +51,7 @@ def runs(
 
 def _sums(row: dict[str, Any]) -> tuple[str, ...]:
     lost = row["corrupt"] + row["missed"]
-    objects = [f"{name} {n['count'] - n['intermediate']:,}" for name, n in row["objects"].items()]
+    objects = [f"{kind.replace('_', ' ')} {n:,}" for kind, n in row["objects"].items()]
     counts = (f"{row['segments']:,}", f"{row['orbits']:,}", "\n".join(objects), f"{lost:,}")
     megabytes = (f"{row[n] / 1e6:,.1f}" for n in ("size", "stored_size"))
     return (

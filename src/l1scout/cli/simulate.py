@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from l1scout.cli.output import Json, print_json, progress
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS
+from l1scout.formats.block_format import board_format
 from l1scout.link.frames import CRCS
 from l1scout.simulate.faults import FaultRates
 from l1scout.simulate.planted import CONDITIONS
@@ -104,7 +104,7 @@ def run(
     orbits: Annotated[int, typer.Option(min=1, help="Orbits of 3564 BX.")],
     target: Annotated[Path, typer.Option("--out", help="Directory for links.l1l, truth.parquet, run.json.")],
     seed: Annotated[int, typer.Option(min=0)] = 1,
-    form: Annotated[str, typer.Option("--format", help="run2 or run3.")] = "run3",
+    form: Annotated[str, typer.Option("--format", help="Wire format, such as run2 or run3.")] = "run3",
     scheme: Annotated[str, typer.Option(help="Filling scheme: 2018 or 2024.")] = "2018",
     occupancy: Annotated[float, typer.Option(help="Part of the BX with a muon.")] = 0.05,
     crc: Annotated[str, typer.Option(help="CRC on the links.")] = "CRC-32/ISO-HDLC",
@@ -116,11 +116,11 @@ def run(
 
     Links have different skew and padding. About 0.8 MB an orbit.
     """
-    one_of("--format", form, dict(FORMATS))
+    wire_format = board_format(form)
     one_of("--crc", crc, dict(CRCS))
     planted, rates = running(scheme, occupancy, condition or ()), fault_rates(fault or [])
-    fibres = Fibres(FORMATS[form], seed, CRCS[crc], rates)
-    pieces = simulate_run(seed, orbits, running=planted, form=FORMATS[form], origin=True)
+    fibres = Fibres(wire_format, seed, CRCS[crc], rates)
+    pieces = simulate_run(seed, orbits, running=planted, form=wire_format, origin=True)
     with progress() as bars:
         task = bars.add_task("orbits", total=orbits)
         result = write_run(target, pieces, fibres, planted, lambda n: bars.update(task, completed=n))

@@ -16,7 +16,7 @@ from l1scout.cli.simulate import CONDITION_HELP, one_of, running
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import file_inputs
 from l1scout.errors import InputError, printable
-from l1scout.formats.muon import PT_LSB
+from l1scout.formats.streams.muon import PT_LSB
 from l1scout.io.batches import read_batches
 from l1scout.io.folder import expand
 from l1scout.io.ntuple import EMULATED_NOTE

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from l1scout.control.states import State
 from l1scout.core.provenance import DataLabel
-from l1scout.readout.segments import U32, StreamCounts
+from l1scout.readout.segments import U32, ObjectCounts
 
 
 class Command(BaseModel):
@@ -61,7 +61,7 @@ class ChainStatus(BaseModel):
     folder: str
     pid: int
     orbits: int = Field(description="Orbits written.")
-    objects: StreamCounts = Field(description="Objects written, by stream.")
+    objects: ObjectCounts = Field(description="Objects written, by kind.")
     lost: dict[str, int] = Field(description="Orbits not written, by what became of them.")
     warnings: list[str]
     processes: dict[str, ProcessRow]

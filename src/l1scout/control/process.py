@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from l1scout.control.child import REFUSED
-from l1scout.readout.segments import StreamCounts, add_counts
+from l1scout.readout.segments import ObjectCounts, sum_counts
 from l1scout.readout.status import STATUSES, ProcessStatus, ReadoutStatus
 
 BACKOFF_S = (0.2, 5.0)
@@ -75,7 +75,7 @@ class Process:
         self._backoff = BACKOFF_S[0]
         self.last: ProcessStatus | None = None
         self._past: Counter[str] = Counter()
-        self._past_objects: StreamCounts = {}
+        self._past_objects: ObjectCounts = {}
         self._seen: deque[ProcessStatus] = deque()
 
     @property
@@ -125,7 +125,7 @@ class Process:
             return None
         if latest := self.latest:
             self._past.update({n: v for n, v in latest if isinstance(v, int)})
-            self._past_objects = add_counts(self._past_objects, _objects(latest))
+            self._past_objects = sum_counts(self._past_objects, _objects(latest))
         self._seen.clear()
         self.signal(signal.SIGKILL)  # its own workers, if it left any
         self._popen = None
@@ -162,9 +162,9 @@ class Process:
         """Return a count over all lives in this run."""
         return int(self._past[name] + getattr(self.latest, name, 0))
 
-    def objects(self) -> StreamCounts:
+    def objects(self) -> ObjectCounts:
         """Return the objects of each stream over all lives in this run."""
-        return add_counts(self._past_objects, _objects(self.latest))
+        return sum_counts(self._past_objects, _objects(self.latest))
 
     def rate(self, name: str) -> float:
         """Return how much a count or a time has grown per second, over the last three seconds."""
@@ -208,5 +208,5 @@ class Process:
         return lines[-1].removeprefix("l1scout: ") if lines else "no reason given"
 
 
-def _objects(status: ProcessStatus | None) -> StreamCounts:
+def _objects(status: ProcessStatus | None) -> ObjectCounts:
     return status.objects if isinstance(status, ReadoutStatus) else {}

@@ -23,6 +23,7 @@ from l1scout.control.states import Event, State, after
 from l1scout.errors import InputError, first_fault
 from l1scout.files import complete_or_nothing
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
+from l1scout.readout.readout import chosen_format
 from l1scout.readout.status import BoardStatus, ReadoutStatus, StoreStatus
 from l1scout.settings import PREFIX, Settings, as_toml
 from l1scout.wire import parse_address
@@ -60,6 +61,7 @@ class Supervisor:
                 f"readout sends to {settings.readout.store}, but the store listens at {settings.store.listen}"
             )
             raise InputError(msg)
+        chosen_format(settings)
         self._lock = _take(self._folder)
         with complete_or_nothing(self._folder / _SETTINGS_FILE) as path:
             path.write_text(as_toml(settings), "utf-8")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.engine import Engine, make, usual
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT
 from l1scout.io.columns import charge_valid
 from l1scout.model.card import Card
 from l1scout.model.directory import load_model

@@ -16,7 +16,7 @@ from l1scout.deploy.onnx import OnnxEngine
 from l1scout.deploy.table import TableEngine
 from l1scout.errors import InputError
 from l1scout.evaluate.metrics import CORE
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model.card import KERAS_FILE
 from l1scout.model.directory import Model
 from l1scout.model.layers import Layer

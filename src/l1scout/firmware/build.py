@@ -16,8 +16,8 @@ from l1scout.errors import InputError
 from l1scout.files import complete_folder
 from l1scout.firmware.logic import CORE, Logic, Written, trace
 from l1scout.firmware.words import recalibrate_words
-from l1scout.formats.muon import MUON_2018
 from l1scout.formats.recalibrated import RECALIBRATED
+from l1scout.formats.streams.muon import MUON_2018
 from l1scout.model.card import Card
 from l1scout.model.checksums import check_sums, write_sums
 from l1scout.model.directory import Model

@@ -26,7 +26,7 @@ from l1scout.firmware.quantised import (
     scaled,
     set_widths,
 )
-from l1scout.formats.muon import PT, PT_LSB
+from l1scout.formats.streams.muon import PT, PT_LSB
 from l1scout.model import resolution
 from l1scout.model.directory import Model
 from l1scout.model.domain import Domain

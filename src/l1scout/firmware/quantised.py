@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.fused import LookedUp
 from l1scout.errors import InputError
-from l1scout.formats.muon import PHI_BINS
+from l1scout.formats.streams.muon import PHI_BINS
 from l1scout.model.domain import Domain
 from l1scout.model.integers import STEPS, IntegerNetwork, LookUp, Neurons
 from l1scout.model.layers import Layer

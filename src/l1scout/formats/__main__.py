@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from l1scout.formats.block import BX_RUN2, BX_RUN3, ORBIT
-from l1scout.formats.muon import MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA
 from l1scout.formats.raw import FILE_HEADER, ORBIT_HEADER
 from l1scout.formats.recalibrated import RECALIBRATED
-from l1scout.formats.records import RECORD_HEADER
+from l1scout.formats.records import ORBIT, RECORD_HEADER
+from l1scout.formats.streams.muon import MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA
+from l1scout.formats.wire_formats.run2 import BX_RUN2
+from l1scout.formats.wire_formats.run3 import BX_RUN3
 
 LAYOUTS = (MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA, RECALIBRATED, ORBIT, BX_RUN2, BX_RUN3, RECORD_HEADER)
 _INTRODUCTION = """\

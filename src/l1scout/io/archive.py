@@ -18,9 +18,12 @@ from l1scout import __version__
 from l1scout.core.provenance import KEY, current, file_inputs
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
-from l1scout.formats.block import FORMATS, RUN3, BlockFormat
-from l1scout.formats.muon import is_intermediate
+from l1scout.formats.block import BlockLayout
+from l1scout.formats.block_format import BlockFormat, board_format
 from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, read_header, split_raw
+from l1scout.formats.streams.muon import is_intermediate
+from l1scout.formats.wire_format import WIRE_FORMATS
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import parquet, root, runs
 from l1scout.io.archive_chunk import (
     MAX_ROWS,
@@ -224,7 +227,7 @@ def about(path: Path) -> dict[str, Any]:
     with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
         header = bytes.fromhex(said["header"])
         good = all(isinstance(said[n], int) for n in numbers)
-        if good and said["form"] in FORMATS and (not header or read_header(header) is not None):
+        if good and said["form"] in WIRE_FORMATS and (not header or read_header(header) is not None):
             return {**said, "header": header}
     msg = f"{path}: no archive of a stored file: a Parquet file of other making"
     raise InputError(msg)
@@ -249,7 +252,7 @@ class _Summed:
         return data
 
 
-def _chunks(stream: BinaryIO, form: BlockFormat, header: RawFile | None) -> Iterator[list[Part]]:
+def _chunks(stream: BinaryIO, form: BlockLayout, header: RawFile | None) -> Iterator[list[Part]]:
     """Parts of a file, about `CHUNK` bytes together."""
     parts: Iterator[Part] = split_raw(stream, header) if header else split_records(stream, form)
     held: list[Part] = []
@@ -264,13 +267,13 @@ def _chunks(stream: BinaryIO, form: BlockFormat, header: RawFile | None) -> Iter
         yield held
 
 
-def _schema(form: BlockFormat, *, framed: bool, plain: bool) -> pa.Schema:
+def _schema(form: BlockLayout, *, framed: bool, plain: bool) -> pa.Schema:
     station = ("hwEta", "hwPhi") if plain else ("dEta", "dPhi")
     fields = {"run": pa.int32()} if framed else {}
     fields |= {"lumisection": pa.int32(), "orbit": pa.int64(), "bx": pa.int16()}
     vertex = [f.name for f in form.muon.fields if f.name not in ("hwEta", "hwPhi", "reserved")]
     fields |= {n: pa.int16() for n in (*vertex, *station)}
-    more = ("second", "intermediate", "twin") if form is RUN3 else ("second", "twin")
+    more = ("second", "intermediate", "twin") if form.extra is not None else ("second", "twin")
     fields |= {n: pa.int8() for n in more} | {"linkMatch": pa.uint16()}
     required = [pa.field(n, t, nullable=False) for n, t in fields.items()]
     return pa.schema([*required, pa.field(SIDE_COLUMN, pa.binary())])
@@ -322,7 +325,7 @@ def _bytes(path: Path) -> Iterator[bytes]:
 
 def stretches(path: Path, said: Mapping[str, Any]) -> Iterator[Stretch]:
     """Give the chunks of an archive as they lie in its stored file, each compared by checksum."""
-    form, framed = FORMATS[said["form"]], bool(said["header"])
+    form, framed = board_format(said["form"]), bool(said["header"])
     with root.guarded(path, "damaged archive"), pq.ParquetFile(path) as file:
         schema = _schema(form, framed=framed, plain="hwEta" in file.schema_arrow.names)
         names = [n for n in schema.names if n not in ("run", "lumisection")]

@@ -22,9 +22,10 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.formats.block import BlockFormat
-from l1scout.formats.raw import GMT_SOURCE, Frame
+from l1scout.formats.block import BlockLayout
+from l1scout.formats.raw import Frame
 from l1scout.formats.records import find_records
+from l1scout.formats.streams.muon import MUONS
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
 
 SIDE = np.dtype(
@@ -91,7 +92,7 @@ def views(part: Part) -> tuple[bytes | memoryview, ...]:
     return (part,) if isinstance(part, bytes) else (part[0].view(np.uint8).data,)
 
 
-def gather(parts: Sequence[Part], form: BlockFormat, *, framed: bool) -> Stretch:
+def gather(parts: Sequence[Part], form: BlockLayout, *, framed: bool) -> Stretch:
     """Put parts of a file together: GMT frames, or stretches of records; all else is verbatim."""
     while True:
         kept: list[Any] = []
@@ -122,10 +123,10 @@ def gather(parts: Sequence[Part], form: BlockFormat, *, framed: bool) -> Stretch
 
 
 def _is_ours(frame: Frame) -> bool:
-    return frame.source == GMT_SOURCE and len(frame.records) % 4 == 0
+    return frame.source in MUONS.source_ids and len(frame.records) % 4 == 0
 
 
-def to_columns(stretch: Stretch, form: BlockFormat, crc: int, *, plain: bool) -> tuple[Columns, bytes]:
+def to_columns(stretch: Stretch, form: BlockLayout, crc: int, *, plain: bool) -> tuple[Columns, bytes]:
     """Make the columns and the side of a stretch; `crc` is of the file up to its end.
 
     With `plain` the coordinates at the second station are columns as they are; without, ``dEta`` and
@@ -160,7 +161,7 @@ def _as_before(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
 
 
 def from_columns(
-    columns: Mapping[str, NDArray[Any]], side: bytes, form: BlockFormat, *, framed: bool
+    columns: Mapping[str, NDArray[Any]], side: bytes, form: BlockLayout, *, framed: bool
 ) -> tuple[Stretch, int]:
     """Make a stretch, and the checksum of the file up to its end, of columns and side: see `to_columns`.
 
@@ -205,7 +206,7 @@ def from_columns(
 def _checksums(stretch: Stretch) -> NDArray[np.uint32]:
     """Checksum of each frame's payload, as its head should have it."""
     words, bounds = stretch.words.view(np.uint8).data, (4 * stretch.bounds).tolist()
-    source = crc32c(GMT_SOURCE.to_bytes(4, "little"))
+    source = crc32c(MUONS.source_ids[0].to_bytes(4, "little"))
     return np.array([crc32c(words[a:b], source) for a, b in pairwise(bounds)], np.uint32)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from l1scout.core.orbit_data import OrbitData
-from l1scout.formats.block import FORMATS
+from l1scout.formats.block_format import board_format
 from l1scout.formats.raw import REPEATED, read_header
-from l1scout.formats.records import decode_records
+from l1scout.formats.streams.muon import decode_records
 from l1scout.io import archive, parquet, root, runs
 from l1scout.io.archive_chunk import ORBIT_AT
 from l1scout.io.quality import ReadQuality
@@ -28,7 +28,7 @@ def read_parquet(path: Path, rows: int, quality: ReadQuality | None = None) -> I
         return
     said = archive.about(path)
     quality.bytes += said["bytes"]
-    form, header = FORMATS[said["form"]], read_header(said["header"])
+    form, header = board_format(said["form"]), read_header(said["header"])
     with root.guarded(path, "damaged archive"):
         if header is None:
             bare = ((s.words, s.starts) for s in archive.stretches(path, said))
@@ -41,9 +41,9 @@ def read_parquet(path: Path, rows: int, quality: ReadQuality | None = None) -> I
             quality.marked_orbits += int(np.count_nonzero(stretch.heads[new, 0] & (REPEATED << 16)))
             part = decode_records(stretch.words, stretch.starts[np.repeat(new, stretch.records)], form)
             muons = replace(
-                part.muons,
-                run=np.full(len(part.muons), header.run, np.int64),
-                lumisection=lumisection(part.muons.orbit),
+                part.objects,
+                run=np.full(len(part.objects), header.run, np.int64),
+                lumisection=lumisection(part.objects.orbit),
                 simulated=runs.simulated(np.array([header.run])),
             )
             orbits = orbits[new]

@@ -63,7 +63,7 @@ def read_batches(
 def _chunks(path: Path, kind: Kind, quality: ReadQuality, *, intermediate: bool) -> Iterator[OrbitData]:
     if kind is not Kind.DMA_PACKETS:
         return read_events(path, kind=kind, quality=quality, intermediate=intermediate)
-    chunks = read_dma(path, ROWS, quality, count_run2=True)
+    chunks = read_dma(path, ROWS, quality, count_empty=True)
     return chunks if intermediate else map(final_only, chunks)
 
 

@@ -2,24 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from l1scout.core.orbit_batch import muon_counts
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN2, RUN3, BlockFormat
-from l1scout.formats.decoded import decode_blocks
-from l1scout.formats.packets import (
-    TRAILER_BYTES,
-    Found,
-    packet_orbits,
-    read_packet,
-    split_packets,
-)
+from l1scout.formats.packets import Found
+from l1scout.formats.wire_format import WireFormat, count_decoded, recognise_format
 from l1scout.io.quality import ReadQuality
 from l1scout.io.seen import is_first, orbit_checksums
 from l1scout.io.stored import split_orbits
@@ -27,22 +19,10 @@ from l1scout.lhc import lumisection
 from l1scout.link.capture import read_captures
 
 
-def detect_packets(path: Path) -> BlockFormat | None:
-    """Tell from its content whether a file holds DMA packets, and of which run; None if not.
-
-    Run 3 if the first packet can be read as such; Run 2 if its length and the BX of its blocks fit.
-    """
+def detect_packets(path: Path) -> WireFormat | None:
+    """Return the wire format whose packets a file holds, by its content; None if it holds none."""
     with path.open("rb") as stream:
-        for packet, skipped in islice(split_packets(stream, RUN3), 1):
-            if skipped or len(packet) < TRAILER_BYTES:
-                return None
-            _, _, as_run3 = read_packet(packet, RUN3)
-            if as_run3.orbits:
-                return RUN3
-            blocks, _, as_run2 = read_packet(packet, RUN2)
-            if not as_run2.corrupt and not decode_blocks(blocks, RUN2).corrupt:
-                return RUN2
-    return None
+        return recognise_format(stream)
 
 
 def read_dma(
@@ -51,41 +31,41 @@ def read_dma(
     quality: ReadQuality | None = None,
     found: Found | None = None,
     *,
-    count_run2: bool = False,
+    count_empty: bool = False,
 ) -> Iterator[OrbitData]:
     """Read the muons of DMA packets; memory of a packet. The run is unknown.
 
     A chunk has whole orbits of one packet: about `rows` rows or fewer, unless a single orbit has more.
     ``n_orbits`` counts the empty ones of Run 3. Packets of Run 2 do not tell them, and it is None, or, with
-    `count_run2`, the number of orbits that have a block. Orbits that were read before are left out.
+    `count_empty`, the number of orbits that have a block. Orbits that were read before are left out.
     """
     quality, found = quality or ReadQuality(), found or Found()
     form = _form(path)
     with path.open("rb") as stream:
-        for packet, skipped in split_packets(stream, form):
+        for packet, skipped in form.split(stream):
             quality.bytes += len(packet) + skipped
             if skipped:
                 found.add(Found(corrupt=1, corrupt_bytes=skipped))
                 quality.damage(1, skipped)
             if not packet:
                 continue
-            orbits = packet_orbits(packet, form)
+            orbits = form.find_orbits(packet)
             once = is_first(orbits.orbit)
             quality.duplicate_orbits += int(np.count_nonzero(~once))
             orbits = orbits.select(once)
-            part = decode_blocks(orbits.crossings(), form)
+            decoded = form.decode(orbits)
+            part = decoded[MUON]
             flagged = np.union1d(part.flagged, orbits.flagged)
             now = replace(orbits.found, flagged=flagged.size)
-            now.add(Found(corrupt=part.corrupt, corrupt_bytes=part.corrupt_bytes))
+            objects = count_decoded(decoded)
+            now.add(Found(corrupt=part.corrupt, corrupt_bytes=part.corrupt_bytes, objects=objects))
             found.add(now)
             quality.damage(now.corrupt, now.corrupt_bytes)
             numbers = np.sort(orbits.orbit)
-            new = quality.new_contents(numbers, orbit_checksums(part.muons, numbers))
-            if orbits.repeated.size:
-                quality.marked_orbits += int(
-                    np.count_nonzero(np.isin(orbits.orbit[orbits.repeated], numbers[new]))
-                )
-            muons = replace(part.muons, n_orbits=len(numbers))
+            new = quality.new_contents(numbers, orbit_checksums(part.objects, numbers))
+            repeated = orbits.orbit[orbits.repeated]
+            quality.marked_orbits += int(np.count_nonzero(np.isin(repeated, numbers[new])))
+            muons = replace(part.objects, n_orbits=len(numbers))
             if not new.all():
                 numbers = numbers[new]
                 kept = np.flatnonzero(np.isin(muons.orbit, numbers))
@@ -95,11 +75,11 @@ def read_dma(
                 numbers = np.setdiff1d(numbers, flagged)
             muons = replace(muons, lumisection=lumisection(muons.orbit))
             for chunk in split_orbits(muons, numbers, rows):
-                known = chunk.n_orbits if form is RUN3 or count_run2 else None
+                known = chunk.n_orbits if form.reports_empty_orbits or count_empty else None
                 yield OrbitData.of_muons(replace(chunk, n_orbits=known), source=str(path))
 
 
-def _form(path: Path) -> BlockFormat:
+def _form(path: Path) -> WireFormat:
     form = detect_packets(path)
     if form is None:
         msg = f"{path}: no DMA packets of Run 2 or Run 3 there"

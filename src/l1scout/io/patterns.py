@@ -9,7 +9,7 @@ from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.formats import pattern
-from l1scout.formats.muon import MUON_2018
+from l1scout.formats.streams.muon import MUON_2018
 from l1scout.lhc import orbit_and_bx
 
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, ORBIT_MASK, PT_BITS, RUN3, BlockFormat
+from l1scout.formats.block import BlockLayout
+from l1scout.formats.block_format import BlockFormat
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.raw import (
     FILE_HEADER,
-    GMT_SOURCE,
     Frame,
     RawFile,
     decode_frames,
@@ -28,11 +28,14 @@ from l1scout.formats.raw import (
 from l1scout.formats.records import (
     HEADER_WORDS,
     MAX_RECORD_WORDS,
+    ORBIT_MASK,
     RECORD_HEADER,
-    decode_records,
     find_records,
     next_records,
 )
+from l1scout.formats.streams.muon import MUONS, decode_records
+from l1scout.formats.wire_format import WIRE_FORMATS
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import root, runs
 from l1scout.io.quality import ReadQuality
 from l1scout.io.seen import orbit_checksums, whole_orbits
@@ -108,7 +111,9 @@ def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
     mu1 or mu2.
     """
     words = np.frombuffer(head[: len(head) & ~3], "<u4")
-    for form in FORMATS.values():
+    for form in WIRE_FORMATS.values():
+        if not isinstance(form, BlockFormat):
+            continue
         starts, _, ends = find_records(words, form)
         left = len(head) - 4 * int(ends[0])
         cut = left < 4 * MAX_RECORD_WORDS and (left == 0 or starts.size >= 3 or not whole)
@@ -121,8 +126,8 @@ def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
         rank = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
         at = np.repeat(starts + HEADER_WORDS, n) + form.record_words * rank
         good = _in_order(crossing(orbit, bx), orbit)
-        good &= bool(np.all(words[at] & PT_BITS) and np.all(words[starts] & (1 << 24)))
-        if form is RUN3:
+        good &= bool(np.all(words[at] & form.present_bits) and np.all(words[starts] & (1 << 24)))
+        if form.extra is not None:
             extra = words[at + 2] & form.bx_mask
             second = rank >= np.repeat(fields["n1"], n)
             # the public code leaves the BX in the third word
@@ -221,9 +226,9 @@ def read_stored(
             new = quality.new_orbits(header.run, np.array([f.orbit for f in frames], np.int64))
             frames = [f for f, first in zip(frames, new.tolist(), strict=True) if first]
             quality.marked_orbits += sum(f.repeated for f in frames)
-            part = decode_frames(frames, RUN3, header)
+            part = decode_frames(frames, MUONS, header)
             found.add(part)
-            muons = quality.flag(replace(part.muons, simulated=simulated), part.flagged)
+            muons = quality.flag(replace(part.objects, simulated=simulated), part.flagged)
             yield OrbitData.of_muons(muons, source=str(path))
         found.corrupt += header.corrupt
         found.corrupt_bytes += header.corrupt_bytes
@@ -242,7 +247,7 @@ def _groups(
         if isinstance(part, bytes):
             continue
         found.sources[part.source] = found.sources.get(part.source, 0) + 1
-        if part.source != GMT_SOURCE:
+        if part.source not in MUONS.source_ids:
             continue
         if held and used + len(part.records) > size:
             yield held
@@ -252,7 +257,7 @@ def _groups(
     yield held
 
 
-def split_records(stream: BinaryIO, form: BlockFormat) -> Iterator[tuple[NDArray[np.uint32], Any] | bytes]:
+def split_records(stream: BinaryIO, form: BlockLayout) -> Iterator[tuple[NDArray[np.uint32], Any] | bytes]:
     """Cut bare records into words with the places where records start, and stretches that are none.
 
     Every byte comes, in order and in constant memory.
@@ -298,7 +303,7 @@ def _good_records(
 
 def read_bare(
     parts: Iterable[tuple[NDArray[np.uint32], NDArray[np.int64]]],
-    form: BlockFormat,
+    form: BlockLayout,
     rows: int,
     found: Found,
     quality: ReadQuality,
@@ -308,7 +313,7 @@ def read_bare(
     Parameters
     ----------
     parts : iterable of (words, places where records start)
-    form : BlockFormat
+    form : BlockLayout
     rows : int
     found : Found
     quality : ReadQuality
@@ -327,7 +332,7 @@ def read_bare(
                 decoded = decode_records(words, starts[first:last], form)
                 found.add(decoded)
                 flagged = np.union1d(flagged, decoded.flagged)
-                yield replace(decoded.muons, lumisection=lumisection(decoded.muons.orbit))
+                yield replace(decoded.objects, lumisection=lumisection(decoded.objects.orbit))
 
     for batch in whole_orbits(pieces()):
         orbits = np.unique(batch.orbit)

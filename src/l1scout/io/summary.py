@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import joint_origin, muon_counts
 from l1scout.core.orbit_data import OrbitData, final_only
-from l1scout.formats.muon import FIELDS, PHI_BINS, TRACK_FINDERS
+from l1scout.formats.streams.muon import FIELDS, PHI_BINS, TRACK_FINDERS
 from l1scout.io.columns import UNKNOWN_ORBIT, charge_valid
 from l1scout.io.quality import ReadQuality
 from l1scout.io.runs import era

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.link.frames import LINE_WORDS, LINKS
+from l1scout.formats.records import LINKS
+from l1scout.link.frames import LINE_WORDS
 
 MAGIC = b"L1LINKS1"
 MAX_ORBITS = 4096

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_LSB, PHI_LSB, PT_LSB
 from l1scout.formats.recalibrated import ETA_STEPS, PHI_STEPS, PT_STEPS
+from l1scout.formats.streams.muon import ETA_LSB, PHI_LSB, PT_LSB
 
 NETWORK_FILE = "network.json"
 VERSION = 2

@@ -9,8 +9,9 @@ from pathlib import Path
 from l1scout.board.board import Board
 from l1scout.board.sources import captures, is_capture
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS
-from l1scout.formats.packets import Readable, split_packets
+from l1scout.formats.block_format import board_format
+from l1scout.formats.packets import Readable
+from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool, default_folder
@@ -21,6 +22,15 @@ from l1scout.wire import IDLE_S, Channel, Listener
 
 _TICK_S = 0.25
 _LAST_BYTES_S = 5.0
+
+
+def chosen_format(settings: Settings) -> WireFormat:
+    """Return the wire format of the settings (InputError if there is none of this name)."""
+    try:
+        return WIRE_FORMATS.find(settings.readout.wire_format)
+    except InputError as error:
+        msg = f"readout.wire_format: {error}"
+        raise InputError(msg) from error
 
 
 class BoardStream:
@@ -76,6 +86,7 @@ class Readout:
     def __init__(self, settings: Settings, log: Callable[..., None]) -> None:
         self._settings, self._log = settings, log
         s = settings.readout
+        self._wire_format = chosen_format(settings)
         self.spool = Spool(s.spool or default_folder(), s.spool_bytes)
         log("spool", folder=str(self.spool.folder), waiting=len(self.spool))
         for segment in self.spool.recovered:
@@ -86,7 +97,7 @@ class Readout:
             self.spool,
             settings.run.number,
             s.source,
-            FORMATS[s.wire_format],
+            self._wire_format,
             Limits(s.segment_orbits, s.segment_bytes, s.segment_seconds),
             self._forced.is_set,
         )
@@ -137,9 +148,8 @@ class Readout:
         reporter.start()
         try:
             if path and is_capture(path):
-                Board(_WriterSink(self._take), FORMATS[self._settings.readout.wire_format]).run(
-                    captures(path)
-                )
+                board = Board(_WriterSink(self._take), board_format(self._wire_format.name))
+                board.run(captures(path))
             else:
                 self._stream(stream)
         finally:
@@ -163,7 +173,7 @@ class Readout:
         self._log("board gone", peer=peer)
 
     def _stream(self, stream: Readable) -> None:
-        for packet in split_packets(stream, FORMATS[self._settings.readout.wire_format]):
+        for packet in self._wire_format.split(stream):
             self._take(packet)
 
     def _take(self, packet: tuple[memoryview, int]) -> None:
@@ -210,7 +220,7 @@ class Readout:
             bytes_in=totals.bytes_in,
             bytes_out=totals.bytes_out,
             **{n: totals.counts[n] for n in _COUNTS},
-            objects=totals.objects,
+            objects=dict(totals.objects),
             real_time_factor=totals.counts["orbits"] / ORBIT_FREQUENCY_HZ / seconds if seconds else 0.0,
             spool_segments=len(spool),
             spool_bytes=spool.held,

@@ -6,7 +6,7 @@ its lumisection and its content follow from that, so that the same segment twice
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,75 +23,46 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from l1scout.core.orbit_batch import joint_origin
 from l1scout.core.provenance import DataLabel, data_label, is_simulated
 from l1scout.errors import InputError, first_fault
+from l1scout.formats.stream import add_counts
+from l1scout.formats.wire_format import WIRE_FORMATS
 
-SUFFIXES = {"run2": "dat", "run3": "raw"}
-_MAX_STREAMS = 32
-_NAME = re.compile(r"run(\d{6,10})_source(\d{1,5})_ls(\d{4,10})_index(\d{6,10})\.(raw|dat)\Z")
+_MAX_KINDS = 32
+_NAME = re.compile(r"run(\d{6,10})_source(\d{1,5})_ls(\d{4,10})_index(\d{6,10})\.([a-z0-9]+)\Z")
 CLOSED = ConfigDict(extra="forbid")
 
 U16 = Annotated[int, Strict(), Field(ge=0, lt=1 << 16)]
 U32 = Annotated[int, Strict(), Field(ge=0, lt=1 << 32)]
 U63 = Annotated[int, Strict(), Field(ge=0, lt=1 << 63)]
 FileSize = Annotated[int, Strict(), Field(ge=0, le=1 << 40)]
-StreamName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_-]{0,31}$")]
+Kind = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_-]{0,31}$")]
+ObjectCounts = dict[Kind, U63]
+"""Objects by kind, see `l1scout.formats.stream.Stream.counts`: each stream's own, and intermediate muons."""
 
 
-@dataclass(frozen=True)
-class StreamCount:
-    """Number of objects of one stream.
-
-    Parameters
-    ----------
-    count : int
-        All objects of the stream.
-    intermediate : int
-        How many of them are intermediate muons; 0 for other streams.
-    """
-
-    count: U63 = 0
-    intermediate: U63 = 0
-    __pydantic_config__ = CLOSED
-
-    @property
-    def final(self) -> int:
-        """Objects that are not intermediate."""
-        return self.count - self.intermediate
-
-    def __add__(self, other: "StreamCount") -> "StreamCount":
-        """Return the sum of two counts."""
-        return StreamCount(self.count + other.count, self.intermediate + other.intermediate)
-
-
-StreamCounts = dict[StreamName, StreamCount]
-
-
-def add_counts(*counts: Mapping[str, StreamCount]) -> StreamCounts:
-    """Return the sums of objects of each stream."""
-    total: StreamCounts = {}
+def sum_counts(*counts: Mapping[str, int]) -> ObjectCounts:
+    """Return the sum of objects of each kind."""
+    total: ObjectCounts = {}
     for one in counts:
-        for name, count in one.items():
-            total[name] = total.get(name, StreamCount()) + count
+        add_counts(total, one)
     return total
 
 
-def objects_line(objects: Mapping[str, StreamCount]) -> str:
-    """Return the objects of each stream in one line, such as ``muon 1,204 (and 903 intermediate)``."""
-    return ", ".join(
-        f"{name} {c.final:,}" + (f" (and {c.intermediate:,} intermediate)" if c.intermediate else "")
-        for name, c in objects.items()
-    )
+def objects_line(objects: Mapping[str, int]) -> str:
+    """Return the objects of each kind in one line, such as ``muon 1,204, intermediate muon 903``."""
+    return ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in objects.items())
 
 
-def _wire_format(name: str) -> str:
-    if name not in SUFFIXES:
-        msg = f"unknown wire format; known are {', '.join(SUFFIXES)}"
-        raise ValueError(msg)
-    return name
+def _known_format(name: str) -> str:
+    try:
+        return WIRE_FORMATS[name].name
+    except KeyError as error:
+        msg = f"unknown wire format; known are {', '.join(WIRE_FORMATS)}"
+        raise ValueError(msg) from error
 
 
-def _few(objects: StreamCounts) -> StreamCounts:
-    if len(objects) > _MAX_STREAMS:
-        msg = f"{len(objects)} streams in a segment; at most {_MAX_STREAMS} are possible"
+def _few(objects: ObjectCounts) -> ObjectCounts:
+    if len(objects) > _MAX_KINDS:
+        msg = f"{len(objects)} kinds of object in a segment; at most {_MAX_KINDS} are possible"
         raise ValueError(msg)
     return objects
 
@@ -109,7 +80,7 @@ class Segment:
     lumisection : int
         From 1; no segment lies in two.
     wire_format : str
-        Such as ``run2`` (bare records) or ``run3`` (CMSSW ``.raw``).
+        Name of the wire format, see `l1scout.formats.wire_format.WIRE_FORMATS`.
     data : str
         ``simulated``, ``real`` or ``unknown``, as the board's packets state it.
     size, crc32c : int
@@ -131,8 +102,8 @@ class Segment:
     blocks, bad_blocks : int
         Crossings read, crossings left out for their BX.
     corrupt_bytes : int
-    objects : dict of str to StreamCount
-        Objects written, by the name of their stream.
+    objects : dict of str to int
+        Objects written, by kind: each stream's own, and intermediate muons.
     last : bool
         No segment of this run and source follows.
     version : int
@@ -143,7 +114,7 @@ class Segment:
     source: U16
     index: U32
     lumisection: U32
-    wire_format: Annotated[str, AfterValidator(_wire_format)]
+    wire_format: Annotated[str, AfterValidator(_known_format)]
     data: DataLabel = "unknown"
     size: FileSize = 0
     crc32c: U32 = 0
@@ -158,7 +129,7 @@ class Segment:
     blocks: U32 = 0
     bad_blocks: U32 = 0
     corrupt_bytes: FileSize = 0
-    objects: Annotated[StreamCounts, AfterValidator(_few)] = field(default_factory=dict, hash=False)
+    objects: Annotated[ObjectCounts, AfterValidator(_few)] = field(default_factory=dict, hash=False)
     last: Annotated[bool, Strict()] = False
     version: Literal[1] = 1
 
@@ -177,7 +148,7 @@ class Segment:
         """File name: the one of CMSSW with the source in it."""
         return (
             f"run{self.run:06d}_source{self.source:02d}_ls{self.lumisection:04d}"
-            f"_index{self.index:06d}.{SUFFIXES[self.wire_format]}"
+            f"_index{self.index:06d}.{WIRE_FORMATS[self.wire_format].suffix}"
         )
 
     @property
@@ -220,5 +191,16 @@ def parse_name(name: str) -> dict[str, int | str] | None:
     if match is None:
         return None
     run, source, lumi, index = (int(g) for g in match.groups()[:4])
-    wire_format = next(f for f, suffix in SUFFIXES.items() if suffix == match.group(5))
+    wire_format = _format_of_suffix(match.group(5))
+    if wire_format is None:
+        return None
     return {"run": run, "source": source, "lumisection": lumi, "index": index, "wire_format": wire_format}
+
+
+_BY_SUFFIX: dict[str, str] = {}
+
+
+def _format_of_suffix(suffix: str) -> str | None:
+    if suffix not in _BY_SUFFIX:
+        _BY_SUFFIX.update({f.suffix: name for name, f in WIRE_FORMATS.items()})
+    return _BY_SUFFIX.get(suffix)

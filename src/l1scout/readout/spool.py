@@ -200,12 +200,12 @@ class Spool:
         bad, note = (path.with_name(path.name + suffix) for suffix in (".bad", ".json"))
         path.replace(bad)
         data = bad.read_bytes()
-        saved = salvage(data, segment, checked=True)
-        path.with_name(path.name + ".part").write_bytes(saved.data)
+        good, mended = salvage(data, segment, checked=True)
+        path.with_name(path.name + ".part").write_bytes(good)
         mended = replace(
-            saved.described(segment),
-            corrupt=segment.corrupt + segment.orbits - len(saved.orbits),
-            corrupt_bytes=segment.corrupt_bytes + len(data) - len(saved.data),
+            mended,
+            corrupt=segment.corrupt + segment.orbits - mended.orbits,
+            corrupt_bytes=segment.corrupt_bytes + len(data) - len(good),
         )
         described = read_note(note)
         position = described.position if described else ReadoutPosition(segment.index + 1, segment.last_orbit)
@@ -224,14 +224,11 @@ class Spool:
         if name is None or size == 0 or path.exists():
             part.unlink()
             return None
-        empty = Segment.from_dict(name)
-        saved = salvage(part.read_bytes(), empty)
-        if not saved.orbits:
+        data, segment = salvage(part.read_bytes(), Segment.from_dict(name))
+        if not segment.orbits:
             part.unlink()
             return None
-        with part.open("wb") as file:
-            file.write(saved.data)
-        segment = saved.described(empty)
+        part.write_bytes(data)
         before = self.position(segment.run, segment.source)
         gap = segment.last_orbit - before.last_orbit - segment.orbits
         position = replace(

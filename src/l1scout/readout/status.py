@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from l1scout.core.provenance import DataLabel
-from l1scout.readout.segments import StreamCounts
+from l1scout.readout.segments import ObjectCounts
 
 ProcessState = Literal["running", "draining", "idle"]
 
@@ -60,7 +60,7 @@ class ReadoutStatus(ProcessStatus):
     dropped: int
     flagged: int
     corrupt_bytes: int
-    objects: StreamCounts = Field(description="Objects written, by stream.")
+    objects: ObjectCounts = Field(description="Objects written, by kind.")
     real_time_factor: float = Field(description="Mean speed, in units of the LHC's.")
     spool_segments: int
     spool_bytes: int

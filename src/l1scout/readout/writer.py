@@ -1,30 +1,28 @@
 """From packets to segments: fine zero suppression, and the account of every orbit that the board sent."""
 
-import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_data import MUON
 from l1scout.core.provenance import DataLabel
 from l1scout.files import checksum, is_disk_full
-from l1scout.formats.block import ORBIT_MASK, BlockFormat
-from l1scout.formats.packets import TRAILER_BYTES, PacketOrbits, Trailer, packet_orbits
-from l1scout.formats.raw import FILE_HEADER, file_header, frame_orbits, frame_room
+from l1scout.formats.packets import MAX_ORBITS_PER_PACKET, PacketOrbits, Trailer
+from l1scout.formats.records import ORBIT_MASK
+from l1scout.formats.stream import add_counts
+from l1scout.formats.wire_format import WireFormat
 from l1scout.lhc import lumisection
-from l1scout.readout.segments import Segment, StreamCount, StreamCounts, add_counts
+from l1scout.readout.segments import ObjectCounts, Segment
 from l1scout.readout.spool import ReadoutPosition, Spool
 
 ORBITS_PER_SEGMENT = 1 << 13
 """0.73 s of the LHC; a lumisection has 32 such."""
-MAX_ORBITS = 64
-"""Orbits that a packet has at most."""
 _WAIT_S = 0.1
 T = TypeVar("T")
 
@@ -67,7 +65,8 @@ class _OpenSegment:
         Written first and last; -1 before the first.
     counts : Counter
         Counts of its account, by the name of the segment's field.
-    objects : dict of str to StreamCount
+    objects : dict of str to int
+        Objects written, by kind.
     """
 
     lumisection: int
@@ -77,7 +76,7 @@ class _OpenSegment:
     first_orbit: int = -1
     last_orbit: int = -1
     counts: Counter[str] = field(default_factory=Counter)
-    objects: StreamCounts = field(default_factory=dict)
+    objects: ObjectCounts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,8 @@ class Totals:
         ``simulated``, ``real`` or ``unknown``: of the newest packet.
     counts : Counter
         Counts of the segments' accounts, by the name of the segment's field.
-    objects : dict of str to StreamCount
+    objects : dict of str to int
+        Objects written, by kind.
     """
 
     packets: int = 0
@@ -111,7 +111,7 @@ class Totals:
     waited_s: float = 0.0
     data: DataLabel = "unknown"
     counts: Counter[str] = field(default_factory=Counter)
-    objects: StreamCounts = field(default_factory=dict)
+    objects: ObjectCounts = field(default_factory=dict)
 
 
 class SegmentWriter:
@@ -131,7 +131,7 @@ class SegmentWriter:
     ----------
     spool : Spool
     run, source : int
-    form : BlockFormat
+    wire_format : WireFormat
     limits : Limits
     stopping : callable
         Asked while the spool is full; True ends the wait with `Stopped`.
@@ -144,12 +144,12 @@ class SegmentWriter:
         spool: Spool,
         run: int,
         source: int,
-        form: BlockFormat,
+        wire_format: WireFormat,
         limits: Limits | None = None,
         stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._spool, self._run, self._source, self._form = spool, run, source, form
+        self._spool, self._run, self._source, self._format = spool, run, source, wire_format
         self._limits, self._stopping, self._clock = limits or Limits(), stopping, clock
         self._position = spool.position(run, source)
         self._open: _OpenSegment | None = None
@@ -178,14 +178,14 @@ class SegmentWriter:
         if not packet:
             return
         self.totals.packets += 1
-        arrived = packet_orbits(packet, self._form)
+        arrived = self._format.find_orbits(packet)
         self._damaged |= arrived.found.corrupt > 0
         last = np.maximum.accumulate(np.append(self._position.last_orbit, arrived.orbit))[:-1]
         fresh = arrived.orbit > last
         kept = arrived if fresh.all() else arrived.select(fresh)
         n = len(kept.orbit)
-        trailer = Trailer.decode(packet[-TRAILER_BYTES:])
-        self._dropped_last = self._dropped_at_the_end(trailer) if len(packet) == TRAILER_BYTES else 0
+        trailer = self._format.trailer(packet)
+        self._dropped_last = self._dropped_at_the_end(trailer) if not len(arrived.rows) else 0
         counts, position = self._compare(trailer, kept.orbit)
         counts["duplicate"] = len(arrived.orbit) - n
         counts["corrupt_bytes"] = arrived.found.corrupt_bytes
@@ -249,16 +249,16 @@ class SegmentWriter:
         )
         if trailer is None:
             return Counter(), plain
-        slack = MAX_ORBITS if self._damaged or self._form.name == "run2" else 0
+        slack = MAX_ORBITS_PER_PACKET if self._damaged or not self._format.reports_empty_orbits else 0
         sent, dropped = trailer.orbits - position.board_orbits, trailer.dropped - position.board_dropped
         if not (dropped >= 0 and n <= sent and sent + dropped <= n + plain.gap_orbits + slack):
             return self._treat_as_suspect(trailer, orbit, plain)
         self._suspect = None
         missing, counts = sent - n, Counter(dropped=dropped)
         gap_orbits = plain.gap_orbits - missing - dropped
-        if self._form.name == "run2" and not self._damaged:
+        if not (self._format.reports_empty_orbits or self._damaged):
             span = int(orbit[-1] - orbit[0]) + 1 if n else 0
-            empty = min(missing, MAX_ORBITS if span > n else span - n)
+            empty = min(missing, MAX_ORBITS_PER_PACKET if span > n else span - n)
             counts["orbits"], missing = empty, missing - empty
         counts["corrupt" if self._damaged else "missed"] = missing
         self._damaged = False
@@ -288,9 +288,10 @@ class SegmentWriter:
         if self._open and self._ends_before(self._open, first, lumi):
             self._close()
         current = self._open or self._begin(lumi)
-        if self._frames.size < frame_room(orbits):
-            self._frames = np.empty(frame_room(orbits), np.uint32)
-        frames = frame_orbits(orbits, self._form, self._run, self._source, self._frames)
+        room = self._format.frame_room(orbits)
+        if self._frames.size < room:
+            self._frames = np.empty(room, np.uint32)
+        frames = self._format.frame(orbits, self._run, self._source, self._frames)
         self._put(current, frames.words)
         counts.update(
             orbits=len(orbits.orbit),
@@ -298,8 +299,7 @@ class SegmentWriter:
             blocks=orbits.blocks,
             bad_blocks=frames.bad_blocks,
         )
-        muons = StreamCount(frames.final_muons + frames.intermediate_muons, frames.intermediate_muons)
-        self._count(counts, {MUON: muons})
+        self._count(counts, frames.objects)
         if current.first_orbit < 0:
             current.first_orbit = first
         current.last_orbit = last
@@ -313,28 +313,24 @@ class SegmentWriter:
         full = current.last_orbit // limits.orbits != orbit // limits.orbits or current.size >= limits.bytes
         return current.first_orbit >= 0 and full
 
-    def _count(self, counts: Counter[str], objects: StreamCounts | None = None) -> None:
+    def _count(self, counts: Counter[str], objects: Mapping[str, int] = MappingProxyType({})) -> None:
         current = self._open or self._begin(int(lumisection(max(self._position.last_orbit, 0))))
         current.counts.update(counts)
         self.totals.counts.update(counts)
-        if objects:
-            current.objects = add_counts(current.objects, objects)
-            self.totals.objects = add_counts(self.totals.objects, objects)
+        add_counts(current.objects, objects)
+        add_counts(self.totals.objects, objects)
 
     def _begin(self, lumi: int) -> _OpenSegment:
         self._wait(self._spool.is_full)
         file = self._retry(lambda: self._spool.open(self._segment(lumi)))
         self._open = _OpenSegment(lumi, file, self._clock())
-        if self._form.name == "run3":
-            self._put(self._open, np.zeros(FILE_HEADER.itemsize // 4, np.uint32))
-            self._open.file.seek(0)
-            self._open.file.write(file_header(self._run, lumi, 0, 0))
-            self._open.file.seek(0, os.SEEK_END)
+        header = self._format.segment_header(self._run, lumi, 0, 0)
+        self._put(self._open, np.frombuffer(header, np.uint32))
         return self._open
 
     def _segment(self, lumi: int) -> Segment:
         """Return the description of the next segment, without an account."""
-        return Segment(self._run, self._source, self._position.index, lumi, self._form.name)
+        return Segment(self._run, self._source, self._position.index, lumi, self._format.name)
 
     def _put(self, current: _OpenSegment, words: NDArray[np.uint32]) -> None:
         """Write, and wait where the disk is full: that slows the board."""
@@ -347,10 +343,10 @@ class SegmentWriter:
     def _close(self, *, last: bool = False) -> Segment:
         current = self._open
         assert current is not None
-        if self._form.name == "run3":
-            orbits = current.counts["orbits"]
-            current.file.seek(0)
-            current.file.write(file_header(self._run, current.lumisection, orbits, current.size))
+        orbits = current.counts["orbits"]
+        header = self._format.segment_header(self._run, current.lumisection, orbits, current.size)
+        current.file.seek(0)
+        current.file.write(header)
         current.file.close()
         segment = self._segment(current.lumisection)
         path = self._spool.path(segment)

@@ -13,7 +13,7 @@ from l1scout.analysis.cosmics import LEGS, Cosmics
 from l1scout.analysis.firing import ETA_EDGES_HW, Firing
 from l1scout.analysis.muons import FINDERS
 from l1scout.analysis.occupancy import ETA_EDGES, PHI_CELLS, Occupancy
-from l1scout.formats.muon import ETA_LSB
+from l1scout.formats.streams.muon import ETA_LSB
 from l1scout.lhc import BX_PER_ORBIT
 from l1scout.report.canvas import GREY, canvas, label, legend, points, titles
 from l1scout.report.figures import COLOURS, WORSE_COLOUR

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.formats.records import LINKS
 from l1scout.link.capture import Capture
-from l1scout.link.frames import COMMA, COMMA_K, LINE_WORDS, LINKS, MAX_SKEW_WORDS
+from l1scout.link.frames import COMMA, COMMA_K, LINE_WORDS, MAX_SKEW_WORDS
 
 _Words = tuple[NDArray[np.uint32], NDArray[np.uint8]]
 

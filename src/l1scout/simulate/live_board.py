@@ -9,7 +9,7 @@ from l1scout.board.board import Board
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.board.sinks import BufferedSink, ReadoutSink
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, BlockFormat
+from l1scout.formats.block_format import BlockFormat, board_format
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.status import BoardStatus, ProcessState
 from l1scout.settings import Settings
@@ -64,7 +64,7 @@ class LiveBoard:
     """
 
     def __init__(self, settings: Settings, first_orbit: int, log: Callable[..., None]) -> None:
-        board, form = settings.board, FORMATS[settings.readout.wire_format]
+        board, form = settings.board, board_format(settings.readout.wire_format)
         if (board.packets is None) == (board.simulate == 0):
             msg = "[board]: set either packets (a file) or simulate (a number of orbits)"
             raise InputError(msg)

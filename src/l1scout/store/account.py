@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from l1scout.core.provenance import DataLabel
-from l1scout.readout.segments import Segment, StreamCounts, add_counts, joint_data
+from l1scout.readout.segments import ObjectCounts, Segment, joint_data, sum_counts
 from l1scout.readout.spool import read_notes
 from l1scout.readout.status import BoardStatus
 from l1scout.store.catalogue import Catalogue, Stored
@@ -27,8 +27,8 @@ class StageAccount:
         What became of the others.
     data : str
         ``simulated``, ``real`` or ``unknown``: of the orbits that left.
-    objects : dict of str to StreamCount
-        In the orbits that left, by stream; empty where the stage does not count them.
+    objects : dict of str to int
+        In the orbits that left, by kind; empty where the stage does not count them.
     wrong : list of str
         What does not fit, in words.
     """
@@ -38,7 +38,7 @@ class StageAccount:
     out: int
     counted: dict[str, int]
     data: DataLabel = "unknown"
-    objects: StreamCounts = field(default_factory=dict)
+    objects: ObjectCounts = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ def _source(
 
 
 def _stage(name: str, into: int, out: int, counted: dict[str, int], segments: list[Segment]) -> StageAccount:
-    objects = add_counts(*(s.objects for s in segments))
+    objects = sum_counts(*(s.objects for s in segments))
     return StageAccount(name, into, out, counted, joint_data(segments), objects)
 
 

@@ -24,7 +24,7 @@ _SUMS = ("orbits", "corrupt", "missed", "duplicate", "dropped", "flagged", "bloc
 # segments without orbits do not make the data of a run unknown
 _DATA = """CASE WHEN MAX(data = 'simulated') THEN 'simulated'
     WHEN MAX(data = 'real') AND MIN(data = 'real' OR orbits = 0) THEN 'real' ELSE 'unknown' END AS data"""
-_OBJECTS = 'stream, SUM("count") AS "count", SUM(intermediate) AS intermediate'
+_OBJECTS = 'kind, SUM("count") AS "count"'
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS segments (
   {", ".join(f'"{n}" {"TEXT" if n in _TEXTS else "INTEGER"} NOT NULL' for n in _FIELDS)},
@@ -37,9 +37,9 @@ CREATE TABLE IF NOT EXISTS segments (
   PRIMARY KEY (run, source, "index")
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
-  run INTEGER NOT NULL, source INTEGER NOT NULL, "index" INTEGER NOT NULL, stream TEXT NOT NULL,
-  "count" INTEGER NOT NULL, intermediate INTEGER NOT NULL,
-  PRIMARY KEY (run, source, "index", stream),
+  run INTEGER NOT NULL, source INTEGER NOT NULL, "index" INTEGER NOT NULL,
+  kind TEXT NOT NULL, "count" INTEGER NOT NULL,
+  PRIMARY KEY (run, source, "index", kind),
   FOREIGN KEY (run, source, "index") REFERENCES segments ON DELETE CASCADE
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS copies (
@@ -53,17 +53,17 @@ CREATE VIEW IF NOT EXISTS lumisections AS
   FROM segments GROUP BY run, source, lumisection;
 CREATE VIEW IF NOT EXISTS lumisection_objects AS
   SELECT run, source, lumisection, {_OBJECTS}
-  FROM objects JOIN segments USING (run, source, "index") GROUP BY run, source, lumisection, stream;
+  FROM objects JOIN segments USING (run, source, "index") GROUP BY run, source, lumisection, kind;
 CREATE VIEW IF NOT EXISTS runs AS
   SELECT run, source, {_DATA}, COUNT(*) AS segments, MAX("last") AS ended, MIN(received) AS began,
     MAX(received) AS latest, {", ".join(f"SUM({n}) AS {n}" for n in _SUMS)}
   FROM segments GROUP BY run, source;
 CREATE VIEW IF NOT EXISTS run_objects AS
-  SELECT run, source, {_OBJECTS} FROM objects GROUP BY run, source, stream;
+  SELECT run, source, {_OBJECTS} FROM objects GROUP BY run, source, kind;
 PRAGMA user_version = {VERSION};
 """
 _SEGMENT_OBJECTS = """(
-  SELECT json_group_object(stream, json_object('count', "count", 'intermediate', intermediate))
+  SELECT json_group_object(kind, "count")
   FROM objects AS o WHERE o.run = s.run AND o.source = s.source AND o."index" = s."index")"""
 
 
@@ -186,8 +186,8 @@ class Catalogue:
                 values,
             )
             base.executemany(
-                "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?)",
-                [(*segment.key, name, c.count, c.intermediate) for name, c in segment.objects.items()],
+                "INSERT INTO objects VALUES (?, ?, ?, ?, ?)",
+                [(*segment.key, kind, count) for kind, count in segment.objects.items()],
             )
 
     def get(self, key: tuple[int, int, int]) -> Stored | None:
@@ -235,11 +235,11 @@ class Catalogue:
             )
 
     def runs(self) -> list[dict[str, Any]]:
-        """Return the sums of every run and source; ``objects`` holds those of each stream."""
+        """Return the sums of every run and source; ``objects`` holds those of each kind of object."""
         return self._sums("runs", "run_objects", ("run", "source"))
 
     def lumisections(self, run: int) -> list[dict[str, Any]]:
-        """Return the sums of every lumisection of a run; ``objects`` holds those of each stream."""
+        """Return the sums of every lumisection of a run; ``objects`` holds those of each kind of object."""
         keys = ("run", "source", "lumisection")
         return self._sums("lumisections", "lumisection_objects", keys, run)
 
@@ -248,12 +248,11 @@ class Catalogue:
     ) -> list[dict[str, Any]]:
         where, values = ("", ()) if run is None else ("WHERE run = ?", (run,))
         order = ", ".join(keys)
-        objects: dict[tuple[int, ...], dict[str, Any]] = {}
+        objects: dict[tuple[int, ...], dict[str, int]] = {}
         names, rows = self._read(f"SELECT * FROM {view} {where} ORDER BY {order}", values)
-        query = f'SELECT stream, "count", intermediate, {order} FROM {objects_view} {where} ORDER BY stream'
-        for stream, count, intermediate, *key in self._rows(query, values):
-            by_stream = objects.setdefault(tuple(key), {})
-            by_stream[stream] = {"count": count, "intermediate": intermediate}
+        query = f'SELECT kind, "count", {order} FROM {objects_view} {where} ORDER BY kind'
+        for kind, count, *key in self._rows(query, values):
+            objects.setdefault(tuple(key), {})[kind] = count
         totals = [dict(zip(names, row, strict=True)) for row in rows]
         return [row | {"objects": objects.get(tuple(row[k] for k in keys), {})} for row in totals]
 

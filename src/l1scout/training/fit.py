@@ -16,7 +16,7 @@ from l1scout.errors import InputError
 from l1scout.evaluate.metrics import Scores, ratios, scores
 from l1scout.evaluate.profiles import MIN_MUONS
 from l1scout.evaluate.targets import corrected, raw_residuals, targets
-from l1scout.formats.muon import BMTF_INDEX
+from l1scout.formats.streams.muon import BMTF_INDEX
 from l1scout.model import resolution
 from l1scout.model.card import Card
 from l1scout.model.quantities import INPUTS, Residuals

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.onnx import MAX_BATCH, open_session
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model.card import Card
 from l1scout.model.onnx_export import INPUT_NAME, MAX_ONNX_BYTES, OUTPUT_NAME, describe
 from l1scout.model.quantities import INPUTS, MORE_INPUTS, OUTPUTS

@@ -21,7 +21,7 @@ from l1scout.errors import InputError, printable
 from l1scout.evaluate.metrics import ratios, residuals, scores
 from l1scout.evaluate.targets import corrected, raw_residuals
 from l1scout.files import complete_folder
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model import resolution
 from l1scout.model.card import ONNX_FILE, Card
 from l1scout.model.checksums import write_sums
