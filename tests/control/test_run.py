@@ -263,7 +263,7 @@ def taken(port):
 def test_settings_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(InputError, match="did you mean listen"):
         Chain(tmp_path, None).supervisor("readout.lisen=x:1")
-    with pytest.raises(InputError, match="^readout.wire_format: .*'run1'.* run2, run3"):
+    with pytest.raises(InputError, match=r"^readout\.wire_format: .*'run1'.* run2, run3"):
         Chain(tmp_path, None).supervisor("readout.wire_format=run1")
     with pytest.raises(InputError, match="the store listens at"):
         Chain(tmp_path, None).supervisor("store.listen=127.0.0.1:1")

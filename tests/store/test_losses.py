@@ -21,22 +21,9 @@ from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.losses import lost_in_file, with_losses
-from live_packets import board_status, dropping, feed, packets, small_packets
+from live_packets import board_status, dropping, feed, packets, small_packets, stored_spool
 
 RUN = 7
-
-
-def store_of(spool, folder):
-    """Put the segments of a spool into a store's folder and its catalogue."""
-    folder.mkdir()
-    catalogue = Catalogue(folder, create=True)
-    for segment in spool.waiting():
-        path = folder / segment.folder / segment.name
-        path.parent.mkdir(exist_ok=True)
-        shutil.copy(spool.path(segment), path)
-        catalogue.add(segment, f"{segment.folder}/{segment.name}")
-    catalogue.close()
-    return folder
 
 
 def board_report(folder, delivered, dropped, state="idle"):
@@ -58,7 +45,7 @@ def chain(tmp_path):
     writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=10))
     feed(writer, b"".join(dropping(packets(), {2, 3})))
     writer.finish()
-    store = store_of(spool, tmp_path / "store")
+    store = stored_spool(spool, tmp_path / "store")
     boards = board_report(tmp_path / "run", 18, 18)
     over = (
         f"--set=store.folder={store}",

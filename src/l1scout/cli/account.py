@@ -8,7 +8,7 @@ from rich.table import Table
 
 from l1scout.cli.live import Set, SettingsFile, load
 from l1scout.cli.output import Json, err, out, print_json, progress
-from l1scout.core.provenance import current, data_label, is_simulated
+from l1scout.core.provenance import current, is_simulated
 from l1scout.errors import InputError
 
 
@@ -24,8 +24,7 @@ def account(
     Reads the store's catalogue, the spool and the status of the boards that `l1scout run` started, as
     far as they are on this machine. Exits 1 if something does not fit.
     """
-    from l1scout.core.orbit_batch import joint_origin
-    from l1scout.readout.segments import objects_line
+    from l1scout.readout.segments import joint_label, objects_line
     from l1scout.readout.spool import default_folder
     from l1scout.store.account import account as make
 
@@ -45,7 +44,7 @@ def account(
         raise InputError(msg)
     wrong = [f"{s.name}: {w}" for s in stages for w in s.wrong]
     readouts = [s for s in stages if s.name.startswith("readout")]
-    data = data_label(joint_origin(is_simulated(s.data) for s in readouts if s.out))
+    data = joint_label(s.data for s in readouts if s.out)
     if json:
         result = {"run": run, "data": data, "balanced": not wrong, "stages": [asdict(s) for s in stages]}
         print_json(result | {"provenance": current(simulated=is_simulated(data)).as_dict()})

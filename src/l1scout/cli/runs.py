@@ -7,7 +7,7 @@ from rich.table import Table
 
 from l1scout.cli.live import Set, SettingsFile, load
 from l1scout.cli.output import Json, out, print_json
-from l1scout.core.provenance import current, data_label, is_simulated
+from l1scout.core.provenance import current, is_simulated
 from l1scout.errors import InputError
 
 
@@ -18,7 +18,7 @@ def runs(
     json: Json = False,
 ) -> None:
     """List the runs of the store's catalogue, or the lumisections of one: orbits, objects, losses, bytes."""
-    from l1scout.core.orbit_batch import joint_origin
+    from l1scout.readout.segments import joint_label
     from l1scout.store.catalogue import Catalogue
     from l1scout.store.losses import lumisections_with_losses, runs_with_losses
 
@@ -37,7 +37,7 @@ def runs(
         msg = f"{folder}: no segments in this store" + (f" of run {run}" if run is not None else " yet")
         raise InputError(msg)
     if json:
-        data = data_label(joint_origin(is_simulated(row["data"]) for row in rows if row["orbits"]))
+        data = joint_label(row["data"] for row in rows if row["orbits"])
         record = current(simulated=is_simulated(data)).as_dict()
         name = "runs" if run is None else "lumisections"
         print_json({name: rows, "data": data, "provenance": record})

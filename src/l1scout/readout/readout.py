@@ -100,6 +100,7 @@ class Readout:
             self._wire_format,
             Limits(s.segment_orbits, s.segment_bytes, s.segment_seconds),
             self._forced.is_set,
+            data=s.data,
         )
         self.sender = Sender(self.spool, s.store, settings.access.access, log)
         self._lock = threading.Lock()
@@ -214,7 +215,7 @@ class Readout:
         return ReadoutStatus(
             state=state,
             run=self._settings.run.number,
-            data=totals.data,
+            data=self.writer.position.data,
             seconds=seconds,
             packets=totals.packets,
             bytes_in=totals.bytes_in,

@@ -180,9 +180,14 @@ SEGMENT = TypeAdapter(Segment)
 """Reads and writes descriptions of segments."""
 
 
+def joint_label(labels: Iterable[DataLabel]) -> DataLabel:
+    """Return the label of data put together: simulated if any are, real if all are, else unknown."""
+    return data_label(joint_origin(map(is_simulated, labels)))
+
+
 def joint_data(segments: Iterable[Segment]) -> DataLabel:
     """Return whether the orbits of segments, together, are simulated, real or unknown."""
-    return data_label(joint_origin(is_simulated(s.data) for s in segments if s.orbits))
+    return joint_label(s.data for s in segments if s.orbits)
 
 
 def parse_name(name: str) -> dict[str, int | str] | None:

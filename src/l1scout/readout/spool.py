@@ -19,6 +19,7 @@ from typing import IO, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
+from l1scout.core.provenance import DataLabel
 from l1scout.errors import InputError
 from l1scout.files import checksum, sync_folder
 from l1scout.readout.salvage import salvage
@@ -47,6 +48,8 @@ class ReadoutPosition:
         Of these, orbits whose account was lost with a process that was killed.
     ended : bool
         The last segment of the run is there.
+    data : str
+        ``simulated``, ``real`` or ``unknown``: of the newest orbits.
     """
 
     index: U63 = 0
@@ -56,6 +59,7 @@ class ReadoutPosition:
     gap_orbits: Annotated[int, Strict()] = 0
     unaccounted: Annotated[int, Strict()] = 0
     ended: Annotated[bool, Strict()] = False
+    data: DataLabel = "unknown"
     __pydantic_config__ = CLOSED
 
 
@@ -230,6 +234,7 @@ class Spool:
             return None
         part.write_bytes(data)
         before = self.position(segment.run, segment.source)
+        segment = replace(segment, data=before.data)
         gap = segment.last_orbit - before.last_orbit - segment.orbits
         position = replace(
             before,

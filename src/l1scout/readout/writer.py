@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from l1scout.core.provenance import DataLabel
 from l1scout.files import checksum, is_disk_full
+from l1scout.formats.marks import SIMULATED
 from l1scout.formats.packets import MAX_ORBITS_PER_PACKET, PacketOrbits, Trailer
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import add_counts
 from l1scout.formats.wire_format import WireFormat
 from l1scout.lhc import lumisection
-from l1scout.readout.segments import ObjectCounts, Segment
+from l1scout.readout.segments import ObjectCounts, Segment, joint_label
 from l1scout.readout.spool import ReadoutPosition, Spool
 
 ORBITS_PER_SEGMENT = 1 << 13
@@ -67,6 +68,8 @@ class _OpenSegment:
         Counts of its account, by the name of the segment's field.
     objects : dict of str to int
         Objects written, by kind.
+    labels : set of str
+        Of the packets written: ``simulated``, ``real`` or ``unknown``.
     """
 
     lumisection: int
@@ -77,6 +80,7 @@ class _OpenSegment:
     last_orbit: int = -1
     counts: Counter[str] = field(default_factory=Counter)
     objects: ObjectCounts = field(default_factory=dict)
+    labels: set[DataLabel] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,6 @@ class Totals:
     packets, bytes_in, bytes_out, segments : int
     waited_s : float
         Time spent waiting for space in the spool.
-    data : str
-        ``simulated``, ``real`` or ``unknown``: of the newest packet.
     counts : Counter
         Counts of the segments' accounts, by the name of the segment's field.
     objects : dict of str to int
@@ -109,7 +111,6 @@ class Totals:
     bytes_out: int = 0
     segments: int = 0
     waited_s: float = 0.0
-    data: DataLabel = "unknown"
     counts: Counter[str] = field(default_factory=Counter)
     objects: ObjectCounts = field(default_factory=dict)
 
@@ -137,6 +138,8 @@ class SegmentWriter:
         Asked while the spool is full; True ends the wait with `Stopped`.
     clock : callable
         Seconds that never go back.
+    data : str
+        What orbits are that are not marked as simulated: ``real`` or ``unknown``.
     """
 
     def __init__(
@@ -148,10 +151,12 @@ class SegmentWriter:
         limits: Limits | None = None,
         stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
+        data: DataLabel = "unknown",
     ) -> None:
         self._spool, self._run, self._source, self._format = spool, run, source, wire_format
         self._limits, self._stopping, self._clock = limits or Limits(), stopping, clock
         self._position = spool.position(run, source)
+        self._data = data
         self._open: _OpenSegment | None = None
         self._frames = np.empty(0, np.uint32)
         self._damaged = False
@@ -180,6 +185,9 @@ class SegmentWriter:
         self.totals.packets += 1
         arrived = self._format.find_orbits(packet)
         self._damaged |= arrived.found.corrupt > 0
+        if len(arrived.orbit):
+            marked = np.bitwise_or.reduce(arrived.marks) & SIMULATED
+            self._position = replace(self._position, data="simulated" if marked else self._data)
         last = np.maximum.accumulate(np.append(self._position.last_orbit, arrived.orbit))[:-1]
         fresh = arrived.orbit > last
         kept = arrived if fresh.all() else arrived.select(fresh)
@@ -300,6 +308,7 @@ class SegmentWriter:
             bad_blocks=frames.bad_blocks,
         )
         self._count(counts, frames.objects)
+        current.labels.add(self._position.data)
         if current.first_orbit < 0:
             current.first_orbit = first
         current.last_orbit = last
@@ -353,7 +362,7 @@ class SegmentWriter:
         size, crc = checksum(path.with_name(path.name + ".part"))
         segment = replace(
             segment,
-            data=self.totals.data,
+            data=joint_label(current.labels or {self._position.data}),
             size=size,
             crc32c=crc,
             first_orbit=max(current.first_orbit, 0),
