@@ -20,6 +20,7 @@ test: .venv/ready
 
 docs: .venv/ready
 	$(BIN)/python -m l1scout.formats > docs/formats.md
+	$(BIN)/python -m l1scout.control.schemas > docs/chain-schemas.json
 
 benchmark: .venv/ready
 	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done

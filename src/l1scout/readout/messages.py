@@ -2,11 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from l1scout.errors import first_fault
 from l1scout.readout.segments import FileSize, Segment
-from l1scout.wire import IDLE_S, Channel, WireError
 
 Reason = Annotated[str, StringConstraints(max_length=300)]
 
@@ -37,12 +35,3 @@ class Answer(BaseModel):
     def as_message(self) -> dict[str, Any]:
         """Return the message: only the field that is set."""
         return self.model_dump(mode="json", exclude_defaults=True)
-
-    @classmethod
-    def read(cls, channel: Channel, limit_s: float = IDLE_S) -> "Answer":
-        """Wait for an answer (WireError if none comes in time, or something else does)."""
-        try:
-            return cls.model_validate(channel.receive(limit_s))
-        except ValidationError as error:
-            msg = f"not an answer of a store ({first_fault(error)})"
-            raise WireError(msg) from error

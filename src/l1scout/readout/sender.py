@@ -118,7 +118,7 @@ class Sender:
     def _push(self, channel: Channel, segment: Segment) -> float:
         """Offer a segment and send what the store lacks of it; return the seconds to wait before the next."""
         channel.send(**Offer(offer=segment).as_message())
-        answer = Answer.read(channel)
+        answer = channel.read(Answer)
         if answer.done:
             return self._acknowledged(segment)
         if answer.refused is not None:
@@ -138,7 +138,7 @@ class Sender:
             raise WireError(msg)
         with path.open("rb") as file:
             channel.socket.sendfile(file, answer.send, segment.size - answer.send or None)
-        if Answer.read(channel).done:
+        if channel.read(Answer).done:
             return self._acknowledged(segment)
         self._damaged += 1
         self._log("segment damaged on the way, again", segment=segment.name)
