@@ -14,7 +14,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.kernels import coincidences, neighbours, pairs
+from l1scout.analysis.common.kernels import coincidences, neighbours, pairs
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.core.orbit_batch import concatenate
 from l1scout.lhc import crossing

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from l1scout.analysis.cosmics import Cosmics
-from l1scout.analysis.filling import find_scheme, load_scheme
-from l1scout.analysis.firing import Firing
-from l1scout.analysis.livetime import LiveTime, Section
-from l1scout.analysis.luminosity import METHODS, Luminosity
-from l1scout.analysis.muons import FINDERS
-from l1scout.analysis.occupancy import Occupancy
+from l1scout.analysis.common.bunch_luminosity import METHODS, Luminosity
+from l1scout.analysis.common.cosmic_legs import Cosmics
+from l1scout.analysis.common.live_time import LiveTime, Section
+from l1scout.analysis.common.maps import Occupancy
+from l1scout.analysis.common.muons import FINDERS
+from l1scout.analysis.common.schemes import find_scheme, load_scheme
+from l1scout.analysis.common.wrong_bx import Firing
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
 from l1scout.report.result_tables import text_table

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.categories import Shape, fit_categories
-from l1scout.analysis.masses import RANGES, Masses, PairCuts
-from l1scout.analysis.peaks import Spread, fit_peak, spread
+from l1scout.analysis.common.categories import Shape, fit_categories
+from l1scout.analysis.common.pair_masses import RANGES, Masses, PairCuts
+from l1scout.analysis.common.peaks import Spread, fit_peak, spread
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.core.orbit_data import OrbitData
 from l1scout.deploy.recalibrate import Recalibrator

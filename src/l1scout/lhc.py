@@ -4,8 +4,13 @@ Bunch crossings (BX) are numbered 1..3564 here, as in Run-2 and Run-3 data. Lumi
 numbered from 1, orbits from 0; both start again with each run.
 """
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 BX_PER_ORBIT = 3564
 BX_FREQUENCY_HZ = 40.079e6
@@ -36,12 +41,16 @@ FILLING_SCHEMES = {
 
 def colliding(scheme: str) -> NDArray[np.int64]:
     """BX (1..3564) with collisions at CMS in one of the `FILLING_SCHEMES` (KeyError if unknown)."""
+    import numpy as np
+
     starts, length = _TRAINS[scheme]
     return (np.array(starts.split(), np.int64)[:, None] + np.arange(length)).reshape(-1)
 
 
 def lumisection(orbit: ArrayLike) -> NDArray[np.int64]:
     """Lumisection (from 1) of an orbit (from 0): checked on 200 real events of run 320040."""
+    import numpy as np
+
     return np.asarray(orbit, np.int64) // ORBITS_PER_LUMISECTION + 1
 
 
@@ -55,10 +64,14 @@ def crossing(orbit: ArrayLike, bx: ArrayLike) -> NDArray[np.int64]:
         1..3564; a value outside lies in a neighbouring orbit (``bx = 0`` is the last BX of the
         orbit before), so ``crossing(orbit, bx + k)`` is always ``k`` crossings later.
     """
+    import numpy as np
+
     return np.asarray(orbit, np.int64) * BX_PER_ORBIT + (np.asarray(bx, np.int64) - 1)
 
 
 def orbit_and_bx(crossing: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Orbit and BX (1..3564) of a number of crossings: the inverse of `crossing`."""
+    import numpy as np
+
     orbit, bx = np.divmod(np.asarray(crossing, np.int64), BX_PER_ORBIT)
     return orbit, bx + 1

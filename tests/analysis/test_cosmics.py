@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from l1scout.analysis.cosmics import CONTROL_BINS, LEGS, PHI_BINS, Cosmics, Cuts
-from l1scout.analysis.filling import load_scheme
+from l1scout.analysis.common.cosmic_legs import CONTROL_BINS, LEGS, PHI_BINS, Cosmics, Cuts
+from l1scout.analysis.common.schemes import load_scheme
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.formats.streams.muon import PHI
@@ -117,8 +117,8 @@ def test_dead_sectors(dead, leg_efficiency, seed):
         true = true_efficiency(leg, dead, np.isin(status, ("live", "edge", "dead")), leg_efficiency)
         assert every.low <= true <= every.high + 1e-9
         rows = state.efficiency_rows(leg)
-        assert sum(r["tags"] for r in rows) == state.tags[LEGS.index(leg)].sum()
-        assert sum(r["with_partner"] for r in rows) == state.tags[LEGS.index(leg), 1].sum()
+        assert sum(r["tags"] for r in rows) == state.counts.tags[LEGS.index(leg)].sum()
+        assert sum(r["with_partner"] for r in rows) == state.counts.tags[LEGS.index(leg), 1].sum()
         known = [r for r in rows if not np.isnan(r["efficiency"])]
         assert all(0 <= r["low"] <= r["efficiency"] <= r["high"] <= 1 for r in known)
         assert all(r["efficiency"] < 0.2 for r in known if r["status"] == "dead")
@@ -137,8 +137,8 @@ def test_tags_are_counted_exactly():
     ):
         origin = piece.muons["origin"]
         upper, lower = upper + np.count_nonzero(origin == 1), lower + np.count_nonzero(origin == 2)
-    assert abs(state.tags[0].sum() - upper) <= 2  # those of the last crossings wait for what follows
-    assert abs(state.tags[1].sum() - lower) <= 2
+    assert abs(state.counts.tags[0].sum() - upper) <= 2  # those of the last crossings wait for what follows
+    assert abs(state.counts.tags[1].sum() - lower) <= 2
     assert state.barrel_phi.sum() == upper + lower
 
 
@@ -211,7 +211,9 @@ def test_the_same_in_any_chunks():
     one, many = (cosmics(orbits=200, chunk=chunk, cosmics=20.0) for chunk in (200, 1))
     assert one.pairs == many.pairs
     for name in ("apart", "cosine", "tags", "chance", "barrel_phi"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(many, name))
+        np.testing.assert_array_equal(
+            *(getattr(s if name == "barrel_phi" else s.counts, name) for s in (one, many))
+        )
     assert one.live.orbits == many.live.orbits == 200
 
 

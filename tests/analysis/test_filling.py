@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from l1scout.analysis.counts import CrossingCounts
-from l1scout.analysis.filling import Scheme, find_scheme, load_scheme, parse_notation
+from l1scout.analysis.common.counts import CrossingCounts
+from l1scout.analysis.common.schemes import Scheme, find_scheme, load_scheme, parse_notation
 from l1scout.errors import InputError
 from l1scout.lhc import FILLING_SCHEMES, colliding
 from l1scout.simulate.run import Running, simulate_run

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from l1scout.analysis.correlation import Correlation
-from l1scout.analysis.filling import Scheme, load_scheme
-from l1scout.analysis.firing import Firing
-from l1scout.analysis.muons import FINDERS, final, times
+from l1scout.analysis.common.correlation import Correlation
+from l1scout.analysis.common.coverage import coverage
+from l1scout.analysis.common.muons import FINDERS, final, times
+from l1scout.analysis.common.schemes import Scheme, load_scheme
+from l1scout.analysis.common.wrong_bx import Firing
 from l1scout.errors import InputError
 from l1scout.simulate.run import Running, simulate_run
 
@@ -81,9 +82,10 @@ def test_correlation_of_two_kinds_of_objects():
     running = Running(intermediate=0, cosmics=0, occupancy=0.2, steps=((500, 3.0),))
     muons = 0
     for piece in simulate_run(1, 1000, running=running, chunk=50):
-        time = times(final(piece.muons)) - piece.first * 3564
-        other = np.sort(np.r_[time[random.random(time.size) < 0.1] + 3, random.integers(0, 3564 * 50, 5000)])
-        state.add(time, other, 50)
+        start, stop = piece.first * 3564, piece.stop * 3564
+        time = times(final(piece.muons))
+        other = np.r_[time[random.random(time.size) < 0.1] + 3, random.integers(start, stop, 5000)]
+        state.add(time, np.sort(other[other < stop]), coverage(piece.muons)[0][0])
         muons += time.size
     assert state.objects == muons
     at = int(np.flatnonzero(state.distances == 3)[0])

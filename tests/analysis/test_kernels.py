@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l1scout.analysis.kernels import coincidences, neighbours, pairs
-from l1scout.analysis.livetime import LiveTime, Section
+from l1scout.analysis.common.kernels import coincidences, neighbours, pairs
+from l1scout.analysis.common.live_time import LiveTime, Section
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.lhc import ORBIT_FREQUENCY_HZ, ORBITS_PER_LUMISECTION
@@ -64,9 +64,9 @@ def test_orbits_are_counted_by_lumisection():
     live, turn = LiveTime(), ORBITS_PER_LUMISECTION
     parts = live.add(batch_of([turn - 3, turn - 1, turn + 1], 5))
     assert [(s.number, b.orbit.tolist()) for s, b in parts] == [(1, [turn - 3, turn - 1]), (2, [turn + 1])]
-    # 5 orbits, 3 with muons, one empty between them; the other one is at an end
-    assert {s.number: seen.orbits for s, seen in live.sections.items()} == {1: 4, 2: 1}
-    assert (live.orbits, live.unplaced) == (5, 1)
+    # 5 orbits, 3 with muons: all between the first and the last were seen, and the number says where they are
+    assert {s.number: seen.orbits for s, seen in live.sections.items()} == {1: 3, 2: 2}
+    assert (live.orbits, live.unplaced) == (5, 0)
     assert live.rate(10) == pytest.approx(2 * ORBIT_FREQUENCY_HZ)
     assert live.seconds == pytest.approx(5 / ORBIT_FREQUENCY_HZ)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from l1scout.analysis.lines import find_line
-from l1scout.analysis.masses import LINES, RANGES, WINDOWS, Masses, PairCuts
+from l1scout.analysis.common.lines import find_line
+from l1scout.analysis.common.pair_masses import LINES, RANGES, WINDOWS, Masses, PairCuts
 from l1scout.io import read_events
 from l1scout.simulate.dimuons import DEFAULT_SHARES, KINDS, Pairs, simulate_dimuons
 from l1scout.simulate.run import Running, simulate_run

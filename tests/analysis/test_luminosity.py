@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from l1scout.analysis.filling import load_scheme
-from l1scout.analysis.linearity import Reference, against, linearity, read_reference
-from l1scout.analysis.livetime import LiveTime, Section
-from l1scout.analysis.luminosity import Luminosity, rate_counting, zero_counting
-from l1scout.analysis.vdm import MM2_TO_UB, fit_scan, visible_cross_section
+from l1scout.analysis.common.bunch_luminosity import Luminosity, rate_counting, zero_counting
+from l1scout.analysis.common.live_time import LiveTime, Section
+from l1scout.analysis.common.response import Reference, against, linearity, read_reference
+from l1scout.analysis.common.schemes import load_scheme
+from l1scout.analysis.common.vdm import MM2_TO_UB, fit_scan, visible_cross_section
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.lhc import ORBIT_FREQUENCY_HZ, ORBITS_PER_LUMISECTION

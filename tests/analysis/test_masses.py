@@ -5,9 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from l1scout.analysis.categories import Shape, fit_categories
-from l1scout.analysis.masses import MASS_ERRORS, RANGES, Masses, PairCuts, invariant_mass, mass_error
-from l1scout.analysis.peaks import fit_peak, spread
+from l1scout.analysis.common.categories import Shape, fit_categories
+from l1scout.analysis.common.pair_masses import (
+    MASS_ERRORS,
+    RANGES,
+    Masses,
+    PairCuts,
+    invariant_mass,
+    mass_error,
+)
+from l1scout.analysis.common.peaks import fit_peak, spread
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError

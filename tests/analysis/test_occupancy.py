@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from l1scout.analysis.filling import load_scheme
-from l1scout.analysis.occupancy import PROCESSOR_FINDER, Occupancy
-from l1scout.analysis.regions import find_regions, pulls
+from l1scout.analysis.common.maps import PROCESSOR_FINDER, Occupancy
+from l1scout.analysis.common.regions import find_regions, pulls
+from l1scout.analysis.common.schemes import load_scheme
 from l1scout.io import read_events
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.simulate.run import Running, simulate_run
@@ -83,7 +83,7 @@ def test_satellites(afterglow):
 
 def test_rates_of_the_classes_of_bx():
     state = occupancy()
-    rows = {row["class"]: row for row in state.classes()}
+    rows = {row["bx_class"]: row for row in state.classes()}
     mu = Running(occupancy=0.2).nominal
     assert rows["inner"]["muons_per_crossing"] == pytest.approx(
         mu, abs=4 * rows["inner"]["muons_per_crossing_stat"]

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from l1scout.analysis.filling import Scheme, load_scheme
-from l1scout.analysis.scheme import BxCounts, SchemeWatch, check_scheme, choose_scheme
+from l1scout.analysis.common.scheme_watch import BxCounts, SchemeWatch, check_scheme, choose_scheme
+from l1scout.analysis.common.schemes import Scheme, load_scheme
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io import read_events

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from front_end import Keep, make_run, through_board
 from hand_made import model_directory
 from l1scout import __version__
-from l1scout.analysis.linearity import read_reference
+from l1scout.analysis.common.response import read_reference
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.cli import make_app
 from l1scout.errors import InputError

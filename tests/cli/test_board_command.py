@@ -16,7 +16,7 @@ from l1scout.board.sources import paced, replay_packets
 from l1scout.cli import make_app
 from l1scout.errors import InputError
 from l1scout.formats.wire_formats.run3 import RUN3
-from l1scout.io.dma_packets import describe_capture, describe_packets, detect_packets
+from l1scout.io import describe, detect
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 
 
@@ -55,10 +55,10 @@ def test_run_to_packets(run, tmp_path):
     assert (summary["delivered"], summary["lost"], summary["dropped"]) == (25, 0, 0)
     assert summary["bx_suppression"] == pytest.approx(20, abs=1.5)
     check(packets, folder, form)
-    assert detect_packets(packets) is form
-    told = describe_packets(packets)
+    assert detect(packets).name == "dma-packets"
+    told = describe(packets)
     assert (told["form"], told["corrupt"], told["orbit"]) == (form.name, 0, [0, 24])
-    assert describe_capture(folder / "links.l1l")["orbit"] == [0, 25]
+    assert describe(folder / "links.l1l")["orbit"] == [0, 25]
     again = tmp_path / "again.dat"
     call("board", packets, "--out", again, "--pace", "lhc")
     assert again.read_bytes() == packets.read_bytes()
@@ -88,14 +88,14 @@ def test_live_with_faults(tmp_path):
     faults = ("--fault", "bad_crc=0.05", "--fault", "dead=0.02")
     summary = json.loads(call("board", "--simulate", 30, "--out", packets, *faults, "--json").stdout)
     assert summary["flagged"] > 0
-    assert describe_packets(packets)["flagged_orbits"] == summary["flagged"]
+    assert describe(packets)["flagged_orbits"] == summary["flagged"]
     assert sum(summary["links"]["crc_errors"]) > 0
 
 
 def test_patterns(samples, truth, tmp_path):
     packets = tmp_path / "p.dat"
     call("board", samples["PATTERN"], "--out", packets, "--format", "run2")
-    told = describe_packets(packets)
+    told = describe(packets)
     assert told["final_muons"] + told["intermediate_muons"] == truth.counts.sum()
     assert told["blocks"] == np.count_nonzero(truth.counts)
 
@@ -117,8 +117,8 @@ def test_errors_are_one_line(tmp_path):
         with pytest.raises(InputError, match=text) as raised:
             call("board", *arguments)
         assert "\n" not in str(raised.value)
-    with pytest.raises(InputError, match="no DMA packets"):
-        describe_packets(bad)
+    with pytest.raises(InputError, match="unknown format"):
+        describe(bad)
 
 
 class Slow:

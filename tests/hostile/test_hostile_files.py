@@ -11,11 +11,12 @@ import pytest
 import uproot
 
 from l1scout.errors import InputError
-from l1scout.io import Kind, detect, read_events
+from l1scout.io import detect, read_events
 from l1scout.io.inspect import describe
+from l1scout.io.reader import READERS
 from l1scout.io.rewrite import add_columns
 
-KINDS = [*(k.name for k in Kind), "RNTUPLE"]
+KINDS = [*(name.upper().replace("-", "_") for name in READERS), "RNTUPLE"]
 SECONDS = 20
 MEMORY = 1 << 29
 

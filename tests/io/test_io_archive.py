@@ -27,7 +27,7 @@ from l1scout.formats.records import find_records
 from l1scout.formats.streams.muon import FIELDS
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
-from l1scout.io import archive, archive_chunk, read_events
+from l1scout.io import archive, archive_chunk, archive_writer, read_events
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
 from l1scout.io.inspect import describe
 from l1scout.io.rewrite import add_columns
@@ -78,7 +78,7 @@ def raw_file(frames: list[bytes], run: int = 320040) -> bytes:
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize(("kind", "form"), [("RAW", "run3"), ("RECORDS", "run3"), ("RECORDS", "run2")])
 def test_same_bytes_and_same_muons(stored, tmp_path, there_and_back, kind, form, plain, monkeypatch):
-    monkeypatch.setattr(archive, "CHUNK", 30_000)
+    monkeypatch.setattr(archive_writer, "CHUNK", 30_000)
     done = there_and_back(stored[form][kind], plain=plain)
     assert done.verbatim == 0
     assert done.orbits == (ORBITS if kind == "RAW" else 0)
@@ -349,7 +349,7 @@ def test_damaged_archives_are_refused(stored, tmp_path):
 
 
 def test_changed_rows_are_noticed(stored, tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "CHUNK", 30_000)
+    monkeypatch.setattr(archive_writer, "CHUNK", 30_000)
     (tmp_path / "in").write_bytes(stored["run3"]["RAW"])
     archive.to_parquet(tmp_path / "in", tmp_path / "a")
     table = pq.read_table(tmp_path / "a")
@@ -453,8 +453,8 @@ def test_convert_and_what_it_refuses(stored, samples, tmp_path):
 def test_an_archive_that_would_lie_is_not_written(stored, tmp_path, monkeypatch):
     """If a part of the file were left out on the way."""
     (tmp_path / "in").write_bytes(stored["run3"]["RAW"])
-    whole = archive.split_raw
-    monkeypatch.setattr(archive, "split_raw", lambda s, h: iter(list(whole(s, h))[:-1]))
+    whole = archive_writer.split_raw
+    monkeypatch.setattr(archive_writer, "split_raw", lambda s, h: iter(list(whole(s, h))[:-1]))
     with pytest.raises(InputError, match="not give back the same bytes"):
         archive.to_parquet(tmp_path / "in", tmp_path / "a")
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
@@ -466,7 +466,7 @@ def test_kernels_stay_inside_their_arrays(stored, monkeypatch):
 
     from l1scout.io import archive_rows
 
-    for name in ("_arrange", "_pair", "_unfold"):
+    for name in ("arrange", "_pair", "_unfold"):
         checked = numba.njit(boundscheck=True, error_model="numpy")(getattr(archive_rows, name).py_func)
         monkeypatch.setattr(archive_rows, name, checked)
     words = np.frombuffer(stored["run3"]["RECORDS"], "<u4")[:3000]
@@ -488,4 +488,4 @@ def test_documentation_has_every_column():
     named = {n.strip() for n in rows}
     for form in BOARD_FORMATS.values():
         for plain in (False, True):
-            assert set(archive._schema(form, framed=True, plain=plain).names) <= named
+            assert set(archive_writer.archive_schema(form, framed=True, plain=plain).names) <= named

@@ -8,7 +8,7 @@ import uproot
 
 from conftest import write_edm
 from l1scout.errors import InputError
-from l1scout.io import edm
+from l1scout.io.readers import orbit_collection as edm
 
 MEMBERS = ["hwPt_", "hwEta_"]
 

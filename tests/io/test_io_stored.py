@@ -16,7 +16,7 @@ from l1scout.errors import InputError
 from l1scout.formats.raw import read_frames, read_header, split_raw
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
-from l1scout.io import Kind, detect, read_events
+from l1scout.io import detect, read_events
 from l1scout.io.inspect import describe
 from l1scout.io.stored import records_format, split_records
 
@@ -47,7 +47,7 @@ def test_muons_come_back(stored, tmp_path, kind, rows, how):
     path = tmp_path / "x"
     data, truth = stored["run3"]
     path.write_bytes(WAYS[how](data[kind]))
-    assert detect(path) is Kind[kind]
+    assert detect(path).name == kind.lower().replace("_", "-")
     chunks = [e.muons for e in read_events(path, rows=rows, intermediate=True)]
     got = concatenate(chunks)
     for name in got.columns:
@@ -56,7 +56,7 @@ def test_muons_come_back(stored, tmp_path, kind, rows, how):
     np.testing.assert_array_equal(got.bx, truth.bx)
     assert set(got.lumisection) == {1}
     if kind == "RAW":
-        assert (got.n_orbits, set(got.run), got.simulated) == (ORBITS, {320040}, False)
+        assert (got.n_orbits, set(got.run), got.simulated) == (ORBITS, {320040}, None)
         assert all(len(c) <= rows or c.n_orbits == 1 for c in chunks)
     else:
         assert (got.n_orbits, set(got.run), got.simulated) == (None, {0}, None)

@@ -4,19 +4,18 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from l1scout.analysis.cosmics import Cosmics
-from l1scout.analysis.counts import CrossingCounts
-from l1scout.analysis.filling import find_scheme, load_scheme
-from l1scout.analysis.firing import Firing
-from l1scout.analysis.linearity import Reference, against
-from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.luminosity import Luminosity
-from l1scout.analysis.masses import LINES, RANGES, Masses
-from l1scout.analysis.occupancy import Occupancy
+from l1scout.analysis.common.bunch_luminosity import Luminosity
+from l1scout.analysis.common.cosmic_legs import Cosmics
+from l1scout.analysis.common.counts import CrossingCounts
+from l1scout.analysis.common.live_time import LiveTime
+from l1scout.analysis.common.maps import Occupancy
+from l1scout.analysis.common.pair_masses import LINES, RANGES, Masses
+from l1scout.analysis.common.response import Reference, against
+from l1scout.analysis.common.schemes import find_scheme, load_scheme
+from l1scout.analysis.common.wrong_bx import Firing
+from l1scout.analysis.figures import mass_spectra, muon_maps, rates
+from l1scout.analysis.figures.canvas import plus_minus
 from l1scout.errors import InputError
-from l1scout.report import analyses
-from l1scout.report.canvas import plus_minus
-from l1scout.report.mass_figures import mass_edges
 from l1scout.simulate.dimuons import Pairs, simulate_dimuons
 from l1scout.simulate.run import Running, simulate_run
 
@@ -40,10 +39,11 @@ def states(orbits, scheme=SCHEME, **conditions):
 
 def figures(made):
     found = find_scheme(made["filling"].all_muons, made["filling"].live.orbits)
-    yield analyses.filling(made["filling"], found)
+    yield rates.filling(made["filling"], found)
     for name, state in made.items():
         if name != "filling":
-            yield getattr(analyses, name)(state, state.result())
+            module = rates if name == "luminosity" else muon_maps
+            yield getattr(module, name)(state, state.result())
 
 
 def legend_is_clear(ax):
@@ -66,7 +66,7 @@ def drawn():
     for events in simulate_dimuons(1, 5000, Pairs({"J/psi": 0.2, "Z": 0.1, "continuum": 0.7})):
         masses.add(events)
     assert masses.peaks()
-    every = [*figures(made), analyses.linearity(result, True), analyses.masses(masses)]
+    every = [*figures(made), rates.linearity(result, True), mass_spectra.masses(masses)]
     for figure in every:
         FigureCanvasAgg(figure).draw()
     return every
@@ -89,7 +89,7 @@ def test_axes_have_names(drawn):
 def test_percentages_are_from_0_to_100(drawn):
     """An uncertainty of -45,000 % was drawn where a bunch had next to no muons."""
     quiet = states(20, occupancy=0.0005)
-    shown = analyses.luminosity(quiet["luminosity"], quiet["luminosity"].result())
+    shown = rates.luminosity(quiet["luminosity"], quiet["luminosity"].result())
     for figure in (*drawn, shown):
         for ax in figure.axes:
             if ax.get_ylabel() in ("%", "efficiency"):
@@ -102,20 +102,24 @@ def test_percentages_are_from_0_to_100(drawn):
 def test_little_data_can_be_drawn(scheme, occupancy):
     for figure in figures(states(2, load_scheme(scheme), occupancy=occupancy, cosmics=0.0)):
         FigureCanvasAgg(figure).draw()
-    FigureCanvasAgg(analyses.masses(Masses())).draw()
+    FigureCanvasAgg(mass_spectra.masses(Masses())).draw()
 
 
 def test_bins_of_the_mass():
-    edges = mass_edges()
+    edges = mass_spectra.mass_edges()
     width = np.diff(edges) / edges[:-1]
     assert width.max() < 0.1
     narrow = np.diff(edges)[np.searchsorted(edges, LINES["J/ψ"])]
     assert narrow <= 0.09  # the J/psi of the trigger is ten bins wide
-    np.testing.assert_allclose(mass_edges(30, (2, 5), log=False), np.linspace(2, 5, 31), atol=0.005)
-    assert set(np.round(mass_edges(log=False), 2)) <= set(np.round(np.r_[RANGES["low"], RANGES["high"]], 2))
+    np.testing.assert_allclose(
+        mass_spectra.mass_edges(30, (2, 5), log=False), np.linspace(2, 5, 31), atol=0.005
+    )
+    assert set(np.round(mass_spectra.mass_edges(log=False), 2)) <= set(
+        np.round(np.r_[RANGES["low"], RANGES["high"]], 2)
+    )
     for bins, span in ((10_000, (2, 5)), (10, (5, 2)), (10, (1, 500))):
         with pytest.raises(InputError, match=r"--bins|--range"):
-            mass_edges(bins, span)
+            mass_spectra.mass_edges(bins, span)
 
 
 def test_numbers_have_the_digits_of_their_uncertainty():

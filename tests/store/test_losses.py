@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from front_end import Keep
-from l1scout.analysis.livetime import LiveTime
+from l1scout.analysis.common.live_time import LiveTime
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.cli import make_app
 from l1scout.errors import InputError

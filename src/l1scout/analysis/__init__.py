@@ -1,5 +1,39 @@
-"""What scouting is for: physics and detector quantities, as pure functions of orbit batches.
+"""Analyses of scouting data: physics and detector quantities, each in one module that registers itself.
 
-An analysis is a state with ``add(batch)``, which takes batches in order of time and in constant memory,
-and ``result()``, which may be asked at any time: the same code runs live, over files and in a notebook.
+`ANALYSES` lists them by name, those of other packages too. An analysis takes data in order of time and in
+constant memory, merges exactly with the piece that follows, and gives its result at any time: the same code
+runs live, on a cluster, over files and in a notebook. What they share is in ``common``, their figures are in
+``figures``.
 """
+
+from l1scout.analysis._analysis import (
+    ANALYSES,
+    MUON_CUTS,
+    TIME,
+    Analysis,
+    Needs,
+    NoOptions,
+    Option,
+    Result,
+    Setup,
+    State,
+)
+from l1scout.analysis._schema import Doc, Fraction, Number, Part, Value
+
+__all__ = [
+    "ANALYSES",
+    "MUON_CUTS",
+    "TIME",
+    "Analysis",
+    "Doc",
+    "Fraction",
+    "Needs",
+    "NoOptions",
+    "Number",
+    "Option",
+    "Part",
+    "Result",
+    "Setup",
+    "State",
+    "Value",
+]

@@ -1,351 +1,94 @@
-"""Cosmic muons in crossings without collisions: an upper leg, and a lower one a BX or two later.
+"""Find cosmic muons in empty BX: rate, angles, delay and efficiency of each leg."""
 
-The trigger takes both legs for muons from the centre, so they are back to back. Pairs in the wrong order,
-lower leg first, are all chance, and as many chance pairs are among the others.
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
 
-The efficiency of a leg is measured in bins of phi. Where the barrel sees nothing (dead processors) is found
-in the muons of all crossings, and the efficiency is given with and without these regions.
-"""
-
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from l1scout.analysis.filling import Scheme
-from l1scout.analysis.kernels import neighbours
-from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.muons import OfOrigin, final, need, times
-from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.streams.muon import BMTF_INDEX, ETA, ETA_VTX, PHI, PHI_VTX
-from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
-from l1scout.statistics import Interval, Measured, efficiency, signal_fraction, wrap
-
-REACH = 2
-"""BX within which the lower leg follows."""
-GUARD = (3, 8)
-"""BX that must be free of collisions after and before an upper leg: early muons, afterglow."""
-PHI_BINS = 24
-"""Of each half of the detector: 7.5 degrees."""
-COSINE_BINS = 20
-LEGS = ("lower", "upper")
-DEAD = 0.25
-"""A region is dead if it counts less than this part of those that see as many muons by symmetry."""
-ALPHA = 1e-3
-"""Probability that any live region is called dead."""
-CONTROL_BINS = 2
-"""Bins nearest to the horizon on each side: cosmic muons are rare there, so their tags are background."""
-_KEPT = ("time", "phi", "eta", "origin")
+from l1scout.analysis import ANALYSES, Analysis, Doc, Fraction, Needs, NoOptions, Number, Part, Result, Value
 
 
-@dataclass(frozen=True)
-class Cuts:
-    """What makes two muons the legs of one: rad, units of eta, hardware units.
+@dataclass(kw_only=True)
+class EfficiencyRow(Part):
+    """A bin in phi of the probed leg: tags, and the efficiency with its interval of 68 % confidence."""
 
-    Parameters
-    ----------
-    dphi, eta_sum : float
-        Largest distance of the difference in phi from pi, and of the sum of eta from 0.
-    min_hw_pt, min_quality : int
-        Smallest hwPt and hwQual of each leg.
-    """
-
-    dphi: float = 0.25
-    eta_sum: float = 0.25
-    min_hw_pt: int = 1
-    min_quality: int = 0
+    leg: str
+    low_deg: Number
+    high_deg: Number
+    status: Annotated[str, Doc("live, dead, edge, control, or no tags")]
+    tags: int
+    with_partner: int
+    by_chance: int
+    efficiency: Number
+    low: Number
+    high: Number
 
 
-@dataclass
-class Cosmics(OfOrigin):
-    """State: add batches in order of time, then ask for results. Pairs across batches are found.
+@dataclass(kw_only=True)
+class ZenithRow(Part):
+    """A bin in the cosine of the zenith angle: pairs, chance subtracted."""
 
-    Parameters
-    ----------
-    scheme : Scheme
-        `load_scheme("none")` for runs without beam.
-    live : LiveTime
-    cuts : Cuts
-    """
-
-    scheme: Scheme
-    live: LiveTime = field(default_factory=LiveTime)
-    cuts: Cuts = field(default_factory=Cuts)
-
-    def __post_init__(self) -> None:
-        self.quiet = np.zeros(BX_PER_ORBIT + 1, np.bool_)
-        self.quiet[self.scheme.empty(*GUARD)] = True
-        self.apart = np.zeros((2, REACH + 1), np.int64)
-        self.cosine = np.zeros((2, COSINE_BINS), np.int64)
-        self.pair_phi = np.zeros((2, PHI_BINS), np.int64)
-        self.tags = np.zeros((2, 2, PHI_BINS), np.int64)
-        self.chance = np.zeros((2, PHI_BINS), np.int64)
-        self.barrel_phi = np.zeros(2 * PHI_BINS, np.int64)
-        self.true = 0
-        self._forget()
-
-    def _forget(self) -> None:
-        self._held: dict[str, NDArray[Any]] = {
-            n: np.zeros(0, np.int64 if n in ("time", "origin") else np.float64) for n in _KEPT
-        }
-        self._done, self._run = 0, -1
-
-    def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
-        """Take in a batch (InputError if muons lack columns, or the orbits are not counted)."""
-        self.live.add(batch, prescale)
-        self.origins.add(batch.simulated)
-        need(batch, "tfMuonIndex")
-        muons = final(batch, self.cuts.min_hw_pt, self.cuts.min_quality)
-        barrel = (muons["tfMuonIndex"] >= BMTF_INDEX.start) & (muons["tfMuonIndex"] < BMTF_INDEX.stop)
-        muons = muons.select(barrel)
-        if not muons.n_objects:
-            return
-        eta, phi = (ETA, PHI) if {"hwEta", "hwPhi"} <= set(muons.columns) else (ETA_VTX, PHI_VTX)
-        need(muons, eta.name, phi.name)
-        time = times(muons)
-        around = np.mod(phi.to_physical(muons[phi.name]), 2 * np.pi) / np.pi * PHI_BINS
-        at = np.minimum(around.astype(np.int64), 2 * PHI_BINS - 1)
-        self.barrel_phi += np.bincount(at, minlength=2 * PHI_BINS)
-        if int(muons.run[0]) != self._run or (self._held["time"].size and time[0] < self._held["time"][-1]):
-            self._forget()
-            self._run = int(muons.run[0])
-        new: dict[str, NDArray[Any]] = {
-            "time": time,
-            "phi": phi.to_physical(muons[phi.name]),
-            "eta": eta.to_physical(muons[eta.name]),
-        }
-        new["origin"] = muons.columns.get("origin", np.full(time.size, -1)).astype(np.int64)
-        self._held = {n: np.concatenate([self._held[n], new[n]]) for n in _KEPT}
-        self._count()
-
-    def _count(self) -> None:
-        """Count objects whose crossings on both sides are there; keep the last few for the next batch."""
-        held = self._held
-        time, phi, eta = held["time"], held["phi"], held["eta"]
-        stop = int(np.searchsorted(time, time[-1] - REACH))
-        fresh = np.zeros(time.size, np.bool_)
-        fresh[self._done : stop] = True
-        above = phi > 0
-        first, second = neighbours(time, 1, REACH)
-        good = (
-            self.quiet[time[first] % BX_PER_ORBIT + 1]
-            & (np.abs(np.abs(wrap(phi[first] - phi[second])) - np.pi) < self.cuts.dphi)
-            & (np.abs(eta[first] + eta[second]) < self.cuts.eta_sum)
-            & (above[first] != above[second])
-        )
-        first, second = first[good], second[good]
-        self._count_pairs(first[fresh[first]], second[fresh[first]])
-        quiet = self.quiet[time % BX_PER_ORBIT + 1]
-        quiet_before = (
-            self.quiet[(time - REACH) % BX_PER_ORBIT + 1] & self.quiet[(time - 1) % BX_PER_ORBIT + 1]
-        )
-        bins = _phi_bin(phi)
-        for leg, tag, partner in ((0, quiet & above, first), (1, quiet_before & ~above, second)):
-            right = above[first] if leg == 0 else ~above[second]
-            matched = np.zeros(time.size, np.bool_)
-            matched[partner[right]] = True
-            for passes in (0, 1):
-                chosen = tag & fresh & (matched == bool(passes))
-                self.tags[leg, passes] += np.bincount(bins[chosen], minlength=PHI_BINS)
-            by_chance = np.zeros(time.size, np.bool_)
-            by_chance[(second if leg == 0 else first)[above[second] if leg == 0 else ~above[first]]] = True
-            self.chance[leg] += np.bincount(bins[tag & fresh & by_chance], minlength=PHI_BINS)
-        keep = int(np.searchsorted(time, time[-1] - 2 * REACH))
-        self._done = stop - keep
-        self._held = {n: c[keep:] for n, c in held.items()}
-
-    def _count_pairs(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
-        held = self._held
-        order = (held["phi"][first] < 0).astype(np.int64)  # 1: lower leg first, which is chance
-        upper = np.where(order == 0, first, second)
-        apart = held["time"][second] - held["time"][first]
-        np.add.at(self.apart, (order, apart), 1)
-        cosine = np.sin(held["phi"][upper]) / np.cosh(held["eta"][upper])
-        np.add.at(
-            self.cosine, (order, np.minimum((cosine * COSINE_BINS).astype(np.int64), COSINE_BINS - 1)), 1
-        )
-        np.add.at(self.pair_phi, (order, _phi_bin(held["phi"][upper])), 1)
-        origin = held["origin"]
-        self.true += int(np.count_nonzero((order == 0) & (origin[first] == 1) & (origin[second] == 2)))
-
-    @property
-    def pairs(self) -> tuple[int, int]:
-        """Pairs in the right order, and in the wrong one."""
-        return int(self.apart[0].sum()), int(self.apart[1].sum())
-
-    @property
-    def rate(self) -> Measured:
-        """Cosmic muons a second with both legs seen (Hz), in the crossings that were searched."""
-        right, wrong = self.pairs
-        share = self.quiet[1:].mean()
-        per_pair = ORBIT_FREQUENCY_HZ / (self.live.weight * share)
-        return Measured((right - wrong) * per_pair, float(np.sqrt(max(right + wrong, 1))) * per_pair)
-
-    @property
-    def purity(self) -> Interval:
-        """Fraction of the pairs that are not chance."""
-        return signal_fraction(*self.pairs)
-
-    @property
-    def delay(self) -> Measured:
-        """Mean BX from the upper to the lower leg."""
-        n = (self.apart[0] - self.apart[1]).astype(np.float64)
-        total, distance = n.sum(), np.arange(REACH + 1)
-        if total <= 0:
-            return Measured(float("nan"))
-        mean = (n * distance).sum() / total
-        variance = (self.apart.sum(axis=0) * (distance - mean) ** 2).sum()
-        return Measured(float(mean), float(np.sqrt(variance) / total))
-
-    def dead(self) -> NDArray[np.bool_]:
-        """Return in which bins of phi (48 from 0 to 360 degrees) the barrel sees nothing.
-
-        The bins that are reached by turning a bin half round, or by mirroring it left to right, see as many
-        muons of collisions, and as many cosmic ones. A bin is dead if its count is less than `DEAD` of the
-        second largest of the four; too few muons leave it live.
-        """
-        from scipy.stats import poisson
-
-        at = np.arange(2 * PHI_BINS)
-        mirrored = (PHI_BINS - 1 - at) % at.size
-        same = np.stack([at, (at + PHI_BINS) % at.size, mirrored, (mirrored + PHI_BINS) % at.size])
-        expected = DEAD * np.sort(self.barrel_phi[same], axis=0)[-2]
-        dead = np.zeros(at.size, np.bool_)
-        for beside in (0, 1):  # a bin alone, and two neighbours together, which need half the muons
-            counted, wanted = (
-                n + beside * np.roll(n, -1) for n in (self.barrel_phi.astype(np.float64), expected)
-            )
-            low = poisson.cdf(counted, wanted) < ALPHA / (2 * at.size)
-            dead |= low | (np.roll(low, 1) if beside else False)
-        return np.asarray(dead & (self.barrel_phi <= expected))
-
-    def status(self, leg: str = "lower") -> NDArray[np.str_]:
-        """Classify each bin in phi of the tags for the efficiency of a leg.
-
-        ``no tags`` if the tag's side is dead, ``dead`` if the probed one is, ``edge`` beside one of these,
-        ``control`` for the bins whose tags show the background, and ``live``.
-        """
-        from scipy.stats import binomtest
-
-        halves = self.dead().reshape(2, PHI_BINS)
-        tag, probe = halves if leg == "lower" else halves[::-1]
-        either = tag | probe
-        wide = np.r_[either[-1], either, either[0]]  # a tag at 0 degrees has its neighbour at 180
-        status = np.where(wide[:-2] | wide[2:], "edge   ", "live   ").astype("<U7")
-        status[probe], status[tag] = "dead", "no tags"
-        status = np.char.strip(status)
-        usable = np.flatnonzero(status == "live")
-        sides = usable[:CONTROL_BINS], usable[usable.size // 2 :][-CONTROL_BINS:]
-        left, right = (int(self.tags[LEGS.index(leg), 0, side].sum()) for side in sides)
-        # of two sides that differ, one has cosmic muons whose other leg was lost
-        same = left + right == 0 or binomtest(left, left + right).pvalue > 0.01
-        for side, count, other in zip(sides, (left, right), (right, left), strict=True):
-            if same or count < other:
-                status[side] = "control"
-        return status
-
-    def efficiency(self, leg: str = "lower", *, dead: bool = False, sigmas: float = 1.0) -> Interval:
-        """Return, by tag and probe, the efficiency of a leg.
-
-        Tags that are no cosmic muons are taken as flat in phi; their number is that of the tags without a
-        partner near the horizon.
-
-        Parameters
-        ----------
-        leg : {"lower", "upper"}
-            Which leg is probed.
-        dead : bool
-            Count regions in which the probed leg cannot be seen, and their edges; without: live ones only.
-        sigmas : float
-            Of the interval.
-        """
-        status = self.status(leg)
-        used = np.isin(status, ("live", "dead", "edge") if dead else ("live",))
-        return self._efficiency(leg, status, used, sigmas)
-
-    def _efficiency(
-        self, leg: str, status: NDArray[np.str_], used: NDArray[np.bool_], sigmas: float = 1.0
-    ) -> Interval:
-        which = LEGS.index(leg)
-        (failed, passed), chance = self.tags[which], self.chance[which]
-        control, live = status == "control", status == "live"
-        if not control.any() or not used.any():
-            return Interval()
-        background = float(failed[control].sum())
-        near, all_live = (max(int((passed - chance)[k].sum()), 0) for k in (control, live))
-        if all_live:  # some of the tags in the control bins are cosmic muons whose other leg was not seen
-            ratio, scale = near / all_live, int(live.sum()) / int(control.sum())
-            lost = (int(failed[live].sum()) - scale * background) / max(1 - scale * ratio, 0.5)
-            background -= min(ratio * max(lost, 0.0), background)
-        return efficiency(
-            int(passed[used].sum()),
-            int(failed[used].sum()),
-            chance=int(chance[used].sum()),
-            control=background,
-            scale=int(used.sum()) / int(control.sum()),
-            sigmas=sigmas,
-        )
-
-    def efficiency_rows(self, leg: str) -> list[dict[str, Any]]:
-        """Return the efficiency of a leg by phi: tags, those with a partner, and the interval."""
-        status, which = self.status(leg), LEGS.index(leg)
-        step = 180 / PHI_BINS
-        rows = []
-        for k, state in enumerate(status.tolist()):
-            failed, passed = self.tags[which, :, k].tolist()
-            found = Interval()
-            if state in ("live", "dead", "edge"):
-                found = self._efficiency(leg, status, np.arange(PHI_BINS) == k)
-            phi = step * k + (180 if leg == "lower" else 0)
-            row = {"leg": leg, "low_deg": phi, "high_deg": phi + step, "status": state}
-            row |= {"tags": passed + failed, "with_partner": passed, "by_chance": int(self.chance[which, k])}
-            rows.append(row | {"efficiency": found.value, "low": found.low, "high": found.high})
-        return rows
-
-    def result(self) -> dict[str, Any]:
-        """Gather what is printed and written."""
-        right, wrong = self.pairs
-        delay = self.delay
-        per_bx = 1e9 / BX_FREQUENCY_HZ
-        edges = np.linspace(0, 1, COSINE_BINS + 1)
-        found = {
-            "orbits": self.live.orbits,
-            "live_s": self.live.seconds,
-            "searched_bx": int(self.quiet[1:].sum()),
-            "pairs": right,
-            "pairs_in_wrong_order": wrong,
-            "rate_hz": vars(self.rate),
-            "purity": vars(self.purity),
-            "delay_bx": vars(delay),
-            "delay_ns": {"value": delay.value * per_bx, "error": delay.error * per_bx},
-            "dead_phi_deg": _ranges(self.dead()),
-            **{f"efficiency_{leg}": vars(self.efficiency(leg)) for leg in LEGS},
-            **{f"efficiency_{leg}_with_dead": vars(self.efficiency(leg, dead=True)) for leg in LEGS},
-            "efficiency": [row for leg in LEGS for row in self.efficiency_rows(leg)],
-            "cos_zenith": [
-                {"low": edges[k], "high": edges[k + 1]}
-                | {"pairs": int(a - b), "error": float(np.sqrt(max(a + b, 1)))}
-                for k, (a, b) in enumerate(self.cosine.T.tolist())
-            ],
-            "phi": [
-                {"low_deg": 180 / PHI_BINS * k, "pairs": int(a - b), "error": float(np.sqrt(max(a + b, 1)))}
-                for k, (a, b) in enumerate(self.pair_phi.T.tolist())
-            ],
-        }
-        return found | ({"purity_of_truth": self.true / right} if self.true and right else {})
+    low: Number
+    high: Number
+    pairs: int
+    error: Number
 
 
-def _ranges(bins: NDArray[np.bool_]) -> list[list[float]]:
-    """First and last degree of each range of bins of phi (0 to 360 degrees)."""
-    ends = np.diff(np.r_[False, bins, False].astype(np.int64))
-    step = 360 / bins.size
-    return [
-        [a * step, b * step]
-        for a, b in zip(np.flatnonzero(ends > 0).tolist(), np.flatnonzero(ends < 0).tolist(), strict=True)
-    ]
+@dataclass(kw_only=True)
+class AzimuthRow(Part):
+    """A bin in phi of the upper leg: pairs, chance subtracted."""
+
+    low_deg: Number
+    pairs: int
+    error: Number
 
 
-def _phi_bin(phi: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Bin of phi in the half of the detector in which it is."""
-    return np.clip(np.mod(phi, np.pi) / np.pi * PHI_BINS, 0, PHI_BINS - 1).astype(np.int64)
+@dataclass(kw_only=True)
+class CosmicsResult(Part):
+    """Cosmic muons with both legs in the barrel."""
+
+    orbits: int
+    live_s: Number
+    searched_bx: Annotated[int, Doc("BX of an orbit that are far enough from collisions")]
+    pairs: Annotated[int, Doc("upper leg first")]
+    pairs_in_wrong_order: Annotated[int, Doc("lower leg first: chance")]
+    rate_hz: Value
+    purity: Fraction
+    delay_bx: Annotated[Value, Doc("mean BX from the upper to the lower leg")]
+    delay_ns: Value
+    dead_phi_deg: Annotated[list[list[float]], Doc("ranges of phi in which the barrel sees nothing")]
+    efficiency_lower: Annotated[Fraction, Doc("of the lower leg, in live regions")]
+    efficiency_upper: Annotated[Fraction, Doc("of the upper leg, in live regions")]
+    efficiency_lower_with_dead: Fraction
+    efficiency_upper_with_dead: Fraction
+    efficiency: list[EfficiencyRow]
+    cos_zenith: list[ZenithRow]
+    phi: list[AzimuthRow]
+    purity_of_truth: Annotated[Number, Doc("of a simulation with its truth")] = None
+
+
+@ANALYSES.register("cosmics")
+class CosmicsAnalysis(Analysis[NoOptions]):
+    """Cosmic muons."""
+
+    needs = Needs("needed", columns=("hwPt", "tfMuonIndex"))
+    schema = CosmicsResult
+
+    def start(self) -> Any:
+        """Return an empty state."""
+        from l1scout.analysis.common.cosmic_legs import Cosmics, Cuts
+
+        s = self.setup
+        assert s.scheme is not None
+        return Cosmics(s.scheme, cuts=Cuts(min_hw_pt=s.min_hw_pt, min_quality=s.min_quality))
+
+    def result(self) -> Result:
+        """Return rates and efficiencies, with a figure."""
+        found = self.state.result()
+        tables = {n: found[n] for n in ("cos_zenith", "phi", "efficiency")}
+        return Result(found, tables, partial(_draw, self.state, found), rows_shown=20)
+
+
+def _draw(state: Any, found: dict[str, Any]) -> Any:
+    from l1scout.analysis.figures import muon_maps
+
+    return muon_maps.cosmics(state, found)

@@ -1,332 +1,226 @@
-"""Masses of muon pairs: from the trigger's own values, recalibrated ones, and offline.
+"""Make spectra of the masses of muon pairs: raw, recalibrated, and offline where there is any.
 
-Pairs of a crossing are counted by mass, opposite and same sign apart; the reference paper's Fig. 3.
+Pairs of a model that predicts uncertainties also in four categories, best measured first.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from l1scout.analysis import ANALYSES, Analysis, Doc, Needs, Number, Option, Part, Result
+from l1scout.errors import InputError
 
-from l1scout.analysis.kernels import pairs
-from l1scout.analysis.lines import Line, find_line
-from l1scout.analysis.muons import final, need
-from l1scout.core.orbit_batch import OrbitBatch, joint_origin
-from l1scout.core.orbit_data import OrbitData
-from l1scout.formats.streams.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
-from l1scout.io.columns import charge_valid
-from l1scout.statistics import Measured
-
-MUON_MASS = 0.1056584
-"""GeV"""
-LINES = {"φ": 1.0195, "J/ψ": 3.0969, "ψ(2S)": 3.6861, "Υ": 9.4604, "Z": 91.188}
-"""Known lines in GeV (PDG); Υ is the 1S state."""
-RANGES = {"low": np.linspace(0, 20, 2001), "high": np.linspace(0, 120, 481)}
-"""Edges of the bins, GeV."""
-WINDOWS = {
-    "offline": {
-        "φ": (0.85, 1.2, 0.012),
-        "J/ψ": (2.7, 3.45, 0.025),
-        "ψ(2S)": (3.4, 4.1, 0.03),
-        "Υ": (8.5, 9.8, 0.07),
-        "Z": (70.0, 112.0, 1.8),
-    },
-    "raw": {"φ": (0.5, 2.5, 0.55), "J/ψ": (1.6, 5.5, 0.84), "Υ": (6.0, 16.0, 2.0), "Z": (60.0, 120.0, 15.0)},
-    "models": {"φ": (0.5, 2.5, 0.34), "J/ψ": (1.6, 5.5, 0.39), "Υ": (6.0, 16.0, 0.82)},
-}
-"""Where each line's peak is fitted, and its expected width (GeV), as `docs/analyses.md` measures it.
-
-No Z in recalibrated values: networks know no muon above 45 GeV, and where they end there are steps in the
-spectrum that look like peaks.
-"""
-SIGNS = ("opposite", "same")
-MASS_ERRORS = (0.85, 1.0, 1.2)
-"""Where categories of the predicted uncertainty of the mass begin, besides 0: over `typical_error`."""
-
-Values = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
-Recalibrate = Callable[[Mapping[str, NDArray[Any]]], Any]
-"""`l1scout.deploy.recalibrate.Recalibrator`, or what answers as it does."""
+if TYPE_CHECKING:
+    from l1scout.core.orbit_data import OrbitData
 
 
-def invariant_mass(first: Values, second: Values) -> NDArray[np.float64]:
-    """Mass in GeV of two muons, each given as pT (GeV), eta and phi (rad)."""
-    total = np.zeros((4, np.size(first[0])))
-    for pt, eta, phi in (first, second):
-        pt, eta, phi = (np.asarray(v, np.float64) for v in (pt, eta, phi))
-        x, y, z = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)
-        total += np.stack([np.sqrt(x * x + y * y + z * z + MUON_MASS**2), x, y, z])
-    square = total[0] ** 2 - total[1] ** 2 - total[2] ** 2 - total[3] ** 2
-    return np.asarray(np.sqrt(np.maximum(square, 0)))
+@dataclass(frozen=True, kw_only=True)
+class MassesOptions:
+    """Options of the spectra."""
 
-
-def mass_error(first: Values, second: Values, errors: Values, others: Values) -> NDArray[np.float64]:
-    """Uncertainty of the mass over the mass, of those of two muons: all six taken as independent.
-
-    Parameters
-    ----------
-    first, second : Values
-        As for `invariant_mass`.
-    errors, others : Values
-        Uncertainties of the first and of the second: pT (GeV), eta, phi (rad).
-    """
-    square = np.zeros(np.size(first[0]))
-    for (p, q), error in (((first, second), errors), ((second, first), others)):
-        (pt, eta, phi), (pt2, eta2, phi2) = ([np.asarray(v, np.float64) for v in x] for x in (p, q))
-        energy, energy2 = (np.sqrt((t * np.cosh(e)) ** 2 + MUON_MASS**2) for t, e in ((pt, eta), (pt2, eta2)))
-        gain = energy2 / energy  # the mass squared is 2 (m^2 + E E2 - p p2)
-        by_pt = gain * pt * np.cosh(eta) ** 2 - pt2 * (np.cos(phi - phi2) + np.sinh(eta) * np.sinh(eta2))
-        by_eta = gain * pt**2 * np.cosh(eta) * np.sinh(eta) - pt * pt2 * np.cosh(eta) * np.sinh(eta2)
-        by_phi = pt * pt2 * np.sin(phi - phi2)
-        for slope, sigma in zip((by_pt, by_eta, by_phi), error, strict=True):
-            square += (slope * np.asarray(sigma, np.float64)) ** 2
-    return np.asarray(np.sqrt(square) / np.maximum(invariant_mass(first, second), 1e-9) ** 2)
-
-
-def typical_error(mass: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Predicted uncertainty over the mass that half of the simulated pairs of a mass (GeV) are below.
-
-    Measured with a default network (`docs/study.md`) on a continuum from 1 to 12 GeV, to 6 %. Light pairs
-    have small opening angles, so theirs is larger: categories of the uncertainty itself would cut bumps out
-    of any continuum. Those of its ratio to what is typical do so much less.
-    """
-    return np.asarray(np.hypot(0.09, 0.39 / np.maximum(mass, 0.1)))
-
-
-def categories(mass: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Category of each pair by its predicted relative uncertainty: 0 is the best measured."""
-    return np.searchsorted(MASS_ERRORS, error / typical_error(mass), side="right")
-
-
-@dataclass(frozen=True)
-class PairCuts:
-    """Which pairs are taken; GeV.
-
-    Parameters
-    ----------
-    min_pt : float
-        Of each muon, by the trigger's own value.
-    min_quality : int
-        Smallest hwQual.
-    max_eta : float
-        Of each muon.
-    min_pair_pt : float
-        Of the pair, by the values that make the mass.
-    barrel : bool
-        Only muons of the barrel track finder: those that networks know.
-    """
-
-    min_pt: float = 0.0
-    min_quality: int = 0
-    max_eta: float = 0.83
-    min_pair_pt: float = 0.0
-    barrel: bool = True
-
-
-@dataclass
-class Masses:
-    """State: add events, then ask for spectra.
-
-    Parameters
-    ----------
-    models : mapping of str to callable
-        Recalibrators by name; each adds a spectrum.
-    cuts : PairCuts
-
-    Attributes
-    ----------
-    counts : dict
-        By name (``raw``, the models', ``offline`` where there is any), sign and range: ndarray of int64.
-    without_charge : int
-        L1 muons whose charge was not measured (hwChargeValid 0): they make no pairs.
-    by_error : dict
-        By name of the models that predict uncertainties: opposite-sign pairs of the low range in categories
-        of `MASS_ERRORS`, ndarray of int64, shape (4, bins). Pairs with a muon that was not recalibrated have
-        none.
-    """
-
-    models: Mapping[str, Recalibrate] = field(default_factory=dict)
-    cuts: PairCuts = field(default_factory=PairCuts)
+    pairs: Annotated[
+        int | None,
+        Option("Simulate this number of pairs: resonances and a continuum.", low=1, flag="--simulate"),
+    ] = None
+    muons: Annotated[
+        Path | None, Option("Send these offline pairs (open-data CSV) through the simulated trigger.")
+    ] = None
+    model: Annotated[tuple[Path, ...], Option("Model directory; several allowed.", flag="--model,-m")] = ()
+    share: Annotated[
+        tuple[str, ...], Option('Simulation: share of a resonance, such as "J/psi=0.2"; several allowed.')
+    ] = ()
+    min_pair_pt: Annotated[float, Option("Smallest pT of the pair in GeV.", unit="GeV", low=0)] = 8.0
+    max_eta: Annotated[float, Option("Largest |eta| of each muon.", low=0)] = 0.83
+    bins: Annotated[int | None, Option("Bins of the figure's spectrum.", low=1)] = None
+    span: Annotated[
+        str | None, Option("Lowest and highest mass of the figure in GeV, such as 2,5.", flag="--range")
+    ] = None
+    log: Annotated[
+        bool,
+        Option(
+            "Mass axis and bins: logarithmic (bins of 2.5 % of the mass) or linear.", flag="--log/--linear"
+        ),
+    ] = True
+    all_track_finders: Annotated[
+        bool, Option("Muons of all track finders, not of the barrel only.", flag="--all")
+    ] = False
 
     def __post_init__(self) -> None:
-        self.counts: dict[str, dict[str, dict[str, NDArray[np.int64]]]] = {}
-        self.by_error: dict[str, NDArray[np.int64]] = {}
-        self.rows = 0
-        self.without_charge = 0
-        self._origins: set[bool | None] = set()
-        self._lines: dict[tuple[str, str], Line] | None = None
+        if self.pairs is not None and self.muons is not None:
+            msg = "give one of: files to read or --run, --simulate, --muons"
+            raise InputError(msg)
+        _ = self.masses_shown
 
     @property
-    def simulated(self) -> bool | None:
-        """Whether it is simulation: the muons, or what the trigger made of real ones."""
-        return joint_origin(self._origins)
+    def masses_shown(self) -> tuple[float, float] | None:
+        """Lowest and highest mass of the figure in GeV (InputError if they are not two numbers)."""
+        if self.span is None:
+            return None
+        try:
+            low, high = (float(text) for text in self.span.split(","))
+        except ValueError:
+            msg = f"--range {self.span}: lowest and highest mass in GeV expected, such as 2,5"
+            raise InputError(msg) from None
+        return low, high
 
-    def add(self, events: OrbitData | OrbitBatch) -> None:
-        """Take in a chunk (InputError if muons lack columns)."""
-        batch = events.muons if isinstance(events, OrbitData) else events
-        offline = events.offline if isinstance(events, OrbitData) else None
-        self.rows += len(batch)
-        self._lines = None
-        self._origins.add(batch.simulated)
-        for name, (values, charge, offsets, errors) in self._muons(batch, offline).items():
-            mass, same, sigma = self._pairs(values, charge, offsets, errors)
-            if sigma is not None:
-                known = ~same & np.isfinite(sigma)
-                category = categories(mass[known], sigma[known])
-                bins = (np.arange(len(MASS_ERRORS) + 2) - 0.5, RANGES["low"])
-                counts2 = np.histogram2d(category, mass[known], bins)[0].astype(np.int64)
-                self.by_error[name] = self.by_error.get(name, 0) + counts2
-            for sign, part in zip(SIGNS, (mass[~same], mass[same]), strict=True):
-                for axis, edges in RANGES.items():
-                    by_sign = self.counts.setdefault(name, {}).setdefault(sign, {})
-                    counts = by_sign.setdefault(axis, np.zeros(edges.size - 1, np.int64))
-                    counts += np.histogram(part, edges)[0]
 
-    def masses(self, events: OrbitData) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
-        """Masses of the opposite-sign pairs of a chunk, and their rows, by name: for studies."""
-        found = {}
-        for name, (values, charge, offsets, _) in self._muons(events.muons, events.offline).items():
-            mass, same, _ = self._pairs(values, charge, offsets, None)
-            row = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))[pairs(offsets)[0]]
-            row = row[self._pass(values, pairs(offsets))]
-            found[name] = mass[~same], row[~same]
-        return found
+@dataclass(kw_only=True)
+class PeakRow(Part):
+    """A line that was detected in a spectrum: the fit of a Gaussian."""
 
-    def _muons(
-        self, batch: OrbitBatch, offline: OrbitBatch | None
-    ) -> dict[str, tuple[Values, NDArray[np.bool_], NDArray[np.int64], Values | None]]:
-        """Values, negative or not, offsets and uncertainties (if predicted) of the muons of each kind."""
-        found: dict[str, tuple[Values, NDArray[np.bool_], NDArray[np.int64], Values | None]] = {}
-        if offline is not None:
-            good = np.abs(offline["recoEta"]) < self.cuts.max_eta
-            good &= offline["recoCharge"] != 0
-            good &= offline.columns.get("recoId", np.ones(good.size, np.bool_)).astype(np.bool_)
-            kept = offline.select(good, drop_empty=False)
-            found["offline"] = (
-                (kept["recoPt"], kept["recoEta"], kept["recoPhi"]),
-                kept["recoCharge"] < 0,
-                kept.offsets,
-                None,
-            )
-        if not batch.n_objects:
-            return found
-        l1 = final(batch, 1, self.cuts.min_quality)
-        need(l1, "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge")
-        valid = charge_valid(l1.columns)
-        self.without_charge += int(np.count_nonzero(~valid))
-        keep = valid & (PT.to_physical(l1["hwPt"]) >= self.cuts.min_pt)
-        keep &= np.abs(ETA_VTX.to_physical(l1["hwEtaAtVtx"])) < self.cuts.max_eta
-        if self.cuts.barrel:
-            need(l1, "tfMuonIndex")
-            keep &= (l1["tfMuonIndex"] >= BMTF_INDEX.start) & (l1["tfMuonIndex"] < BMTF_INDEX.stop)
-        kept = l1.select(keep, drop_empty=False)
-        negative = kept["hwCharge"] == 1
-        raw = tuple(f.to_physical(kept[f.name]) for f in (PT, ETA_VTX, PHI_VTX))
-        found["raw"] = ((raw[0], raw[1], raw[2]), negative, kept.offsets, None)
-        for name, model in self.models.items():
-            answer = model(kept.columns)
-            errors = None
-            pt_error = getattr(answer, "pt_error", None)
-            if pt_error is not None and np.isfinite(pt_error).any():
-                errors = (pt_error, answer.eta_error, answer.phi_error)
-            found[name] = ((answer.pt, answer.eta, answer.phi), negative, kept.offsets, errors)
-        return found
+    muons: Annotated[str, Doc("raw, offline, or the name of a model")]
+    line: str
+    entries: Number
+    entries_error: Number
+    entries_syst: Annotated[Number, Doc("of the shape of the background")]
+    position_gev: Number
+    position_error_gev: Number
+    width_gev: Number
+    width_error_gev: Number
+    significance: Annotated[Number, Doc("standard deviations")]
+    goodness: Annotated[Number, Doc("deviance over degrees of freedom")]
+    p_value: Number
 
-    def _pairs(
-        self,
-        values: Values,
-        negative: NDArray[np.bool_],
-        offsets: NDArray[np.int64],
-        errors: Values | None,
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64] | None]:
-        """Mass of each pair that passes, whether both have the same sign, and its relative uncertainty."""
-        i, j = pairs(offsets)
-        good = self._pass(values, (i, j))
-        i, j = i[good], j[good]
-        first, second = ((v[0][k], v[1][k], v[2][k]) for v, k in ((values, i), (values, j)))
-        sigma = None
-        if errors is not None:
-            one, other = ((errors[0][k], errors[1][k], errors[2][k]) for k in (i, j))
-            sigma = mass_error(first, second, one, other)
-        return invariant_mass(first, second), negative[i] == negative[j], sigma
 
-    def _pass(self, values: Values, at: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.bool_]:
-        (pt, _, phi), (i, j) = values, at
-        square = pt[i] ** 2 + pt[j] ** 2 + 2 * pt[i] * pt[j] * np.cos(phi[i] - phi[j])
-        return np.asarray(square >= self.cuts.min_pair_pt**2)
+@dataclass(kw_only=True)
+class NotDetectedRow(Part):
+    """A line that was not detected."""
 
-    def lines(self) -> dict[tuple[str, str], Line]:
-        """Look for each line in each opposite-sign spectrum that has pairs, by spectrum and line.
+    muons: str
+    line: str
+    entries_below_95: Annotated[Number, Doc("upper limit on its entries at 95 % confidence")]
+    reason: str
 
-        Categories of predicted uncertainty follow the spectrum of their model, best measured first.
-        """
-        if self._lines is not None:
-            return self._lines
-        found: dict[tuple[str, str], Line] = {}
-        spectra: dict[str, dict[str, NDArray[np.int64]]] = {}
-        for name, by in self.counts.items():
-            spectra[name] = by["opposite"]
-            for k, counts in enumerate(self.by_error.get(name, ())):
-                spectra[f"{name}, category {k + 1} of {len(MASS_ERRORS) + 1}"] = {"low": counts}
-        for name, spectrum in spectra.items():
-            kind = name if name in WINDOWS else "models"
-            for line, (low, high, width) in WINDOWS[kind].items():
-                axis = "high" if high > RANGES["low"][-1] else "low"
-                found[name, line] = find_line(
-                    RANGES[axis],
-                    spectrum[axis],
-                    (low, high),
-                    LINES[line],
-                    width,
-                    same_sign=self.counts[name]["same"][axis] if name in self.counts else None,
-                )
-        self._lines = found
-        return found
 
-    def peaks(self) -> list[dict[str, Any]]:
-        """Return a row for each line that was detected in a spectrum."""
-        rows = []
-        for (name, line), found in self.lines().items():
-            if found.detected and found.peak:
-                peak = found.peak
-                row: dict[str, Any] = {"muons": name, "line": line}
-                row |= {"entries": peak.entries.value, "entries_error": peak.entries.error}
-                row |= {"entries_syst": found.systematic}
-                for what in ("position", "width"):
-                    number: Measured = getattr(peak, what)
-                    row |= {f"{what}_gev": number.value, f"{what}_error_gev": number.error}
-                row |= {"significance": found.significance}
-                rows.append(row | {"goodness": peak.goodness, "p_value": peak.p_value})
-        return rows
+@dataclass(kw_only=True)
+class PairsRow(Part):
+    """Pairs below 120 GeV."""
 
-    def not_detected(self) -> list[dict[str, Any]]:
-        """Return a row per line that was not detected: upper limit on its entries, and the reason."""
+    muons: str
+    sign: Annotated[str, Doc("opposite or same")]
+    pairs: int
+
+
+@dataclass(kw_only=True)
+class MassesResult(Part):
+    """Spectra and the known lines in them."""
+
+    sample: Annotated[str, Doc("given with --muons")] = ""
+    rows: Annotated[int, Doc("crossings or events")]
+    l1_muons_without_charge: Annotated[int, Doc("their charge was not measured: they make no pairs")]
+    peaks: list[PeakRow]
+    not_detected: list[NotDetectedRow]
+    pairs: list[PairsRow]
+    by_predicted_mass_error: Annotated[
+        dict[str, Any], Doc("edges of the categories over what is typical; pairs by category and mass")
+    ]
+    spectra: Annotated[
+        dict[str, dict[str, dict[str, list[int]]]], Doc("pairs by mass: by name, sign and range")
+    ]
+    edges_gev: Annotated[dict[str, list[float]], Doc("edges of the bins of both ranges")]
+
+
+@ANALYSES.register("masses")
+class MassesAnalysis(Analysis[MassesOptions]):
+    """Spectra of muon pairs."""
+
+    Options = MassesOptions
+    needs = Needs("none", counted_orbits=False, shared=("min_pt", "min_quality"), simulated_run=False)
+    schema = MassesResult
+
+    def start(self) -> Any:
+        """Return an empty state (InputError if a model or the bins of the figure are not possible)."""
+        from l1scout.analysis.common.pair_masses import Masses, PairCuts
+
+        o, s = self.options, self.setup
+        if o.bins is not None or o.span is not None:
+            _ = self._edges  # refused before anything is read
+        cuts = PairCuts(s.min_pt, s.min_quality, o.max_eta, o.min_pair_pt, not o.all_track_finders)
+        return Masses({f"model {name}": model for name, model in self._models.items()}, cuts)
+
+    @cached_property
+    def _models(self) -> Mapping[str, Any]:
+        from l1scout.deploy.recalibrate import Recalibrator
+        from l1scout.evaluate.evaluation import name_models
+
+        return name_models([Recalibrator.load(m, errors=True) for m in self.options.model])
+
+    @cached_property
+    def _edges(self) -> Any:
+        from l1scout.analysis.figures.mass_spectra import mass_edges
+
+        return mass_edges(self.options.bins, self.options.masses_shown, log=self.options.log)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is kept of a piece that is sent elsewhere: networks are read there again."""
+        return {n: v for n, v in vars(self).items() if n != "_models"}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        vars(self).update(kept)
+        self.state.models = {f"model {name}": model for name, model in self._models.items()}
+
+    def add(self, data: "OrbitData") -> None:
+        """Take in data, offline muons too."""
+        self.needs.check(data)
+        self.state.add(data)
+
+    def result(self) -> Result:
+        """Return spectra and lines, with a figure."""
+        found, o = self.state.result(), self.options
+        if o.muons:
+            found = {"sample": f"{o.muons.name}, real pairs through the simulated trigger"} | found
+        tables = {n: found[n] for n in ("pairs", "peaks", "not_detected")}
+        rows = "real offline pairs, simulated trigger" if o.muons else "crossings or events"
+        return Result(found, tables, partial(self._draw, rows), self.state.histograms, rows_shown=20)
+
+    def _draw(self, rows: str) -> Any:
+        from l1scout.analysis.figures import mass_spectra
+
+        return mass_spectra.masses(self.state, rows, self._edges, log=self.options.log)
+
+    @classmethod
+    def own_data(
+        cls, options: MassesOptions, seed: int
+    ) -> "tuple[Iterator[OrbitData], Mapping[str, Any]] | None":
+        """Return simulated pairs, or real ones through the simulated trigger."""
+        if options.muons is not None:
+            from l1scout.simulate.chain import simulate_events
+
+            what = f"pairs of {options.muons.name} through the simulated trigger"
+            return simulate_events(seed, muons=options.muons), {"simulation": what, "seed": seed}
+        if options.pairs is None:
+            return None
+        from l1scout.simulate.dimuons import DEFAULT_SHARES, Pairs, simulate_dimuons
+
+        shares = dict(DEFAULT_SHARES)
+        try:
+            shares |= {name: float(value) for name, _, value in (s.rpartition("=") for s in options.share)}
+            settings = Pairs(shares)
+        except ValueError as error:
+            msg = f"--share: {error}"
+            raise InputError(msg) from None
+        about = {"simulation": f"{options.pairs} muon pairs", "seed": seed}
+        return simulate_dimuons(seed, options.pairs, settings), about
+
+    def check_files(self, files: Sequence[Path]) -> list[str]:
+        """Return where the conditions of files differ from those that a model was trained for."""
+        from l1scout.io import conditions_of
+        from l1scout.io.conditions import differences
+
         return [
-            {"muons": name, "line": line, "entries_below_95": found.limit, "reason": found.reason}
-            for (name, line), found in self.lines().items()
-            if not found.detected
+            line
+            for file in (files if self._models else ())
+            for name, model in self._models.items()
+            for line in differences(
+                conditions_of(file, flavour=self.setup.flavour), model.card.conditions, str(file), name
+            )
         ]
 
-    def result(self) -> dict[str, Any]:
-        """Gather what is printed and written: spectra by name and sign."""
-        return {
-            "rows": self.rows,
-            "l1_muons_without_charge": self.without_charge,
-            "peaks": self.peaks(),
-            "not_detected": self.not_detected(),
-            "pairs": [
-                {"muons": name, "sign": sign, "pairs": int(by["high"].sum())}
-                for name, signs in self.counts.items()
-                for sign, by in signs.items()
-            ],
-            "by_predicted_mass_error": {
-                "edges": [0.0, *MASS_ERRORS, None],
-                **{name: counts.tolist() for name, counts in self.by_error.items()},
-            },
-            "spectra": {
-                name: {sign: {axis: c.tolist() for axis, c in by.items()} for sign, by in signs.items()}
-                for name, signs in self.counts.items()
-            },
-            "edges_gev": {axis: edges.tolist() for axis, edges in RANGES.items()},
-        }
+    def model(self) -> Mapping[str, Any] | None:
+        """Name the networks, with the checksums of their files."""
+        if not self._models:
+            return None
+        sums = [m.card.onnx.get("sha256") for m in self._models.values()]
+        return {"name": ", ".join(self._models), "sha256": sums}

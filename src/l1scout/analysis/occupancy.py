@@ -1,281 +1,162 @@
-"""Where muons are: by BX and lumisection, by eta, phi and track finder; what is hot, dead or not foreseen."""
+"""Map muons by BX, lumisection, eta, phi and track finder; find hot and dead regions and satellites."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from l1scout.analysis.background import fit_background
-from l1scout.analysis.counts import CrossingCounts
-from l1scout.analysis.filling import Scheme
-from l1scout.analysis.livetime import LiveTime
-from l1scout.analysis.luminosity import rate_counting
-from l1scout.analysis.muons import FINDERS, OfOrigin, final, finder, need
-from l1scout.analysis.regions import ALPHA, Region, find_regions
-from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS, TRACK_FINDERS
-from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
-from l1scout.statistics import proportion
-
-if TYPE_CHECKING:
-    from hist import Hist
-
-PROCESSORS = 36
-"""tfMuonIndex // 3: 6 of EMTF+, 6 of OMTF+, 12 of the BMTF, 6 of OMTF-, 6 of EMTF-."""
-PROCESSOR_FINDER = np.repeat(np.arange(len(FINDERS)), [len(r) // 3 for r in TRACK_FINDERS.values()])
-ETA_STEP, PHI_STEP = 16, 8
-"""Hardware units of a cell: 0.174 and 5 degrees."""
-ETA_CELLS, PHI_CELLS = 2 * 256 // ETA_STEP, PHI_BINS // PHI_STEP
-ETA_EDGES = (np.arange(ETA_CELLS + 1) * ETA_STEP - 256) * ETA_LSB
-MAX_SATELLITES = 50
+from l1scout.analysis import (
+    ANALYSES,
+    MUON_CUTS,
+    Analysis,
+    Doc,
+    Needs,
+    Number,
+    Option,
+    Part,
+    Result,
+)
 
 
-@dataclass(frozen=True)
-class Satellite:
-    """A BX without foreseen collisions that has muons: luminosity relative to a mean bunch."""
+@dataclass(frozen=True, kw_only=True)
+class OccupancyOptions:
+    """Options of the maps."""
+
+    reference: Annotated[tuple[Path, ...], Option("Data to compare with; without it: symmetry in phi.")] = ()
+    tolerance: Annotated[float, Option("Relative difference to ignore.", low=0, high=1)] = 0.05
+
+
+@dataclass(kw_only=True)
+class FinderRow(Part):
+    """A track finder, and its share of the muons with the interval of 68 % confidence."""
+
+    finder: str
+    muons: int
+    share: Number
+    low: Number
+    high: Number
+
+
+@dataclass(kw_only=True)
+class ClassRow(Part):
+    """A class of BX, by their place in the trains."""
+
+    bx_class: Annotated[str, Doc("first of train, inner, last of train, isolated, empty beside one, empty")]
+    bx: Annotated[int, Doc("number of BX")]
+    muons: int
+    muons_per_crossing: Number
+    muons_per_crossing_stat: Number
+    rate_hz: Number
+    rate_hz_stat: Number
+
+
+@dataclass(kw_only=True)
+class RegionRow(Part):
+    """Of a hot or dead region: counted and expected muons."""
+
+    count: int
+    expected: Number
+    ratio: Number
+    error: Annotated[Number, Doc("of the ratio")]
+    p_value: Annotated[Number, Doc("times the number of regions that were tested")]
+
+
+@dataclass(kw_only=True)
+class ProcessorRow(RegionRow):
+    """A hot or dead processor."""
+
+    finder: str
+    processor: Annotated[int, Doc("tfMuonIndex // 3")]
+
+
+@dataclass(kw_only=True)
+class CellRow(RegionRow):
+    """A hot or dead cell; eta and phi are those of its centre."""
+
+    finder: str
+    eta: Number
+    phi_deg: Number
+
+
+@dataclass(kw_only=True)
+class SatelliteRow(Part):
+    """A BX outside the scheme with more muons than the background explains."""
 
     bx: int
     muons: int
-    expected: float
-    relative: float
-    error: float
-    p_value: float
+    expected: Number
+    relative: Annotated[Number, Doc("luminosity over that of a mean bunch")]
+    error: Annotated[Number, Doc("of it")]
+    p_value: Number
 
 
-@dataclass
-class Occupancy(OfOrigin):
-    """State: add batches, then ask for results.
+@dataclass(kw_only=True)
+class OccupancyResult(Part):
+    """Where muons are."""
 
-    Data without a number of orbits (triggered events) give maps of the muons of all their crossings, but no
-    rates and no satellites.
-
-    Parameters
-    ----------
-    scheme : Scheme, optional
-        For rates of the classes of BX, and satellites.
-    live : LiveTime
-    min_hw_pt, min_quality : int
-
-    Attributes
-    ----------
-    cells : ndarray of int64, shape (5, 32, 72)
-        Muons by track finder, eta and phi, at the second station where the data have it.
-    processors : ndarray of int64, shape (36,)
-    other : int
-        Muons whose tfMuonIndex is that of no track finder.
-    """
-
-    scheme: Scheme | None = None
-    live: LiveTime = field(default_factory=LiveTime)
-    min_hw_pt: int = 1
-    min_quality: int = 0
-
-    def __post_init__(self) -> None:
-        self.counts = CrossingCounts(self.live, self.min_hw_pt, self.min_quality)
-        self.cells = np.zeros((len(FINDERS), ETA_CELLS, PHI_CELLS), np.int64)
-        self.processors = np.zeros(PROCESSORS, np.int64)
-        self.bx = np.zeros(BX_PER_ORBIT + 1, np.int64)
-        self.muons = self.other = 0
-        self.rates = True
-
-    def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
-        """Take in a batch (InputError if muons lack columns)."""
-        self.origins.add(batch.simulated)
-        self.rates &= batch.n_orbits is not None
-        if self.rates:
-            self.counts.add(batch, prescale)
-        muons = final(batch, self.min_hw_pt, self.min_quality, in_time=False)
-        names = (
-            ("hwEta", "hwPhi") if {"hwEta", "hwPhi"} <= set(muons.columns) else ("hwEtaAtVtx", "hwPhiAtVtx")
-        )
-        need(muons, "tfMuonIndex", *names)
-        which, index = finder(muons), muons["tfMuonIndex"].astype(np.int64)
-        eta, phi = (muons[n].astype(np.int64) for n in names)
-        good = (which >= 0) & (eta >= -256) & (eta < 256) & (phi >= 0) & (phi < PHI_BINS)
-        at = (which * ETA_CELLS + (eta + 256) // ETA_STEP) * PHI_CELLS + phi // PHI_STEP
-        self.cells += np.bincount(at[good], minlength=self.cells.size).reshape(self.cells.shape)
-        self.processors += np.bincount(index[which >= 0] // 3, minlength=PROCESSORS)
-        self.bx += np.bincount(muons.bx[muons.row], minlength=self.bx.size)
-        self.muons += muons.n_objects
-        self.other += int(np.count_nonzero(which < 0))
-
-    def processor_regions(
-        self, reference: NDArray[np.int64] | None = None, tolerance: float = 0.0
-    ) -> list[Region]:
-        """Processors that count otherwise than the rest of their track finder, or than a reference."""
-        return find_regions(self.processors, PROCESSOR_FINDER, reference, tolerance)
-
-    def cell_regions(
-        self, reference: NDArray[np.int64] | None = None, tolerance: float = 0.0
-    ) -> list[Region]:
-        """Cells that count otherwise than the rest of their ring in phi, or than a reference."""
-        rings = np.repeat(np.arange(len(FINDERS) * ETA_CELLS), PHI_CELLS)
-        flat = None if reference is None else reference.reshape(-1)
-        return find_regions(self.cells.reshape(-1), rings, flat, tolerance)
-
-    def satellites(self) -> list[Satellite]:
-        """BX outside the scheme with more muons than early and late ones and afterglow explain.
-
-        None if there are `MAX_SATELLITES` or more: the background is not described then.
-        """
-        from scipy.stats import poisson
-
-        if self.scheme is None or not self.rates or not self.scheme.bx.size:
-            return []
-        n, weight = self.counts.all_muons[1:].astype(np.float64), self.live.weight
-        empty = self.scheme.empty() - 1
-        found: dict[int, float] = {}
-        expected = n
-        in_time = np.where(self.scheme.mask[1:], n / weight, 0.0)
-        for _ in range(MAX_SATELLITES):
-            fitted = fit_background(n, weight, self.scheme, [b + 1 for b in found])
-            if fitted is None:
-                return []
-            expected = fitted.expected(in_time) * weight
-            left = np.setdiff1d(empty, list(found))
-            p = poisson.sf(n[left] - 1, np.maximum(expected[left], 1e-9)) * empty.size
-            worst = int(np.argmin(p)) if left.size else -1
-            if worst < 0 or p[worst] >= ALPHA:
-                break
-            # neighbours of a satellite have its early and late muons: take the strongest first
-            close = left[p < ALPHA]
-            strongest = int(close[np.argmax((n - expected)[close])])
-            found[strongest] = float(p[left == strongest][0])
-            in_time[strongest] = (n - expected)[strongest] / weight
-        bunch = (n - expected)[self.scheme.bx - 1].mean()
-        if len(found) == MAX_SATELLITES or bunch <= 0:
-            return []
-        return [
-            Satellite(
-                b + 1,
-                int(n[b]),
-                float(expected[b]),
-                float((n - expected)[b] / bunch),
-                float(np.sqrt(n[b]) / bunch),
-                found[b],
-            )
-            for b in sorted(found)
-        ]
-
-    def classes(self) -> list[dict[str, Any]]:
-        """Muons per crossing and second in the first, inner and last BX of trains and in the others."""
-        if self.scheme is None or not self.rates:
-            return []
-        s = self.scheme
-        far = s.empty(before=1, after=1)
-        parts = {
-            "first of train": np.setdiff1d(s.first, s.last),
-            "inner": np.setdiff1d(s.bx, np.r_[s.first, s.last]),
-            "last of train": np.setdiff1d(s.last, s.first),
-            "isolated": np.intersect1d(s.first, s.last),
-            "empty beside one": np.setdiff1d(s.empty(), far),
-            "empty": far,
-        }
-        n, weight = self.counts.all_muons, self.live.weight
-        rows = []
-        for name, bx in parts.items():
-            if bx.size:
-                count, crossings = int(n[bx].sum()), weight * bx.size
-                mu, error = rate_counting(np.array([count]), crossings)
-                hz = ORBIT_FREQUENCY_HZ * bx.size
-                rows.append(
-                    {
-                        "class": name,
-                        "bx": int(bx.size),
-                        "muons": count,
-                        "muons_per_crossing": float(mu[0]),
-                        "muons_per_crossing_stat": float(error[0]),
-                        "rate_hz": count / crossings * hz,
-                        "rate_hz_stat": np.sqrt(count) / crossings * hz,
-                    }
-                )
-        return rows
-
-    def finders(self) -> list[dict[str, Any]]:
-        """Return muons and share of each track finder, with the interval of Clopper and Pearson."""
-        total = self.muons - self.other
-        rows = []
-        for k, name in enumerate(FINDERS):
-            n = int(self.processors[k == PROCESSOR_FINDER].sum())
-            share = proportion(n, total)
-            rows.append(
-                {"finder": name, "muons": n, "share": share.value, "low": share.low, "high": share.high}
-            )
-        return rows
-
-    @property
-    def histograms(self) -> "dict[str, Hist[Any]]":
-        """Muons by eta and phi for each track finder and in all, by processor, and by BX (and section).
-
-        Axes: ``eta`` and ``phi`` (radians, 0 to 2 pi), at the second muon station where the data have it.
-        """
-        from hist import Hist, axis
-
-        eta = axis.Variable(ETA_EDGES, name="eta", label="eta", overflow=False, underflow=False)
-        phi = axis.Regular(PHI_CELLS, 0, 2 * np.pi, name="phi", label="phi [rad]", flow=False)
-        made = {"all": self.cells.sum(axis=0)} | dict(zip(FINDERS, self.cells, strict=True))
-        found: dict[str, Hist[Any]] = {}
-        for name, counts in made.items():
-            plain = name.replace("+", "_plus").replace("-", "_minus")
-            found[f"eta_phi_{plain}"] = _histogram(counts, eta, phi)
-        processor = axis.Integer(0, PROCESSORS, name="processor", label="tfMuonIndex // 3", flow=False)
-        bx = axis.Integer(1, BX_PER_ORBIT + 1, name="bx", label="BX", flow=False)
-        if self.rates and self.counts.muons:
-            keys = sorted(self.counts.muons)
-            names = [f"{at.run}/{at.number}" for at in keys]
-            section = axis.StrCategory(names, name="section", label="run/lumisection or slice", flow=False)
-            rows = np.stack([self.counts.muons[at][1:] for at in keys])
-            found["section_bx"] = _histogram(rows, section, bx)
-        found |= {"processor": _histogram(self.processors, processor), "bx": _histogram(self.bx[1:], bx)}
-        return found
-
-    def result(self, reference: "Occupancy | None" = None, tolerance: float = 0.0) -> dict[str, Any]:
-        """Gather what is printed and written.
-
-        Parameters
-        ----------
-        reference : Occupancy, optional
-            Of other data; without it, processors and cells are tested by symmetry in phi.
-        tolerance : float
-            Relative difference that is nothing to report.
-        """
-        processors = self.processor_regions(reference.processors if reference else None, tolerance)
-        cells = self.cell_regions(reference.cells if reference else None, tolerance)
-        return {
-            "muons": self.muons,
-            "of_no_track_finder": self.other,
-            "orbits": self.live.orbits if self.rates else None,
-            "live_s": self.live.seconds if self.rates else None,
-            "finders": self.finders(),
-            "classes": self.classes(),
-            "satellites": [vars(s) for s in self.satellites()],
-            "processors": [
-                {"finder": FINDERS[PROCESSOR_FINDER[r.cell]], "processor": r.cell} | _numbers(r)
-                for r in processors
-            ],
-            "cells": [_where(r.cell) | _numbers(r) for r in cells],
-        }
+    muons: int
+    of_no_track_finder: Annotated[int, Doc("muons whose tfMuonIndex is that of no track finder")]
+    orbits: Annotated[int | None, Doc("null for triggered data")]
+    live_s: Number
+    finders: list[FinderRow]
+    classes: list[ClassRow]
+    satellites: list[SatelliteRow]
+    processors: list[ProcessorRow]
+    cells: list[CellRow]
 
 
-def _histogram(counts: NDArray[np.int64], *axes: Any) -> "Hist[Any]":
-    from hist import Hist, storage
+@ANALYSES.register("occupancy")
+class OccupancyAnalysis(Analysis[OccupancyOptions]):
+    """Maps of muons."""
 
-    histogram: Hist[Any] = Hist(*axes, storage=storage.Double(), label="muons")
-    histogram[...] = counts
-    return histogram
+    Options = OccupancyOptions
+    needs = Needs(
+        "optional",
+        counted_orbits=False,
+        columns=("hwPt", "tfMuonIndex"),
+        shared=(*MUON_CUTS, "section", "bx_range"),
+    )
+    schema = OccupancyResult
+
+    def start(self) -> Any:
+        """Return an empty state."""
+        from l1scout.analysis.common.live_time import LiveTime
+        from l1scout.analysis.common.maps import Occupancy
+
+        s = self.setup
+        return Occupancy(s.scheme, LiveTime(s.section_orbits), s.min_hw_pt, s.min_quality)
+
+    @cached_property
+    def _reference(self) -> tuple[Any, list[str]]:
+        """Maps of the reference data, and warnings about them; None without them (InputError)."""
+        from l1scout.analysis.common.maps import Occupancy
+        from l1scout.io.batches import read_batches
+        from l1scout.io.folder import expand
+        from l1scout.io.quality import ReadQuality
+
+        if not self.options.reference:
+            return None, []
+        before = Occupancy(None, min_hw_pt=self.setup.min_hw_pt, min_quality=self.setup.min_quality)
+        quality = ReadQuality()
+        for data in read_batches(
+            expand(self.options.reference)[0], quality=quality, flavour=self.setup.flavour
+        ):
+            before.add(data.muons)
+        quality.check(allow_damaged=self.setup.accept_damaged)
+        return before, [f"--reference: {warning}" for warning in quality.warnings()]
+
+    def result(self) -> Result:
+        """Return maps and what is hot, dead or not foreseen, with a figure."""
+        before, warnings = self._reference
+        found = self.state.result(before, self.options.tolerance)
+        if not self.independent:
+            found |= {"satellites": []}  # each pass of a loop has the same muons: chance proves nothing
+            warnings = [*warnings, "satellites are not sought: the data repeat"]
+        tables = {n: found[n] for n in ("finders", "classes", "processors", "satellites", "cells")}
+        return Result(found, tables, partial(_draw, self.state, found), self.state.histograms, warnings)
 
 
-def _numbers(region: Region) -> dict[str, Any]:
-    return {n: v for n, v in vars(region).items() if n != "cell"}
+def _draw(state: Any, found: dict[str, Any]) -> Any:
+    from l1scout.analysis.figures import muon_maps
 
-
-def _where(cell: int) -> dict[str, Any]:
-    """Track finder of a cell, and its centre in eta and phi (degrees)."""
-    which, eta, phi = np.unravel_index(cell, (len(FINDERS), ETA_CELLS, PHI_CELLS))
-    centre = float(ETA_EDGES[eta] + ETA_EDGES[eta + 1]) / 2
-    return {
-        "finder": FINDERS[which],
-        "eta": round(centre, 3),
-        "phi_deg": float(360 / PHI_CELLS * (phi + 0.5)),
-    }
+    return muon_maps.occupancy(state, found)

@@ -16,7 +16,8 @@ from l1scout.cli.simulate import FAULTS, fault_rates, one_of, running
 from l1scout.errors import InputError
 from l1scout.formats.block_format import board_format
 from l1scout.formats.records import LINKS
-from l1scout.io.dma_packets import detect_packets
+from l1scout.io.input_file import InputFile
+from l1scout.io.readers.dma_packets import packet_format
 from l1scout.link.align import windows
 from l1scout.link.capture import Capture
 from l1scout.link.frames import CRCS
@@ -63,7 +64,10 @@ def board(
         msg = "--fault is for --simulate: for a capture with faults, see l1scout simulate run"
         raise InputError(msg)
     live = pace == "lhc"
-    packets = detect_packets(source) if source and not is_capture(source) else None
+    packets = None
+    if source and not is_capture(source):
+        with InputFile(source) as file:
+            packets = packet_format(file)
     pieces = None
     if packets is None:
         fibres = Fibres(wire_format, seed, CRCS[crc], fault_rates(fault or []))

@@ -1,29 +1,25 @@
 """Make commands from analyses: the shared options, the reading of data and the output of results."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from rich.markup import escape
 
-from l1scout.analysis.filling import load_scheme
-from l1scout.analysis.scheme import SchemeWatch
+from l1scout.analysis import ANALYSES, Analysis, Needs, Setup
+from l1scout.analysis._analysis import OwnOption, own_options
+from l1scout.cli.analysis_options import Options
 from l1scout.cli.output import progress
-from l1scout.cli.results import Output, Tables, formats_of
-from l1scout.cli.sources import Data, Options
-from l1scout.core.orbit_batch import joint_origin
-from l1scout.core.orbit_data import OrbitData
-from l1scout.core.provenance import Provenance
-from l1scout.formats.streams.muon import PT_LSB
-from l1scout.io.selection import parse_ranges
+from l1scout.core.provenance import Provenance, recording
+from l1scout.errors import InputError
 
 if TYPE_CHECKING:
-    from hist import Hist
-    from matplotlib.figure import Figure
+    from l1scout.analysis.common.scheme_watch import SchemeWatch
+    from l1scout.core.orbit_data import OrbitData
 
 _MEANING = {
     "runs": "runs",
@@ -33,26 +29,11 @@ _MEANING = {
     "section": "section_orbits",
     "prescale": "prescale",
     "min_quality": "min_hw_qual",
-    "sigma_vis": "sigma_vis_ub",
-    "min_pair_pt": "min_pair_pt_gev",
-    "every": "all_track_finders",
 }
 """Names, in the provenance, of shared options that influence a result."""
-
-
-SIMULATION = ("simulate", "simulated_scheme", "simulated_occupancy", "condition")
-CUTS, TIME = ("min_pt", "min_hw_pt", "min_quality"), ("section", "prescale")
-"""Shared options that some analyses leave out."""
-
-
-class State(Protocol):
-    """An analysis of a run: takes batches in order of time."""
-
-    def add(self, batch: Any, prescale: float = 1.0) -> None:
-        """Add a batch."""
-
-
-S = TypeVar("S", bound=State)
+_SIMULATION = ("simulate", "simulated_scheme", "simulated_occupancy", "condition")
+_CHOSEN = ("min_pt", "min_hw_pt", "min_quality", "section", "prescale", "bx_range")
+"""Shared options that an analysis names in `Needs.shared` if it uses them."""
 
 
 def _plain(value: Any) -> Any:
@@ -62,133 +43,150 @@ def _plain(value: Any) -> Any:
     return value.name if isinstance(value, Path) else value
 
 
+def shared_options(needs: Needs) -> list[str]:
+    """Return the names of the shared options that an analysis has."""
+    without = {name for name in _CHOSEN if name not in needs.shared}
+    if needs.scheme in ("found", "none"):
+        without.add("scheme")
+    if not needs.simulated_run:
+        without |= set(_SIMULATION)
+    return [f.name for f in fields(Options) if f.name not in without]
+
+
 class Job:
     """One run of an analysis: its options, its data and its output.
 
     Parameters
     ----------
     name : str
-        Of the analysis.
+    analysis : type of Analysis
     options : Options
-    shared : sequence of str
-        Names of the shared options that this analysis has.
-    own : mapping
-        Options that only this analysis has, for the provenance.
-
-    Attributes
-    ----------
-    scheme, model : dict or None
-        Filling scheme and network, for the provenance.
-    simulated : bool or None
-        Whether the data that were read are simulated; None where any does not say.
+        Shared options.
+    own : object
+        Options of the analysis.
     """
 
-    def __init__(self, name: str, options: Options, shared: Sequence[str], own: Mapping[str, Any]) -> None:
-        formats_of(options.figure_format)
+    def __init__(self, name: str, analysis: type[Analysis[Any]], options: Options, own: Any) -> None:
+        from l1scout.cli.results import formats_of
+        from l1scout.cli.sources import Data
+        from l1scout.io.selection import parse_ranges
+
+        self._formats = formats_of(options.figure_format)
         self._bx = parse_ranges("--bx-range", options.bx_range)[0] if options.bx_range else None
-        _ = options.lowest_hw_pt  # bad options are told before anything is read
-        self.name, self.options = name, options
-        self._shared, self._own = shared, {n: _plain(v) for n, v in own.items()}
-        self.scheme: dict[str, Any] | None = None
-        self.model: dict[str, Any] | None = None
+        self.name, self.analysis, self.options, self.own = name, analysis, options, own
+        self._lowest_hw_pt = options.lowest_hw_pt  # bad options are refused before anything is read
+        simulated = analysis.own_data(own, options.seed)
+        named = bool(options.files) or options.run is not None
+        if not analysis.needs.simulated_run and named == (simulated is not None):
+            msg = "give one of: files to read or --run, --simulate, --muons"
+            raise InputError(msg)
+        self.data = Data(options, *(simulated or ()))
+        self._scheme: dict[str, Any] | None = None
         self._origins: set[bool | None] = set()
 
-    @cached_property
-    def data(self) -> Data:
-        """The data that the options name (InputError if they name none)."""
-        return Data(self.options)
-
-    @property
-    def simulated(self) -> bool | None:
-        """Whether the data that were read are simulated."""
-        return joint_origin(self._origins)
-
-    def events(self) -> Iterator[OrbitData]:
+    def _read(self) -> "Iterator[OrbitData]":
         """Yield all data, with a progress bar."""
         with progress() as bars:
             task = bars.add_task("orbits", total=self.options.simulate)
-            for events in self.data:
-                self._origins.add(events.muons.simulated)
-                yield events
-                bars.advance(task, events.muons.n_orbits or 0)
+            for data in self.data:
+                self._origins.add(data.simulated)
+                yield data
+                bars.advance(task, data.muons.n_orbits or 0)
 
-    def read(self, state: S) -> S:
-        """Pass all data to an analysis that needs no filling scheme."""
-        for events in self.events():
-            state.add(events.muons, self.options.prescale)
-        return state
+    def _start(self, scheme: Any) -> Analysis[Any]:
+        o = self.options
+        setup = Setup(
+            scheme=scheme,
+            section_orbits=o.section,
+            prescale=o.prescale,
+            min_pt=o.min_pt,
+            min_hw_pt=self._lowest_hw_pt,
+            min_quality=o.min_quality,
+            flavour=o.flavour,
+            accept_damaged=o.accept_damaged,
+        )
+        return self.analysis(self.own, setup)
 
-    def analyse(self, make: Callable[[Any], S], *, needs_scheme: bool = True) -> S:
-        """Create the state of an analysis for the filling scheme, and pass it all data.
-
-        Parameters
-        ----------
-        make : callable
-            Makes the state for a `Scheme`.
-        needs_scheme : bool
-            If not, `make` gets None where the data are too few to find the scheme.
+    def run(self) -> Analysis[Any]:
+        """Pass all data to the analysis.
 
         Raises
         ------
         InputError
-            If the data are too few to find a scheme that is needed, or contradict the one that is given.
+            If the data lack what it needs, are too few to find a filling scheme that is needed, or contradict
+            the one that is given.
         """
-        name = self.options.scheme
-        given, quality = None if name == "auto" else load_scheme(name), self.data.quality
-        watch = SchemeWatch(given, needed=needs_scheme, repetition=lambda: quality.repetition)
-        state: S | None = None
-        for ready in chain(map(watch.add, self.events()), map(SchemeWatch.finish, [watch])):
-            for events in ready:
-                state = state or make(watch.scheme)
-                state.add(events.muons, self.options.prescale)
+        if self.analysis.needs.scheme == "none":
+            state = self._start(None)
+            self.data.notes += state.check_files(self.data.files)
+            for data in self._read():
+                state.add(data)
+        else:
+            state = self._run_with_scheme()
+        state.independent = self.data.quality.independent
+        return state
+
+    def _run_with_scheme(self) -> Analysis[Any]:
+        """Find or take the filling scheme, hold data back until it is known, and analyse them."""
+        from l1scout.analysis.common.scheme_watch import SchemeWatch
+        from l1scout.analysis.common.schemes import load_scheme
+
+        name, needs, quality = self.options.scheme, self.analysis.needs.scheme, self.data.quality
+        given = None if name == "auto" else load_scheme(name)
+        watch = SchemeWatch(given, needed=needs == "needed", repetition=lambda: quality.repetition)
+        state: Analysis[Any] | None = None
+        for ready in chain(map(watch.add, self._read()), map(SchemeWatch.finish, [watch])):
+            for data in ready:
+                state = state or self._start(None if needs == "found" else watch.scheme)
+                state.add(data)
         if watch.differing_bx:
             self.data.notes.append(f"{watch.differing_bx} BX differ from the filling scheme")
-        self.scheme = _about(watch)
-        return state or make(watch.scheme)
+        self._scheme = _about(watch)
+        return state or self._start(None if needs == "found" else watch.scheme)
 
-    @property
-    def provenance(self) -> Provenance:
-        """Where the result comes from."""
-        o = self.options
+    def provenance(self, model: Mapping[str, Any] | None) -> Provenance:
+        """Return where the result comes from."""
+        from l1scout.core.orbit_batch import joint_origin
+        from l1scout.formats.streams.muon import PT_LSB
+
+        o, shared = self.options, shared_options(self.analysis.needs)
         options: dict[str, Any] = {}
-        for name in self._shared:
+        for name in shared:
             if name in _MEANING and getattr(o, name) is not None:
                 options[_MEANING[name]] = _plain(getattr(o, name))
-        if "min_hw_pt" in self._shared:
-            options |= {"min_hw_pt": o.lowest_hw_pt, "min_pt_gev": (o.lowest_hw_pt - 1) * PT_LSB}
-        elif "min_pt" in self._shared:
+        if "min_hw_pt" in shared:
+            options |= {"min_hw_pt": self._lowest_hw_pt, "min_pt_gev": (self._lowest_hw_pt - 1) * PT_LSB}
+        elif "min_pt" in shared:
             options |= {"min_pt_gev": o.min_pt}
-        options |= {_MEANING.get(n, n): v for n, v in self._own.items() if v is not None}
+        for own in own_options(self.analysis):
+            value = getattr(self.own, own.field.name)
+            if value not in (None, ()):
+                options[own.provenance_key] = _plain(value)
         if self.data.selector.selection:
             options |= {"orbits_left_out": self.data.selector.left_out}
-        inputs = self.data.inputs
-        return Provenance(f"analyse {self.name}", self.simulated, inputs, options, self.scheme, self.model)
+        simulated, inputs = joint_origin(self._origins), self.data.inputs
+        return Provenance(f"analyse {self.name}", simulated, inputs, options, self._scheme, model)
 
-    def give(
-        self,
-        result: Mapping[str, Any],
-        tables: Tables,
-        figure: "Callable[[], Figure] | None" = None,
-        *,
-        histograms: "Mapping[str, Hist[Any]] | None" = None,
-        shown: int = 12,
-    ) -> None:
+    def give(self, state: Analysis[Any]) -> None:
         """Print the result, and write it to the directory of ``--out``."""
+        from l1scout.cli.results import Output
+
+        result, o = state.result(), self.options
+        self.data.notes += result.warnings
         self.data.warn()
-        o = self.options
-        result = dict(result) | ({"warnings": self.data.notes} if self.data.notes else {})
+        found = result.as_dict() | ({"warnings": self.data.notes} if self.data.notes else {})
         if self.data.files:
-            result |= {"read": self.data.quality.summary(), "data_quality": self.data.quality.as_dict()}
-        parts = Output(self.name, result, tables, figure, histograms or {}, self.provenance)
+            found |= {"read": self.data.quality.summary(), "data_quality": self.data.quality.as_dict()}
+        output = Output(self.name, found, result, self.provenance(state.model()))
         if o.out:
-            parts.write(o.out, formats_of(o.figure_format), self._bx)
+            output.write(o.out, self._formats, self._bx)
         if o.json:
-            parts.print_json()
+            output.print_json()
         else:
-            parts.print_text(o.out, shown)
+            output.print_text(o.out, result.rows_shown)
 
 
-def _about(watch: SchemeWatch) -> dict[str, Any]:
+def _about(watch: "SchemeWatch") -> dict[str, Any]:
     """Describe the filling scheme for the provenance."""
     if watch.scheme is None:
         return {"name": None, "chosen": "not found: too few muons"}
@@ -200,29 +198,69 @@ def _about(watch: SchemeWatch) -> dict[str, Any]:
     }
 
 
-def analysis(app: typer.Typer, *without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command from a function whose first argument is a `Job`; the others are its own options.
+def make_command(name: str) -> Any:
+    """Import an analysis, and return its command."""
+    analysis = ANALYSES[name]
+    shared, own = shared_options(analysis.needs), own_options(analysis)
 
-    Parameters
-    ----------
-    app : typer.Typer
-    without : str
-        Names of shared options that do not concern this analysis: they keep their default.
-    """
-    shared = [f for f in fields(Options) if f.name not in without]
+    def command(**given: Any) -> None:
+        given.pop("schema")
+        with recording(f"analyse {name}", given):
+            options = analysis.Options(**{o.field.name: _value(o, given.pop(o.field.name)) for o in own})
+            job = Job(name, analysis, Options(**given), options)
+            job.give(job.run())
+
+    def print_schema(asked: bool) -> None:
+        if asked:
+            from l1scout.analysis._schema import schema_text
+
+            print(schema_text(name, analysis))
+            raise typer.Exit
+
     hints = get_type_hints(Options, include_extras=True)
+    parameters = [_parameter(o) for o in own]
+    parameters += [_keyword(f.name, f.default, hints[f.name]) for f in fields(Options) if f.name in shared]
+    schema = typer.Option(
+        "--schema",
+        help="Print the JSON schema of the result, and exit.",
+        is_eager=True,
+        callback=print_schema,
+        rich_help_panel="Output",
+    )
+    parameters.append(_keyword("schema", False, Annotated[bool, schema]))
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__doc__ = escape(ANALYSES.describe(name))
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command(name)(command)
+    return typer.main.get_command(app)
 
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        def command(**given: Any) -> None:
-            options = Options(**{f.name: given.pop(f.name) for f in shared})
-            function(Job(function.__name__, options, [f.name for f in shared], given), **given)
 
-        kind = inspect.Parameter.KEYWORD_ONLY
-        own = [p.replace(kind=kind) for p in inspect.signature(function, eval_str=True).parameters.values()]
-        ours = [inspect.Parameter(f.name, kind, default=f.default, annotation=hints[f.name]) for f in shared]
-        command.__signature__ = inspect.Signature(own[1:] + ours)  # type: ignore[attr-defined]
-        command.__doc__ = function.__doc__
-        app.command(function.__name__)(command)
-        return function
+def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
-    return register
+
+def _parameter(own: OwnOption) -> inspect.Parameter:
+    """Make an option of the command line from one of an analysis."""
+    about, kind, default = own.about, own.type, own.field.default
+    flags = about.flag.split(",") if about.flag else ()
+    option = typer.Option(*flags, help=escape(about.help), min=about.low, max=about.high)
+    if get_origin(kind) is tuple:  # may be given several times
+        kind, default = list[get_args(kind)[0]] | None, default or None  # type: ignore[misc]
+    return _keyword(
+        own.field.name,
+        inspect.Parameter.empty if default is MISSING else default,
+        Annotated[kind, option],
+    )
+
+
+def _value(own: OwnOption, value: Any) -> Any:
+    """Return the value of an option as its field has it (InputError if it is none of the choices)."""
+    if own.about.choices and value not in own.about.choices:
+        msg = f"{own.flag} {value}: not one of {', '.join(own.about.choices)}"
+        raise InputError(msg)
+    return tuple(value or ()) if get_origin(own.type) is tuple else value

@@ -9,7 +9,8 @@ import typer
 from l1scout.cli.output import Flavour, Json, out, print_json, progress, warn
 from l1scout.core.provenance import current
 from l1scout.errors import InputError
-from l1scout.io.conditions import differences, of_file
+from l1scout.io import InputFile, conditions_of
+from l1scout.io.conditions import differences
 from l1scout.io.rewrite import Columns, add_columns
 from l1scout.model.card import model_record
 
@@ -49,8 +50,6 @@ def recalibrate(
     if errors and not card.resolution:
         msg = f"{model}: predicts no uncertainties; train it again, or leave out --errors"
         raise InputError(msg)
-    muons = of_file(source, flavour=flavour)
-    record = current(simulated=muons.simulated, model=model_record(card))
     recalibrated, reasons = 0, dict[str, int]()
 
     def compute(columns: Columns) -> Columns:
@@ -61,13 +60,14 @@ def recalibrate(
             reasons[reason] = reasons.get(reason, 0) + n
         return answer.branches()
 
-    with progress() as bar:
+    with InputFile(source, flavour=flavour) as file, progress() as bar:
+        muons = conditions_of(file)
+        record = current(simulated=muons.simulated, model=model_record(card))
         task = bar.add_task("rows", total=None)
         done = add_columns(
-            source,
+            file,
             target,
             compute,
-            flavour=flavour,
             progress=lambda n, of: bar.update(task, completed=n, total=of),
             made=record,
         )
@@ -83,7 +83,7 @@ def recalibrate(
                 "model": model_about,
                 "in": source,
                 "out": target,
-                "format": done.kind,
+                "format": done.format,
                 "tree": done.tree or None,
                 "conditions": muons.as_dict(),
                 "warnings": warnings,

@@ -3,11 +3,12 @@
 import io
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from l1scout.analysis import Result
 from l1scout.cli.output import json_text, print_json
 from l1scout.core.provenance import Provenance
 from l1scout.errors import InputError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from hist import Hist
     from matplotlib.figure import Figure
 
-Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 FIGURE_FORMATS = ("png", "svg", "pdf")
 _MEASURED = {"value", "error", "stat", "syst"}
 
@@ -34,63 +34,58 @@ def formats_of(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Output:
-    """The result of an analysis.
+    """The result of an analysis, as it is written and printed.
 
     Parameters
     ----------
     name : str
         Of the analysis.
-    result : mapping
-        For JSON; plain numbers of it are printed.
-    tables : mapping of str to rows
-    figure : callable or None
-        Draws the figure.
-    histograms : mapping of str to Hist
+    found : mapping
+        For JSON: the result, and what is known of the data.
+    result : Result
     provenance : Provenance
         Is written into every file.
     """
 
     name: str
-    result: Mapping[str, Any]
-    tables: Tables
-    figure: "Callable[[], Figure] | None"
-    histograms: "Mapping[str, Hist[Any]]"
+    found: Mapping[str, Any]
+    result: Result
     provenance: Provenance
 
     @property
     def origin(self) -> str:
         """Where the data come from, in words."""
-        from l1scout.report.figures import origin
+        from l1scout.analysis.figures.canvas import origin
 
         return origin(self.provenance.simulated)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result with its name, origin and provenance."""
         head = {"analysis": self.name, "origin": self.origin}
-        return head | dict(self.result) | {"provenance": self.provenance.as_dict()}
+        return head | dict(self.found) | {"provenance": self.provenance.as_dict()}
 
     def write(self, folder: Path, formats: Sequence[str], bx: tuple[int, int] | None = None) -> None:
         """Write all files to a folder; figures against BX show those of a range (InputError)."""
         files = {f"{self.name}.json": json_text(self.as_dict()).encode() + b"\n"}
-        if self.figure:
-            drawn = self.figure()
+        if self.result.figure:
+            drawn = self.result.figure()
             for ax in drawn.axes:
                 if bx and ax.get_xlabel() == "BX":
                     ax.set_xlim(bx[0] - 0.5, bx[1] + 0.5)
             for number, form in enumerate(formats):
                 files[f"{self.name}.{form}"] = draw(drawn, form, self.provenance, footer=not number)
         comment = self.provenance.csv_comment()
-        for table, rows in self.tables.items():
+        for table, rows in self.result.tables.items():
             if rows:
                 files[f"{self.name}-{table}.csv"] = (comment + rows_csv(rows)).encode()
-        if self.histograms:
-            files[f"{self.name}-histograms.json"] = uhi_json(self.histograms, self.provenance)
+        if self.result.histograms:
+            files[f"{self.name}-histograms.json"] = uhi_json(self.result.histograms, self.provenance)
         for file, content in files.items():
             with complete_or_nothing(folder / file) as part:
                 part.write_bytes(content)
-        if self.histograms:
+        if self.result.histograms:
             with complete_or_nothing(folder / f"{self.name}-histograms.root") as part:
-                write_root(part, self.histograms, self.provenance)
+                write_root(part, self.result.histograms, self.provenance)
 
     def print_json(self) -> None:
         """Print the result for scripts."""
@@ -102,7 +97,7 @@ class Output:
         scheme = self.provenance.scheme
         if scheme and scheme["name"]:
             print(f"filling scheme: {scheme['name']} ({scheme['chosen']})")
-        for key, value in self.result.items():
+        for key, value in self.result.numbers.items():
             name = key.replace("_", " ")
             if isinstance(value, int | float | str):
                 print(f"{name}: {value:,.6g}" if isinstance(value, float) else f"{name}: {value}")
@@ -111,7 +106,7 @@ class Output:
             elif isinstance(value, dict) and set(value) == {"value", "low", "high"}:
                 interval = f"{value['low']:.5g} to {value['high']:.5g} at 68 % confidence"
                 print(f"{name}: {value['value']:.5g}, {interval}")
-        for table, rows in self.tables.items():
+        for table, rows in self.result.tables.items():
             if rows:
                 print(f"\n{table.replace('_', ' ')}\n{rows_text(rows[:shown])}")
                 if len(rows) > shown:
@@ -122,7 +117,7 @@ class Output:
 
 def draw(figure: "Figure", form: str, provenance: Provenance, *, footer: bool = True) -> bytes:
     """Draw a figure with its provenance in the metadata and, shortened, at the foot."""
-    from l1scout.report.figures import style
+    from l1scout.analysis.figures.canvas import style
 
     record = provenance.as_json()
     about: dict[str, dict[str, Any]] = {

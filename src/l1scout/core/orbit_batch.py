@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import awkward as ak
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from l1scout.lhc import BX_PER_ORBIT
+
+if TYPE_CHECKING:
+    import awkward as ak
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,15 @@ class OrbitBatch:
         None where nothing says whether it is simulation.
     lost_orbits : int
         Orbits of this time that are known to be lost, and are not among ``n_orbits``.
+    first_orbit : int, optional
+        First of the `n_orbits` orbits if they are consecutive; None where it is not known which orbits were
+        seen.
 
     Raises
     ------
     ValueError
-        If lengths or offsets do not agree, or a BX is outside 1..3564.
+        If lengths or offsets do not agree, a BX is outside 1..3564, or an orbit is outside those that
+        `first_orbit` and `n_orbits` state.
     """
 
     orbit: NDArray[np.int64]
@@ -54,6 +60,7 @@ class OrbitBatch:
     n_orbits: int | None = None
     simulated: bool | None = None
     lost_orbits: int = 0
+    first_orbit: int | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.offsets) - 1
@@ -74,6 +81,11 @@ class OrbitBatch:
         if rows and not (self.bx.min() >= 1 and self.bx.max() <= BX_PER_ORBIT):
             msg = f"BX outside 1..{BX_PER_ORBIT}: {self.bx.min()}..{self.bx.max()}"
             raise ValueError(msg)
+        if rows and self.first_orbit is not None and self.n_orbits is not None:
+            end = self.first_orbit + self.n_orbits
+            if self.orbit[0] < self.first_orbit or self.orbit[-1] >= end:
+                msg = f"orbit {self.orbit[0]} or {self.orbit[-1]} is outside {self.first_orbit}..{end - 1}"
+                raise ValueError(msg)
 
     @classmethod
     def from_objects(
@@ -157,13 +169,52 @@ class OrbitBatch:
         index = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts)
         of_rows = {name: getattr(self, name)[rows] for name in ("orbit", "bx", "run", "lumisection")}
         columns = {name: column[index] for name, column in self.columns.items()}
-        return replace(self, **of_rows, offsets=offsets, columns=columns, n_orbits=n_orbits)
+        return replace(self, **of_rows, offsets=offsets, columns=columns, n_orbits=n_orbits, first_orbit=None)
 
-    def to_awkward(self) -> ak.Array:
+    def cut(self, orbit: int) -> tuple["OrbitBatch", "OrbitBatch"]:
+        """Return the orbits before `orbit`, and those from it on, as two batches of one run; a view.
+
+        Orbits known to be lost are counted with the first part.
+
+        Raises
+        ------
+        ValueError
+            If it is not known which orbits the batch stands for (`first_orbit`).
+        """
+        if self.first_orbit is None or self.n_orbits is None:
+            msg = "only a batch with first_orbit and n_orbits can be cut at an orbit"
+            raise ValueError(msg)
+        end = self.first_orbit + self.n_orbits
+        middle = min(max(orbit, self.first_orbit), end)
+        row = int(np.searchsorted(self.orbit, middle))
+        parts = []
+        lost = (self.lost_orbits, 0) if middle > self.first_orbit else (0, self.lost_orbits)
+        for start, stop, first, last, lost_orbits in (
+            (0, row, self.first_orbit, middle, lost[0]),
+            (row, len(self), middle, end, lost[1]),
+        ):
+            low, high = self.offsets[start], self.offsets[stop]
+            of_rows = {n: getattr(self, n)[start:stop] for n in ("orbit", "bx", "run", "lumisection")}
+            parts.append(
+                replace(
+                    self,
+                    **of_rows,
+                    offsets=self.offsets[start : stop + 1] - low,
+                    columns={n: c[low:high] for n, c in self.columns.items()},
+                    n_orbits=last - first,
+                    first_orbit=first,
+                    lost_orbits=lost_orbits,
+                )
+            )
+        return parts[0], parts[1]
+
+    def to_awkward(self) -> "ak.Array":
         """View as an awkward array with one row a crossing; no column is copied.
 
         Its fields are ``run``, ``lumisection``, ``orbit``, ``bx`` and a jagged record ``objects``.
         """
+        import awkward as ak
+
         record = ak.contents.RecordArray(
             [ak.contents.NumpyArray(c) for c in self.columns.values()],
             list(self.columns),
@@ -206,8 +257,17 @@ def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
         n_orbits=None if None in orbits else sum(n for n in orbits if n is not None),
         simulated=joint_origin(b.simulated for b in batches),
         lost_orbits=sum(b.lost_orbits for b in batches),
+        first_orbit=batches[0].first_orbit if _consecutive(batches) else None,
         **rows,
     )
+
+
+def _consecutive(batches: Sequence[OrbitBatch]) -> bool:
+    """Return whether the orbits of each batch follow those of the batch before it, in one run."""
+    known = [(b.first_orbit, b.n_orbits) for b in batches]
+    ends = [None if first is None or n is None else first + n for first, n in known]
+    one_run = len({int(run) for b in batches if len(b) for run in (b.run[0], b.run[-1])}) < 2
+    return one_run and None not in ends and ends[:-1] == [first for first, _ in known[1:]]
 
 
 def final_muons(batch: OrbitBatch) -> OrbitBatch:

@@ -11,10 +11,16 @@ without importing anything. Another package announces its parts as entry points 
 loading it gives the part.
 """
 
+import ast
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from inspect import cleandoc
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from l1scout.errors import InputError, printable
@@ -92,10 +98,31 @@ class Registry(Mapping[str, T], Generic[T]):
             raise InputError(msg)
         return self[name]
 
+    def describe(self, name: str) -> str:
+        """Return the description of a part, of which the first line is a summary; nothing is imported.
+
+        It is the docstring of the part's module, or, of a part that was registered otherwise, its own.
+        """
+        module = f"{self._package}.{name.replace('-', '_')}" if name in self._modules() else ""
+        if not module and name not in self._parts:
+            module = next(point.module for point in self._entry_points() if point.name == name)
+        if not module:
+            return cleandoc(self._parts[name].__doc__ or "")
+        spec = find_spec(module)
+        source = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
+        return ast.get_docstring(ast.parse(source)) or ""
+
     def _modules(self) -> list[str]:
         path = import_module(self._package).__path__
         names = [module.name for module in pkgutil.iter_modules(path) if not module.ispkg]
         return [name.replace("_", "-") for name in names if not name.startswith("_")]
 
-    def _entry_points(self) -> list[Any]:
-        return list(entry_points(group=f"l1scout.{self.kind}"))
+    def _entry_points(self) -> list[EntryPoint]:
+        return _entry_points(f"l1scout.{self.kind}", tuple(sys.path))
+
+
+@cache
+def _entry_points(group: str, path: tuple[str, ...]) -> list[EntryPoint]:
+    """Return the entry points of a group in the packages of a path, which are searched once."""
+    del path
+    return list(entry_points(group=group))

@@ -15,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.formats.block import BlockLayout
 from l1scout.formats.records import HEADER_WORDS, LINKS, ORBIT_MASK
-from l1scout.formats.streams.muon import ETA_VTX, MUON_2018, MUON_RUN3_EXTRA, PHI_BINS, TRACK_FINDERS
+from l1scout.formats.streams.muon import (
+    ETA_VTX,
+    MUON_2018,
+    MUON_RUN3_EXTRA,
+    PHI_BINS,
+    TRACK_FINDERS,
+    MuonWords,
+)
 from l1scout.jit import kernel
 
-_MUONS = 2 * LINKS
+MAX_MUONS = 2 * LINKS
 _ETA_BITS = ((1 << ETA_VTX.width) - 1) << ETA_VTX.start
 _INDEX = MUON_2018["tfMuonIndex"]
 _INDEX_BITS = ((1 << _INDEX.width) - 1) << (_INDEX.start - 32)
@@ -53,7 +59,7 @@ def _fold(
     eta_bits, index_bits = np.uint32(_ETA_BITS), np.uint32(_INDEX_BITS)
     orbit, bx, match = when
     second, early, twin = small
-    twins = np.zeros(_MUONS, np.int8)
+    twins = np.zeros(MAX_MUONS, np.int8)
     for r in range(starts.size):
         at = starts[r]
         head = words[at]
@@ -104,7 +110,7 @@ def _unfold(first: Any, muons: Any, eta: Any, when: Any, small: Any, size: Any, 
     orbit, bx, match = when
     second, early, twin = small
     eta_bits, index_bits = np.uint32(_ETA_BITS), np.uint32(_INDEX_BITS)
-    row, is_twin = np.zeros(_MUONS, np.int64), np.zeros(_MUONS, np.bool_)
+    row, is_twin = np.zeros(MAX_MUONS, np.int64), np.zeros(MAX_MUONS, np.bool_)
     for r in range(first.size):
         k = first[r]
         last = first[r + 1] if r + 1 < first.size else rows
@@ -117,7 +123,7 @@ def _unfold(first: Any, muons: Any, eta: Any, when: Any, small: Any, size: Any, 
             row[0], row[1], is_twin[0], is_twin[1] = k, k, False, True
             n1 = total
         else:
-            total, n1 = _arrange(k, last, second, twin, row, is_twin)
+            total, n1 = arrange(k, last, second, twin, row, is_twin)
             if total < 0:
                 return -1
         out[end] = head | np.uint32(n1 << 16) | np.uint32(total - n1)
@@ -138,12 +144,12 @@ def _unfold(first: Any, muons: Any, eta: Any, when: Any, small: Any, size: Any, 
 
 
 @kernel
-def _arrange(first: Any, last: Any, second: Any, twin: Any, row: Any, is_twin: Any) -> Any:
+def arrange(first: Any, last: Any, second: Any, twin: Any, row: Any, is_twin: Any) -> Any:
     """Find the row of each muon of a record; number of muons (-1: impossible), and of mu1."""
     total = last - first
     for k in range(first, last):
         total += np.int64(twin[k] != 0)
-    if total > _MUONS:
+    if total > MAX_MUONS:
         return -1, -1
     row[:] = -1
     for k in range(first, last):
@@ -257,7 +263,7 @@ def from_residuals(
 
 
 def to_rows(
-    words: NDArray[np.uint32], starts: NDArray[np.int64], form: BlockLayout
+    words: NDArray[np.uint32], starts: NDArray[np.int64], form: MuonWords
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
     """Make rows of records.
 
@@ -266,7 +272,7 @@ def to_rows(
     words : ndarray of uint32
     starts : ndarray of int64, shape (records,)
         From `formats.records.find_records`.
-    form : BlockLayout
+    form : MuonWords
 
     Returns
     -------
@@ -295,7 +301,7 @@ def to_rows(
 
 
 def to_records(
-    columns: Mapping[str, NDArray[Any]], first: NDArray[np.int64], form: BlockLayout
+    columns: Mapping[str, NDArray[Any]], first: NDArray[np.int64], form: MuonWords
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """Make records of rows: the inverse of `to_rows`, but for what rows do not hold.
 
@@ -305,7 +311,7 @@ def to_records(
         Of the types that `to_rows` gives.
     first : ndarray of int64, shape (records,)
         First row of each record, from 0 on and rising.
-    form : BlockLayout
+    form : MuonWords
 
     Returns
     -------

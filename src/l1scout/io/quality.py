@@ -1,7 +1,7 @@
 """Account of a reading: what was left out and why, and whether the data can be trusted."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,9 @@ class ReadQuality:
     ----------
     skip_flagged : bool
         Leave out orbits in which a link was missing or disagreed; otherwise they are only counted.
+    count_occupied : bool
+        Of formats that do not report empty orbits, such as DMA packets of Run 2, give the number of orbits
+        with a block as ``n_orbits``; otherwise it is not known.
 
     Attributes
     ----------
@@ -67,6 +70,7 @@ class ReadQuality:
     """
 
     skip_flagged: bool = False
+    count_occupied: bool = False
     files: int = 0
     orbits: int = 0
     rows: int = 0
@@ -197,14 +201,6 @@ class ReadQuality:
         if triggered:
             yield from map(self.new_events, chunks)
             return
-        source = ""
-
-        def batches(chunks: Iterable[OrbitData]) -> Iterator[OrbitBatch]:
-            nonlocal source
-            for events in chunks:
-                source = events.source
-                yield events.muons
-
         first, chunks = _peek(chunks)
         if (
             first is None
@@ -214,8 +210,8 @@ class ReadQuality:
         ):
             yield from chunks
             return
-        for batch in whole_orbits(batches(chunks)):
-            yield OrbitData.of_muons(self.new_rows(batch), source=source)
+        for batch in whole_orbits(data.muons for data in chunks):
+            yield first.with_muons(self.new_rows(batch))
 
     def new_events(self, events: OrbitData) -> OrbitData:
         """Leave out triggered events that were read before, and count them."""
@@ -226,9 +222,8 @@ class ReadQuality:
         self.duplicate_events += left_out
         rows = np.flatnonzero(new)
         offline = None if events.offline is None else events.offline.take(rows)
-        return OrbitData.of_muons(
-            events.muons.take(rows, n_orbits=events.muons.n_orbits), offline, events.source
-        )
+        muons = events.muons.take(rows, n_orbits=events.muons.n_orbits)
+        return replace(events.with_muons(muons), offline=offline)
 
     def add(self, batch: OrbitBatch) -> None:
         """Count what is used, and look for repetition."""

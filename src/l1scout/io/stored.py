@@ -1,30 +1,19 @@
 """What readout and store leave: .raw files and files of bare records, plain or compressed as a whole."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
-from l1scout.formats.block import BlockLayout
-from l1scout.formats.block_format import BlockFormat
+from l1scout.formats.block_format import BlockFormat, board_formats
 from l1scout.formats.decoded import Decoded
-from l1scout.formats.raw import (
-    FILE_HEADER,
-    Frame,
-    RawFile,
-    decode_frames,
-    read_header,
-    split_raw,
-)
+from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, decode_frames, read_header, split_raw
 from l1scout.formats.records import (
     HEADER_WORDS,
     MAX_RECORD_WORDS,
@@ -34,73 +23,30 @@ from l1scout.formats.records import (
     next_records,
 )
 from l1scout.formats.streams.muon import MUONS, decode_records
-from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.formats.wire_formats.run3 import RUN3
-from l1scout.io import root, runs
+from l1scout.io.input_file import HEAD, InputFile
 from l1scout.io.quality import ReadQuality
+from l1scout.io.reader import ROWS, FormatReader, origin
 from l1scout.io.seen import orbit_checksums, whole_orbits
+from l1scout.io.summary import summarize
 from l1scout.lhc import crossing, lumisection
 
-HEAD = 1 << 16
-"""Bytes looked at to tell what a file is."""
-MAGICS = {"zstd": b"\x28\xb5\x2f\xfd", "bz2": b"BZh"}
-_SKIPPABLE = b"\x50\x2a\x4d\x18"
-"""First bytes of a zstd frame without data; the low half of the first byte is free."""
 PIECE = 1 << 22
 _SURE = 64
 """Records in a row that nothing else can be."""
-_MAX_RATIO, _UNCHECKED = 1000, 1 << 26
-"""A file that grows more when decompressed, after the first 64 MiB, was not made of records."""
 
 
-def compression(head: bytes) -> str | None:
-    """Tell how a file is compressed as a whole: "zstd" or "bz2"; None if it is not."""
-    if head[1:4] == _SKIPPABLE[1:] and head[0] & 0xF0 == _SKIPPABLE[0]:
-        return "zstd"  # a skippable frame, which pzstd and seekable files begin with
-    return next((name for name, magic in MAGICS.items() if head.startswith(magic)), None)
+def records_of(file: InputFile) -> BlockFormat | None:
+    """Return the format of the records of a file, plain or compressed; None if it holds none."""
+    if file.is_text or file.is_root or file.is_parquet or is_raw(file):
+        return None
+    head = file.content_head
+    return file.once("records", lambda: records_format(head, whole=len(head) < HEAD))
 
 
-class _Decompressed:
-    """A stream that ends with an error where a compressed file turns out to be a bomb."""
-
-    def __init__(self, stream: Any, path: Path) -> None:
-        self._stream, self._path, self._done = stream, path, 0
-        self._limit = max(_UNCHECKED, _MAX_RATIO * path.stat().st_size)
-
-    def read(self, size: int) -> bytes:
-        with root.guarded(self._path, "cannot be decompressed"):
-            data = bytes(self._stream.read(size))
-        self._done += len(data)
-        if self._done > self._limit:
-            msg = f"{self._path}: grows more than {_MAX_RATIO} times when decompressed: no records do"
-            raise InputError(msg)
-        return data
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, decompressed on the way if it is zstd or bzip2, in constant memory (InputError)."""
-    try:
-        with path.open("rb") as file:
-            how = compression(file.read(4))
-            file.seek(0)
-            if how is None:
-                yield file
-                return
-            with pa.CompressedInputStream(pa.PythonFile(file, "r"), how) as stream:
-                yield _Decompressed(stream, path)  # type: ignore[misc]
-    except OSError as error:
-        msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
-        raise InputError(msg) from error
-
-
-def detect_stored(path: Path) -> BlockFormat | str | None:
-    """Tell what a file, decompressed, holds: "raw", the format of its bare records, or None."""
-    with opened(path) as stream:
-        head = stream.read(HEAD)
-        if read_header(head) is not None:
-            return "raw"
-        return records_format(head, whole=len(head) < HEAD)
+def is_raw(file: InputFile) -> bool:
+    """Return whether a file, plain or compressed, begins with the header of a ``.raw`` file."""
+    return read_header(file.content_head[: FILE_HEADER.itemsize]) is not None
 
 
 def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
@@ -111,9 +57,7 @@ def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
     mu1 or mu2.
     """
     words = np.frombuffer(head[: len(head) & ~3], "<u4")
-    for form in WIRE_FORMATS.values():
-        if not isinstance(form, BlockFormat):
-            continue
+    for form in board_formats().values():
         starts, _, ends = find_records(words, form)
         left = len(head) - 4 * int(ends[0])
         cut = left < 4 * MAX_RECORD_WORDS and (left == 0 or starts.size >= 3 or not whole)
@@ -145,14 +89,13 @@ def _in_order(time: NDArray[np.int64], orbit: NDArray[np.int64]) -> bool:
 
 
 @dataclass
-class Found:
+class StoredContent:
     """What a file was found to hold, filled while it is read.
 
     Parameters
     ----------
     form : str
         "run2" or "run3".
-    compression : str, optional
     header : RawFile, optional
         None for bare records. Its counts of corrupt stretches are taken into those here.
     sources : dict of int to int
@@ -162,7 +105,6 @@ class Found:
     """
 
     form: str = ""
-    compression: str | None = None
     header: RawFile | None = None
     sources: dict[int, int] = field(default_factory=dict)
     flagged: int = 0
@@ -176,51 +118,28 @@ class Found:
         self.corrupt_bytes += part.corrupt_bytes
 
 
-def read_stored(
-    path: Path, rows: int, quality: ReadQuality | None = None, found: Found | None = None
-) -> Iterator[OrbitData]:
-    """Read the muons of a .raw file or of bare records, plain or compressed.
+def read_raw(file: InputFile, rows: int, quality: ReadQuality, found: StoredContent) -> Iterator[OrbitData]:
+    """Read the muons of a .raw file, plain or compressed.
 
-    Of a .raw file each chunk has whole orbits: about `rows` rows or fewer, unless a single orbit has
-    more; ``n_orbits`` counts its GMT frames, empty ones too. Bare records do not tell empty orbits:
-    there ``n_orbits`` is None, and the run is unknown. Damaged stretches, and orbits that were read before,
-    are left out and counted.
+    Each chunk has whole orbits: about `rows` rows or fewer, unless a single orbit has more; ``n_orbits``
+    counts its GMT frames, empty ones too. Damaged stretches, and orbits that were read before, are left out
+    and counted.
 
     Parameters
     ----------
-    path : Path
+    file : InputFile
     rows : int
-    quality : ReadQuality, optional
-        Gets what is left out; the same one for several files recognises the orbits of all.
-    found : Found, optional
-        Gets what the file holds.
-
-    Raises
-    ------
-    InputError
-        If it is neither, or cannot be decompressed to its end.
+    quality : ReadQuality
+        Counts what is left out; the same one for several files recognizes the orbits of all.
+    found : StoredContent
+        Is filled with what the file holds.
     """
-    found, quality = found if found is not None else Found(), quality or ReadQuality()
-    kind = detect_stored(path)
-    if kind is None:
-        msg = f"{path}: neither a .raw file nor zero-suppressed records"
-        raise InputError(msg)
-    with path.open("rb") as file:
-        found.compression = compression(file.read(4))
-    with opened(path) as stream:
-        if isinstance(kind, BlockFormat):
-            found.form = kind.name
-            parts = _good_records(split_records(stream, kind), found, quality)
-            for muons in read_bare(parts, kind, rows, found, quality):
-                yield OrbitData.of_muons(muons, source=str(path))
-            quality.damage(found.corrupt, found.corrupt_bytes)
-            return
+    with file.content() as stream:
         header = read_header(stream.read(FILE_HEADER.itemsize))
         if header is None:
-            msg = f"{path}: changed while it was read"
+            msg = f"{file.path}: changed while it was read"
             raise InputError(msg)
         found.form, found.header = RUN3.name, header
-        simulated = runs.simulated(np.array([header.run]))
         size = 4 * (HEADER_WORDS + RUN3.record_words) * rows
         for frames in _groups(split_raw(stream, header), size, found, quality):
             new = quality.new_orbits(header.run, np.array([f.orbit for f in frames], np.int64))
@@ -228,16 +147,35 @@ def read_stored(
             quality.marked_orbits += sum(f.repeated for f in frames)
             part = decode_frames(frames, MUONS, header)
             found.add(part)
-            muons = quality.flag(replace(part.objects, simulated=simulated), part.flagged)
-            yield OrbitData.of_muons(muons, source=str(path))
+            muons = quality.flag(part.objects, part.flagged)
+            yield OrbitData({MUON: muons}, None, origin(file))
         found.corrupt += header.corrupt
         found.corrupt_bytes += header.corrupt_bytes
         quality.missing_orbits += header.missing_orbits
         quality.damage(found.corrupt, found.corrupt_bytes)
 
 
+def read_records(
+    file: InputFile, rows: int, quality: ReadQuality, found: StoredContent
+) -> Iterator[OrbitData]:
+    """Read the muons of bare records, plain or compressed.
+
+    They do not tell empty orbits: ``n_orbits`` is None, and the run is unknown. See `read_raw`.
+    """
+    form = records_of(file)
+    if form is None:
+        msg = f"{file.path}: no zero-suppressed records"
+        raise InputError(msg)
+    found.form = form.name
+    with file.content() as stream:
+        parts = _good_records(split_records(stream, form), found, quality)
+        for muons in read_pieces(_in_time(parts, form, rows), rows, found, quality):
+            yield OrbitData({MUON: muons}, None, origin(file))
+    quality.damage(found.corrupt, found.corrupt_bytes)
+
+
 def _groups(
-    parts: Iterator[Frame | bytes], size: int, found: Found, quality: ReadQuality
+    parts: Iterator[Frame | bytes], size: int, found: StoredContent, quality: ReadQuality
 ) -> Iterator[list[Frame]]:
     """GMT frames, together until they have `size` bytes."""
     held: list[Frame] = []
@@ -257,7 +195,7 @@ def _groups(
     yield held
 
 
-def split_records(stream: BinaryIO, form: BlockLayout) -> Iterator[tuple[NDArray[np.uint32], Any] | bytes]:
+def split_records(stream: BinaryIO, form: BlockFormat) -> Iterator[tuple[NDArray[np.uint32], Any] | bytes]:
     """Cut bare records into words with the places where records start, and stretches that are none.
 
     Every byte comes, in order and in constant memory.
@@ -287,7 +225,7 @@ def split_records(stream: BinaryIO, form: BlockLayout) -> Iterator[tuple[NDArray
 
 
 def _good_records(
-    parts: Iterable[tuple[NDArray[np.uint32], Any] | bytes], found: Found, quality: ReadQuality
+    parts: Iterable[tuple[NDArray[np.uint32], Any] | bytes], found: StoredContent, quality: ReadQuality
 ) -> Iterator[tuple[NDArray[np.uint32], Any]]:
     """Yield the records of a file, and count the stretches that are not records."""
     lost = False
@@ -301,40 +239,47 @@ def _good_records(
         lost = bad
 
 
-def read_bare(
-    parts: Iterable[tuple[NDArray[np.uint32], NDArray[np.int64]]],
-    form: BlockLayout,
-    rows: int,
-    found: Found,
-    quality: ReadQuality,
+def _in_time(
+    parts: Iterable[tuple[NDArray[np.uint32], NDArray[np.int64]]], form: BlockFormat, rows: int
+) -> Iterator[Decoded]:
+    """Decode bare records, `rows` at a time; records of an earlier time begin anew."""
+    for words, starts in parts:
+        orbit, bx = (words[starts + 2] & ORBIT_MASK).astype(np.int64), words[starts + 1] & form.bx_mask
+        for first, last in time_spans(crossing(orbit, bx), rows):
+            yield decode_records(words, starts[first:last], form)
+
+
+def time_spans(time: NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
+    """Cut records into spans of at most `rows` whose times rise."""
+    back = np.flatnonzero(time[1:] <= time[:-1]) + 1
+    cuts = np.union1d(back, np.arange(0, time.size + rows, rows).clip(max=time.size))
+    yield from pairwise(np.union1d([0, time.size], cuts).tolist())
+
+
+def read_pieces(
+    pieces: Iterable[Decoded], rows: int, found: StoredContent, quality: ReadQuality
 ) -> Iterator[OrbitBatch]:
-    """Decode bare records, whole orbits and about `rows` rows at a time, without those that were read before.
+    """Give the muons of bare records by whole orbits, without those that were read before.
 
     Parameters
     ----------
-    parts : iterable of (words, places where records start)
-    form : BlockLayout
+    pieces : iterable of Decoded
+        Each in order of time.
     rows : int
-    found : Found
+        About as many in a batch.
+    found : StoredContent
     quality : ReadQuality
     """
     flagged = np.zeros(0, np.int64)
 
-    def pieces() -> Iterator[OrbitBatch]:
+    def muons() -> Iterator[OrbitBatch]:
         nonlocal flagged
-        for words, starts in parts:
-            time = crossing(
-                (words[starts + 2] & ORBIT_MASK).astype(np.int64), words[starts + 1] & form.bx_mask
-            )
-            back = np.flatnonzero(time[1:] <= time[:-1]) + 1  # records of an earlier time are never joined
-            cuts = np.union1d(back, np.arange(0, starts.size + rows, rows).clip(max=starts.size))
-            for first, last in pairwise(np.union1d([0, starts.size], cuts).tolist()):
-                decoded = decode_records(words, starts[first:last], form)
-                found.add(decoded)
-                flagged = np.union1d(flagged, decoded.flagged)
-                yield replace(decoded.objects, lumisection=lumisection(decoded.objects.orbit))
+        for piece in pieces:
+            found.add(piece)
+            flagged = np.union1d(flagged, piece.flagged)
+            yield replace(piece.objects, lumisection=lumisection(piece.objects.orbit))
 
-    for batch in whole_orbits(pieces()):
+    for batch in whole_orbits(muons()):
         orbits = np.unique(batch.orbit)
         new = quality.new_contents(orbits, orbit_checksums(batch, orbits))
         if not new.all():
@@ -370,14 +315,31 @@ def split_orbits(batch: OrbitBatch, orbits: NDArray[np.int64], rows: int) -> Ite
         a = b
 
 
-def describe_stored(chunks: dict[str, Any], found: Found, quality: ReadQuality) -> dict[str, Any]:
-    """Add to a summary of events what they were read from, and what was left out."""
-    header = found.header
-    out = {"compression": found.compression, "form": found.form, **chunks}
-    if header is not None:
-        out["said"] = {n: getattr(header, n) for n in ("run", "lumisection", "orbits", "size")}
-        out["frames_by_source"] = {str(k): n for k, n in sorted(found.sources.items())}
-        out |= {n: getattr(header, n) for n in ("missing_orbits", "missing_bytes")}
-    out |= {n: getattr(quality, n) for n in ("duplicate_orbits", "repeated_orbits")}
-    counts = ("flagged", "corrupt", "corrupt_bytes")
-    return out | {"flagged_orbits" if n == "flagged" else n: getattr(found, n) for n in counts}
+class StoredReader(FormatReader):
+    """Describes .raw files and records: what they were read from, and what was left out."""
+
+    removes_duplicates = True
+
+    def read(self, file: InputFile, rows: int, quality: ReadQuality) -> Iterator[OrbitData]:
+        """Read muons."""
+        return self.read_content(file, rows, quality, StoredContent())
+
+    def read_content(
+        self, file: InputFile, rows: int, quality: ReadQuality, found: StoredContent
+    ) -> Iterator[OrbitData]:
+        """Read muons, and note what the file holds."""
+        raise NotImplementedError
+
+    def describe(self, file: InputFile) -> dict[str, Any]:
+        """Return what the muons are, the frames of each source, and what was left out."""
+        found, quality = StoredContent(), ReadQuality()
+        summary = summarize(self.read_content(file, ROWS, quality, found), quality)
+        out = {"compression": file.compression, "form": found.form, **summary}
+        header = found.header
+        if header is not None:
+            out["said"] = {n: getattr(header, n) for n in ("run", "lumisection", "orbits", "size")}
+            out["frames_by_source"] = {str(k): n for k, n in sorted(found.sources.items())}
+            out |= {n: getattr(header, n) for n in ("missing_orbits", "missing_bytes")}
+        out |= {n: getattr(quality, n) for n in ("duplicate_orbits", "repeated_orbits")}
+        counts = ("flagged", "corrupt", "corrupt_bytes")
+        return out | {"flagged_orbits" if n == "flagged" else n: getattr(found, n) for n in counts}

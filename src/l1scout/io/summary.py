@@ -135,10 +135,11 @@ def summarize(chunks: Iterable[OrbitData], quality: ReadQuality | None = None) -
     counts = {name: int(finders[list(r)].sum()) for name, r in TRACK_FINDERS.items()}
     counts["other"] = final - sum(counts.values())
     seen = np.flatnonzero(bx)
+    simulated = joint_origin(origins)
     return {
         "rows": rows,
-        "data": {True: "simulated", False: "real", None: None}[joint_origin(origins)],
-        "era": era(runs),
+        "data": {True: "simulated", False: "real", None: None}[simulated],
+        "era": None if simulated else era(runs),
         "runs": sorted(runs) or None,
         "lumisections": len({pair for pair in lumisections if pair[1]}) or None,
         "orbits": [min(orbits), max(orbits)] if orbits else None,

@@ -188,15 +188,19 @@ def read_captures(path: Path) -> Iterator[Capture]:
         If it is no capture file, or a piece contradicts itself or is cut short.
     """
     with path.open("rb") as stream:
-        left = path.stat().st_size
-        piece = 0
-        while left:
-            capture, used = _read_piece(stream, left, f"{path}, piece {piece}")
-            yield capture
-            left, piece = left - used, piece + 1
+        yield from read_capture(stream, path.stat().st_size, str(path))
 
 
-def _read_piece(stream: BinaryIO, left: int, where: str) -> tuple[Capture, int]:
+def read_capture(stream: Any, size: int, name: str) -> Iterator[Capture]:
+    """Read an open capture file of `size` bytes; `name` is for messages. See `read_captures`."""
+    left, piece = size, 0
+    while left:
+        capture, used = _read_piece(stream, left, f"{name}, piece {piece}")
+        yield capture
+        left, piece = left - used, piece + 1
+
+
+def _read_piece(stream: Any, left: int, where: str) -> tuple[Capture, int]:
     used = 0
 
     def take(count: int, kind: Any) -> NDArray[Any]:
@@ -209,7 +213,7 @@ def _read_piece(stream: BinaryIO, left: int, where: str) -> tuple[Capture, int]:
         array = np.empty(count, kind)
         view = array.view(np.uint8).data
         while view:
-            got = stream.readinto(view)  # type: ignore[attr-defined]
+            got = stream.readinto(view)
             if not got:
                 msg = f"{where}: the file became shorter while it was read"
                 raise InputError(msg)

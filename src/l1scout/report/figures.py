@@ -1,18 +1,20 @@
 """Figures of the report, as SVG text. They say "l1scout" and where the muons come from."""
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import hist
-import matplotlib
-import matplotlib.style
 import mplhep
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from l1scout.analysis.figures.canvas import COLOURS as COLOURS
+from l1scout.analysis.figures.canvas import RAW_COLOUR as RAW_COLOUR
+from l1scout.analysis.figures.canvas import WORSE_COLOUR
+from l1scout.analysis.figures.canvas import origin as origin
+from l1scout.analysis.figures.canvas import style as style
 from l1scout.core.provenance import current
 from l1scout.evaluate.coverage import NOMINAL, PT_EDGES
 from l1scout.evaluate.evaluation import Evaluation
@@ -21,10 +23,6 @@ from l1scout.evaluate.profiles import MIN_MUONS, Profile
 from l1scout.model.quantities import VARIABLES
 from l1scout.statistics import Measured
 
-RAW_COLOUR = "#717581"
-COLOURS = ("#3f90da", "#ffa90e", "#832db6", "#a96b59", "#2e8b57", "#92dadd")
-"""Of the models; after Petroff (2021), legible to the colour-blind. Red is kept for "worse"."""
-WORSE_COLOUR = "#d1001c"
 _MARKERS = "osD^vP"
 
 SYMBOLS = {"phi": r"$\Delta\varphi$", "eta": r"$\Delta\eta$", "pt": r"$\Delta p_T\,/\,p_T^{offline}$"}
@@ -38,30 +36,6 @@ _QUANTITY_LABELS = {
     "width": "68 % half-width of {}{}",
     "tail": "% with |{}| > {}",
 }
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """CMS-like looks without any trace left in matplotlib's settings."""
-    rc = {
-        **mplhep.style.CMS,
-        "font.size": 13,
-        "axes.labelsize": 13,
-        "axes.titlesize": 13,
-        "xtick.labelsize": 12,
-        "ytick.labelsize": 12,
-        "legend.fontsize": 12,
-        "figure.dpi": 100,
-        "lines.linewidth": 1.6,
-        "axes.linewidth": 1.1,
-        "svg.hashsalt": "l1scout",  # the same figure gives the same text
-        "axes.formatter.useoffset": False,
-    }
-    for side in "xy":
-        rc |= {f"{side}tick.major.size": 6, f"{side}tick.minor.size": 3}
-    with matplotlib.rc_context():
-        matplotlib.rcParams.update(rc)
-        yield
 
 
 def residual_figure(evaluation: Evaluation) -> str:
@@ -210,11 +184,6 @@ def coverage_figure(evaluation: Evaluation) -> str:
 
 def _series(numbers: Sequence[Measured]) -> tuple[Any, Any]:
     return np.array([m.value for m in numbers]), np.array([m.error for m in numbers])
-
-
-def origin(simulated: bool | None) -> str:
-    """Say where muons come from, in a word or two."""
-    return {True: "simulation", False: "data", None: "data of unstated origin"}[simulated]
 
 
 def _label(axes: Sequence[Axes], evaluation: Evaluation) -> None:

@@ -247,7 +247,9 @@ def _muons(
     order = np.lexsort((columns["link"], columns["second"], time))
     orbit, bx = lhc.orbit_and_bx(time[order])
     ordered = {n: c[order] for n, c in columns.items()}
-    return OrbitBatch.from_objects(orbit + first, bx, ordered, n_orbits=stop - first, simulated=True)
+    return OrbitBatch.from_objects(
+        orbit + first, bx, ordered, n_orbits=stop - first, first_orbit=first, simulated=True
+    )
 
 
 def _draw(random: np.random.Generator, n: int, form: BlockLayout) -> dict[str, NDArray[Any]]:

@@ -4,7 +4,7 @@ import bz2
 import contextlib
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +79,7 @@ class Compressed:
     crc32c: int
 
 
-def compress(path: Path, crc: int, method: Method) -> Compressed:
+def compress(path: Path, crc: int, method: Method, data: DataLabel = "unknown") -> Compressed:
     """Compress a file beside it, and read it back to see that it is right.
 
     What cannot be a Parquet archive (a segment without orbits) becomes a zstd file.
@@ -90,6 +90,8 @@ def compress(path: Path, crc: int, method: Method) -> Compressed:
     crc : int
         CRC32C that the file must have.
     method : Method
+    data : str
+        ``simulated``, ``real`` or ``unknown``: stated in an archive's provenance.
 
     Raises
     ------
@@ -101,41 +103,36 @@ def compress(path: Path, crc: int, method: Method) -> Compressed:
         raise ChangedError(msg)
     if method.name == "parquet":
         with contextlib.suppress(InputError):
-            return _archived(path, method)
+            return _archived(path, method, data)
         method = Method("zstd")
-    data = path.read_bytes()
+    whole = path.read_bytes()
     if method.name == "zstd":
-        packed = pa.Codec("zstd", compression_level=method.level).compress(data, asbytes=True)
+        packed = pa.Codec("zstd", compression_level=method.level).compress(whole, asbytes=True)
     else:
-        packed = bz2.compress(data, min(method.level, 9))
+        packed = bz2.compress(whole, min(method.level, 9))
     out = path.with_name(path.name + SUFFIX[method.name])
     part = out.with_name(out.name + ".part")
     part.write_bytes(packed)
-    if decompress(part, method.name, len(data)) != data:
+    if decompress(part, method.name, len(whole)) != whole:
         msg = f"{out}: reads back different; the disk or memory is faulty"
         raise OSError(msg)
     return _finished(part, out, method.name)
 
 
-def _archived(path: Path, method: Method) -> Compressed:
+def _archived(path: Path, method: Method, data: DataLabel) -> Compressed:
     from l1scout.io import archive
-    from l1scout.io.rewrite import add_columns
 
     out = path.with_name(path.name + SUFFIX["parquet"])
-    part, plain = (out.with_name(out.name + end) for end in (".part", ".raw-columns"))
-    try:
-        with recording("store", {"segment": path}):
-            if method.model is None:
-                archive.to_parquet(path, part)
-            else:
-                recalibrate = _recalibrator(method.model, method.engine)
-                # the coordinates at the second station as they are: a model may ask for them
-                archive.to_parquet(path, plain, plain=True)
-                made = current(model=model_record(recalibrate.card))
-                add_columns(plain, part, lambda columns: recalibrate(columns).branches(), made=made)
-        return _finished(part, out, "parquet")
-    finally:
-        plain.unlink(missing_ok=True)
+    part = out.with_name(out.name + ".part")
+    with recording("store", {"segment": path}):
+        made = current(simulated=is_simulated(data))
+        if method.model is None:
+            archive.to_parquet(path, part, made=made)
+        else:
+            recalibrate = _recalibrator(method.model, method.engine)
+            made = replace(made, model=model_record(recalibrate.card))
+            archive.to_parquet(path, part, compute=lambda c: recalibrate(c).branches(), made=made)
+    return _finished(part, out, "parquet")
 
 
 def _finished(part: Path, out: Path, method: str) -> Compressed:

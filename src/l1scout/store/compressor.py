@@ -147,7 +147,8 @@ class Compressor:
         for stored in todo:
             self._check_conditions(stored.segment)
             path = self._folder / stored.file
-            jobs.append(pool.submit(compress, path, stored.segment.crc32c, self._method))
+            segment = stored.segment
+            jobs.append(pool.submit(compress, path, segment.crc32c, self._method, segment.data))
         failed = 0
         for stored, job in zip(todo, jobs, strict=True):
             try:

@@ -1,0 +1,234 @@
+"""Every analysis: a run cut anywhere, analysed in pieces and merged, gives exactly what the whole run gives."""
+
+import json
+import pickle
+from dataclasses import replace
+from functools import cache, reduce
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from l1scout.analysis import ANALYSES, Analysis, Needs, Result, Setup
+from l1scout.analysis.common.live_time import LiveTime
+from l1scout.analysis.common.schemes import load_scheme
+from l1scout.cli.output import json_text
+from l1scout.core.orbit_batch import OrbitBatch, concatenate
+from l1scout.core.orbit_data import OrbitData
+from l1scout.errors import InputError
+from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
+from l1scout.simulate.dimuons import Pairs, simulate_dimuons
+from l1scout.simulate.run import Running, simulate_run
+
+STEPS = np.linspace(-3, 3, 9)
+START = ORBITS_PER_LUMISECTION - 150
+"""The runs pass into the next lumisection."""
+SCHEMES = {"collisions": "2018", "quiet": "none"}
+
+
+@cache
+def run_of(kind):
+    """Batches of a scan with collisions, or of a quiet run, with a gap and a second run; not all is seen."""
+    factor = tuple((START + 20 * k, float(np.exp(-s * s / 2))) for k, s in enumerate([*STEPS, *STEPS]))
+    conditions = {
+        "collisions": {"occupancy": 0.1, "steps": factor, "cosmics": 5.0},
+        "quiet": {"occupancy": 0.0, "cosmics": 0.4, "noise": ((20, 0.2),)},
+    }[kind]
+    batches = []
+    for seed, (first, orbits, number) in enumerate([(START, 250, 7), (START + 270, 90, 7), (30, 40, 8)]):
+        (piece,) = simulate_run(
+            seed, orbits, first=first, running=Running(**conditions), chunk=orbits, origin=True
+        )
+        b = piece.muons
+        rows = {"run": np.full(len(b), number), "lumisection": lumisection(b.orbit)}
+        batches.append(replace(b, **rows, lost_orbits=3 * seed))
+    return batches
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    """Options of analyses that must have some."""
+    folder = tmp_path_factory.mktemp("options")
+    rows = [f"{k},{1 + k / 50}" for k in range(1, 3564)]
+    (folder / "reference.csv").write_text("\n".join(["bx,reference", *rows]))
+    planes = {
+        plane: [[START + 20 * (k + n), START + 20 * (k + n) + 19, 0.1 * s] for k, s in enumerate(STEPS)]
+        for plane, n in (("x", 0), ("y", 9))
+    }
+    (folder / "scan.json").write_text(json.dumps(planes | {"protons": [[1e11, 1e9], [1e11, 0]]}))
+    return {
+        "linearity": {"reference": folder / "reference.csv"},
+        "calibrate": {"scan": folder / "scan.json"},
+    }
+
+
+def cut(batches, points):
+    """Cut batches at places, counted in orbits from the first."""
+    parts, before = [], 0
+    for batch in batches:
+        for at in sorted(p - before for p in points if 0 < p - before < batch.n_orbits):
+            done = batch.first_orbit + at
+            first, batch = batch.cut(done)
+            parts.append(first)
+            before += first.n_orbits
+            points = [p for p in points if p > before]
+        parts.append(batch)
+        before += batch.n_orbits
+    return parts
+
+
+def analysed(make, batches):
+    state = make()
+    for batch in batches:
+        state.add(OrbitData.of_muons(batch))
+    return state
+
+
+def outcome(state):
+    """The result as JSON, with histograms; or the reason why there is none."""
+    try:
+        result = state.result()
+    except InputError as error:
+        return str(error), {}
+    histograms = {name: h.values(flow=True).tolist() for name, h in result.histograms.items()}
+    return json_text({**result.as_dict(), "tables": dict(result.tables)}), histograms
+
+
+WHOLE = {}
+
+
+@pytest.mark.parametrize("kind", SCHEMES)
+@pytest.mark.parametrize("name", ANALYSES)
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_pieces_give_what_the_whole_gives(name, kind, options, data):
+    section = data.draw(st.sampled_from([13, ORBITS_PER_LUMISECTION]), "orbits of a section")
+    setup = Setup(scheme=load_scheme(SCHEMES[kind]), section_orbits=section)
+    analysis = ANALYSES[name]
+
+    def make():
+        return analysis(analysis.Options(**options.get(name, {})), setup)
+
+    try:
+        make()
+    except InputError:
+        return  # it refuses a scheme without beam
+    batches = run_of(kind)
+    key = name, kind, section
+    if key not in WHOLE:
+        WHOLE[key] = outcome(analysed(make, batches))
+    places = st.lists(st.integers(1, sum(b.n_orbits for b in batches) - 1), max_size=8, unique=True)
+    parts = cut(batches, data.draw(places, "batches begin at orbit"))
+    ends = data.draw(st.sets(st.integers(1, len(parts)), min_size=1, max_size=4), "pieces end at batch")
+    edges = [0, *sorted(ends | {len(parts)})]
+    pieces = [analysed(make, parts[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    pieces = [pickle.loads(pickle.dumps(piece)) for piece in pieces]
+
+    def merged(one, two):
+        one.merge(two)
+        return one
+
+    if data.draw(st.booleans(), "last pieces first"):
+        whole = reduce(lambda later, earlier: merged(earlier, later), reversed(pieces))
+    else:
+        whole = reduce(merged, pieces)
+    assert outcome(whole) == WHOLE[key]
+
+
+@pytest.mark.parametrize("name", ["cosmics", "firing"])
+def test_pairs_across_the_border_of_pieces_are_found(name):
+    """Every orbit is a piece of its own; the muons of many pairs are in two of them."""
+    (batch,) = (p.muons for p in simulate_run(1, 60, running=Running(cosmics=60.0, occupancy=0.3), chunk=60))
+    setup = Setup(scheme=load_scheme("2018"))
+    whole = analysed(lambda: ANALYSES[name](setup=setup), [batch])
+    states = [analysed(lambda: ANALYSES[name](setup=setup), [b]) for b in cut([batch], list(range(1, 60)))]
+    for state in states[1:]:
+        states[0].merge(state)
+    assert outcome(states[0]) == outcome(whole)
+
+
+def test_offline_muons_and_models_are_merged():
+    shares = Pairs({"J/psi": 0.3, "continuum": 0.7})
+    chunks = [d for seed in (1, 2, 3) for d in simulate_dimuons(seed, 2000, shares)]
+
+    def masses(data):
+        state = ANALYSES["masses"]()
+        for one in data:
+            state.add(one)
+        return state
+
+    whole, one, rest = masses(chunks), masses(chunks[:1]), masses(chunks[1:])
+    one.merge(rest)
+    assert outcome(one) == outcome(whole)
+    assert json.loads(outcome(one)[0])["rows"] == 6000
+
+
+def test_other_options_schemes_and_analyses_are_refused():
+    one = ANALYSES["luminosity"](setup=Setup(scheme=load_scheme("2018")))
+    options = ANALYSES["luminosity"].Options(method="rate")
+    for other in (
+        ANALYSES["luminosity"](setup=Setup(scheme=load_scheme("2024"))),
+        ANALYSES["luminosity"](setup=Setup(scheme=load_scheme("2018"), min_hw_pt=9)),
+        ANALYSES["luminosity"](options, Setup(scheme=load_scheme("2018"))),
+        ANALYSES["cosmics"](setup=Setup(scheme=load_scheme("2018"))),
+    ):
+        with pytest.raises(ValueError, match="same options and filling scheme"):
+            one.merge(other)
+
+
+def test_pieces_may_have_different_prescales():
+    (piece,) = simulate_run(1, 30, running=Running(), chunk=30)
+    first, second = piece.muons.cut(10)
+    one, two = LiveTime(), LiveTime()
+    one.add(first, 1.0)
+    two.add(second, 4.0)
+    one.merge(two)
+    assert (one.orbits, one.weight) == (30, 15.0)
+
+
+def test_empty_orbits_before_the_first_muon_are_of_its_run():
+    """Also those of a piece that has none."""
+
+    def empty(first, orbits):
+        return OrbitBatch.from_objects([], [], {}, n_orbits=orbits, first_orbit=first)
+
+    muon = OrbitBatch.from_objects([25], [7], {}, n_orbits=10, first_orbit=20, run=np.array([380963]))
+    pieces = [LiveTime(10) for _ in range(4)]
+    for live, batch in zip(pieces, (empty(0, 5), empty(5, 15), muon, empty(30, 3)), strict=True):
+        live.add(batch)
+    for live in pieces[1:]:
+        pieces[0].merge(live)
+    found = [(row["run"], row["section"], row["orbits"]) for row in pieces[0].table()]
+    assert found == [(380963, k, n) for k, n in ((1, 10), (2, 10), (3, 10), (4, 3))]
+
+
+def test_a_batch_is_cut_where_it_is_asked():
+    batch = run_of("quiet")[0]
+    first, second = batch.cut(START + 100)
+    assert (first.n_orbits, second.n_orbits, second.first_orbit) == (100, 150, START + 100)
+    assert first.orbit[-1] < START + 100 <= second.orbit[0]
+    both = concatenate([first, second])
+    np.testing.assert_array_equal(both["hwPt"], batch["hwPt"])
+    assert (both.first_orbit, both.n_orbits) == (batch.first_orbit, batch.n_orbits)
+    assert concatenate([second, first]).first_orbit is None
+    with pytest.raises(ValueError, match="only a batch with first_orbit"):
+        replace(batch, first_orbit=None).cut(START)
+    with pytest.raises(ValueError, match="is outside"):
+        replace(batch, first_orbit=START + 50)
+
+
+def test_needs_are_checked():
+    class Counting(Analysis):
+        needs = Needs("none", streams=("muon", "jet"))
+
+        def start(self):
+            return None
+
+        def result(self):
+            return Result({})
+
+    with pytest.raises(InputError, match="no stream jet"):
+        Counting().add(OrbitData.of_muons(run_of("quiet")[0]))
+    with pytest.raises(InputError, match="needs a filling scheme"):
+        ANALYSES["luminosity"]()
