@@ -34,7 +34,8 @@ def runs(
     finally:
         catalogue.close()
     if not rows:
-        msg = f"{folder}: no segments in this store" + (f" of run {run}" if run is not None else " yet")
+        which = " yet" if run is None else f" of run {run} (see `l1scout runs`)"
+        msg = f"{folder}: this store has no segments{which}"
         raise InputError(msg)
     if json:
         data = joint_label(row["data"] for row in rows if row["orbits"])

@@ -187,7 +187,9 @@ class SegmentWriter:
         self._damaged |= arrived.found.corrupt > 0
         if len(arrived.orbit):
             marked = np.bitwise_or.reduce(arrived.marks) & SIMULATED
-            self._position = replace(self._position, data="simulated" if marked else self._data)
+            label: DataLabel = "simulated" if marked else self._data
+            if label != self._position.data:
+                self._position = replace(self._position, data=label)
         last = np.maximum.accumulate(np.append(self._position.last_orbit, arrived.orbit))[:-1]
         fresh = arrived.orbit > last
         kept = arrived if fresh.all() else arrived.select(fresh)
@@ -301,12 +303,10 @@ class SegmentWriter:
             self._frames = np.empty(room, np.uint32)
         frames = self._format.frame(orbits, self._run, self._source, self._frames)
         self._put(current, frames.words)
-        counts.update(
-            orbits=len(orbits.orbit),
-            flagged=len(orbits.flagged),
-            blocks=orbits.blocks,
-            bad_blocks=frames.bad_blocks,
-        )
+        counts["orbits"] += len(orbits.orbit)
+        counts["flagged"] += len(orbits.flagged)
+        counts["blocks"] += orbits.blocks
+        counts["bad_blocks"] += frames.bad_blocks
         self._count(counts, frames.objects)
         current.labels.add(self._position.data)
         if current.first_orbit < 0:
@@ -324,8 +324,8 @@ class SegmentWriter:
 
     def _count(self, counts: Counter[str], objects: Mapping[str, int] = MappingProxyType({})) -> None:
         current = self._open or self._begin(int(lumisection(max(self._position.last_orbit, 0))))
-        current.counts.update(counts)
-        self.totals.counts.update(counts)
+        add_counts(current.counts, counts)
+        add_counts(self.totals.counts, counts)
         add_counts(current.objects, objects)
         add_counts(self.totals.objects, objects)
 
