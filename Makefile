@@ -20,7 +20,9 @@ test: .venv/ready
 
 docs: .venv/ready
 	$(BIN)/python -m l1scout.formats > docs/formats.md
-	$(BIN)/python -m l1scout.control.schemas > docs/chain-schemas.json
+	$(BIN)/python -m l1scout.control.schemas > docs/schemas/chain.json
+	$(BIN)/python -m l1scout.analysis docs/analyses.md
+	$(BIN)/python -m l1scout.model docs/schemas
 
 benchmark: .venv/ready
 	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done

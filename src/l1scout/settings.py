@@ -61,7 +61,7 @@ class ReadoutSection(SettingsSection):
     wire_format: str = Field("run3", description="Wire format of the packets: run2, run3...")
     source: int = Field(1, ge=0, lt=1 << 16, description="Source id in the files: 1 is the GMT.")
     data: Literal["real", "unknown"] = Field(
-        "unknown", description="What orbits are that are not marked as simulated: real or unknown."
+        "unknown", description="What orbits are that state nothing of themselves: real or unknown."
     )
     handshake: bool = Field(
         True, description="Boards show the token first, as l1scout's do; false: for hardware, loopback only."

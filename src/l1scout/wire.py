@@ -300,6 +300,7 @@ class Listener:
             raise InputError(msg) from error
         self._lock = threading.Lock()
         self._pending: dict[int, socket.socket] = {}
+        self._evicted: dict[int, socket.socket] = {}
         self._greeting = 0
         self._inside: set[Channel | None] = set()
         self._quiet_until, self._unsaid = 0.0, 0
@@ -337,8 +338,10 @@ class Listener:
             with self._lock:
                 self._greeting += 1
                 if len(self._pending) >= _PENDING:
-                    oldest = self._pending.pop(next(iter(self._pending)))
-                    _shut(oldest)
+                    oldest = next(iter(self._pending))
+                    self._evicted[oldest] = self._pending.pop(oldest)
+                    with contextlib.suppress(OSError):  # its own thread, which may be reading, closes it
+                        self._evicted[oldest].shutdown(socket.SHUT_RDWR)
                 self._pending[id(connection)] = connection
             name = f"{peer[0]}:{peer[1]}"
             threading.Thread(target=self._greet, args=(connection, name), daemon=True).start()
@@ -351,7 +354,8 @@ class Listener:
             self._reject(peer, str(error))
         finally:
             with self._lock:
-                last = self._pending.pop(id(connection), connection)
+                evicted = self._evicted.pop(id(connection), connection)
+                last = self._pending.pop(id(connection), evicted)
                 self._greeting -= 1
         try:
             if channel:

@@ -16,7 +16,7 @@ from l1scout.readout.status import STATUSES, BoardStatus
 from l1scout.settings import Settings, as_toml
 from live_packets import board_status
 
-SCHEMAS = Path(__file__).parents[2] / "docs" / "chain-schemas.json"
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas" / "chain.json"
 
 
 def run(*code: str, keep: tuple[int, ...] = ()) -> subprocess.CompletedProcess[str]:

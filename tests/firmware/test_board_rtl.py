@@ -235,7 +235,9 @@ def test_rows_held_up_cost_whole_orbits(verilog, tmp_path):
     sink.bytes.seek(0)
     whole = {p.orbit[0]: p.rows for p in found(sink.bytes)}
     with own.open("rb") as stream:
-        for packet in found(stream):
+        packets = found(stream)
+        assert len(packets) == c.delivered
+        for packet in packets:
             np.testing.assert_array_equal(packet.rows[1:], whole[packet.orbit[0]][1:])  # all but the header
 
 

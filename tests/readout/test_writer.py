@@ -236,6 +236,19 @@ def test_a_full_spool_waits_and_can_be_left(tmp_path):
     kill(spool, writer)
 
 
+def test_a_spool_is_full_when_it_holds_as_much_as_it_may(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = SegmentWriter(spool, RUN, 1, RUN3)
+    feed(writer, b"".join(_packets()))
+    size = writer.finish().size
+    assert (spool.held, spool.is_full()) == (size, False)  # without a limit
+    spool.close()
+    for limit, full in ((size - 1, True), (size, True), (size + 1, False)):
+        limited = Spool(tmp_path / "spool", max_bytes=limit)
+        assert limited.is_full() is full
+        limited.close()
+
+
 def test_one_spool_one_readout(tmp_path):
     keep = Spool(tmp_path / "spool")
     with pytest.raises(InputError, match="another readout"):
@@ -283,7 +296,7 @@ FIELDS = tuple(GOOD.to_dict())
     st.dictionaries(st.text() | st.sampled_from(FIELDS), st.none() | st.integers() | st.text() | st.floats())
 )
 def test_descriptions_of_untrusted_peers(said):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="segment: "):
         Segment.from_dict(said)
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from chain import wait_for
+from chain import PATIENCE_S, wait_for
 from hand_made import model as hand_made
 from hand_made import model_directory
+from in_child.hooks import lengthen
+from l1scout import wire
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.files import checksum
@@ -35,6 +37,11 @@ EVENTS: list[str] = []
 
 def log(event: str, **values: object) -> None:
     EVENTS.append(event)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    lengthen(wire, PATIENCE_S, monkeypatch.setattr)
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +188,21 @@ def test_a_cut_segment_goes_on_where_it_was_cut(spool, tmp_path):
     end(store)
 
 
+def test_a_sender_goes_on_where_another_was_cut(spool, tmp_path):
+    EVENTS.clear()
+    segment = next(iter(spool.waiting()))
+    data = spool.path(segment).read_bytes()
+    incoming = tmp_path / "store" / "incoming"
+    incoming.mkdir(parents=True)
+    (incoming / f"{segment.name}.{segment.crc32c:08x}.part").write_bytes(data[:1000])
+    store = make_store(tmp_path / "store", method="none")
+    sender = push(spool, store)
+    assert (sender.sent, store.receiver.segments) == (5, 5)
+    assert (tmp_path / "store" / segment.folder / segment.name).read_bytes() == data
+    assert "segment damaged on the way" not in EVENTS
+    end(store)
+
+
 def test_wrong_bytes_are_not_acknowledged(spool, tmp_path):
     segment = next(iter(spool.waiting()))
     data = spool.path(segment).read_bytes()
@@ -320,6 +342,26 @@ def test_account_balances_and_says_where_not(stored):
         account(RUN, stored / "nowhere")
 
 
+def test_segments_that_share_an_orbit_overlap(stored):
+    catalogue = Catalogue(stored)
+    catalogue._base.execute(
+        'UPDATE segments SET first_orbit = 4 WHERE "index" = 1'
+    )  # 0 to 4 are in the first
+    catalogue.close()
+    assert [w for s in account(RUN, stored) for w in s.wrong] == ["segments 0 and 1 overlap"]
+
+
+def test_a_file_that_holds_another_segment_is_noticed(stored):
+    """Its own checksum is right, but what it was made from is not what the store acknowledged."""
+    catalogue = Catalogue(stored)
+    catalogue._base.execute('UPDATE segments SET crc32c = crc32c + 1 WHERE "index" = 1')
+    first, second, *_ = catalogue.segments(RUN)
+    catalogue.close()
+    assert len(content(stored, first)) == first.segment.size
+    with pytest.raises(ChangedError, match="has changed"):
+        content(stored, second)
+
+
 def test_account_and_the_boards_own_count(stored, tmp_path):
     report = board_status(run=RUN, state="idle", delivered=24, dropped=3)
     (tmp_path / "board-0.json").write_text(report.model_dump_json())
@@ -346,6 +388,15 @@ def test_transfer_verifies_and_deletes_only_what_is_there(stored, tmp_path):
     stages = account(RUN, stored)
     assert not [w for s in stages for w in s.wrong]
     assert stages[-1].counted == {"copied_and_deleted": 14}
+
+
+def test_transfer_keeps_files_for_so_many_days(stored, tmp_path):
+    catalogue = Catalogue(stored)
+    catalogue._base.execute("UPDATE segments SET received = 1e9")
+    catalogue.close()
+    for seconds, deleted in ((2 * 86400 - 1, 0), (2 * 86400, 5)):
+        done = transfer(stored, f"file://{tmp_path}/archive", keep_days=2, now=1e9 + seconds)
+        assert (done.deleted, done.failed) == (deleted, {})
 
 
 def test_transfer_to_memory_and_to_nowhere(stored):

@@ -75,8 +75,8 @@ def test_every_loss_and_optimizer_trains(loss, optimizer):
     """Three steps change every network, with finite weights; the ReLU output can be exported."""
     import keras
 
-    from l1scout.training.export import fold
     from l1scout.training.recipes import build, compile_model, quiet_copies
+    from l1scout.training.save_model import fold
 
     now = {"loss": loss, "optimizer": optimizer, "hidden": "relu"}
     r = from_handles({**now, "regularization": "L1 1e-5", "output": "relu"})

@@ -54,6 +54,7 @@ COMMANDS = {
     "evaluate": Entry(_NETWORK, "Compare models with the raw trigger on muons they never saw."),
     "recalibrate": Entry(_NETWORK, "Copy a file and add corrected pT, eta and phi of its L1 muons."),
     "compile": Entry(_NETWORK, "Tabulate a model's answer to every possible input."),
+    "export": Entry(_NETWORK, "Write a model as an ONNX file, for other programs and accelerators."),
     "verify": Entry(_NETWORK, "Compare engines with the network over every possible input."),
     "bench": Entry(_NETWORK, "Measure throughput and latency of the engines."),
     "analyse": Entry(_PHYSICS, "Luminosity, occupancy, filling scheme, prefiring, cosmics, masses."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from l1scout.cli.engine_option import ENGINES_HELP
 from l1scout.cli.output import Json, print_json, progress
 from l1scout.core.provenance import recorded
 from l1scout.errors import InputError
@@ -30,8 +31,7 @@ def bench(
     engine: Annotated[
         list[str] | None,
         typer.Option(
-            help="onnx, fused, table, fixed (Q8.8; or fixed:Q4.12,variable,down,wrap), gpu, mdla (or mdla:2 "
-            "for 2 clusters). Can be given several times; by default all that are available."
+            help=f"{ENGINES_HELP} Several are allowed; by default all that run the model on any machine."
         ),
     ] = None,
     table: Annotated[Path | None, typer.Option(help="Table of the model, if not in its directory.")] = None,
@@ -43,15 +43,15 @@ def bench(
     json: Json = False,
 ) -> None:
     """Measure throughput and latency of the engines on muons as they arrive."""
-    from l1scout.deploy.engine import at_hand, left_out, make
+    from l1scout.deploy.engine import available_engines, create_engine, default_engine, engines_left_out
     from l1scout.evaluate.bench import PUBLISHED, run
     from l1scout.model.directory import load_model
 
     loaded = load_model(model)
-    names = list(dict.fromkeys(["onnx", *(engine or at_hand(loaded, table))]))
-    skipped = {} if engine else left_out(loaded)
+    names = list(dict.fromkeys([default_engine(loaded), *(engine or available_engines(loaded, table))]))
+    skipped = {} if engine else engines_left_out(loaded)
     hardware, origin = _muons(loaded, data)
-    makers = {name: (lambda name=name: make(name, loaded, table=table)) for name in names}
+    makers = {name: (lambda name=name: create_engine(name, loaded, table=table)) for name in names}
     with progress() as bar:
         task = bar.add_task("rounds", total=rounds)
         found = run(

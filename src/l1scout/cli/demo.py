@@ -16,7 +16,7 @@ from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.evaluate.evaluation import evaluate, name_models
 from l1scout.io.conditions import differences, simulation
 from l1scout.report.result_tables import cut_flow_text
-from l1scout.training.export import save
+from l1scout.training.save_model import save
 
 MODELS = ("B", "default")
 CHOSEN = "default"

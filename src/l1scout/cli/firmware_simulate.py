@@ -36,7 +36,7 @@ def simulate(
     with its table; with --sample at some of them, and with the table only if the model directory has one.
     Exit status 1 if anything differs. What was found is also in RTL/simulation.json.
     """
-    from l1scout.deploy.engine import TABLE_FILE
+    from l1scout.deploy.engines.table import TABLE_FILE
     from l1scout.firmware.build import SIMULATION_FILE, network_of, read_built
     from l1scout.firmware.logic import trace
     from l1scout.firmware.simulate import check_core, exhaust, in_icarus, in_verilator, table_of

@@ -68,7 +68,7 @@ def _one(
     from l1scout.firmware.against import against
     from l1scout.firmware.export import save
     from l1scout.firmware.fit_quantised import fit
-    from l1scout.training.export import check_target
+    from l1scout.training.save_model import check_target
 
     check_target(target)
     with progress() as bar:

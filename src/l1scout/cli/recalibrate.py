@@ -6,6 +6,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from l1scout.cli.engine_option import ENGINES_HELP
 from l1scout.cli.output import Flavour, Json, out, print_json, progress, warn
 from l1scout.core.provenance import current
 from l1scout.errors import InputError
@@ -22,8 +23,7 @@ def recalibrate(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="What computes: onnx (the usual one), fused, table, fixed (or fixed:Q4.12), gpu, mdla; "
-            "firmware or table for a firmware model."
+            help=f"Inference engine: {ENGINES_HELP} By default onnx; firmware for a firmware model."
         ),
     ] = None,
     table: Annotated[
@@ -75,7 +75,7 @@ def recalibrate(
     warn(warnings)
     if json:
         counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}
-        model_about = {"name": card.name, "sha256": card.onnx.get("sha256"), "data": card.data}
+        model_about = {"name": card.name, "sha256": card.sha256, "data": card.data}
         model_about |= {"trained_on": card.conditions.as_dict(), "domain": card.domain}
         print_json(
             {

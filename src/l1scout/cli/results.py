@@ -97,7 +97,7 @@ class Output:
         scheme = self.provenance.scheme
         if scheme and scheme["name"]:
             print(f"filling scheme: {scheme['name']} ({scheme['chosen']})")
-        for key, value in self.result.numbers.items():
+        for key, value in self.found.items():
             name = key.replace("_", " ")
             if isinstance(value, int | float | str):
                 print(f"{name}: {value:,.6g}" if isinstance(value, float) else f"{name}: {value}")

@@ -11,9 +11,9 @@ from l1scout.dataset.matched import Dataset, files_of, opened, read_datasets
 from l1scout.model.quantities import INPUTS, model_inputs
 from l1scout.report.result_tables import columns, ratio_rows, score_rows
 from l1scout.training.epochs import IN_MEMORY, Stream, read_stream
-from l1scout.training.export import check_target, save
 from l1scout.training.fit import Trained, all_epochs, fit
 from l1scout.training.recipes import DEFAULT, recipe
+from l1scout.training.save_model import check_target, save
 
 
 def train(

@@ -1,6 +1,6 @@
 """JSON schemas of everything that the chain's processes write and read.
 
-``python -m l1scout.control.schemas > docs/chain-schemas.json``
+``python -m l1scout.control.schemas > docs/schemas/chain.json``
 """
 
 import json

@@ -105,6 +105,11 @@ class WireFormat(ABC):
         The header of the file is not among the bytes.
         """
 
+    def simulated(self, data: bytes) -> bool | None:
+        """Return whether a segment's file states that its orbits are simulated; None if it states nothing."""
+        del data
+        return None
+
     @abstractmethod
     def count_objects(self, data: bytes) -> dict[str, int]:
         """Count the objects in a segment's file by kind, see `formats.stream.Stream.counts`."""
@@ -173,6 +178,5 @@ def read_packets(
 def decode_packets(stream: Readable, form: WireFormat) -> tuple[dict[str, Decoded], Found]:
     """Decode all packets of a stream that fits in memory (its objects do; its packets need not)."""
     found = Found()
-    nothing = form.decode(form.find_orbits(memoryview(b"")))
-    parts = [nothing, *read_packets(stream, form, found)]
+    parts = list(read_packets(stream, form, found)) or [form.decode(form.find_orbits(memoryview(b"")))]
     return {name: join_decoded([p[name] for p in parts]) for name in form.streams}, found

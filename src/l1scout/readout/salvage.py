@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from crc32c import crc32c
 
+from l1scout.core.provenance import data_label
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.readout.segments import Segment
 
@@ -23,7 +24,7 @@ def salvage(data: bytes, segment: Segment, *, checked: bool = False) -> tuple[by
     -------
     data : bytes
     segment : Segment
-        With size, checksum, orbits and objects of these data.
+        With size, checksum, orbits and objects of these data, and simulated or real if they state that.
     """
     wire_format = WIRE_FORMATS[segment.wire_format]
     body, orbits = b"", list[int]()
@@ -32,9 +33,11 @@ def salvage(data: bytes, segment: Segment, *, checked: bool = False) -> tuple[by
     run, lumisection = segment.run, segment.lumisection
     size = len(wire_format.segment_header(run, lumisection, len(orbits), 0)) + len(body)
     data = wire_format.segment_header(run, lumisection, len(orbits), size) + body
+    simulated = wire_format.simulated(data)
     first, last = (orbits[0], orbits[-1]) if orbits else (0, 0)
     return data, replace(
         segment,
+        data=segment.data if simulated is None else data_label(simulated),
         size=size,
         crc32c=crc32c(data),
         first_orbit=first,

@@ -228,18 +228,19 @@ class Spool:
         if name is None or size == 0 or path.exists():
             part.unlink()
             return None
-        data, segment = salvage(part.read_bytes(), Segment.from_dict(name))
+        empty = Segment.from_dict(name)
+        before = self.position(empty.run, empty.source)
+        data, segment = salvage(part.read_bytes(), replace(empty, data=before.data))
         if not segment.orbits:
             part.unlink()
             return None
         part.write_bytes(data)
-        before = self.position(segment.run, segment.source)
-        segment = replace(segment, data=before.data)
         gap = segment.last_orbit - before.last_orbit - segment.orbits
         position = replace(
             before,
             index=segment.index + 1,
             last_orbit=segment.last_orbit,
+            data=segment.data,
             board_orbits=before.board_orbits + segment.orbits,
             gap_orbits=before.gap_orbits + gap,
             unaccounted=before.unaccounted + gap,

@@ -11,9 +11,9 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.provenance import DataLabel
+from l1scout.core.provenance import DataLabel, data_label
 from l1scout.files import checksum, is_disk_full
-from l1scout.formats.marks import SIMULATED
+from l1scout.formats.marks import REAL
 from l1scout.formats.packets import MAX_ORBITS_PER_PACKET, PacketOrbits, Trailer
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import add_counts
@@ -139,7 +139,7 @@ class SegmentWriter:
     clock : callable
         Seconds that never go back.
     data : str
-        What orbits are that are not marked as simulated: ``real`` or ``unknown``.
+        What orbits are that state nothing of themselves: ``real``, and then marked so, or ``unknown``.
     """
 
     def __init__(
@@ -186,10 +186,7 @@ class SegmentWriter:
         arrived = self._format.find_orbits(packet)
         self._damaged |= arrived.found.corrupt > 0
         if len(arrived.orbit):
-            marked = np.bitwise_or.reduce(arrived.marks) & SIMULATED
-            label: DataLabel = "simulated" if marked else self._data
-            if label != self._position.data:
-                self._position = replace(self._position, data=label)
+            arrived = self._labelled(arrived)
         last = np.maximum.accumulate(np.append(self._position.last_orbit, arrived.orbit))[:-1]
         fresh = arrived.orbit > last
         kept = arrived if fresh.all() else arrived.select(fresh)
@@ -212,6 +209,15 @@ class SegmentWriter:
             self._write(chunk, counts)
             counts = Counter()
             self._move(position, n - int(end))
+
+    def _labelled(self, arrived: PacketOrbits) -> PacketOrbits:
+        """Take over what orbits state of themselves; mark as real those that state nothing, if told so."""
+        label = data_label(arrived.simulated)
+        if label == "unknown" and self._data == "real":
+            label, arrived = "real", replace(arrived, marks=arrived.marks | np.uint32(REAL))
+        if label != self._position.data:
+            self._position = replace(self._position, data=label)
+        return arrived
 
     def tick(self) -> None:
         """Close the segment if its time is over: to be called now and then when no packets come."""

@@ -42,7 +42,7 @@ class Method:
     model : Path, optional
         Model directory: archives get columns with the recalibrated values beside the trigger's own.
     engine : str
-        What computes them; see `l1scout.deploy.engine.make`.
+        What computes them; see `l1scout.deploy.engine.create_engine`.
     """
 
     name: str

@@ -18,13 +18,16 @@ _RETRY_S = 2.0
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
     """Return a pool of processes that are spawned: without this process's threads and locks."""
-    return ProcessPoolExecutor(workers, get_context("spawn"), _prepare)
+    return ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (os.getpid(),))
 
 
-def _prepare() -> None:
-    """Begin a process: receiving segments goes first, and without the store there is nothing to do."""
+def _prepare(store: int) -> None:
+    """Begin a process: receiving segments goes first, and without the store there is nothing to do.
+
+    The number of the store's process is given: it may have been killed before this one could ask for it.
+    """
     os.nice(10)
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_follow, args=(store,), daemon=True).start()
 
 
 def _follow(parent: int) -> None:

@@ -122,7 +122,6 @@ class SegmentReceiver:
             if good:
                 final.parent.mkdir(exist_ok=True)
                 part.replace(final)
-                sync_folder(final.parent)
         except WireError:
             raise
         except OSError as error:
@@ -139,6 +138,9 @@ class SegmentReceiver:
             _answer(channel, Answer(again="checksum"))
 
     def _enter(self, channel: Channel, segment: Segment, final: Path) -> None:
+        """Enter a segment whose file is complete into the catalogue, then acknowledge it."""
+        sync_folder(final.parent)
+        sync_folder(self._folder)  # the run's folder may be new
         self._catalogue.add(segment, str(final.relative_to(self._folder)))
         self.segments, self.bytes = self.segments + 1, self.bytes + segment.size
         _answer(channel, Answer(done=True))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from l1scout.dataset import plausibility, split
 from l1scout.dataset.matched import Dataset, joined, opened
 from l1scout.errors import InputError
+from l1scout.model.keras_backend import load_keras
 
 if TYPE_CHECKING:
     import keras
@@ -153,9 +154,9 @@ def batches(stream: Stream, arrays: Arrays, batch: int, seed: int) -> "keras.uti
         Makes inputs and targets of muons.
     batch, seed : int
     """
-    import keras
+    keras = load_keras()
 
-    class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    class Batches(keras.utils.PyDataset):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.epoch = self.next = 0

@@ -17,12 +17,10 @@ from l1scout.analysis.common.lines import Line, find_line
 from l1scout.analysis.common.muons import final, need
 from l1scout.core.orbit_batch import OrbitBatch, joint_origin
 from l1scout.core.orbit_data import OrbitData
-from l1scout.formats.streams.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import BMTF_INDEX, ETA_VTX, MUON_MASS, PHI_VTX, PT
 from l1scout.io.columns import charge_valid
 from l1scout.statistics import Measured
 
-MUON_MASS = 0.1056584
-"""GeV"""
 LINES = {"φ": 1.0195, "J/ψ": 3.0969, "ψ(2S)": 3.6861, "Υ": 9.4604, "Z": 91.188}
 """Known lines in GeV (PDG); Υ is the 1S state."""
 RANGES = {"low": np.linspace(0, 20, 2001), "high": np.linspace(0, 120, 481)}
@@ -216,12 +214,16 @@ class Masses:
 
     @property
     def histograms(self) -> dict[str, Hist]:
-        """Pairs by sign and mass, by name and range of the mass."""
-        return {
-            f"{name}_{span}".replace(" ", "_").replace("/", "_"): histogram
-            for name, spectra in self.spectra.items()
-            for span, histogram in spectra.items()
-        }
+        """Pairs by mass, by name, sign and range of the mass."""
+        found: dict[str, Hist] = {}
+        for name, spectra in self.spectra.items():
+            plain = "".join(c if c.isalnum() else "_" for c in name)
+            for span, histogram in spectra.items():
+                for k, sign in enumerate(SIGNS):
+                    pairs_of_sign = Hist(histogram.axes[1], storage=storage.Double(), label="pairs")
+                    pairs_of_sign[...] = histogram.view()[k]  # ROOT knows no whole numbers of 64 bits
+                    found[f"{plain}_{sign}_{span}"] = pairs_of_sign
+        return found
 
     @property
     def counts(self) -> dict[str, dict[str, dict[str, NDArray[np.int64]]]]:

@@ -22,16 +22,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import checked, ready
-from l1scout.deploy.firmware import FirmwareEngine
-from l1scout.deploy.fused import FusedEngine
-from l1scout.deploy.onnx import OnnxEngine
+from l1scout.deploy.engines import ENGINES
+from l1scout.deploy.engines._base import Engine, EngineOptions, check_arrays, kernel_ready
+from l1scout.deploy.engines.firmware import FirmwareEngine
+from l1scout.deploy.engines.fused import FusedEngine
+from l1scout.deploy.engines.onnx import OnnxEngine
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.jit import kernel, prefetch
 from l1scout.model.directory import Model
-from l1scout.model.integers import STEPS
+from l1scout.model.integers import STEPS, IntegerNetwork
+from l1scout.model.network import Network
+from l1scout.model.onnx_function import OnnxFunction
 
+TABLE_FILE = "model.table"
+"""Where the table of a model is, unless told otherwise: in the model directory."""
 MAGIC = b"l1s\x00tbl\n"
 VERSION = 1
 HEADER_BYTES = 4096
@@ -89,11 +94,11 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
     if not np.isfinite(largest).all():
         msg = f"{model.name}: its answers are not finite everywhere in its domain; train it again"
         raise InputError(msg)
-    if model.network and (largest > _LARGEST).any():
+    if model.integers and (largest > _LARGEST).any():
         msg = f"{model.name}: its answers do not fit into 16 bits; train it again"
         raise InputError(msg)
-    units = np.ones(3) if model.network else finest_steps(largest)
-    steps = STEPS if model.network else units
+    units = np.ones(3) if model.integers else finest_steps(largest)
+    steps = STEPS if model.integers else units
     checksum = 0
     with complete_or_nothing(path) as part, part.open("wb") as file:
         file.write(bytes(HEADER_BYTES))
@@ -110,14 +115,20 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
         os.fsync(file.fileno())
 
 
+def table_path(model: Model, options: EngineOptions) -> Path | None:
+    """Return the file of a model's table, or None if none is named and the model has no directory."""
+    return options.table or (model.directory / TABLE_FILE if model.directory else None)
+
+
 def _exact(model: Model) -> Callable[[NDArray[np.int16]], NDArray[Any]]:
     """Return the most exact evaluation of a model that is available."""
-    if model.network:
-        return FirmwareEngine(model.network).integers
+    if model.integers:
+        return FirmwareEngine(model.integers).integers
     return OnnxEngine(model).correct if model.no_layers else FusedEngine(model, np.float64).exact
 
 
-class TableEngine:
+@ENGINES.register("table")
+class TableEngine(Engine):
     """A table at work.
 
     Every bit of the file is checked when it is opened: CRC-32 runs at memory speed.
@@ -131,8 +142,26 @@ class TableEngine:
     Raises
     ------
     InputError
-        If it cannot be read, is no table, is damaged, or is the table of another model.
+        If it cannot be read, is not a table, is damaged, or is the table of another model.
     """
+
+    networks = (Network, OnnxFunction, IntegerNetwork)
+    unasked = True
+
+    @classmethod
+    def create(cls, model: Model, options: EngineOptions) -> "TableEngine":
+        """Make the engine."""
+        path = table_path(model, options)
+        if path is None:
+            msg = f"{model.name}: has no directory, so name the table's file"
+            raise InputError(msg)
+        return cls(model, path)
+
+    @classmethod
+    def available(cls, model: Model, options: EngineOptions) -> bool:
+        """Whether there is a table."""
+        path = table_path(model, options)
+        return options.table is not None or (path is not None and path.exists())
 
     def __init__(self, model: Model, path: str | Path) -> None:
         self._map, about = _open(Path(path))
@@ -147,14 +176,14 @@ class TableEngine:
         self._float_steps = self.steps.astype(np.float32)
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Corrections; see `Engine`. NaN outside the domain."""
+        """Return corrections; see `Engine`. NaN outside the domain."""
         if (
             out is not None
-            and ready(hardware, out)
+            and kernel_ready(hardware, out)
             and _look_up(self._words, self._place, self._float_steps, hardware, out)
         ):
             return out
-        hardware, out = checked(hardware, 4, 3, out)
+        hardware, out = check_arrays(hardware, 4, 3, out)
         _look_up(self._words, self._place, self._float_steps, hardware, out)
         return out
 
@@ -164,7 +193,7 @@ def _about(model: Model, steps: NDArray[np.float64]) -> dict[str, Any]:
     inputs = zip(domain.names, domain.low, domain.high, domain.stride, strict=True)
     return {
         "model": {
-            "onnx_sha256": model.sha256,
+            "sha256": model.sha256,
             "inputs": [list(row) for row in inputs],
             "outputs": [[q.name, q.unit] for q in outputs],
         },

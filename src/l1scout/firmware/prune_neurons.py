@@ -1,27 +1,18 @@
 """Fewer neurons, before bits are counted."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.fused import LookedUp
 from l1scout.firmware.quantised import network_inputs
-from l1scout.model.layers import Layer
-from l1scout.model.quantities import INPUTS
+from l1scout.model.network import LookUp, Network
 
 _ONES = np.ones(3)
 
 
-def narrowed(
-    layers: Sequence[Layer],
-    found: Sequence[LookedUp],
-    columns: Any,
-    neurons: int,
-    gains: NDArray[np.float64] = _ONES,
-) -> tuple[list[Layer], list[LookedUp]]:
+def pruned(network: Network, columns: Any, neurons: int, gains: NDArray[np.float64] = _ONES) -> Network:
     """Leave at most so many neurons in each hidden layer.
 
     One after the other goes whose loss hurts least, if the others stand in for it: what it gives is, as well
@@ -29,30 +20,29 @@ def narrowed(
 
     Parameters
     ----------
-    layers : sequence of Layer
+    network : Network
         In units of the HGQ2 network.
-    found : sequence of LookedUp
-        Of the first layer.
     columns : mapping of str to ndarray
-        Muons.
+        Hardware values of muons.
     neurons : int
     gains : ndarray, shape (3,)
         What a change of an answer by 1 hurts.
     """
-    out, looked_up, x = list(layers), list(found), network_inputs(columns).astype(np.float64)
-    for k in range(len(layers) - 1):
+    out, looked_up = list(network.layers), list(network.look_ups)
+    x = network_inputs(columns).astype(np.float64)
+    for k in range(len(out) - 1):
         y = x @ out[k].weights + out[k].bias
-        for column, low, values in found if k == 0 else ():
-            y += values[np.clip(columns[INPUTS[column]].astype(np.int64) - low, 0, len(values) - 1)]
+        for at in network.look_ups if k == 0 else ():
+            y += at(columns[network.inputs[at.column]])
         y = np.maximum(y, 0)
         after = out[k + 1]
-        keep, weights, bias = _fewer(y, after.weights, neurons, gains if k == len(layers) - 2 else _ONES[:1])
+        keep, weights, bias = _fewer(y, after.weights, neurons, gains if k == len(out) - 2 else _ONES[:1])
         out[k] = replace(out[k], weights=out[k].weights[:, keep], bias=out[k].bias[keep])
         out[k + 1] = replace(after, weights=weights, bias=after.bias + bias)
         if k == 0:
-            looked_up = [(column, low, values[:, keep]) for column, low, values in found]
+            looked_up = [LookUp(at.column, at.low, at.vectors[:, keep]) for at in network.look_ups]
         x = y[:, keep]
-    return out, looked_up
+    return replace(network, layers=tuple(out), look_ups=tuple(looked_up))
 
 
 def _fewer(

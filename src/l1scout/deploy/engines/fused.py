@@ -4,21 +4,19 @@ Many muons go through in blocks, one muon a vector lane: four neurons take four 
 that each value that is loaded is used four times. A few go through one after the other, one neuron a
 lane, eight inputs at a time; widths are filled up with zeros, so that no loop has a remainder.
 
-A first layer of ramps, each of one input (`l1scout.training.codes`), and the sums that follow are a sum of
-functions of one integer each: they are looked up, one vector for each value of an input in the domain.
+Look-ups add one vector for each value of an input to the sums of the first layer.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import checked, ready
+from l1scout.deploy.engines import ENGINES
+from l1scout.deploy.engines._base import Engine, check_arrays, kernel_ready
 from l1scout.jit import float_kernel
 from l1scout.model.directory import Model
-from l1scout.model.domain import Domain
-from l1scout.model.layers import Layer
+from l1scout.model.network import Network
 
 _BLOCK = 256
 _LANES = 16
@@ -26,12 +24,11 @@ _ACTIVATIONS = ("linear", "relu", "softmax")
 _RELU, _SOFTMAX = 1, 2
 _FEW = 32
 """Up to so many muons are faster one after the other."""
-LookedUp = tuple[int, int, NDArray[np.float64]]
-"""An input's number, its lowest value, and what each value adds to a layer's sums, (values, outputs)."""
 _1, _2, _3, _4, _5, _6, _7, _8 = (np.uint64(k) for k in range(1, 9))
 
 
-class FusedEngine:
+@ENGINES.register("fused")
+class FusedEngine(Engine):
     """A network as one kernel; no memory is taken for a call with `out`.
 
     Parameters
@@ -43,28 +40,35 @@ class FusedEngine:
     Raises
     ------
     InputError
-        If the ONNX model is no chain of ``Gemm`` and activations.
+        If the model has no layers.
     """
 
+    unasked = True
+
+    @classmethod
+    def refusal(cls, model: Model) -> str:
+        """Explain why the model has no layers; empty if it has."""
+        return model.no_layers
+
     def __init__(self, model: Model, dtype: type = np.float32) -> None:
-        layers, found = look_ups(model.layers, model.domain)
-        self._io = len(layers[0].weights), layers[-1].bias.size
-        shape, parameters = pack(layers, found, dtype)
+        network, layers = model.layers, model.layers.layers
+        self._io = len(network.inputs), layers[-1].bias.size
+        shape, parameters = pack(network, dtype)
         width = -(-max(max(layer.weights.shape) for layer in layers) // 16) * 16
         scratch = aligned((2 * width * (_BLOCK + _LANES),), dtype)
         # as few arrays as can be: a call takes a tenth of a microsecond longer for each
         self._network = len(layers), shape, parameters, scratch
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Corrections; see `Engine`."""
-        if out is not None and ready(hardware, out) and _run(*self._network, hardware, out):
+        """Return corrections; see `Engine`."""
+        if out is not None and kernel_ready(hardware, out) and _run(*self._network, hardware, out):
             return out
-        hardware, out = checked(hardware, *self._io, out)
+        hardware, out = check_arrays(hardware, *self._io, out)
         _run(*self._network, hardware, out)
         return out
 
     def exact(self, hardware: NDArray[np.int16]) -> NDArray[Any]:
-        """Corrections in the type of the arithmetic, shape (outputs, muons)."""
+        """Return corrections in the type of the arithmetic, shape (outputs, muons)."""
         out = np.empty((self._io[1], hardware.shape[1]), self._network[2].dtype)
         _run(*self._network, hardware, out)
         return out
@@ -78,40 +82,7 @@ def aligned(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def look_ups(layers: Sequence[Layer], domain: Domain) -> tuple[Sequence[Layer], list[LookedUp]]:
-    """Turn a first layer of ramps of one input each, and the sums after it, into look-ups.
-
-    Returns
-    -------
-    layers : sequence of Layer
-        The first one takes what is straight in its input; unchanged if there is no such layer of ramps.
-    found : list of LookedUp
-    """
-    ramps = layers[0]
-    used = ramps.weights != 0
-    if len(layers) < 2 or ramps.activation != "relu" or used.sum(axis=0).max() > 1:
-        return layers, []
-    after, found = layers[1], []
-    straight, bias = np.zeros((len(used), after.bias.size)), after.bias.copy()
-    idle = ~used.any(axis=0)
-    bias += np.maximum(ramps.bias[idle], 0) @ after.weights[idle]
-    for k, (low, high) in enumerate(zip(domain.low, domain.high, strict=True)):
-        values, nodes = np.arange(low, high + 1.0), used[k]
-        at = (
-            np.maximum(np.outer(values, ramps.weights[k, nodes]) + ramps.bias[nodes], 0)
-            @ after.weights[nodes]
-        )
-        if np.abs(np.diff(at, 2, axis=0)).max(initial=0) <= 1e-12 * np.abs(at).max(initial=1):
-            straight[k] = (at[-1] - at[0]) / max(high - low, 1)
-            bias += at[0] - low * straight[k]
-        else:
-            found.append((k, low, at))
-    return [Layer(straight, bias, after.activation), *layers[2:]], found
-
-
-def pack(
-    layers: Sequence[Layer], found: Sequence[LookedUp], dtype: type
-) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def pack(network: Network, dtype: type) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return a network as two arrays.
 
     Returns
@@ -124,18 +95,19 @@ def pack(
         8, outputs of 16. Then each look-up twice: by value, and by output.
     """
     parts = []
-    for layer in layers:
+    for layer in network.layers:
         rows, columns = (-(-n // k) * k for n, k in zip(layer.weights.shape, (8, 16), strict=True))
         filled = np.zeros((1 + rows, columns))
         filled[0, : layer.bias.size] = layer.bias
         filled[1 : 1 + len(layer.weights), : layer.bias.size] = layer.weights
         parts.append(filled.ravel())
-    shape = [(*layer.weights.shape, _ACTIVATIONS.index(layer.activation), 0, 0) for layer in layers]
-    for k, low, values in found:
+    shape = [(*layer.weights.shape, _ACTIVATIONS.index(layer.activation), 0, 0) for layer in network.layers]
+    for look_up in network.look_ups:
+        values = look_up.vectors
         filled = np.zeros((len(values), -(-values.shape[1] // 16) * 16))
         filled[:, : values.shape[1]] = values
         begins = sum(part.size for part in parts)
-        shape.append((k, low, len(values), begins, begins + filled.size))
+        shape.append((look_up.column, look_up.low, len(values), begins, begins + filled.size))
         parts += [filled.ravel(), filled.T.ravel()]
     parameters = aligned((sum(part.size for part in parts),), dtype)
     parameters[:] = np.concatenate(parts)

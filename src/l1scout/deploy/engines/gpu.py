@@ -5,14 +5,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import checked
+from l1scout.deploy.engines import ENGINES
+from l1scout.deploy.engines._base import Engine, check_arrays
 from l1scout.model.directory import Model
 
 BATCH = 1 << 20
 _SMALLEST = 1 << 10
 
 
-class GpuEngine:
+@ENGINES.register("gpu")
+class GpuEngine(Engine):
     """A network compiled by JAX for its default device; `device` says which that is.
 
     Batches are filled up to powers of two, so that only a few sizes are compiled.
@@ -24,8 +26,13 @@ class GpuEngine:
     Raises
     ------
     InputError
-        If the ONNX model is no chain of ``Gemm`` and activations.
+        If the model has no layers.
     """
+
+    @classmethod
+    def refusal(cls, model: Model) -> str:
+        """Explain why the model has no layers; empty if it has."""
+        return model.no_layers
 
     def __init__(self, model: Model) -> None:
         import jax
@@ -33,14 +40,20 @@ class GpuEngine:
 
         layers = [
             (jnp.asarray(v.weights, jnp.float32), jnp.asarray(v.bias, jnp.float32), v.activation)
-            for v in model.layers
+            for v in model.layers.layers
+        ]
+        look_ups = [
+            (at.column, at.low, len(at.vectors) - 1, jnp.asarray(at.vectors, jnp.float32))
+            for at in model.layers.look_ups
         ]
 
         def network(hardware: Any) -> Any:
             x = hardware.T.astype(jnp.float32)
-            for weights, bias, activation in layers:
+            for k, (weights, bias, activation) in enumerate(layers):
                 # A GPU's default for float32 products is less precise than float32.
                 x = jnp.matmul(x, weights, precision=jax.lax.Precision.HIGHEST) + bias
+                for column, low, last, vectors in look_ups if k == 0 else ():
+                    x += vectors[jnp.clip(hardware[column].astype(jnp.int32) - low, 0, last)]
                 if activation == "relu":
                     x = jnp.maximum(x, 0)
                 elif activation == "softmax":
@@ -48,12 +61,12 @@ class GpuEngine:
             return x.T
 
         self._run = jax.jit(network)
-        self._io = len(model.layers[0].weights), model.layers[-1].bias.size
+        self._io = len(model.layers.inputs), model.layers.layers[-1].bias.size
         self.device = str(jax.devices()[0])
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Corrections; see `Engine`."""
-        hardware, out = checked(hardware, *self._io, out)
+        """Return corrections; see `Engine`."""
+        hardware, out = check_arrays(hardware, *self._io, out)
         for start in range(0, hardware.shape[1], BATCH):
             piece = hardware[:, start : start + BATCH]
             n = piece.shape[1]

@@ -2,7 +2,8 @@
 
 A number x is stored as floor(x * 2**fraction + 1/2), saturated to the word. A neuron adds products in
 64 bits, adds its bias shifted to the products' point, shifts back to the activation's point, rounded or
-cut off, and saturates (or wraps). ReLU is exact. Every saturation is counted.
+cut off, and saturates (or wraps). Vectors that are looked up are words as biases are. ReLU is exact. Every
+saturation is counted.
 
 Q8.8 (8 integer bits, the sign among them, and 8 fractional bits) is what the Micron DLA uses unless told
 otherwise, for weights, biases and activations. Its documents state neither rounding, nor the width of
@@ -10,18 +11,18 @@ sums, nor what happens on overflow: this is an emulator of the rules above, not 
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import checked
+from l1scout.deploy.engines import ENGINES
+from l1scout.deploy.engines._base import Engine, EngineOptions, check_arrays
 from l1scout.errors import InputError
 from l1scout.jit import kernel
 from l1scout.model.directory import Model
-from l1scout.model.layers import Layer
+from l1scout.model.network import Network
 
 _CHUNK = 1 << 11  # layers of so many stay in the cache
 
@@ -101,7 +102,8 @@ class IntegerLayer:
     relu: bool
 
 
-class FixedEngine:
+@ENGINES.register("fixed")
+class FixedEngine(Engine):
     """A network in integers.
 
     Parameters
@@ -123,11 +125,32 @@ class FixedEngine:
         If a hidden activation is not ReLU: softmax has no exact integer form.
     """
 
+    settings = "Q8.8 unless told otherwise; or Q4.12,variable,down,wrap"
+    unasked = True
+
+    @classmethod
+    def create(cls, model: Model, options: EngineOptions) -> "FixedEngine":
+        """Make the engine."""
+        return cls(model, Format.parse(options.settings) if options.settings else None)
+
+    @classmethod
+    def refusal(cls, model: Model) -> str:
+        """Explain why the model has no exact integer form; empty if it has."""
+        if not model.no_layers and any(layer.activation == "softmax" for layer in model.layers.layers):
+            return "softmax has no exact integer form"
+        return model.no_layers
+
     def __init__(self, model: Model, rules: Format | None = None) -> None:
         self.rules = rules or Format()
         self.overflows = 0
-        self.layers, self.weight_overflows = quantise(model.normalised_layers, self.rules, model.name)
         card = model.card
+        network = model.layers.normalised(card)
+        self.layers, self.weight_overflows = quantise(network, self.rules, model.name)
+        self._look_ups = []
+        for at in network.look_ups:
+            words, over = self.rules.fit(_nearest(at.vectors, self.rules.fraction))
+            self._look_ups.append((at.column, at.low, words))
+            self.weight_overflows += over
         self._in = [np.array([[getattr(q, n)] for q in card.inputs]) for n in ("offset", "scale")]
         self._out = [np.array([[getattr(q, n)] for q in card.outputs]) for n in ("offset", "scale")]
 
@@ -136,21 +159,22 @@ class FixedEngine:
         rules = self.rules
         words, over = rules.fit(_nearest((hardware - self._in[0]) / self._in[1], rules.fraction))
         x = words.astype(np.float64)
-        for layer in self.layers:
+        for k, layer in enumerate(self.layers):
             half = (1 << layer.shift >> 1) * (rules.rounding == "nearest")
-            start = ((layer.bias << layer.shift) + half).astype(np.float64)
-            y = np.empty((start.size, x.shape[1]))
+            y = np.empty((layer.bias.size, x.shape[1]))
+            y[:] = ((layer.bias << layer.shift) + half)[:, np.newaxis]
+            for column, low, entries in self._look_ups if k == 0 else ():
+                row = np.clip(hardware[column].astype(np.int64) - low, 0, len(entries) - 1)
+                y += (entries << layer.shift)[row].T
             weights, largest = layer.weights.astype(np.float64), float(rules.largest)
-            over += _layer(
-                weights, start, 2.0**-layer.shift, largest, rules.overflow == "wrap", layer.relu, x, y
-            )
+            over += _layer(weights, 2.0**-layer.shift, largest, rules.overflow == "wrap", layer.relu, x, y)
             x = y
         self.overflows += over
         return x.astype(np.int64)
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Corrections; see `Engine`."""
-        hardware, out = checked(hardware, len(self._in[0]), len(self._out[0]), out)
+        """Return corrections; see `Engine`."""
+        hardware, out = check_arrays(hardware, len(self._in[0]), len(self._out[0]), out)
         for start in range(0, hardware.shape[1], _CHUNK):
             piece = slice(start, start + _CHUNK)
             words = self.integers(hardware[:, piece])
@@ -158,10 +182,10 @@ class FixedEngine:
         return out
 
 
-def quantise(layers: Sequence[Layer], rules: Format, name: str = "model") -> tuple[list[IntegerLayer], int]:
+def quantise(network: Network, rules: Format, name: str = "model") -> tuple[list[IntegerLayer], int]:
     """Return integer layers, and how many weights and biases did not fit."""
     made, over = [], 0
-    for layer in layers:
+    for layer in network.layers:
         if layer.activation not in ("relu", "linear"):
             msg = f"{name}: {layer.activation} has no exact integer form; the fixed engine runs ReLU networks"
             raise InputError(msg)
@@ -186,7 +210,6 @@ def quantise(layers: Sequence[Layer], rules: Format, name: str = "model") -> tup
 @kernel
 def _layer(
     weights: NDArray[np.float64],
-    start: NDArray[np.float64],
     step: float,
     largest: float,
     wrap: bool,
@@ -194,15 +217,14 @@ def _layer(
     x: NDArray[np.float64],
     y: NDArray[np.float64],
 ) -> int:
-    """Fill in a layer's words, shape (outputs, muons), and return how many did not fit.
+    """Make words of a layer's sums, shape (outputs, muons), and return how many did not fit.
 
     All are integers below 2**53, so that float64, which is faster, is exact.
     """
     lowest, span = -largest - 1, 2 * (largest + 1)
     over = 0
-    for j in range(start.size):
+    for j in range(y.shape[0]):
         row = y[j]
-        row[:] = start[j]
         for i in range(x.shape[0]):
             weight, column = weights[i, j], x[i]
             for m in range(row.size):

@@ -9,12 +9,14 @@ import onnx
 import onnxruntime
 import pytest
 
+from hand_made import evaluate, look_up_network
 from l1scout.errors import InputError
 from l1scout.model.card import read_card
-from l1scout.model.onnx_export import to_onnx
-from l1scout.training import export
-from l1scout.training.export import deviation, fold, fold_scaling, probes, save
+from l1scout.model.onnx_export import export_onnx
+from l1scout.model.ramps import as_ramps
+from l1scout.training import save_model
 from l1scout.training.recipes import RECIPES, build
+from l1scout.training.save_model import deviations, probes, save, to_network
 
 
 def shaken(recipe="B"):
@@ -29,56 +31,70 @@ def shaken(recipe="B"):
     return model
 
 
-def run(layers, x):
-    for layer in layers:
-        x = x @ layer.weights + layer.bias
-        if layer.activation == "relu":
-            x = np.maximum(x, 0)
-        elif layer.activation == "softmax":
-            e = np.exp(x - x.max(axis=1, keepdims=True))
-            x = e / e.sum(axis=1, keepdims=True)
-    return x
-
-
 @pytest.mark.parametrize("recipe", ["B", "F"])
-def test_folding_changes_nothing(recipe):
-    model = shaken(recipe)
-    x = np.random.default_rng(0).uniform(0, 1, (1000, 4)).astype(np.float32)
-    layers = fold(model)
-    assert [layer.activation for layer in layers] == [RECIPES[recipe].hidden] * 3 + ["linear"]
-    assert [layer.weights.shape for layer in layers] == [(4, 32), (32, 32), (32, 32), (32, 3)]
-    assert np.allclose(run(layers, x), model.predict(x, verbose=0), atol=2e-5)
+def test_folding_changes_nothing(trained, recipe):
+    model, card = shaken(recipe), trained.card
+    hardware = probes(card, 1000)
+    columns = {q.name: hardware[:, k] for k, q in enumerate(card.inputs)}
+    network = to_network(model, card)
+    assert [layer.activation for layer in network.layers] == [RECIPES[recipe].hidden] * 3 + ["linear"]
+    assert [layer.weights.shape for layer in network.layers] == [(4, 32), (32, 32), (32, 32), (32, 3)]
+    wanted = model.predict(card.normalise(columns), verbose=0)
+    assert np.allclose(evaluate(network, hardware.T).T, card.physical(wanted), atol=2e-4)
+    inside = (hardware.T - [[q.offset] for q in card.inputs]) / [[q.scale] for q in card.inputs]
+    assert np.allclose(evaluate(network.normalised(card), inside).T, wanted, atol=2e-5)
 
 
 @pytest.mark.parametrize("recipe", ["B", "F"])
 def test_onnx_takes_hardware_integers_and_gives_physics_units(trained, recipe):
     model, card = shaken(recipe), trained.card
-    onnx_model = to_onnx(fold_scaling(fold(model), card))
-    worst = deviation(model, card, onnx_model.SerializeToString())
-    assert worst["dphi"] < 2e-5
-    assert worst["deta"] < 2e-5
-    assert worst["dpt"] < 2e-3
-    assert list(worst) == ["dphi", "deta", "dpt"]
+    network = to_network(model, card)
+    onnx_bytes = export_onnx(network, card)
+    for worst in deviations(model, card, network, onnx_bytes).values():
+        assert worst["dphi"] < 2e-5
+        assert worst["deta"] < 2e-5
+        assert worst["dpt"] < 2e-3
+        assert list(worst) == ["dphi", "deta", "dpt"]
+    onnx_model = onnx.load_from_string(onnx_bytes)
     operators = [node.op_type for node in onnx_model.graph.node]
     hidden = {"relu": "Relu", "softmax": "Softmax"}[RECIPES[recipe].hidden]
     assert operators == ["Gemm", hidden] * 3 + ["Gemm"]
     assert all(a.name == "transB" for n in onnx_model.graph.node if n.op_type == "Gemm" for a in n.attribute)
-    assert onnx_model.ir_version == 4
-    assert [(o.domain, o.version) for o in onnx_model.opset_import] == [("", 9)]
+
+
+def answers(content, hardware):
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return session.run(None, {"hardware": hardware.T.astype(np.float32)})[0].T
+
+
+def test_look_ups_are_gathered_and_for_accelerators_ramps():
+    m = look_up_network()
+    hardware = m.domain.hardware(0, m.domain.entries)
+    wanted = evaluate(m.layers, hardware)
+    gathered = onnx.load_from_string(export_onnx(m.layers, m.card))
+    assert [n.op_type for n in gathered.graph.node].count("Gather") == 4
+    assert gathered.opset_import[0].version == 13
+    assert np.abs(answers(gathered.SerializeToString(), hardware) - wanted).max() < 1e-5
+    content = export_onnx(m.layers, m.card, ramps=True)
+    ramps = onnx.load_from_string(content)
+    assert [n.op_type for n in ramps.graph.node] == ["Gemm", "Relu"] * 2 + ["Gemm"]
+    assert (ramps.ir_version, ramps.opset_import[0].version) == (4, 9)
+    assert np.abs(answers(content, hardware) - wanted).max() < 5e-3  # vectors are rounded to 2^-11
+    rounded = as_ramps(m.layers, m.card).layers[1].weights[:-2]
+    assert np.array_equal(rounded * 256, np.rint(rounded * 256))  # so that Q8.8 adds them exactly
+    exact = evaluate(as_ramps(m.layers, m.card).in_physics_units(m.card), hardware)
+    assert np.abs(answers(content, hardware) - exact).max() < 1e-4  # float32 loses nothing in their sums
 
 
 def test_batch_can_be_fixed_to_one(trained):
-    layers = fold_scaling(fold(trained.model), trained.card)
-    fixed = to_onnx(layers, batch=1)
+    network = to_network(trained.model, trained.card)
+    content = export_onnx(network, trained.card, batch=1)
+    fixed = onnx.load_from_string(content)
     assert [d.dim_value for d in fixed.graph.input[0].type.tensor_type.shape.dim] == [1, 4]
     assert [d.dim_value for d in fixed.graph.output[0].type.tensor_type.shape.dim] == [1, 3]
-    hardware = probes(trained.card, 8).astype(np.float32)
-    sessions = [
-        onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"])
-        for m in (fixed, to_onnx(layers))
-    ]
-    alone = np.concatenate([sessions[0].run(None, {"hardware": row[None]})[0] for row in hardware])
-    assert np.allclose(alone, sessions[1].run(None, {"hardware": hardware})[0], rtol=1e-5, atol=1e-5)
+    hardware = probes(trained.card, 8).T
+    alone = np.concatenate([answers(content, column[:, None]) for column in hardware.T], axis=1)
+    assert np.allclose(alone, network(hardware), rtol=1e-5, atol=1e-4)
 
 
 def test_probes_cover_the_domain_with_its_corners(trained):
@@ -91,7 +107,13 @@ def test_probes_cover_the_domain_with_its_corners(trained):
 def test_a_model_directory_is_complete(tmp_path, trained):
     card = save(trained, tmp_path / "m" / "model")
     path = tmp_path / "m" / "model"
-    assert sorted(p.name for p in path.iterdir()) == ["SHA256SUMS", "card.json", "model.keras", "model.onnx"]
+    assert sorted(p.name for p in path.iterdir()) == [
+        "SHA256SUMS",
+        "card.json",
+        "model.keras",
+        "model.onnx",
+        "network.json",
+    ]
     assert read_card(path) == card
     onnx.checker.check_model(onnx.load(path / "model.onnx"))
     again = keras.models.load_model(path / "model.keras", compile=False)
@@ -104,13 +126,16 @@ def test_a_model_directory_is_complete(tmp_path, trained):
 
 
 def test_onnx_that_differs_from_keras_is_never_written(tmp_path, trained, monkeypatch):
-    def wrong(model):
-        layers = fold(model)
-        layers[1] = dataclasses.replace(layers[1], bias=layers[1].bias + 0.01)
-        return layers
+    right = save_model.to_network
 
-    monkeypatch.setattr(export, "fold", wrong)
-    with pytest.raises(InputError, match=r"ONNX and Keras differ by .* in dphi"):
+    def wrong(model, card):
+        network = right(model, card)
+        layers = list(network.layers)
+        layers[1] = dataclasses.replace(layers[1], bias=layers[1].bias + 0.01)
+        return dataclasses.replace(network, layers=tuple(layers))
+
+    monkeypatch.setattr(save_model, "to_network", wrong)
+    with pytest.raises(InputError, match=r"network and Keras differ by .* in dphi"):
         save(trained, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
@@ -140,15 +165,15 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, trained):
         [keras.layers.Dense(3, use_bias=False)],
     ],
 )
-def test_networks_that_cannot_be_folded_are_refused(layers):
+def test_networks_that_cannot_be_folded_are_refused(layers, trained):
     with pytest.raises(InputError, match="cannot be exported"):
-        fold(keras.Sequential([keras.Input((4,)), *layers]))
+        to_network(keras.Sequential([keras.Input((4,)), *layers]), trained.card)
 
 
 def test_the_card_is_plain_json(tmp_path, trained):
     save(trained, tmp_path / "m")
     card = json.loads((tmp_path / "m" / "card.json").read_text(), parse_constant=lambda c: pytest.fail(c))
-    assert card["card"] == 1
+    assert (card["format"], card["version"]) == ("l1scout model card", 1)
     assert [q["name"] for q in card["inputs"]] == ["hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge"]
     assert [(q["name"], q["unit"]) for q in card["outputs"]] == [
         ("dphi", "rad"),

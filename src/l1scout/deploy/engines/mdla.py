@@ -23,18 +23,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import checked
+from l1scout.deploy.engines import ENGINES
+from l1scout.deploy.engines._base import Engine, EngineOptions, check_arrays
 from l1scout.errors import InputError
 from l1scout.model.directory import Model
-from l1scout.model.onnx_export import to_onnx
+from l1scout.model.onnx_export import ACCELERATOR_OPSET, to_onnx
+from l1scout.model.ramps import as_ramps
 
 
-class MdlaEngine:
+@ENGINES.register("mdla")
+class MdlaEngine(Engine):
     """A model on the accelerator, one muon a call.
 
     The network runs between normalised inputs and outputs, as its 16-bit fixed point (Q8.8) needs; the
     card's scaling is done here. It is written as ONNX that the SDK's reader takes: opset 9, IR 4,
-    ``Gemm`` and ``Relu``, batch 1.
+    ``Gemm`` and ``Relu``, batch 1; look-ups become a layer of ReLU hinges.
 
     Parameters
     ----------
@@ -52,14 +55,33 @@ class MdlaEngine:
         If the SDK is not installed or its interface is none of the two known.
     """
 
+    settings = "number of clusters"
+
+    @classmethod
+    def create(cls, model: Model, options: EngineOptions) -> "MdlaEngine":
+        """Make the engine."""
+        text = options.settings
+        if text and not (text.isdecimal() and 0 < int(text) < 1000):
+            msg = f"engine mdla:{text}: its setting is a number of clusters"
+            raise InputError(msg)
+        return cls(model, clusters=int(text or 1))
+
+    @classmethod
+    def refusal(cls, model: Model) -> str:
+        """Explain why the accelerator cannot run the model; empty if it can."""
+        if not model.no_layers and any(layer.activation == "softmax" for layer in model.layers.layers):
+            return "the accelerator's readers since 2020 do not know Softmax; use a ReLU model"
+        return model.no_layers
+
     def __init__(self, model: Model, *, clusters: int = 1, bitfile: str = "", sdk: Any = None) -> None:
         card = model.card
         self._in = [np.array([[getattr(q, n)] for q in card.inputs]) for n in ("offset", "scale")]
         self._out = [np.array([[getattr(q, n)] for q in card.outputs]) for n in ("offset", "scale")]
-        layers = list(model.normalised_layers)
-        if any(layer.activation == "softmax" for layer in layers):
-            msg = f"{model.name}: the accelerator's readers since 2020 do not know Softmax; use a ReLU model"
+        why = self.refusal(model)
+        if why:
+            msg = f"{model.name}: {why}"
             raise InputError(msg)
+        proto = to_onnx(as_ramps(model.layers, card), batch=1, opset=ACCELERATOR_OPSET)
         device = (sdk or _import()).MDLA()
         compile_names = list(inspect.signature(device.Compile).parameters)
         self._returns = "modelpath" in compile_names
@@ -71,7 +93,7 @@ class MdlaEngine:
         self._device = device
         with tempfile.TemporaryDirectory() as folder:
             path, binary = Path(folder) / "model.onnx", Path(folder) / "model.bin"
-            path.write_bytes(to_onnx(layers, batch=1).SerializeToString())
+            path.write_bytes(proto.SerializeToString())
             if self._returns:
                 device.SetFlag({"nclusters": clusters, "hwlinear": 1})
                 device.Compile(str(path), inshapes=f"1x{len(card.inputs)}", outfile=str(binary))
@@ -82,8 +104,8 @@ class MdlaEngine:
                 device.Init(str(binary), bitfile)
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Corrections; see `Engine`."""
-        hardware, out = checked(hardware, len(self._in[0]), len(self._out[0]), out)
+        """Return corrections; see `Engine`."""
+        hardware, out = check_arrays(hardware, len(self._in[0]), len(self._out[0]), out)
         images = np.ascontiguousarray(((hardware - self._in[0]) / self._in[1]).T, np.float32)
         result = np.zeros(len(out), np.float32)
         for m, image in enumerate(images):

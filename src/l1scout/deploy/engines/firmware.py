@@ -5,15 +5,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import checked
+from l1scout.deploy.engines import ENGINES
+from l1scout.deploy.engines._base import Engine, EngineOptions, check_arrays
 from l1scout.jit import kernel
+from l1scout.model.directory import Model
 from l1scout.model.domain import Domain
 from l1scout.model.integers import STEPS, IntegerNetwork
 
 _CHUNK = 1 << 11  # layers of so many stay in the cache
 
 
-class FirmwareEngine:
+@ENGINES.register("firmware")
+class FirmwareEngine(Engine):
     """An integer network at work.
 
     Parameters
@@ -25,6 +28,16 @@ class FirmwareEngine:
     overflows : int
         Values that lost bits above, since it was made: none, as long as the caller keeps to the domain.
     """
+
+    networks = (IntegerNetwork,)
+    reference = True
+    unasked = True
+
+    @classmethod
+    def create(cls, model: Model, options: EngineOptions) -> "FirmwareEngine":  # noqa: ARG003
+        """Make the engine."""
+        assert model.integers  # as `networks` says
+        return cls(model.integers)
 
     def __init__(self, network: IntegerNetwork) -> None:
         self.network = network
@@ -41,7 +54,7 @@ class FirmwareEngine:
             for k, layer in enumerate(network.layers)
         ]
         self._look_ups = [
-            [(at, np.ascontiguousarray(at.rows.T, np.float64)) for at in network.look_ups if at.layer == k]
+            [(at, np.ascontiguousarray(at.values.T, np.float64)) for at in network.look_ups if at.layer == k]
             for k in range(len(network.layers))
         ]
 
@@ -80,8 +93,8 @@ class FirmwareEngine:
         return found
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Corrections; see `Engine`."""
-        hardware, out = checked(hardware, len(self.network.inputs), len(STEPS), out)
+        """Return corrections; see `Engine`."""
+        hardware, out = check_arrays(hardware, len(self.network.inputs), len(STEPS), out)
         np.multiply(self.integers(hardware), self._steps, out=out, dtype=np.float32, casting="unsafe")
         return out
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import checked
+from l1scout.deploy.engines import ENGINES
+from l1scout.deploy.engines._base import Engine, EngineOptions, check_arrays
 from l1scout.errors import InputError
 from l1scout.model.directory import Model
 
@@ -36,7 +37,8 @@ def open_session(onnx_bytes: bytes, name: str, threads: int = 1) -> Any:
         raise InputError(msg) from error
 
 
-class OnnxEngine:
+@ENGINES.register("onnx")
+class OnnxEngine(Engine):
     """A model run by onnxruntime, batch by batch.
 
     Parameters
@@ -50,6 +52,14 @@ class OnnxEngine:
     InputError
         If it is not an ONNX model with the card's numbers of inputs and outputs.
     """
+
+    reference = True
+    unasked = True
+
+    @classmethod
+    def create(cls, model: Model, options: EngineOptions) -> "OnnxEngine":
+        """Make the engine."""
+        return cls(model, threads=options.threads)
 
     def __init__(self, model: Model, *, threads: int = 1) -> None:
         card, name = model.card, model.name
@@ -76,8 +86,8 @@ class OnnxEngine:
         self._input, self._output = inputs.name, outputs.name
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Corrections; see `Engine`."""
-        hardware, out = checked(hardware, *self._shape, out)
+        """Return corrections; see `Engine`."""
+        hardware, out = check_arrays(hardware, *self._shape, out)
         muons, step = hardware.shape[1], self._batch or BATCH
         for low in range(0, muons, step):
             block = np.ascontiguousarray(hardware[:, low : low + step].T, np.float32)
