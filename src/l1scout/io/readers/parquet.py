@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +122,9 @@ def _count_orbits(file: InputFile, chunks: Iterator[OrbitData]) -> Iterator[Orbi
     """Tell how many orbits chunks stand for; an empty orbit belongs to the chunk before it."""
     said = metadata(file)
     at, end = said["first_orbit"], said["first_orbit"] + said["orbits"]
-    for data, after in pairwise(chain(chunks, [None])):
+    data = next(chunks, None)
+    while data is not None:
+        after = next(chunks, None)
         orbit = data.muons.orbit
         if np.any(np.diff(orbit) < 0) or (orbit.size and not (at <= orbit[0] and orbit[-1] < end)):
             msg = (
@@ -133,7 +134,7 @@ def _count_orbits(file: InputFile, chunks: Iterator[OrbitData]) -> Iterator[Orbi
             raise InputError(msg)
         stop = end if after is None or not len(after.muons) else max(int(after.muons.orbit[0]), at)
         yield data.with_muons(replace(data.muons, n_orbits=stop - at, first_orbit=at))
-        at = stop
+        at, data = stop, after
 
 
 def _whole_crossings(
