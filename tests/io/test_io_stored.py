@@ -72,7 +72,7 @@ def test_run2_records_have_their_own_format(stored, tmp_path):
     np.testing.assert_array_equal(got["intermediate"], truth["intermediate"])
     found = describe(path)
     final, intermediate = muon_counts(truth)
-    assert (found["form"], found["objects"]["muon"], found["corrupt"]) == ("run2", final, 0)
+    assert (found["form"], found["final_muons"], found["corrupt"]) == ("run2", final, 0)
     assert found["intermediate_muons"] == intermediate > 100
     assert found["compression"] is None
 
@@ -81,7 +81,7 @@ def test_packets_are_read_too(samples):
     chunks = [e.muons for e in read_events(samples["DMA_PACKETS"], rows=100)]
     assert sum(c.n_orbits for c in chunks) == 2
     found = describe(samples["DMA_PACKETS"])
-    assert sum(c.n_objects for c in chunks) == found["final_muons"]
+    assert sum(c.n_objects for c in chunks) == found["objects"]["muon"]
     assert all(len(c) <= 100 or c.n_orbits == 1 for c in chunks)
 
 
