@@ -5,7 +5,7 @@ import pytest
 
 from front_end import BOARD_FORMATS, Keep, make_run, rows, through_board
 from l1scout.board.board import Board
-from l1scout.board.suppress import Selection
+from l1scout.board.suppress import BoardSelection
 from l1scout.core.orbit_batch import concatenate
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
@@ -56,14 +56,14 @@ def test_crowded_orbits():
 
 def test_thresholds():
     truth, captures, _ = make_run(RUN3, 6)
-    selection = Selection((20,) * 4 + (40,) * 4, (12,) + (0,) * 7)
+    selection = BoardSelection((20,) * 4 + (40,) * 4, (12,) + (0,) * 7)
     decoded, _, counters = through_board(captures, selection=selection)
     pt, quality, link = truth["hwPt"], truth["hwQual"], truth["link"]
     keep = (pt >= np.where(link < 4, 20, 40)) & ((link != 0) | (quality >= 12))
     assert rows(decoded.objects) == rows(truth.select(keep))
     assert counters.blocks == len(truth.select(keep))
     with pytest.raises(ValueError, match="8 values"):
-        Selection((1,) * 7)
+        BoardSelection((1,) * 7)
 
 
 def test_whole_orbits_are_dropped_and_counted():

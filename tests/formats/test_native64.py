@@ -223,6 +223,7 @@ def test_readout_writes_its_segments(stream, tmp_path):
         writer.step((packet, skipped))
     segment = writer.finish()
     assert (segment.orbits, segment.first_orbit, segment.last_orbit, segment.blocks) == (4, 5, 8, 3)
+    assert dict(segment.objects) == {"puppi": 4}
     path = next(tmp_path.glob("*.native64"))
     decoded, found = decode(path.read_bytes())
     same(decoded.objects, SOME)

@@ -13,6 +13,7 @@ from front_end import BOARD_FORMATS, Keep, make_run, stored_bytes, through_board
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
+from l1scout.formats.packets import TRAILER_BYTES, Trailer
 from l1scout.formats.raw import FILE_HEADER, file_header, read_frames, read_header
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
@@ -199,13 +200,20 @@ def test_repeated_data_are_noticed(tmp_path):
     assert read(tmp_path / "bad.raw")[0] == 58
 
 
-def test_run_2_has_no_mark_and_is_found_by_its_content(tmp_path):
+@pytest.mark.parametrize("marked", [True, False])
+def test_repeated_packets_of_run_2_are_found_by_mark_or_content(tmp_path, marked):
+    """Marks are in the trailers; packets of other programs have none."""
     once = io.BytesIO(packets_of(make_run(RUN2, orbits=20, chunk=4)[1], RUN2))
     source, sink = RepeatedPackets(once, RUN2, 5000), Keep()
     source.run(sink, pace=0, orbits=60)
-    (tmp_path / "loop").write_bytes(sink.bytes.getvalue())
+    data = sink.bytes.getvalue()
+    if not marked:
+        parts = [bytes(p) for p, _ in RUN2.split(io.BytesIO(data))]
+        data = b"".join(p[:-TRAILER_BYTES] + Trailer.decode(p[-TRAILER_BYTES:]).encode() for p in parts)
+    (tmp_path / "loop").write_bytes(data)
     _, _, quality = read(tmp_path / "loop")
-    assert (quality.marked_orbits, quality.repeated_orbits, quality.independent) == (0, 40, False)
+    found = quality.marked_orbits, quality.repeated_orbits, quality.independent
+    assert found == (40 * marked, 40, False)
 
 
 @pytest.mark.parametrize("form", BOARD_FORMATS)

@@ -50,7 +50,7 @@ def board(
     time. All is simulation: this design has never been on a board.
     """
     from l1scout.board.sources import captures, is_capture
-    from l1scout.board.suppress import INTERMEDIATE, Selection
+    from l1scout.board.suppress import INTERMEDIATE_LINKS, BoardSelection
     from l1scout.firmware.compare import compare
     from l1scout.firmware.crowded import crowded_orbits
     from l1scout.firmware.rtl_board import VerilogBoard
@@ -82,7 +82,7 @@ def board(
         if source
         else partial(crowded_orbits, crowded or 0, verilog.form, verilog.crc)
     )
-    chosen = Selection((min_hw_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE)
+    chosen = BoardSelection((min_hw_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE_LINKS)
     with progress() as bars:
         task = bars.add_task("orbits", total=None)
         result = compare(

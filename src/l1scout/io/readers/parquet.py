@@ -66,7 +66,7 @@ class ParquetReader(FormatReader):
             names = set(file.parquet.schema_arrow.names)
             wanted = [n for n in (*HARDWARE, *OPTIONAL, *STUBS, *OFFLINE, *IDENTITY) if n in names]
             paired = {"recoPt", "recoEta", "recoPhi", "recoCharge"} <= names
-            together = () if paired or not {"orbit", "bx"} <= names else IDENTITY
+            together: Sequence[str] = () if paired or not {"orbit", "bx"} <= names else IDENTITY
             counted = bool(together) and {"first_orbit", "orbits"} <= set(metadata(file))
             if counted:
                 together = ("run", "lumisection", "orbit")
