@@ -109,6 +109,8 @@ class ArchiveWriter:
             if writer is None:
                 writer = _writer(part, schema)
             simulated = joint_origin(self._origins)
+            if simulated is None:  # records have no marks: then what the caller states
+                simulated = made.simulated
             said = self._statement(simulated)
             made = replace(made, simulated=simulated, inputs=made.inputs or file_inputs([self._file.path]))
             writer.add_key_value_metadata({"l1scout": json.dumps(said), KEY: made.as_json()})
