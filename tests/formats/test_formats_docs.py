@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import l1scout.formats
-from l1scout.formats.__main__ import LAYOUTS, markdown
+from l1scout.formats.__main__ import layouts, markdown
 from l1scout.formats.layout import Layout
+from l1scout.formats.stream import STREAMS
+from l1scout.formats.wire_format import WIRE_FORMATS
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 
@@ -39,7 +41,14 @@ def test_page_has_every_layout():
     names = [m.name for m in pkgutil.walk_packages(l1scout.formats.__path__, "l1scout.formats.")]
     modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
     defined = {v.name for m in modules for v in vars(m).values() if isinstance(v, Layout)}
-    assert defined == {layout.name for layout in LAYOUTS}
+    assert defined == {layout.name for layout in layouts()}
+
+
+def test_page_has_every_registered_stream_and_format():
+    text = PAGE.read_text("utf-8")
+    for kind, parts in (("Stream", STREAMS), ("Wire format", WIRE_FORMATS)):
+        for name, part in parts.items():
+            assert f"\n# {kind} {name}: {part.title}\n" in text
 
 
 def test_command_prints_the_page():

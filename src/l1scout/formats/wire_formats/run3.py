@@ -16,8 +16,10 @@ from l1scout.formats.block import MAP_WORDS, ROWS
 from l1scout.formats.block_format import BLOCKS_ROOM, BlockFormat, OrbitState, first_packet
 from l1scout.formats.fine_suppression import frame_orbits
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import ORBIT_END, ROW_BYTES, Found, PacketOrbits, Readable
 from l1scout.formats.raw import (
+    FILE_HEADER,
     Frames,
     RawFile,
     decode_frames,
@@ -26,7 +28,8 @@ from l1scout.formats.raw import (
     read_frames,
     read_header,
 )
-from l1scout.formats.records import LINKS, ORBIT_MASK
+from l1scout.formats.raw import ORBIT_HEADER as FRAME_HEADER
+from l1scout.formats.records import LINKS, ORBIT, ORBIT_MASK, RECORD_HEADER
 from l1scout.formats.streams.muon import MUON_RUN3_EXTRA, MUONS, RUN3_MUONS
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.jit import kernel
@@ -127,6 +130,12 @@ class Run3(BlockFormat):
     suffix = "raw"
     reports_empty_orbits = True
     has_checksums = True
+    layouts = (ORBIT, BX_RUN3, RECORD_HEADER)
+    headers = {  # noqa: RUF012
+        "Header of an orbit in a packet of l1scout": np.dtype([(n, "<u4") for n in ORBIT_HEADER]),
+        "Header of a .raw file": FILE_HEADER,
+        "Header of an orbit in a .raw file": FRAME_HEADER,
+    }
     head_words = LINKS
 
     @property
@@ -194,6 +203,12 @@ class Run3(BlockFormat):
         found = read_header(data)
         frames = [f for f in read_frames(data, found) if f.source == source] if found else []
         return b"".join(data[f.start : f.stop] for f in frames), [f.orbit for f in frames]
+
+    def simulated(self, data: bytes) -> bool | None:
+        """Return whether the frames of a ``.raw`` file state that they are simulated."""
+        found = read_header(data)
+        frames = read_frames(data, found) if found else ()
+        return stated_origin(np.array([f.marks for f in frames], np.int64))
 
     def count_objects(self, data: bytes) -> dict[str, int]:
         """Count the muons of a ``.raw`` file."""
