@@ -199,12 +199,17 @@ def test_repeated_data_are_noticed(tmp_path):
     assert read(tmp_path / "bad.raw")[0] == 58
 
 
-def test_run_2_has_no_mark_and_is_found_by_its_content(tmp_path):
+def test_records_have_no_mark_and_are_found_by_their_content(tmp_path):
     once = io.BytesIO(packets_of(make_run(RUN2, orbits=20, chunk=4)[1], RUN2))
     source, sink = RepeatedPackets(once, RUN2, 5000), Keep()
     source.run(sink, pace=0, orbits=60)
     (tmp_path / "loop").write_bytes(sink.bytes.getvalue())
-    _, _, quality = read(tmp_path / "loop")
+    _, _, quality = read(tmp_path / "loop")  # packets have one, in their trailers
+    assert (quality.marked_orbits, quality.repeated_orbits, quality.independent) == (40, 40, False)
+    sink.bytes.seek(0)
+    parts = [RUN2.find_orbits(packet) for packet, _ in RUN2.split(sink.bytes)]
+    (tmp_path / "records").write_bytes(b"".join(RUN2.frame(p, 1, 1).words.tobytes() for p in parts))
+    _, _, quality = read(tmp_path / "records")
     assert (quality.marked_orbits, quality.repeated_orbits, quality.independent) == (0, 40, False)
 
 
