@@ -216,6 +216,20 @@ def test_repeated_packets_of_run_2_are_found_by_mark_or_content(tmp_path, marked
     assert found == (40 * marked, 40, False)
 
 
+def test_records_have_no_mark_and_are_found_by_their_content(tmp_path):
+    once = io.BytesIO(packets_of(make_run(RUN2, orbits=20, chunk=4)[1], RUN2))
+    source, sink = RepeatedPackets(once, RUN2, 5000), Keep()
+    source.run(sink, pace=0, orbits=60)
+    (tmp_path / "loop").write_bytes(sink.bytes.getvalue())
+    _, _, quality = read(tmp_path / "loop")  # packets have one, in their trailers
+    assert (quality.marked_orbits, quality.repeated_orbits, quality.independent) == (40, 40, False)
+    sink.bytes.seek(0)
+    parts = [RUN2.find_orbits(packet) for packet, _ in RUN2.split(sink.bytes)]
+    (tmp_path / "records").write_bytes(b"".join(RUN2.frame(p, 1, 1).words.tobytes() for p in parts))
+    _, _, quality = read(tmp_path / "records")
+    assert (quality.marked_orbits, quality.repeated_orbits, quality.independent) == (0, 40, False)
+
+
 @pytest.mark.parametrize("form", BOARD_FORMATS)
 def test_other_runs_do_not_repeat(form, tmp_path):
     made = make_run(BOARD_FORMATS[form], orbits=40, chunk=10)[1]
