@@ -9,7 +9,7 @@ import typer
 from l1scout.cli.output import Flavour, Json, print_json, progress
 from l1scout.core.orbit_data import OrbitData
 from l1scout.dataset.collect import KEPT, collect
-from l1scout.dataset.cuts import CutFlow, Selection
+from l1scout.dataset.cuts import CutFlow, MuonSelection
 from l1scout.errors import InputError
 from l1scout.io.conditions import Conditions, simulation
 from l1scout.report.result_tables import cut_flow_text
@@ -84,7 +84,7 @@ def collect_with_bar(
         return collect(
             chunks,
             target,
-            selection=Selection(strict=strict),
+            selection=MuonSelection(strict=strict),
             max_pairs=pairs,
             seed=seed,
             conditions=conditions,

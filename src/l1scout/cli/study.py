@@ -4,13 +4,16 @@ import json as json_text
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from l1scout.cli.output import Json, err, print_json, progress
 from l1scout.core.provenance import recorded
 from l1scout.training.recipes import PAPER, RECIPES, recipe
+
+if TYPE_CHECKING:
+    from l1scout.training.study_summary import Summary
 
 
 class Search(StrEnum):
@@ -58,7 +61,7 @@ def study(
 ) -> None:
     """Train networks fold by fold and compare them. Stop it when you like: the same command goes on."""
     from l1scout.report.page import write_text
-    from l1scout.report.study_page import as_text, page, ratio_rows, rows, rows_without_floor
+    from l1scout.report.study_page import page
     from l1scout.training.study import Plan, Study, grid
     from l1scout.training.study_summary import summarise
 
@@ -91,6 +94,13 @@ def study(
     if json:
         print_json(result)
         return
+    _print(summary)
+    print(f"\nReport: {target / 'study.html'}")
+
+
+def _print(summary: "Summary") -> None:
+    from l1scout.report.study_page import as_text, ratio_rows, rows, rows_without_floor
+
     print("Mean over folds, spread over folds in units of the last digit; shares in percent\n")
     print(as_text(rows(summary)))
     print("\nThe same without hwPt 6\n")
@@ -98,4 +108,3 @@ def study(
     if summary.limit:
         print("\nOurs / limit\n")
         print(as_text(ratio_rows(summary)))
-    print(f"\nReport: {target / 'study.html'}")

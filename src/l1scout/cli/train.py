@@ -10,7 +10,7 @@ from l1scout.cli.output import Json, print_json, progress
 from l1scout.dataset.matched import Dataset, files_of, opened, read_datasets
 from l1scout.model.quantities import INPUTS, model_inputs
 from l1scout.report.result_tables import columns, ratio_rows, score_rows
-from l1scout.training.epochs import IN_MEMORY, Stream, read_stream
+from l1scout.training.epochs import IN_MEMORY, MuonFiles, read_stream
 from l1scout.training.fit import Trained, all_epochs, fit
 from l1scout.training.recipes import DEFAULT, recipe
 from l1scout.training.save_model import check_target, save
@@ -77,7 +77,7 @@ def train(
     print(f"\nModel {model}, trained on {card.origin}, is in {target}")
 
 
-def _muons(files: Sequence[Path], in_memory: int) -> Dataset | Stream:
+def _muons(files: Sequence[Path], in_memory: int) -> Dataset | MuonFiles:
     total = 0
     for path in files:
         with opened(path) as file:
@@ -90,7 +90,7 @@ def _muons(files: Sequence[Path], in_memory: int) -> Dataset | Stream:
 
 
 def fit_with_bar(
-    data: Dataset | Stream,
+    data: Dataset | MuonFiles,
     model: str,
     *,
     inputs: Sequence[str] = INPUTS,
