@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import uproot
+from hypothesis import HealthCheck, settings
 
 from front_end import Keep, make_run, stored_bytes, through_board
 from l1scout.formats import pattern
@@ -16,6 +17,8 @@ from l1scout.formats.streams.muon import MUON_2018, PHI_BINS, physical, split
 from l1scout.io.archive import to_parquet
 from l1scout.link.capture import write_capture
 
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 os.environ.setdefault("KERAS_BACKEND", "jax")  # tests import Keras themselves
 ROWS = 40
 

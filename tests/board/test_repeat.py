@@ -42,8 +42,9 @@ def test_drops_are_counted_in_the_trailers():
     assert trailers[-1].orbits == source.delivered
 
 
-def test_pace_and_stop():
+def test_pace_and_stop(monkeypatch):
     asked = []
+    monkeypatch.setattr("time.sleep", lambda _: None)
     source = RepeatedPackets(io.BytesIO(small_packets()), BOARD_FORMATS["run3"])
     source.run(Keep(), pace=1e-9, going=lambda: asked.append(1) or len(asked) < 3)
     assert source.delivered == 0

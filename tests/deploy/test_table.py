@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
+from chain import PATIENCE_S
 from hand_made import TINY, evaluate, model, network
 from l1scout.deploy.engines.table import HEADER_BYTES, TableEngine, build, finest_steps
 from l1scout.errors import InputError
@@ -137,5 +138,5 @@ def test_processes_share_the_file(tiny, path):
     )
     command = [sys.executable, "-c", code, str(path), *sys.path]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [float(worker.communicate(timeout=600)[0]) for worker in workers] == [wanted] * 2
+    assert [float(worker.communicate(timeout=PATIENCE_S)[0]) for worker in workers] == [wanted] * 2
     assert not own.entries.flags.writeable

@@ -165,6 +165,7 @@ def test_folder_has_what_people_need(model, built):
 
 def test_same_model_gives_the_same_folder(model, built, tmp_path):
     again = build(model, tmp_path / "rtl", cutoff=3)
+    assert {p.name for p in again.folder.iterdir()} == {p.name for p in built.folder.iterdir()}
     for path in built.folder.iterdir():
         assert (again.folder / path.name).read_bytes() == path.read_bytes()
 

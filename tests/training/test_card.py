@@ -115,6 +115,7 @@ def test_what_is_no_card_is_refused(tmp_path, content):
     (tmp_path / "card.json").write_bytes(content)
     with pytest.raises(InputError) as error:
         read_card(tmp_path)
+    assert str(tmp_path / "card.json") in str(error.value)
     assert "\n" not in str(error.value)
 
 
