@@ -11,7 +11,7 @@ from l1scout.evaluate.targets import corrected, raw_residuals, targets
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
 from l1scout.model.quantities import Residuals
-from l1scout.training import guard
+from l1scout.training import bin_guard as guard
 from l1scout.training import loss_functions as losses
 from l1scout.training.epochs import MuonFiles, batches
 from l1scout.training.recipes import Recipe, compile_model

@@ -18,7 +18,8 @@ from l1scout.model import resolution
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
 from l1scout.model.quantities import INPUTS
-from l1scout.training import embeddings, guard
+from l1scout.training import bin_guard as guard
+from l1scout.training import embeddings
 from l1scout.training.epoch_loops import (
     InMemoryMuons,
     OnEpoch,
