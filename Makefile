@@ -1,6 +1,6 @@
 # l1scout: two commands for a newcomer, on a machine with Python 3.11+ and make.
 #   make demo   simulate, train, evaluate, recalibrate; writes demo/report.html   (a minute or two)
-#   make test   format, types and tests
+#   make test   format, types, order of imports, and tests
 # Both make .venv from requirements.lock (exact versions and hashes) the first time.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,6 +16,7 @@ test: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 docs: .venv/ready

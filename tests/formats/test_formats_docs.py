@@ -1,10 +1,16 @@
 """The page of formats says what the tables say, and what a reader looks for."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
-from l1scout.formats.__main__ import markdown
+import l1scout.formats
+from l1scout.formats.__main__ import layouts, markdown
+from l1scout.formats.layout import Layout
+from l1scout.formats.stream import STREAMS
+from l1scout.formats.wire_format import WIRE_FORMATS
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 
@@ -32,18 +38,17 @@ def test_page_says_what_a_reader_looks_for():
 
 
 def test_page_has_every_layout():
-    titles = [line.removeprefix("## ") for line in PAGE.read_text("utf-8").splitlines() if line[:3] == "## "]
-    assert len(titles) == len(set(titles))
-    assert set(titles) >= {
-        "GMT muon, 2017/18",
-        "GMT muon, Run 3",
-        "BX word of a link, Run 2",
-        "Calorimeter jet, Run 3",
-        "Puppi candidate, charged",
-        "Header of a Phase-2 event (native64)",
-        "Recalibrated muon",
-        "Header of a .raw file",
-    }
+    names = [m.name for m in pkgutil.walk_packages(l1scout.formats.__path__, "l1scout.formats.")]
+    modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+    defined = {v.name for m in modules for v in vars(m).values() if isinstance(v, Layout)}
+    assert defined == {layout.name for layout in layouts()}
+
+
+def test_page_has_every_registered_stream_and_format():
+    text = PAGE.read_text("utf-8")
+    for kind, parts in (("Stream", STREAMS), ("Wire format", WIRE_FORMATS)):
+        for name, part in parts.items():
+            assert f"\n# {kind} {name}: {part.title}\n" in text
 
 
 def test_command_prints_the_page():

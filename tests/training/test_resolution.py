@@ -25,8 +25,8 @@ from l1scout.model.resolution import (
     learn,
     own_residuals,
 )
-from l1scout.report import page as report_page
-from l1scout.report.page import page
+from l1scout.report import evaluation_page as report_page
+from l1scout.report.evaluation_page import evaluation_page
 from l1scout.simulate.chain import simulate_events
 from l1scout.statistics import half_width
 from l1scout.training.fit import fit
@@ -155,9 +155,9 @@ def test_results_name_the_pull_widths(evaluation, monkeypatch):
     assert len(numbers["coverage"]["phi"]) == len(numbers["coverage"]["nominal"])
     monkeypatch.setattr(report_page, "residual_figure", lambda _: "<svg/>")  # most of the time
     monkeypatch.setattr(report_page, "profile_figure", lambda *_: "<svg/>")
-    text = page(evaluation)
+    text = evaluation_page(evaluation)
     assert "Predicted uncertainties" in text
     assert f"{evaluation.coverage['m'].width['phi'].value:.3f} ± " in text
     without = dataclasses.replace(evaluation, coverage={})
     assert without.as_dict()["models"]["m"]["uncertainty"] is None
-    assert "Predicted uncertainties" not in page(without)
+    assert "Predicted uncertainties" not in evaluation_page(without)

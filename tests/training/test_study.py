@@ -64,7 +64,7 @@ def test_the_grid_is_the_papers_and_knows_its_models_by_name():
     for name, r in PAPER.items():
         assert r in recipes
         assert from_handles(handles(r)).name == name
-    sgd = next(r for r in recipes if (r.optimizer, r.muons) == ("sgd", 1e-9))
+    sgd = next(r for r in recipes if (r.optimizer, r.l1) == ("sgd", 1e-9))
     assert (sgd.learning_rate, handles(sgd)["regularization"]) == (0.01, "L1 1e-9")
 
 

@@ -68,7 +68,7 @@ class Job:
 
     def __init__(self, name: str, analysis: type[Analysis[Any]], options: Options, own: Any) -> None:
         from l1scout.cli.results import formats_of
-        from l1scout.cli.sources import Data
+        from l1scout.cli.sources import AnalysisInput
         from l1scout.io.selection import parse_ranges
 
         self._formats = formats_of(options.figure_format)
@@ -80,7 +80,7 @@ class Job:
         if not analysis.needs.simulated_run and named == (simulated is not None):
             msg = "give one of: files to read or --run, --simulate, --muons"
             raise InputError(msg)
-        self.data = Data(options, *(simulated or ()))
+        self.data = AnalysisInput(options, *(simulated or ()))
         self._scheme: dict[str, Any] | None = None
         self._origins: set[bool | None] = set()
 
@@ -222,8 +222,15 @@ def make_command(name: str) -> Any:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.command(name)(command)
+    app.command(name, epilog=_example(name, analysis, own))(command)
     return typer.main.get_command(app)
+
+
+def _example(name: str, analysis: type[Analysis[Any]], own: list[OwnOption]) -> str:
+    """Return a command line: a simulated run where that will do, and the options that must be given."""
+    needed = "".join(f" {o.flag} {o.field.name}.file" for o in own if o.field.default is MISSING)
+    data = "--simulate 2000" if analysis.needs.simulated_run and not needed else "packets.dat"
+    return f"Example: l1scout analyse {name} {data}{needed} --out {name}"
 
 
 def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:

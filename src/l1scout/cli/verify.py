@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l1scout.cli.engine_option import ENGINES_HELP
-from l1scout.cli.output import Json, print_json, progress
+from l1scout.cli.output import Json, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from l1scout.evaluate.verify import Verified
@@ -70,15 +70,16 @@ def verify(
 
 def _print(found: "dict[str, Verified]", left_out: dict[str, str]) -> None:
     from l1scout.evaluate.verify import CLOSE_COUNTS, CLOSE_PT
-    from l1scout.report.result_tables import text_table
+    from l1scout.report.terminal_tables import plain_table
 
-    lines = [["engine", "output", "worst", "rms", "worst [counts]", "rms [counts]", "moved by core/10"]]
+    head = ["engine", "output", "worst", "rms", "worst [counts]", "rms [counts]", "moved by core/10"]
+    lines = []
     for name, v in found.items():
         for d in v.deviations:
             unit = "" if d.unit == "1" else f" {d.unit}"
             values = [f"{d.worst:.2g}{unit}", f"{d.rms:.2g}{unit}", f"{d.worst_counts:.2g}"]
             lines.append([name, d.output, *values, f"{d.rms_counts:.2g}", f"{100 * d.moved:.4f} %"])
-    print(text_table(lines))
+    print_table(plain_table(head, lines))
     for name, why in left_out.items():
         print(f"{name}: left out: {why}")
     for name, v in found.items():

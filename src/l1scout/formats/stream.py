@@ -28,7 +28,7 @@ class Stream(ABC):
     source_ids : sequence of int
         Source ids of its frames; several streams may share one.
     layouts : mapping of str to tuple of Layout
-        Words of an object by era, such as "Run 3".
+        Words of an object, and of what else its records hold, by era such as "Run 3".
     absent : str
         When a word holds no object.
     """

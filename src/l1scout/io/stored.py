@@ -22,6 +22,7 @@ from l1scout.formats.records import (
     find_records,
     next_records,
 )
+from l1scout.formats.stream import STREAMS, add_counts
 from l1scout.formats.streams.muon import MUONS, decode_records
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io.input_file import HEAD, InputFile
@@ -100,6 +101,8 @@ class StoredContent:
         None for bare records. Its counts of corrupt stretches are taken into those here.
     sources : dict of int to int
         Frames of each source of a .raw file.
+    objects : dict of str to int
+        Objects by kind in a .raw file.
     flagged, corrupt, corrupt_bytes : int
         Orbits in which a link was missing; stretches that could not be read.
     """
@@ -107,6 +110,7 @@ class StoredContent:
     form: str = ""
     header: RawFile | None = None
     sources: dict[int, int] = field(default_factory=dict)
+    objects: dict[str, int] = field(default_factory=dict)
     flagged: int = 0
     corrupt: int = 0
     corrupt_bytes: int = 0
@@ -119,7 +123,7 @@ class StoredContent:
 
 
 def read_raw(file: InputFile, rows: int, quality: ReadQuality, found: StoredContent) -> Iterator[OrbitData]:
-    """Read the muons of a .raw file, plain or compressed.
+    """Read the objects of all registered streams in a .raw file, plain or compressed.
 
     Each chunk has whole orbits: about `rows` rows or fewer, unless a single orbit has more; ``n_orbits``
     counts its GMT frames, empty ones too. Damaged stretches, and orbits that were read before, are left out
@@ -142,13 +146,17 @@ def read_raw(file: InputFile, rows: int, quality: ReadQuality, found: StoredCont
         found.form, found.header = RUN3.name, header
         size = 4 * (HEADER_WORDS + RUN3.record_words) * rows
         for frames in _groups(split_raw(stream, header), size, found, quality):
-            new = quality.new_orbits(header.run, np.array([f.orbit for f in frames], np.int64))
-            frames = [f for f, first in zip(frames, new.tolist(), strict=True) if first]
+            frames = _new_frames(frames, header.run, quality)
             quality.marked_orbits += sum(f.repeated for f in frames)
-            part = decode_frames(frames, MUONS, header)
-            found.add(part)
-            muons = quality.flag(part.objects, part.flagged)
-            yield OrbitData({MUON: muons}, None, origin(file))
+            streams = {}
+            for kind in STREAMS.values():
+                own = [f for f in frames if f.source in kind.source_ids]
+                if own or kind is MUONS:
+                    part = decode_frames(own, kind, header)
+                    found.add(part)
+                    add_counts(found.objects, kind.counts(part.objects))
+                    streams[kind.name] = quality.flag(part.objects, part.flagged)
+            yield OrbitData(streams, None, origin(file))
         found.corrupt += header.corrupt
         found.corrupt_bytes += header.corrupt_bytes
         quality.missing_orbits += header.missing_orbits
@@ -174,18 +182,30 @@ def read_records(
     quality.damage(found.corrupt, found.corrupt_bytes)
 
 
+def _new_frames(frames: list[Frame], run: int, quality: ReadQuality) -> list[Frame]:
+    """Return the frames whose orbit was not read before from the same source; duplicates are counted."""
+    out = []
+    for source in sorted({f.source for f in frames}):
+        own = [f for f in frames if f.source == source]
+        orbits = np.array([f.orbit for f in own], np.int64)
+        key = run if source in MUONS.source_ids else run | source << 32
+        out += [f for f, new in zip(own, quality.new_orbits(key, orbits).tolist(), strict=True) if new]
+    return out
+
+
 def _groups(
     parts: Iterator[Frame | bytes], size: int, found: StoredContent, quality: ReadQuality
 ) -> Iterator[list[Frame]]:
-    """GMT frames, together until they have `size` bytes."""
+    """Frames of known streams, together until they have `size` bytes."""
     held: list[Frame] = []
+    known = {source for stream in STREAMS.values() for source in stream.source_ids}
     used = 0
     for part in parts:
         quality.bytes += len(part) if isinstance(part, bytes) else part.stop - part.start
         if isinstance(part, bytes):
             continue
         found.sources[part.source] = found.sources.get(part.source, 0) + 1
-        if part.source not in MUONS.source_ids:
+        if part.source not in known:
             continue
         if held and used + len(part.records) > size:
             yield held
@@ -338,6 +358,7 @@ class StoredReader(FormatReader):
         header = found.header
         if header is not None:
             out["said"] = {n: getattr(header, n) for n in ("run", "lumisection", "orbits", "size")}
+            out["objects"] = found.objects
             out["frames_by_source"] = {str(k): n for k, n in sorted(found.sources.items())}
             out |= {n: getattr(header, n) for n in ("missing_orbits", "missing_bytes")}
         out |= {n: getattr(quality, n) for n in ("duplicate_orbits", "repeated_orbits")}

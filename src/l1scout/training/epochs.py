@@ -16,8 +16,6 @@ from l1scout.model.keras_backend import load_keras
 if TYPE_CHECKING:
     import keras
 
-IN_MEMORY = 10_000_000
-"""Muons that are held in memory unless told otherwise: about 2 GB while a network is trained."""
 SAMPLE = 2_000_000
 """Muons of a part that scaling, validation and guard look at, at most."""
 BLOCK = 1 << 21

@@ -17,6 +17,7 @@ from l1scout.formats.decoded import Decoded
 from l1scout.formats.packets import Found, PacketOrbits, Readable
 from l1scout.formats.raw import Frames
 from l1scout.formats.streams.puppi import (
+    EVENT_HEADER,
     EVENT_TAG,
     ORBIT_TAG,
     PUPPI,
@@ -47,6 +48,7 @@ class Native64(WireFormat):
     suffix = "native64"
     reports_empty_orbits = True
     has_checksums = False
+    layouts = (EVENT_HEADER,)
 
     def recognises(self, stream: Readable) -> bool:
         """Return whether a file begins with events, 16 or all that it has."""

@@ -13,7 +13,7 @@ from l1scout.formats.fine_suppression import frame_orbits
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.packets import TRAILER_BYTES, Found, PacketOrbits, Readable
 from l1scout.formats.raw import Frames
-from l1scout.formats.records import ORBIT_MASK, records_end
+from l1scout.formats.records import ORBIT, ORBIT_MASK, RECORD_HEADER, records_end
 from l1scout.formats.streams.muon import MUONS, RUN2_MUONS, read_records
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.lhc import BX_PER_ORBIT, crossing
@@ -38,6 +38,7 @@ class Run2(BlockFormat):
     suffix = "dat"
     reports_empty_orbits = False
     has_checksums = False
+    layouts = (ORBIT, BX_RUN2, RECORD_HEADER)
 
     @property
     def orbit_room(self) -> int:

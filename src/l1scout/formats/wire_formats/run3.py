@@ -18,6 +18,7 @@ from l1scout.formats.fine_suppression import frame_orbits
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.packets import ORBIT_END, ROW_BYTES, Found, PacketOrbits, Readable
 from l1scout.formats.raw import (
+    FILE_HEADER,
     Frames,
     RawFile,
     decode_frames,
@@ -26,7 +27,8 @@ from l1scout.formats.raw import (
     read_frames,
     read_header,
 )
-from l1scout.formats.records import LINKS, ORBIT_MASK
+from l1scout.formats.raw import ORBIT_HEADER as FRAME_HEADER
+from l1scout.formats.records import LINKS, ORBIT, ORBIT_MASK, RECORD_HEADER
 from l1scout.formats.streams.muon import MUON_RUN3_EXTRA, MUONS, RUN3_MUONS
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.jit import kernel
@@ -127,6 +129,12 @@ class Run3(BlockFormat):
     suffix = "raw"
     reports_empty_orbits = True
     has_checksums = True
+    layouts = (ORBIT, BX_RUN3, RECORD_HEADER)
+    headers = {  # noqa: RUF012
+        "Header of an orbit in a packet of l1scout": np.dtype([(n, "<u4") for n in ORBIT_HEADER]),
+        "Header of a .raw file": FILE_HEADER,
+        "Header of an orbit in a .raw file": FRAME_HEADER,
+    }
     head_words = LINKS
 
     @property

@@ -1,4 +1,4 @@
-"""DMA packets of the scouting board as files: muons of packets that nothing was done to."""
+"""Packets of scouting boards as files, of every registered wire format."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from l1scout.core.orbit_batch import muon_counts
-from l1scout.core.orbit_data import MUON, OrbitData
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.formats.packets import Found as PacketCounts
 from l1scout.formats.packets import PacketOrbits
+from l1scout.formats.stream import STREAMS, add_counts
 from l1scout.formats.wire_format import WireFormat, count_decoded, recognise_format
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
@@ -30,12 +30,12 @@ def packet_format(file: InputFile) -> WireFormat | None:
 
 
 class DmaPacketsReader(FormatReader):
-    """Reads DMA packets; memory of a packet. The run is unknown.
+    """Reads packets; memory of a packet. The run is unknown.
 
     A chunk has whole orbits of one packet: about `rows` rows or fewer, unless a single orbit has more.
-    ``n_orbits`` counts the empty ones of Run 3. Packets of Run 2 do not tell them, and it is None, or, with
-    `ReadQuality.count_occupied`, the number of orbits that have a block. Orbits that were read before are
-    left out.
+    ``n_orbits`` counts the empty ones where the wire format reports them. Where it does not, it is None, or,
+    with `ReadQuality.count_occupied`, the number of orbits that have a block. Orbits that were read before
+    are left out.
     """
 
     name, title = "dma-packets", "DMA packets"
@@ -48,7 +48,7 @@ class DmaPacketsReader(FormatReader):
         return packet_format(file) is not None
 
     def read(self, file: InputFile, rows: int, quality: ReadQuality) -> Iterator[OrbitData]:
-        """Read muons."""
+        """Read objects."""
         return _read(file, rows, quality, PacketCounts())
 
     def describe(self, file: InputFile) -> dict[str, Any]:
@@ -57,20 +57,19 @@ class DmaPacketsReader(FormatReader):
         Returns
         -------
         dict
-            ``form`` ("run2" or "run3"); ``packets``, ``orbits`` and ``blocks`` that could be read;
-            ``final_muons`` and ``intermediate_muons``; ``orbit`` and ``bx`` [first, last];
+            ``form`` (name of the wire format); ``packets``, ``orbits`` and ``blocks`` that could be read;
+            ``objects`` by kind; ``orbit`` and ``bx`` [first, last];
             ``flagged_orbits``; ``duplicate_orbits``, which are left out; ``repeated_orbits`` with the content
             of an earlier one; ``corrupt`` stretches and ``corrupt_bytes``; ``counters`` of the last trailer
             (None if it has none).
         """
-        found, quality, muons = PacketCounts(), ReadQuality(), [0, 0]
+        found, quality, objects = PacketCounts(), ReadQuality(), dict[str, int]()
         orbits: list[int] = []
         bx: list[int] = []
         for events in _read(file, 1 << 20, quality, found):
-            batch = events.muons
+            ((name, batch),) = events.streams.items()
             quality.add(batch)
-            final, intermediate = muon_counts(batch)
-            muons = [muons[0] + final, muons[1] + (intermediate or 0)]
+            add_counts(objects, STREAMS[name].counts(batch))
             if len(batch):
                 orbits = _range([*orbits, int(batch.orbit.min()), int(batch.orbit.max())])
                 bx = _range([*bx, int(batch.bx.min()), int(batch.bx.max())])
@@ -80,8 +79,7 @@ class DmaPacketsReader(FormatReader):
             "packets": found.packets,
             "orbits": found.orbits,
             "blocks": found.blocks,
-            "final_muons": muons[0],
-            "intermediate_muons": muons[1],
+            "objects": objects,
             "orbit": orbits,
             "bx": bx,
             "flagged_orbits": found.flagged,
@@ -123,7 +121,8 @@ def _new_orbits(
 ) -> Iterator[OrbitData]:
     """Yield the orbits of a packet that were not read before, and count what it holds."""
     decoded = form.decode(orbits)
-    part = decoded[MUON]
+    (name,) = form.streams
+    part = decoded[name]
     flagged = np.union1d(part.flagged, orbits.flagged)
     now = replace(orbits.found, flagged=flagged.size)
     objects = count_decoded(decoded)
@@ -134,18 +133,18 @@ def _new_orbits(
     new = quality.new_contents(numbers, orbit_checksums(part.objects, numbers))
     repeated = orbits.orbit[orbits.repeated]
     quality.marked_orbits += int(np.count_nonzero(np.isin(repeated, numbers[new])))
-    muons = replace(part.objects, n_orbits=len(numbers))
+    batch = replace(part.objects, n_orbits=len(numbers))
     if not new.all():
         numbers = numbers[new]
-        kept = np.flatnonzero(np.isin(muons.orbit, numbers))
-        muons = muons.take(kept, n_orbits=len(numbers))
-    muons = quality.flag(muons, np.intersect1d(flagged, numbers))
+        kept = np.flatnonzero(np.isin(batch.orbit, numbers))
+        batch = batch.take(kept, n_orbits=len(numbers))
+    batch = quality.flag(batch, np.intersect1d(flagged, numbers))
     if quality.skip_flagged:
         numbers = np.setdiff1d(numbers, flagged)
-    muons = replace(muons, lumisection=lumisection(muons.orbit))
-    for chunk in split_orbits(muons, numbers, rows):
+    batch = replace(batch, lumisection=lumisection(batch.orbit))
+    for chunk in split_orbits(batch, numbers, rows):
         known = chunk.n_orbits if form.reports_empty_orbits or quality.count_occupied else None
-        yield OrbitData({MUON: replace(chunk, n_orbits=known)}, None, origin(file))
+        yield OrbitData({name: replace(chunk, n_orbits=known)}, None, origin(file))
 
 
 def _range(values: list[int]) -> list[int]:
