@@ -254,3 +254,14 @@ def test_damage_is_counted_once_and_in_bytes():
             memoryview(good + wrong)
         ).found  # a BX once more, an earlier one, spare bits
         assert (found.blocks, found.corrupt, found.corrupt_bytes) == (2, 1, len(wrong))
+
+
+def test_orbits_that_do_not_rise_are_not_this_format():
+    """As a file of other 64-bit words may look by chance: the same orbit begins again and again."""
+
+    def file(orbits):
+        return io.BytesIO(b"".join(pack(3 << 62 | n << 24) + event(n, 5, CHARGED_WORD) for n in orbits))
+
+    assert NATIVE64.recognises(file(range(20)))
+    assert not NATIVE64.recognises(file([7] * 20))
+    assert not NATIVE64.recognises(file(range(20, 0, -1)))
