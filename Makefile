@@ -21,6 +21,7 @@ test: .venv/ready
 
 docs: .venv/ready
 	$(BIN)/python -m l1scout.formats > docs/formats.md
+	$(BIN)/python -m l1scout.control.schemas > docs/schemas/chain.json
 	$(BIN)/python -m l1scout.analysis docs/analyses.md
 	$(BIN)/python -m l1scout.model docs/schemas
 

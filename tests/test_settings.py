@@ -50,9 +50,8 @@ def test_environment_is_over_file_and_set_over_both(tmp_path):
         ("[readout]\nworkers = 2\n", "did you mean store.workers"),
         ("[readout.listen]\nhost = 1\n", "readout.listen"),
         ("run = 7\n", "[run]"),
-        ("[run\n", "no TOML"),
+        ("[run\n", "invalid TOML"),
         ("[run]\nnumber = -1\n", "run.number = '-1'"),
-        ("[readout]\nform = 'run1'\n", "'run2' or 'run3'"),
     ],
 )
 def test_file_that_cannot_be_meant_is_refused(tmp_path, text, near):

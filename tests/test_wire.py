@@ -77,7 +77,7 @@ def test_a_listener_that_does_not_know_the_token_is_not_believed():
     )
     impostor._question = lambda channel: (
         channel.send(l1scout=1, role="store", nonce="00"),
-        channel.receive(),
+        channel.read(wire.Hello),
     )[1]
     impostor.start()
     with pytest.raises(WireError, match="does not know the token"):

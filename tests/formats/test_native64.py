@@ -220,7 +220,7 @@ def test_readout_writes_its_segments(stream, tmp_path):
     """Readout knows no format by name: orbits, empty ones too, and their files come out as in Run 3."""
     writer = SegmentWriter(Spool(tmp_path, 1 << 30), 1, 5, NATIVE64)
     for packet, skipped in NATIVE64.split(io.BytesIO(stream)):
-        writer.add(packet, skipped)
+        writer.step((packet, skipped))
     segment = writer.finish()
     assert (segment.orbits, segment.first_orbit, segment.last_orbit, segment.blocks) == (4, 5, 8, 3)
     path = next(tmp_path.glob("*.native64"))

@@ -72,7 +72,7 @@ def test_run2_records_have_their_own_format(stored, tmp_path):
     np.testing.assert_array_equal(got["intermediate"], truth["intermediate"])
     found = describe(path)
     final, intermediate = muon_counts(truth)
-    assert (found["form"], found["objects"]["muon"], found["corrupt"]) == ("run2", final, 0)
+    assert (found["form"], found["streams"]["muon"], found["corrupt"]) == ("run2", final, 0)
     assert found["intermediate_muons"] == intermediate > 100
     assert found["compression"] is None
 

@@ -34,7 +34,7 @@ def test_a_file_of_native64(tmp_path):
     assert hw_pt.tolist() == [1, 2, 3]
     assert {p.simulated for p in parts} == {None}
     found = describe(path)
-    assert (found["form"], found["orbits"], found["objects"]) == ("native64", 3, {"puppi": 3})
+    assert (found["form"], found["orbits"], found["streams"]) == ("native64", 3, {"puppi": 3})
     assert (found["orbit"], found["bx"]) == ([5, 7], [20, 3564])
     with pytest.raises(InputError, match=r"puppi\.dump: no muons, but puppi"):
         parts[0].muons  # noqa: B018
@@ -64,7 +64,7 @@ def test_jets_and_muons_of_a_raw_file(tmp_path, source):
     assert np.concatenate([g.orbit for g in got]).tolist() == [1001, 1003]
     assert np.concatenate([g["hwPt"] for g in got]).tolist() == [5, 6, 7]
     found = describe(path)
-    assert found["objects"]["jet"] == 3
+    assert found["streams"]["jet"] == 3
     assert found["frames_by_source"] == {"1": 4, str(source): 2}
-    assert found["final_muons"] == found["objects"]["muon"]
+    assert found["final_muons"] == found["streams"]["muon"]
     assert (found["corrupt"], found["duplicate_orbits"]) == (0, 0)

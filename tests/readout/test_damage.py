@@ -20,7 +20,7 @@ def account_of(stream, folder, form="run3"):
     writer = SegmentWriter(Spool(folder / "spool"), RUN, 1, BOARD_FORMATS[form])
     for packet in stream:
         data, skipped = packet if isinstance(packet, tuple) else (packet, 0)
-        writer.add(memoryview(data), skipped)
+        writer.step((memoryview(data), skipped))
     return writer.finish()
 
 

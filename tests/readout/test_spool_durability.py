@@ -44,7 +44,7 @@ def test_a_complete_segment_survives_a_power_cut(tmp_path, monkeypatch):
     after = Spool(disk.restore(tmp_path / "after"))
     assert list(after.waiting()) == segments
     assert [after.path(s).read_bytes() for s in segments] == [spool.path(s).read_bytes() for s in segments]
-    assert after.place(RUN, 1) == writer.place
+    assert after.position(RUN, 1) == writer.position
     assert after.recovered == []
 
 

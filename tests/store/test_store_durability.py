@@ -11,7 +11,7 @@ from l1scout.readout.spool import Spool
 from l1scout.readout.writer import SegmentWriter
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import Method, compress
-from l1scout.store.receiver import Receiver
+from l1scout.store.receiver import SegmentReceiver
 from l1scout.wire import WireError
 from live_packets import feed, packets
 from power_cut import Disk, Killed
@@ -63,7 +63,7 @@ class Store:
     def __init__(self, folder, **limits):
         self.catalogue = Catalogue(folder, create=True)
         limits = {"max_bytes": 1 << 30, "reserve_bytes": 0} | limits
-        self._receiver = Receiver(folder, self.catalogue, lambda event, **_: None, **limits)
+        self._receiver = SegmentReceiver(folder, self.catalogue, lambda event, **_: None, **limits)
 
     def take(self, readout):
         try:
@@ -86,7 +86,7 @@ def answers(sent, folder, **limits):
 
 def test_segments_may_be_as_long_as_is_set_and_no_longer(sent, tmp_path):
     size = sent[0].size
-    text = f"segment of {size} bytes; at most {size - 1} are taken"
+    text = f"the segment has {size} bytes; the limit is {size - 1} (max_segment_bytes)"
     assert answers(sent, tmp_path, max_bytes=size - 1) == [{"refused": text}]
     assert answers(sent, tmp_path, max_bytes=size) == [{"send": 0}, {"done": True}]
 

@@ -70,6 +70,11 @@ class OrbitData:
         return self.streams[MUON]
 
     @property
+    def main(self) -> OrbitBatch:
+        """Muons, or another stream's objects if the data have no muons: whose rows and orbits are counted."""
+        return self.streams[MUON] if MUON in self.streams else next(iter(self.streams.values()))
+
+    @property
     def source(self) -> str:
         """What the data were read from, or how they were simulated."""
         return self.origin.source

@@ -112,6 +112,11 @@ class WireFormat(ABC):
         The header of the file is not among the bytes.
         """
 
+    def simulated(self, data: bytes) -> bool | None:
+        """Return whether a segment's file states that its orbits are simulated; None if it states nothing."""
+        del data
+        return None
+
     @abstractmethod
     def count_objects(self, data: bytes) -> dict[str, int]:
         """Count the objects in a segment's file by kind, see `formats.stream.Stream.counts`."""

@@ -108,7 +108,7 @@ class ArchiveWriter:
                 progress(self._done, max(self._file.size, self._done))
             if writer is None:
                 writer = _writer(part, schema)
-            simulated = joint_origin(self._origins)
+            simulated = made.simulated if made.simulated is not None else joint_origin(self._origins)
             said = self._statement(simulated)
             made = replace(made, simulated=simulated, inputs=made.inputs or file_inputs([self._file.path]))
             writer.add_key_value_metadata({"l1scout": json.dumps(said), KEY: made.as_json()})

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,7 +22,7 @@ from l1scout.formats.records import (
     find_records,
     next_records,
 )
-from l1scout.formats.stream import STREAMS, add_counts
+from l1scout.formats.stream import STREAMS, Stream
 from l1scout.formats.streams.muon import MUONS, decode_records
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io.input_file import HEAD, InputFile
@@ -101,8 +101,6 @@ class StoredContent:
         None for bare records. Its counts of corrupt stretches are taken into those here.
     sources : dict of int to int
         Frames of each source of a .raw file.
-    objects : dict of str to int
-        Objects by kind in a .raw file.
     flagged, corrupt, corrupt_bytes : int
         Orbits in which a link was missing; stretches that could not be read.
     """
@@ -110,7 +108,6 @@ class StoredContent:
     form: str = ""
     header: RawFile | None = None
     sources: dict[int, int] = field(default_factory=dict)
-    objects: dict[str, int] = field(default_factory=dict)
     flagged: int = 0
     corrupt: int = 0
     corrupt_bytes: int = 0
@@ -123,11 +120,11 @@ class StoredContent:
 
 
 def read_raw(file: InputFile, rows: int, quality: ReadQuality, found: StoredContent) -> Iterator[OrbitData]:
-    """Read the objects of all registered streams in a .raw file, plain or compressed.
+    """Read the objects of a .raw file, plain or compressed: of all streams whose frames it has.
 
-    Each chunk has whole orbits: about `rows` rows or fewer, unless a single orbit has more; ``n_orbits``
-    counts its GMT frames, empty ones too. Damaged stretches, and orbits that were read before, are left out
-    and counted.
+    Each chunk has whole orbits: about `rows` rows or fewer, unless a single orbit has more; ``n_orbits`` of a
+    stream counts its frames, empty ones too. Damaged stretches, and orbits that were read before, are left
+    out and counted.
 
     Parameters
     ----------
@@ -138,29 +135,47 @@ def read_raw(file: InputFile, rows: int, quality: ReadQuality, found: StoredCont
     found : StoredContent
         Is filled with what the file holds.
     """
-    with file.content() as stream:
-        header = read_header(stream.read(FILE_HEADER.itemsize))
+    with file.content() as content:
+        header = read_header(content.read(FILE_HEADER.itemsize))
         if header is None:
             msg = f"{file.path}: changed while it was read"
             raise InputError(msg)
         found.form, found.header = RUN3.name, header
         size = 4 * (HEADER_WORDS + RUN3.record_words) * rows
-        for frames in _groups(split_raw(stream, header), size, found, quality):
-            frames = _new_frames(frames, header.run, quality)
-            quality.marked_orbits += sum(f.repeated for f in frames)
-            streams = {}
-            for kind in STREAMS.values():
-                own = [f for f in frames if f.source in kind.source_ids]
-                if own or kind is MUONS:
-                    part = decode_frames(own, kind, header)
-                    found.add(part)
-                    add_counts(found.objects, kind.counts(part.objects))
-                    streams[kind.name] = quality.flag(part.objects, part.flagged)
+        for frames in _groups(split_raw(content, header), size, found, quality):
+            streams = _decode_streams(frames, header, found, quality)
             yield OrbitData(streams, None, origin(file))
         found.corrupt += header.corrupt
         found.corrupt_bytes += header.corrupt_bytes
         quality.missing_orbits += header.missing_orbits
         quality.damage(found.corrupt, found.corrupt_bytes)
+
+
+def _decode_streams(
+    frames: dict[int, list[Frame]], header: RawFile, found: StoredContent, quality: ReadQuality
+) -> dict[str, OrbitBatch]:
+    """Decode frames, given by source id, that were not read before."""
+    new: dict[int, list[Frame]] = {}
+    for number, (source, of_source) in enumerate(frames.items()):
+        orbits = np.array([f.orbit for f in of_source], np.int64)
+        first = quality.new_orbits(header.run, orbits, source)
+        new[source] = [f for f, is_new in zip(of_source, first.tolist(), strict=True) if is_new]
+        if not number:
+            quality.marked_orbits += sum(f.repeated for f in new[source])
+    made = {}
+    for stream in _streams(frames):
+        own = [new[source] for source in stream.source_ids if source in new]
+        part = decode_frames(own[0] if len(own) == 1 else list(chain(*own)), stream, header)
+        found.add(part)
+        n_orbits = len({f.orbit for f in chain(*own)}) if len(own) > 1 else part.objects.n_orbits
+        made[stream.name] = quality.flag(replace(part.objects, n_orbits=n_orbits), part.flagged)
+    return made
+
+
+def _streams(sources: Iterable[int]) -> list[Stream]:
+    """Return the streams whose objects are in frames of some sources; muons if there are none."""
+    sources = set(sources)
+    return [s for s in STREAMS.values() if not sources.isdisjoint(s.source_ids)] or [MUONS]
 
 
 def read_records(
@@ -182,24 +197,13 @@ def read_records(
     quality.damage(found.corrupt, found.corrupt_bytes)
 
 
-def _new_frames(frames: list[Frame], run: int, quality: ReadQuality) -> list[Frame]:
-    """Return the frames whose orbit was not read before from the same source; duplicates are counted."""
-    out = []
-    for source in sorted({f.source for f in frames}):
-        own = [f for f in frames if f.source == source]
-        orbits = np.array([f.orbit for f in own], np.int64)
-        key = run if source in MUONS.source_ids else run | source << 32
-        out += [f for f, new in zip(own, quality.new_orbits(key, orbits).tolist(), strict=True) if new]
-    return out
-
-
 def _groups(
     parts: Iterator[Frame | bytes], size: int, found: StoredContent, quality: ReadQuality
-) -> Iterator[list[Frame]]:
-    """Frames of known streams, together until they have `size` bytes."""
-    held: list[Frame] = []
+) -> Iterator[dict[int, list[Frame]]]:
+    """Frames of known streams by source id, whole orbits together until they have `size` bytes."""
     known = {source for stream in STREAMS.values() for source in stream.source_ids}
-    used = 0
+    seen: dict[int, list[Frame]] = {}
+    used, orbit = 0, -1
     for part in parts:
         quality.bytes += len(part) if isinstance(part, bytes) else part.stop - part.start
         if isinstance(part, bytes):
@@ -207,12 +211,12 @@ def _groups(
         found.sources[part.source] = found.sources.get(part.source, 0) + 1
         if part.source not in known:
             continue
-        if held and used + len(part.records) > size:
-            yield held
-            held, used = [], 0
-        held.append(part)
-        used += len(part.records)
-    yield held
+        if used and used + len(part.records) > size and part.orbit != orbit:
+            yield seen
+            seen, used = {source: [] for source in seen}, 0
+        seen.setdefault(part.source, []).append(part)
+        used, orbit = used + len(part.records), part.orbit
+    yield seen
 
 
 def split_records(stream: BinaryIO, form: BlockFormat) -> Iterator[tuple[NDArray[np.uint32], Any] | bytes]:
@@ -358,7 +362,6 @@ class StoredReader(FormatReader):
         header = found.header
         if header is not None:
             out["said"] = {n: getattr(header, n) for n in ("run", "lumisection", "orbits", "size")}
-            out["objects"] = found.objects
             out["frames_by_source"] = {str(k): n for k, n in sorted(found.sources.items())}
             out |= {n: getattr(header, n) for n in ("missing_orbits", "missing_bytes")}
         out |= {n: getattr(quality, n) for n in ("duplicate_orbits", "repeated_orbits")}

@@ -96,6 +96,7 @@ def write_run(
     def told(source: Iterable[Piece]) -> Iterator[Piece]:
         nonlocal truth
         for piece in source:
+            count["first_orbit"] = min(count.get("first_orbit", piece.first), piece.first)
             table = _table(piece)
             truth = truth or pq.ParquetWriter(target / "truth.parquet", table.schema)
             truth.write_table(table)
@@ -111,7 +112,10 @@ def write_run(
         with (target / "links.l1l").open("wb") as links:
             for capture in fibres.send(told(pieces)):
                 write_capture(links, capture)
+        first_orbit = count.pop("first_orbit", 0)
         if truth is not None:
+            stated = {"first_orbit": first_orbit, "orbits": count["orbits"]}
+            truth.add_key_value_metadata({name: str(value) for name, value in stated.items()})
             truth.close()
         result = {
             **count,

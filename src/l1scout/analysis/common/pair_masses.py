@@ -53,8 +53,7 @@ Recalibrate = Callable[[Mapping[str, NDArray[Any]]], Any]
 def momenta(muons: Values) -> Any:
     """Return pT (GeV), eta and phi (rad) of muons as four-momenta of the library vector."""
     pt, eta, phi = (np.asarray(v, np.float64) for v in muons)
-    mass = np.full(pt.shape, MUON_MASS)
-    return vector.array({"pt": pt, "eta": eta, "phi": phi, "mass": mass}).to_pxpypzenergy()
+    return vector.array({"pt": pt, "eta": eta, "phi": phi, "mass": np.full(pt.shape, MUON_MASS)})
 
 
 def invariant_mass(first: Values, second: Values) -> NDArray[np.float64]:
@@ -127,7 +126,7 @@ class PairCuts:
 
 def _spectra() -> dict[str, Hist]:
     """Return empty histograms of sign and mass, by range."""
-    sign = axis.IntCategory([0, 1], name="sign", label="sign: 0 opposite, 1 same", overflow=False)
+    sign = axis.Boolean(name="same", label="same sign")
     return {
         name: Hist(
             sign,
@@ -194,7 +193,7 @@ class Masses:
                 counts2 = np.histogram2d(category, mass[known], bins)[0].astype(np.int64)
                 self.by_error[name] = self.by_error.get(name, 0) + counts2
             for histogram in self.spectra.setdefault(name, _spectra()).values():
-                histogram.fill(same.astype(np.int64), mass)
+                histogram.fill(same, mass)
 
     def merge(self, other: "Masses") -> None:
         """Add data that follow these."""
@@ -293,17 +292,17 @@ class Masses:
         errors: Values | None,
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64] | None, NDArray[np.int64]]:
         """Return mass, same sign or not, relative uncertainty and first muon of each pair that passes."""
-        muons = momenta(values)
         i, j = pairs(offsets)
-        both = muons[i] + muons[j]
-        good = both.pt2 >= self.cuts.min_pair_pt**2
+        pt, _, phi = values
+        square = pt[i] ** 2 + pt[j] ** 2 + 2 * pt[i] * pt[j] * np.cos(phi[i] - phi[j])
+        good = square >= self.cuts.min_pair_pt**2
         i, j = i[good], j[good]
+        first, second = ((v[0][k], v[1][k], v[2][k]) for v, k in ((values, i), (values, j)))
         sigma = None
         if errors is not None:
-            of_muons = ([v[k] for v in values] for k in (i, j))
-            of_errors = ([e[k] for e in errors] for k in (i, j))
-            sigma = mass_error(*(tuple(v) for v in (*of_muons, *of_errors)))
-        return np.asarray(both[good].mass), negative[i] == negative[j], sigma, i
+            one, other = ((errors[0][k], errors[1][k], errors[2][k]) for k in (i, j))
+            sigma = mass_error(first, second, one, other)
+        return invariant_mass(first, second), negative[i] == negative[j], sigma, i
 
     def lines(self) -> dict[tuple[str, str], Line]:
         """Look for each line in each opposite-sign spectrum that has pairs, by spectrum and line.

@@ -16,6 +16,7 @@ from l1scout.formats.block import MAP_WORDS, ROWS
 from l1scout.formats.block_format import BLOCKS_ROOM, BlockFormat, OrbitState, first_packet
 from l1scout.formats.fine_suppression import frame_orbits
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import ORBIT_END, ROW_BYTES, Found, PacketOrbits, Readable
 from l1scout.formats.raw import (
     FILE_HEADER,
@@ -202,6 +203,12 @@ class Run3(BlockFormat):
         found = read_header(data)
         frames = [f for f in read_frames(data, found) if f.source == source] if found else []
         return b"".join(data[f.start : f.stop] for f in frames), [f.orbit for f in frames]
+
+    def simulated(self, data: bytes) -> bool | None:
+        """Return whether the frames of a ``.raw`` file state that they are simulated."""
+        found = read_header(data)
+        frames = read_frames(data, found) if found else ()
+        return stated_origin(np.array([f.marks for f in frames], np.int64))
 
     def count_objects(self, data: bytes) -> dict[str, int]:
         """Count the muons of a ``.raw`` file."""

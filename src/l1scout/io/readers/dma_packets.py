@@ -1,4 +1,4 @@
-"""Packets of scouting boards as files, of every registered wire format."""
+"""DMA packets of the scouting board as files: muons of packets that nothing was done to."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,12 +6,16 @@ from io import BufferedIOBase
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_batch import OrbitBatch, joint_origin
+from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
+from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import Found as PacketCounts
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.stream import STREAMS, add_counts
+from l1scout.formats.streams.muon import INTERMEDIATE
 from l1scout.formats.wire_format import WireFormat, count_decoded, recognise_format
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
@@ -30,17 +34,17 @@ def packet_format(file: InputFile) -> WireFormat | None:
 
 
 class DmaPacketsReader(FormatReader):
-    """Reads packets; memory of a packet. The run is unknown.
+    """Reads DMA packets; memory of a packet. The run is unknown.
 
     A chunk has whole orbits of one packet: about `rows` rows or fewer, unless a single orbit has more.
-    ``n_orbits`` counts the empty ones where the wire format reports them. Where it does not, it is None, or,
-    with `ReadQuality.count_occupied`, the number of orbits that have a block. Orbits that were read before
-    are left out.
+    ``n_orbits`` counts the empty ones of Run 3. Packets of Run 2 do not tell them, and it is None, or, with
+    `ReadQuality.count_occupied`, the number of orbits that have a block. Orbits that were read before are
+    left out.
     """
 
     name, title = "dma-packets", "DMA packets"
     counts_orbits = True
-    certain = False
+    order = 2
     removes_duplicates = True
 
     def detect(self, file: InputFile) -> bool:
@@ -48,7 +52,7 @@ class DmaPacketsReader(FormatReader):
         return packet_format(file) is not None
 
     def read(self, file: InputFile, rows: int, quality: ReadQuality) -> Iterator[OrbitData]:
-        """Read objects."""
+        """Read muons."""
         return _read(file, rows, quality, PacketCounts())
 
     def describe(self, file: InputFile) -> dict[str, Any]:
@@ -57,29 +61,35 @@ class DmaPacketsReader(FormatReader):
         Returns
         -------
         dict
-            ``form`` (name of the wire format); ``packets``, ``orbits`` and ``blocks`` that could be read;
-            ``objects`` by kind; ``orbit`` and ``bx`` [first, last];
+            ``form`` ("run2" or "run3"); ``packets``, ``orbits`` and ``blocks`` that could be read;
+            ``final_muons`` and ``intermediate_muons``; ``orbit`` and ``bx`` [first, last];
             ``flagged_orbits``; ``duplicate_orbits``, which are left out; ``repeated_orbits`` with the content
             of an earlier one; ``corrupt`` stretches and ``corrupt_bytes``; ``counters`` of the last trailer
             (None if it has none).
         """
-        found, quality, objects = PacketCounts(), ReadQuality(), dict[str, int]()
+        found, quality, streams = PacketCounts(), ReadQuality(), dict[str, int]()
         orbits: list[int] = []
         bx: list[int] = []
-        for events in _read(file, 1 << 20, quality, found):
-            ((name, batch),) = events.streams.items()
+        origins: set[bool | None] = set()
+        for data in _read(file, 1 << 20, quality, found):
+            batch = data.main
+            for name, objects in data.streams.items():
+                add_counts(streams, STREAMS[name].counts(objects))
             quality.add(batch)
-            add_counts(objects, STREAMS[name].counts(batch))
+            origins.add(data.simulated)
             if len(batch):
                 orbits = _range([*orbits, int(batch.orbit.min()), int(batch.orbit.max())])
                 bx = _range([*bx, int(batch.bx.min()), int(batch.bx.max())])
         form = packet_format(file)
         return {
             "form": form.name if form else None,
+            "data": {True: "simulated", False: "real", None: None}[joint_origin(origins)],
             "packets": found.packets,
             "orbits": found.orbits,
             "blocks": found.blocks,
-            "objects": objects,
+            "streams": streams,
+            "final_muons": streams.get(MUON, 0),
+            "intermediate_muons": streams.get(INTERMEDIATE, 0),
             "orbit": orbits,
             "bx": bx,
             "flagged_orbits": found.flagged,
@@ -121,30 +131,43 @@ def _new_orbits(
 ) -> Iterator[OrbitData]:
     """Yield the orbits of a packet that were not read before, and count what it holds."""
     decoded = form.decode(orbits)
-    (name,) = form.streams
-    part = decoded[name]
-    flagged = np.union1d(part.flagged, orbits.flagged)
+    first = decoded[MUON] if MUON in decoded else next(iter(decoded.values()))
+    flagged = np.unique(np.concatenate([orbits.flagged, *(part.flagged for part in decoded.values())]))
+    corrupt = sum(part.corrupt for part in decoded.values())
+    corrupt_bytes = sum(part.corrupt_bytes for part in decoded.values())
     now = replace(orbits.found, flagged=flagged.size)
-    objects = count_decoded(decoded)
-    now.add(PacketCounts(corrupt=part.corrupt, corrupt_bytes=part.corrupt_bytes, objects=objects))
+    now.add(PacketCounts(corrupt=corrupt, corrupt_bytes=corrupt_bytes, objects=count_decoded(decoded)))
     found.add(now)
     quality.damage(now.corrupt, now.corrupt_bytes)
     numbers = np.sort(orbits.orbit)
-    new = quality.new_contents(numbers, orbit_checksums(part.objects, numbers))
+    new = quality.new_contents(numbers, orbit_checksums(first.objects, numbers))
     repeated = orbits.orbit[orbits.repeated]
     quality.marked_orbits += int(np.count_nonzero(np.isin(repeated, numbers[new])))
-    batch = replace(part.objects, n_orbits=len(numbers))
-    if not new.all():
-        numbers = numbers[new]
-        kept = np.flatnonzero(np.isin(batch.orbit, numbers))
-        batch = batch.take(kept, n_orbits=len(numbers))
-    batch = quality.flag(batch, np.intersect1d(flagged, numbers))
+    simulated = stated_origin(orbits.marks)
+    numbers = numbers[new]
+    here = np.intersect1d(flagged, numbers)
+    quality.flagged_orbits += here.size
     if quality.skip_flagged:
-        numbers = np.setdiff1d(numbers, flagged)
-    batch = replace(batch, lumisection=lumisection(batch.orbit))
-    for chunk in split_orbits(batch, numbers, rows):
-        known = chunk.n_orbits if form.reports_empty_orbits or quality.count_occupied else None
-        yield OrbitData({name: replace(chunk, n_orbits=known)}, None, origin(file))
+        numbers = np.setdiff1d(numbers, here)
+    every = len(numbers) == len(orbits.orbit)
+    rows = rows if len(decoded) == 1 else orbits.blocks + 1  # several streams are not cut at different orbits
+    chunks = {
+        name: split_orbits(
+            _of_orbits(replace(part.objects, simulated=simulated), None if every else numbers), numbers, rows
+        )
+        for name, part in decoded.items()
+    }
+    counted = form.reports_empty_orbits or quality.count_occupied
+    for batches in zip(*chunks.values(), strict=True):
+        known = [batch if counted else replace(batch, n_orbits=None) for batch in batches]
+        yield OrbitData(dict(zip(chunks, known, strict=True)), None, origin(file))
+
+
+def _of_orbits(batch: OrbitBatch, numbers: NDArray[np.int64] | None) -> OrbitBatch:
+    """Return the rows of some orbits, or all of them, with their lumisections."""
+    if numbers is not None:
+        batch = batch.take(np.flatnonzero(np.isin(batch.orbit, numbers)))
+    return replace(batch, lumisection=lumisection(batch.orbit))
 
 
 def _range(values: list[int]) -> list[int]:
