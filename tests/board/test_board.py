@@ -10,6 +10,7 @@ from l1scout.core.orbit_batch import concatenate
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.transmit import LinkTiming, Transmitter, transmit
+from l1scout.simulate.faults import FaultRates, Injector
 from l1scout.simulate.run import Running, simulate_run
 
 
@@ -87,6 +88,23 @@ def test_a_hole_in_the_capture_is_lost_orbits_only_at_its_edges():
     got = decoded.objects
     assert rows(got.select(got.orbit[got.row] != 1002)) == rows(truth.select(whole))
     assert counters.orbits == counters.delivered + counters.idle == 10
+
+
+def test_orbits_that_no_link_delivers_are_lost():
+    """Every link has a wrong CRC for the time of three orbits: counted, and told by the packets' trailers.
+
+    Links are late by up to an orbit's gap, so that the first and the last are damaged on some links only.
+    """
+    truth, captures, timing = make_run(RUN3, 9)
+    bad = Injector(FaultRates(bad_crc=1.0), 1, tuple(t.skew for t in timing)).damage(captures[1:2])
+    decoded, found, counters = through_board([captures[0], *bad, *captures[2:]], orbits_per_packet=3)
+    assert (counters.orbits, counters.delivered, counters.lost, counters.idle) == (10, 7, 2, 1)
+    assert (found.trailer.orbits, found.trailer.dropped) == (7, 2)
+    assert decoded.flagged.tolist() == [1002, 1005]
+    got = decoded.objects
+    whole, whole_truth = (np.isin(b.orbit[b.row], range(1002, 1006), invert=True) for b in (got, truth))
+    assert rows(got.select(whole)) == rows(truth.select(whole_truth))
+    assert not np.isin(got.orbit, [1003, 1004]).any()
 
 
 def test_a_packet_with_fewer_orbits_at_the_end():
