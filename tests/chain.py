@@ -18,7 +18,7 @@ from pathlib import Path
 
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.settings import read_settings
-from l1scout.store.account import Stage, account
+from l1scout.store.account import StageAccount, account
 
 PATIENCE_S = 240.0
 """The one limit on waiting for something that must happen, however busy the machine is."""
@@ -358,7 +358,7 @@ class Chain:
         assert self.stop("readout") == 0
         assert self.stop("store") == 0
 
-    def account(self) -> list[Stage]:
+    def account(self) -> list[StageAccount]:
         chosen = read_settings(None, {}, [f"{k}={v}" for k, v in self.settings.items()])
         return account(RUN, chosen.store.folder, spool=chosen.readout.spool, boards=self.folder, verify=True)
 

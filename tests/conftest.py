@@ -1,5 +1,6 @@
 """What tests share: small files of every format, and the real data where it is there."""
 
+import os
 from pathlib import Path
 
 import awkward as ak
@@ -18,6 +19,7 @@ from l1scout.link.capture import write_capture
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
+os.environ.setdefault("KERAS_BACKEND", "jax")  # tests import Keras themselves
 ROWS = 40
 
 

@@ -1,16 +1,21 @@
 """Packets of small runs, for tests of what comes after the board."""
 
 import io
+import shutil
 from functools import cache
+from pathlib import Path
 
 from front_end import BOARD_FORMATS, Keep
 from l1scout.board.board import Board
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.formats.packets import TRAILER_BYTES, Trailer
+from l1scout.readout.spool import Spool
+from l1scout.readout.status import BoardStatus
 from l1scout.readout.writer import SegmentWriter
 from l1scout.simulate.live_board import simulated_packets
 from l1scout.simulate.run import Running, simulate_run
 from l1scout.simulate.write import Fibres
+from l1scout.store.catalogue import Catalogue
 
 
 @cache
@@ -49,5 +54,28 @@ def repeated(form: str, first_orbit: int, orbits: int) -> bytes:
 
 def feed(writer: SegmentWriter, stream: bytes, form: str = "run3") -> None:
     """Give a stream of packets to a writer."""
-    for packet, skipped in BOARD_FORMATS[form].split(io.BytesIO(stream)):
-        writer.add(packet, skipped)
+    for packet in BOARD_FORMATS[form].split(io.BytesIO(stream)):
+        writer.step(packet)
+
+
+def board_status(**values: object) -> BoardStatus:
+    """Return the status of a board with some values, and others that do not matter."""
+    counts = ("first_orbit", "packets", "bytes", "waiting", "buffer", "real_time_factor", "seconds")
+    return BoardStatus(**{"readout": "connected", **dict.fromkeys(counts, 0), **values})
+
+
+def stored_spool(spool: Spool, folder: Path, method: str = "") -> Path:
+    """Put the segments of a spool into a store's folder and its catalogue, as they are."""
+    folder.mkdir()
+    catalogue = Catalogue(folder, create=True)
+    for segment in spool.waiting():
+        path = folder / segment.folder / segment.name
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(spool.path(segment), path)
+        catalogue.add(segment, f"{segment.folder}/{segment.name}")
+        if method:
+            catalogue.compressed(
+                segment, f"{segment.folder}/{segment.name}", method, segment.size, segment.crc32c
+            )
+    catalogue.close()
+    return folder

@@ -1,9 +1,10 @@
-"""Every analysis: a run cut anywhere, analysed in pieces and merged, gives exactly what the whole run gives."""
+"""Every analysis: a run cut anywhere, analysed in pieces and merged, gives exactly what the whole gives."""
 
 import json
 import pickle
 from dataclasses import replace
 from functools import cache, reduce
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l1scout.analysis import ANALYSES, Analysis, Needs, Result, Setup
+from l1scout.analysis.common.correlation import Correlation
+from l1scout.analysis.common.cosmic_legs import Cosmics
+from l1scout.analysis.common.coverage import coverage
 from l1scout.analysis.common.live_time import LiveTime
+from l1scout.analysis.common.muons import times
 from l1scout.analysis.common.schemes import load_scheme
 from l1scout.cli.output import json_text
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
@@ -42,7 +47,8 @@ def run_of(kind):
         )
         b = piece.muons
         rows = {"run": np.full(len(b), number), "lumisection": lumisection(b.orbit)}
-        batches.append(replace(b, **rows, lost_orbits=3 * seed))
+        origin = None if seed == 0 else True  # the first does not say that it is simulated
+        batches.append(replace(b, **rows, lost_orbits=3 * seed, simulated=origin))
     return batches
 
 
@@ -67,14 +73,13 @@ def cut(batches, points):
     """Cut batches at places, counted in orbits from the first."""
     parts, before = [], 0
     for batch in batches:
-        for at in sorted(p - before for p in points if 0 < p - before < batch.n_orbits):
-            done = batch.first_orbit + at
-            first, batch = batch.cut(done)
-            parts.append(first)
-            before += first.n_orbits
-            points = [p for p in points if p > before]
+        start, orbits = batch.first_orbit, batch.n_orbits
+        for place in sorted(points):
+            if before < place < before + orbits:
+                first, batch = batch.cut(start + place - before)
+                parts.append(first)
         parts.append(batch)
-        before += batch.n_orbits
+        before += orbits
     return parts
 
 
@@ -92,7 +97,8 @@ def outcome(state):
     except InputError as error:
         return str(error), {}
     histograms = {name: h.values(flow=True).tolist() for name, h in result.histograms.items()}
-    return json_text({**result.as_dict(), "tables": dict(result.tables)}), histograms
+    simulated = {"simulated": getattr(state.state, "simulated", None)}
+    return json_text({**result.as_dict(), "tables": dict(result.tables), **simulated}), histograms
 
 
 WHOLE = {}
@@ -100,7 +106,7 @@ WHOLE = {}
 
 @pytest.mark.parametrize("kind", SCHEMES)
 @pytest.mark.parametrize("name", ANALYSES)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(data=st.data())
 def test_pieces_give_what_the_whole_gives(name, kind, options, data):
     section = data.draw(st.sampled_from([13, ORBITS_PER_LUMISECTION]), "orbits of a section")
@@ -122,7 +128,7 @@ def test_pieces_give_what_the_whole_gives(name, kind, options, data):
     parts = cut(batches, data.draw(places, "batches begin at orbit"))
     ends = data.draw(st.sets(st.integers(1, len(parts)), min_size=1, max_size=4), "pieces end at batch")
     edges = [0, *sorted(ends | {len(parts)})]
-    pieces = [analysed(make, parts[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    pieces = [analysed(make, parts[a:b]) for a, b in pairwise(edges)]
     pieces = [pickle.loads(pickle.dumps(piece)) for piece in pieces]
 
     def merged(one, two):
@@ -136,16 +142,95 @@ def test_pieces_give_what_the_whole_gives(name, kind, options, data):
     assert outcome(whole) == WHOLE[key]
 
 
-@pytest.mark.parametrize("name", ["cosmics", "firing"])
-def test_pairs_across_the_border_of_pieces_are_found(name):
-    """Every orbit is a piece of its own; the muons of many pairs are in two of them."""
-    (batch,) = (p.muons for p in simulate_run(1, 60, running=Running(cosmics=60.0, occupancy=0.3), chunk=60))
-    setup = Setup(scheme=load_scheme("2018"))
-    whole = analysed(lambda: ANALYSES[name](setup=setup), [batch])
-    states = [analysed(lambda: ANALYSES[name](setup=setup), [b]) for b in cut([batch], list(range(1, 60)))]
-    for state in states[1:]:
-        states[0].merge(state)
-    assert outcome(states[0]) == outcome(whole)
+BEAM_FREE = load_scheme("none")
+
+
+def dense(random, orbits):
+    """Barrel muons at the ends of orbits, so that many pairs lie across the borders of pieces."""
+    bx = np.array([1, 2, 3, 3562, 3563, 3564])
+    batches, start = [], 0
+    for run in range(1, 1 + random.integers(1, 4)):
+        start = int(random.integers(0, 5)) if random.random() < 0.5 else start + 1
+        rows = np.array([(start + k, b) for k in range(orbits) for b in bx if random.random() < 0.9])
+        n = len(rows)
+        half = random.random(n) < 0.5
+        columns = {
+            "hwPt": np.full(n, 20),
+            "hwEta": random.integers(-3, 4, n),
+            "hwPhi": np.where(half, 140, 140 + 288) + random.integers(-12, 13, n),
+            "tfMuonIndex": np.full(n, 40),
+            "origin": np.where(half, 1, 2),
+        }
+        seen = {"n_orbits": orbits, "first_orbit": start, "run": np.full(n, run)}
+        batches.append(OrbitBatch(*rows.T, np.arange(n + 1), columns, **seen))
+        start += orbits
+    return batches
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1 << 32), st.sets(st.integers(1, 35), min_size=1, max_size=20), st.booleans())
+def test_cosmic_pairs_across_the_border_of_pieces_are_found(seed, points, later_first):
+    batches = dense(np.random.default_rng(seed), 12)
+    whole = Cosmics(BEAM_FREE)
+    for batch in batches:
+        whole.add(batch)
+    pieces = []
+    for batch in cut(batches, sorted(points)):
+        pieces.append(Cosmics(BEAM_FREE))
+        pieces[-1].add(batch)
+    while len(pieces) > 1:
+        at = len(pieces) - 2 if later_first else 0
+        pieces[at].merge(pieces.pop(at + 1))
+    assert whole.pairs[0]
+    for name, counted in vars(whole.counts).items():
+        np.testing.assert_array_equal(getattr(pieces[0].counts, name), counted)
+    np.testing.assert_array_equal(pieces[0].barrel_phi, whole.barrel_phi)
+    assert json_text(pieces[0].live.table()) == json_text(whole.live.table())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1 << 32), st.sets(st.integers(1, 35), min_size=1, max_size=20))
+def test_pairs_of_adjacent_crossings_in_two_pieces_are_found(seed, points):
+    batches = dense(np.random.default_rng(seed), 12)
+    whole, pieces = Correlation(3), []
+    for batch in batches:
+        whole.add(times(batch), times(batch), coverage(batch)[0][0])
+    for batch in cut(batches, sorted(points)):
+        pieces.append(Correlation(3))
+        pieces[-1].add(times(batch), times(batch), coverage(batch)[0][0])
+    for piece in pieces[1:]:
+        pieces[0].merge(piece)
+    assert whole.pairs[4]  # one crossing apart, also over the end of an orbit
+    for name in ("pairs", "chance", "excess"):
+        np.testing.assert_array_equal(getattr(pieces[0], name), getattr(whole, name))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 32), st.sampled_from([5, 1 << 18]), st.sets(st.integers(1, 9), min_size=1))
+def test_batches_that_do_not_state_their_orbits_are_counted_alike(seed, section, ends):
+    """Packets of some orbits, with losses and without a muon; a piece begins with any of them."""
+    random, batches, orbit = np.random.default_rng(seed), [], ORBITS_PER_LUMISECTION - 20
+    for _ in range(10):
+        seen = np.sort(random.choice(8, random.integers(1, 9), replace=False))
+        filled = seen[random.random(seen.size) < 0.4] + orbit
+        n = filled.size
+        rest = {"n_orbits": seen.size, "lost_orbits": 8 - seen.size, "run": np.full(n, 5)}
+        batches.append(OrbitBatch(filled, np.full(n, 7), np.arange(n + 1), {}, **rest))
+        orbit += 8
+
+    def live(parts):
+        state = LiveTime(section)
+        for batch in parts:
+            state.add(batch, 1.0 + len(batch) % 2)
+        return state
+
+    edges = [0, *sorted(ends), 10]
+    whole, pieces = live(batches), [live(batches[a:b]) for a, b in pairwise(edges)]
+    for piece in pieces[1:]:
+        pieces[0].merge(piece)
+    assert json_text(pieces[0].table()) == json_text(whole.table())
+    assert pieces[0].orbits == whole.orbits == sum(b.n_orbits for b in batches)
+    assert (pieces[0].weight, pieces[0].unplaced) == (whole.weight, whole.unplaced)
 
 
 def test_offline_muons_and_models_are_merged():

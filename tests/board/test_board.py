@@ -96,3 +96,29 @@ def test_a_packet_with_fewer_orbits_at_the_end():
     counters = board.run(captures)
     assert counters.packets == 3
     assert counters.bytes == len(sink.bytes.getvalue())
+
+
+BX_WORDS = {
+    # BX; in Run 2 the link's number and 15 for intermediate muons, in Run 3 both etas and a bit for those
+    "run2": [0x00000007 | link << 23 | (link > 3) * 0x78000000 for link in range(8)],
+    "run3": [0x7FFFE007 | (link > 3) << 31 for link in range(8)],
+}
+
+
+@pytest.mark.parametrize("form", BOARD_FORMATS.values(), ids=list(BOARD_FORMATS))
+def test_of_the_frames_before_the_muons_only_the_etas_are_kept(form):
+    """Frames 0 and 1 with all bits set: BX, number of the link and its mark stay the board's own."""
+    words = np.zeros((1, 8, 3564, 6), np.uint32)
+    words[..., :2] = 0xFFFFFFFF
+    words[0, 3, 6, 2:] = 0xFFF80BFF, 0x01234567, 0xFFFFFFFF, 0x89ABCDEF  # hwPt 2 and 511
+    sender = Transmitter(form)
+    sink = Keep()
+    Board(sink, form).run([sender.send_words(words.reshape(1, 8, -1), 1000), sender.idle(1001)])
+    found = form.find_orbits(sink.bytes.getbuffer())
+    ((first, end),) = found.spans
+    block = found.rows[first:end]
+    assert found.orbit.tolist() == [1000]
+    assert block[form.orbit_row].tolist() == [1000] * 8
+    assert block[form.bx_row].tolist() == BX_WORDS[form.name]
+    assert block[2:, 3].tolist() == [0xFFF80BFF, 0x01234567, 0xFFFFFFFF, 0x89ABCDEF]
+    assert not block[2:, np.arange(8) != 3].any()

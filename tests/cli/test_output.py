@@ -86,10 +86,14 @@ def test_warnings_are_printable_lines(capsys):
 
 
 def test_lines_that_cannot_be_written_end_nothing(monkeypatch):
+    tried = []
+
     class Full(io.StringIO):
-        def write(self, _text):
+        def write(self, text):
+            tried.append(text)
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(output, "err", Console(file=Full()))
     with activity("long work") as now:
         now.update("still at work")
+    assert tried

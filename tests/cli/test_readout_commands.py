@@ -60,14 +60,14 @@ def test_from_a_file_to_another_place(settings, tmp_path):
     (run,) = json.loads(l1scout("runs", "--settings", settings, "--json").stdout)["runs"]
     assert (run["run"], run["orbits"], run["segments"], run["ended"]) == (RUN, 24, 3, 1)
     assert "24" in l1scout("runs", RUN, "--settings", settings).stdout
-    assert "nothing there of run 3" in l1scout("runs", 3, "--settings", settings, check=2).stderr
+    assert "has no segments of run 3" in l1scout("runs", 3, "--settings", settings, check=2).stderr
     done = l1scout("transfer", tmp_path / "archive", "--settings", settings, "--keep-days", 0)
     assert "3 files copied and verified" in done.stdout
     assert "3 deleted here" in done.stdout
     assert not list(folder.glob("*.bz2"))
     assert len(list((tmp_path / "archive").rglob("*.bz2"))) == 3
     l1scout("account", RUN, "--settings", settings)
-    assert "nothing of it" in l1scout("account", 99, "--settings", settings, check=2).stderr
+    assert "run 99 is not in" in l1scout("account", 99, "--settings", settings, check=2).stderr
 
 
 def test_from_a_pipe_and_from_a_link_capture(settings, tmp_path, samples):

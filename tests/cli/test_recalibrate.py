@@ -83,8 +83,8 @@ def test_words(samples, tmp_path, model):
 
 def test_other_conditions_are_warned_of_on_stderr_and_in_json(samples, tmp_path):
     """Files of 2018, and a model of simulated muons: the file, not the model, decides what is said."""
-    card, onnx_bytes = hand_made(data=simulation().as_dict())
-    path = model_directory(tmp_path / "m", card, onnx_bytes)
+    card, network = hand_made(data=simulation().as_dict())
+    path = model_directory(tmp_path / "m", card, network)
     done = run("--model", path, samples["DPG_NANO"], tmp_path / "out.root", "--json")
     found = json.loads(done.stdout)
     assert found["conditions"]["trigger"] == "BMTF"

@@ -56,7 +56,8 @@ def test_strange_lines_are_refused(folder, line):
             said = connection.recv(1000)
         except OSError:
             said = b""  # closed while we were still sending
-    assert not said or "refused" in json.loads(said)
+    if said or b"\n" in line[:MAX_LINE]:  # a line that is too long may be cut off without an answer
+        assert "refused" in json.loads(said)
     assert ask(folder, do="echo")
 
 

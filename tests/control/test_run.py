@@ -182,7 +182,7 @@ def test_commands_from_another_shell(chain):
         told = json.loads(chain.call("status", *settings, "--json").stdout)
         assert (told["state"], told["run"], told["error"]) == ("running", 40, "")
         assert [r["state"] for r in told["processes"].values()] == ["running"] * 3
-        assert told["processes"]["readout"]["lhc"] > 0
+        assert told["processes"]["readout"]["real_time_factor"] > 0
         assert told["lost"]["missed"] == told["lost"]["corrupt"] == 0
         with pytest.raises(InputError, match="another `l1scout run`"):
             chain.supervisor()
@@ -292,5 +292,7 @@ def store_replaced(chain: Chain, control: subprocess.Popen[bytes]):
 def test_settings_that_do_not_fit_are_refused(without_board):
     with pytest.raises(InputError, match="did you mean listen"):
         without_board.supervisor("readout.lisen=x:1")
+    with pytest.raises(InputError, match=r"^readout\.wire_format: .*'run1'.* run2, run3"):
+        without_board.supervisor("readout.wire_format=run1")
     with pytest.raises(InputError, match="the store listens at"):
         without_board.supervisor("store.listen=127.0.0.1:1")

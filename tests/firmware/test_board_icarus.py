@@ -29,7 +29,9 @@ def by_icarus(folder: Path, form=RUN3, crc=ISO_HDLC, rtl: Path = RTL, core: tupl
     timing = [LinkTiming(90 - 20 * n, 26 + n) for n in range(LINKS)]
     idle = np.full(LINE_WORDS, COMMA, np.uint32), np.full(LINE_WORDS, COMMA_K, np.uint8)
     captures = [
-        Capture.of_links(c.first_orbit, [c.link(n) if n % 4 == 0 else idle for n in range(LINKS)], c.ticks)
+        Capture.of_links(
+            c.first_orbit, [c.link(n) if n % 4 == 0 else idle for n in range(LINKS)], c.ticks, True
+        )
         for c in transmit(pieces, Transmitter(form, timing, crc))
     ]
     with (folder / "clocks.hex").open("w") as file:

@@ -195,7 +195,7 @@ def test_the_edges_of_the_window_and_of_what_is_overdue(verilog, tmp_path, edits
     for n, orbit, place, (word, k), count in edits:
         at = int(whole.ticks[n, orbit]) + place
         links[n][0][at : at + count], links[n][1][at : at + count] = word, k
-    captures = list(one_by_one([Capture.of_links(whole.first_orbit, links, whole.ticks)]))
+    captures = list(one_by_one([Capture.of_links(whole.first_orbit, links, whole.ticks, whole.simulated)]))
     both(verilog, captures, tmp_path, per_packet=2)
 
 
@@ -235,7 +235,9 @@ def test_rows_held_up_cost_whole_orbits(verilog, tmp_path):
     sink.bytes.seek(0)
     whole = {p.orbit[0]: p.rows for p in found(sink.bytes)}
     with own.open("rb") as stream:
-        for packet in found(stream):
+        packets = found(stream)
+        assert len(packets) == c.delivered
+        for packet in packets:
             np.testing.assert_array_equal(packet.rows[1:], whole[packet.orbit[0]][1:])  # all but the header
 
 
@@ -254,7 +256,7 @@ def test_an_orbit_that_is_overdue(verilog, tmp_path):
         np.insert(words, 5000, flood[0])[: words.size],
         np.insert(mask, 5000, flood[1])[: words.size],
     )
-    captures = [Capture.of_links(0, links, sent.ticks), after]
+    captures = [Capture.of_links(0, links, sent.ticks, sent.simulated), after]
     made = both(verilog, captures, tmp_path, pieces=list(one_by_one(captures)))
     assert made.orbits["good"][0] == 0xFE
     assert Board(Keep()).run(captures).flagged < made.counters.flagged
@@ -267,6 +269,7 @@ def test_signals_closer_than_a_window(verilog, tmp_path):
         two.first_orbit,
         [(np.zeros(0, np.uint32), np.zeros(0, np.uint8))] * LINKS,
         np.zeros((LINKS, 4), np.int64),
+        two.simulated,
     )
     made = both(verilog, [one, nothing], tmp_path)
     assert made.counters.links.states[UNLOCKED].sum() >= 3 * LINKS

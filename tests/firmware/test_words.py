@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hand_made
-from l1scout.deploy.firmware import FirmwareEngine
+from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.firmware.words import recalibrate_words
 from l1scout.formats.recalibrated import RECALIBRATED

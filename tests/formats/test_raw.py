@@ -45,7 +45,7 @@ def raw(packets) -> bytes:
 
 
 def test_frames_follow_their_definition(packets):
-    """Written here with struct, field by field."""
+    """Written here with struct, field by field; flags mark the orbits as simulated."""
     for packet in packets[0]:
         orbits = RUN3.find_orbits(packet)
         frames = RUN3.frame(orbits, RUN, 7)
@@ -53,7 +53,8 @@ def test_frames_follow_their_definition(packets):
         for (first, end), orbit in zip(orbits.spans, orbits.orbit, strict=True):
             records, _ = suppress(orbits.rows[first:end].reshape(-1, 6, 8), RUN3)
             payload = struct.pack("<I", 7) + records.tobytes()
-            expected += struct.pack("<HHIIIII", 6, 0, RUN, 1, orbit, len(payload), crc32c(payload)) + payload
+            head = struct.pack("<HHIIIII", 6, 0x4000, RUN, 1, orbit, len(payload), crc32c(payload))
+            expected += head + payload
         assert frames.words.tobytes() == expected
     with pytest.raises(ValueError, match="room for 3"):
         RUN3.frame(orbits, RUN, 7, np.empty(3, np.uint32))

@@ -4,6 +4,7 @@ import bz2
 import contextlib
 import json
 import random
+import re
 import struct
 from pathlib import Path
 
@@ -387,8 +388,9 @@ def test_lies_in_the_side(stored, tmp_path, field, value):
     sides = pa.array([bytes(side)] + [None] * (table.num_rows - 1), pa.binary())
     at = table.schema.get_field_index("side")
     pq.write_table(table.set_column(at, table.schema.field(at), sides), tmp_path / "b")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=re.escape(str(tmp_path / "b"))):
         archive.to_raw(tmp_path / "b", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

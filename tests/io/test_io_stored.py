@@ -56,7 +56,7 @@ def test_muons_come_back(stored, tmp_path, kind, rows, how):
     np.testing.assert_array_equal(got.bx, truth.bx)
     assert set(got.lumisection) == {1}
     if kind == "RAW":
-        assert (got.n_orbits, set(got.run), got.simulated) == (ORBITS, {320040}, None)
+        assert (got.n_orbits, set(got.run), got.simulated) == (ORBITS, {320040}, True)
         assert all(len(c) <= rows or c.n_orbits == 1 for c in chunks)
     else:
         assert (got.n_orbits, set(got.run), got.simulated) == (None, {0}, None)
@@ -72,7 +72,7 @@ def test_run2_records_have_their_own_format(stored, tmp_path):
     np.testing.assert_array_equal(got["intermediate"], truth["intermediate"])
     found = describe(path)
     final, intermediate = muon_counts(truth)
-    assert (found["form"], found["final_muons"], found["corrupt"]) == ("run2", final, 0)
+    assert (found["form"], found["streams"]["muon"], found["corrupt"]) == ("run2", final, 0)
     assert found["intermediate_muons"] == intermediate > 100
     assert found["compression"] is None
 
@@ -100,7 +100,8 @@ def test_inspect_says_what_is_wrong(stored, tmp_path):
     assert found["corrupt_bytes"] == sum(frames[k].stop - frames[k].start for k in (3, 4, 9))
     assert found["final_muons"] == truth.n_objects - lost
     assert found["orbits_covered"] == ORBITS - 3
-    assert (found["runs"], found["compression"], found["era"][:4]) == ([320040], "zstd", "2018")
+    assert (found["runs"], found["compression"], found["era"]) == ([320040], "zstd", None)
+    assert found["data"] == "simulated"
     assert found["said"]["orbits"] == ORBITS
     assert found["frames_by_source"] == {"1": ORBITS - 3}
 

@@ -59,7 +59,8 @@ def test_no_wrong_muon_ever(rates, seed, form):
             assert got[orbit] == expected[orbit]
     assert counters.orbits == sum(c.orbits for c in captures)
     assert counters.orbits == counters.delivered + counters.lost + counters.idle + counters.dropped
-    assert found.trailer is None or found.trailer.orbits == counters.delivered
+    told = None if found.trailer is None else found.trailer.orbits
+    assert told == (counters.delivered if counters.packets else None)
     if form is RUN3:
         assert found.orbits == counters.delivered
         assert len(flagged) == counters.flagged
@@ -83,9 +84,8 @@ def test_truncated_packets_give_no_wrong_muon(form, rate, step, seed):
     decoded, found = decode_muons(io.BytesIO(b"".join(cut)), form)
     names = tuple(truth.columns)
     assert set(rows(decoded.objects, names)) <= set(rows(truth, names))
-    lost = counters.delivered - found.orbits
-    assert lost == 0 or found.corrupt or len(cut[-1]) < len(sink.packets[-1]) or form is not RUN3
     if form is RUN3:
+        assert found.orbits == counters.delivered or found.corrupt or len(cut[-1]) < len(sink.packets[-1])
         for orbit in set(decoded.objects.orbit.tolist()):
             inside, expected = decoded.objects.orbit == orbit, truth.orbit == orbit
             assert decoded.objects.bx[inside].tolist() == truth.bx[expected].tolist()
@@ -121,14 +121,16 @@ def test_counters_name_the_fault():
     expected = {"bad_crc": receive.CRC, "dead": receive.UNLOCKED, "lost_words": receive.LENGTH}
     for name, state in expected.items():
         rates = FaultRates(**{name: 1e-5 if name == "lost_words" else 0.1}, dead_orbits=1)
-        _, _, counters = through_board(Injector(rates, 1, skews).damage(captures))
-        states = counters.links.states.sum(axis=1)
-        assert states[state] > 0, name
-        assert (
-            states[receive.GOOD] + states[receive.UNLOCKED :].sum() + states[receive.IDLE]
-            == 8 * counters.orbits
-        )
-    assert counters.links.summary()["commas"] > [0] * 8
+        faults = Injector(rates, 1, skews)
+        _, _, counters = through_board(faults.damage(captures))
+        states = counters.links.states
+        assert states[state].sum() > 0, name
+        assert states.sum(axis=0).tolist() == [counters.orbits] * 8
+        if name == "bad_crc":  # one fault costs one link one orbit, and is counted there
+            hit = [link for orbit, link, _ in faults.touched if orbit < 1010]
+            assert states[state].tolist() == np.bincount(hit, minlength=8).tolist()
+            assert states[[receive.UNLOCKED, receive.CODE, receive.LENGTH]].sum() == 0
+    assert min(counters.links.summary()["commas"]) > 0
 
 
 def test_rates_are_probabilities():

@@ -19,7 +19,7 @@ from l1scout.formats.streams.muon import read_records
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import ORBITS_PER_LUMISECTION
-from l1scout.readout.segments import Segment
+from l1scout.readout.segments import Segment, sum_counts
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped
 from live_packets import dropping, feed, packets, repeated
@@ -69,7 +69,8 @@ def test_a_run_is_all_there(tmp_path):
     assert last == segments[-1]
     assert total(spool, "sent") == 24
     final, intermediate = muon_counts(truth.objects)
-    assert (total(spool, "final_muons"), total(spool, "intermediate_muons")) == (final, intermediate)
+    objects = sum_counts(*(s.objects for s in segments))
+    assert objects == {"muon": final, "intermediate_muon": intermediate}
     files = [spool.path(s).read_bytes() for s in segments]
     data = b"".join(bytes(f.records) for d in files for f in read_frames(d, read_header(d)))
     got = read_records(data, RUN3)
@@ -235,6 +236,19 @@ def test_a_full_spool_waits_and_can_be_left(tmp_path):
     kill(spool, writer)
 
 
+def test_a_spool_is_full_when_it_holds_as_much_as_it_may(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = SegmentWriter(spool, RUN, 1, RUN3)
+    feed(writer, b"".join(_packets()))
+    size = writer.finish().size
+    assert (spool.held, spool.is_full()) == (size, False)  # without a limit
+    spool.close()
+    for limit, full in ((size - 1, True), (size, True), (size + 1, False)):
+        limited = Spool(tmp_path / "spool", max_bytes=limit)
+        assert limited.is_full() is full
+        limited.close()
+
+
 def test_one_spool_one_readout(tmp_path):
     keep = Spool(tmp_path / "spool")
     with pytest.raises(InputError, match="another readout"):
@@ -247,14 +261,14 @@ def test_acknowledged_segments_go_and_the_place_stays(tmp_path):
     writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=6, seconds=0))
     feed(writer, b"".join(_packets()[:5]))
     writer.tick()
-    place = writer.place
+    position = writer.position
     for segment in list(spool.waiting()):
         spool.remove(segment)
     assert len(spool) == 0
     assert len(list(spool.folder.glob("*.json"))) == 1
     spool.close()
     again = SegmentWriter(Spool(tmp_path / "spool"), RUN, 1, RUN3)
-    assert again.place == place
+    assert again.position == position
 
 
 def test_a_bit_that_flips_in_the_spool_costs_its_orbit(tmp_path):
@@ -282,7 +296,7 @@ FIELDS = tuple(GOOD.to_dict())
     st.dictionaries(st.text() | st.sampled_from(FIELDS), st.none() | st.integers() | st.text() | st.floats())
 )
 def test_descriptions_of_untrusted_peers(said):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="segment: "):
         Segment.from_dict(said)
 
 
@@ -292,7 +306,7 @@ def test_descriptions_of_untrusted_peers(said):
         {"run": -1},
         {"run": 1.5},
         {"run": True},
-        {"form": "../x"},
+        {"wire_format": "../x"},
         {"size": 1 << 50},
         {"index": "0"},
         {"last": 1},

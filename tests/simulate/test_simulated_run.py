@@ -30,7 +30,7 @@ def muons():
 
 def test_filling_schemes(shared_data):
     known = json.loads((shared_data / "derived" / "lhc_colliding_bx.json").read_text())["schemes"]
-    for name, ranges in zip(FILLING_SCHEMES, known.values(), strict=False):
+    for name, ranges in zip(FILLING_SCHEMES, list(known.values())[:2], strict=True):
         expected = np.concatenate([np.arange(a, b + 1) for a, b in ranges])
         np.testing.assert_array_equal(colliding(name), expected)
 

@@ -205,6 +205,7 @@ def test_files_that_are_no_parquet_are_refused(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError) as error:
             read_dataset(tmp_path / name)
+        assert str(tmp_path / name) in str(error.value)
         assert "\n" not in str(error.value)
     for name in ("absent", "."):
         with pytest.raises(InputError, match="not a readable Parquet file"):

@@ -47,7 +47,7 @@ class Fraction(Part):
     high: Number
 
 
-COMMON = {
+COMMON: dict[str, dict[str, Any]] = {
     "analysis": {"type": "string", "description": "name of the analysis"},
     "origin": {"type": "string", "description": "simulation, data, or data of unstated origin"},
     "warnings": {"type": "array", "items": {"type": "string"}, "description": "what to know about the data"},

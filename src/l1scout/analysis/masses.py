@@ -222,5 +222,5 @@ class MassesAnalysis(Analysis[MassesOptions]):
         """Name the networks, with the checksums of their files."""
         if not self._models:
             return None
-        sums = [m.card.onnx.get("sha256") for m in self._models.values()]
+        sums = [m.card.sha256 for m in self._models.values()]
         return {"name": ", ".join(self._models), "sha256": sums}

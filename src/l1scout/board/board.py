@@ -9,6 +9,7 @@ import numpy as np
 from l1scout.board.suppress import Selection, Suppressor
 from l1scout.formats.block import BLOCK_BYTES, BLOCK_WORDS
 from l1scout.formats.block_format import BlockFormat, OrbitState
+from l1scout.formats.marks import origin_mark
 from l1scout.formats.packets import ORBITS_PER_PACKET, TRAILER_BYTES, Trailer
 from l1scout.formats.records import LINKS
 from l1scout.formats.wire_formats.run3 import RUN3
@@ -111,7 +112,7 @@ class Board:
         self._per_packet = orbits_per_packet
         room = orbits_per_packet * form.orbit_room + TRAILER_BYTES
         self._packet = np.empty(room // 4, np.uint32)
-        self._end = self._held = self._told = 0
+        self._end = self._held = self._told = self._marks = 0
         self.counters = BoardCounters(links=self._receiver.counters)
 
     def take(self, capture: Capture, orbits: Iterable[int]) -> None:
@@ -136,6 +137,7 @@ class Board:
         good = self._receiver.receive(capture, n)
         counters = self.counters
         counters.orbits += 1
+        self._marks = origin_mark(capture.simulated)
         if good == 0:
             idle = bool((self._receiver.states == IDLE).all())
             counters.idle += idle
@@ -155,7 +157,7 @@ class Board:
         at = self._end + self._form.head_words
         blocks = self._suppressor.blocks(receiver, good, orbit, packet[at:])
         links = self._suppressor.map, receiver.states, c.links.realigns
-        state = OrbitState(orbit, blocks, good, c.lost, c.dropped, *links)
+        state = OrbitState(orbit, blocks, good, c.lost, c.dropped, *links, self._marks)
         self._end = self._form.write_orbit(packet, self._end, at + blocks * BLOCK_WORDS, state)
         c.blocks += blocks
 
@@ -164,7 +166,7 @@ class Board:
         self._told = c.lost + c.dropped
         trailer = Trailer(int(c.links.realigns.sum()), self._told, c.delivered)
         stop = self._end + TRAILER_BYTES // 4
-        self._packet[self._end : stop] = np.frombuffer(trailer.encode(), np.uint32)
+        self._packet[self._end : stop] = np.frombuffer(trailer.encode(self._marks), np.uint32)
         packet = self._packet[:stop].data.cast("B")
         self._sink.put(packet)
         c.packets, c.bytes = c.packets + 1, c.bytes + len(packet)

@@ -3,26 +3,17 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l1scout.board.board import Board, line_rate
-from l1scout.board.sinks import BufferedSink, open_sink
-from l1scout.board.sources import captures, is_capture, paced, replay_packets
-from l1scout.board.suppress import INTERMEDIATE, Selection
 from l1scout.cli.output import Json, activity, err, out, print_json
 from l1scout.cli.simulate import FAULTS, fault_rates, one_of, running
 from l1scout.errors import InputError
-from l1scout.formats.block_format import board_format
-from l1scout.formats.records import LINKS
-from l1scout.io.input_file import InputFile
-from l1scout.io.readers.dma_packets import packet_format
-from l1scout.link.align import windows
-from l1scout.link.capture import Capture
-from l1scout.link.frames import CRCS
-from l1scout.simulate.run import simulate_run
-from l1scout.simulate.write import Fibres
+
+if TYPE_CHECKING:
+    from l1scout.board.board import Board
+    from l1scout.link.capture import Capture
 
 
 def board(
@@ -54,6 +45,18 @@ def board(
     A rate line is on standard error; a summary is printed at the end (on standard error if the
     packets go to standard output).
     """
+    from l1scout.board.board import Board, line_rate
+    from l1scout.board.sinks import BufferedSink, open_sink
+    from l1scout.board.sources import captures, is_capture, paced, replay_packets
+    from l1scout.board.suppress import INTERMEDIATE, Selection
+    from l1scout.formats.block_format import board_format
+    from l1scout.formats.records import LINKS
+    from l1scout.io.input_file import InputFile
+    from l1scout.io.readers.dma_packets import packet_format
+    from l1scout.link.frames import CRCS
+    from l1scout.simulate.run import simulate_run
+    from l1scout.simulate.write import Fibres
+
     wire_format = board_format(form)
     one_of("--crc", crc, dict(CRCS))
     one_of("--pace", pace, {"full": 0, "lhc": 0})
@@ -103,7 +106,10 @@ def board(
             console.print(f"{name.replace('_', ' ')} by link: {values}")
 
 
-def _run(work: Board, pieces: Iterator[Capture], start: float) -> None:
+def _run(work: "Board", pieces: "Iterator[Capture]", start: float) -> None:
+    from l1scout.board.board import line_rate
+    from l1scout.link.align import windows
+
     with activity("waiting for the first orbits") as line:
         for capture, orbits in windows(pieces):
             work.take(capture, orbits)

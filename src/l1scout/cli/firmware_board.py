@@ -3,26 +3,17 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from l1scout.board.sources import captures, is_capture
-from l1scout.board.suppress import INTERMEDIATE, Selection
 from l1scout.cli.output import Json, activity, out, print_json, progress
 from l1scout.cli.simulate import one_of
 from l1scout.errors import InputError
-from l1scout.firmware.build import expected, read_built
-from l1scout.firmware.compare import Words, compare
-from l1scout.firmware.crowded import crowded_orbits
-from l1scout.firmware.rtl_board import CLOCK_MHZ, VerilogBoard, sources
-from l1scout.firmware.verilator import program_folder
-from l1scout.firmware.yosys import synthesise
-from l1scout.formats.block_format import board_format
-from l1scout.formats.records import LINKS
-from l1scout.link.frames import CRCS
-from l1scout.model.directory import load_model
+
+if TYPE_CHECKING:
+    from l1scout.firmware.compare import Words
 
 
 def board(
@@ -58,6 +49,16 @@ def board(
     integer network. Needs Verilator (apt-get install verilator g++ make); the simulator is built the first
     time. All is simulation: this design has never been on a board.
     """
+    from l1scout.board.sources import captures, is_capture
+    from l1scout.board.suppress import INTERMEDIATE, Selection
+    from l1scout.firmware.compare import compare
+    from l1scout.firmware.crowded import crowded_orbits
+    from l1scout.firmware.rtl_board import VerilogBoard
+    from l1scout.firmware.verilator import program_folder
+    from l1scout.formats.block_format import board_format
+    from l1scout.formats.records import LINKS
+    from l1scout.link.frames import CRCS
+
     wire_format = board_format(form)
     one_of("--crc", crc, dict(CRCS))
     if synthesis + (source is not None) + (crowded is not None) != 1:
@@ -102,12 +103,19 @@ def board(
         raise typer.Exit(1)
 
 
-def _core(folder: Path, model: Path) -> tuple[list[Path], Words]:
+def _core(folder: Path, model: Path) -> "tuple[list[Path], Words]":
+    from l1scout.firmware.build import expected, read_built
+    from l1scout.model.directory import load_model
+
     loaded = load_model(model)
     return read_built(folder, loaded).sources, partial(expected, loaded)
 
 
 def _synthesise(form: str, json: bool) -> None:
+    from l1scout.firmware.rtl_board import sources
+    from l1scout.firmware.yosys import synthesise
+    from l1scout.formats.block_format import board_format
+
     with activity("Yosys: a few minutes"):
         result = synthesise(sources(), "scouting_board", {"RUN3": board_format(form).verilog})
     if json:
@@ -123,6 +131,8 @@ def _synthesise(form: str, json: bool) -> None:
 
 
 def _show(result: dict[str, Any]) -> None:
+    from l1scout.firmware.rtl_board import CLOCK_MHZ
+
     c, latency = result["counters"], result["latency"]
     table = Table("clocks of the delivered orbits", "smallest", "median", "largest", f"us at {CLOCK_MHZ} MHz")
     for name, values in latency["spans"].items():

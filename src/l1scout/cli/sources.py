@@ -24,7 +24,7 @@ CHUNK = 100
 """Orbits simulated at a time."""
 
 
-class Data:
+class AnalysisInput:
     """The data of an analysis, and notes about them.
 
     Parameters

@@ -166,7 +166,8 @@ class VerilogBoard:
         Parameters
         ----------
         pieces : iterable of Capture
-            Orbit numbers that do not follow each other end what is under way.
+            Orbit numbers that do not follow each other end what is under way. All of one origin: the mark of
+            simulated orbits is an input of the board that does not change while it runs.
         packets : Path
             File for the packets.
         selection : Selection, optional

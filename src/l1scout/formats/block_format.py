@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -22,6 +22,7 @@ from l1scout.formats.packets import (
     Readable,
     Trailer,
     split_at_trailers,
+    trailer_marks,
 )
 from l1scout.formats.records import LINKS, ORBIT_MASK
 from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
@@ -44,6 +45,8 @@ class OrbitState:
         Non-empty BX; bit b is BX b + 1.
     states, realigns : ndarray, shape (8,)
         State of each link, and how often it was aligned anew.
+    marks : int
+        See `formats.marks`.
     """
 
     orbit: int
@@ -54,6 +57,7 @@ class OrbitState:
     bx_map: NDArray[np.uint32]
     states: NDArray[Any]
     realigns: NDArray[Any]
+    marks: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,12 @@ class BlockFormat(BlockLayout, WireFormat):
         body = packet[:-TRAILER_BYTES]
         found = Found(packets=int(len(packet) > 0), trailer=self.trailer(packet))
         rows = np.frombuffer(body, "<u4", len(body) // (4 * LINKS) * LINKS).reshape(-1, LINKS)
-        return self._find(rows, len(body), found)
+        marks = trailer_marks(packet[-TRAILER_BYTES:]) if packet else 0
+        return self._find(rows, len(body), found, marks)
 
     @abstractmethod
-    def _find(self, rows: NDArray[np.uint32], size: int, found: Found) -> PacketOrbits:
-        """Find the orbits in rows of a packet, whose trailer is gone; `size` is in bytes."""
+    def _find(self, rows: NDArray[np.uint32], size: int, found: Found, marks: int) -> PacketOrbits:
+        """Find the orbits in rows of a packet without its trailer (`size` bytes), which has `marks`."""
 
     def _orbits(
         self,
@@ -126,7 +131,8 @@ class BlockFormat(BlockLayout, WireFormat):
 
     def decode(self, orbits: PacketOrbits) -> Mapping[str, Decoded]:
         """Decode the muons of orbits."""
-        return {MUON: decode_blocks(self.blocks(orbits), self)}
+        part = decode_blocks(self.blocks(orbits), self)
+        return {MUON: replace(part, objects=replace(part.objects, simulated=orbits.simulated))}
 
     def frame_room(self, orbits: PacketOrbits) -> int:
         """Return the words that orbits can take in a segment at most."""

@@ -2,7 +2,8 @@
 
 A packet of the scouting board's DMA ends with a trailer of 32 bytes: 0xdeadbeefdeadbeef and three u64
 counters: automatic realigns, dropped orbits, orbits. Here they count from the start of the run, so that
-nothing is lost with a packet.
+nothing is lost with a packet. The highest bits of the first counter, which no board reaches, are marks of
+l1scout (`formats.marks`).
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.formats.marks import REPEATED
+from l1scout.formats.marks import ALL_MARKS, MARK_BITS, REPEATED, stated_origin
 from l1scout.formats.stream import add_counts
 
 ROW_BYTES = 32
@@ -25,6 +26,8 @@ ORBITS_PER_PACKET = 20
 MAX_ORBITS_PER_PACKET = 64
 _MARK = TRAILER_MARK.to_bytes(8, "little")
 _ORBIT_END_ROW = ORBIT_END.to_bytes(4, "little") * 8
+_MARKS_AT = 64 - MARK_BITS
+_COUNTER = (1 << _MARKS_AT) - 1
 _PIECE = 1 << 20
 _ROOM = 1 << 23
 
@@ -37,15 +40,24 @@ class Trailer:
     dropped: int
     orbits: int
 
-    def encode(self) -> bytes:
-        """Return the 32 bytes."""
-        return np.array([TRAILER_MARK, self.realigns, self.dropped, self.orbits], "<u8").tobytes()
+    def encode(self, marks: int = 0) -> bytes:
+        """Return the 32 bytes, with marks of the packet's orbits."""
+        first = self.realigns & _COUNTER | marks << _MARKS_AT
+        return np.array([TRAILER_MARK, first, self.dropped, self.orbits], "<u8").tobytes()
 
     @classmethod
     def decode(cls, row: bytes | memoryview) -> "Trailer | None":
         """Read the 32 bytes; None if the row has the mark all over and so no counters."""
         counters = [int(c) for c in np.frombuffer(row, "<u8")[1:]]
-        return None if counters == [TRAILER_MARK] * 3 else cls(*counters)
+        if counters == [TRAILER_MARK] * 3:
+            return None
+        return cls(counters[0] & _COUNTER, *counters[1:])
+
+
+def trailer_marks(row: bytes | memoryview) -> int:
+    """Return the marks in the 32 bytes of a trailer; 0 if it has no counters."""
+    first = int(np.frombuffer(row, "<u8", 1, 8)[0])
+    return 0 if first == TRAILER_MARK else first >> _MARKS_AT & ALL_MARKS
 
 
 @dataclass
@@ -146,7 +158,7 @@ class PacketOrbits:
     blocks_of_orbit : ndarray of int64, shape (orbits,)
         Non-empty crossings of each orbit.
     marks : ndarray of uint32, shape (orbits,)
-        Bits of `formats.marks` that the headers of the orbits state; 0 where the format has no such header.
+        Bits of `formats.marks` that the board states; 0 where it or the format states nothing.
     """
 
     rows: NDArray[Any]
@@ -166,6 +178,11 @@ class PacketOrbits:
     def repeated(self) -> NDArray[np.bool_]:
         """Orbits whose headers say that they repeat an earlier one."""
         return np.asarray(self.marks & np.uint32(REPEATED) != 0)
+
+    @property
+    def simulated(self) -> bool | None:
+        """Whether the orbits are simulated, as their board states it; None where it does not."""
+        return stated_origin(self.marks)
 
     def select(self, keep: NDArray[np.bool_]) -> "PacketOrbits":
         """Keep the orbits where ``keep`` (shape (orbits,)) is True."""

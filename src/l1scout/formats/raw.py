@@ -3,6 +3,7 @@
 Frames have their own checksum: damage costs an orbit, not the file. Empty orbits have a frame too.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from struct import Struct
@@ -13,6 +14,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout.formats.decoded import Decoded
+from l1scout.formats.marks import ALL_MARKS, MARK_BITS, REPEATED, stated_origin
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.stream import Stream
 from l1scout.lhc import lumisection
@@ -43,8 +45,8 @@ ORBIT_HEADER = np.dtype(
 )
 """Version 6. The payload is a source id (u32) and records; a checksum of 0 says that there is none."""
 VERSION = 6
-REPEATED = 1 << 15
-"""Bit of an orbit's ``flags`` that l1scout sets: the orbit repeats the content of an earlier one."""
+MARKS_AT = 16 - MARK_BITS
+"""Lowest bit of `formats.marks` in an orbit's ``flags``: CMSSW leaves these bits unused."""
 _HEAD = Struct("<HHIIIIII")
 """`ORBIT_HEADER` and the source id: numpy takes longer over a single one."""
 _HEAD_BYTES = ORBIT_HEADER.itemsize
@@ -54,6 +56,7 @@ FRAME_WORDS = HEAD_WORDS + 1
 MAX_FRAME_BYTES = 1 << 20
 """Of any source, when read from a stream: GMT frames are at most 0.73 MB, calorimeter ones 0.84 MB."""
 _PIECE = 1 << 22
+_BEGINNING_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def frame_heads(packet: PacketOrbits, run: int, source: int) -> NDArray[np.uint3
     """Return words 0 to 3 of the header of each orbit's frame, and the source id: shape (orbits, 5)."""
     heads = np.empty((len(packet.orbit), 5), np.uint32)
     heads[:, 0], heads[:, 1], heads[:, 4] = VERSION, run, source
-    heads[packet.repeated, 0] |= REPEATED << 16
+    heads[:, 0] |= (packet.marks & np.uint32(ALL_MARKS)) << np.uint32(16 + MARKS_AT)
     heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit
     return heads
 
@@ -114,9 +117,14 @@ class Frame(NamedTuple):
     records: memoryview
 
     @property
+    def marks(self) -> int:
+        """Bits of `formats.marks` that the orbit's board stated."""
+        return self.head[3] >> (MARKS_AT - 8)
+
+    @property
     def repeated(self) -> bool:
         """Whether the orbit repeats the content of an earlier one, as its board marked it."""
-        return bool(self.head[3] & (REPEATED >> 8))
+        return bool(self.marks & REPEATED)
 
 
 @dataclass
@@ -176,7 +184,7 @@ def read_frames(data: bytes | memoryview, found: RawFile) -> Iterator[Frame]:
     """
     view = memoryview(data)
     at = lost = FILE_HEADER.itemsize
-    begins, frames = _beginnings(found), 0
+    begins, frames = _beginning(found), 0
     while at < len(view):
         frame = _frame_at(view, at, found.run)
         if frame is None:
@@ -205,7 +213,7 @@ def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
     found : RawFile
         From `read_header`; gets the corrupt stretches counted.
     """
-    begins, frames = _beginnings(found), 0
+    begins, frames = _beginning(found), 0
     held, done, lost, last = b"", 0, False, False
     while not last:
         piece = stream.read(_PIECE)
@@ -219,7 +227,7 @@ def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
                 continue
             stop = _find(view, begins, at + 1)
             if stop == len(view) and not last:
-                stop -= len(begins[0])
+                stop -= _BEGINNING_BYTES
             found.corrupt, found.corrupt_bytes = found.corrupt + (not lost), found.corrupt_bytes + stop - at
             yield held[at:stop]
             at, lost = stop, True
@@ -227,9 +235,16 @@ def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
     found.end(FILE_HEADER.itemsize + done, frames, lost=lost)
 
 
-def _beginnings(found: RawFile) -> list[bytes]:
-    """First bytes that a frame of the file may have."""
-    return [np.array((VERSION, flags, found.run), "<u2,<u2,<u4").tobytes() for flags in (0, REPEATED)]
+def frame_marks(first_words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the marks in the first words of frames' headers."""
+    return np.asarray(first_words >> np.uint32(16 + MARKS_AT))
+
+
+def _beginning(found: RawFile) -> re.Pattern[bytes]:
+    """Return what matches the first 8 bytes of a frame of the file, with any marks and no other flags."""
+    version, run = (np.array(n, t).tobytes() for n, t in ((VERSION, "<u2"), (found.run, "<u4")))
+    flags = b"".join(bytes([marks << (MARKS_AT - 8)]) for marks in range(1 << MARK_BITS))
+    return re.compile(re.escape(version) + b"\0[" + re.escape(flags) + b"]" + re.escape(run), re.DOTALL)
 
 
 def _frame_at(view: memoryview, at: int, run: int, base: int = 0) -> Frame | None:
@@ -246,13 +261,12 @@ def _frame_at(view: memoryview, at: int, run: int, base: int = 0) -> Frame | Non
     return Frame(base + at, base + stop, said, lumi, orbit, source, head, records)
 
 
-def _find(view: memoryview, begins: Sequence[bytes], at: int, piece: int = 1 << 20) -> int:
-    """Position of the first of `begins` at or after `at`, or the end."""
+def _find(view: memoryview, begins: re.Pattern[bytes], at: int, piece: int = 1 << 20) -> int:
+    """Return the first position from `at` on where a frame may begin, or the end."""
     while at < len(view):
-        data = bytes(view[at : at + piece + len(begins[0])])
-        found = [n for n in map(data.find, begins) if n >= 0]
+        found = begins.search(view[at : at + piece + _BEGINNING_BYTES])
         if found:
-            return at + min(found)
+            return at + found.start()
         at += piece
     return len(view)
 
@@ -262,12 +276,14 @@ def decode_frames(frames: Sequence[Frame], stream: Stream, found: RawFile) -> De
     words = np.frombuffer(b"".join(f.records[: len(f.records) & ~3] for f in frames), "<u4")
     sizes = np.array([len(f.records) for f in frames], np.int64)
     bounds = np.r_[0, np.cumsum(sizes // 4)]
-    part, ends = stream.decode(words, bounds)
+    sources = np.array([f.source for f in frames], np.int64)
+    part, ends = stream.decode(words, bounds, sources)
     lost = sizes - 4 * (ends - bounds[:-1])
     objects = replace(
         part.objects,
         run=np.full(len(part.objects), found.run, np.int64),
         lumisection=lumisection(part.objects.orbit),
         n_orbits=len(frames),
+        simulated=stated_origin(np.array([f.marks for f in frames], np.int64)),
     )
     return Decoded(objects, part.flagged, int(np.count_nonzero(lost)), int(lost.sum()))

@@ -1,8 +1,8 @@
 """Streams: what kinds of object scouting records, one module each in `formats.streams`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,23 +25,23 @@ class Stream(ABC):
         Of the stream in `core.orbit_data.OrbitData.streams`, and of its module.
     title : str
         A few words for people.
-    source_ids : range
-        Source ids of its frames.
+    source_ids : sequence of int
+        Source ids of its frames; several streams may share one.
     layouts : mapping of str to tuple of Layout
-        Words of an object by era, such as "Run 3".
+        Words of an object, and of what else its records hold, by era such as "Run 3".
     absent : str
         When a word holds no object.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
-    source_ids: ClassVar[range]
+    source_ids: ClassVar[Sequence[int]]
     layouts: ClassVar[Mapping[str, tuple[Layout, ...]]]
     absent: ClassVar[str]
 
     @abstractmethod
     def decode(
-        self, words: NDArray[np.uint32], bounds: NDArray[np.int64]
+        self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
     ) -> tuple[Decoded, NDArray[np.int64]]:
         """Decode the payloads of frames, each up to the first record that makes no sense.
 
@@ -51,6 +51,8 @@ class Stream(ABC):
             Payloads without source id, one after the other.
         bounds : ndarray of int64, shape (payloads + 1,)
             Word at which each begins, and the end of the last.
+        sources : ndarray of int64, shape (payloads,)
+            Source id of each: it may tell the form of the records, or a part of the detector.
 
         Returns
         -------
@@ -60,8 +62,16 @@ class Stream(ABC):
         """
 
     @abstractmethod
-    def encode(self, objects: OrbitBatch) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def encode(
+        self, objects: OrbitBatch, source: int | None = None
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Write the records of a batch, one for each crossing: the inverse of `decode`.
+
+        Parameters
+        ----------
+        objects : OrbitBatch
+        source : int, optional
+            Source id whose form of records is wanted.
 
         Returns
         -------
@@ -75,6 +85,15 @@ class Stream(ABC):
             If a value does not fit its field, or a crossing has more objects than a record can hold.
         """
 
+    def physics(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return physics values of hardware columns, by default none.
+
+        Objects with ``pt`` and ``mass`` (GeV), ``eta`` and ``phi`` (rad) become Lorentz vectors in
+        `l1scout.Data.to_awkward`.
+        """
+        del columns
+        return {}
+
     def counts(self, objects: OrbitBatch) -> dict[str, int]:
         """Count objects by kind: the stream's own, and kinds that are counted apart from them."""
         return {self.name: objects.n_objects}
@@ -84,9 +103,9 @@ STREAMS: Registry[Stream] = Registry("streams", "l1scout.formats.streams")
 """Streams by name; other packages add theirs as entry points of the group ``l1scout.streams``."""
 
 
-def stream_of_source(source: int) -> Stream | None:
-    """Return the stream whose frames have this source id; None if it is unknown."""
-    return next((stream for stream in STREAMS.values() if source in stream.source_ids), None)
+def streams_of_source(source: int) -> list[Stream]:
+    """Return the streams whose objects are in frames with this source id."""
+    return [stream for stream in STREAMS.values() if source in stream.source_ids]
 
 
 def add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:

@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from io import BufferedIOBase
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.registry import Registry
 from l1scout.formats.decoded import Decoded, join_decoded
+from l1scout.formats.layout import Layout
 from l1scout.formats.packets import Found, PacketOrbits, Readable, Trailer
 from l1scout.formats.raw import Frames
 from l1scout.formats.stream import STREAMS, add_counts
@@ -32,6 +33,10 @@ class WireFormat(ABC):
         Whether packets and segments show orbits without any object.
     has_checksums : bool
         Whether each orbit of a segment's file has a checksum by which the intact ones are told.
+    layouts : tuple of Layout
+        Words of its packets that are not those of objects.
+    headers : mapping of str to numpy type
+        Headers that are not made of bit fields, by title.
     """
 
     name: ClassVar[str]
@@ -40,6 +45,8 @@ class WireFormat(ABC):
     suffix: ClassVar[str]
     reports_empty_orbits: ClassVar[bool]
     has_checksums: ClassVar[bool]
+    layouts: ClassVar[tuple[Layout, ...]] = ()
+    headers: ClassVar[Mapping[str, np.dtype[Any]]] = {}
 
     @abstractmethod
     def recognises(self, stream: Readable) -> bool:
@@ -104,6 +111,11 @@ class WireFormat(ABC):
 
         The header of the file is not among the bytes.
         """
+
+    def simulated(self, data: bytes) -> bool | None:
+        """Return whether a segment's file states that its orbits are simulated; None if it states nothing."""
+        del data
+        return None
 
     @abstractmethod
     def count_objects(self, data: bytes) -> dict[str, int]:
@@ -173,6 +185,5 @@ def read_packets(
 def decode_packets(stream: Readable, form: WireFormat) -> tuple[dict[str, Decoded], Found]:
     """Decode all packets of a stream that fits in memory (its objects do; its packets need not)."""
     found = Found()
-    nothing = form.decode(form.find_orbits(memoryview(b"")))
-    parts = [nothing, *read_packets(stream, form, found)]
+    parts = list(read_packets(stream, form, found)) or [form.decode(form.find_orbits(memoryview(b"")))]
     return {name: join_decoded([p[name] for p in parts]) for name in form.streams}, found

@@ -14,10 +14,12 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout import __version__
+from l1scout.core.orbit_batch import joint_origin
 from l1scout.core.provenance import KEY, Provenance, file_inputs
 from l1scout.errors import InputError
 from l1scout.formats.block_format import BlockFormat
-from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, read_header, split_raw
+from l1scout.formats.marks import stated_origin
+from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, frame_marks, read_header, split_raw
 from l1scout.formats.streams.muon import is_intermediate
 from l1scout.io import runs
 from l1scout.io.archive_chunk import MAX_ROWS, Part, gather, to_columns, views, with_station
@@ -91,6 +93,7 @@ class ArchiveWriter:
                 msg = f"{file.path}: changed while it was read"
                 raise InputError(msg)
         self._counts = dict.fromkeys(("orbits", "final_muons", "intermediate_muons", "verbatim"), 0)
+        self._origins: set[bool | None] = set()
         self._done, self._crc = len(self._head), crc32c(self._head)
 
     def write(self, part: Path, new: NewColumns | None, made: Provenance, progress: Progress) -> Converted:
@@ -105,7 +108,7 @@ class ArchiveWriter:
                 progress(self._done, max(self._file.size, self._done))
             if writer is None:
                 writer = _writer(part, schema)
-            simulated: bool | None = None
+            simulated = made.simulated if made.simulated is not None else joint_origin(self._origins)
             said = self._statement(simulated)
             made = replace(made, simulated=simulated, inputs=made.inputs or file_inputs([self._file.path]))
             writer.add_key_value_metadata({"l1scout": json.dumps(said), KEY: made.as_json()})
@@ -123,6 +126,8 @@ class ArchiveWriter:
             self._done, self._crc = self._done + len(piece), crc32c(piece, self._crc)
         framed = self._header is not None
         stretch = gather(pieces, self._form, framed=framed)
+        if framed and len(stretch.heads):
+            self._origins.add(stated_origin(frame_marks(stretch.heads[:, 0])))
         columns, side = to_columns(stretch, self._form, self._crc, plain=self._plain)
         alone = int(np.count_nonzero(_intermediate(columns)))
         rows, counts = len(columns["hwPt"]), self._counts

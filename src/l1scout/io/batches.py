@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_data import MUON, OrbitData
+from l1scout.errors import InputError
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
 from l1scout.io.read import read_events
@@ -66,10 +67,13 @@ def _joined(chunks: Iterable[OrbitData]) -> Iterator[OrbitData]:
     """Join the chunks of a file until they have `JOINED` orbits."""
     held: list[OrbitData] = []
     for events in chunks:
+        if MUON not in events.streams:
+            msg = f"{events.source}: holds {', '.join(events.streams)}, and no muons of the GMT"
+            raise InputError(msg)
         if events.muons.n_orbits is None or events.offline is not None:
             yield events
             continue
-        if held and not _follows(held[-1].muons, events.muons):
+        if held and not _follows(held[-1], events):
             yield _join(held)
             held = []
         held.append(events)
@@ -86,8 +90,14 @@ def _join(held: Sequence[OrbitData]) -> OrbitData:
     return OrbitData(streams, None, held[0].origin)
 
 
-def _follows(before: OrbitBatch, after: OrbitBatch) -> bool:
-    """Whether two batches can be one: in order of time, of one run, with the same columns."""
+def _follows(before: OrbitData, after: OrbitData) -> bool:
+    """Return whether data can be joined: in order of time, of one run, with the same streams and columns."""
+    return list(before.streams) == list(after.streams) and all(
+        _is_later(before.streams[name], after.streams[name]) for name in before.streams
+    )
+
+
+def _is_later(before: OrbitBatch, after: OrbitBatch) -> bool:
     if set(before.columns) != set(after.columns):
         return False
     if not len(before) or not len(after):

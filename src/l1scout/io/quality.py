@@ -84,7 +84,7 @@ class ReadQuality:
     damaged_bytes: int = 0
     bytes: int = 0
     marked_orbits: int = 0
-    _orbits: OrbitsSeen = field(default_factory=OrbitsSeen, repr=False)
+    _orbits: dict[int, OrbitsSeen] = field(default_factory=dict, repr=False)
     _content: ContentSeen = field(default_factory=ContentSeen, repr=False)
     _events: EventsSeen = field(default_factory=EventsSeen, repr=False)
     _repetition: Repetition = field(default_factory=Repetition, repr=False)
@@ -134,10 +134,15 @@ class ReadQuality:
             self._checksums[path] = checksum(path)[1]
         return self._checksums[path]
 
-    def new_orbits(self, run: int, orbits: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which orbits of a run were not read before, and count the others."""
-        new = self._orbits.new(run, orbits)
-        self.duplicate_orbits += int(np.count_nonzero(~new))
+    def new_orbits(self, run: int, orbits: NDArray[np.int64], source: int = 0) -> NDArray[np.bool_]:
+        """Return which orbits of a run were not read before from a source, and count the others.
+
+        An orbit counts once, though several sources may have it: those of the first source are counted.
+        """
+        seen = self._orbits.setdefault(source, OrbitsSeen())
+        new = seen.new(run, orbits)
+        if source == next(iter(self._orbits)):
+            self.duplicate_orbits += int(np.count_nonzero(~new))
         return new
 
     def new_contents(self, orbits: NDArray[np.int64], contents: NDArray[np.uint64]) -> NDArray[np.bool_]:

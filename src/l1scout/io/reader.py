@@ -101,9 +101,9 @@ class Reader(Protocol):
         Whether a row is a triggered event; if not, the rows are crossings as they came.
     counts_orbits : bool
         Whether files tell how many orbits they stand for, so that rates can be made.
-    certain : bool
-        Whether `detect` recognizes a mark that no other format has. Formats that are told by the plausibility
-        of their content are asked after all others.
+    order : int
+        Readers with lower numbers are asked first: 0 if `detect` recognizes a mark that no other format has,
+        1 if it judges whether the first bytes are plausible, 2 if it has to search the file.
     removes_duplicates : bool
         Whether `read` itself leaves out orbits that were read before. If not, this is done row by row.
     adds_columns : bool
@@ -118,7 +118,7 @@ class Reader(Protocol):
     offline: bool
     triggered: bool
     counts_orbits: bool
-    certain: bool
+    order: int
     removes_duplicates: bool
     adds_columns: bool
     options: Mapping[str, str]
@@ -152,7 +152,7 @@ class FormatReader:
     offline: bool = False
     triggered: bool = False
     counts_orbits: bool = False
-    certain: bool = True
+    order: int = 0
     removes_duplicates: bool = False
     adds_columns: bool = False
     options: Mapping[str, str] = {}
@@ -251,9 +251,9 @@ def _find(file: InputFile) -> Reader:
     raise InputError(msg)
 
 
-def _precedence(reader: Reader) -> tuple[bool, bool, str]:
+def _precedence(reader: Reader) -> tuple[int, bool, str]:
     own = type(reader).__module__.startswith("l1scout.")
-    return not reader.certain, own, reader.name
+    return reader.order, own, reader.name
 
 
 def _checked_options(file: InputFile, reader: Reader) -> Reader:

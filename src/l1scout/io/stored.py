@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,6 +22,7 @@ from l1scout.formats.records import (
     find_records,
     next_records,
 )
+from l1scout.formats.stream import STREAMS, Stream
 from l1scout.formats.streams.muon import MUONS, decode_records
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io.input_file import HEAD, InputFile
@@ -119,11 +120,11 @@ class StoredContent:
 
 
 def read_raw(file: InputFile, rows: int, quality: ReadQuality, found: StoredContent) -> Iterator[OrbitData]:
-    """Read the muons of a .raw file, plain or compressed.
+    """Read the objects of a .raw file, plain or compressed: of all streams whose frames it has.
 
-    Each chunk has whole orbits: about `rows` rows or fewer, unless a single orbit has more; ``n_orbits``
-    counts its GMT frames, empty ones too. Damaged stretches, and orbits that were read before, are left out
-    and counted.
+    Each chunk has whole orbits: about `rows` rows or fewer, unless a single orbit has more; ``n_orbits`` of a
+    stream counts its frames, empty ones too. Damaged stretches, and orbits that were read before, are left
+    out and counted.
 
     Parameters
     ----------
@@ -134,25 +135,47 @@ def read_raw(file: InputFile, rows: int, quality: ReadQuality, found: StoredCont
     found : StoredContent
         Is filled with what the file holds.
     """
-    with file.content() as stream:
-        header = read_header(stream.read(FILE_HEADER.itemsize))
+    with file.content() as content:
+        header = read_header(content.read(FILE_HEADER.itemsize))
         if header is None:
             msg = f"{file.path}: changed while it was read"
             raise InputError(msg)
         found.form, found.header = RUN3.name, header
         size = 4 * (HEADER_WORDS + RUN3.record_words) * rows
-        for frames in _groups(split_raw(stream, header), size, found, quality):
-            new = quality.new_orbits(header.run, np.array([f.orbit for f in frames], np.int64))
-            frames = [f for f, first in zip(frames, new.tolist(), strict=True) if first]
-            quality.marked_orbits += sum(f.repeated for f in frames)
-            part = decode_frames(frames, MUONS, header)
-            found.add(part)
-            muons = quality.flag(part.objects, part.flagged)
-            yield OrbitData({MUON: muons}, None, origin(file))
+        for frames in _groups(split_raw(content, header), size, found, quality):
+            streams = _decode_streams(frames, header, found, quality)
+            yield OrbitData(streams, None, origin(file))
         found.corrupt += header.corrupt
         found.corrupt_bytes += header.corrupt_bytes
         quality.missing_orbits += header.missing_orbits
         quality.damage(found.corrupt, found.corrupt_bytes)
+
+
+def _decode_streams(
+    frames: dict[int, list[Frame]], header: RawFile, found: StoredContent, quality: ReadQuality
+) -> dict[str, OrbitBatch]:
+    """Decode frames, given by source id, that were not read before."""
+    new: dict[int, list[Frame]] = {}
+    for number, (source, of_source) in enumerate(frames.items()):
+        orbits = np.array([f.orbit for f in of_source], np.int64)
+        first = quality.new_orbits(header.run, orbits, source)
+        new[source] = [f for f, is_new in zip(of_source, first.tolist(), strict=True) if is_new]
+        if not number:
+            quality.marked_orbits += sum(f.repeated for f in new[source])
+    made = {}
+    for stream in _streams(frames):
+        own = [new[source] for source in stream.source_ids if source in new]
+        part = decode_frames(own[0] if len(own) == 1 else list(chain(*own)), stream, header)
+        found.add(part)
+        n_orbits = len({f.orbit for f in chain(*own)}) if len(own) > 1 else part.objects.n_orbits
+        made[stream.name] = quality.flag(replace(part.objects, n_orbits=n_orbits), part.flagged)
+    return made
+
+
+def _streams(sources: Iterable[int]) -> list[Stream]:
+    """Return the streams whose objects are in frames of some sources; muons if there are none."""
+    sources = set(sources)
+    return [s for s in STREAMS.values() if not sources.isdisjoint(s.source_ids)] or [MUONS]
 
 
 def read_records(
@@ -176,23 +199,24 @@ def read_records(
 
 def _groups(
     parts: Iterator[Frame | bytes], size: int, found: StoredContent, quality: ReadQuality
-) -> Iterator[list[Frame]]:
-    """GMT frames, together until they have `size` bytes."""
-    held: list[Frame] = []
-    used = 0
+) -> Iterator[dict[int, list[Frame]]]:
+    """Frames of known streams by source id, whole orbits together until they have `size` bytes."""
+    known = {source for stream in STREAMS.values() for source in stream.source_ids}
+    seen: dict[int, list[Frame]] = {}
+    used, orbit = 0, -1
     for part in parts:
         quality.bytes += len(part) if isinstance(part, bytes) else part.stop - part.start
         if isinstance(part, bytes):
             continue
         found.sources[part.source] = found.sources.get(part.source, 0) + 1
-        if part.source not in MUONS.source_ids:
+        if part.source not in known:
             continue
-        if held and used + len(part.records) > size:
-            yield held
-            held, used = [], 0
-        held.append(part)
-        used += len(part.records)
-    yield held
+        if used and used + len(part.records) > size and part.orbit != orbit:
+            yield seen
+            seen, used = {source: [] for source in seen}, 0
+        seen.setdefault(part.source, []).append(part)
+        used, orbit = used + len(part.records), part.orbit
+    yield seen
 
 
 def split_records(stream: BinaryIO, form: BlockFormat) -> Iterator[tuple[NDArray[np.uint32], Any] | bytes]:

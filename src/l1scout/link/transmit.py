@@ -113,11 +113,14 @@ class Transmitter:
     form : BlockLayout
     timing : sequence of LinkTiming
     crc : Crc
+    simulated : bool, optional
+        What captures state: what this sends never was on a fibre, so they are simulated.
     """
 
     form: BlockLayout
     timing: Sequence[LinkTiming] = (LinkTiming(),) * LINKS
     crc: Crc = ISO_HDLC
+    simulated: bool | None = True
     _late: list[tuple[NDArray[np.uint32], NDArray[np.uint8]]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -160,7 +163,7 @@ class Transmitter:
             out.append((np.concatenate([late[0], words[:keep]]), np.concatenate([late[1], mask[:keep]])))
             self._late[n] = words[keep:size].copy(), mask[keep:size].copy()
         ticks = np.tile(np.arange(stop - first + 1) * LINE_WORDS, (LINKS, 1))
-        return Capture.of_links(first, out, ticks)
+        return Capture.of_links(first, out, ticks, self.simulated)
 
 
 def transmit(pieces: Iterable[Piece], transmitter: Transmitter) -> Iterator[Capture]:

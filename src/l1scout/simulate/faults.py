@@ -128,7 +128,7 @@ class Injector:
             kept, marks = self._resize(n, words, mask, capture)
             links.append(kept)
             ticks.append(marks)
-        return Capture.of_links(capture.first_orbit, links, np.array(ticks, np.int64))
+        return Capture.of_links(capture.first_orbit, links, np.array(ticks, np.int64), capture.simulated)
 
     def _note(self, n: int, at: NDArray[np.int64], kind: str, capture: Capture) -> None:
         self.touched += [(int(k) + capture.first_orbit, n, kind) for k in np.unique(at // LINE_WORDS)]

@@ -127,16 +127,15 @@ class Cosmics(OfOrigin):
             run, time = first
             last = int(self._held.time[-1])
             if run != self._run or time + self._shift < last:
-                self._count(rest=True)
                 self._shift = -(-(last + _APART - time) // BX_PER_ORBIT) * BX_PER_ORBIT
         self._held = self._held.followed_by(new, self._shift)
 
-    def _count(self, *, rest: bool = False) -> None:
-        """Count muons whose neighbours on both sides are known, or, at the end of a run, the rest of it."""
+    def _count(self) -> None:
+        """Count the muons whose neighbours on both sides are known."""
         assert self._first is not None
         self._counts = None
         time, first = self._held.time, self._first[1]
-        ready = ~self._held.done & (time > first + REACH) & (rest | (time < time[-1] - REACH))
+        ready = ~self._held.done & (time > first + REACH) & (time < time[-1] - REACH)
         self._complete = self._complete + self._counted(ready)
         at_ends = (time <= first + 2 * REACH) | (time >= time[-1] - 2 * REACH)
         self._held = self._held._replace(done=self._held.done | ready).select(at_ends)

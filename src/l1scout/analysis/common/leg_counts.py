@@ -53,12 +53,12 @@ class Held(NamedTuple):
 
     def select(self, keep: NDArray[np.bool_]) -> "Held":
         """Return some of them."""
-        return Held(**{name: column[keep] for name, column in self._asdict().items()})
+        return Held._make(column[keep] for column in self)
 
     def followed_by(self, other: "Held", shift: int) -> "Held":
         """Return these and others, `shift` crossings later."""
         moved = other._replace(time=other.time + shift)
-        return Held(*(np.concatenate(both) for both in zip(self, moved, strict=True)))
+        return Held._make(np.concatenate(both) for both in zip(self, moved, strict=True))
 
 
 def nothing_held() -> Held:

@@ -96,20 +96,15 @@ class LiveTime:
     ----------
     section_orbits : int
         Orbits of a section. 2^18 is a lumisection; data whose lumisections are known keep them then.
-
-    Attributes
-    ----------
-    unplaced : int
-        Empty orbits that may lie in another section than the one for which they are counted: those at the
-        ends of a batch that spans sections and does not state its first orbit, and batches without a muon
-        that do not. (Also what a batch has too few, if its number is an estimate.)
     """
 
     section_orbits: int = ORBITS_PER_LUMISECTION
-    unplaced: int = 0
+    _unplaced: int = 0
     _sections: dict[Section, Seen] = field(default_factory=dict)
+    _start: Section | None = None
     _latest: Section | None = None
-    _held: list[_Empty] = field(default_factory=list)
+    _leading: list[_Empty] = field(default_factory=list)
+    _all: dict[Section, Seen] | None = None
     _regular: bool = True
 
     def __post_init__(self) -> None:
@@ -143,14 +138,14 @@ class LiveTime:
         by_orbit = batch.orbit // self.section_orbits + 1
         number = batch.lumisection if known else by_orbit
         self._regular &= not known or bool(np.array_equal(number, by_orbit))
-        self._place_held(Section(int(batch.run[0]), int(number[0])))
+        self._start = self._start or Section(int(batch.run[0]), int(number[0]))
         placed: dict[Section, int] = {}
         for c in covered:
             placed |= self._by_section(c, number, batch.orbit)
         keys = list(placed)
         if keys:
             placed[keys[0] if left > 0 else max(keys, key=placed.__getitem__)] += left
-            self.unplaced += abs(left) if len(keys) > 1 else 0
+            self._unplaced += abs(left) if len(keys) > 1 else 0
         for section, orbits in placed.items():
             self._at(section).add(orbits, prescale)
         self._at(keys[0]).lost += batch.lost_orbits
@@ -199,34 +194,28 @@ class LiveTime:
         seen = self._sections.setdefault(section, Seen())
         if len(self._sections) > MAX_SECTIONS:
             raise _too_many()
-        self._latest = section
+        self._latest, self._all = section, None
         return seen
 
     def _add_empty(self, empty: _Empty) -> None:
-        """Count orbits without a muon for the latest run, or hold them until one is known."""
+        """Count orbits without a muon for the latest section; keep those that precede all muons."""
+        self._all = None
         if self._latest is not None:
             self._place(empty, self._latest)
             return
-        if self._held:
-            last = self._held[-1]
-            follows = empty.first is None if last.first is None else empty.first == last.first + last.orbits
-            if follows and empty.prescale == last.prescale:
-                both = last.orbits + empty.orbits, last.lost + empty.lost
-                self._held[-1] = _Empty(last.first, *both, last.prescale)
+        last = self._leading[-1] if self._leading else None
+        if last and empty.prescale == last.prescale and not empty.lost:
+            follows = last.first is not None and empty.first == last.first + last.orbits
+            if follows or last.first is empty.first is None:
+                self._leading[-1] = last._replace(orbits=last.orbits + empty.orbits)
                 return
-        self._held.append(empty)
-
-    def _place_held(self, section: Section) -> None:
-        """Count the orbits before the first muon, now that its section is known."""
-        held, self._held = self._held, []
-        for empty in held:
-            self._place(empty, section)
+        self._leading.append(empty)
 
     def _place(self, empty: _Empty, section: Section) -> None:
         """Count orbits without a muon, which are beside this section."""
         placed = {section: empty.orbits}
         if empty.first is None:
-            self.unplaced += empty.orbits
+            self._unplaced += empty.orbits
         elif empty.orbits and self._regular:
             start, none = np.array([empty.first], np.int64), np.zeros(0, np.int64)
             placed = self._by_section(
@@ -239,27 +228,37 @@ class LiveTime:
 
     def merge(self, other: "LiveTime") -> None:
         """Add the orbits of data that follow these."""
-        for empty in other._held:
+        for empty in other._leading:
             self._add_empty(empty)
-        if other._latest is None:
-            return
-        first = next(iter(other._sections))
         self._regular &= other._regular
-        self._place_held(first)
+        self._start = self._start or other._start
         for section, seen in other._sections.items():
             self._at(section).merge(seen)
-        self._latest = other._latest
-        self.unplaced += other.unplaced
+        self._latest = other._latest or self._latest
+        self._unplaced += other._unplaced
+
+    @property
+    def unplaced(self) -> int:
+        """Empty orbits that may lie in another section than the one for which they are counted.
+
+        Those at the ends of a batch that spans sections and does not state its first orbit, and batches
+        without a muon that do not. (Also what a batch has too few, if its number is an estimate.)
+        """
+        return self._unplaced + sum(empty.orbits for empty in self._leading if empty.first is None)
 
     @property
     def sections(self) -> dict[Section, Seen]:
-        """What was seen of each section. Data without any muon are those of section 1 of run 0."""
-        if not self._held:
+        """What was seen of each section; data without any muon are those of run 0."""
+        if not self._leading:
             return self._sections
-        alone = LiveTime(self.section_orbits)
-        for empty in self._held:
-            alone._place(empty, Section(0, 1))
-        return alone._sections
+        if self._all is None:
+            every = LiveTime(self.section_orbits, _regular=self._regular)
+            for empty in self._leading:
+                every._place(empty, self._start or Section(0, 1))
+            for section, seen in self._sections.items():
+                every._at(section).merge(seen)
+            self._all = every._sections
+        return self._all
 
     @property
     def orbits(self) -> int:

@@ -17,12 +17,10 @@ from l1scout.analysis.common.lines import Line, find_line
 from l1scout.analysis.common.muons import final, need
 from l1scout.core.orbit_batch import OrbitBatch, joint_origin
 from l1scout.core.orbit_data import OrbitData
-from l1scout.formats.streams.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import BMTF_INDEX, ETA_VTX, MUON_MASS, PHI_VTX, PT
 from l1scout.io.columns import charge_valid
 from l1scout.statistics import Measured
 
-MUON_MASS = 0.1056584
-"""GeV"""
 LINES = {"φ": 1.0195, "J/ψ": 3.0969, "ψ(2S)": 3.6861, "Υ": 9.4604, "Z": 91.188}
 """Known lines in GeV (PDG); Υ is the 1S state."""
 RANGES = {"low": np.linspace(0, 20, 2001), "high": np.linspace(0, 120, 481)}
@@ -55,8 +53,7 @@ Recalibrate = Callable[[Mapping[str, NDArray[Any]]], Any]
 def momenta(muons: Values) -> Any:
     """Return pT (GeV), eta and phi (rad) of muons as four-momenta of the library vector."""
     pt, eta, phi = (np.asarray(v, np.float64) for v in muons)
-    mass = np.full(pt.shape, MUON_MASS)
-    return vector.array({"pt": pt, "eta": eta, "phi": phi, "mass": mass}).to_pxpypzenergy()
+    return vector.array({"pt": pt, "eta": eta, "phi": phi, "mass": np.full(pt.shape, MUON_MASS)})
 
 
 def invariant_mass(first: Values, second: Values) -> NDArray[np.float64]:
@@ -129,7 +126,7 @@ class PairCuts:
 
 def _spectra() -> dict[str, Hist]:
     """Return empty histograms of sign and mass, by range."""
-    sign = axis.IntCategory([0, 1], name="sign", label="sign: 0 opposite, 1 same", overflow=False)
+    sign = axis.Boolean(name="same", label="same sign")
     return {
         name: Hist(
             sign,
@@ -196,7 +193,7 @@ class Masses:
                 counts2 = np.histogram2d(category, mass[known], bins)[0].astype(np.int64)
                 self.by_error[name] = self.by_error.get(name, 0) + counts2
             for histogram in self.spectra.setdefault(name, _spectra()).values():
-                histogram.fill(same.astype(np.int64), mass)
+                histogram.fill(same, mass)
 
     def merge(self, other: "Masses") -> None:
         """Add data that follow these."""
@@ -216,12 +213,16 @@ class Masses:
 
     @property
     def histograms(self) -> dict[str, Hist]:
-        """Pairs by sign and mass, by name and range of the mass."""
-        return {
-            f"{name}_{span}".replace(" ", "_").replace("/", "_"): histogram
-            for name, spectra in self.spectra.items()
-            for span, histogram in spectra.items()
-        }
+        """Pairs by mass, by name, sign and range of the mass."""
+        found: dict[str, Hist] = {}
+        for name, spectra in self.spectra.items():
+            plain = "".join(c if c.isalnum() else "_" for c in name)
+            for span, histogram in spectra.items():
+                for k, sign in enumerate(SIGNS):
+                    pairs_of_sign = Hist(histogram.axes[1], storage=storage.Double(), label="pairs")
+                    pairs_of_sign[...] = histogram.view()[k]  # ROOT knows no whole numbers of 64 bits
+                    found[f"{plain}_{sign}_{span}"] = pairs_of_sign
+        return found
 
     @property
     def counts(self) -> dict[str, dict[str, dict[str, NDArray[np.int64]]]]:
@@ -291,17 +292,17 @@ class Masses:
         errors: Values | None,
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64] | None, NDArray[np.int64]]:
         """Return mass, same sign or not, relative uncertainty and first muon of each pair that passes."""
-        muons = momenta(values)
         i, j = pairs(offsets)
-        both = muons[i] + muons[j]
-        good = both.pt2 >= self.cuts.min_pair_pt**2
+        pt, _, phi = values
+        square = pt[i] ** 2 + pt[j] ** 2 + 2 * pt[i] * pt[j] * np.cos(phi[i] - phi[j])
+        good = square >= self.cuts.min_pair_pt**2
         i, j = i[good], j[good]
+        first, second = ((v[0][k], v[1][k], v[2][k]) for v, k in ((values, i), (values, j)))
         sigma = None
         if errors is not None:
-            of_muons = ([v[k] for v in values] for k in (i, j))
-            of_errors = ([e[k] for e in errors] for k in (i, j))
-            sigma = mass_error(*(tuple(v) for v in (*of_muons, *of_errors)))
-        return np.asarray(both[good].mass), negative[i] == negative[j], sigma, i
+            one, other = ((errors[0][k], errors[1][k], errors[2][k]) for k in (i, j))
+            sigma = mass_error(first, second, one, other)
+        return invariant_mass(first, second), negative[i] == negative[j], sigma, i
 
     def lines(self) -> dict[tuple[str, str], Line]:
         """Look for each line in each opposite-sign spectrum that has pairs, by spectrum and line.

@@ -33,6 +33,8 @@ PHI_LSB = 2 * math.pi / PHI_BINS
 ETA_LSB = 0.0870 / 8
 PT_LSB = 0.5
 """GeV"""
+MUON_MASS = 0.1056584
+"""GeV"""
 
 BMTF_INDEX = range(36, 72)
 """tfMuonIndex of muons from the barrel track finder."""
@@ -110,6 +112,11 @@ MUON_RUN3_EXTRA = Layout(
 
 FIELDS = {f.name: f for f in (*MUON_2018.fields, *MUON_RUN3.fields)}
 """Every column of a muon by name: the place to find its scale."""
+
+
+def lowest_hw_pt(pt: float) -> int:
+    """Return the smallest hwPt of muons with at least this pT in GeV."""
+    return math.ceil(pt / PT_LSB + 1 - 1e-9)
 
 
 def join(f: NDArray[np.uint32], s: NDArray[np.uint32]) -> NDArray[np.uint64]:
@@ -267,20 +274,38 @@ class MuonStream(Stream):
 
     name = MUON
     title = "muons of the Global Muon Trigger"
-    source_ids = range(1, 2)
+    source_ids = (1,)
     layouts = {"Run 2": (MUON_2018,), "Run 3": (MUON_RUN3, MUON_RUN3_EXTRA)}  # noqa: RUF012
     absent = "hwPt is 0"
 
     def decode(
-        self, words: NDArray[np.uint32], bounds: NDArray[np.int64]
+        self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
     ) -> tuple[Decoded, NDArray[np.int64]]:
         """Decode records of Run 3: ``.raw`` files have no others."""
+        del sources
         starts, _, ends = find_records(words, RUN3_MUONS, bounds)
         return decode_records(words, starts, RUN3_MUONS), ends
 
-    def encode(self, objects: OrbitBatch) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def encode(
+        self, objects: OrbitBatch, source: int | None = None
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Write records of Run 3, with columns ``second``, ``intermediate`` and ``hwEta``."""
+        del source
         return encode_records(objects, RUN3_MUONS)
+
+    def physics(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return pt, eta and phi at the vertex, mass and charge (-1, 1; 0 where it is not valid)."""
+        fields = {"pt": PT, "eta": ETA_VTX, "phi": PHI_VTX}
+        found: dict[str, NDArray[Any]] = {
+            name: field.to_physical(columns[field.name]).astype(np.float32)
+            for name, field in fields.items()
+            if field.name in columns
+        }
+        found["mass"] = np.full(len(columns["hwPt"]), MUON_MASS, np.float32)
+        if "hwCharge" in columns:
+            valid = columns.get("hwChargeValid", np.int16(1)) != 0
+            found["charge"] = np.where(valid, 1 - 2 * columns["hwCharge"], 0).astype(np.int8)
+        return found
 
     def counts(self, objects: OrbitBatch) -> dict[str, int]:
         """Count final muons, and intermediate ones where the data tell them apart."""

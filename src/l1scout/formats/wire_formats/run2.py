@@ -13,7 +13,7 @@ from l1scout.formats.fine_suppression import frame_orbits
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.packets import TRAILER_BYTES, Found, PacketOrbits, Readable
 from l1scout.formats.raw import Frames
-from l1scout.formats.records import ORBIT_MASK, records_end
+from l1scout.formats.records import ORBIT, ORBIT_MASK, RECORD_HEADER, records_end
 from l1scout.formats.streams.muon import MUONS, RUN2_MUONS, read_records
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.lhc import BX_PER_ORBIT, crossing
@@ -38,6 +38,7 @@ class Run2(BlockFormat):
     suffix = "dat"
     reports_empty_orbits = False
     has_checksums = False
+    layouts = (ORBIT, BX_RUN2, RECORD_HEADER)
 
     @property
     def orbit_room(self) -> int:
@@ -49,7 +50,7 @@ class Run2(BlockFormat):
         orbits = first_packet(self, stream)
         return orbits is not None and not (orbits.found.corrupt or self.decode(orbits)["muon"].corrupt)
 
-    def _find(self, rows: NDArray[np.uint32], size: int, found: Found) -> PacketOrbits:
+    def _find(self, rows: NDArray[np.uint32], size: int, found: Found, marks: int) -> PacketOrbits:
         """Find the orbits, or none if the length is wrong, a BX is impossible or out of the order of time.
 
         The format has nothing else to tell damage by: a stretch of whole blocks that is missing leaves no
@@ -66,7 +67,7 @@ class Run2(BlockFormat):
             return self._orbits(rows, nowhere, none, bad)
         orbit, first = np.unique(number, return_index=True)
         spans = ROWS * np.stack([first, np.append(first[1:], number.size)[: first.size]], axis=1)
-        return self._orbits(rows, spans, orbit, found)
+        return self._orbits(rows, spans, orbit, found, marks=np.full(orbit.size, marks, np.uint32))
 
     def frame(
         self, orbits: PacketOrbits, run: int, source: int, out: NDArray[np.uint32] | None = None

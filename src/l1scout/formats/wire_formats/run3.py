@@ -16,8 +16,10 @@ from l1scout.formats.block import MAP_WORDS, ROWS
 from l1scout.formats.block_format import BLOCKS_ROOM, BlockFormat, OrbitState, first_packet
 from l1scout.formats.fine_suppression import frame_orbits
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import ORBIT_END, ROW_BYTES, Found, PacketOrbits, Readable
 from l1scout.formats.raw import (
+    FILE_HEADER,
     Frames,
     RawFile,
     decode_frames,
@@ -26,7 +28,8 @@ from l1scout.formats.raw import (
     read_frames,
     read_header,
 )
-from l1scout.formats.records import LINKS, ORBIT_MASK
+from l1scout.formats.raw import ORBIT_HEADER as FRAME_HEADER
+from l1scout.formats.records import LINKS, ORBIT, ORBIT_MASK, RECORD_HEADER
 from l1scout.formats.streams.muon import MUON_RUN3_EXTRA, MUONS, RUN3_MUONS
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.jit import kernel
@@ -127,6 +130,12 @@ class Run3(BlockFormat):
     suffix = "raw"
     reports_empty_orbits = True
     has_checksums = True
+    layouts = (ORBIT, BX_RUN3, RECORD_HEADER)
+    headers = {  # noqa: RUF012
+        "Header of an orbit in a packet of l1scout": np.dtype([(n, "<u4") for n in ORBIT_HEADER]),
+        "Header of a .raw file": FILE_HEADER,
+        "Header of an orbit in a .raw file": FRAME_HEADER,
+    }
     head_words = LINKS
 
     @property
@@ -139,11 +148,13 @@ class Run3(BlockFormat):
         orbits = first_packet(self, stream)
         return orbits is not None and orbits.orbit.size > 0
 
-    def _find(self, rows: NDArray[np.uint32], size: int, found: Found) -> PacketOrbits:
+    def _find(self, rows: NDArray[np.uint32], size: int, found: Found, marks: int) -> PacketOrbits:
         """Find the orbits before the first one that makes no sense: header, blocks and map must agree.
 
-        An empty orbit whose header is not of l1scout is taken to follow the one before it.
+        An empty orbit whose header is not of l1scout is taken to follow the one before it. Marks are those of
+        the headers, orbit by orbit, and not the trailer's.
         """
+        del marks
         room = np.empty((rows.shape[0] // (1 + ORBIT_TRAILER_ROWS) + 1, 2), np.int64)
         n, end = _find_orbits(rows, BX_PER_ORBIT, room)
         spans = room[:n]
@@ -156,13 +167,13 @@ class Run3(BlockFormat):
             filled = spans[k, 0] < spans[k, 1]
             orbit[k] = rows[spans[k, 0], 0] & ORBIT_MASK if filled else orbit[k - 1] + 1 if k else 0
         flagged = orbit[ours & (heads[:, _GOOD_AT] != (1 << LINKS) - 1)]
-        marks = np.where(ours, heads[:, _FLAGS_AT], 0).astype(np.uint32)
-        return self._orbits(rows, spans, orbit, found, flagged, marks)
+        stated = np.where(ours, heads[:, _FLAGS_AT], 0).astype(np.uint32)
+        return self._orbits(rows, spans, orbit, found, flagged, stated)
 
     def write_orbit(self, packet: NDArray[np.uint32], start: int, stop: int, state: OrbitState) -> int:
         """Write the header of an orbit, and its trailer with map, states and realigns of the links."""
         counts = state.lost & 0xFFFFFFFF, state.dropped & 0xFFFFFFFF
-        head = HEADER_MARK, state.orbit & 0xFFFFFFFF, state.blocks, state.good_links, *counts, 0, 0
+        head = HEADER_MARK, state.orbit & 0xFFFFFFFF, state.blocks, state.good_links, *counts, state.marks, 0
         packet[start : start + LINKS] = head
         packet[stop : stop + LINKS] = ORBIT_END
         stop += LINKS
@@ -192,6 +203,12 @@ class Run3(BlockFormat):
         found = read_header(data)
         frames = [f for f in read_frames(data, found) if f.source == source] if found else []
         return b"".join(data[f.start : f.stop] for f in frames), [f.orbit for f in frames]
+
+    def simulated(self, data: bytes) -> bool | None:
+        """Return whether the frames of a ``.raw`` file state that they are simulated."""
+        found = read_header(data)
+        frames = read_frames(data, found) if found else ()
+        return stated_origin(np.array([f.marks for f in frames], np.int64))
 
     def count_objects(self, data: bytes) -> dict[str, int]:
         """Count the muons of a ``.raw`` file."""

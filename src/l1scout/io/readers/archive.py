@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
 from l1scout.formats.block_format import board_format
-from l1scout.formats.raw import REPEATED, RawFile, read_header
+from l1scout.formats.marks import REPEATED, stated_origin
+from l1scout.formats.raw import RawFile, frame_marks, read_header
 from l1scout.io import archive
 from l1scout.io.archive_chunk import ORBIT_AT, ArchiveChunk, with_station
 from l1scout.io.conditions import Conditions
@@ -55,7 +56,8 @@ class ArchiveReader(FormatReader):
                 batches = (b for chunk in chunks for b in _orbits(chunk, header, rows, quality))
             source = origin(file, metadata(file))
             for muons in batches:
-                yield OrbitData({MUON: replace(muons, simulated=simulated)}, None, source)
+                stated = simulated if muons.simulated is None else muons.simulated
+                yield OrbitData({MUON: replace(muons, simulated=stated)}, None, source)
             quality.missing_orbits += said["missing_orbits"]
 
     def describe(self, file: InputFile) -> dict[str, Any]:
@@ -76,13 +78,14 @@ def _orbits(chunk: ArchiveChunk, header: RawFile, rows: int, quality: ReadQualit
     """Yield the orbits of the frames of a chunk that were not read before."""
     orbits = chunk.side.head_word(ORBIT_AT).astype(np.int64)
     new = quality.new_orbits(header.run, orbits)
-    flags = chunk.side.head_word(0) >> np.uint32(16)
-    quality.marked_orbits += int(np.count_nonzero(flags[new] & REPEATED))
+    marks = frame_marks(chunk.side.head_word(0))[new]
+    quality.marked_orbits += int(np.count_nonzero(marks & np.uint32(REPEATED)))
     part = chunk.decode(np.repeat(new, chunk.side.records))
     muons = replace(
         part.objects,
         run=np.full(len(part.objects), header.run, np.int64),
         lumisection=lumisection(part.objects.orbit),
+        simulated=stated_origin(marks),
     )
     orbits = orbits[new]
     muons = quality.flag(muons, part.flagged)

@@ -6,12 +6,16 @@ from io import BufferedIOBase
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import muon_counts
+from l1scout.core.orbit_batch import OrbitBatch, joint_origin
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
+from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import Found as PacketCounts
 from l1scout.formats.packets import PacketOrbits
+from l1scout.formats.stream import STREAMS, add_counts
+from l1scout.formats.streams.muon import INTERMEDIATE
 from l1scout.formats.wire_format import WireFormat, count_decoded, recognise_format
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
@@ -40,7 +44,7 @@ class DmaPacketsReader(FormatReader):
 
     name, title = "dma-packets", "DMA packets"
     counts_orbits = True
-    certain = False
+    order = 2
     removes_duplicates = True
 
     def detect(self, file: InputFile) -> bool:
@@ -63,25 +67,29 @@ class DmaPacketsReader(FormatReader):
             of an earlier one; ``corrupt`` stretches and ``corrupt_bytes``; ``counters`` of the last trailer
             (None if it has none).
         """
-        found, quality, muons = PacketCounts(), ReadQuality(), [0, 0]
+        found, quality, streams = PacketCounts(), ReadQuality(), dict[str, int]()
         orbits: list[int] = []
         bx: list[int] = []
-        for events in _read(file, 1 << 20, quality, found):
-            batch = events.muons
+        origins: set[bool | None] = set()
+        for data in _read(file, 1 << 20, quality, found):
+            batch = data.main
+            for name, objects in data.streams.items():
+                add_counts(streams, STREAMS[name].counts(objects))
             quality.add(batch)
-            final, intermediate = muon_counts(batch)
-            muons = [muons[0] + final, muons[1] + (intermediate or 0)]
+            origins.add(data.simulated)
             if len(batch):
                 orbits = _range([*orbits, int(batch.orbit.min()), int(batch.orbit.max())])
                 bx = _range([*bx, int(batch.bx.min()), int(batch.bx.max())])
         form = packet_format(file)
         return {
             "form": form.name if form else None,
+            "data": {True: "simulated", False: "real", None: None}[joint_origin(origins)],
             "packets": found.packets,
             "orbits": found.orbits,
             "blocks": found.blocks,
-            "final_muons": muons[0],
-            "intermediate_muons": muons[1],
+            "streams": streams,
+            "final_muons": streams.get(MUON, 0),
+            "intermediate_muons": streams.get(INTERMEDIATE, 0),
             "orbit": orbits,
             "bx": bx,
             "flagged_orbits": found.flagged,
@@ -123,29 +131,43 @@ def _new_orbits(
 ) -> Iterator[OrbitData]:
     """Yield the orbits of a packet that were not read before, and count what it holds."""
     decoded = form.decode(orbits)
-    part = decoded[MUON]
-    flagged = np.union1d(part.flagged, orbits.flagged)
+    first = decoded[MUON] if MUON in decoded else next(iter(decoded.values()))
+    flagged = np.unique(np.concatenate([orbits.flagged, *(part.flagged for part in decoded.values())]))
+    corrupt = sum(part.corrupt for part in decoded.values())
+    corrupt_bytes = sum(part.corrupt_bytes for part in decoded.values())
     now = replace(orbits.found, flagged=flagged.size)
-    objects = count_decoded(decoded)
-    now.add(PacketCounts(corrupt=part.corrupt, corrupt_bytes=part.corrupt_bytes, objects=objects))
+    now.add(PacketCounts(corrupt=corrupt, corrupt_bytes=corrupt_bytes, objects=count_decoded(decoded)))
     found.add(now)
     quality.damage(now.corrupt, now.corrupt_bytes)
     numbers = np.sort(orbits.orbit)
-    new = quality.new_contents(numbers, orbit_checksums(part.objects, numbers))
+    new = quality.new_contents(numbers, orbit_checksums(first.objects, numbers))
     repeated = orbits.orbit[orbits.repeated]
     quality.marked_orbits += int(np.count_nonzero(np.isin(repeated, numbers[new])))
-    muons = replace(part.objects, n_orbits=len(numbers))
-    if not new.all():
-        numbers = numbers[new]
-        kept = np.flatnonzero(np.isin(muons.orbit, numbers))
-        muons = muons.take(kept, n_orbits=len(numbers))
-    muons = quality.flag(muons, np.intersect1d(flagged, numbers))
+    simulated = stated_origin(orbits.marks)
+    numbers = numbers[new]
+    here = np.intersect1d(flagged, numbers)
+    quality.flagged_orbits += here.size
     if quality.skip_flagged:
-        numbers = np.setdiff1d(numbers, flagged)
-    muons = replace(muons, lumisection=lumisection(muons.orbit))
-    for chunk in split_orbits(muons, numbers, rows):
-        known = chunk.n_orbits if form.reports_empty_orbits or quality.count_occupied else None
-        yield OrbitData({MUON: replace(chunk, n_orbits=known)}, None, origin(file))
+        numbers = np.setdiff1d(numbers, here)
+    every = len(numbers) == len(orbits.orbit)
+    rows = rows if len(decoded) == 1 else orbits.blocks + 1  # several streams are not cut at different orbits
+    chunks = {
+        name: split_orbits(
+            _of_orbits(replace(part.objects, simulated=simulated), None if every else numbers), numbers, rows
+        )
+        for name, part in decoded.items()
+    }
+    counted = form.reports_empty_orbits or quality.count_occupied
+    for batches in zip(*chunks.values(), strict=True):
+        known = [batch if counted else replace(batch, n_orbits=None) for batch in batches]
+        yield OrbitData(dict(zip(chunks, known, strict=True)), None, origin(file))
+
+
+def _of_orbits(batch: OrbitBatch, numbers: NDArray[np.int64] | None) -> OrbitBatch:
+    """Return the rows of some orbits, or all of them, with their lumisections."""
+    if numbers is not None:
+        batch = batch.take(np.flatnonzero(np.isin(batch.orbit, numbers)))
+    return replace(batch, lumisection=lumisection(batch.orbit))
 
 
 def _range(values: list[int]) -> list[int]:

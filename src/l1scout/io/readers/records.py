@@ -13,7 +13,7 @@ class RecordsReader(StoredReader):
     """Reads bare records; see `l1scout.io.stored.read_records`."""
 
     name, title = "records", "zero-suppressed records"
-    certain = False
+    order = 1
 
     def detect(self, file: InputFile) -> bool:
         """Return whether the content begins with records."""
