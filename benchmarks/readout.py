@@ -32,9 +32,11 @@ def run(folder: Path, packets: Path, spool: Path, seconds: float, pace: float) -
     chain = Chain(
         folder,
         packets,
+        gated=False,
         board__pace=pace,
         board__buffer=256,
         readout__segment_orbits=8192,
+        readout__segment_seconds=10,
         readout__spool=spool,
     )
     chain.to_store.port, chain.to_readout.port = chain.store_port, chain.readout_port  # no proxies

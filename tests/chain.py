@@ -184,7 +184,7 @@ class Chain:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.boards = 0
         self._first = self._granted = 0
-        self._began = time.monotonic()
+        self._began = 0.0
 
     @property
     def passed(self) -> int:
@@ -205,7 +205,7 @@ class Chain:
                 status = self.folder / f"board-{self.boards}.json"
                 more.append(f"--first-orbit={self._next_orbit()}")
                 self.boards += 1
-                hooks["gate"] = self._gate
+                hooks["gate"] = self._gate_file
             listen = self.to_readout.port if name == "source" else self.readout_port
             here = {
                 "readout.listen": f"127.0.0.1:{listen}",
@@ -221,12 +221,14 @@ class Chain:
                 )
 
     @property
-    def _gate(self) -> Path:
+    def _gate_file(self) -> Path:
         return self.folder / f"gate-{self.boards - 1}"
 
     def _next_orbit(self) -> int:
         """Return the first orbit of the next board: the LHC has not waited for it."""
         if not self._gated:
+            if not self.boards:
+                self._began = time.monotonic()
             pace = float(str(self.settings["board.pace"]))
             return int((time.monotonic() - self._began) * ORBIT_FREQUENCY_HZ * pace)
         self._first = self.passed + (PAUSE_ORBITS if self.boards else 0)
@@ -238,9 +240,9 @@ class Chain:
         """Let the board send so many orbits more."""
         assert orbits % PACKET_ORBITS == 0
         self._granted += orbits
-        new = self._gate.with_suffix(".new")
+        new = self._gate_file.with_suffix(".new")
         new.write_text(str(self._granted))
-        new.replace(self._gate)
+        new.replace(self._gate_file)
 
     def send(self, orbits: int) -> None:
         """Let the board send so many orbits more; return when they are in its buffer, sent or dropped."""
@@ -384,7 +386,8 @@ class Chain:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
                 process.wait()
-        print(self.logs())
+        if self._gated or sys.exc_info()[0]:
+            print(self.logs())
         self.to_readout.close()
         self.to_store.close()
         self._ports.close()

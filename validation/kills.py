@@ -37,9 +37,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="l1scout-kills-") as name:
         folder = Path(name)
         (folder / "packets.dat").write_bytes(simulated_packets(RUN3, 100, 0.05).getvalue())
-        chain = Chain(folder, folder / "packets.dat", board__pace=asked.pace)
+        chain = Chain(
+            folder, folder / "packets.dat", gated=False, board__pace=asked.pace, readout__segment_seconds=10
+        )
         try:
-            chain.begin()
+            chain.start("store", "readout", "source")
             chain.wait("store", "segments", 2)
             victims = [n for n in ("source", "readout", "store") for _ in range(asked.kills)]
             random.shuffle(victims)
@@ -52,9 +54,9 @@ def main() -> int:
             chain.wait(f"board-{chain.boards - 1}", "delivered", 500)
             chain.wait("readout", "orbits", 500)
             chain.wait("store", "segments", 2)
-            chain.to_store.stalled.set()
+            chain.to_store.hold()
             time.sleep(asked.stall)
-            chain.to_store.stalled.clear()
+            chain.to_store.release()
             chain.wait("readout", "sent", chain.status("readout")["sent"] + 2)
             chain.finish()
             stages = chain.account()

@@ -275,7 +275,8 @@ def small_disk(folder: Path) -> Path:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[f"{f.name}: {f.stage}".replace(" ", "-") for f in FAULTS])
 def test_fault(fault, tmp_path, packets):
-    chain = Chain(tmp_path, packets)
+    compresses = fault.hurt in (kill_store, restart_store, full_disk, clock_jumps)
+    chain = Chain(tmp_path, packets, store__method="zstd" if compresses else "none")
     chain.settings |= fault.settings
     chain.hooks["clock_jumps"] = fault.hurt is clock_jumps
     mounted = None
