@@ -1,6 +1,6 @@
 # l1scout: two commands for a newcomer, on a machine with Python 3.11+ and make.
 #   make demo   simulate, train, evaluate, recalibrate; writes demo/report.html   (a minute or two)
-#   make test   format, types and tests
+#   make test   format, types, order of imports, and tests
 # Both make .venv from requirements.lock (exact versions and hashes) the first time.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,11 +16,14 @@ test: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 docs: .venv/ready
 	$(BIN)/python -m l1scout.formats > docs/formats.md
+	$(BIN)/python -m l1scout.control.schemas > docs/schemas/chain.json
 	$(BIN)/python -m l1scout.analysis docs/analyses.md
+	$(BIN)/python -m l1scout.model docs/schemas
 
 benchmark: .venv/ready
 	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done

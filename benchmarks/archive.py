@@ -26,9 +26,10 @@ import pyarrow.parquet as pq
 
 from l1scout.board.board import Board
 from l1scout.cli.script import Parser, positive, run_script
-from l1scout.formats.block import RUN2, RUN3, BlockFormat
-from l1scout.formats.packets import packet_orbits, split_packets
-from l1scout.formats.raw import FILE_HEADER, file_header, frame_orbits
+from l1scout.formats.block_format import BlockFormat
+from l1scout.formats.raw import FILE_HEADER, file_header
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io.archive import to_parquet, to_raw
 from l1scout.lhc import crossing
 from l1scout.link.transmit import Transmitter, random_timing, transmit
@@ -60,8 +61,8 @@ def sample(form: BlockFormat, orbits: int) -> bytes:
     Board(sink, form).run(transmit(simulate_run(1, orbits, form=form), Transmitter(form, timing)))
     sink.bytes.seek(0)
     body = bytearray()
-    for packet, _ in split_packets(sink.bytes, form):
-        body += frame_orbits(packet_orbits(packet, form), form, RUN, 1).words.tobytes()
+    for packet, _ in form.split(sink.bytes):
+        body += form.frame(form.find_orbits(packet), RUN, 1).words.tobytes()
     return (file_header(RUN, 1, orbits, FILE_HEADER.itemsize + len(body)) if form is RUN3 else b"") + body
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from l1scout.cli.script import Parser, positive_float, run_script
-from l1scout.formats.muon import MUON_2018
+from l1scout.formats.streams.muon import MUON_2018
 
 ROUNDS = 25
 TARGET = 0.25

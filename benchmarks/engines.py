@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from l1scout.cli.script import Parser, run_script
-from l1scout.deploy.engine import make
-from l1scout.deploy.table import build
+from l1scout.deploy.engine import create_engine
+from l1scout.deploy.engines.table import build
 from l1scout.evaluate.bench import simulated
-from l1scout.formats.muon import ETA_VTX, PHI_VTX
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX
 from l1scout.model.directory import Model, load_model
 
 try:
@@ -41,7 +41,7 @@ class Engines:
     def __init__(self, name: str, model: Model, hardware: np.ndarray, table: Path, threads: int) -> None:
         pieces = [np.ascontiguousarray(hardware[:, k : k + BATCH]) for k in range(0, MUONS, BATCH)]
         self._pieces = [pieces[k::threads] for k in range(threads)]
-        self._engines = [make(name, model, table=table) for _ in range(threads)]
+        self._engines = [create_engine(name, model, table=table) for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads)
 
     def __call__(self) -> None:

@@ -15,8 +15,12 @@ import numpy as np
 
 from l1scout.board.board import Board
 from l1scout.cli.script import Parser, positive, run_script
-from l1scout.formats.block import BLOCK_BYTES, PT_BITS, RUN2, RUN3, BlockFormat, occupied
-from l1scout.formats.records import record_room, suppress
+from l1scout.formats.block import BLOCK_BYTES, occupied
+from l1scout.formats.block_format import BlockFormat
+from l1scout.formats.fine_suppression import record_room, suppress
+from l1scout.formats.streams.muon import PT_BITS
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.jit import kernel
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT
 from l1scout.link.align import windows

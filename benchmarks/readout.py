@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from chain import Chain
 from l1scout.cli.script import Parser, positive_float, run_script
-from l1scout.formats.block import RUN3
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.spool import default_folder
 from l1scout.simulate.live_board import simulated_packets

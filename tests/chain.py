@@ -1,4 +1,8 @@
-"""The live chain as real processes over real sockets, and ways to hurt it."""
+"""The live chain as real processes over real sockets, and ways to hurt it at a place that is certain.
+
+Nothing here depends on how fast the machine is. The board is gated: it sends as many orbits as the test
+says, when the test says so. Everything else is a wait for a counter, with one limit for all.
+"""
 
 import contextlib
 import json
@@ -9,21 +13,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.settings import read_settings
-from l1scout.store.account import Stage, account
+from l1scout.store.account import StageAccount, account
 
-PATIENCE_S = 600.0
+PATIENCE_S = 240.0
 """The one limit on waiting for something that must happen, however busy the machine is."""
 COMMAND = [sys.executable, "-c", "from l1scout.cli import main; main()"]
 RUN = 5
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return s.getsockname()[1]
+PACKET_ORBITS = 20
+SEGMENT_ORBITS = 200
+PAUSE_ORBITS = 1000
+"""Orbits of the LHC between the end of a gated board and the start of the next one."""
+OVERFLOW = {"board.pace": 1e9, "board.buffer": 64}
+"""Settings of a board that drops orbits when its buffer is full, and never waits."""
+IN_CHILD = Path(__file__).parent / "in_child"
 
 
 def wait_for(what: Callable[[], object], why: Callable[[], str] = lambda: "waited in vain") -> None:
@@ -35,16 +42,45 @@ def wait_for(what: Callable[[], object], why: Callable[[], str] = lambda: "waite
         time.sleep(0.02)
 
 
+class Ports:
+    """Ports of this machine that nobody else gets until they are given back, but children can listen on."""
+
+    def __init__(self, n: int) -> None:
+        self._held = []
+        for _ in range(n):
+            one = socket.socket()
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(("127.0.0.1", 0))
+            self._held.append(one)
+        self.numbers = [one.getsockname()[1] for one in self._held]
+        if sys.platform != "linux":  # elsewhere a bound socket keeps a listener away
+            self.close()
+
+    def close(self) -> None:
+        for one in self._held:
+            one.close()
+
+
+def with_hooks(environment: dict[str, str], **hooks: object) -> dict[str, str]:
+    """Return the environment of a process into which hooks are put; see `in_child/hooks.py`."""
+    folders = filter(None, (str(IN_CHILD), environment.get("PYTHONPATH")))
+    text = json.dumps({"limit_s": PATIENCE_S} | hooks, default=str)
+    return {**environment, "PYTHONPATH": os.pathsep.join(folders), "CHAIN_HOOKS": text}
+
+
 class Proxy:
-    """Stands between two processes; can cut, stall, and flip a bit."""
+    """Stands between two processes; can cut, hold after a number of bytes, and flip a bit."""
 
     def __init__(self, to: int) -> None:
         self._to = to
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
-        self.stalled = threading.Event()
         self.flip_at = -1
         self.passed = 0
+        self.held = threading.Event()
+        """Set while bytes wait here that are not to go on."""
+        self._limit = float("inf")
+        self._cuts = 0
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -52,10 +88,11 @@ class Proxy:
         while True:
             try:
                 one, _ = self._server.accept()
+            except OSError:
+                return
+            try:
                 two = socket.create_connection(("127.0.0.1", self._to))
             except OSError:
-                if self._server.fileno() < 0:
-                    return
                 one.close()
                 continue
             self._open += [one, two]
@@ -63,17 +100,22 @@ class Proxy:
                 threading.Thread(target=self._pump, args=(a, b, forward), daemon=True).start()
 
     def _pump(self, a: socket.socket, b: socket.socket, forward: bool) -> None:
+        cuts = self._cuts
         try:
             while piece := a.recv(1 << 16):
-                while self.stalled.is_set():
-                    time.sleep(0.02)
-                if forward:
-                    if 0 <= self.flip_at - self.passed < len(piece):
-                        bad = bytearray(piece)
-                        bad[self.flip_at - self.passed] ^= 4
-                        piece = bytes(bad)
-                    self.passed += len(piece)
-                b.sendall(piece)
+                if not forward:
+                    b.sendall(piece)
+                while forward and piece and self._cuts == cuts:
+                    room = min(len(piece), self._limit - self.passed)
+                    if room <= 0:
+                        self.held.set()
+                        time.sleep(0.005)
+                        continue
+                    part, piece = bytearray(piece[: int(room)]), piece[int(room) :]
+                    if 0 <= self.flip_at - self.passed < len(part):
+                        part[self.flip_at - self.passed] ^= 4
+                    b.sendall(part)
+                    self.passed += len(part)
         except OSError:
             pass
         finally:
@@ -82,71 +124,159 @@ class Proxy:
                     s.shutdown(socket.SHUT_RDWR)
                 s.close()
 
+    def hold(self, after: int = 0) -> None:
+        """Let so many bytes through to the listener, and keep what comes after them."""
+        self.held.clear()
+        self._limit = self.passed + after
+
+    def release(self) -> None:
+        """Let everything through again."""
+        self._limit = float("inf")
+
     def cut(self) -> None:
+        """Close all connections; what is held is lost."""
+        self._cuts += 1
         for s in self._open:
             with contextlib.suppress(OSError):
                 s.shutdown(socket.SHUT_RDWR)
         self._open.clear()
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
-        self.stalled.clear()
         self.cut()
 
 
 class Chain:
-    """Source, readout and store on this machine; what dies is started again only by the test."""
+    """Source, readout and store on this machine; what dies is started again only by the test.
 
-    def __init__(self, folder: Path, packets: Path, **settings: object) -> None:
-        self.folder = folder
-        self.readout_port, self.store_port = free_port(), free_port()
+    Parameters
+    ----------
+    folder, packets : Path
+    gated : bool
+        The board sends what `send` tells it to, and no side has a time limit shorter than `PATIENCE_S`.
+        Without, the processes are as a user starts them, and the board keeps its pace.
+    settings
+        By name, with two underscores for the point.
+    """
+
+    def __init__(self, folder: Path, packets: Path, *, gated: bool = True, **settings: object) -> None:
+        self.folder, self._gated = folder, gated
+        self._ports = Ports(2)
+        self.readout_port, self.store_port = self._ports.numbers
         self.to_readout, self.to_store = Proxy(self.readout_port), Proxy(self.store_port)
         self.settings = {
             "run.number": RUN,
             "run.folder": folder,
             "board.packets": packets,
-            "board.pace": 0.03,  # with this buffer, the board drops nothing for a minute
+            "board.pace": 0,  # it waits for room, and drops nothing
             "board.buffer": 1000,
             "readout.spool": folder / "spool",
-            "readout.segment_orbits": 200,
+            "readout.segment_orbits": SEGMENT_ORBITS,
+            "readout.segment_seconds": PATIENCE_S,
             "readout.drain_seconds": PATIENCE_S,
             "store.folder": folder / "store",
             "store.reserve_bytes": 0,
             **{k.replace("__", "."): v for k, v in settings.items()},
         }
-        self.environment = dict(os.environ)
+        self.hooks: dict[str, object] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.boards = 0
+        self._first = self._granted = 0
+        self._began = time.monotonic()
 
-    def start(self, *names: str) -> None:
+    @property
+    def passed(self) -> int:
+        """Orbits of the LHC up to the last one that a gated board may send."""
+        return self._first + self._granted
+
+    def over(self, **settings: object) -> list[str]:
+        """Return the settings as options of a command."""
+        return [f"--set={k}={v}" for k, v in (self.settings | settings).items()]
+
+    def start(self, *names: str, words: Iterable[object] = (), **hooks: object) -> None:
+        """Start processes; more words of the command, and hooks that are put into them."""
         for name in names:
-            here = dict(self.settings)
-            here["readout.listen"] = (
-                f"127.0.0.1:{self.to_readout.port if name == 'source' else self.readout_port}"
-            )
-            here["readout.store"] = f"127.0.0.1:{self.to_store.port}"
-            here["store.listen"] = f"127.0.0.1:{self.store_port}"
-            more = [f"--set={k}={v}" for k, v in here.items()]
             status = self.folder / f"{name}.json"
+            more: list[object] = []
+            hooks = {**self.hooks, **hooks}
             if name == "source":
                 status = self.folder / f"board-{self.boards}.json"
-                more.append(f"--first-orbit={self.next_orbit()}")
+                more.append(f"--first-orbit={self._next_orbit()}")
                 self.boards += 1
-            log = (self.folder / f"{name}.log").open("ab")
+                hooks["gate"] = self._gate
+            listen = self.to_readout.port if name == "source" else self.readout_port
+            here = {
+                "readout.listen": f"127.0.0.1:{listen}",
+                "readout.store": f"127.0.0.1:{self.to_store.port}",
+                "store.listen": f"127.0.0.1:{self.store_port}",
+            }
+            command = [*COMMAND, name, *words, f"--status={status}", *self.over(**here), *more]
+            environment = with_hooks(dict(os.environ), **hooks) if self._gated else None
             status.unlink(missing_ok=True)
-            self.processes[name] = subprocess.Popen(
-                [*COMMAND, name, f"--status={status}", *more], stderr=log, stdout=log, env=self.environment
-            )
-            log.close()
+            with (self.folder / f"{name}.log").open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    list(map(str, command)), stdin=subprocess.DEVNULL, stderr=log, stdout=log, env=environment
+                )
 
-    def next_orbit(self) -> int:
-        """As the LHC, which does not wait for the board."""
-        ends = [0]
-        for k in range(self.boards):
-            said = self.status(f"board-{k}")
-            ends.append(said.get("first_orbit", 0) + said.get("delivered", 0) + said.get("dropped", 0))
-        # a killed board's status is old: what it has sent since is less than this
-        return max(ends) + 20_000 * (self.boards > 0)
+    @property
+    def _gate(self) -> Path:
+        return self.folder / f"gate-{self.boards - 1}"
+
+    def _next_orbit(self) -> int:
+        """Return the first orbit of the next board: the LHC has not waited for it."""
+        if not self._gated:
+            pace = float(str(self.settings["board.pace"]))
+            return int((time.monotonic() - self._began) * ORBIT_FREQUENCY_HZ * pace)
+        self._first = self.passed + (PAUSE_ORBITS if self.boards else 0)
+        self._granted = 0
+        (self.folder / f"gate-{self.boards}").write_text("0")
+        return self._first
+
+    def grant(self, orbits: int) -> None:
+        """Let the board send so many orbits more."""
+        assert orbits % PACKET_ORBITS == 0
+        self._granted += orbits
+        new = self._gate.with_suffix(".new")
+        new.write_text(str(self._granted))
+        new.replace(self._gate)
+
+    def send(self, orbits: int) -> None:
+        """Let the board send so many orbits more; return when they are in its buffer, sent or dropped."""
+        self.grant(orbits)
+        self.wait_for("source", lambda: self._given() == self._granted, f"{orbits} more orbits are not sent")
+
+    def _given(self) -> int:
+        told = self.board()
+        return int(told.get("delivered", 0) + told.get("dropped", 0))
+
+    def overflow(self) -> None:
+        """Let a board of `OVERFLOW` send until its buffer was full, and orbits are dropped."""
+
+        def dropped() -> bool:
+            self.send(400)
+            return self.board()["dropped"] > 0
+
+        wait_for(dropped, lambda: "the board drops nothing")
+
+    def send_through(self) -> None:
+        """Send until readout has an orbit that was sent after now, and all that came after it.
+
+        A board hears of a cut with a later packet: until then, what it sends is lost.
+        """
+        now = self.passed
+
+        def arrived() -> bool:
+            self.send(PACKET_ORBITS)
+            return self.status("readout").get("last_orbit", -1) >= now
+
+        wait_for(arrived, lambda: "nothing arrives at readout any more")
+        self.wait("readout", "last_orbit", self.passed - 1)
+
+    def board(self) -> dict:
+        """Return the status of the newest board."""
+        return self.status(f"board-{self.boards - 1}")
 
     def status(self, name: str) -> dict:
         try:
@@ -154,25 +284,47 @@ class Chain:
         except (OSError, ValueError):
             return {}
 
-    def wait(self, name: str, field: str, value: float) -> None:
-        """Wait until a counter in the status of a process has reached a value; the process must live."""
+    def wait_for(self, name: str, what: Callable[[], object], why: str) -> None:
+        """Wait until something is true, while a process lives."""
 
         def reached() -> bool:
-            if self.status(name).get(field, -1) >= value:
+            if what():
                 return True
-            process = self.processes["source" if name.startswith("board") else name]
-            assert process.poll() is None, f"{name} has ended with {process.returncode}\n{self.logs()}"
+            code = self.processes[name].poll()
+            assert code is None, f"{name} has ended with {code}: {why}"
             return False
 
-        wait_for(reached, lambda: f"{name}: {field} does not reach {value}\n{self.logs()}")
+        wait_for(reached, lambda: why)
+
+    def wait(self, name: str, field: str, value: float) -> None:
+        """Wait until a counter in the status of a process has reached a value; the process must live."""
+        process = "source" if name.startswith("board") else name
+
+        def reached() -> bool:
+            return self.status(name).get(field, -1) >= value
+
+        self.wait_for(process, reached, f"{name}: {field} does not reach {value}")
 
     def wait_more(self, name: str, field: str, more: float) -> None:
         """Wait until a counter has grown by so much since now."""
         self.wait(name, field, self.status(name).get(field, 0) + more)
 
+    def wait_stored(self, segments: int) -> None:
+        """Wait until the store has so many segments of the run."""
+
+        def stored() -> bool:
+            return len({p.name.partition(".")[0] for p in self.stored.glob("run*")}) >= segments
+
+        wait_for(stored, lambda: f"there are not {segments} segments in the store")
+
+    @property
+    def stored(self) -> Path:
+        """Folder of the run in the store."""
+        return self.folder / "store" / f"run{RUN:06d}"
+
     def wait_log(self, text: str) -> None:
         """Wait until a process has written a text to its log."""
-        wait_for(lambda: text in self.log_text(), lambda: f"no log says {text!r}\n{self.logs()}")
+        wait_for(lambda: text in self.logs(), lambda: f"no log says {text!r}")
 
     def kill(self, name: str) -> None:
         self.processes[name].kill()
@@ -181,44 +333,58 @@ class Chain:
     def signal(self, name: str, number: int) -> None:
         self.processes[name].send_signal(number)
 
+    def freeze(self, name: str) -> None:
+        """Stop a process, and return when it stands still."""
+        self.signal(name, signal.SIGSTOP)
+        _, status = os.waitpid(self.processes[name].pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), f"{name} has ended"
+
+    def thaw(self, name: str) -> None:
+        self.signal(name, signal.SIGCONT)
+
     def stop(self, name: str) -> int:
+        """Ask a process to end, when it listens to that; return its exit status."""
+        told = f"board-{self.boards - 1}" if name == "source" else name
+        self.wait_for(name, lambda: self.status(told), f"{name} does not come up")
         self.signal(name, signal.SIGTERM)
         return self.processes[name].wait(PATIENCE_S)
 
     def finish(self) -> None:
         """End the run cleanly, stage by stage."""
-        assert self.stop("source") == 0, self.logs()
-        wait_for(self.board_gone, lambda: f"readout has not seen the end of the board\n{self.logs()}")
-        assert self.stop("readout") == 0, self.logs()
-        assert self.stop("store") == 0, self.logs()
+        assert self.stop("source") == 0
+        wait_for(self._board_gone, lambda: "readout has not seen the end of the board")
+        assert self.stop("readout") == 0
+        assert self.stop("store") == 0
 
-    def account(self) -> list[Stage]:
+    def account(self) -> list[StageAccount]:
         chosen = read_settings(None, {}, [f"{k}={v}" for k, v in self.settings.items()])
         return account(RUN, chosen.store.folder, spool=chosen.readout.spool, boards=self.folder, verify=True)
 
     def begin(self) -> None:
-        """Start everything; the board when readout listens, so that it need not drop orbits."""
-        self.start("store", "readout")
-        self.wait_log("readout listens")
-        self.start("source")
+        """Start everything, and send two complete segments and the beginning of a third."""
+        self.start("store", "readout", "source")
+        self.send(2 * SEGMENT_ORBITS + PACKET_ORBITS)
+        self.wait("readout", "last_orbit", self.passed - 1)
+        self.wait("readout", "sent", 2)
 
-    def board_gone(self) -> bool:
+    def _board_gone(self) -> bool:
         """Say whether readout has read every board's connection to its end."""
         text = (self.folder / "readout.log").read_text().rpartition("readout listens")[2]
         return text.count("board gone") + text.count("connection ended") >= text.count("event=connected") > 0
 
-    def log_text(self) -> str:
-        return "".join(p.read_text() for p in self.folder.glob("*.log"))
-
     def logs(self) -> str:
-        """Return the ends of all logs, for messages."""
-        return "\n".join(f"{p.name}:\n{p.read_text()[-1500:]}" for p in self.folder.glob("*.log"))
+        """Return all logs and the last status of each process."""
+        paths = (*sorted(self.folder.glob("*.log")), *sorted(self.folder.glob("*.json")))
+        return "\n".join(f"--- {p.name}\n{p.read_text(errors='replace')}" for p in paths)
 
     def close(self) -> None:
+        """Kill what is there still; print the logs, which pytest shows if the test fails."""
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
                 process.wait()
+        print(self.logs())
         self.to_readout.close()
         self.to_store.close()
+        self._ports.close()

@@ -1,5 +1,6 @@
 """What tests share: small files of every format, and the real data where it is there."""
 
+import os
 from pathlib import Path
 
 import awkward as ak
@@ -8,12 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import uproot
+from hypothesis import HealthCheck, settings
 
 from front_end import Keep, make_run, stored_bytes, through_board
 from l1scout.formats import pattern
-from l1scout.formats.muon import MUON_2018, PHI_BINS, physical, split
+from l1scout.formats.streams.muon import MUON_2018, PHI_BINS, physical, split
+from l1scout.io.archive import to_parquet
 from l1scout.link.capture import write_capture
 
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
+os.environ.setdefault("KERAS_BACKEND", "jax")  # tests import Keras themselves
 ROWS = 40
 
 
@@ -265,7 +271,7 @@ def truth() -> Truth:
 
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str, Path]:
-    """One small file a format, by the name of its member of `Kind`; ``RNTUPLE`` is one of several."""
+    """One small file a format, by the name of its reader; ``RNTUPLE`` is one of several."""
     folder = tmp_path_factory.mktemp("samples")
     writers = {
         "L1NTUPLE": ("ntuple.root", write_ntuple),
@@ -304,6 +310,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str,
     for kind, data in stored_bytes(captures).items():
         paths[kind] = folder / kind
         paths[kind].write_bytes(data)
+    paths["ARCHIVE"] = folder / "archive.parquet"
+    to_parquet(paths["RAW"], paths["ARCHIVE"])
     paths["NPZ"] = folder / "arrays.npz"
     np.savez(paths["NPZ"], counts=np.arange(5))
     return paths

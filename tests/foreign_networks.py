@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 
 # Toy muons (`toy_muons`): L1 pT is 0.8 of the offline pT, phi is off by 0.6 charge / pT, eta by 2 %.
 PHI_SLOPE, PT_SHARE, ETA_SHARE = 0.5, 0.22, 0.02

@@ -6,13 +6,21 @@ import numpy as np
 
 from l1scout.board.board import Board
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
-from l1scout.formats.block import BLOCK_WORDS, FORMATS, LINKS, RUN3, BlockFormat
-from l1scout.formats.packets import decode_packets, packet_orbits, split_packets
-from l1scout.formats.raw import FILE_HEADER, file_header, frame_orbits
-from l1scout.formats.records import suppress
+from l1scout.core.orbit_data import MUON
+from l1scout.formats.block import BLOCK_WORDS
+from l1scout.formats.block_format import BlockFormat, board_formats
+from l1scout.formats.decoded import Decoded
+from l1scout.formats.fine_suppression import suppress
+from l1scout.formats.packets import Found
+from l1scout.formats.raw import FILE_HEADER, file_header
+from l1scout.formats.records import LINKS
+from l1scout.formats.wire_format import WireFormat, decode_packets
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.capture import Capture
 from l1scout.link.transmit import LinkTiming, Transmitter, random_timing, transmit
 from l1scout.simulate.run import simulate_run
+
+BOARD_FORMATS = board_formats()
 
 
 class Keep:
@@ -41,12 +49,18 @@ def make_run(
     return concatenate([p.muons for p in pieces]), captures, timing
 
 
+def decode_muons(stream, form: WireFormat) -> tuple[Decoded, Found]:
+    """Decode all packets of a stream: its muons, and what it was found to hold."""
+    decoded, found = decode_packets(stream, form)
+    return decoded[MUON], found
+
+
 def through_board(captures, form: BlockFormat = RUN3, sink: Keep | None = None, **rest):
     """Send captures through a board: decoded muons, what the packets were found to hold, counters."""
     sink = sink or Keep()
     counters = Board(sink, form, **rest).run(captures)
     sink.bytes.seek(0)
-    decoded, found = decode_packets(sink.bytes, form)
+    decoded, found = decode_muons(sink.bytes, form)
     return decoded, found, counters
 
 
@@ -57,9 +71,9 @@ def stored_bytes(captures, form: BlockFormat = RUN3, run: int = 320040) -> dict[
     sink.bytes.seek(0)
     frames = records = b""
     orbits = 0
-    for packet, _ in split_packets(sink.bytes, form):
-        found = packet_orbits(packet, form)
-        frames += frame_orbits(found, form, run, 1).words.tobytes()
+    for packet, _ in form.split(sink.bytes):
+        found = form.find_orbits(packet)
+        frames += form.frame(found, run, 1).words.tobytes()
         records += b"".join(
             suppress(found.rows[a:b].reshape(-1, 6, 8), form)[0].tobytes() for a, b in found.spans
         )
@@ -91,8 +105,9 @@ def random_blocks(random: np.random.Generator, n: int, form: BlockFormat) -> np.
 
 __all__ = [
     "BLOCK_WORDS",
-    "FORMATS",
+    "BOARD_FORMATS",
     "Keep",
+    "decode_muons",
     "make_run",
     "random_blocks",
     "rows",

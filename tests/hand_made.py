@@ -1,28 +1,33 @@
 """Models made by hand, so that every answer is known."""
 
 import dataclasses
-import hashlib
+import math
 from itertools import pairwise
 
 import numpy as np
 
-from l1scout.deploy.firmware import FirmwareEngine
-from l1scout.model.card import ONNX_FILE, Card, Scaled
+from l1scout.deploy.engines.firmware import FirmwareEngine
+from l1scout.model.card import Card, Scaled
 from l1scout.model.checksums import write_sums
-from l1scout.model.directory import Model
+from l1scout.model.directory import Model, network_file
 from l1scout.model.domain import Domain
-from l1scout.model.integers import NETWORK_FILE, STEPS, IntegerNetwork, LookUp, Neurons
+from l1scout.model.integers import STEPS, IntegerLookUp, IntegerNetwork, Neurons
 from l1scout.model.integers import widths as widths_of
-from l1scout.model.layers import Layer
+from l1scout.model.network import NETWORK_FILE, Layer, LookUp, Network
 from l1scout.model.onnx_export import to_onnx
+from l1scout.model.onnx_function import OnnxFunction
 
 INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
 
 
 def model(weights=None, bias=(0.1, 0.02, 1.5), *, batch=None, **card):
-    """Make a model that subtracts a constant, or what `weights` say: its card and its ONNX bytes."""
+    """Make a model that subtracts a constant, or what `weights` say: its card and its network.
+
+    With a size of batch it is an ONNX graph for just so many muons.
+    """
     weights = np.zeros((4, 3)) if weights is None else np.asarray(weights, float)
-    onnx_bytes = to_onnx([Layer(weights, np.asarray(bias, float), "linear")], batch=batch).SerializeToString()
+    made = Network(INPUTS, (Layer(weights, np.asarray(bias, float), "linear"),))
+    network = OnnxFunction(to_onnx(made, batch=batch).SerializeToString()) if batch else made
     scaled = [Scaled(n, "hardware", 0.0, 1.0) for n in INPUTS]
     answers = [Scaled(n, u, 0.0, 1.0) for n, u in (("dphi", "rad"), ("deta", "1"), ("dpt", "GeV"))]
     domain = {
@@ -32,9 +37,8 @@ def model(weights=None, bias=(0.1, 0.02, 1.5), *, batch=None, **card):
         "hwCharge": (0, 1),
         "tfMuonIndex": (36, 71),
     }
-    about = {"sha256": hashlib.sha256(onnx_bytes).hexdigest()}
-    made = Card("hand", scaled, answers, domain, {}, {}, {}, {}, about, {})
-    return dataclasses.replace(made, **card), onnx_bytes
+    made = Card("hand", scaled, answers, domain, {}, {}, {}, {}, {}, {}, network=network_file(network))
+    return dataclasses.replace(made, **card), network
 
 
 TINY = {
@@ -56,32 +60,28 @@ def network(seed=0, hidden="relu", widths=(32, 32, 32), domain=TINY):
     ]
     layers[0].weights[:] *= np.array([0.02, 0.1, 0.05, 1])[:, np.newaxis]
     layers[-1].weights[:] *= np.array([0.3, 0.02, 2])
-    onnx_bytes = to_onnx(layers).SerializeToString()
-    card, _ = model(domain=dict(domain), onnx={"sha256": hashlib.sha256(onnx_bytes).hexdigest()})
-    return Model(card, onnx_bytes, "random")
+    made = Network(INPUTS, tuple(layers))
+    card, _ = model(domain=dict(domain), network=network_file(made))
+    return Model(card, made, "random")
 
 
-def ramps_network(seed=0, width=20, domain=TINY):
-    """Make a model with a ramp for each code of eta and pT before its hidden layer; one node sees nothing."""
+def look_up_network(seed=0, width=20, domain=TINY):
+    """Make a model with a random vector for each value of eta and pT; inputs are scaled as trained ones."""
     rng = np.random.default_rng(seed)
-    ramps = [(0, 1, domain["hwPhiAtVtx"][0]), (3, 1, 0), (3, 0, -1)]
+    look_ups = []
     for k, name in ((1, "hwEtaAtVtx"), (2, "hwPt")):
         low, high = domain[name]
-        middle = (low + high) // 2
-        ramps += [(k, 1, at) for at in range(middle, high)] + [
-            (k, -1, at) for at in range(low + 1, middle + 1)
-        ]
-    slopes, starts = np.zeros((4, len(ramps))), np.zeros(len(ramps))
-    for node, (k, sign, at) in enumerate(ramps):
-        slopes[k, node], starts[node] = sign, -sign * at
-    layers = [
-        Layer(slopes, starts, "relu"),
-        Layer(rng.normal(0, 0.3, (len(ramps), width)), rng.normal(0, 0.3, width), "relu"),
+        look_ups.append(LookUp(k, low, rng.normal(0, 0.3, (high - low + 1, width))))
+    weights = rng.normal(0, 0.3, (4, width)) * np.array([[1 / 256], [0], [0], [1]])
+    layers = (
+        Layer(weights, rng.normal(0, 0.3, width), "relu"),
         Layer(rng.normal(0, width**-0.5, (width, 3)), rng.normal(0, 0.3, 3), "linear"),
-    ]
-    onnx_bytes = to_onnx(layers).SerializeToString()
-    card, _ = model(domain=dict(domain), onnx={"sha256": hashlib.sha256(onnx_bytes).hexdigest()})
-    return Model(card, onnx_bytes, "ramps")
+    )
+    made = Network(INPUTS, layers, tuple(look_ups))
+    scales = zip(INPUTS, (288.0, 0.0, 10.0, 0.5), (256.0, 8.0, 8.0, 1.0), strict=True)
+    inputs = [Scaled(n, "hardware", offset, scale) for n, offset, scale in scales]
+    card, _ = model(domain=dict(domain), inputs=inputs, network=network_file(made))
+    return Model(card, made, "look-ups")
 
 
 def scaled_network(seed=4):
@@ -91,11 +91,13 @@ def scaled_network(seed=4):
     return dataclasses.replace(m, card=dataclasses.replace(m.card, inputs=inputs))
 
 
-def evaluate(layers, hardware):
+def evaluate(network, hardware):
     """Evaluate a network in numpy, shape (inputs, muons) to (outputs, muons): the oracle of every engine."""
     x = np.asarray(hardware, float).T
-    for layer in layers:
+    for k, layer in enumerate(network.layers):
         x = x @ layer.weights + layer.bias
+        for at in network.look_ups if k == 0 else ():
+            x += np.array([at.vectors[v - at.low] for v in np.asarray(hardware[at.column]).tolist()])
         if layer.activation == "relu":
             x = np.maximum(x, 0)
         elif layer.activation == "softmax":
@@ -122,9 +124,10 @@ def random_look_ups(rng, domain, sizes):
     made = []
     for layer, columns, neurons in ((0, (1,), sizes[1]), (0, (2,), sizes[1]), (2, (1,), 3), (2, (3, 2), 3)):
         ends = [domain[INPUTS[c]] for c in columns]
-        values = rng.integers(-900, 900, [*(high - low + 1 for low, high in ends), neurons])
-        values[..., 1] = 60
-        made.append(LookUp(layer, columns, tuple(low for low, _ in ends), values))
+        counts = tuple(high - low + 1 for low, high in ends)
+        values = rng.integers(-900, 900, [math.prod(counts), neurons])
+        values[:, 1] = 60
+        made.append(IntegerLookUp(layer, columns, tuple(low for low, _ in ends), counts, values))
     return tuple(made)
 
 
@@ -141,17 +144,17 @@ def firmware_model(network=None, domain=TINY):
         name="hand firmware",
         domain=dict(domain),
         outputs=[Scaled(n, u, 0.0, float(s)) for n, u, s in answers],
-        onnx={},
-        firmware={"sha256": network.sha256},
+        firmware={},
+        network=network_file(network),
     )
-    return Model(card, b"", "firmware", None, network)
+    return Model(card, network, "firmware")
 
 
 def firmware_directory(path, made=None):
     """Write a firmware model, but for its HGQ2 network, and return its path."""
     made = made or firmware_model()
     path.mkdir(exist_ok=True)
-    (path / NETWORK_FILE).write_text(made.network.text(), "utf-8")
+    (path / NETWORK_FILE).write_bytes(made.network.content)
     made.card.write(path)
     write_sums(path)
     return path
@@ -168,8 +171,8 @@ def evaluate_integers(network, hardware):
                 codes = [
                     np.asarray(hardware[c], np.int64) - low for c, low in zip(at.columns, at.low, strict=True)
                 ]
-                codes = [np.clip(c, 0, n - 1) for c, n in zip(codes, at.values.shape, strict=False)]
-                y = y + at.values[tuple(codes)].T
+                codes = [np.clip(c, 0, n - 1) for c, n in zip(codes, at.counts, strict=True)]
+                y = y + at.values.reshape(*at.counts, -1)[tuple(codes)].T
         y = (y if last else np.maximum(y, 0)) >> layer.shift[:, np.newaxis]
         turn = np.left_shift(1, layer.bits)[:, np.newaxis]
         low = -turn // 2 if last else 0
@@ -177,12 +180,12 @@ def evaluate_integers(network, hardware):
     return x
 
 
-def model_directory(path, card=None, onnx_bytes=None):
+def model_directory(path, card=None, network=None):
     """Write a model, by default one that subtracts a constant, as a directory, and return its path."""
     if card is None:
-        card, onnx_bytes = model()
+        card, network = model()
     path.mkdir(exist_ok=True)
-    (path / ONNX_FILE).write_bytes(onnx_bytes)
+    (path / card.network.file).write_bytes(network.content)
     card.write(path)
     write_sums(path)
     return path

@@ -1,31 +1,35 @@
 """Packets of small runs, for tests of what comes after the board."""
 
 import io
+import shutil
 from functools import cache
+from pathlib import Path
 
-from front_end import Keep
+from front_end import BOARD_FORMATS, Keep
 from l1scout.board.board import Board
 from l1scout.board.repeat import RepeatedPackets
-from l1scout.formats.block import FORMATS
-from l1scout.formats.packets import TRAILER_BYTES, Trailer, split_packets
+from l1scout.formats.packets import TRAILER_BYTES, Trailer
+from l1scout.readout.spool import Spool
+from l1scout.readout.status import BoardStatus
 from l1scout.readout.writer import SegmentWriter
 from l1scout.simulate.live_board import simulated_packets
 from l1scout.simulate.run import Running, simulate_run
 from l1scout.simulate.write import Fibres
+from l1scout.store.catalogue import Catalogue
 
 
 @cache
 def small_packets(form: str = "run3", orbits: int = 24, occupancy: float = 0.002) -> bytes:
-    return simulated_packets(FORMATS[form], orbits, occupancy).getvalue()
+    return simulated_packets(BOARD_FORMATS[form], orbits, occupancy).getvalue()
 
 
 def packets(form: str = "run3", orbits: int = 24, per: int = 3) -> list[bytes]:
     """Packets of a few orbits each."""
     sink = Keep()
-    run = simulate_run(3, orbits, running=Running(occupancy=0.003), form=FORMATS[form])
-    Board(sink, FORMATS[form], orbits_per_packet=per).run(Fibres(FORMATS[form], 3).send(run))
+    run = simulate_run(3, orbits, running=Running(occupancy=0.003), form=BOARD_FORMATS[form])
+    Board(sink, BOARD_FORMATS[form], orbits_per_packet=per).run(Fibres(BOARD_FORMATS[form], 3).send(run))
     sink.bytes.seek(0)
-    return [bytes(p) for p, _ in split_packets(sink.bytes, FORMATS[form])]
+    return [bytes(p) for p, _ in BOARD_FORMATS[form].split(sink.bytes)]
 
 
 def dropping(sent: list[bytes], which: set[int], per: int = 3) -> list[bytes]:
@@ -43,12 +47,35 @@ def dropping(sent: list[bytes], which: set[int], per: int = 3) -> list[bytes]:
 def repeated(form: str, first_orbit: int, orbits: int) -> bytes:
     """Return packets of a board that repeats a short run."""
     sink = Keep()
-    source = RepeatedPackets(io.BytesIO(small_packets(form)), FORMATS[form], first_orbit)
+    source = RepeatedPackets(io.BytesIO(small_packets(form)), BOARD_FORMATS[form], first_orbit)
     source.run(sink, pace=0, orbits=orbits)
     return sink.bytes.getvalue()
 
 
 def feed(writer: SegmentWriter, stream: bytes, form: str = "run3") -> None:
     """Give a stream of packets to a writer."""
-    for packet, skipped in split_packets(io.BytesIO(stream), FORMATS[form]):
-        writer.add(packet, skipped)
+    for packet in BOARD_FORMATS[form].split(io.BytesIO(stream)):
+        writer.step(packet)
+
+
+def board_status(**values: object) -> BoardStatus:
+    """Return the status of a board with some values, and others that do not matter."""
+    counts = ("first_orbit", "packets", "bytes", "waiting", "buffer", "real_time_factor", "seconds")
+    return BoardStatus(**{"readout": "connected", **dict.fromkeys(counts, 0), **values})
+
+
+def stored_spool(spool: Spool, folder: Path, method: str = "") -> Path:
+    """Put the segments of a spool into a store's folder and its catalogue, as they are."""
+    folder.mkdir()
+    catalogue = Catalogue(folder, create=True)
+    for segment in spool.waiting():
+        path = folder / segment.folder / segment.name
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(spool.path(segment), path)
+        catalogue.add(segment, f"{segment.folder}/{segment.name}")
+        if method:
+            catalogue.compressed(
+                segment, f"{segment.folder}/{segment.name}", method, segment.size, segment.crc32c
+            )
+    catalogue.close()
+    return folder

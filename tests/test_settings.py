@@ -50,9 +50,8 @@ def test_environment_is_over_file_and_set_over_both(tmp_path):
         ("[readout]\nworkers = 2\n", "did you mean store.workers"),
         ("[readout.listen]\nhost = 1\n", "readout.listen"),
         ("run = 7\n", "[run]"),
-        ("[run\n", "no TOML"),
+        ("[run\n", "invalid TOML"),
         ("[run]\nnumber = -1\n", "run.number = '-1'"),
-        ("[readout]\nform = 'run1'\n", "'run2' or 'run3'"),
     ],
 )
 def test_file_that_cannot_be_meant_is_refused(tmp_path, text, near):
@@ -82,7 +81,9 @@ def test_error_says_who_said_it(tmp_path):
 def test_every_setting_is_described_with_its_unit():
     units = ("bytes", " s.", "orbits", "bx", "packets", "processes", "connected", "number", "level", "times",
              " id ", "segments")  # fmt: skip
-    for section, name, field in each_setting():
+    every = list(each_setting())
+    assert len(every) > 30
+    for section, name, field in every:
         text = field.description or ""
         assert text.endswith("."), (section, name)
         if field.annotation in (int, float):

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.dataset.matched import COLUMNS, Dataset
-from l1scout.formats.muon import ETA, ETA_VTX, PHI, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA, ETA_VTX, PHI, PHI_VTX, PT
 from l1scout.io.parquet import METADATA_KEY
 
 

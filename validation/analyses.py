@@ -22,9 +22,10 @@ from l1scout.analysis.common.maps import Occupancy
 from l1scout.analysis.common.muons import FINDERS
 from l1scout.analysis.common.schemes import find_scheme, load_scheme
 from l1scout.analysis.common.wrong_bx import Firing
+from l1scout.cli.output import print_table
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
-from l1scout.report.result_tables import text_table
+from l1scout.report.terminal_tables import plain_table
 from l1scout.simulate.cosmic import FLIGHT_BX
 from l1scout.simulate.run import Running, simulate_run
 
@@ -162,7 +163,7 @@ def show(name: str, running: Running, orbits: int, seed: int, expected: tuple[li
         [what, f"{true:.5g}", f"{found:.5g}", f"{error:.2g}", f"{pull:+.1f}"]
         for (what, true, found, error), pull in zip(rows, pulls, strict=True)
     ]
-    print(text_table([["", "planted", "found", "+-", "pull"], *lines]))
+    print_table(plain_table(["", "planted", "found", "+-", "pull"], lines))
     found = (
         [r.cell for r in occupancy.processor_regions(tolerance=TOLERANCE)],
         [s.bx for s in occupancy.satellites()],

@@ -24,7 +24,7 @@ from l1scout.evaluate.carried import carried, record
 from l1scout.evaluate.evaluation import evaluate
 from l1scout.io import read_events
 from l1scout.io.conditions import Conditions, simulation
-from l1scout.report import carry
+from l1scout.report.sample_tables import samples_markdown
 from l1scout.simulate.chain import simulate_events
 
 SEED = 2001
@@ -90,7 +90,7 @@ def main() -> int:
     text = (
         f"Model `{name}`, {muons:,} training muons ({conditions}), for hwPt {low} to {high}. "
         f"Ratios model / raw trigger, pull widths; {about['date']}, "
-        f"`{about['command']}`.\n\n{carry.markdown(samples)}"
+        f"`{about['command']}`.\n\n{samples_markdown(samples)}"
     )
     print(text)
     if a.record:

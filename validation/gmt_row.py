@@ -10,6 +10,7 @@ holds ``bmtf-luts`` and ``ugmt-luts``), there is a row with the official tables 
 import tempfile
 from pathlib import Path
 
+from l1scout.cli.output import print_table
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.dataset.collect import collect
 from l1scout.dataset.matched import read_dataset
@@ -17,7 +18,7 @@ from l1scout.evaluate.metrics import KINDS, Scores, scores
 from l1scout.evaluate.published import PUBLISHED
 from l1scout.evaluate.targets import raw_residuals
 from l1scout.model.quantities import VARIABLES
-from l1scout.report.result_tables import text_table
+from l1scout.report.terminal_tables import plain_table
 from l1scout.simulate.chain import simulate_events
 
 LIMITS = (
@@ -46,7 +47,7 @@ def main() -> int:
         official = {"bmtf_luts": arguments.luts / "bmtf-luts", "gmt_luts": arguments.luts / "ugmt-luts"}
         rows |= {f"official tables, {k}": v for k, v in row(arguments.pairs, **official).items()}
     published, ours = PUBLISHED["GMT"], rows["all"]
-    lines, failed = [["", "published", *rows, "deviation", "limit"]], False
+    head, lines, failed = ["", "published", *rows, "deviation", "limit"], [], False
     for kind in KINDS:
         for v in VARIABLES:
             expected = getattr(published, kind)[v].value
@@ -56,7 +57,7 @@ def main() -> int:
             numbers = [f"{getattr(s, kind)[v].value:.4f}" for s in (published, *rows.values())]
             lines.append([f"{kind} {v}", *numbers, f"{deviation:+.1%}", f"{limit:.0%}" if limit else "none"])
     print(f"{arguments.pairs:,} simulated matched pairs, seed 1; RMS about zero, overflows counted\n")
-    print(text_table(lines))
+    print_table(plain_table(head, lines))
     print("\nOutside its limit: see above" if failed else "\nEvery number with a limit is inside it")
     return int(failed)
 

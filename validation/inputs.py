@@ -23,7 +23,7 @@ from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.evaluate.evaluation import evaluate
 from l1scout.evaluate.targets import targets
 from l1scout.model.quantities import VARIABLES, model_inputs
-from l1scout.training.export import save
+from l1scout.training.save_model import save
 
 STEPS = {
     "the paper's four": [],

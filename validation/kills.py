@@ -19,7 +19,7 @@ from rich.progress import track
 
 from chain import Chain
 from l1scout.cli.script import Parser, positive, positive_float, run_script
-from l1scout.formats.block import RUN3
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.simulate.live_board import simulated_packets
 
 

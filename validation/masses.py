@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from l1scout.analysis.common.categories import Shape, fit_categories
 from l1scout.analysis.common.pair_masses import RANGES, Masses, PairCuts
 from l1scout.analysis.common.peaks import Spread, fit_peak, spread
+from l1scout.cli.output import print_table
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.core.orbit_data import OrbitData
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.evaluate.evaluation import name_models
-from l1scout.report.result_tables import text_table
+from l1scout.report.terminal_tables import plain_table
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.dimuons import CONTINUUM, Pairs, simulate_dimuons
 
@@ -93,13 +94,13 @@ def main() -> int:
         for name in LINES
     }
     print(f"simulated resonances, pair pT > {MIN_PAIR_PT:g} GeV, barrel: median +- half-width in GeV")
-    print(text_table([["", *kinds], *(line(name, found, kinds) for name, found in alone.items())]))
+    print_table(plain_table(["", *kinds], [line(name, found, kinds) for name, found in alone.items()]))
 
     for resonance, shares in SHARES.items():
         signal = gathered(models, 1, given.pairs, {resonance: 1.0})
         together = [f"{kind}, in categories of predicted resolution" for kind in signal.by_error]
         print(f"\nsignificance of {resonance} over a simulated continuum, and its entries")
-        lines = [["share", *kinds[1:], *together]]
+        head, lines = ["share", *kinds[1:], *together], []
         for share in shares:
             mixed = gathered(models, 2, 4 * given.pairs, {resonance: share, CONTINUUM: 1 - share})
             cells = [f"{share:g}"]
@@ -117,21 +118,24 @@ def main() -> int:
                     f"{peak.significance:.1f} ({peak.entries.value:.0f} +- {peak.entries.error:.0f})"
                 )
             lines.append(cells)
-        print(text_table(lines))
+        print_table(plain_table(head, lines))
         for kind, by in signal.by_error.items():
             print(f"{resonance} of {kind} in the categories: share, median +- half-width in GeV")
-            rows = ([f"{s.share:.3f}", f"{s.position:.3f} +- {s.width:.3f}"] for s in shapes(by))
-            print(text_table([["", ""], *rows]))
+            rows = [[f"{s.share:.3f}", f"{s.position:.3f} +- {s.width:.3f}"] for s in shapes(by)]
+            print_table(plain_table(["share", "mass"], rows))
 
     for path in given.muons:
         print(f"\n{path.name}: real pairs through the simulated trigger, barrel, any pair pT")
         real = Masses(models)
-        lines = [["", *kinds]]
+        lines = []
         for name, window in WINDOWS.items():
             found = gather(real, simulate_events(1, muons=path), window)
             if set(kinds) <= set(found) and found["raw"].middle.value == found["raw"].middle.value:
                 lines.append(line(name, found, kinds))
-        print(text_table(lines) if len(lines) > 1 else "no resonance with ten pairs in it")
+        if lines:
+            print_table(plain_table(["", *kinds], lines))
+        else:
+            print("no resonance with ten pairs in it")
     first = next(iter(models))
     return int(any(f[first].half_width.value >= f["raw"].half_width.value for f in alone.values()))
 

@@ -32,8 +32,8 @@ from l1scout.report.result_tables import judged, number, worse_bins
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.generator import Spectrum
 from l1scout.statistics import Measured, paired_ratio, rms_ratio
-from l1scout.training.export import save
 from l1scout.training.recipes import PAPER, RECIPES
+from l1scout.training.save_model import save
 
 PAPER_EPOCHS = 20
 """1,200,000 muons in batches of 256: more steps than 60 epochs of the demo's sample."""

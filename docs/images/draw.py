@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
-from l1scout.provenance import recording
-from l1scout.training.dataset import read_dataset
-from l1scout.training.evaluation import evaluate
-
+from l1scout.core.provenance import recording
+from l1scout.dataset.matched import read_dataset
 from l1scout.deploy.recalibrate import Recalibrator
+from l1scout.evaluate.evaluation import evaluate
 from l1scout.report.figures import residual_figure
 
 demo = Path(sys.argv[1])

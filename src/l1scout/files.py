@@ -40,6 +40,12 @@ def complete_or_nothing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, which appears when it is complete (InputError if it cannot be written)."""
+    with complete_or_nothing(path) as part:
+        part.write_text(text, "utf-8", "backslashreplace")
+
+
 @contextlib.contextmanager
 def complete_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder ending in ``.part`` to fill; it takes the place of `path` if the block ends well.

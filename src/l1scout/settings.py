@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from l1scout.errors import InputError
 from l1scout.wire import Access
@@ -20,13 +21,13 @@ from l1scout.wire import Access
 PREFIX = "L1SCOUT_"
 
 
-class Section(BaseModel):
+class SettingsSection(BaseModel):
     """A table of the settings file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
 
-class RunSection(Section):
+class RunSection(SettingsSection):
     """The run."""
 
     number: int = Field(
@@ -37,12 +38,13 @@ class RunSection(Section):
     )
 
 
-class BoardSection(Section):
+class BoardSection(SettingsSection):
     """The board that `l1scout run` starts; without a source, boards of other machines connect to readout."""
 
     packets: Path | None = Field(None, description="File of DMA packets to send, again and again.")
     simulate: int = Field(0, ge=0, description="Orbits to simulate and send, again and again; 0: none.")
     occupancy: float = Field(0.05, gt=0, lt=0.6, description="Of the simulation: part of the BX with a muon.")
+    first_orbit: int = Field(0, ge=0, description="Number of the first orbit.")
     orbits: int = Field(0, ge=0, description="Stop after so many orbits; 0: go on until stopped.")
     pace: float = Field(
         1.0, ge=0, description="Speed, times that of the LHC; 0: as fast as readout takes it."
@@ -52,12 +54,15 @@ class BoardSection(Section):
     )
 
 
-class ReadoutSection(Section):
+class ReadoutSection(SettingsSection):
     """Packets in, segments out."""
 
     listen: str = Field("127.0.0.1:7401", description="host:port on which boards connect.")
-    form: Literal["run2", "run3"] = Field("run3", description="Format of the packets and records.")
+    wire_format: str = Field("run3", description="Wire format of the packets: run2, run3...")
     source: int = Field(1, ge=0, lt=1 << 16, description="Source id in the files: 1 is the GMT.")
+    data: Literal["real", "unknown"] = Field(
+        "unknown", description="What orbits are that state nothing of themselves: real or unknown."
+    )
     handshake: bool = Field(
         True, description="Boards show the token first, as l1scout's do; false: for hardware, loopback only."
     )
@@ -76,7 +81,7 @@ class ReadoutSection(Section):
     drain_seconds: float = Field(60.0, ge=0, description="When stopped, wait so long for the store, in s.")
 
 
-class StoreSection(Section):
+class StoreSection(SettingsSection):
     """Segments in, compressed files and their catalogue out."""
 
     listen: str = Field("127.0.0.1:7402", description="host:port on which readouts connect.")
@@ -93,7 +98,7 @@ class StoreSection(Section):
     connections: int = Field(16, ge=1, description="Readouts connected at the same time.")
 
 
-class RecalibrateSection(Section):
+class RecalibrateSection(SettingsSection):
     """A network's answer for every muon, beside the trigger's own values, in archives of the store."""
 
     model: Path | None = Field(
@@ -102,7 +107,7 @@ class RecalibrateSection(Section):
     engine: Literal["onnx", "fused", "table", "fixed"] = Field("fused", description="What computes it.")
 
 
-class AccessSection(Section):
+class AccessSection(SettingsSection):
     """Who may connect to listeners that other machines can reach."""
 
     token: str = Field(
@@ -118,8 +123,12 @@ class AccessSection(Section):
         return Access(self.token, self.certificate, self.key, self.authority)
 
 
-class Settings(Section):
-    """Everything."""
+class Settings(BaseSettings):
+    """All settings: those that are not given have their defaults (see `read_settings`)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="_", env_nested_max_split=1, extra="forbid", frozen=True
+    )
 
     run: RunSection = RunSection()
     board: BoardSection = BoardSection()
@@ -127,6 +136,20 @@ class Settings(Section):
     store: StoreSection = StoreSection()
     recalibrate: RecalibrateSection = RecalibrateSection()
     access: AccessSection = AccessSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        *_sources: PydanticBaseSettingsSource,
+        **_named: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values given in Python only: `read_settings` reads the file and the environment."""
+        return (init_settings,)
+
+
+Values = dict[str, Any]
 
 
 def read_settings(
@@ -148,44 +171,76 @@ def read_settings(
         If the file cannot be read, a name is unknown (the nearest known one is given) or a value is
         not possible.
     """
-    said: dict[str, dict[str, Any]] = {}
-    origin: dict[tuple[str, str], str] = {}
+    sources = {"--set": _given(over), "environment": _environment(environment)}
     if path is not None:
-        try:
-            said = tomllib.loads(path.read_text("utf-8-sig"))
-        except OSError as error:
-            msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
-            raise InputError(msg) from error
-        except ValueError as error:
-            msg = f"{path}: no TOML ({error})"
-            raise InputError(msg) from error
-        _check(said, str(path))
-    named = {f"{PREFIX}{s}_{n}".upper(): (s, n) for s, n, _ in each_setting()}
-    for name, value in environment.items():
-        if name.startswith(PREFIX):
-            if name not in named:
-                msg = f"environment: {name} is unknown{_nearest(name, named)}"
-                raise InputError(msg)
-            section, key = named[name]
-            said.setdefault(section, {})[key] = value
-            origin[section, key] = f"environment: {name}"
+        sources[str(path)] = _file(path)
+    merged: dict[str, Any] = {}
+    for values in reversed(sources.values()):
+        for section, table in values.items():
+            known = merged.get(section)
+            merged[section] = known | table if isinstance(known, dict) and isinstance(table, dict) else table
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        raise InputError(_fault(error, sources)) from error
+
+
+def _file(path: Path) -> Values:
+    try:
+        return tomllib.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
+        raise InputError(msg) from error
+    except ValueError as error:
+        msg = f"{path}: invalid TOML ({error})"
+        raise InputError(msg) from error
+
+
+def _environment(environment: Mapping[str, str]) -> Values:
+    known = {_variable(section, name) for section, name, _ in each_setting()}
+    ours = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    for name in ours:
+        if name not in known:
+            msg = f"environment: {name} is unknown{_nearest(name, known)}"
+            raise InputError(msg)
+    source = EnvSettingsSource(Settings)
+    source.env_vars = {name.lower(): value for name, value in ours.items()}
+    return source()
+
+
+def _given(over: Iterable[str]) -> Values:
+    values: Values = {}
     for text in over:
         name, equals, value = text.partition("=")
         section, dot, key = name.strip().partition(".")
         if not equals or not dot:
-            msg = f"{text}: section.name=value expected, such as readout.form=run2"
+            msg = f"{text}: section.name=value expected, such as readout.wire_format=run2"
             raise InputError(msg)
-        _check({section: {key: value}}, "--set")
-        said.setdefault(section, {})[key] = value
-        origin[section, key] = f"--set: {section}.{key}"
-    try:
-        return Settings.model_validate(said)
-    except ValidationError as error:
-        first = error.errors()[0]
-        section, key = map(str, first["loc"][:2])
-        where = origin.get((section, key), f"{path}: {section}.{key}")
-        msg = f"{where} = {str(first['input'])[:40]!r}: {first['msg'].lower()}"
-        raise InputError(msg) from error
+        values.setdefault(section, {})[key] = value
+    return values
+
+
+def _variable(section: str, name: str) -> str:
+    return f"{PREFIX}{section}_{name}".upper()
+
+
+def _fault(error: ValidationError, sources: Mapping[str, Values]) -> str:
+    """Describe the first fault: where the value was given, and the nearest known name if it is unknown."""
+    fault = error.errors(include_url=False)[0]
+    section, *keys = map(str, fault["loc"])
+    key = keys[0] if keys else ""
+    given = (o for o, v in sources.items() if section in v and (not keys or key in v[section]))
+    origin = next(given, "settings")
+    if not keys:
+        if fault["type"] == "extra_forbidden":
+            return f"{origin}: [{section}] is unknown{_nearest(section, Settings.model_fields)}"
+        return f"{origin}: {section} is a table: [{section}]"
+    if fault["type"] == "extra_forbidden":
+        elsewhere = next((f"; did you mean {s}.{n}?" for s, n, _ in each_setting() if n == key), "")
+        near = elsewhere or _nearest(key, _section(section).model_fields)
+        return f"{origin}: {section}.{key} is unknown{near}"
+    name = _variable(section, key) if origin == "environment" else f"{section}.{key}"
+    return f"{origin}: {name} = {str(fault['input'])[:40]!r}: {fault['msg'].lower()}"
 
 
 def each_setting() -> Iterator[tuple[str, str, FieldInfo]]:
@@ -198,7 +253,7 @@ def each_setting() -> Iterator[tuple[str, str, FieldInfo]]:
 def as_toml(settings: Settings | None = None) -> str:
     """Write settings, or the defaults, as a TOML file with comments.
 
-    Those that are not set are commented out, and the token is, always.
+    Those that are not set are commented out; so is the token, always.
     """
     settings, lines = settings or Settings(), [__doc__.split("\n", 1)[0], ""]
     lines[0] = f"# {lines[0]}"
@@ -221,25 +276,8 @@ def _toml(value: Any) -> str:
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _section(name: str) -> type[Section]:
+def _section(name: str) -> type[SettingsSection]:
     return type(Settings.model_fields[name].default)
-
-
-def _check(said: Mapping[str, Any], origin: str) -> None:
-    for section, values in said.items():
-        if section not in Settings.model_fields:
-            msg = f"{origin}: [{section}] is unknown{_nearest(section, Settings.model_fields)}"
-            raise InputError(msg)
-        if not isinstance(values, dict):
-            msg = f"{origin}: {section} is a table: [{section}]"
-            raise InputError(msg)
-        names = _section(section).model_fields
-        for name in values:
-            if name not in names:
-                elsewhere = next((f"; did you mean {s}.{n}?" for s, n, _ in each_setting() if n == name), "")
-                near = elsewhere or _nearest(name, names)
-                msg = f"{origin}: {section}.{name} is unknown{near}"
-                raise InputError(msg)
 
 
 def _nearest(name: str, known: Any) -> str:

@@ -17,9 +17,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
-from l1scout.errors import InputError, ScoutingError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from l1scout.errors import InputError, ScoutingError, first_fault
 
 VERSION = 1
 MAX_MESSAGE = 8192
@@ -29,6 +31,37 @@ IDLE_S = 30.0
 """A connection on which nothing moves for so long is closed; the sender comes back."""
 _PENDING = 16
 _MIN_TOKEN = 16
+Text = Annotated[str, StringConstraints(pattern="^[ -~]{0,128}$")]
+M = TypeVar("M", bound=BaseModel)
+
+
+class Greeting(BaseModel):
+    """The listener's first message."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    l1scout: Literal[1] = Field(description="Version of the protocol.")
+    role: Text
+    nonce: Text
+
+
+class Hello(BaseModel):
+    """The sender's answer to the greeting."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    l1scout: Literal[1] = Field(description="Version of the protocol.")
+    nonce: Text
+    proof: Text = Field(description="HMAC of the listener's nonce with the token.")
+
+
+class Welcome(BaseModel):
+    """The listener's answer to the sender: one field is set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    proof: Text | None = Field(None, description="HMAC of the sender's nonce with the token.")
+    refused: str | None = Field(None, description="Why the sender is not admitted.", max_length=300)
 
 
 class WireError(ScoutingError, OSError):
@@ -137,6 +170,14 @@ class Channel:
             raise WireError(msg)
         return message
 
+    def read(self, model: type[M], limit_s: float = IDLE_S) -> M:
+        """Wait for a message of one kind (WireError if none comes in time, or something else does)."""
+        try:
+            return model.model_validate(self.receive(limit_s))
+        except ValidationError as error:
+            msg = f"not l1scout's protocol ({first_fault(error)})"
+            raise WireError(msg) from error
+
     def _exactly(self, size: int, end: float) -> bytes:
         got = bytearray()
         while len(got) < size:
@@ -157,14 +198,6 @@ class Channel:
     def close(self) -> None:
         """Close the connection, now."""
         _shut(self.socket)
-
-
-def _text(message: dict[str, Any], name: str) -> str:
-    value = message.get(name)
-    if not isinstance(value, str) or len(value) > 128 or not value.isascii():
-        msg = f"not l1scout's protocol (no {name})"
-        raise WireError(msg)
-    return value
 
 
 def connect(address: str, role: str, access: Access, limit_s: float = HANDSHAKE_S) -> Channel:
@@ -189,17 +222,17 @@ def connect(address: str, role: str, access: Access, limit_s: float = HANDSHAKE_
         if context:
             connection = context.wrap_socket(connection, server_hostname=host)
         channel = Channel(connection)
-        hello = channel.receive(limit_s)
-        if hello.get("l1scout") != VERSION or hello.get("role") != role:
-            msg = f"{address}: no {role} of l1scout protocol {VERSION} there"
+        greeting = channel.read(Greeting, limit_s)
+        if greeting.role != role:
+            msg = f"{address}: a {greeting.role} listens there, not a {role}"
             raise WireError(msg)
         nonce = secrets.token_hex(16)
-        channel.send(l1scout=VERSION, nonce=nonce, proof=access.proof("sender", _text(hello, "nonce")))
-        answer = channel.receive(limit_s)
-        if "refused" in answer:
-            msg = f"{address}: refused: {str(answer['refused'])[:200]}"
+        channel.send(l1scout=VERSION, nonce=nonce, proof=access.proof("sender", greeting.nonce))
+        answer = channel.read(Welcome, limit_s)
+        if answer.refused is not None:
+            msg = f"{address}: refused: {answer.refused}"
             raise WireError(msg)
-        if not hmac.compare_digest(_text(answer, "proof"), access.proof(role, nonce)):
+        if not hmac.compare_digest(answer.proof or "", access.proof(role, nonce)):
             msg = f"{address}: the {role} there does not know the token"
             raise WireError(msg)
     except (OSError, WireError) as error:
@@ -267,6 +300,7 @@ class Listener:
             raise InputError(msg) from error
         self._lock = threading.Lock()
         self._pending: dict[int, socket.socket] = {}
+        self._evicted: dict[int, socket.socket] = {}
         self._greeting = 0
         self._inside: set[Channel | None] = set()
         self._quiet_until, self._unsaid = 0.0, 0
@@ -304,8 +338,10 @@ class Listener:
             with self._lock:
                 self._greeting += 1
                 if len(self._pending) >= _PENDING:
-                    oldest = self._pending.pop(next(iter(self._pending)))
-                    _shut(oldest)
+                    oldest = next(iter(self._pending))
+                    self._evicted[oldest] = self._pending.pop(oldest)
+                    with contextlib.suppress(OSError):  # its own thread, which may be reading, closes it
+                        self._evicted[oldest].shutdown(socket.SHUT_RDWR)
                 self._pending[id(connection)] = connection
             name = f"{peer[0]}:{peer[1]}"
             threading.Thread(target=self._greet, args=(connection, name), daemon=True).start()
@@ -318,7 +354,8 @@ class Listener:
             self._reject(peer, str(error))
         finally:
             with self._lock:
-                last = self._pending.pop(id(connection), connection)
+                evicted = self._evicted.pop(id(connection), connection)
+                last = self._pending.pop(id(connection), evicted)
                 self._greeting -= 1
         try:
             if channel:
@@ -341,7 +378,7 @@ class Listener:
             wrapped.do_handshake()
             connection = wrapped
         channel = Channel(connection)
-        hello = self._question(channel) if self._handshake else {}
+        hello = self._question(channel) if self._handshake else None
         with self._lock:
             full = len(self._inside) >= self._connections
             if not full:
@@ -352,19 +389,19 @@ class Listener:
             msg = "one connection too many"
             raise WireError(msg)
         try:
-            if self._handshake:
-                channel.send(proof=self._access.proof(self._role, _text(hello, "nonce")))
+            if hello:
+                channel.send(proof=self._access.proof(self._role, hello.nonce))
         except OSError:
             with self._lock:
                 self._inside.discard(channel)
             raise
         return channel
 
-    def _question(self, channel: Channel) -> dict[str, Any]:
+    def _question(self, channel: Channel) -> Hello:
         nonce = secrets.token_hex(16)
         channel.send(l1scout=VERSION, role=self._role, nonce=nonce)
-        hello = channel.receive(HANDSHAKE_S)
-        if not hmac.compare_digest(_text(hello, "proof"), self._access.proof("sender", nonce)):
+        hello = channel.read(Hello, HANDSHAKE_S)
+        if not hmac.compare_digest(hello.proof, self._access.proof("sender", nonce)):
             channel.send(refused="wrong token")
             msg = "wrong token"
             raise WireError(msg)

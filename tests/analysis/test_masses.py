@@ -18,7 +18,7 @@ from l1scout.analysis.common.peaks import fit_peak, spread
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.io import read_events
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.dimuons import KINDS, RESONANCES, Pairs, simulate_dimuons

@@ -21,7 +21,7 @@ app.command()(recalibrate)
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     m = network()
-    return model_directory(tmp_path_factory.mktemp("models") / "m", m.card, m.onnx_bytes)
+    return model_directory(tmp_path_factory.mktemp("models") / "m", m.card, m.network)
 
 
 def run(*arguments):

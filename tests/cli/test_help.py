@@ -1,25 +1,43 @@
 """Help of every command: what is written in the source is what the user reads, brackets and all."""
 
 import re
+import shlex
 
 import pytest
 from rich.text import Text
 from typer.testing import CliRunner
 
 from l1scout.cli import COMMANDS, load_command, make_app
+from l1scout.cli.simulate import FAULT_NAMES, running
+from l1scout.simulate.faults import FaultRates
 from l1scout.simulate.planted import CONDITIONS
 from l1scout.simulate.run import Running
 
 
-def commands(command, path=()):
-    if getattr(command, "commands", None):
-        for name, sub in command.commands.items():
-            yield from commands(sub, (*path, name))
-    else:
+def commands(*path):
+    command = load_command(*path)
+    for name in getattr(command, "commands", ()):
+        yield from commands(*path, name)
+    if not hasattr(command, "commands"):
         yield path, command
 
 
-ALL = {path: command for name in COMMANDS for path, command in commands(load_command(name), (name,))}
+ALL = {path: command for name in COMMANDS for path, command in commands(name)}
+
+
+def test_every_example_is_a_command_line_that_is_understood():
+    """The parser takes its options and arguments; files need not exist."""
+    for path, command in ALL.items():
+        program, *arguments = shlex.split((command.epilog or "").removeprefix("Example: "))
+        assert program == "l1scout", path
+        assert tuple(arguments[: len(path)]) == path
+        arguments = arguments[len(path) :]
+        end = arguments.index(">") if ">" in arguments else None  # of what the shell takes
+        command.make_context(" ".join(path), arguments[:end])
+
+
+def test_names_that_a_help_repeats_are_those_of_the_library():
+    assert tuple(FaultRates.__dataclass_fields__) == FAULT_NAMES
 
 
 def squeezed(text):
@@ -47,8 +65,6 @@ def test_the_format_of_a_scan_is_in_its_help():
 def test_every_condition_is_listed_with_an_example_that_works():
     assert [c.name for c in CONDITIONS] == list(Running.__dataclass_fields__)
     text = CliRunner().invoke(make_app(), ["simulate", "conditions"]).output
-    from l1scout.cli.simulate import running
-
     for condition in CONDITIONS:
         assert condition.example in text
         assert condition.name in text

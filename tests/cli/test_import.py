@@ -43,7 +43,7 @@ def test_a_forest_goes_all_the_way(folder, tmp_path):
     model = tmp_path / "model"
     text = bring(folder, "forest.onnx", "hwPt,hwCharge", model)
     assert "Ratio model / GMT" in text
-    assert "Not for engines fused, fixed: " in text
+    assert "Not for engines fixed, fused: " in text
     assert "outputs taken as subtract: L1 minus offline" in text
     assert json.loads(run("compile", "--model", model, "--json"))["entries"] == 576 * 11 * 20 * 2
     text = run("verify", "--model", model)
@@ -74,7 +74,7 @@ def test_json_and_layers(folder, tmp_path):
         bring(folder, "torch.onnx", "hwPhiAtVtx,hwEtaAtVtx,hwPt,hwCharge", tmp_path / "m", "--json")
     )
     assert said["left_out"] == {}
-    assert said["engines"] == ["onnx", "fused", "fixed"]
+    assert said["engines"] == ["onnx", "fixed", "fused"]
     assert said["part"] == "test"
     assert said["imported"]["answers"].startswith("subtract")
     assert set(said["ratio"]) == {"rms", "core", "tail"}

@@ -1,11 +1,11 @@
 """Progress where standard error is a log: plain lines with fraction and remaining time."""
 
 import io
-import threading
 
 import pytest
 from rich.console import Console
 
+from chain import wait_for
 from l1scout import cli
 from l1scout.cli import output
 from l1scout.cli.output import ProgressLines, activity, progress, warn
@@ -14,20 +14,11 @@ from l1scout.errors import InputError
 
 @pytest.fixture
 def log(monkeypatch):
-    """Return what is written to a standard error that is a file, with lines at once."""
+    """Return what is written to a standard error that is a file: lines at once, and a clock that stands."""
     written = io.StringIO()
-    monkeypatch.setattr(output, "err", Console(file=written, width=40))
+    monkeypatch.setattr(output, "err", Console(file=written, width=40, get_time=lambda: 0.0))
     monkeypatch.setattr(output, "FIRST_LINE_S", 0.001)
     return written
-
-
-def wait_until(true, limit_s=60.0):
-    pause = threading.Event()
-    for _ in range(int(limit_s / 0.01)):
-        if true():
-            return
-        pause.wait(0.01)
-    pytest.fail("waited in vain")
 
 
 def test_lines_say_how_far_and_how_long_still(log):
@@ -35,7 +26,7 @@ def test_lines_say_how_far_and_how_long_still(log):
         assert isinstance(bar, ProgressLines)
         task = bar.add_task("inputs of a long description", total=2000)
         bar.update(task, completed=500)
-        wait_until(lambda: "500 of 2,000 (25 %), about 0 s left\n" in log.getvalue())
+        wait_for(lambda: "500 of 2,000 (25 %), about 0 s left\n" in log.getvalue())
         bar.update(task, completed=2000)
     lines = log.getvalue().splitlines()
     assert all(line[2] == line[5] == ":" for line in lines)  # a time, then one line, however long
@@ -45,7 +36,7 @@ def test_lines_say_how_far_and_how_long_still(log):
 def test_lines_come_while_nothing_moves_and_stop_at_the_end(log):
     with progress() as bar:
         bar.add_task("[data] without a total", total=None)
-        wait_until(lambda: log.getvalue().count("[data] without a total: after 0 s") > 1)
+        wait_for(lambda: log.getvalue().count("[data] without a total: after 0 s") > 1)
     assert "done" not in log.getvalue()
     assert not bar._writer.is_alive()
 
@@ -54,7 +45,7 @@ def test_an_activity_is_named_at_once_and_can_change(log):
     with activity("building") as shown:
         assert log.getvalue().splitlines()[0].endswith(" building")
         shown.update("testing")
-        wait_until(lambda: "testing: after" in log.getvalue())
+        wait_for(lambda: "testing: after" in log.getvalue())
 
 
 @pytest.mark.parametrize(
@@ -95,10 +86,14 @@ def test_warnings_are_printable_lines(capsys):
 
 
 def test_lines_that_cannot_be_written_end_nothing(monkeypatch):
+    tried = []
+
     class Full(io.StringIO):
-        def write(self, _text):
+        def write(self, text):
+            tried.append(text)
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(output, "err", Console(file=Full()))
     with activity("long work") as now:
         now.update("still at work")
+    assert tried

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chain import COMMAND, PATIENCE_S, free_port, wait_for
+from chain import COMMAND, PATIENCE_S, Ports, wait_for
 from live_packets import small_packets
 
 RUN = 12
@@ -24,14 +24,16 @@ def l1scout(*words: object, check: int | None = 0, **more: object) -> subprocess
 
 @pytest.fixture
 def settings(tmp_path) -> Path:
-    port = free_port()
+    ports = Ports(1)
+    (port,) = ports.numbers
     path = tmp_path / "l1scout.toml"
     path.write_text(
         f'[run]\nnumber = {RUN}\n[readout]\nspool = "{tmp_path}/spool"\nstore = "127.0.0.1:{port}"\n'
         f'segment_orbits = 10\n[store]\nlisten = "127.0.0.1:{port}"\nfolder = "{tmp_path}/store"\n'
         'method = "bzip2"\nlevel = 9\nreserve_bytes = 0\n'
     )
-    return path
+    yield path
+    ports.close()
 
 
 def test_from_a_file_to_another_place(settings, tmp_path):
@@ -41,31 +43,31 @@ def test_from_a_file_to_another_place(settings, tmp_path):
     done = l1scout("readout", packets, "--settings", settings, "--set", "readout.drain_seconds=0", check=2)
     assert "3 segments wait in" in done.stderr
     assert "--drain" in done.stderr
-    store = subprocess.Popen([*COMMAND, "store", "--settings", settings], stderr=subprocess.PIPE)
+    with (tmp_path / "store.log").open("w") as log:
+        store = subprocess.Popen([*COMMAND, "store", "--settings", settings], stderr=log)
     try:
         again = l1scout("readout", packets, "--settings", settings, check=2)
         assert f"run {RUN} has ended: set another run.number" in again.stderr
         l1scout("readout", "--drain", "--settings", settings)
         folder = tmp_path / "store" / f"run{RUN:06d}"
-        wait_for(lambda: len(list(folder.glob("*.bz2"))) == 3)
+        wait_for(lambda: len(list(folder.glob("*.bz2"))) == 3, (tmp_path / "store.log").read_text)
     finally:
         store.terminate()
-        store.communicate()
-    assert store.returncode == 0
+        assert store.wait(PATIENCE_S) == 0, (tmp_path / "store.log").read_text()
     said = json.loads(l1scout("account", RUN, "--settings", settings, "--verify", "--json").stdout)
     assert said["balanced"]
     assert [s["out"] for s in said["stages"]] == [24] * 4
     (run,) = json.loads(l1scout("runs", "--settings", settings, "--json").stdout)["runs"]
     assert (run["run"], run["orbits"], run["segments"], run["ended"]) == (RUN, 24, 3, 1)
     assert "24" in l1scout("runs", RUN, "--settings", settings).stdout
-    assert "nothing there of run 3" in l1scout("runs", 3, "--settings", settings, check=2).stderr
+    assert "has no segments of run 3" in l1scout("runs", 3, "--settings", settings, check=2).stderr
     done = l1scout("transfer", tmp_path / "archive", "--settings", settings, "--keep-days", 0)
     assert "3 files copied and verified" in done.stdout
     assert "3 deleted here" in done.stdout
     assert not list(folder.glob("*.bz2"))
     assert len(list((tmp_path / "archive").rglob("*.bz2"))) == 3
     l1scout("account", RUN, "--settings", settings)
-    assert "nothing of it" in l1scout("account", 99, "--settings", settings, check=2).stderr
+    assert "run 99 is not in" in l1scout("account", 99, "--settings", settings, check=2).stderr
 
 
 def test_from_a_pipe_and_from_a_link_capture(settings, tmp_path, samples):

@@ -13,7 +13,8 @@ from hand_made import model as hand_made
 from hand_made import model_directory
 from l1scout.cli.recalibrate import recalibrate
 from l1scout.errors import InputError
-from l1scout.io.conditions import of_file, simulation
+from l1scout.io import conditions_of
+from l1scout.io.conditions import simulation
 from l1scout.model.quantities import VARIABLES
 from l1scout.model.resolution import Resolution
 
@@ -82,8 +83,8 @@ def test_words(samples, tmp_path, model):
 
 def test_other_conditions_are_warned_of_on_stderr_and_in_json(samples, tmp_path):
     """Files of 2018, and a model of simulated muons: the file, not the model, decides what is said."""
-    card, onnx_bytes = hand_made(data=simulation().as_dict())
-    path = model_directory(tmp_path / "m", card, onnx_bytes)
+    card, network = hand_made(data=simulation().as_dict())
+    path = model_directory(tmp_path / "m", card, network)
     done = run("--model", path, samples["DPG_NANO"], tmp_path / "out.root", "--json")
     found = json.loads(done.stdout)
     assert found["conditions"]["trigger"] == "BMTF"
@@ -93,7 +94,7 @@ def test_other_conditions_are_warned_of_on_stderr_and_in_json(samples, tmp_path)
     assert "look-up tables hardware" in found["warnings"][1]
     for line in found["warnings"]:
         assert f"warning: {line}" in done.stderr
-    same = model_directory(tmp_path / "same", *hand_made(data=of_file(samples["DPG_NANO"]).as_dict()))
+    same = model_directory(tmp_path / "same", *hand_made(data=conditions_of(samples["DPG_NANO"]).as_dict()))
     done = run("--model", same, samples["DPG_NANO"], tmp_path / "same.root", "--json")
     assert json.loads(done.stdout)["warnings"] == []
     assert "warning" not in done.stderr

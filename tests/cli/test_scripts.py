@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from chain import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(
     str(p.relative_to(ROOT)) for p in (*ROOT.glob("benchmarks/*.py"), *ROOT.glob("validation/*.py"))
@@ -68,7 +70,7 @@ def test_a_stopped_script_leaves_no_folder_and_no_process(tmp_path, number, stat
     script = subprocess.Popen([sys.executable, "-c", HOLDING, tmp_path], stdout=subprocess.PIPE, text=True)
     child = int(script.stdout.readline())
     script.send_signal(number)
-    script.communicate()
+    script.communicate(timeout=PATIENCE_S)
     assert script.returncode == status
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ProcessLookupError):

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from hand_made import model_directory, network
 from l1scout.cli.compile import compile as compile_model
 from l1scout.cli.verify import verify
-from l1scout.deploy import table
+from l1scout.deploy.engine import ENGINES, Engine
+from l1scout.deploy.engines import table
 from l1scout.errors import InputError
 from l1scout.model.checksums import write_sums
 from l1scout.training.recipes import quiet_copies
@@ -25,10 +26,10 @@ def directory(tmp_path_factory):
     import keras  # after l1scout has chosen its backend
 
     m = network(widths=(8,))
-    path = model_directory(tmp_path_factory.mktemp("models") / "m", m.card, m.onnx_bytes)
-    layers = [keras.layers.Dense(v.bias.size, activation=v.activation) for v in m.layers]
+    path = model_directory(tmp_path_factory.mktemp("models") / "m", m.card, m.network)
+    layers = [keras.layers.Dense(v.bias.size, activation=v.activation) for v in m.network.layers]
     same = keras.Sequential([keras.Input((4,)), *layers])
-    for layer, v in zip(layers, m.layers, strict=True):
+    for layer, v in zip(layers, m.network.layers, strict=True):
         layer.set_weights([v.weights, v.bias])
     with quiet_copies():
         same.save(path / "model.keras")
@@ -88,3 +89,18 @@ def test_a_wrong_entry_is_an_error(directory, tmp_path, monkeypatch):
     done = run("verify", "-m", directory, "--engine", "table", "--table", tmp_path / "t")
     assert done.exit_code == 1
     assert "table: 1 entries differ from the quantised network" in done.stdout
+
+
+def test_an_engine_of_another_package_is_compared(directory, monkeypatch):
+    class Off(Engine):
+        def __init__(self, model):
+            self.network = model.layers
+
+        def correct(self, hardware, out=None):
+            return (self.network(hardware) + 0.01).astype(np.float32)
+
+    monkeypatch.setattr(ENGINES, "_parts", dict(ENGINES))
+    ENGINES.register("off")(Off)
+    found = json.loads(run("verify", "-m", directory, "--engine", "off", "--json").stdout)["off"]
+    assert found["deviations"][0]["worst"] == pytest.approx(0.01, rel=1e-3)
+    assert not found["close"]

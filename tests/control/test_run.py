@@ -13,41 +13,57 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chain import PATIENCE_S, wait_for
+from chain import PATIENCE_S, Ports, wait_for, with_hooks
+from in_child.hooks import lengthen
+from l1scout.control import local
 from l1scout.control.local import ask
 from l1scout.control.supervisor import Supervisor
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN3
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.settings import read_settings
 from l1scout.simulate.live_board import simulated_packets
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
 
-PACE = 0.2
+PACE = 0.1
 
 
 @pytest.fixture(scope="module")
 def packets(tmp_path_factory):
     path = tmp_path_factory.mktemp("board") / "packets.dat"
-    path.write_bytes(simulated_packets(RUN3, 60, 0.05).getbuffer())
+    path.write_bytes(simulated_packets(RUN3, 60, 0.01).getbuffer())
     return path
 
 
-def free_ports(n):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    lengthen(local, PATIENCE_S, monkeypatch.setattr)
+
+
+@pytest.fixture
+def chain(tmp_path, packets):
+    chain = Chain(tmp_path, packets)
+    yield chain
+    chain.close()
+
+
+@pytest.fixture
+def without_board(tmp_path):
+    """No board of our own: one connects from elsewhere."""
+    chain = Chain(tmp_path, None)
+    yield chain
+    chain.close()
 
 
 class Chain:
     """A chain in a folder of its own."""
 
     def __init__(self, folder: Path, packets: Path | None) -> None:
-        self.boards, self.store = free_ports(2)
+        self._ports = Ports(2)
+        self.boards, self.store = self._ports.numbers
         self.folder, self.config = folder / "run", folder / "chain.toml"
+        self.log = folder / "control.log"
         self.spool, self.stored = folder / "spool", folder / "store"
         board = f'packets = "{packets}"' if packets else ""
         self.config.write_text(f"""
@@ -73,19 +89,43 @@ class Chain:
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, as another shell does."""
-        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=PATIENCE_S)
+        return subprocess.run(
+            self.command(*arguments),
+            env=with_hooks(dict(os.environ)),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
 
     @contextmanager
     def run(self, *more: str):
         """``l1scout run``; at the end it must be gone."""
         command = self.command("run", str(self.config), *more)
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0)
+        with self.log.open("w") as log:
+            process = subprocess.Popen(command, stderr=log, env=with_hooks(dict(os.environ)), process_group=0)
         try:
             wait_for(lambda: process.poll() is not None or self.there())
             yield process
         finally:
             process.kill()
-            process.communicate()
+            process.wait()
+
+    def said(self) -> str:
+        """Return what ``l1scout run`` wrote on standard error."""
+        return self.log.read_text()
+
+    def close(self) -> None:
+        """Print all logs and the last status of each process; pytest shows them if the test fails."""
+        for path in (self.log, *sorted(self.folder.glob("*.log")), *sorted(self.folder.glob("*.json"))):
+            if path.exists():
+                print(f"--- {path.name}\n{path.read_text(errors='replace')}")
+        self._ports.close()
+
+    def ends_well(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.wait(PATIENCE_S) == 0
+
+    def kill(self, name: str) -> None:
+        os.kill(self.status()["processes"][name]["pid"], signal.SIGKILL)
 
     def supervisor(self, *over: str) -> Supervisor:
         """Run control, configured, in this process."""
@@ -107,7 +147,7 @@ class Chain:
         except (OSError, ValueError):
             return {}
 
-    def flowing(self, orbits: int = 500) -> None:
+    def flowing(self, orbits: int = 200) -> None:
         """Wait until readout has taken some orbits since now."""
         before, pid = self.report("readout").get("orbits", 0), self.report("readout").get("pid")
 
@@ -130,13 +170,7 @@ class Chain:
         return sums
 
 
-def ends_well(process: subprocess.Popen[str]) -> None:
-    _, said = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, said
-
-
-def test_commands_from_another_shell(tmp_path, packets):
-    chain = Chain(tmp_path, packets)
+def test_commands_from_another_shell(chain):
     settings = ("--settings", str(chain.config))
     with chain.run("--wait") as process:
         assert chain.status()["state"] == "configured"
@@ -148,7 +182,7 @@ def test_commands_from_another_shell(tmp_path, packets):
         told = json.loads(chain.call("status", *settings, "--json").stdout)
         assert (told["state"], told["run"], told["error"]) == ("running", 40, "")
         assert [r["state"] for r in told["processes"].values()] == ["running"] * 3
-        assert told["processes"]["readout"]["lhc"] > 0
+        assert told["processes"]["readout"]["real_time_factor"] > 0
         assert told["lost"]["missed"] == told["lost"]["corrupt"] == 0
         with pytest.raises(InputError, match="another `l1scout run`"):
             chain.supervisor()
@@ -156,24 +190,23 @@ def test_commands_from_another_shell(tmp_path, packets):
         assert (stopped.stdout, stopped.returncode) == ("run 40: drained\n", 0)
         assert chain.status()["state"] == "configured"
         process.terminate()
-        ends_well(process)
+        chain.ends_well(process)
     assert chain.check(40)["missed"] == 0
     with pytest.raises(InputError, match="no `l1scout run` is at work there"):
         chain.status()
 
 
-def test_what_is_killed_comes_back(tmp_path, packets):
-    chain = Chain(tmp_path, packets)
+def test_what_is_killed_comes_back(chain):
+    began = time.monotonic()
     with chain.run() as process:
-        began = time.monotonic()
         chain.flowing()
         for name in ("board", "readout", "store"):
-            os.kill(chain.status()["processes"][name]["pid"], signal.SIGKILL)
+            chain.kill(name)
             wait_for(lambda name=name: chain.status()["processes"][name]["restarts"] == 1)
             chain.flowing()
         wait_for(lambda: all(p["state"] == "running" for p in chain.status()["processes"].values()))
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        ends_well(process)
+        chain.ends_well(process)
         passed = (time.monotonic() - began) * ORBIT_FREQUENCY_HZ * PACE
     chain.check(7)
     killed, last = chain.report("board-0"), chain.report("board-1")
@@ -183,8 +216,7 @@ def test_what_is_killed_comes_back(tmp_path, packets):
     assert sent < last["first_orbit"] < last["first_orbit"] + last["delivered"] + last["dropped"] < passed
 
 
-def test_killed_run_control_leaves_nothing(tmp_path, packets):
-    chain = Chain(tmp_path, packets)
+def test_killed_run_control_leaves_nothing(chain):
     with chain.run() as process:
         chain.flowing()
         children = psutil.Process(process.pid).children(recursive=True)
@@ -196,28 +228,23 @@ def test_killed_run_control_leaves_nothing(tmp_path, packets):
     chain.supervisor().close()  # lock and socket are in nobody's way
 
 
-def test_board_that_ends_ends_the_run(tmp_path, packets):
-    chain = Chain(tmp_path, packets)
+def test_board_that_ends_ends_the_run(chain):
     with chain.run("--set", "board.orbits=1000", "--set", "board.pace=0") as process:
-        ends_well(process)
+        chain.ends_well(process)
     assert chain.check(7)["orbits"] == 1000
 
 
-def test_refusal_at_the_start_ends_it(tmp_path, packets):
-    chain = Chain(tmp_path, packets)
+def test_refusal_at_the_start_ends_it(chain):
     with socket.create_server(("127.0.0.1", chain.store)), chain.run() as process:
-        _, said = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 2
-    assert f"l1scout: store: 127.0.0.1:{chain.store}: cannot listen there" in said.splitlines()[-1]
+        assert process.wait(PATIENCE_S) == 2
+    assert f"l1scout: store: 127.0.0.1:{chain.store}: cannot listen there" in chain.said().splitlines()[-1]
 
 
-def test_refusal_later_can_be_mended(tmp_path, packets):
-    """No board of our own here: one connects from elsewhere."""
-    chain = Chain(tmp_path, None)
+def test_refusal_later_can_be_mended(without_board, packets):
+    chain = without_board
     with chain.run() as process:
         wait_for(lambda: chain.status()["up"])
-        os.kill(chain.status()["processes"]["store"]["pid"], signal.SIGKILL)
-        with taken(chain.store):
+        with store_replaced(chain, process):
             wait_for(lambda: chain.status()["state"] == "error")
             assert "store: " in chain.status()["error"]
             board = ("--set", f"board.packets={packets}", "--set", "board.orbits=600")
@@ -232,36 +259,40 @@ def test_refusal_later_can_be_mended(tmp_path, packets):
 
         ask(chain.folder, do="start")
         wait_for(lambda: chain.status()["up"])
-        os.kill(chain.status()["processes"]["store"]["pid"], signal.SIGKILL)
-        with taken(chain.store):
+        with store_replaced(chain, process):
             wait_for(lambda: chain.status()["state"] == "error")
             process.send_signal(signal.SIGINT)
             wait_for(lambda: chain.report("readout").get("state") == "draining")
             process.send_signal(signal.SIGINT)  # not to wait for a store that does not come
-            _, said = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 2
-    assert "l1scout: store: " in said.splitlines()[-1]
+            assert process.wait(PATIENCE_S) == 2
+    assert "l1scout: store: " in chain.said().splitlines()[-1]
     assert [*chain.spool.glob("run000008*.raw")]  # kept for `l1scout readout --drain`
 
 
 @contextmanager
-def taken(port):
-    """Take a port as soon as it is free."""
-    taker = None
+def store_replaced(chain: Chain, control: subprocess.Popen[bytes]):
+    """Kill the store and take its port, while run control stands still and cannot start another."""
+    pid = chain.status()["processes"]["store"]["pid"]
+    control.send_signal(signal.SIGSTOP)
+    os.waitpid(control.pid, os.WUNTRACED)
+    os.kill(pid, signal.SIGKILL)
+    taken = []
 
     def take():
-        nonlocal taker
         with suppress(OSError):
-            taker = socket.create_server(("127.0.0.1", port))
-        return taker
+            taken.append(socket.create_server(("127.0.0.1", chain.store)))
+        return taken
 
     wait_for(take)
-    with taker:
+    control.send_signal(signal.SIGCONT)
+    with taken[0]:
         yield
 
 
-def test_settings_that_do_not_fit_are_refused(tmp_path):
+def test_settings_that_do_not_fit_are_refused(without_board):
     with pytest.raises(InputError, match="did you mean listen"):
-        Chain(tmp_path, None).supervisor("readout.lisen=x:1")
+        without_board.supervisor("readout.lisen=x:1")
+    with pytest.raises(InputError, match=r"^readout\.wire_format: .*'run1'.* run2, run3"):
+        without_board.supervisor("readout.wire_format=run1")
     with pytest.raises(InputError, match="the store listens at"):
-        Chain(tmp_path, None).supervisor("store.listen=127.0.0.1:1")
+        without_board.supervisor("store.listen=127.0.0.1:1")

@@ -7,16 +7,25 @@ import types
 import numpy as np
 import pytest
 
-from hand_made import TINY, evaluate, model, network, ramps_network
-from l1scout.deploy.engine import TABLE_FILE, at_hand, int16_columns, make
-from l1scout.deploy.fused import FusedEngine, look_ups
-from l1scout.deploy.mdla import MdlaEngine
-from l1scout.deploy.table import build
+from hand_made import TINY, evaluate, firmware_model, look_up_network, model, network
+from l1scout.deploy.engine import (
+    ENGINES,
+    Engine,
+    available_engines,
+    create_engine,
+    default_engine,
+    engines_left_out,
+)
+from l1scout.deploy.engines._base import int16_columns
+from l1scout.deploy.engines.fused import FusedEngine
+from l1scout.deploy.engines.mdla import MdlaEngine
+from l1scout.deploy.engines.table import TABLE_FILE, build
 from l1scout.errors import InputError
 from l1scout.model.directory import Model, load_model
 from l1scout.model.domain import Domain
-from l1scout.model.layers import Layer
+from l1scout.model.network import Layer, Network
 from l1scout.model.onnx_export import to_onnx
+from l1scout.model.onnx_function import OnnxFunction
 from mdla_stand_in import New
 
 TOLERANCE = {
@@ -41,7 +50,7 @@ def engine(request, random_model, tmp_path_factory):
         build(random_model, path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "microndla", types.SimpleNamespace(MDLA=New))
-        made = make(request.param, random_model, table=path)
+        made = create_engine(request.param, random_model, table=path)
     made.tolerance = TOLERANCE[request.param]
     return made
 
@@ -131,7 +140,7 @@ def test_what_is_no_column_of_integers_is_refused(engine):
     with pytest.raises(InputError, match="integers, not float64"):
         engine.correct(np.zeros((4, 5)))
     for shape in ((4,), (3, 5), (5, 4), (4, 2, 2)):
-        with pytest.raises(InputError, match=r"not \(4, muons\): one row an input"):
+        with pytest.raises(InputError, match=r"not \(4, muons\): one row per input"):
             engine.correct(np.zeros(shape, np.int16))
     for out in (np.zeros((3, 4), np.float32), np.zeros((3, 5))):
         with pytest.raises(InputError, match=r"not float32 \(3, 5\)"):
@@ -158,11 +167,11 @@ def test_fused_takes_any_widths(hidden, widths):
         assert np.abs(fused.exact(hardware[:, :9]) - wanted[:, :9]).max() < tolerance * scale
 
 
-def test_layers_come_back_from_onnx_and_without_scaling(random_model):
+def test_a_network_without_scaling_is_the_same(random_model):
     card = random_model.card
     hardware = all_inputs(random_model)[:, :100]
     inside = [(h - q.offset) / q.scale for h, q in zip(hardware, card.inputs, strict=True)]
-    answer = evaluate(random_model.normalised_layers, inside)
+    answer = evaluate(random_model.layers.normalised(card), inside)
     answer = np.stack([q.offset + q.scale * a for a, q in zip(answer, card.outputs, strict=True)])
     np.testing.assert_allclose(answer, evaluate(random_model.layers, hardware), atol=1e-12)
 
@@ -170,49 +179,86 @@ def test_layers_come_back_from_onnx_and_without_scaling(random_model):
 def test_networks_of_another_kind_are_for_onnx_only():
     card, _ = model()
     for content in (b"", b"hello", b"\0" * 99):
-        with pytest.raises(InputError, match="only the engines onnx and table can run it") as error:
-            make("fused", Model(card, content))
+        with pytest.raises(
+            InputError, match=r"not a network of dense layers.*engines that run it: onnx"
+        ) as error:
+            create_engine("fused", Model(card, OnnxFunction(content)))
         assert "\n" not in str(error.value)
-    small = to_onnx([Layer(np.zeros((3, 3)), np.zeros(3), "linear")]).SerializeToString()
+    small = to_onnx(Network(("a", "b", "c"), (Layer(np.zeros((3, 3)), np.zeros(3), "linear"),)))
     with pytest.raises(InputError, match="the card names 4 inputs, but the ONNX model has 3"):
-        make("fused", Model(card, small))
+        create_engine("fused", Model(card, OnnxFunction(small.SerializeToString())))
 
 
-def test_what_is_at_hand(random_model, tmp_path):
-    assert at_hand(random_model) == ["onnx", "fused", "fixed"]
-    assert at_hand(random_model, tmp_path / "t") == ["onnx", "fused", "fixed", "table"]
+def test_which_engines_are_available(random_model, tmp_path):
+    assert default_engine(random_model) == "onnx"
+    assert available_engines(random_model) == ["onnx", "fixed", "fused"]
+    assert available_engines(random_model, tmp_path / "t") == ["onnx", "fixed", "fused", "table"]
     softmax = dataclasses.replace(network(hidden="softmax"), directory=tmp_path)
-    assert at_hand(softmax) == ["onnx", "fused"]
+    assert available_engines(softmax) == ["onnx", "fused"]
+    assert engines_left_out(softmax) == {"fixed": "softmax has no exact integer form"}
     (tmp_path / TABLE_FILE).write_bytes(b"")
-    assert at_hand(softmax) == ["onnx", "fused", "table"]
+    assert available_engines(softmax) == ["onnx", "fused", "table"]
 
 
 def test_engines_have_names(random_model):
-    with pytest.raises(InputError, match="no engine 'tpu': choose one of onnx, fused, table, "):
-        make("tpu", random_model)
-    with pytest.raises(InputError, match="only fixed and mdla take settings"):
-        make("fused:2", random_model)
+    with pytest.raises(
+        InputError, match="no 'tpu' among the engines: choose one of firmware, fixed, fused, "
+    ):
+        create_engine("tpu", random_model)
+    with pytest.raises(InputError, match="fused takes no settings"):
+        create_engine("fused:2", random_model)
     with pytest.raises(InputError, match="name the table's file"):
-        make("table", random_model)
+        create_engine("table", random_model)
     with pytest.raises(InputError, match=r"card\.json: cannot be read"):
         load_model("/nowhere")
 
 
 @pytest.mark.parametrize("width", [20, 32])
-def test_ramps_are_looked_up(width):
-    """Exact in float64 on all inputs, in every size of batch; what is no sum of functions stays as it is."""
-    ramps = ramps_network(width=width)
-    layers, found = look_ups(ramps.layers, ramps.domain)
-    assert [k for k, *_ in found] == [1, 2]
-    assert len(layers) == len(ramps.layers) - 1
-    hardware = all_inputs(ramps)
-    wanted = evaluate(ramps.layers, hardware)
-    assert np.abs(FusedEngine(ramps, np.float64).exact(hardware) - wanted).max() < 1e-10
-    engine = FusedEngine(ramps)
-    for n in (1, 8, 32, 33, 256, 700):
-        found = engine.correct(hardware[:, 55 : 55 + n].copy())
-        assert np.abs(found - wanted[:, 55 : 55 + n]).max() < 1e-3
+def test_every_engine_looks_up(width, monkeypatch, tmp_path):
+    """On all inputs, in every size of batch: the same as numpy."""
+    m = look_up_network(width=width)
+    monkeypatch.setitem(sys.modules, "microndla", types.SimpleNamespace(MDLA=New))
+    build(m, tmp_path / "t")
+    hardware = all_inputs(m)
+    wanted = evaluate(m.layers, hardware)
+    assert np.abs(m.layers(hardware) - wanted).max() < 1e-12
+    assert np.abs(FusedEngine(m, np.float64).exact(hardware) - wanted).max() < 1e-12
+    limits = {"onnx": 1e-5, "fused": 1e-5, "gpu": 1e-4, "fixed:Q8.16": 1e-3, "table": 1e-3, "mdla": 1e-2}
+    for name, limit in limits.items():
+        engine = create_engine(name, m, table=tmp_path / "t")
+        some = slice(None, None, 50 if name == "mdla" else 1)
+        assert np.abs(engine.correct(hardware[:, some]) - wanted[:, some]).max() < limit, name
+        for n in (1, 8, 32, 33, 256, 700) if name != "mdla" else ():
+            found = engine.correct(hardware[:, 55 : 55 + n].copy())
+            assert np.abs(found - wanted[:, 55 : 55 + n]).max() < limit, name
     beyond = np.array([[0, 40], [-300, 300], [-5, 500], [0, 1]], np.int16)
-    assert np.isfinite(engine.correct(beyond)).all()  # outside the domain it means nothing
-    plain = network()
-    assert look_ups(plain.layers, plain.domain) == (plain.layers, [])
+    for name in ("onnx", "fused", "gpu", "fixed"):
+        assert np.isfinite(
+            create_engine(name, m).correct(beyond)
+        ).all()  # outside the domain it means nothing
+
+
+def test_an_engine_of_another_package_is_used_by_name(random_model, monkeypatch):
+    """It needs no more than a constructor and `correct`."""
+
+    class Halves(Engine):
+        def __init__(self, model):
+            self.layers = model.layers
+
+        def correct(self, hardware, out=None):
+            answer = (0.5 * self.layers(hardware)).astype(np.float32)
+            if out is None:
+                return answer
+            out[:] = answer
+            return out
+
+    monkeypatch.setattr(ENGINES, "_parts", dict(ENGINES))
+    ENGINES.register("halves")(Halves)
+    hardware = all_inputs(random_model)[:, :100]
+    engine = create_engine("halves", random_model)
+    np.testing.assert_allclose(2 * engine.correct(hardware), random_model.layers(hardware), atol=1e-5)
+    assert "halves" not in available_engines(random_model)
+    with pytest.raises(InputError, match="takes no settings"):
+        create_engine("halves:2", random_model)
+    with pytest.raises(InputError, match=r"is a firmware model.*engines that run it: firmware"):
+        create_engine("halves", firmware_model())

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from hand_made import TINY, model, network, scaled_network
-from l1scout.deploy.engine import make
-from l1scout.deploy.fixed import FixedEngine, Format, IntegerLayer
+from hand_made import TINY, look_up_network, model, network, scaled_network
+from l1scout.deploy.engine import create_engine
+from l1scout.deploy.engines.fixed import FixedEngine, Format, IntegerLayer
 from l1scout.errors import InputError
 from l1scout.model.directory import Model
 
@@ -35,10 +35,11 @@ def by_hand(engine, column):
         fit(int(np.floor((int(h) - o) / s * 2**rules.fraction + 0.5)))
         for h, o, s in zip(column, offset, scale, strict=True)
     ]
-    for layer in engine.layers:
+    for k, layer in enumerate(engine.layers):
         weights, bias = layer.weights.tolist(), layer.bias.tolist()
+        added = [bias, *(e[column[c] - first].tolist() for c, first, e in engine._look_ups if k == 0)]
         sums = [
-            sum(a * w[j] for a, w in zip(x, weights, strict=True)) + (bias[j] << layer.shift)
+            sum(a * w[j] for a, w in zip(x, weights, strict=True)) + (sum(v[j] for v in added) << layer.shift)
             for j in range(len(bias))
         ]
         x = [fit(down(v, layer.shift)) for v in sums]
@@ -47,9 +48,10 @@ def by_hand(engine, column):
     return x
 
 
+@pytest.mark.parametrize("make_model", [scaled_network, look_up_network])
 @pytest.mark.parametrize("rules", RULES, ids=str)
-def test_integers_are_exact(rules):
-    m = scaled_network()
+def test_integers_are_exact(rules, make_model):
+    m = make_model()
     engine = FixedEngine(m, rules)
     hardware = m.domain.hardware(0, m.domain.entries)[:, ::1499]
     found = engine.integers(hardware)
@@ -60,7 +62,7 @@ def test_integers_are_exact(rules):
 def test_more_bits_come_closer():
     m = scaled_network()
     hardware = m.domain.hardware(0, m.domain.entries)
-    exact = make("fused", m).correct(hardware)
+    exact = create_engine("fused", m).correct(hardware)
     rms = [
         np.sqrt(((FixedEngine(m, rules).correct(hardware) - exact) ** 2).mean())
         for rules in (Format(), Format(variable=True), Format(bits=24, fraction=16))
@@ -70,15 +72,15 @@ def test_more_bits_come_closer():
 
 
 def test_overflow_is_counted():
-    card, onnx_bytes = model(np.diag([0, 0, 60.0, 0])[:, :3], (0, 0, 300), domain=TINY)
-    engine = FixedEngine(Model(card, onnx_bytes))
+    card, made = model(np.diag([0, 0, 60.0, 0])[:, :3], (0, 0, 300), domain=TINY)
+    engine = FixedEngine(Model(card, made))
     assert engine.weight_overflows == 1  # the bias of 300 does not fit into Q8.8
     answer = engine.correct(np.array([[0, 0], [0, 0], [20, 6], [1, 1]]))
     assert engine.overflows == 2
     assert answer[2] == pytest.approx([127.99609375] * 2)
-    assert FixedEngine(Model(card, onnx_bytes), Format(overflow="wrap")).integers(
-        np.array([[0], [0], [20], [1]])
-    )[2] == [((20 * 60 + 300 - 256) * 256 + 32768) % 65536 - 32768]
+    assert FixedEngine(Model(card, made), Format(overflow="wrap")).integers(np.array([[0], [0], [20], [1]]))[
+        2
+    ] == [((20 * 60 + 300 - 256) * 256 + 32768) % 65536 - 32768]
 
 
 def test_formats():
@@ -98,17 +100,17 @@ def test_rules_are_read():
             Format.parse(text)
     with pytest.raises(InputError, match="2 to 24 bits"):
         Format.parse("Q20.20")
-    assert make("fixed:Q6.10,down", scaled_network()).rules == Format(fraction=10, rounding="down")
+    assert create_engine("fixed:Q6.10,down", scaled_network()).rules == Format(fraction=10, rounding="down")
 
 
 def test_softmax_is_refused_and_the_engine_has_a_name():
     with pytest.raises(InputError, match="softmax has no exact integer form"):
-        make("fixed", network(hidden="softmax"))
+        create_engine("fixed", network(hidden="softmax"))
     m = scaled_network()
     assert (
         np.abs(
-            make("fixed", m).correct(m.domain.hardware(0, 9))
-            - make("fused", m).correct(m.domain.hardware(0, 9))
+            create_engine("fixed", m).correct(m.domain.hardware(0, 9))
+            - create_engine("fused", m).correct(m.domain.hardware(0, 9))
         ).max()
         < 0.1
     )

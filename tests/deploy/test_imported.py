@@ -9,12 +9,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from foreign_networks import correction, linear, mlp, named_ports, save, torch_like, trees
-from l1scout.deploy.engine import at_hand, left_out, make
+from l1scout.deploy.engine import available_engines, create_engine, engines_left_out
+from l1scout.deploy.engines.table import TableEngine, build
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.deploy.table import TableEngine, build
 from l1scout.errors import InputError
 from l1scout.evaluate.verify import reference_of, verify
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model.directory import load_model
 from l1scout.model.quantities import INPUTS
 from l1scout.training.imported import import_network, save_imported
@@ -49,10 +49,10 @@ def test_a_network_as_pytorch_writes_it(tmp_path, data, style):
     found = import_network(path, data, answers="subtract", inputs=INPUTS, outputs=NAMES)
     hardware, hw = some(found.model)
     wanted = original(path, hardware.T.astype(np.float32))[0].T
-    assert left_out(found.model) == {}
+    assert engines_left_out(found.model) == {}
     for name in ("onnx", "fused", "gpu", "fixed:Q12.12,variable"):
         limit = 0.02 if name.startswith("fixed") else 2e-5
-        assert np.abs(make(name, found.model).correct(hardware) - wanted).max() < limit
+        assert np.abs(create_engine(name, found.model).correct(hardware) - wanted).max() < limit
     np.testing.assert_allclose(wanted[1:], correction(hw).T[1:], atol=1e-5)
     assert found.validation.ratio.rms["pt"].value < 0.8  # toy muons have a bias in pT, which this takes off
     assert found.validation.ratio.rms["phi"].value == pytest.approx(1, abs=1e-6)
@@ -66,21 +66,21 @@ def test_a_forest_of_trees_runs_in_every_engine_that_needs_answers_only(tmp_path
     assert [q.name for q in model.card.inputs] == list(INPUTS)
     hardware, hw = some(model)
     wanted = original(path, np.stack([hw["hwPt"], hw["hwCharge"]], axis=1).astype(np.float32))[0].T
-    assert np.array_equal(make("onnx", model).correct(hardware), wanted)
+    assert np.array_equal(create_engine("onnx", model).correct(hardware), wanted)
     build(model, tmp_path / "m" / "model.table")
     table = TableEngine(model, tmp_path / "m" / "model.table")
     assert np.array_equal(
         table.correct(hardware), np.rint(wanted / table.steps[:, None]) * table.steps[:, None]
     )
-    assert at_hand(model) == ["onnx", "table"]
-    why = r"not a network of dense layers \(node TreeEnsembleRegressor .*\); only the engines onnx and table"
-    assert list(left_out(model)) == ["fused", "fixed"]
+    assert available_engines(model) == ["onnx", "table"]
+    why = r"not a network of dense layers \(node TreeEnsembleRegressor .*\); engines that run it: onnx, table"
+    assert list(engines_left_out(model)) == ["fixed", "fused"]
     for name in ("fused", "fixed", "gpu"):
         with pytest.raises(InputError, match=why):
-            make(name, model)
+            create_engine(name, model)
     reference, what = reference_of(model)
     assert what == "onnxruntime (imported network)"
-    result = verify(model, {n: make(n, model) for n in at_hand(model)}, reference)
+    result = verify(model, {n: create_engine(n, model) for n in available_engines(model)}, reference)
     assert result["table"].inexact == 0
     assert result["table"].close
     assert result["onnx"].deviations[0].worst == 0
@@ -98,11 +98,11 @@ def test_an_input_per_column_and_corrected_values(tmp_path, data):
     hardware, hw = some(found.model)
     names = ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx")
     values = dict(zip(("pt", "eta", "phi"), original(path, *(hw[n] for n in names)), strict=True))
-    given = make("onnx", found.model).correct(hardware)
+    given = create_engine("onnx", found.model).correct(hardware)
     np.testing.assert_allclose(given[2], PT.to_physical(hw["hwPt"]) - values["pt"], atol=1e-5)
     np.testing.assert_allclose(given[1], ETA_VTX.to_physical(hw["hwEtaAtVtx"]) - values["eta"], atol=1e-6)
     assert np.abs(given[0]).max() < 1e-5
-    answer = Recalibrator(found.model.card, make("onnx", found.model))(data.columns)
+    answer = Recalibrator(found.model.card, create_engine("onnx", found.model))(data.columns)
     np.testing.assert_allclose(answer.pt, 1.22 * PT.to_physical(data["hwPt"]), rtol=1e-5)
     turns = (answer.phi - PHI_VTX.to_physical(data["hwPhiAtVtx"])) / (2 * np.pi)
     assert np.abs(turns - np.rint(turns)).max() < 1e-5
@@ -117,7 +117,8 @@ def test_the_sign_is_what_was_stated_or_refused(tmp_path, data):
     other = import_network(wrong, data, answers="add", **kept)
     hardware, _ = some(one.model)
     assert np.array_equal(
-        make("onnx", one.model).correct(hardware), make("onnx", other.model).correct(hardware)
+        create_engine("onnx", one.model).correct(hardware),
+        create_engine("onnx", other.model).correct(hardware),
     )
     assert other.model.card.onnx["output"]["sign"].startswith("L1 minus offline: subtract")
     for path, answers, better in (
@@ -175,10 +176,10 @@ def test_any_order_of_inputs_and_outputs_that_are_ignored(tmp_path, data):
     path = torch_like(tmp_path / "n.onnx", order=(3, 2, 1, 0))
     found = import_network(path, data, answers="subtract", inputs=order, outputs=["-", "-", "pt"])
     hardware, hw = some(found.model)
-    given = make("onnx", found.model).correct(hardware)
+    given = create_engine("onnx", found.model).correct(hardware)
     assert not given[:2].any()
     np.testing.assert_allclose(given[2], correction(hw)[:, 2], atol=1e-5)
-    fused = make("fused", found.model).correct(hardware)
+    fused = create_engine("fused", found.model).correct(hardware)
     np.testing.assert_allclose(fused, given, atol=1e-5)
 
 
@@ -189,7 +190,7 @@ def test_a_network_that_was_exported_for_one_size_of_batch(tmp_path, data, batch
     assert found.model.card.onnx["batch"] is None  # any size, after all
     hardware, hw = some(found.model, 100)
     np.testing.assert_allclose(
-        make("onnx", found.model).correct(hardware).T[:, 1:], correction(hw)[:, 1:], atol=1e-5
+        create_engine("onnx", found.model).correct(hardware).T[:, 1:], correction(hw)[:, 1:], atol=1e-5
     )
 
 
@@ -205,7 +206,7 @@ def test_a_graph_that_needs_its_batch_keeps_it(tmp_path, data):
     assert found.model.card.onnx["batch"] == 16
     hardware, hw = some(found.model, 100)
     np.testing.assert_allclose(
-        make("onnx", found.model).correct(hardware).T[:, 1:], correction(hw)[:, 1:], atol=1e-5
+        create_engine("onnx", found.model).correct(hardware).T[:, 1:], correction(hw)[:, 1:], atol=1e-5
     )
 
 
@@ -213,8 +214,8 @@ def test_any_activation_is_a_function_for_onnx_and_table(tmp_path, data):
     path = mlp(tmp_path / "n.onnx", activation="Tanh")
     found = import_network(path, data, answers="subtract", inputs=INPUTS, outputs=NAMES, name="mine")
     assert found.model.card.name == "mine"
-    assert at_hand(found.model) == ["onnx"]
-    assert "node Tanh is not one of" in left_out(found.model)["fused"]
+    assert available_engines(found.model) == ["onnx"]
+    assert "node Tanh is not one of" in engines_left_out(found.model)["fused"]
 
 
 def _mixing(path):
@@ -357,19 +358,17 @@ def test_an_output_whose_shape_is_not_stated(tmp_path, data):
     found = import_network(path, data, answers="subtract", inputs=INPUTS, outputs=NAMES)
     hardware, hw = some(found.model)
     np.testing.assert_allclose(
-        make("onnx", found.model).correct(hardware)[2], correction(hw)[:, 2], atol=1e-5
+        create_engine("onnx", found.model).correct(hardware)[2], correction(hw)[:, 2], atol=1e-5
     )
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path, data, monkeypatch):
-    from l1scout.model import directory as model
-    from l1scout.training import foreign
+    from l1scout.model import onnx_function
 
     path = torch_like(tmp_path / "n.onnx")
     found = import_network(path, data, answers="subtract", inputs=INPUTS, outputs=NAMES)
     save_imported(found, tmp_path / "m")
-    for module in (foreign, model):
-        monkeypatch.setattr(module, "MAX_ONNX_BYTES", 100)
+    monkeypatch.setattr(onnx_function, "MAX_ONNX_BYTES", 100)
     with pytest.raises(InputError, match="larger than 0 MiB"):
         import_network(path, data, answers="subtract", inputs=INPUTS, outputs=NAMES)
     with pytest.raises(InputError, match="larger than 0 MiB"):
@@ -409,5 +408,6 @@ def test_an_imported_model_can_be_imported_again(tmp_path, data):
     )
     hardware, _ = some(found.model)
     assert np.array_equal(
-        make("onnx", again.model).correct(hardware), make("onnx", found.model).correct(hardware)
+        create_engine("onnx", again.model).correct(hardware),
+        create_engine("onnx", found.model).correct(hardware),
     )

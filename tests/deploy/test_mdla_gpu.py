@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hand_made import evaluate, network, scaled_network
-from l1scout.deploy.engine import make
-from l1scout.deploy.gpu import GpuEngine
-from l1scout.deploy.mdla import MdlaEngine
+from l1scout.deploy.engine import create_engine
+from l1scout.deploy.engines.gpu import GpuEngine
+from l1scout.deploy.engines.mdla import MdlaEngine
 from l1scout.errors import InputError
 from mdla_stand_in import New, Old
 
@@ -41,23 +41,23 @@ def test_another_interface_is_refused():
 
 def test_clusters_are_a_setting(monkeypatch):
     monkeypatch.setitem(sys.modules, "microndla", types.SimpleNamespace(MDLA=New))
-    make("mdla:2", scaled_network())
+    create_engine("mdla:2", scaled_network())
     assert New.made[-1].flags["clusters"] == 2
     for setting in ("two", "0", "-1", "9" * 40):
         with pytest.raises(InputError, match="number of clusters"):
-            make(f"mdla:{setting}", scaled_network())
+            create_engine(f"mdla:{setting}", scaled_network())
 
 
 def test_without_the_sdk_it_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "microndla", None)
     with pytest.raises(InputError, match="`microndla` cannot be loaded") as error:
-        make("mdla", scaled_network())
+        create_engine("mdla", scaled_network())
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("hidden", ["relu", "softmax"])
 def test_jax_answers_on_any_device(hidden, monkeypatch):
-    monkeypatch.setattr("l1scout.deploy.gpu.BATCH", 4096)
+    monkeypatch.setattr("l1scout.deploy.engines.gpu.BATCH", 4096)
     m = network(hidden=hidden)
     engine = GpuEngine(m)
     hardware = m.domain.hardware(0, m.domain.entries)
@@ -67,4 +67,4 @@ def test_jax_answers_on_any_device(hidden, monkeypatch):
     out = np.empty((3, 5), np.float32)
     assert engine.correct(hardware[:, :5], out) is out
     assert np.abs(out - wanted[:, :5]).max() < 1e-4
-    assert make("gpu", m).correct(hardware[:, :0]).shape == (3, 0)
+    assert create_engine("gpu", m).correct(hardware[:, :0]).shape == (3, 0)

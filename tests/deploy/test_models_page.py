@@ -10,9 +10,9 @@ import pytest
 
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.model.card import read_card
-from l1scout.training.export import save
 from l1scout.training.fit import fit
 from l1scout.training.recipes import RECIPES
+from l1scout.training.save_model import save
 from toy_muons import toy_dataset
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"

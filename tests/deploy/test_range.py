@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hand_made import TINY, firmware_model, network, ramps_network
-from l1scout.deploy.engine import make
+from hand_made import TINY, firmware_model, look_up_network, network
+from l1scout.deploy.engine import create_engine
+from l1scout.deploy.engines.table import build
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.deploy.table import build
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 
 END = 14
 """Of the smaller range; the networks were made for hwPt up to 20."""
@@ -38,14 +38,14 @@ def test_a_domain_tells_which_muons_are_in_it():
 
 @pytest.mark.parametrize("name", ["onnx", "fused", "table", "fixed:Q8.16", "firmware"])
 def test_harder_muons_pass_unchanged_and_the_others_as_before(name, tmp_path):
-    whole = firmware_model() if name == "firmware" else ramps_network()
+    whole = firmware_model() if name == "firmware" else look_up_network()
     columns = every_muon(whole)
     answers = []
     for model in (whole, narrowed(whole)):
         path = tmp_path / f"{len(answers)}.table"
         if name == "table":
             build(model, path)
-        answers.append(Recalibrator(model.card, make(name, model, table=path))(columns))
+        answers.append(Recalibrator(model.card, create_engine(name, model, table=path))(columns))
     before, after = answers
     hard = columns["hwPt"] > END
     assert not after.recalibrated[hard].any()

@@ -1,20 +1,20 @@
 """Recalibration with models made by hand, so that every answer is known."""
 
 import dataclasses
-import hashlib
 
 import numpy as np
 import pytest
 
-from hand_made import model, model_directory
-from l1scout.deploy import onnx
-from l1scout.deploy.onnx import OnnxEngine
+from hand_made import INPUTS, model, model_directory
+from l1scout.deploy.engines import onnx
+from l1scout.deploy.engines.onnx import OnnxEngine
 from l1scout.deploy.recalibrate import REASONS, Recalibrator
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
-from l1scout.model.directory import Model
-from l1scout.model.layers import Layer
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.model.directory import Model, network_file
+from l1scout.model.network import Layer, Network
 from l1scout.model.onnx_export import to_onnx
+from l1scout.model.onnx_function import OnnxFunction
 from l1scout.model.resolution import Resolution
 
 
@@ -24,8 +24,8 @@ def muons(**columns):
     return {k: np.asarray(columns.get(k, np.full(n, v))) for k, v in good.items()}
 
 
-def recalibrator(card, onnx_bytes):
-    return Recalibrator(card, OnnxEngine(Model(card, onnx_bytes)))
+def recalibrator(card, network):
+    return Recalibrator(card, OnnxEngine(Model(card, network)))
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ def test_uncertainties_are_given_where_asked_for():
         {"phi": (0.1, 0.2, 0.3, 0.4), "eta": (0.01, 0.02, 0.03, 0.04), "pt": (0.5, 0.6, 0.7, 0.8)},
     )
     columns = muons(hwPt=[19, 20, 90, 20, 91], hwEtaAtVtx=[-30, 29, -31, -29, 0])
-    card, onnx_bytes = model(resolution=table)
-    plain = recalibrator(card, onnx_bytes)(columns)
+    card, network = model(resolution=table)
+    plain = recalibrator(card, network)(columns)
     assert plain.pt_error is None
-    r = Recalibrator(card, OnnxEngine(Model(card, onnx_bytes)), errors=True)(columns)
+    r = Recalibrator(card, OnnxEngine(Model(card, network)), errors=True)(columns)
     nan = np.nan
     assert r.phi_error == pytest.approx([0.2, 0.3, 0.4, 0.3, nan], nan_ok=True)
     assert r.eta_error == pytest.approx([0.02, 0.03, 0.04, 0.03, nan], nan_ok=True)
@@ -63,7 +63,7 @@ def test_uncertainties_are_given_where_asked_for():
     assert list(r.branches())[4:] == ["L1Mu_ptRecalErr", "L1Mu_etaRecalErr", "L1Mu_phiRecalErr"]
     assert {a.dtype for a in (r.pt_error, r.eta_error, r.phi_error)} == {np.dtype(np.float32)}
     old = dataclasses.replace(card, resolution=None)
-    none = Recalibrator(old, OnnxEngine(Model(old, onnx_bytes)), errors=True)(columns)
+    none = Recalibrator(old, OnnxEngine(Model(old, network)), errors=True)(columns)
     assert np.isnan([none.pt_error, none.eta_error, none.phi_error]).all()
 
 
@@ -150,11 +150,11 @@ def test_answers_that_cannot_be_are_not_used(bias):
 
 def test_batches_do_not_change_answers(monkeypatch):
     rng = np.random.default_rng(1)
-    card, onnx_bytes = model(rng.normal(0, 1e-3, (4, 3)), (0, 0, 0))
+    card, network = model(rng.normal(0, 1e-3, (4, 3)), (0, 0, 0))
     columns = muons(hwPt=rng.integers(6, 91, 1000), hwPhiAtVtx=rng.integers(0, 576, 1000))
-    whole = recalibrator(card, onnx_bytes)(columns)
+    whole = recalibrator(card, network)(columns)
     monkeypatch.setattr(onnx, "BATCH", 7)
-    pieces = recalibrator(card, onnx_bytes)(columns)
+    pieces = recalibrator(card, network)(columns)
     assert np.allclose(whole.pt, pieces.pt, rtol=1e-6)
     fixed = recalibrator(*model(bias=(0, 0, -1), batch=16))(columns)
     assert fixed.pt == pytest.approx(PT.to_physical(columns["hwPt"]) + 1)
@@ -186,16 +186,16 @@ def test_a_directory_is_all_it_takes(tmp_path):
 
 
 def test_mixed_up_and_broken_directories_are_one_line(tmp_path):
-    card, onnx_bytes = model()
-    path = model_directory(tmp_path / "m", card, onnx_bytes[:-3])
-    with pytest.raises(InputError, match="not the file that its card describes"):
+    card, network = model(batch=16)
+    path = model_directory(tmp_path / "m", card, OnnxFunction(network.content[:-3]))
+    with pytest.raises(InputError, match="not the network that its card describes"):
         Recalibrator.load(path)
     (path / "model.onnx").unlink()
     with pytest.raises(InputError, match=r"model\.onnx: cannot be read"):
         Recalibrator.load(path)
-    for content in (b"", b"hello", onnx_bytes[: len(onnx_bytes) // 2], b"\x00" * 1000):
-        about = {"sha256": hashlib.sha256(content).hexdigest()}
-        model_directory(path, dataclasses.replace(card, onnx=about), content)
+    for content in (b"", b"hello", network.content[: len(network.content) // 2], b"\x00" * 1000):
+        broken = OnnxFunction(content)
+        model_directory(path, dataclasses.replace(card, network=network_file(broken)), broken)
         with pytest.raises(InputError, match="not a usable ONNX model") as error:
             Recalibrator.load(path)
         assert "\n" not in str(error.value)
@@ -203,9 +203,9 @@ def test_mixed_up_and_broken_directories_are_one_line(tmp_path):
 
 def test_a_network_of_another_shape_is_refused():
     card, _ = model()
-    small = to_onnx([Layer(np.zeros((3, 3)), np.zeros(3), "linear")]).SerializeToString()
-    with pytest.raises(InputError, match="the card names 4 inputs"):
-        OnnxEngine(Model(card, small))
-    short = to_onnx([Layer(np.zeros((4, 2)), np.zeros(2), "linear")]).SerializeToString()
-    with pytest.raises(InputError, match="the card names 3 outputs"):
-        OnnxEngine(Model(card, short))
+    for shape, message in (((3, 3), "the card names 4 inputs"), ((4, 2), "the card names 3 outputs")):
+        made = Network(INPUTS[: shape[0]], (Layer(np.zeros(shape), np.zeros(shape[1]), "linear"),))
+        with pytest.raises(InputError, match=message):
+            OnnxEngine(Model(card, OnnxFunction(to_onnx(made).SerializeToString())))
+        with pytest.raises(InputError, match=r"the card names inputs .* and 3 outputs, the network"):
+            OnnxEngine(Model(card, made))

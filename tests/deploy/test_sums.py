@@ -22,7 +22,7 @@ def path(tmp_path):
 
 def test_any_changed_byte_is_refused(path):
     names = sorted(p.name for p in path.iterdir())
-    assert names == ["SHA256SUMS", "card.json", "model.keras", "model.onnx"]
+    assert names == ["SHA256SUMS", "card.json", "model.keras", "network.json"]
     for name in names:
         content = (path / name).read_bytes()
         for place in range(len(content)):
@@ -36,7 +36,7 @@ def test_any_changed_byte_is_refused(path):
     load_model(path)
 
 
-@pytest.mark.parametrize("name", ["card.json", "model.keras", "model.onnx", SUMS_FILE])
+@pytest.mark.parametrize("name", ["card.json", "model.keras", "network.json", SUMS_FILE])
 def test_a_missing_file_is_named(path, name):
     (path / name).unlink()
     with pytest.raises(InputError, match=rf"{name}: cannot be read .*train"):
@@ -52,7 +52,7 @@ def test_sums_that_are_none_are_refused(path, content):
 
 def test_sums_name_no_other_directorys_files(path):
     with (path / SUMS_FILE).open("a") as file:
-        file.write("0" * 64 + "  ../model.onnx\n")
+        file.write("0" * 64 + "  ../network.json\n")
     with pytest.raises(InputError, match="damaged"):
         load_model(path)
 

@@ -9,8 +9,9 @@ import zlib
 import numpy as np
 import pytest
 
+from chain import PATIENCE_S
 from hand_made import TINY, evaluate, model, network
-from l1scout.deploy.table import HEADER_BYTES, TableEngine, build, finest_steps
+from l1scout.deploy.engines.table import HEADER_BYTES, TableEngine, build, finest_steps
 from l1scout.errors import InputError
 from l1scout.model.directory import Model
 
@@ -96,7 +97,7 @@ def test_another_version_is_refused(tiny, path, tmp_path):
 def test_another_model_is_refused(tiny, path):
     other = network(7)
     narrow = dataclasses.replace(tiny.card, domain={**tiny.card.domain, "hwPt": (6, 19)})
-    for changed in (other, Model(narrow, tiny.onnx_bytes)):
+    for changed in (other, Model(narrow, tiny.network)):
         with pytest.raises(InputError, match="made of another model"):
             TableEngine(changed, path)
 
@@ -131,11 +132,11 @@ def test_processes_share_the_file(tiny, path):
     wanted = float(own.correct(tiny.domain.hardware(0, 5000)).sum())
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]\n"
-        "from hand_made import network; from l1scout.deploy.table import TableEngine\n"
+        "from hand_made import network; from l1scout.deploy.engines.table import TableEngine\n"
         "m = network(); t = TableEngine(m, sys.argv[1])\n"
         "print(float(t.correct(m.domain.hardware(0, 5000)).sum()))"
     )
     command = [sys.executable, "-c", code, str(path), *sys.path]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [float(worker.communicate(timeout=600)[0]) for worker in workers] == [wanted] * 2
+    assert [float(worker.communicate(timeout=PATIENCE_S)[0]) for worker in workers] == [wanted] * 2
     assert not own.entries.flags.writeable

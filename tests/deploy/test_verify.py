@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from hand_made import evaluate, network, scaled_network
-from l1scout.deploy.engine import make
-from l1scout.deploy.table import TableEngine, build
+from l1scout.deploy.engine import create_engine
+from l1scout.deploy.engines.table import TableEngine, build
 from l1scout.errors import InputError
-from l1scout.evaluate.verify import forward, keras_reference, verify
-from l1scout.formats.muon import PT
+from l1scout.evaluate.verify import keras_reference, verify
+from l1scout.formats.streams.muon import PT
 from l1scout.model.directory import load_model
-from l1scout.training.export import probes, save
 from l1scout.training.fit import fit
 from l1scout.training.recipes import RECIPES
+from l1scout.training.save_model import probes, save
 from toy_muons import toy_dataset
 
 
@@ -31,9 +31,9 @@ class Off:
 def test_known_deviations_are_found():
     m = network()
     told = []
-    found = verify(
-        m, {"off": Off(m)}, lambda h: forward(m.layers, h), progress=lambda n, of: told.append((n, of))
-    )["off"]
+    found = verify(m, {"off": Off(m)}, lambda h: m.layers(h), progress=lambda n, of: told.append((n, of)))[
+        "off"
+    ]
     phi, eta, pt = found.deviations
     assert found.inputs == m.domain.entries == 20910
     assert told[-1] == (20910, 20910)
@@ -52,7 +52,7 @@ def test_known_deviations_are_found():
 def test_the_integer_network_is_compared_and_counts_what_does_not_fit():
     m = scaled_network()
     names = ("fixed", "fixed:Q8.16,variable", "fixed:Q2.6")
-    found = verify(m, {n: make(n, m) for n in names}, lambda h: forward(m.layers, h))
+    found = verify(m, {n: create_engine(n, m) for n in names}, lambda h: m.layers(h))
     coarse, fine, narrow = (found[n] for n in names)
     assert (coarse.overflows, coarse.weight_overflows) == (fine.overflows, fine.weight_overflows) == (0, 0)
     for a, b in zip(coarse.deviations, fine.deviations, strict=True):
@@ -64,18 +64,18 @@ def test_a_wrong_table_entry_and_nan_are_found(tmp_path):
     m = network()
     build(m, tmp_path / "t")
     table = TableEngine(m, tmp_path / "t")
-    right = verify(m, {"t": table}, lambda h: forward(m.layers, h))["t"]
+    right = verify(m, {"t": table}, lambda h: m.layers(h))["t"]
     assert right.inexact == 0
     assert right.close
     table.entries = table.entries.copy()
     table.entries[777, 1] += 1
-    assert verify(m, {"t": table}, lambda h: forward(m.layers, h))["t"].inexact == 1
+    assert verify(m, {"t": table}, lambda h: m.layers(h))["t"].inexact == 1
 
     class Mute(Off):
         def correct(self, hardware, out=None):
             return np.full((3, hardware.shape[1]), np.nan)
 
-    deviation = verify(m, {"m": Mute(m)}, lambda h: forward(m.layers, h))["m"].deviations[0]
+    deviation = verify(m, {"m": Mute(m)}, lambda h: m.layers(h))["m"].deviations[0]
     assert np.isnan(deviation.worst)
     assert deviation.moved == 1
 
@@ -92,7 +92,7 @@ def test_keras_layer_by_layer_is_keras(tmp_path, recipe):
     scale = np.array([[q.scale] for q in m.card.outputs])
     assert np.abs((reference - wanted) / scale).max() < 1e-5
     for name in ("onnx", "fused"):
-        assert np.abs((make(name, m).correct(hardware) - reference) / scale).max() < 1e-5
+        assert np.abs((create_engine(name, m).correct(hardware) - reference) / scale).max() < 1e-5
     (tmp_path / "m" / "model.keras").write_bytes(b"no")
     with pytest.raises(InputError, match="not a usable Keras model"):
         keras_reference(m)
@@ -104,5 +104,5 @@ def test_layers_of_another_kind_are_refused(tmp_path):
     keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5)]).save(tmp_path / "model.keras")
     m = network()
     object.__setattr__(m, "directory", tmp_path)
-    with pytest.raises(InputError, match="is not Dense, BatchNormalization or Activation"):
+    with pytest.raises(InputError, match="is not Dense, Embedding, BatchNormalization"):
         keras_reference(m)

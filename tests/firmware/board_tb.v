@@ -24,7 +24,7 @@ module board_tb #(
     ) board (
         .clk(clk), .reset(reset), .link_valid(valid), .link_k(k), .link_words(words), .orbit(orbit),
         .orbit_number(number), .min_pt({8{10'd1}}), .min_quality(40'd0), .intermediate(8'hF0),
-        .orbits_per_packet(7'd20), .packet_ready(1'b1), .out_valid(out_valid), .out_ready(1'b1),
+        .orbits_per_packet(7'd20), .marks(3'd2), .packet_ready(1'b1), .out_valid(out_valid), .out_ready(1'b1),
         .out_data(out_data), .out_last(out_last), .close(close), .quiet(quiet), .held(held)
     );
 

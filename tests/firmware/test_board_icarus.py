@@ -11,7 +11,9 @@ from l1scout.board.board import Board
 from l1scout.errors import InputError
 from l1scout.firmware.rtl_board import RTL, VerilogBoard, parameters, sources
 from l1scout.firmware.verilator import build_icarus, build_verilator, have_icarus, have_verilator, run_program
-from l1scout.formats.block import LINKS, RUN2, RUN3
+from l1scout.formats.records import LINKS
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.capture import Capture
 from l1scout.link.frames import COMMA, COMMA_K, CRCS, ISO_HDLC, LINE_WORDS
 from l1scout.link.transmit import LinkTiming, Transmitter, transmit
@@ -27,7 +29,9 @@ def by_icarus(folder: Path, form=RUN3, crc=ISO_HDLC, rtl: Path = RTL, core: tupl
     timing = [LinkTiming(90 - 20 * n, 26 + n) for n in range(LINKS)]
     idle = np.full(LINE_WORDS, COMMA, np.uint32), np.full(LINE_WORDS, COMMA_K, np.uint8)
     captures = [
-        Capture.of_links(c.first_orbit, [c.link(n) if n % 4 == 0 else idle for n in range(LINKS)], c.ticks)
+        Capture.of_links(
+            c.first_orbit, [c.link(n) if n % 4 == 0 else idle for n in range(LINKS)], c.ticks, True
+        )
         for c in transmit(pieces, Transmitter(form, timing, crc))
     ]
     with (folder / "clocks.hex").open("w") as file:

@@ -20,9 +20,9 @@ from l1scout.firmware.compare import compare, different_counters, where_differen
 from l1scout.firmware.crowded import crowded_orbits
 from l1scout.firmware.rtl_board import OUTCOMES, Simulation, VerilogBoard
 from l1scout.firmware.verilator import have_verilator
-from l1scout.formats.block import LINKS, RUN3
-from l1scout.formats.packets import packet_orbits, split_packets
 from l1scout.formats.recalibrated import RECALIBRATED
+from l1scout.formats.records import LINKS
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.capture import Capture, splice, write_capture
 from l1scout.link.frames import COMMA, COMMA_K, CRCS, LINE_WORDS, PADDING, PADDING_K
 from l1scout.link.receive import STATES, UNLOCKED
@@ -195,7 +195,7 @@ def test_the_edges_of_the_window_and_of_what_is_overdue(verilog, tmp_path, edits
     for n, orbit, place, (word, k), count in edits:
         at = int(whole.ticks[n, orbit]) + place
         links[n][0][at : at + count], links[n][1][at : at + count] = word, k
-    captures = list(one_by_one([Capture.of_links(whole.first_orbit, links, whole.ticks)]))
+    captures = list(one_by_one([Capture.of_links(whole.first_orbit, links, whole.ticks, whole.simulated)]))
     both(verilog, captures, tmp_path, per_packet=2)
 
 
@@ -235,12 +235,14 @@ def test_rows_held_up_cost_whole_orbits(verilog, tmp_path):
     sink.bytes.seek(0)
     whole = {p.orbit[0]: p.rows for p in found(sink.bytes)}
     with own.open("rb") as stream:
-        for packet in found(stream):
+        packets = found(stream)
+        assert len(packets) == c.delivered
+        for packet in packets:
             np.testing.assert_array_equal(packet.rows[1:], whole[packet.orbit[0]][1:])  # all but the header
 
 
 def found(stream):
-    return [packet_orbits(memoryview(bytes(p)), RUN3) for p, _ in split_packets(stream, RUN3) if len(p)]
+    return [RUN3.find_orbits(memoryview(bytes(p))) for p, _ in RUN3.split(stream) if len(p)]
 
 
 def test_an_orbit_that_is_overdue(verilog, tmp_path):
@@ -254,7 +256,7 @@ def test_an_orbit_that_is_overdue(verilog, tmp_path):
         np.insert(words, 5000, flood[0])[: words.size],
         np.insert(mask, 5000, flood[1])[: words.size],
     )
-    captures = [Capture.of_links(0, links, sent.ticks), after]
+    captures = [Capture.of_links(0, links, sent.ticks, sent.simulated), after]
     made = both(verilog, captures, tmp_path, pieces=list(one_by_one(captures)))
     assert made.orbits["good"][0] == 0xFE
     assert Board(Keep()).run(captures).flagged < made.counters.flagged
@@ -267,6 +269,7 @@ def test_signals_closer_than_a_window(verilog, tmp_path):
         two.first_orbit,
         [(np.zeros(0, np.uint32), np.zeros(0, np.uint8))] * LINKS,
         np.zeros((LINKS, 4), np.int64),
+        two.simulated,
     )
     made = both(verilog, [one, nothing], tmp_path)
     assert made.counters.links.states[UNLOCKED].sum() >= 3 * LINKS
@@ -331,7 +334,7 @@ def test_a_built_core_in_the_path_recalibrates_every_muon(tmp_path, programs):
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["identical"] is True
     with target.open("rb") as stream:
-        rows = [packet_orbits(packet, RUN3) for packet, _ in split_packets(stream, RUN3)]
+        rows = [RUN3.find_orbits(packet) for packet, _ in RUN3.split(stream)]
     high = np.concatenate(
         [r.rows[a:b].reshape(-1, 6, 8)[:, row] for r in rows for a, b in r.spans for row in (3, 5)]
     )

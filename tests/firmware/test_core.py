@@ -55,13 +55,13 @@ def test_one_changed_value_of_a_look_up_is_caught():
     model = hand_made.firmware_model(hand_made.integer_network(1))
     last = model.network.look_ups[-1]
     values = last.values.copy()
-    values[1, 3, 2] += 1 << int(model.network.layers[-1].shift[2])
+    values[last.counts[1] + 3, 2] += 1 << int(model.network.layers[-1].shift[2])
     look_ups = (*model.network.look_ups[:-1], dataclasses.replace(last, values=values))
     network = dataclasses.replace(model.network, look_ups=look_ups)
     logic = trace(network, model.domain)
     with table_of(model, lambda _n, _of: None) as table:
         found = exhaust(model, logic, table)
-    assert found.logic == model.domain.entries // last.rows.shape[0], "at one charge and pT"
+    assert found.logic == model.domain.entries // last.values.shape[0], "at one charge and pT"
     assert found.table == 0
 
 
@@ -165,6 +165,7 @@ def test_folder_has_what_people_need(model, built):
 
 def test_same_model_gives_the_same_folder(model, built, tmp_path):
     again = build(model, tmp_path / "rtl", cutoff=3)
+    assert {p.name for p in again.folder.iterdir()} == {p.name for p in built.folder.iterdir()}
     for path in built.folder.iterdir():
         assert (again.folder / path.name).read_bytes() == path.read_bytes()
 
@@ -177,7 +178,7 @@ def test_folder_of_something_else_is_not_overwritten(model, tmp_path):
 
 
 def test_float_model_and_unknown_compiler_are_refused(model, tmp_path):
-    with pytest.raises(InputError, match="no firmware model"):
+    with pytest.raises(InputError, match="not a firmware model"):
         build(hand_made.network(), tmp_path / "rtl", cutoff=3)
     with pytest.raises(InputError, match="no compiler 'vivado'"):
         build(model, tmp_path / "rtl", cutoff=3, compiler="vivado")

@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 
 import hand_made
 from l1scout.cli import make_app
-from l1scout.deploy.engine import make
+from l1scout.deploy.engine import create_engine
 from l1scout.errors import InputError
-from l1scout.evaluate.verify import keras_reference, verify
+from l1scout.evaluate.verify import verify
 from l1scout.firmware.build import BENCH, VECTORS
 from l1scout.firmware.yosys import have_yosys
 from l1scout.model.directory import load_model
-from l1scout.training.export import save
 from l1scout.training.fit import fit as fit_float
 from l1scout.training.recipes import RECIPES
+from l1scout.training.save_model import save
 from toy_muons import toy_columns, toy_dataset, write_parquet
 
 if importlib.util.find_spec("hgq") is None:
@@ -63,9 +63,10 @@ def small(folder):
 
 
 def test_integers_are_the_hgq_network_at_every_input(small):
+    from l1scout.firmware.quantised import reference_of
     from l1scout.model.integers import STEPS
 
-    reference, engine = keras_reference(small), make("firmware", small)
+    reference, engine = reference_of(small)[0], create_engine("firmware", small)
     for _, hardware in small.domain.chunks():
         wanted = np.rint(reference(hardware) / STEPS[:, np.newaxis])
         assert np.array_equal(engine.integers(hardware), wanted)
@@ -73,7 +74,9 @@ def test_integers_are_the_hgq_network_at_every_input(small):
 
 
 def test_verify_goes_through_a_firmware_model(small):
-    found = verify(small, {"firmware": make("firmware", small)}, keras_reference(small))["firmware"]
+    from l1scout.firmware.quantised import reference_of
+
+    found = verify(small, {"firmware": create_engine("firmware", small)}, reference_of(small)[0])["firmware"]
     assert found.close
     assert (found.overflows, found.weight_overflows) == (0, None)
     assert max(d.worst_counts for d in found.deviations) < 1e-3
@@ -81,7 +84,7 @@ def test_verify_goes_through_a_firmware_model(small):
 
 def test_nothing_wraps_in_the_whole_domain(folder):
     model = load_model(folder / "fw")
-    engine = make("firmware", model)
+    engine = create_engine("firmware", model)
     low, high = engine.ranges(model.domain)
     assert engine.overflows == 0
     for layer, a, b in zip(model.network.layers[:-1], low, high, strict=False):
@@ -103,23 +106,21 @@ def test_card_says_what_it_is(folder):
 
 
 def test_training_with_a_penalty_makes_the_network_smaller(folder):
-    from l1scout.deploy.fused import look_ups
     from l1scout.firmware.quantised import build, ebops, scaled
 
     model = load_model(folder / "float")
-    layers, found = look_ups(model.layers, model.domain)
-    before = ebops(build(scaled(layers), found, model.domain))
+    before = ebops(build(scaled(model.layers), model.domain))
     assert load_model(folder / "fw").card.firmware["ebops"] < 0.8 * before
 
 
 def test_answers_are_learnt_in_units_of_what_is_known_of_them(folder):
-    from l1scout.firmware.fit_quantised import distance, lesson
+    from l1scout.firmware.fit_quantised import distance, distillation_targets
     from l1scout.firmware.quantised import UNITS
 
     model, data = load_model(folder / "float"), central_dataset()
-    taught = lesson(model, data)
+    taught = distillation_targets(model, data)
     hardware = np.stack([data[q.name] for q in model.card.inputs]).astype(np.int16)
-    answers = make("fused", model).correct(hardware).T
+    answers = create_engine("fused", model).correct(hardware).T
     assert np.allclose(taught[:, :3] * UNITS, answers, rtol=1e-4, atol=1e-6)
     assert float(distance(taught, taught[:, :3])) == 0
     off = taught[:, :3] + 1 / taught[:, 3:]  # by the resolution each
@@ -129,18 +130,16 @@ def test_answers_are_learnt_in_units_of_what_is_known_of_them(folder):
     assert 0.001 < np.median(eta) < 0.1
 
 
-def test_settled_answers_have_no_bias_at_any_value_that_is_looked_up(folder):
-    from l1scout.deploy.fused import look_ups
-    from l1scout.firmware.fit_quantised import distance, lesson, settle
+def test_answers_have_no_bias_at_any_value_that_is_looked_up(folder):
+    from l1scout.firmware.fit_quantised import distance, distillation_targets, remove_residual_bias
     from l1scout.firmware.quantised import build, network_inputs, parts, scaled
 
     model, data = load_model(folder / "float"), central_dataset()
-    layers, found = look_ups(model.layers, model.domain)
-    network = build(scaled(layers), found, model.domain)
-    x, taught = network_inputs(data.columns), lesson(model, data)
+    network = build(scaled(model.layers), model.domain)
+    x, taught = network_inputs(data.columns), distillation_targets(model, data)
     taught[:, 0] += 0.5 * (data["hwPt"] == 12)  # what neurons of so few bits have not learnt
     before = float(distance(taught, network.predict(x, verbose=0)))
-    settle(network, data, x, taught)
+    remove_residual_bias(network, data, x, taught)
     answers = network.predict(x, verbose=0)
     assert float(distance(taught, answers)) < 0.8 * before
     left = taught[:, :3] - answers
@@ -154,40 +153,35 @@ def test_settled_answers_have_no_bias_at_any_value_that_is_looked_up(folder):
 
 
 def test_too_few_muons_to_learn_from_are_refused(folder):
-    from l1scout.firmware.fit_quantised import lesson
+    from l1scout.firmware.fit_quantised import distillation_targets
 
     with pytest.raises(InputError, match="49 muons are too few"):
-        lesson(load_model(folder / "float"), toy_dataset(49))
+        distillation_targets(load_model(folder / "float"), toy_dataset(49))
 
 
 @pytest.mark.parametrize("neurons", [16, 32])
 def test_neurons_for_which_others_can_stand_in_are_left_out(folder, neurons):
-    from l1scout.deploy.fused import look_ups
-    from l1scout.firmware.narrow import narrowed
+    from l1scout.firmware.prune_neurons import pruned
     from l1scout.firmware.quantised import network_inputs, scaled
 
     model, data = load_model(folder / "float"), central_dataset()
-    layers, found = look_ups(model.layers, model.domain)
-    layers = scaled(layers)
-    few, looked_up = narrowed(layers, found, data.columns, neurons)
-    assert [v.bias.size for v in few] == [neurons, neurons, 3]
-    assert [v.shape[1] for _, _, v in looked_up] == [neurons] * len(found)
-    assert len(found) == 2, "the model has a vector for each code of two inputs"
+    whole = scaled(model.layers)
+    few = pruned(whole, data.columns, neurons)
+    assert [v.bias.size for v in few.layers] == [neurons, neurons, 3]
+    assert [at.vectors.shape[1] for at in few.look_ups] == [neurons] * 2
 
-    def answers(layers, found):
-        x = network_inputs(data.columns)
-        y = x @ layers[0].weights + layers[0].bias
-        for column, low, values in found:
-            name = model.card.inputs[column].name
-            y = y + values[data[name].astype(int) - low]
-        for layer in layers[1:]:
+    def answers(network):
+        y = network_inputs(data.columns) @ network.layers[0].weights + network.layers[0].bias
+        for at in network.look_ups:
+            y = y + at.vectors[data[network.inputs[at.column]].astype(int) - at.low]
+        for layer in network.layers[1:]:
             y = np.maximum(y, 0) @ layer.weights + layer.bias
         return y
 
-    whole, part = answers(layers, found), answers(few, looked_up)
-    assert ((whole - part).std(axis=0) < 0.9 * whole.std(axis=0)).all()
+    all_of_them, part = answers(whole), answers(few)
+    assert ((all_of_them - part).std(axis=0) < 0.9 * all_of_them.std(axis=0)).all()
     if neurons == 32:
-        assert np.allclose(whole, part)
+        assert np.allclose(all_of_them, part)
 
 
 def test_model_looks_up_what_the_float_one_does(folder):

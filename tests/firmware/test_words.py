@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hand_made
-from l1scout.deploy.firmware import FirmwareEngine
+from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.firmware.words import recalibrate_words
-from l1scout.formats.muon import MUON_2018, PHI_BINS
 from l1scout.formats.recalibrated import RECALIBRATED
+from l1scout.formats.streams.muon import MUON_2018, PHI_BINS
 
 MODEL = hand_made.firmware_model()
 ENGINE = FirmwareEngine(MODEL.network)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l1scout.formats.layout import Field, Layout
-from l1scout.formats.muon import (
+from l1scout.formats.streams.muon import (
     FIELDS,
     MUON_2018,
     MUON_RUN3,

@@ -10,14 +10,16 @@ import struct
 import numpy as np
 import pytest
 
-from l1scout.formats.block import BX_RUN2, BX_RUN3, ORBIT, RUN2, RUN3
-from l1scout.formats.decoded import decode_blocks
+from front_end import decode_muons
+from l1scout.formats.block import decode_blocks
 from l1scout.formats.layout import Layout
-from l1scout.formats.muon import FIELDS, MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA
-from l1scout.formats.packets import Trailer, decode_packets
+from l1scout.formats.packets import Trailer
 from l1scout.formats.raw import FILE_HEADER, ORBIT_HEADER, decode_frames, read_frames, read_header
 from l1scout.formats.recalibrated import RECALIBRATED
-from l1scout.formats.records import RECORD_HEADER, read_records
+from l1scout.formats.records import ORBIT, RECORD_HEADER
+from l1scout.formats.streams.muon import FIELDS, MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA, MUONS, read_records
+from l1scout.formats.wire_formats.run2 import BX_RUN2, RUN2
+from l1scout.formats.wire_formats.run3 import BX_RUN3, RUN3
 from l1scout.io import read_events
 
 F = {"hwPhiAtVtx": 413, "hwPt": 301, "hwQual": 10, "hwEtaAtVtx": -93}
@@ -83,7 +85,7 @@ RECORD_RUN3 = struct.pack("<9I", 0xFF01FF01, 3001, 0x12345678, *MUON_1, 0x1DB460
 
 
 def test_record_of_run_3():
-    muons = read_records(RECORD_RUN3, RUN3).muons
+    muons = read_records(RECORD_RUN3, RUN3).objects
     assert (muons.orbit.tolist(), muons.bx.tolist()) == ([0x12345678], [3001])
     told = {n: muons[n].tolist() for n in ("hwPt", "hwEta", "hwDXY", "shower", "second", "intermediate")}
     assert told == {
@@ -98,7 +100,7 @@ def test_record_of_run_3():
 
 def test_record_of_run_2():
     words = (0xFF01FF01, 3001, 0x12345678, 0xD1D4B59D, 0xE6F094D6, 0x00285461, 0x8EC20809)
-    muons = read_records(struct.pack("<7I", *words), RUN2).muons
+    muons = read_records(struct.pack("<7I", *words), RUN2).objects
     assert (muons.orbit.tolist(), muons.bx.tolist()) == ([0x12345678], [3001])
     assert (muons["hwPt"].tolist(), muons["hwEta"].tolist()) == ([301, 21], [-201, 118])
     # the second has index 0 and eta 0 at the vertex, as no final muon can: it is intermediate
@@ -113,7 +115,7 @@ def test_frame_of_a_raw_file():
     found = read_header(data)
     frames = list(read_frames(data, found))
     assert [(f.run, f.lumisection, f.orbit, f.source) for f in frames] == [(380963, 7, 0x12345678, 1)]
-    assert decode_frames(frames, RUN3, found).muons["hwDXY"].tolist() == [3, 2]
+    assert decode_frames(frames, MUONS, found).objects["hwDXY"].tolist() == [3, 2]
 
 
 def block(first: list[int], second: list[int]) -> bytes:
@@ -129,8 +131,8 @@ def test_packet_of_run_3():
     bits[3000 // 8] = 1 << (3000 % 8)
     orbit = bytes(32) + block([0x12345678] * 8, bx) + struct.pack("<8I", *[0xBEEFDEAD] * 8) + bits + bytes(64)
     packet = orbit + struct.pack("<4Q", 0xDEADBEEFDEADBEEF, 11, 22, 33)
-    decoded, found = decode_packets(io.BytesIO(packet), RUN3)
-    muons = decoded.muons
+    decoded, found = decode_muons(io.BytesIO(packet), RUN3)
+    muons = decoded.objects
     assert (found.orbits, found.blocks, found.corrupt, found.trailer) == (1, 1, 0, Trailer(11, 22, 33))
     assert (muons.orbit.tolist(), muons.bx.tolist()) == ([0x12345678], [3001])
     told = {n: muons[n].tolist() for n in ("hwPt", "hwEta", "hwDXY", "link", "second", "intermediate")}
@@ -147,8 +149,8 @@ def test_packet_of_run_3():
 def test_packet_of_run_2():
     bx = [3001 | link << 23 | (15 << 27 if link > 3 else 0) for link in range(8)]
     packet = block(bx, [0x12345678] * 8) + struct.pack("<4Q", 0xDEADBEEFDEADBEEF, 11, 22, 33)
-    decoded, found = decode_packets(io.BytesIO(packet), RUN2)
-    muons = decoded.muons
+    decoded, found = decode_muons(io.BytesIO(packet), RUN2)
+    muons = decoded.objects
     assert (found.orbits, found.corrupt, found.trailer) == (1, 0, Trailer(11, 22, 33))
     assert (muons.orbit.tolist(), muons.bx.tolist()) == ([0x12345678], [3001])
     assert (muons["link"].tolist(), muons["intermediate"].tolist()) == ([3, 5], [0, 1])
@@ -159,7 +161,7 @@ def test_a_block_says_what_a_record_says():
     """Words of a block as the hardware orders them, compared with those of the record above."""
     bx = [0x1DB46BB9] * 8
     words = np.frombuffer(block([0x12345678] * 8, bx), "<u4").reshape(1, 6, 8)
-    assert decode_blocks(words, RUN3).muons["shower"].tolist() == [0, 1]
+    assert decode_blocks(words, RUN3).objects["shower"].tolist() == [0, 1]
 
 
 SAMPLES = {

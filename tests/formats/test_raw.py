@@ -2,6 +2,7 @@
 
 import io
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,18 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from front_end import make_run, through_board
-from l1scout.formats.block import RUN2, RUN3
-from l1scout.formats.packets import packet_orbits, split_packets
+from l1scout.formats.fine_suppression import suppress
 from l1scout.formats.raw import (
     FILE_HEADER,
     decode_frames,
     file_header,
-    frame_orbits,
-    frame_room,
     read_frames,
     read_header,
 )
-from l1scout.formats.records import suppress
+from l1scout.formats.streams.muon import MUONS
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 
 RUN = 320040
 
@@ -34,30 +34,31 @@ def packets():
     sink = Keep()
     decoded, _, _ = through_board(captures, sink=sink)
     sink.bytes.seek(0)
-    return [p for p, _ in split_packets(sink.bytes, RUN3)], decoded
+    return [p for p, _ in RUN3.split(sink.bytes)], decoded
 
 
 @pytest.fixture(scope="module")
 def raw(packets) -> bytes:
-    frames = [frame_orbits(packet_orbits(p, RUN3), RUN3, RUN, 1) for p in packets[0]]
+    frames = [RUN3.frame(RUN3.find_orbits(p), RUN, 1) for p in packets[0]]
     body = b"".join(f.words.tobytes() for f in frames)
     return file_header(RUN, 1, 23, FILE_HEADER.itemsize + len(body)) + body
 
 
 def test_frames_follow_their_definition(packets):
-    """Written here with struct, field by field."""
+    """Written here with struct, field by field; flags mark the orbits as simulated."""
     for packet in packets[0]:
-        orbits = packet_orbits(packet, RUN3)
-        frames = frame_orbits(orbits, RUN3, RUN, 7)
+        orbits = RUN3.find_orbits(packet)
+        frames = RUN3.frame(orbits, RUN, 7)
         expected = b""
         for (first, end), orbit in zip(orbits.spans, orbits.orbit, strict=True):
             records, _ = suppress(orbits.rows[first:end].reshape(-1, 6, 8), RUN3)
             payload = struct.pack("<I", 7) + records.tobytes()
-            expected += struct.pack("<HHIIIII", 6, 0, RUN, 1, orbit, len(payload), crc32c(payload)) + payload
+            head = struct.pack("<HHIIIII", 6, 0x4000, RUN, 1, orbit, len(payload), crc32c(payload))
+            expected += head + payload
         assert frames.words.tobytes() == expected
     with pytest.raises(ValueError, match="room for 3"):
-        frame_orbits(orbits, RUN3, RUN, 7, np.empty(3, np.uint32))
-    assert frame_room(orbits) >= frames.words.size
+        RUN3.frame(orbits, RUN, 7, np.empty(3, np.uint32))
+    assert RUN3.frame_room(orbits) >= frames.words.size
 
 
 def test_header_is_the_documented_one():
@@ -71,26 +72,20 @@ def test_header_is_the_documented_one():
 
 def test_every_muon_and_orbit_comes_back(raw, packets):
     found = read_header(raw)
-    got = decode_frames(list(read_frames(raw, found)), RUN3, found)
-    assert got.muons.n_orbits == 23
+    got = decode_frames(list(read_frames(raw, found)), MUONS, found)
+    assert got.objects.n_orbits == 23
     assert (found.corrupt, got.corrupt) == (0, 0)
-    for name in got.muons.columns:
-        np.testing.assert_array_equal(got.muons[name], packets[1].muons[name])
-    np.testing.assert_array_equal(got.muons.orbit, packets[1].muons.orbit)
-    assert set(got.muons.run) == {RUN}
-    assert set(got.muons.lumisection) == {1}
+    for name in got.objects.columns:
+        np.testing.assert_array_equal(got.objects[name], packets[1].objects[name])
+    np.testing.assert_array_equal(got.objects.orbit, packets[1].objects.orbit)
+    assert set(got.objects.run) == {RUN}
+    assert set(got.objects.lumisection) == {1}
 
 
 def test_a_packet_over_the_end_of_a_lumisection(packets):
-    orbits = packet_orbits(packets[0][0], RUN3)
-    moved = type(orbits)(
-        orbits.rows,
-        orbits.spans,
-        orbits.orbit - orbits.orbit[0] + (1 << 18) - 2,
-        orbits.flagged,
-        orbits.found,
-    )
-    data = frame_orbits(moved, RUN3, RUN, 1).words.tobytes()
+    orbits = RUN3.find_orbits(packets[0][0])
+    moved = replace(orbits, orbit=orbits.orbit - orbits.orbit[0] + (1 << 18) - 2)
+    data = RUN3.frame(moved, RUN, 1).words.tobytes()
     lumis = [
         f.lumisection
         for f in read_frames(file_header(RUN, 1, 0, 0) + data, read_header(file_header(RUN, 1, 0, 0)))
@@ -143,6 +138,6 @@ def test_run2_packets_have_their_orbits_too():
 
     sink = Keep()
     decoded, _, _ = through_board(captures, RUN2, sink)
-    packets = [p for p, _ in split_packets(io.BytesIO(sink.bytes.getvalue()), RUN2)]
-    orbits = np.concatenate([packet_orbits(p, RUN2).orbit for p in packets])
-    np.testing.assert_array_equal(orbits, np.unique(decoded.muons.orbit))
+    packets = [p for p, _ in RUN2.split(io.BytesIO(sink.bytes.getvalue()))]
+    orbits = np.concatenate([RUN2.find_orbits(p).orbit for p in packets])
+    np.testing.assert_array_equal(orbits, np.unique(decoded.objects.orbit))

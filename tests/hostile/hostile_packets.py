@@ -9,9 +9,13 @@ import time
 
 import numpy as np
 
-from l1scout.formats.block import FORMATS, RUN2, RUN3, BlockFormat
-from l1scout.formats.packets import Trailer, decode_packets, read_packet, split_packets
-from l1scout.formats.records import read_records, suppress
+from front_end import BOARD_FORMATS, decode_muons
+from l1scout.formats.block_format import BlockFormat
+from l1scout.formats.fine_suppression import suppress
+from l1scout.formats.packets import Trailer
+from l1scout.formats.streams.muon import read_records
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 
 SIZES = (0, 1, 31, 32, 33, 191, 192, 193, 543, 544, 0x7FFFFFFF, 0xFFFFFFFF)
 MARKS = (0xDEADBEEF, 0xBEEFDEAD, 0x6C316F72, 0xFFFFFFFF, 0)
@@ -68,18 +72,18 @@ def mutate(data: bytes, random: np.random.Generator) -> bytes:
 def check(data: bytes, records: bytes, form: BlockFormat, *, whole: bool) -> None:
     """Read; nothing may be raised, and nothing be made of more bytes than there are."""
     if whole:
-        decoded, found = decode_packets(io.BytesIO(data), form)
-        assert decoded.muons.n_objects <= len(data) // 192 * 16
+        decoded, found = decode_muons(io.BytesIO(data), form)
+        assert decoded.objects.n_objects <= len(data) // 192 * 16
         from_records = read_records(records, form)
-        assert from_records.muons.n_objects <= len(records) // 8
+        assert from_records.objects.n_objects <= len(records) // 8
         assert from_records.corrupt_bytes <= len(records)
         blocks, bad = found.blocks, found.corrupt_bytes
     else:
         blocks = bad = 0
-        for packet, skipped in split_packets(io.BytesIO(data), form):
+        for packet, skipped in form.split(io.BytesIO(data)):
             bad += skipped
             if packet:
-                _, _, found = read_packet(packet, form)
+                found = form.find_orbits(packet).found
                 blocks, bad = blocks + found.blocks, bad + found.corrupt_bytes
     assert blocks * 192 <= len(data)
     assert bad <= len(data) + 192 * blocks
@@ -88,7 +92,7 @@ def check(data: bytes, records: bytes, form: BlockFormat, *, whole: bool) -> Non
 def run(cases: int, seed: int, every: int) -> None:
     """Run so many cases; one in `every` is decoded to muons, the others are only taken apart."""
     random = np.random.default_rng(seed)
-    start = {form.name: seeds(form) for form in FORMATS.values()}
+    start = {form.name: seeds(form) for form in BOARD_FORMATS.values()}
     for case in range(cases):
         form = (RUN2, RUN3)[case & 1]
         data, records = start[form.name]

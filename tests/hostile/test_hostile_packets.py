@@ -10,11 +10,12 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 import hostile_packets
 
-from l1scout.formats import packets, records
-from l1scout.formats.block import FORMATS
+from front_end import BOARD_FORMATS
+from l1scout.formats import records
+from l1scout.formats.wire_formats import run3
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+@pytest.mark.parametrize("form", BOARD_FORMATS.values(), ids=list(BOARD_FORMATS))
 def test_cut_at_every_byte(form):
     data, rec = hostile_packets.seeds(form)
     for stop in range(len(data)):
@@ -25,10 +26,10 @@ def test_hundred_thousand_changes():
     hostile_packets.run(100_000, 1, 50)
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+@pytest.mark.parametrize("form", BOARD_FORMATS.values(), ids=list(BOARD_FORMATS))
 def test_kernels_stay_inside_their_arrays(form, monkeypatch):
     """The same through kernels that check every index."""
-    for module, name in ((packets, "_find_orbits"), (records, "_find_records")):
+    for module, name in ((run3, "_find_orbits"), (records, "_find_records")):
         checked = numba.njit(boundscheck=True)(getattr(module, name).py_func)
         monkeypatch.setattr(module, name, checked)
     random = np.random.default_rng(5)

@@ -4,6 +4,7 @@ import bz2
 import contextlib
 import json
 import random
+import re
 import struct
 from pathlib import Path
 
@@ -17,15 +18,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from front_end import make_run, random_blocks, stored_bytes
+from front_end import BOARD_FORMATS, make_run, random_blocks, stored_bytes
 from l1scout.cli import make_app
 from l1scout.core.orbit_batch import concatenate
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, RUN2, RUN3
-from l1scout.formats.muon import FIELDS
+from l1scout.formats.fine_suppression import suppress
 from l1scout.formats.raw import FILE_HEADER, file_header, read_frames, read_header
-from l1scout.formats.records import find_records, suppress
-from l1scout.io import archive, archive_chunk, read_events
+from l1scout.formats.records import find_records
+from l1scout.formats.streams.muon import FIELDS
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
+from l1scout.io import archive, archive_chunk, archive_writer, read_events
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
 from l1scout.io.inspect import describe
 from l1scout.io.rewrite import add_columns
@@ -39,7 +42,7 @@ PT = 0x1FF << 10
 def stored():
     """Bytes of stored files by format and kind."""
     made = {}
-    for form in FORMATS.values():
+    for form in BOARD_FORMATS.values():
         _, captures, _ = make_run(form, orbits=ORBITS, chunk=6)
         made[form.name] = stored_bytes(captures, form)
     return made
@@ -76,7 +79,7 @@ def raw_file(frames: list[bytes], run: int = 320040) -> bytes:
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize(("kind", "form"), [("RAW", "run3"), ("RECORDS", "run3"), ("RECORDS", "run2")])
 def test_same_bytes_and_same_muons(stored, tmp_path, there_and_back, kind, form, plain, monkeypatch):
-    monkeypatch.setattr(archive, "CHUNK", 30_000)
+    monkeypatch.setattr(archive_writer, "CHUNK", 30_000)
     done = there_and_back(stored[form][kind], plain=plain)
     assert done.verbatim == 0
     assert done.orbits == (ORBITS if kind == "RAW" else 0)
@@ -222,7 +225,7 @@ def slow_rows(words, starts, form):
     return out
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=list(FORMATS))
+@pytest.mark.parametrize("form", BOARD_FORMATS.values(), ids=list(BOARD_FORMATS))
 def test_rows_follow_their_definition(stored, form):
     for words in (
         np.frombuffer(stored[form.name]["RECORDS"], "<u4"),
@@ -347,7 +350,7 @@ def test_damaged_archives_are_refused(stored, tmp_path):
 
 
 def test_changed_rows_are_noticed(stored, tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "CHUNK", 30_000)
+    monkeypatch.setattr(archive_writer, "CHUNK", 30_000)
     (tmp_path / "in").write_bytes(stored["run3"]["RAW"])
     archive.to_parquet(tmp_path / "in", tmp_path / "a")
     table = pq.read_table(tmp_path / "a")
@@ -385,8 +388,9 @@ def test_lies_in_the_side(stored, tmp_path, field, value):
     sides = pa.array([bytes(side)] + [None] * (table.num_rows - 1), pa.binary())
     at = table.schema.get_field_index("side")
     pq.write_table(table.set_column(at, table.schema.field(at), sides), tmp_path / "b")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=re.escape(str(tmp_path / "b"))):
         archive.to_raw(tmp_path / "b", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -451,8 +455,8 @@ def test_convert_and_what_it_refuses(stored, samples, tmp_path):
 def test_an_archive_that_would_lie_is_not_written(stored, tmp_path, monkeypatch):
     """If a part of the file were left out on the way."""
     (tmp_path / "in").write_bytes(stored["run3"]["RAW"])
-    whole = archive.split_raw
-    monkeypatch.setattr(archive, "split_raw", lambda s, h: iter(list(whole(s, h))[:-1]))
+    whole = archive_writer.split_raw
+    monkeypatch.setattr(archive_writer, "split_raw", lambda s, h: iter(list(whole(s, h))[:-1]))
     with pytest.raises(InputError, match="not give back the same bytes"):
         archive.to_parquet(tmp_path / "in", tmp_path / "a")
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
@@ -464,7 +468,7 @@ def test_kernels_stay_inside_their_arrays(stored, monkeypatch):
 
     from l1scout.io import archive_rows
 
-    for name in ("_arrange", "_pair", "_unfold"):
+    for name in ("arrange", "_pair", "_unfold"):
         checked = numba.njit(boundscheck=True, error_model="numpy")(getattr(archive_rows, name).py_func)
         monkeypatch.setattr(archive_rows, name, checked)
     words = np.frombuffer(stored["run3"]["RECORDS"], "<u4")[:3000]
@@ -484,6 +488,6 @@ def test_documentation_has_every_column():
     text = (Path(__file__).parents[2] / "docs" / "archive.md").read_text("utf-8")
     rows = {n for line in text.splitlines() if line.startswith("| ") for n in line.split("|")[1].split(", ")}
     named = {n.strip() for n in rows}
-    for form in FORMATS.values():
+    for form in BOARD_FORMATS.values():
         for plain in (False, True):
-            assert set(archive._schema(form, framed=True, plain=plain).names) <= named
+            assert set(archive_writer.archive_schema(form, framed=True, plain=plain).names) <= named

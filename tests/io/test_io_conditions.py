@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from l1scout.io import conditions_of
 from l1scout.io.conditions import (
     BMTF,
     KALMAN,
     Conditions,
     differences,
-    of_file,
     of_metadata,
     simulation,
     years,
@@ -19,30 +19,32 @@ REAL_2018 = Conditions(False, "2018 (by run number)", BMTF, "hardware")
 
 
 @pytest.mark.parametrize("kind", ["DPG_NANO", "SCOUTING_NANO", "L1NTUPLE"])
-def test_run_numbers_say_era_and_trigger(samples, kind):
-    found = of_file(samples[kind])
+def test_run_numbers_say_the_era_but_not_that_data_are_real(samples, kind):
+    found = conditions_of(samples[kind])
     assert (found.simulated, years(found.era), found.trigger, found.tables) == (
-        False,
+        None,
         {2018},
-        BMTF,
-        "hardware",
+        None,
+        None,
     )
 
 
 def test_a_parquet_file_says_it_itself_and_before_its_run_numbers(tmp_path):
     columns = {"hwPt": np.array([7, 8]), "hwCharge": np.array([0, 1]), "run": np.array([380_963, 380_963])}
-    found = of_file(write_parquet(tmp_path / "a", columns))
+    found = conditions_of(write_parquet(tmp_path / "a", columns))
+    assert (found.simulated, years(found.era), found.trigger) == (None, {2024}, None)
+    found = conditions_of(write_parquet(tmp_path / "c", columns, {"simulated": False}))
     assert (years(found.era), found.trigger, found.tables) == ({2024}, KALMAN, "hardware")
     about = {"simulated": True, "era": "2030", "trigger": "other", "tables": "official"}
-    assert of_file(write_parquet(tmp_path / "b", columns, about)) == Conditions(
+    assert conditions_of(write_parquet(tmp_path / "b", columns, about)) == Conditions(
         True, "2030", "other", "official"
     )
 
 
 def test_what_is_not_known_is_not_guessed(samples, tmp_path):
-    assert of_file(samples["PARQUET"]) == Conditions()
-    assert of_file(samples["PATTERN"]) == Conditions()
-    assert of_file(tmp_path / "missing") == Conditions()
+    assert conditions_of(samples["PARQUET"]) == Conditions()
+    assert conditions_of(samples["PATTERN"]) == Conditions()
+    assert conditions_of(tmp_path / "missing") == Conditions()
     assert of_metadata({"simulated": "yes", "era": "not stated", "tables": 7}) == Conditions()
 
 

@@ -2,13 +2,14 @@
 
 import struct
 
+import awkward as ak
 import numpy as np
 import pytest
 import uproot
 
 from conftest import write_edm
 from l1scout.errors import InputError
-from l1scout.io import edm
+from l1scout.io.readers import orbit_collection as edm
 
 MEMBERS = ["hwPt_", "hwEta_"]
 
@@ -71,6 +72,22 @@ def write_orbits(path, truth, orbits):
     with uproot.recreate(path) as file:
         file.mktree("Events", {k: v.type.content for k, v in data.items()}).extend(data)
     return path
+
+
+def test_charge_and_its_validity_are_two_members(samples, truth, tmp_path):
+    """``hwChrg_`` is the bit, ``hwChrgv_`` says whether it was measured, as in CMSSW's Muon."""
+    path, base = tmp_path / "valid.root", "l1ScoutingRun3MuonOrbitCollection_unpacker__TEST.obj.data_."
+    with uproot.open(samples["ORBIT_COLLECTION"]) as file:
+        tree = file["Events"]
+        data = {name: tree[name].array() for name in tree.keys() if name[0] != "n"}  # noqa: SIM118
+    charge = data[base + "hwChrg_"]
+    valid = ak.unflatten(np.arange(ak.sum(ak.num(charge))) % 3 != 0, ak.num(charge))
+    data[base + "hwChrgv_"] = ak.values_astype(valid, np.int32)
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {k: v.type.content for k, v in data.items()}).extend(data)
+    (batch,) = edm.read_objects(path)
+    np.testing.assert_array_equal(batch["hwCharge"], truth.muons["hwCharge"])
+    np.testing.assert_array_equal(batch["hwChargeValid"], np.arange(batch.n_objects) % 3 != 0)
 
 
 def test_orbits_come_in_order_of_time(samples, truth, tmp_path):

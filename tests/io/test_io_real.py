@@ -5,10 +5,11 @@ import pytest
 
 from l1scout.core.orbit_batch import concatenate
 from l1scout.errors import InputError
-from l1scout.formats.muon import BMTF_INDEX, PHI_BINS, physical
-from l1scout.io import edm, read_events
+from l1scout.formats.streams.muon import BMTF_INDEX, PHI_BINS, physical
+from l1scout.io import read_events
 from l1scout.io.columns import from_physical
 from l1scout.io.inspect import describe
+from l1scout.io.readers import orbit_collection as edm
 from l1scout.lhc import lumisection
 
 NTUPLE = "real-cms/l1ntuple_run320040_2018_200ev.root"
@@ -126,7 +127,7 @@ def test_every_file_can_be_described(shared_data):
 
 def test_what_real_files_hold(shared_data):
     nano = describe(shared_data / NANO)
-    assert (nano["rows"], nano["final_muons"], nano["offline_muons"], nano["data"]) == (100, 227, 170, "real")
+    assert (nano["rows"], nano["final_muons"], nano["offline_muons"], nano["data"]) == (100, 227, 170, None)
     assert nano["era"].startswith("2024")
     assert nano["by_track_finder"]["BMTF"] == 75
     assert nano["invalid_codes"] == {}

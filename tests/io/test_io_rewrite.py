@@ -8,7 +8,7 @@ import pytest
 import uproot
 
 from l1scout.errors import InputError
-from l1scout.formats.muon import PT
+from l1scout.formats.streams.muon import PT
 from l1scout.io.rewrite import add_columns
 
 ROOT_KINDS = {

@@ -1,9 +1,8 @@
 """Years of run numbers: certain, or unknown."""
 
-import numpy as np
 import pytest
 
-from l1scout.io.runs import era, simulated, year
+from l1scout.io.runs import era, year
 
 
 @pytest.mark.parametrize(
@@ -44,10 +43,3 @@ def test_several_runs_and_none():
     assert era([380_963, 315_267, 390_000, 1]) == "2018, 2024, unknown (by run number)"
     assert era([1, 0]) is None
     assert era([]) is None
-
-
-def test_simulation_by_run_number():
-    assert simulated(np.array([1, 1])) is True
-    assert simulated(np.array([380_963])) is False
-    assert simulated(np.array([500_000]), generated=True) is True
-    assert simulated(np.array([7])) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from l1scout.errors import InputError
-from l1scout.io import Kind, detect, read_events
+from l1scout.io import detect, read_events
 from l1scout.io.inspect import describe
 from l1scout.io.quality import ReadQuality
 
@@ -53,7 +53,7 @@ WAYS = {
 def test_every_way_to_write_the_same(tmp_path, way):
     path = tmp_path / "muons"
     path.write_bytes(WAYS[way])
-    assert detect(path) is Kind.DIMUON_CSV
+    assert detect(path).name == "dimuon-csv"
     (events,) = read_events(path)
     assert events.muons.run.tolist() == [171111, 171112]
     assert events.offline.counts.tolist() == [2, 2]

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from front_end import Keep, make_run, stored_bytes, through_board
+from front_end import BOARD_FORMATS, Keep, make_run, stored_bytes, through_board
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, RUN2, RUN3
-from l1scout.formats.packets import packet_orbits, split_packets
-from l1scout.formats.raw import FILE_HEADER, file_header, frame_orbits, read_frames, read_header
+from l1scout.formats.raw import FILE_HEADER, file_header, read_frames, read_header
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import archive, read_events
 from l1scout.io.batches import read_batches
 from l1scout.io.inspect import describe
@@ -183,8 +183,8 @@ def test_repeated_data_are_noticed(tmp_path):
     assert quality.marked_orbits == 40
     assert describe(path)["repeated_orbits"] == 40
     sink.bytes.seek(0)
-    parts = [packet_orbits(p, RUN3) for p, _ in split_packets(sink.bytes, RUN3)]
-    body = b"".join(frame_orbits(p, RUN3, 1, 1).words.tobytes() for p in parts)
+    parts = [RUN3.find_orbits(p) for p, _ in RUN3.split(sink.bytes)]
+    body = b"".join(RUN3.frame(p, 1, 1).words.tobytes() for p in parts)
     raw = file_header(1, 1, 60, FILE_HEADER.itemsize + len(body)) + body
     (tmp_path / "loop.raw").write_bytes(raw)
     archive.to_parquet(tmp_path / "loop.raw", tmp_path / "loop.parquet")
@@ -208,10 +208,10 @@ def test_run_2_has_no_mark_and_is_found_by_its_content(tmp_path):
     assert (quality.marked_orbits, quality.repeated_orbits, quality.independent) == (0, 40, False)
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", BOARD_FORMATS)
 def test_other_runs_do_not_repeat(form, tmp_path):
-    made = make_run(FORMATS[form], orbits=40, chunk=10)[1]
-    (tmp_path / "x").write_bytes(packets_of(made, FORMATS[form]))
+    made = make_run(BOARD_FORMATS[form], orbits=40, chunk=10)[1]
+    (tmp_path / "x").write_bytes(packets_of(made, BOARD_FORMATS[form]))
     _, _, quality = read(tmp_path / "x")
     assert (quality.repeated_orbits, quality.independent, quality.warnings()) == (0, True, [])
 

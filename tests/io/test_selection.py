@@ -8,7 +8,7 @@ import pytest
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
-from l1scout.io.selection import Selection, Selector, parse_ranges, read_golden
+from l1scout.io.selection import DataSelection, Selector, parse_ranges, read_golden
 
 LS = 1 << 18
 
@@ -26,7 +26,7 @@ def batch(orbits, n_orbits, run=5, lumisection=None, offline=False):
 
 
 def select(data, **selection):
-    selector = Selector(Selection(**selection))
+    selector = Selector(DataSelection(**selection))
     return selector, list(selector.apply(data))
 
 

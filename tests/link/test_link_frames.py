@@ -8,7 +8,7 @@ import pytest
 
 from front_end import make_run, rows, through_board
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN3
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.capture import Capture, join, read_captures, write_capture
 from l1scout.link.frames import COMMA, CRCS, LINE_WORDS, PADDING, PAYLOAD_WORDS, Crc
 from l1scout.link.transmit import LinkTiming, Transmitter, payload, transmit
@@ -59,7 +59,7 @@ def test_other_polynomials(name):
     pieces = list(simulate_run(2, 2))
     captures = list(transmit(pieces, Transmitter(RUN3, crc=CRCS[name])))
     decoded, _, counters = through_board(captures, crc=CRCS[name])
-    assert rows(decoded.muons) == rows(pieces[0].muons)
+    assert rows(decoded.objects) == rows(pieces[0].muons)
     other = next(c for n, c in CRCS.items() if n != name)
     _, _, counters = through_board(captures, crc=other)
     assert counters.lost == 2
@@ -73,7 +73,7 @@ def test_capture_files(tmp_path):
         for capture in captures:
             write_capture(stream, capture)
     decoded, _, _ = through_board(read_captures(path))
-    assert rows(decoded.muons) == rows(truth)
+    assert rows(decoded.objects) == rows(truth)
 
 
 def test_damaged_capture_files(tmp_path):

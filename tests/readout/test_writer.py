@@ -9,15 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from front_end import decode_muons
 from l1scout.core.orbit_batch import muon_counts
 from l1scout.errors import InputError
 from l1scout.files import checksum
-from l1scout.formats.block import RUN2, RUN3
-from l1scout.formats.packets import TRAILER_BYTES, Trailer, decode_packets, packet_orbits
+from l1scout.formats.packets import TRAILER_BYTES, Trailer
 from l1scout.formats.raw import read_frames, read_header
-from l1scout.formats.records import read_records
+from l1scout.formats.streams.muon import read_records
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import ORBITS_PER_LUMISECTION
-from l1scout.readout.segments import Segment
+from l1scout.readout.segments import Segment, sum_counts
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped
 from live_packets import dropping, feed, packets, repeated
@@ -54,7 +56,7 @@ def total(spool: Spool, name: str) -> int:
 
 def test_a_run_is_all_there(tmp_path):
     stream = b"".join(_packets())
-    truth, _ = decode_packets(io.BytesIO(stream), RUN3)
+    truth, _ = decode_muons(io.BytesIO(stream), RUN3)
     spool = Spool(tmp_path / "spool")
     writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=10))
     feed(writer, stream)
@@ -66,18 +68,19 @@ def test_a_run_is_all_there(tmp_path):
     assert [s.last for s in segments] == [False, False, True]
     assert last == segments[-1]
     assert total(spool, "sent") == 24
-    final, intermediate = muon_counts(truth.muons)
-    assert (total(spool, "final_muons"), total(spool, "intermediate_muons")) == (final, intermediate)
+    final, intermediate = muon_counts(truth.objects)
+    objects = sum_counts(*(s.objects for s in segments))
+    assert objects == {"muon": final, "intermediate_muon": intermediate}
     files = [spool.path(s).read_bytes() for s in segments]
     data = b"".join(bytes(f.records) for d in files for f in read_frames(d, read_header(d)))
     got = read_records(data, RUN3)
-    for name in got.muons.columns:
-        np.testing.assert_array_equal(got.muons[name], truth.muons[name])
+    for name in got.objects.columns:
+        np.testing.assert_array_equal(got.objects[name], truth.objects[name])
 
 
 def test_run2_segments_are_bare_records(tmp_path):
     stream = b"".join(_packets("run2"))
-    truth, _ = decode_packets(io.BytesIO(stream), RUN2)
+    truth, _ = decode_muons(io.BytesIO(stream), RUN2)
     spool = Spool(tmp_path / "spool")
     writer = SegmentWriter(spool, RUN, 1, RUN2, Limits(orbits=10))
     feed(writer, stream, "run2")
@@ -85,8 +88,8 @@ def test_run2_segments_are_bare_records(tmp_path):
     data = b"".join(spool.path(s).read_bytes() for s in spool.waiting())
     got = read_records(data, RUN2)
     assert got.corrupt == 0
-    np.testing.assert_array_equal(got.muons["hwPt"], truth.muons["hwPt"])
-    np.testing.assert_array_equal(got.muons.orbit, truth.muons.orbit)
+    np.testing.assert_array_equal(got.objects["hwPt"], truth.objects["hwPt"])
+    np.testing.assert_array_equal(got.objects.orbit, truth.objects.orbit)
     assert total(spool, "sent") == 24
 
 
@@ -117,7 +120,7 @@ def test_whatever_happens_to_packets(tmp_path_factory, data):
         elif fate == "cut":
             packet = packet[: int(places[k] * (len(packet) - TRAILER_BYTES))] + packet[-TRAILER_BYTES:]
         else:
-            intact += packet_orbits(memoryview(packet), RUN3).orbit.tolist()
+            intact += RUN3.find_orbits(memoryview(packet)).orbit.tolist()
         feed(writer, packet)
         if fate == "twice":
             feed(writer, packet)
@@ -233,6 +236,19 @@ def test_a_full_spool_waits_and_can_be_left(tmp_path):
     kill(spool, writer)
 
 
+def test_a_spool_is_full_when_it_holds_as_much_as_it_may(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    writer = SegmentWriter(spool, RUN, 1, RUN3)
+    feed(writer, b"".join(_packets()))
+    size = writer.finish().size
+    assert (spool.held, spool.is_full()) == (size, False)  # without a limit
+    spool.close()
+    for limit, full in ((size - 1, True), (size, True), (size + 1, False)):
+        limited = Spool(tmp_path / "spool", max_bytes=limit)
+        assert limited.is_full() is full
+        limited.close()
+
+
 def test_one_spool_one_readout(tmp_path):
     keep = Spool(tmp_path / "spool")
     with pytest.raises(InputError, match="another readout"):
@@ -245,14 +261,14 @@ def test_acknowledged_segments_go_and_the_place_stays(tmp_path):
     writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=6, seconds=0))
     feed(writer, b"".join(_packets()[:5]))
     writer.tick()
-    place = writer.place
+    position = writer.position
     for segment in list(spool.waiting()):
         spool.remove(segment)
     assert len(spool) == 0
     assert len(list(spool.folder.glob("*.json"))) == 1
     spool.close()
     again = SegmentWriter(Spool(tmp_path / "spool"), RUN, 1, RUN3)
-    assert again.place == place
+    assert again.position == position
 
 
 def test_a_bit_that_flips_in_the_spool_costs_its_orbit(tmp_path):
@@ -280,7 +296,7 @@ FIELDS = tuple(GOOD.to_dict())
     st.dictionaries(st.text() | st.sampled_from(FIELDS), st.none() | st.integers() | st.text() | st.floats())
 )
 def test_descriptions_of_untrusted_peers(said):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="segment: "):
         Segment.from_dict(said)
 
 
@@ -290,7 +306,7 @@ def test_descriptions_of_untrusted_peers(said):
         {"run": -1},
         {"run": 1.5},
         {"run": True},
-        {"form": "../x"},
+        {"wire_format": "../x"},
         {"size": 1 << 50},
         {"index": "0"},
         {"last": 1},

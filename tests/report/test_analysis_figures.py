@@ -74,6 +74,7 @@ def drawn():
 
 def test_legends_cover_no_data(drawn):
     for figure in drawn:
+        assert figure.axes
         for ax in figure.axes:
             assert legend_is_clear(ax), (ax.get_xlabel(), ax.get_ylabel())
 
@@ -90,12 +91,15 @@ def test_percentages_are_from_0_to_100(drawn):
     """An uncertainty of -45,000 % was drawn where a bunch had next to no muons."""
     quiet = states(20, occupancy=0.0005)
     shown = rates.luminosity(quiet["luminosity"], quiet["luminosity"].result())
+    looked_at = set()
     for figure in (*drawn, shown):
         for ax in figure.axes:
             if ax.get_ylabel() in ("%", "efficiency"):
-                values = np.concatenate([line.get_ydata() for line in ax.get_lines()] or [[0.0]])
-                values = np.asarray(values, float)[np.isfinite(np.asarray(values, float))]
+                values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.get_lines()])
+                values = values[np.isfinite(values)]
                 assert np.all((values >= 0) & (values <= (100 if ax.get_ylabel() == "%" else 1)))
+                looked_at |= {ax.get_ylabel()} if values.size else set()
+    assert looked_at == {"%", "efficiency"}
 
 
 @pytest.mark.parametrize(("scheme", "occupancy"), [("none", 0.0), ("2018", 0.005)])

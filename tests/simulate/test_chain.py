@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from l1scout.dataset.matching import match
-from l1scout.formats.muon import ETA_LSB, MUON_2018, PHI_LSB
+from l1scout.formats.streams.muon import ETA_LSB, MUON_2018, PHI_LSB
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.detector import SOLENOID_FIELD
 from l1scout.simulate.generator import Generated

@@ -12,7 +12,8 @@ from front_end import Keep
 from l1scout.board.board import Board
 from l1scout.cli import make_app
 from l1scout.core.orbit_batch import concatenate
-from l1scout.formats.block import RUN2, RUN3
+from l1scout.formats.wire_formats.run2 import RUN2
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import read_events
 from l1scout.lhc import BX_PER_ORBIT, FILLING_SCHEMES, colliding, crossing
 from l1scout.link.transmit import Transmitter, transmit
@@ -29,7 +30,7 @@ def muons():
 
 def test_filling_schemes(shared_data):
     known = json.loads((shared_data / "derived" / "lhc_colliding_bx.json").read_text())["schemes"]
-    for name, ranges in zip(FILLING_SCHEMES, known.values(), strict=False):
+    for name, ranges in zip(FILLING_SCHEMES, list(known.values())[:2], strict=True):
         expected = np.concatenate([np.arange(a, b + 1) for a, b in ranges])
         np.testing.assert_array_equal(colliding(name), expected)
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from l1scout.formats.streams.muon import MUON_MASS
 from l1scout.simulate import detector
-from l1scout.simulate.detector import MATERIALS, MUON_MASS, SHELLS, energy_loss, step_table
+from l1scout.simulate.detector import MATERIALS, SHELLS, energy_loss, step_table
 from l1scout.simulate.transport import CURVATURE, Start, transport
 
 

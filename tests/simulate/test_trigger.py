@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_LSB, PHI_BINS, PHI_LSB
+from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS, PHI_LSB
 from l1scout.io.parquet import STUBS
 from l1scout.simulate import bmtf, derive, generator, tables
 from l1scout.simulate import stubs as dt

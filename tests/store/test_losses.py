@@ -13,36 +13,23 @@ from l1scout.analysis.common.live_time import LiveTime
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.cli import make_app
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN3
 from l1scout.formats.packets import Trailer
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io.batches import read_batches
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.losses import lost_in_file, with_losses
-from live_packets import dropping, feed, packets, small_packets
+from live_packets import board_status, dropping, feed, packets, small_packets, stored_spool
 
 RUN = 7
 
 
-def store_of(spool, folder):
-    """Put the segments of a spool into a store's folder and its catalogue."""
-    folder.mkdir()
-    catalogue = Catalogue(folder, create=True)
-    for segment in spool.waiting():
-        path = folder / segment.folder / segment.name
-        path.parent.mkdir(exist_ok=True)
-        shutil.copy(spool.path(segment), path)
-        catalogue.add(segment, f"{segment.folder}/{segment.name}")
-    catalogue.close()
-    return folder
-
-
 def board_report(folder, delivered, dropped, state="idle"):
     folder.mkdir()
-    report = {"run": RUN, "state": state, "delivered": delivered, "dropped": dropped}
-    (folder / "board-0.json").write_text(json.dumps(report))
+    report = board_status(run=RUN, state=state, delivered=delivered, dropped=dropped)
+    (folder / "board-0.json").write_text(report.model_dump_json())
     return folder
 
 
@@ -58,7 +45,7 @@ def chain(tmp_path):
     writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=10))
     feed(writer, b"".join(dropping(packets(), {2, 3})))
     writer.finish()
-    store = store_of(spool, tmp_path / "store")
+    store = stored_spool(spool, tmp_path / "store")
     boards = board_report(tmp_path / "run", 18, 18)
     over = (
         f"--set=store.folder={store}",
@@ -82,8 +69,8 @@ def test_runs_and_account_tell_the_same_number_of_dropped_orbits(chain):
 def test_reports_of_killed_boards_and_other_runs_are_not_used(chain, tmp_path):
     store, over = chain
     for change in ({"state": "running"}, {"run": RUN + 1}):
-        report = {"run": RUN, "state": "idle", "delivered": 18, "dropped": 18} | change
-        (tmp_path / "run" / "board-0.json").write_text(json.dumps(report))
+        report = board_status(**{"run": RUN, "state": "idle", "delivered": 18, "dropped": 18} | change)
+        (tmp_path / "run" / "board-0.json").write_text(report.model_dump_json())
         (run,) = l1scout("runs", "--json", *over)["runs"]
         assert run["dropped"] == 6
         assert account(RUN, store, boards=tmp_path / "run")[0].counted == {"dropped": 6}

@@ -9,14 +9,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from chain import wait_for
+from chain import PATIENCE_S, wait_for
 from hand_made import model as hand_made
 from hand_made import model_directory
+from in_child.hooks import lengthen
+from l1scout import wire
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.files import checksum
-from l1scout.formats.block import RUN3
-from l1scout.readout.segments import Segment
+from l1scout.formats.wire_formats.run3 import RUN3
+from l1scout.readout.segments import Segment, sum_counts
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
@@ -27,7 +29,7 @@ from l1scout.store.compress import ChangedError, Method, compress, content
 from l1scout.store.store import Store
 from l1scout.store.transfer import transfer
 from l1scout.wire import Access, WireError, connect
-from live_packets import feed, packets
+from live_packets import board_status, feed, packets
 
 RUN = 7
 EVENTS: list[str] = []
@@ -35,6 +37,11 @@ EVENTS: list[str] = []
 
 def log(event: str, **values: object) -> None:
     EVENTS.append(event)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    lengthen(wire, PATIENCE_S, monkeypatch.setattr)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +118,8 @@ def test_the_catalogue_knows_everything(spool, tmp_path):
     (run,) = catalogue.runs()
     assert (run["orbits"], run["segments"], run["ended"]) == (24, 5, 1)
     assert [row["orbits"] for row in catalogue.lumisections(RUN)] == [24]
-    assert run["final_muons"] == sum(s.final_muons for s in segments) > 0
+    assert run["objects"] == sum_counts(*(s.objects for s in segments))
+    assert run["objects"]["muon"] > 0
     catalogue.close()
     assert len(spool) == 0
 
@@ -180,6 +188,21 @@ def test_a_cut_segment_goes_on_where_it_was_cut(spool, tmp_path):
     end(store)
 
 
+def test_a_sender_goes_on_where_another_was_cut(spool, tmp_path):
+    EVENTS.clear()
+    segment = next(iter(spool.waiting()))
+    data = spool.path(segment).read_bytes()
+    incoming = tmp_path / "store" / "incoming"
+    incoming.mkdir(parents=True)
+    (incoming / f"{segment.name}.{segment.crc32c:08x}.part").write_bytes(data[:1000])
+    store = make_store(tmp_path / "store", method="none")
+    sender = push(spool, store)
+    assert (sender.sent, store.receiver.segments) == (5, 5)
+    assert (tmp_path / "store" / segment.folder / segment.name).read_bytes() == data
+    assert "segment damaged on the way" not in EVENTS
+    end(store)
+
+
 def test_wrong_bytes_are_not_acknowledged(spool, tmp_path):
     segment = next(iter(spool.waiting()))
     data = spool.path(segment).read_bytes()
@@ -198,7 +221,7 @@ def test_wrong_bytes_are_not_acknowledged(spool, tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"size": 1 << 39}, {"run": -1}, {"form": "../../etc/passwd"}, {"index": "1/../2"}, {"extra": 1}],
+    [{"size": 1 << 39}, {"run": -1}, {"wire_format": "../../etc/passwd"}, {"index": "1/../2"}, {"extra": 1}],
     ids=str,
 )
 def test_impossible_offers_are_refused(spool, tmp_path, change):
@@ -262,7 +285,7 @@ def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
     expected = Recalibrator.load(model, engine="fused")(columns)
     np.testing.assert_array_equal(table["L1Mu_ptRecal"].to_numpy(), expected.pt)
     np.testing.assert_array_equal(table["L1Mu_isRecal"].to_numpy(), expected.recalibrated)
-    (warning,) = store.status("idle")["warnings"]  # once, not once a segment
+    (warning,) = store.status("idle").warnings  # once, not once a segment
     assert warning.startswith(f"run {RUN}: cannot compare origin, era")
     assert EVENTS.count("recalibration: other conditions than in training") == 1
     assert expected.recalibrated.any()
@@ -273,7 +296,7 @@ def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
 def test_a_real_run_is_compared_with_the_models_training(model):
     about = {"simulated": True, "era": "2017/18 trigger, simulated", "trigger": "BMTF", "tables": "own"}
     path = model_directory(model.parent / "stated", *hand_made(data=about))
-    lines = Method("parquet", model=path).warnings(380_963)
+    lines = Method("parquet", model=path).warnings(380_963, "real")
     assert [line.split(",")[0] for line in lines] == [
         f"run 380963: {what}"
         for what in (
@@ -283,7 +306,7 @@ def test_a_real_run_is_compared_with_the_models_training(model):
             "look-up tables hardware",
         )
     ]
-    assert Method("zstd").warnings(380_963) == []
+    assert Method("zstd").warnings(380_963, "real") == []
 
 
 def test_recalibration_needs_columns(tmp_path, model):
@@ -312,19 +335,39 @@ def test_account_balances_and_says_where_not(stored):
     assert wrong == ["1 segments neither stored nor waiting: index 2"]
     next(iter((stored / "run000007").glob("*index000001*"))).unlink()
     wrong = [w for s in account(RUN, stored) for w in s.wrong]
-    assert any("is gone" in w for w in wrong)
+    assert any("is missing" in w for w in wrong)
     assert any("5 orbits unaccounted for" in w for w in wrong)
     assert account(RUN + 1, stored) == []
     with pytest.raises(InputError, match="no catalogue"):
         account(RUN, stored / "nowhere")
 
 
+def test_segments_that_share_an_orbit_overlap(stored):
+    catalogue = Catalogue(stored)
+    catalogue._base.execute(
+        'UPDATE segments SET first_orbit = 4 WHERE "index" = 1'
+    )  # 0 to 4 are in the first
+    catalogue.close()
+    assert [w for s in account(RUN, stored) for w in s.wrong] == ["segments 0 and 1 overlap"]
+
+
+def test_a_file_that_holds_another_segment_is_noticed(stored):
+    """Its own checksum is right, but what it was made from is not what the store acknowledged."""
+    catalogue = Catalogue(stored)
+    catalogue._base.execute('UPDATE segments SET crc32c = crc32c + 1 WHERE "index" = 1')
+    first, second, *_ = catalogue.segments(RUN)
+    catalogue.close()
+    assert len(content(stored, first)) == first.segment.size
+    with pytest.raises(ChangedError, match="has changed"):
+        content(stored, second)
+
+
 def test_account_and_the_boards_own_count(stored, tmp_path):
-    said = {"run": RUN, "state": "idle", "delivered": 24, "dropped": 3}
-    (tmp_path / "board-0.json").write_text(json.dumps(said))
+    report = board_status(run=RUN, state="idle", delivered=24, dropped=3)
+    (tmp_path / "board-0.json").write_text(report.model_dump_json())
     first = account(RUN, stored, boards=tmp_path)[0]
     assert (first.into, first.out, first.wrong) == (27, 24, [])
-    (tmp_path / "board-1.json").write_text(json.dumps(said | {"delivered": 2}))
+    (tmp_path / "board-1.json").write_text(report.model_copy(update={"delivered": 2}).model_dump_json())
     assert account(RUN, stored, boards=tmp_path)[0].wrong == ["+2 orbits unaccounted for"]
 
 
@@ -344,7 +387,16 @@ def test_transfer_verifies_and_deletes_only_what_is_there(stored, tmp_path):
     assert left == [files[0].name, files[1].name]
     stages = account(RUN, stored)
     assert not [w for s in stages for w in s.wrong]
-    assert stages[-1].counted == {"deleted, copied elsewhere": 14}
+    assert stages[-1].counted == {"copied_and_deleted": 14}
+
+
+def test_transfer_keeps_files_for_so_many_days(stored, tmp_path):
+    catalogue = Catalogue(stored)
+    catalogue._base.execute("UPDATE segments SET received = 1e9")
+    catalogue.close()
+    for seconds, deleted in ((2 * 86400 - 1, 0), (2 * 86400, 5)):
+        done = transfer(stored, f"file://{tmp_path}/archive", keep_days=2, now=1e9 + seconds)
+        assert (done.deleted, done.failed) == (deleted, {})
 
 
 def test_transfer_to_memory_and_to_nowhere(stored):

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from l1scout.cli import make_app
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN3
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.store.catalogue import Catalogue

@@ -12,7 +12,8 @@ from l1scout.dataset.collect import KEPT, collect
 from l1scout.dataset.cuts import CutFlow, Selection, select_pairs
 from l1scout.dataset.matched import COLUMNS, STUB_COLUMNS, read_dataset
 from l1scout.errors import InputError
-from l1scout.io.conditions import Conditions, of_file, of_metadata
+from l1scout.io import conditions_of
+from l1scout.io.conditions import Conditions, of_metadata
 from l1scout.simulate.chain import simulate_events
 from toy_muons import toy_dataset, toy_events, write_parquet
 
@@ -34,7 +35,7 @@ def test_what_is_collected_is_what_is_read(tmp_path):
     assert data.simulated is True
     assert data.about["source"] == ["toy"]
     assert data.about["seed"] == 7
-    assert of_metadata(data.about) == of_file(path) == made
+    assert of_metadata(data.about) == conditions_of(path) == made
     assert data.about["selection"]["hw_pt"] == [6, 90]
     assert data.about["cuts"] == flow.as_list()
     assert [p.name for p in path.parent.iterdir()] == ["d.parquet"]
@@ -204,6 +205,7 @@ def test_files_that_are_no_parquet_are_refused(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError) as error:
             read_dataset(tmp_path / name)
+        assert str(tmp_path / name) in str(error.value)
         assert "\n" not in str(error.value)
     for name in ("absent", "."):
         with pytest.raises(InputError, match="not a readable Parquet file"):

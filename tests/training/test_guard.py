@@ -13,7 +13,8 @@ from l1scout.evaluate.targets import corrected, raw_residuals
 from l1scout.statistics import rms
 from l1scout.training import guard
 from l1scout.training import loss_functions as losses
-from l1scout.training.fit import _after, _arrays, all_epochs, fit
+from l1scout.training.epoch_loops import _arrays, residuals_after
+from l1scout.training.fit import all_epochs, fit
 from l1scout.training.recipes import DEFAULT, RECIPES, quiet_copies
 from toy_muons import toy_dataset
 
@@ -38,7 +39,7 @@ def minority(n=12_000):
 
 
 def after(trained, data):
-    return _after(trained.model, trained.card, data, raw_residuals(data))
+    return residuals_after(trained.model, trained.card, data, raw_residuals(data))
 
 
 def test_the_loss_is_that_of_the_residuals_the_nine_numbers_are_made_of():

@@ -11,15 +11,15 @@ from l1scout.cli.dataset import dataset
 from l1scout.cli.evaluate import evaluate
 from l1scout.cli.recalibrate import recalibrate
 from l1scout.cli.train import train
-from l1scout.deploy.engine import make
+from l1scout.deploy.engine import create_engine
+from l1scout.deploy.engines.table import build
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.deploy.table import build
 from l1scout.errors import InputError
 from l1scout.model.directory import load_model
 from l1scout.model.quantities import INPUTS, model_inputs
-from l1scout.training.export import save
 from l1scout.training.fit import fit
 from l1scout.training.recipes import RECIPES
+from l1scout.training.save_model import save
 from toy_muons import toy_dataset
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -69,7 +69,7 @@ def test_engines_agree_and_the_table_declines(model, tmp_path):
     loaded = load_model(model)
     columns = toy_dataset(2000, seed=9).columns
     hardware = np.stack([columns[n].astype(np.int16) for n in loaded.domain.names])
-    onnx, fused = (make(name, loaded).correct(hardware) for name in ("onnx", "fused"))
+    onnx, fused = (create_engine(name, loaded).correct(hardware) for name in ("onnx", "fused"))
     assert np.allclose(onnx, fused, atol=1e-4)
     with pytest.raises(InputError, match="too many for a table"):
         build(loaded, tmp_path / "t")
@@ -83,7 +83,7 @@ def test_stubs_can_be_inputs_of_every_command(tmp_path):
     run("train", "--data", data, "--out", model, "--model", "balanced", "--epochs", 2, "--inputs", stubs)
     card = json.loads((model / "card.json").read_text())
     assert [q["name"] for q in card["inputs"][4:]] == stubs.split(",")
-    assert card["recipe"]["codes"] == ["hwPt", "hwEtaAtVtx", "stubStations"]
+    assert card["recipe"]["embedded_inputs"] == ["hwPt", "hwEtaAtVtx", "stubStations"]
     low, high = card["domain"]["stubPhiB1"]
     assert -512 <= low < 0 < high <= 511
     run("evaluate", "--data", data, "--model", model)

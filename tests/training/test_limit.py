@@ -7,7 +7,7 @@ from scipy.stats import norm
 from l1scout.dataset.matched import COLUMNS, Dataset
 from l1scout.evaluate.limit import limit
 from l1scout.evaluate.metrics import CORE, TAIL, scores
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model.quantities import VARIABLES
 from toy_muons import toy_dataset
 

@@ -8,7 +8,7 @@ import pytest
 from l1scout.dataset import plausibility, split
 from l1scout.dataset.matched import COLUMNS, read_dataset, read_datasets
 from l1scout.errors import InputError
-from l1scout.formats.muon import PHI_BINS, PT
+from l1scout.formats.streams.muon import PHI_BINS, PT
 from l1scout.training.epochs import read_stream
 from l1scout.training.fit import fit
 from l1scout.training.recipes import RECIPES

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from l1scout.dataset.collect import collect
 from l1scout.dataset.matched import read_dataset
@@ -21,17 +22,16 @@ from l1scout.model.resolution import (
     MIN_MUONS,
     ONE_SIGMA,
     Resolution,
-    from_dict,
     learn,
     own_residuals,
 )
-from l1scout.report import page as report_page
-from l1scout.report.page import page
+from l1scout.report import evaluation_page as report_page
+from l1scout.report.evaluation_page import evaluation_page
 from l1scout.simulate.chain import simulate_events
 from l1scout.statistics import half_width
-from l1scout.training.export import save
 from l1scout.training.fit import fit
 from l1scout.training.recipes import recipe
+from l1scout.training.save_model import save
 
 CODES = st.integers(-35, 35) | st.integers(-(2**15), 2**15 - 1)
 """Of any column: near the edges of `tables`, or anywhere in int16."""
@@ -61,7 +61,9 @@ def test_every_integer_has_the_value_of_its_bin(table, muons):
             cell = cell * len(edges) + max((i for i, e in enumerate(edges) if e <= x), default=0)
         for v in VARIABLES:
             assert found[v][k] == np.float32(table.values[v][cell])
-    assert from_dict(json.loads(json.dumps(table.as_dict()))) == table
+    assert (
+        TypeAdapter(Resolution).validate_json(TypeAdapter(Resolution).dump_json(table), strict=True) == table
+    )
 
 
 @given(
@@ -89,7 +91,7 @@ def test_learned_bins_rise_and_are_filled(n, seed, inputs, pt):
     assert cells[0] <= MAX_CELLS
     filled = np.bincount(cells[1], minlength=cells[0])
     assert filled.min() >= MIN_MUONS
-    assert len(json.dumps(table.as_dict())) < 20_000
+    assert len(TypeAdapter(Resolution).dump_json(table)) < 20_000
     for edges in table.edges.values():
         assert all(a < b for a, b in pairwise(edges))
 
@@ -153,9 +155,9 @@ def test_results_name_the_pull_widths(evaluation, monkeypatch):
     assert len(numbers["coverage"]["phi"]) == len(numbers["coverage"]["nominal"])
     monkeypatch.setattr(report_page, "residual_figure", lambda _: "<svg/>")  # most of the time
     monkeypatch.setattr(report_page, "profile_figure", lambda *_: "<svg/>")
-    text = page(evaluation)
+    text = evaluation_page(evaluation)
     assert "Predicted uncertainties" in text
     assert f"{evaluation.coverage['m'].width['phi'].value:.3f} ± " in text
     without = dataclasses.replace(evaluation, coverage={})
     assert without.as_dict()["models"]["m"]["uncertainty"] is None
-    assert "Predicted uncertainties" not in page(without)
+    assert "Predicted uncertainties" not in evaluation_page(without)

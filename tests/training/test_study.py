@@ -64,7 +64,7 @@ def test_the_grid_is_the_papers_and_knows_its_models_by_name():
     for name, r in PAPER.items():
         assert r in recipes
         assert from_handles(handles(r)).name == name
-    sgd = next(r for r in recipes if (r.optimizer, r.muons) == ("sgd", 1e-9))
+    sgd = next(r for r in recipes if (r.optimizer, r.l1) == ("sgd", 1e-9))
     assert (sgd.learning_rate, handles(sgd)["regularization"]) == (0.01, "L1 1e-9")
 
 
@@ -75,8 +75,8 @@ def test_every_loss_and_optimizer_trains(loss, optimizer):
     """Three steps change every network, with finite weights; the ReLU output can be exported."""
     import keras
 
-    from l1scout.training.export import fold
     from l1scout.training.recipes import build, compile_model, quiet_copies
+    from l1scout.training.save_model import fold
 
     now = {"loss": loss, "optimizer": optimizer, "hidden": "relu"}
     r = from_handles({**now, "regularization": "L1 1e-5", "output": "relu"})

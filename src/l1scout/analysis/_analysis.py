@@ -146,7 +146,7 @@ class Setup:
     accept_damaged: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What an analysis found.
 
@@ -171,6 +171,12 @@ class Result:
     histograms: "Mapping[str, Hist]" = field(default_factory=dict)
     warnings: Sequence[str] = ()
     rows_shown: int = 12
+
+    def __repr__(self) -> str:
+        """Return the numbers that are no lists, and the sizes of the tables."""
+        short = [f"{n}={v!r}" for n, v in self.numbers.items() if not isinstance(v, list | dict)]
+        rows = [f"{n}: {len(table)} rows" for n, table in self.tables.items()]
+        return f"<Result {', '.join([*short[:8], *rows])}>"
 
     def as_dict(self) -> dict[str, Any]:
         """Return numbers and tables under one key each; a number of the same name precedes a table."""

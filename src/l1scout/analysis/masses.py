@@ -206,14 +206,15 @@ class MassesAnalysis(Analysis[MassesOptions]):
 
     def check_files(self, files: Sequence[Path]) -> list[str]:
         """Return where the conditions of files differ from those that a model was trained for."""
-        from l1scout.io.conditions import differences, of_file
+        from l1scout.io import conditions_of
+        from l1scout.io.conditions import differences
 
         return [
             line
             for file in (files if self._models else ())
             for name, model in self._models.items()
             for line in differences(
-                of_file(file, flavour=self.setup.flavour), model.card.conditions, str(file), name
+                conditions_of(file, flavour=self.setup.flavour), model.card.conditions, str(file), name
             )
         ]
 
@@ -221,5 +222,5 @@ class MassesAnalysis(Analysis[MassesOptions]):
         """Name the networks, with the checksums of their files."""
         if not self._models:
             return None
-        sums = [m.card.onnx.get("sha256") for m in self._models.values()]
+        sums = [m.card.sha256 for m in self._models.values()]
         return {"name": ", ".join(self._models), "sha256": sums}

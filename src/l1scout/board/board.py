@@ -7,16 +7,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from l1scout.board.suppress import Selection, Suppressor
-from l1scout.formats.block import BLOCK_BYTES, BLOCK_WORDS, LINKS, RUN3, BlockFormat
-from l1scout.formats.packets import (
-    HEADER_MARK,
-    MAP_WORDS,
-    ORBIT_END,
-    ORBITS_PER_PACKET,
-    TRAILER_BYTES,
-    Trailer,
-    orbit_room,
-)
+from l1scout.formats.block import BLOCK_BYTES, BLOCK_WORDS
+from l1scout.formats.block_format import BlockFormat, OrbitState
+from l1scout.formats.marks import origin_mark
+from l1scout.formats.packets import ORBITS_PER_PACKET, TRAILER_BYTES, Trailer
+from l1scout.formats.records import LINKS
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT
 from l1scout.link.align import windows
 from l1scout.link.capture import Capture
@@ -114,9 +110,9 @@ class Board:
         self._receiver = Receiver(crc)
         self._suppressor = Suppressor(form, selection or Selection())
         self._per_packet = orbits_per_packet
-        room = orbits_per_packet * orbit_room(form) + TRAILER_BYTES
+        room = orbits_per_packet * form.orbit_room + TRAILER_BYTES
         self._packet = np.empty(room // 4, np.uint32)
-        self._end = self._held = self._told = 0
+        self._end = self._held = self._told = self._marks = 0
         self.counters = BoardCounters(links=self._receiver.counters)
 
     def take(self, capture: Capture, orbits: Iterable[int]) -> None:
@@ -141,6 +137,7 @@ class Board:
         good = self._receiver.receive(capture, n)
         counters = self.counters
         counters.orbits += 1
+        self._marks = origin_mark(capture.simulated)
         if good == 0:
             idle = bool((self._receiver.states == IDLE).all())
             counters.idle += idle
@@ -156,30 +153,20 @@ class Board:
                 self._send()
 
     def _write(self, orbit: int, good: int) -> None:
-        packet, run3 = self._packet, self._form.name == "run3"
-        at = self._end + LINKS * run3
-        blocks = self._suppressor.blocks(self._receiver, good, orbit, packet[at:])
-        stop = at + blocks * BLOCK_WORDS
-        if run3:
-            c = self.counters
-            counts = c.lost & 0xFFFFFFFF, c.dropped & 0xFFFFFFFF
-            packet[self._end : at] = HEADER_MARK, orbit & 0xFFFFFFFF, blocks, good, *counts, 0, 0
-            packet[stop : stop + LINKS] = ORBIT_END
-            stop += LINKS
-            packet[stop : stop + MAP_WORDS] = self._suppressor.map
-            stop += MAP_WORDS
-            packet[stop : stop + LINKS] = self._receiver.states
-            packet[stop + LINKS : stop + 2 * LINKS] = c.links.realigns
-            stop += 2 * LINKS
-        self._end = stop
-        self.counters.blocks += blocks
+        packet, c, receiver = self._packet, self.counters, self._receiver
+        at = self._end + self._form.head_words
+        blocks = self._suppressor.blocks(receiver, good, orbit, packet[at:])
+        links = self._suppressor.map, receiver.states, c.links.realigns
+        state = OrbitState(orbit, blocks, good, c.lost, c.dropped, *links, self._marks)
+        self._end = self._form.write_orbit(packet, self._end, at + blocks * BLOCK_WORDS, state)
+        c.blocks += blocks
 
     def _send(self) -> None:
         c = self.counters
         self._told = c.lost + c.dropped
         trailer = Trailer(int(c.links.realigns.sum()), self._told, c.delivered)
         stop = self._end + TRAILER_BYTES // 4
-        self._packet[self._end : stop] = np.frombuffer(trailer.encode(), np.uint32)
+        self._packet[self._end : stop] = np.frombuffer(trailer.encode(self._marks), np.uint32)
         packet = self._packet[:stop].data.cast("B")
         self._sink.put(packet)
         c.packets, c.bytes = c.packets + 1, c.bytes + len(packet)

@@ -2,43 +2,18 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from l1scout.board.board import Sink
 from l1scout.errors import InputError
-from l1scout.formats.block import LINKS, ORBIT_MASK, ROWS, BlockFormat
-from l1scout.formats.packets import (
-    HEADER_MARK,
-    REPEATED,
-    TRAILER_BYTES,
-    Readable,
-    Trailer,
-    packet_orbits,
-    split_packets,
-)
-from l1scout.jit import kernel
+from l1scout.formats.block_format import BlockFormat
+from l1scout.formats.marks import REPEATED
+from l1scout.formats.packets import TRAILER_BYTES, PacketOrbits, Readable, Trailer
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 
 MAX_BYTES = 1 << 30
-
-
-@kernel
-def _renumber(rows: Any, spans: Any, orbit_row: Any, by: Any, headers: Any, flags: Any) -> None:
-    """Add to the orbit numbers of all blocks, and to the numbers and flags of l1scout's headers."""
-    mask = np.uint32(ORBIT_MASK)
-    for k in range(spans.shape[0]):
-        for row in range(spans[k, 0] + orbit_row, spans[k, 1], ROWS):
-            for link in range(LINKS):
-                word = rows[row, link]
-                rows[row, link] = ((word + by) & mask) | (word & ~mask)
-        if headers:
-            head = spans[k, 0] - 1
-            if rows[head, 0] == np.uint32(HEADER_MARK):
-                rows[head, 1] = (rows[head, 1] + by) & mask
-                rows[head, 6] |= flags
 
 
 class RepeatedPackets:
@@ -46,7 +21,7 @@ class RepeatedPackets:
 
     Damaged packets are left out. Each pass continues the orbit numbers and the trailers' counters of
     the one before; the time between the last and the first orbit is that of one orbit. From the second pass
-    on, the headers of the orbits (Run 3) mark them as repeated: such crossings are not independent.
+    on, the orbits are marked as repeated: such crossings are not independent. Other marks stay.
 
     Parameters
     ----------
@@ -71,16 +46,17 @@ class RepeatedPackets:
 
     def __init__(self, stream: Readable, form: BlockFormat, first_orbit: int = 0) -> None:
         self._form = form
-        self._pieces: list[tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64], int]] = []
+        self._pieces: list[tuple[PacketOrbits, int]] = []
         last, total = -1, 0
-        for packet, _ in split_packets(stream, form):
+        for packet, _ in form.split(stream):
             if not packet:
                 continue
-            orbits = packet_orbits(packet, form)
+            orbits = form.find_orbits(packet)
             if orbits.found.corrupt or not len(orbits.orbit) or orbits.orbit[0] <= last:
                 continue
-            n = len(orbits.orbit) if form.name == "run3" else int(orbits.orbit[-1] - orbits.orbit[0]) + 1
-            self._pieces.append((orbits.rows.copy(), orbits.spans, orbits.orbit, n))
+            span = int(orbits.orbit[-1] - orbits.orbit[0]) + 1
+            n = len(orbits.orbit) if form.reports_empty_orbits else span
+            self._pieces.append((replace(orbits, rows=orbits.rows.copy()), n))
             last, total = int(orbits.orbit[-1]), total + len(packet)
             if total > MAX_BYTES:
                 msg = f"more than {MAX_BYTES >> 20} MiB of packets to repeat; take fewer"
@@ -88,9 +64,9 @@ class RepeatedPackets:
         if not self._pieces:
             msg = "no packets to repeat"
             raise InputError(msg)
-        self._by, self._flags = first_orbit - int(self._pieces[0][2][0]), 0
-        self.length = last - int(self._pieces[0][2][0]) + 1
-        room = max(rows.nbytes for rows, _, _, _ in self._pieces) + TRAILER_BYTES
+        first = int(self._pieces[0][0].orbit[0])
+        self._by, self._marks, self.length = first_orbit - first, 0, last - first + 1
+        room = max(orbits.rows.nbytes for orbits, _ in self._pieces) + TRAILER_BYTES
         self._room = np.empty(room // 4, np.uint32)
         self.delivered = self.dropped = self.packets = self.bytes = self._told = 0
 
@@ -112,7 +88,7 @@ class RepeatedPackets:
         """
         start = time.monotonic()
         while True:
-            for rows, spans, _, n in self._pieces:
+            for packet, n in self._pieces:
                 done = self.delivered + self.dropped
                 if not going() or (orbits and done >= orbits):
                     return
@@ -123,25 +99,26 @@ class RepeatedPackets:
                         if not going():
                             return
                 if sink.ready():
-                    sink.put(self._packet(rows, spans, n))
+                    sink.put(self._packet(packet, n))
                 else:
                     self.dropped += n
-            self._by, self._flags = self._by + self.length, REPEATED
+            self._by, self._marks = self._by + self.length, REPEATED
 
-    def _packet(self, rows: NDArray[np.uint32], spans: NDArray[np.int64], n: int) -> memoryview:
+    def _packet(self, packet: PacketOrbits, n: int) -> memoryview:
+        rows = packet.rows
         words = rows.size + TRAILER_BYTES // 4
         copy = self._room[: rows.size].reshape(rows.shape)
         copy[:] = rows
-        headers, by = self._form.name == "run3", np.uint32(self._by & ORBIT_MASK)
-        _renumber(copy, spans, self._form.orbit_row, by, headers, np.uint32(self._flags))
+        self._form.renumber(copy, packet.spans, self._by, self._marks)
         self.delivered += n
-        self._room[rows.size : words] = np.frombuffer(self._trailer(), np.uint32)
+        marks = self._marks | int(np.bitwise_or.reduce(packet.marks))
+        self._room[rows.size : words] = np.frombuffer(self._trailer(marks), np.uint32)
         self.packets, self.bytes = self.packets + 1, self.bytes + 4 * words
         return self._room[:words].data.cast("B")
 
-    def _trailer(self) -> bytes:
+    def _trailer(self, marks: int = 0) -> bytes:
         self._told = self.dropped
-        return Trailer(0, self.dropped, self.delivered).encode()
+        return Trailer(0, self.dropped, self.delivered).encode(marks)
 
     def last_trailer(self) -> bytes | None:
         """Return a packet without orbits that states what was dropped after the last packet; None if nothing.

@@ -9,11 +9,12 @@ import numpy as np
 from l1scout.board.board import Sink
 from l1scout.errors import InputError
 from l1scout.formats import pattern
-from l1scout.formats.block import RUN2, BlockFormat
-from l1scout.formats.packets import TRAILER_BYTES, Trailer, split_packets
+from l1scout.formats.records import LINKS
+from l1scout.formats.wire_format import WireFormat
+from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
 from l1scout.link.capture import MAGIC, Capture, read_captures
-from l1scout.link.frames import FRAMES_PER_BX, LINKS, PAYLOAD_WORDS
+from l1scout.link.frames import FRAMES_PER_BX, PAYLOAD_WORDS
 from l1scout.link.transmit import Transmitter
 
 _INTERMEDIATE_LINKS = range(24, 28)
@@ -66,7 +67,7 @@ def paced(pieces: Iterable[Capture]) -> Iterator[Capture]:
         yield piece
 
 
-def replay_packets(path: Path, form: BlockFormat, sink: Sink, *, real_time: bool) -> dict[str, int]:
+def replay_packets(path: Path, form: WireFormat, sink: Sink, *, real_time: bool) -> dict[str, int]:
     """Send a file of packets again, as it is; a packet that finds the sink not ready is dropped.
 
     In real time, packets go when the orbits are over that their trailers count.
@@ -79,11 +80,11 @@ def replay_packets(path: Path, form: BlockFormat, sink: Sink, *, real_time: bool
     done = {"packets": 0, "bytes": 0, "dropped": 0, "skipped": 0}
     start, first = time.monotonic(), -1
     with path.open("rb") as stream:
-        for packet, skipped in split_packets(stream, form):
+        for packet, skipped in form.split(stream):
             done["skipped"] += skipped
             if not packet:
                 continue
-            trailer = Trailer.decode(packet[-TRAILER_BYTES:])
+            trailer = form.trailer(packet)
             if real_time and trailer:
                 orbits = trailer.orbits + trailer.dropped
                 first = orbits if first < 0 else first

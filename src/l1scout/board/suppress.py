@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.formats.block import BLOCK_WORDS, LINK_BAD, LINKS, ORBIT_MASK, BlockFormat
+from l1scout.formats.block import BLOCK_WORDS, MAP_WORDS, BlockLayout
 from l1scout.formats.lanes import lowest
-from l1scout.formats.muon import MUON_2018, PT
-from l1scout.formats.packets import MAP_WORDS
+from l1scout.formats.records import LINK_BAD, LINKS, ORBIT_MASK
+from l1scout.formats.streams.muon import MUON_2018, PT
 from l1scout.jit import kernel
 from l1scout.link.frames import FRAMES_PER_BX
 from l1scout.link.receive import Receiver
@@ -123,7 +123,7 @@ class Suppressor:
 
     Parameters
     ----------
-    form : BlockFormat
+    form : BlockLayout
     selection : Selection
 
     Attributes
@@ -132,11 +132,11 @@ class Suppressor:
         Non-empty BX of the orbit last seen; bit b is BX b + 1.
     """
 
-    def __init__(self, form: BlockFormat, selection: Selection) -> None:
+    def __init__(self, form: BlockLayout, selection: Selection) -> None:
         self.map = np.zeros(MAP_WORDS, np.uint32)
         self._pt = np.array(selection.min_hw_pt, np.uint32)
         self._quality = np.array(selection.min_quality, np.uint32)
-        self._bits = form.bx_bits(np.array(selection.intermediate)).astype(np.uint32)
+        self._bits = form.constant_bits(np.array(selection.intermediate)).astype(np.uint32)
         self._layout = np.array([form.orbit_row, form.bx_row, form.from_link])
 
     def blocks(self, receiver: Receiver, good: int, orbit: int, out: NDArray[np.uint32]) -> int:

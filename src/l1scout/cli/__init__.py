@@ -1,97 +1,81 @@
 """The command line: one small file per command, and no logic here.
 
-A command is the function (or the group of commands) of its name in the module of its name, with an underscore
-behind if that is a keyword of Python. Only the command that runs is imported: the list below is all that
-``l1scout --help`` needs.
+A command is the function of its name in the module of its name, with an underscore behind if that is a
+keyword of Python; a command of a group is in the module ``GROUP_COMMAND``. Only the command that runs is
+imported: the table `COMMANDS` is all that ``l1scout --help`` needs. The modules of commands in turn import
+libraries such as numpy inside their functions, so that their own ``--help`` is quick, too.
 """
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from importlib import import_module
 from keyword import iskeyword
-from typing import Any, NamedTuple
+from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from l1scout import __version__
+from l1scout.cli.command_table import COMMANDS, CommandEntry
 from l1scout.core.provenance import recording
-from l1scout.errors import InputError, printable
-
-
-class Entry(NamedTuple):
-    """A command in the help: its panel and its description."""
-
-    panel: str
-    help: str
-
-
-_FILES, _LIVE, _NETWORK, _PHYSICS = "Files and simulation", "Live chain", "Networks", "Physics"
-_HARDWARE = "Hardware"
-COMMANDS = {
-    "demo": Entry(_FILES, "Simulate muons, train networks, compare them, recalibrate a file."),
-    "inspect": Entry(_FILES, "Describe a file: format, era, runs, orbits, muons, columns."),
-    "convert": Entry(_FILES, "Archive .raw files or records as Parquet, and restore them."),
-    "simulate": Entry(_FILES, "Simulate a run of the LHC on eight fibres, with its truth."),
-    "board": Entry(_LIVE, "Decode and align eight links, suppress empty BX, write packets."),
-    "run": Entry(_LIVE, "Run board, readout and store under a supervisor."),
-    "start": Entry(_LIVE, "Start a run under a waiting `l1scout run`."),
-    "stop": Entry(_LIVE, "End the run of `l1scout run`, and drain it to the store."),
-    "status": Entry(_LIVE, "Show rates, buffers, lag, losses and restarts of the chain."),
-    "settings": Entry(_LIVE, "Print every setting of the live chain as a TOML file."),
-    "source": Entry(_LIVE, "Send packets to the readout at the pace of the LHC."),
-    "readout": Entry(_LIVE, "Apply fine zero suppression, spool and forward segments."),
-    "store": Entry(_LIVE, "Receive, acknowledge, compress and catalogue segments."),
-    "runs": Entry(_LIVE, "List the runs in the store: orbits, muons, losses, bytes."),
-    "account": Entry(_LIVE, "Show where every orbit of a run went."),
-    "transfer": Entry(_LIVE, "Copy stored segments elsewhere and verify every copy."),
-    "dataset": Entry(_NETWORK, "Match L1 with offline muons, from files or simulated."),
-    "train": Entry(_NETWORK, "Train a network and write it as a model directory."),
-    "import": Entry(_NETWORK, "Make a model of a network trained elsewhere: an ONNX file."),
-    "study": Entry(_NETWORK, "Cross-validate networks and compare them."),
-    "evaluate": Entry(_NETWORK, "Compare models with the raw trigger on muons they never saw."),
-    "recalibrate": Entry(_NETWORK, "Copy a file and add corrected pT, eta and phi of its L1 muons."),
-    "compile": Entry(_NETWORK, "Tabulate a model's answer to every possible input."),
-    "verify": Entry(_NETWORK, "Compare engines with the network over every possible input."),
-    "bench": Entry(_NETWORK, "Measure throughput and latency of the engines."),
-    "analyse": Entry(_PHYSICS, "Luminosity, occupancy, filling scheme, prefiring, cosmics, masses."),
-    "firmware": Entry(_HARDWARE, "Train for, build, simulate and synthesise logic in Verilog."),
-}
-"""Every command, in the order of the help."""
+from l1scout.errors import ScoutingError, printable
 
 
 class _Deferred(TyperCommand):
     """A command that is imported when it runs."""
 
+    def __init__(self, path: tuple[str, ...], entry: CommandEntry) -> None:
+        super().__init__(path[-1], help=entry.help, rich_help_panel=entry.panel)
+        self._path = path
+
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Parse the arguments with the command itself."""
-        return load_command(self.name or "").make_context(*arguments, **options)
+        return load_command(*self._path).make_context(*arguments, **options)
 
 
-class _Commands(TyperGroup):
-    """The commands of `COMMANDS`."""
+def _group(path: tuple[str, ...], commands: Mapping[str, CommandEntry], **attributes: Any) -> typer.Typer:
+    """Return a group of commands that are imported when they run."""
 
-    def __init__(self, **attributes: Any) -> None:
-        super().__init__(**attributes)
-        for name, entry in COMMANDS.items():
-            self.add_command(_Deferred(name, help=entry.help, rich_help_panel=entry.panel))
+    class ListedCommands(TyperGroup):
+        def __init__(self, **attributes: Any) -> None:
+            super().__init__(**attributes)
+            for name, entry in commands.items():
+                self.add_command(_Deferred((*path, name), entry))
+
+        def get_params(self, ctx: Any) -> list[Any]:
+            """Return the options; typer imports pydantic, which takes 0.1 s, if a flag is None by default."""
+            found = super().get_params(ctx)
+            for parameter in found:
+                if parameter.default is None:
+                    parameter.default = False
+            return found
+
+    return _app(cls=ListedCommands, no_args_is_help=True, **attributes)
 
 
-def load_command(name: str) -> Any:
-    """Import a command."""
-    identifier = f"{name}_" if iskeyword(name) else name
-    command = getattr(import_module(f"l1scout.cli.{identifier}"), identifier)
-    if not isinstance(command, typer.Typer):
-        app = _app(add_completion=False)
-        app.command(name)(_recorded(name, command))
+def load_command(*path: str) -> Any:
+    """Import a command, such as ``run`` or ``firmware build``, and return it ready to be called."""
+    if path[0] == "analyse" and path[1:]:
+        return import_module("l1scout.cli.job").make_command(path[1])
+    entry = COMMANDS[path[0]]
+    for name in path[1:]:
+        entry = entry.commands[name]
+    below = entry.commands
+    if path == ("analyse",):
+        below = import_module("l1scout.cli.analyse").commands()
+    if below:
+        app = _group(path, below, help=entry.details or entry.help, add_completion=False)
+        app.callback()(_nothing)
         return typer.main.get_command(app)
-    for info in command.registered_commands:
-        own = info.callback
-        if own is not None and not hasattr(own, "__wrapped__"):
-            info.callback = _recorded(f"{name} {info.name or own.__name__}", own)
-    return typer.main.get_command(command)
+    module, function = "_".join(path), path[-1]
+    if iskeyword(function):
+        module, function = f"{module}_", f"{function}_"
+    command = getattr(import_module(f"l1scout.cli.{module}"), function)
+    app = _app(add_completion=False)
+    app.command(path[-1], epilog=entry.epilog)(_recorded(" ".join(path), command))
+    return typer.main.get_command(app)
 
 
 def _recorded(path: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,6 +98,9 @@ def _version(asked: bool) -> None:
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None: ...
 
 
+def _nothing() -> None: ...
+
+
 def _app(**options: Any) -> typer.Typer:
     return typer.Typer(
         pretty_exceptions_enable=False,
@@ -124,12 +111,8 @@ def _app(**options: Any) -> typer.Typer:
 
 def make_app() -> typer.Typer:
     """Make the command line."""
-    app = _app(
-        name="l1scout",
-        cls=_Commands,
-        help="CMS Level-1 40 MHz scouting: from the bits on the trigger's fibres to physics-quality muons.",
-        no_args_is_help=True,
-    )
+    text = "CMS Level-1 40 MHz scouting: from the bits on the trigger's fibres to physics-quality muons."
+    app = _group((), COMMANDS, name="l1scout", help=text)
     app.callback()(_root)
     return app
 
@@ -140,7 +123,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         make_app()()
-    except InputError as error:
+    except ScoutingError as error:
         print(f"l1scout: {printable(str(error), 2000)}", file=sys.stderr)
         sys.exit(2)
     except (OverflowError, MemoryError) as error:  # of a number on the command line, such as --section 1e30

@@ -1,5 +1,6 @@
 """``l1scout account``: where every orbit of a run went."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -7,6 +8,7 @@ from rich.table import Table
 
 from l1scout.cli.live import Set, SettingsFile, load
 from l1scout.cli.output import Json, err, out, print_json, progress
+from l1scout.core.provenance import current, is_simulated
 from l1scout.errors import InputError
 
 
@@ -22,6 +24,7 @@ def account(
     Reads the store's catalogue, the spool and the status of the boards that `l1scout run` started, as
     far as they are on this machine. Exits 1 if something does not fit.
     """
+    from l1scout.readout.segments import joint_label, objects_line
     from l1scout.readout.spool import default_folder
     from l1scout.store.account import account as make
 
@@ -37,16 +40,21 @@ def account(
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )
     if not stages:
-        msg = f"run {run}: nothing of it in {chosen.store.folder}"
+        msg = f"run {run} is not in {chosen.store.folder} (see `l1scout runs`)"
         raise InputError(msg)
     wrong = [f"{s.name}: {w}" for s in stages for w in s.wrong]
+    readouts = [s for s in stages if s.name.startswith("readout")]
+    data = joint_label(s.data for s in readouts if s.out)
     if json:
-        print_json({"run": run, "balanced": not wrong, "stages": [vars(s) for s in stages]})
+        result = {"run": run, "data": data, "balanced": not wrong, "stages": [asdict(s) for s in stages]}
+        print_json(result | {"provenance": current(simulated=is_simulated(data)).as_dict()})
     else:
-        table = Table("stage", "orbits in", "orbits out", "counted", title=f"Run {run}")
+        title = f"Run {run}, {data} data"
+        table = Table("stage", "orbits in", "orbits out", "counted", "objects", title=title)
         for s in stages:
-            counted = ", ".join(f"{n} {k:,}" for n, k in s.counted.items() if k)
-            table.add_row(s.name, f"{s.into:,}", f"{s.out:,}", counted or "-")
+            counted = ", ".join(f"{n.replace('_', ' ')} {k:,}" for n, k in s.counted.items() if k)
+            objects = objects_line(s.objects)
+            table.add_row(s.name, f"{s.into:,}", f"{s.out:,}", counted or "-", objects or "-")
         out.print(table)
         for line in wrong:
             err.print(f"[red]{line}[/]")

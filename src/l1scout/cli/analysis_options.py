@@ -1,6 +1,5 @@
 """Options that all analyses share; those that an analysis does not use keep their default."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -131,6 +130,6 @@ class Options:
         if self.min_hw_pt is not None and self.min_pt:
             msg = "give --min-pt (GeV) or --min-hw-pt, not both"
             raise InputError(msg)
-        from l1scout.formats.muon import PT_LSB
+        from l1scout.formats.streams.muon import lowest_hw_pt
 
-        return self.min_hw_pt or math.ceil(self.min_pt / PT_LSB + 1 - 1e-9)
+        return self.min_hw_pt or lowest_hw_pt(self.min_pt)

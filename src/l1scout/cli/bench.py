@@ -1,6 +1,5 @@
 """``l1scout bench``: Table 3 of this machine, beside the published one."""
 
-import json as json_text
 import platform
 from dataclasses import asdict
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l1scout.cli.output import Json, print_json, progress
-from l1scout.core.provenance import recorded
+from l1scout.cli.engine_option import ENGINES_HELP
+from l1scout.cli.output import Json, print_json, print_table, progress, write_json
 from l1scout.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,8 +29,7 @@ def bench(
     engine: Annotated[
         list[str] | None,
         typer.Option(
-            help="onnx, fused, table, fixed (Q8.8; or fixed:Q4.12,variable,down,wrap), gpu, mdla (or mdla:2 "
-            "for 2 clusters). Can be given several times; by default all that are available."
+            help=f"{ENGINES_HELP} Several are allowed; by default all that run the model on any machine."
         ),
     ] = None,
     table: Annotated[Path | None, typer.Option(help="Table of the model, if not in its directory.")] = None,
@@ -43,15 +41,15 @@ def bench(
     json: Json = False,
 ) -> None:
     """Measure throughput and latency of the engines on muons as they arrive."""
-    from l1scout.deploy.engine import at_hand, left_out, make
+    from l1scout.deploy.engine import available_engines, create_engine, default_engine, engines_left_out
     from l1scout.evaluate.bench import PUBLISHED, run
     from l1scout.model.directory import load_model
 
     loaded = load_model(model)
-    names = list(dict.fromkeys(["onnx", *(engine or at_hand(loaded, table))]))
-    skipped = {} if engine else left_out(loaded)
+    names = list(dict.fromkeys([default_engine(loaded), *(engine or available_engines(loaded, table))]))
+    skipped = {} if engine else engines_left_out(loaded)
     hardware, origin = _muons(loaded, data)
-    makers = {name: (lambda name=name: make(name, loaded, table=table)) for name in names}
+    makers = {name: (lambda name=name: create_engine(name, loaded, table=table)) for name in names}
     with progress() as bar:
         task = bar.add_task("rounds", total=rounds)
         found = run(
@@ -71,10 +69,10 @@ def bench(
         "published": [asdict(p) for p in PUBLISHED],
     }
     if target:
+        from l1scout.files import write_text
         from l1scout.report.bench_figure import bench_figure
-        from l1scout.report.page import write_text
 
-        write_text(target / "bench.json", json_text.dumps(recorded(result), indent=1) + "\n")
+        write_json(target / "bench.json", result)
         write_text(target / "bench.svg", bench_figure(found, f"model {loaded.card.name}; muons: {origin}"))
     if json:
         print_json(result)
@@ -110,10 +108,11 @@ def _processor() -> str:
 
 
 def _print(result: dict[str, Any]) -> None:
-    from l1scout.report.result_tables import text_table
+    from l1scout.report.terminal_tables import plain_table
 
     print(f"Model {result['model']} on {result['machine']}; muons: {result['muons']}\n")
-    lines = [["engine", "batch", "threads", "M/s best", "median", "/ onnx", "of floor", "floor is"]]
+    head = ["engine", "batch", "threads", "M/s best", "median", "/ onnx", "of floor", "floor is"]
+    lines = []
     for r in result["throughput"]:
         rates = [
             f"{r['best']:.2f}",
@@ -124,10 +123,11 @@ def _print(result: dict[str, Any]) -> None:
         lines.append([r["engine"], str(r["batch"]), str(r["threads"]), *rates, r["floor"]])
     published = [(f"published: {p['device']}", p) for p in result["published"]]
     lines += [[name, "", "", f"> {p['millions']}", "", "", "", ""] for name, p in published]
-    print(text_table(lines))
+    print_table(plain_table(head, lines))
     copy, arithmetic = result["copy"] / 1e9, result["arithmetic"] / 1e9
     print(f"\nFloors, one core, this run: memcpy {copy:.1f} GB/s, {arithmetic:.0f} G multiply-adds/s")
-    lines = [["engine", "muons", "p50 ns", "p99 ns", "p99.9 ns", "opening ms", "memory MB"]]
+    head = ["engine", "muons", "p50 ns", "p99 ns", "p99.9 ns", "opening ms", "memory MB"]
+    lines = []
     for t in result["latency"]:
         memory = result["memory"][t["engine"]]
         times = [f"{t[k]:.0f}" for k in ("p50", "p99", "p999")]
@@ -138,4 +138,4 @@ def _print(result: dict[str, Any]) -> None:
     for name, why in result["left_out"].items():
         print(f"engine {name} left out: {why}")
     print("\nOne call, in process" + f" (reading the clock: {result['clock_ns']:.0f} ns of it)")
-    print(text_table(lines))
+    print_table(plain_table(head, lines))

@@ -3,24 +3,17 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l1scout.board.board import Board, line_rate
-from l1scout.board.sinks import BufferedSink, open_sink
-from l1scout.board.sources import captures, is_capture, paced, replay_packets
-from l1scout.board.suppress import INTERMEDIATE, Selection
 from l1scout.cli.output import Json, activity, err, out, print_json
 from l1scout.cli.simulate import FAULTS, fault_rates, one_of, running
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, LINKS
-from l1scout.io.dma_packets import detect_packets
-from l1scout.link.align import windows
-from l1scout.link.capture import Capture
-from l1scout.link.frames import CRCS
-from l1scout.simulate.run import simulate_run
-from l1scout.simulate.write import Fibres
+
+if TYPE_CHECKING:
+    from l1scout.board.board import Board
+    from l1scout.link.capture import Capture
 
 
 def board(
@@ -31,7 +24,7 @@ def board(
     orbits: Annotated[
         int | None, typer.Option("--simulate", min=1, help="Simulate so many orbits instead of a source.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="run2 or run3.")] = "run3",
+    form: Annotated[str, typer.Option("--format", help="Wire format, such as run2 or run3.")] = "run3",
     min_hw_pt: Annotated[int, typer.Option(min=1, max=511, help="Smallest hwPt of a muon.")] = 1,
     min_quality: Annotated[int, typer.Option(min=0, max=15, help="Smallest hwQual of a muon.")] = 0,
     per_packet: Annotated[int, typer.Option("--orbits-per-packet", min=1, max=64)] = 20,
@@ -52,7 +45,19 @@ def board(
     A rate line is on standard error; a summary is printed at the end (on standard error if the
     packets go to standard output).
     """
-    one_of("--format", form, dict(FORMATS))
+    from l1scout.board.board import Board, line_rate
+    from l1scout.board.sinks import BufferedSink, open_sink
+    from l1scout.board.sources import captures, is_capture, paced, replay_packets
+    from l1scout.board.suppress import INTERMEDIATE, Selection
+    from l1scout.formats.block_format import board_format
+    from l1scout.formats.records import LINKS
+    from l1scout.io.input_file import InputFile
+    from l1scout.io.readers.dma_packets import packet_format
+    from l1scout.link.frames import CRCS
+    from l1scout.simulate.run import simulate_run
+    from l1scout.simulate.write import Fibres
+
+    wire_format = board_format(form)
     one_of("--crc", crc, dict(CRCS))
     one_of("--pace", pace, {"full": 0, "lhc": 0})
     if (source is None) == (orbits is None):
@@ -62,11 +67,14 @@ def board(
         msg = "--fault is for --simulate: for a capture with faults, see l1scout simulate run"
         raise InputError(msg)
     live = pace == "lhc"
-    packets = detect_packets(source) if source and not is_capture(source) else None
+    packets = None
+    if source and not is_capture(source):
+        with InputFile(source) as file:
+            packets = packet_format(file)
     pieces = None
     if packets is None:
-        fibres = Fibres(FORMATS[form], seed, CRCS[crc], fault_rates(fault or []))
-        simulated = simulate_run(seed, orbits or 0, running=running(scheme, occupancy), form=FORMATS[form])
+        fibres = Fibres(wire_format, seed, CRCS[crc], fault_rates(fault or []))
+        simulated = simulate_run(seed, orbits or 0, running=running(scheme, occupancy), form=wire_format)
         pieces = captures(source) if source else fibres.send(simulated)
         pieces = paced(pieces) if live else pieces
     sink = BufferedSink(open_sink(target), buffer, wait=not (live if drop is None else drop))
@@ -76,7 +84,7 @@ def board(
             result: dict[str, Any] = replay_packets(source, packets, sink, real_time=live)
         else:
             chosen = Selection((min_hw_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE)
-            work = Board(sink, FORMATS[form], chosen, CRCS[crc], per_packet)
+            work = Board(sink, wire_format, chosen, CRCS[crc], per_packet)
             _run(work, pieces or iter(()), start)
             result = work.counters.summary() | line_rate(work.counters, time.perf_counter() - start)
         sink.close()
@@ -98,7 +106,10 @@ def board(
             console.print(f"{name.replace('_', ' ')} by link: {values}")
 
 
-def _run(work: Board, pieces: Iterator[Capture], start: float) -> None:
+def _run(work: "Board", pieces: "Iterator[Capture]", start: float) -> None:
+    from l1scout.board.board import line_rate
+    from l1scout.link.align import windows
+
     with activity("waiting for the first orbits") as line:
         for capture, orbits in windows(pieces):
             work.take(capture, orbits)

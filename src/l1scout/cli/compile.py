@@ -22,8 +22,7 @@ def compile(  # noqa: A001, the command's name
     """Compile a model for an engine: the answer to every possible input, in one file."""
     import time
 
-    from l1scout.deploy.engine import TABLE_FILE
-    from l1scout.deploy.table import TableEngine, build
+    from l1scout.deploy.engines.table import TABLE_FILE, TableEngine, build
     from l1scout.model.directory import load_model
 
     if engine not in ENGINES:

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l1scout.cli.output import Flavour, Json, print_json, progress
-from l1scout.core.orbit_data import OrbitData
-from l1scout.dataset.collect import KEPT, collect
-from l1scout.dataset.cuts import CutFlow, Selection
+from l1scout.cli.output import Flavour, Json, print_json, print_table, progress
 from l1scout.errors import InputError
-from l1scout.io.conditions import Conditions, simulation
-from l1scout.report.result_tables import cut_flow_text
+
+if TYPE_CHECKING:
+    from l1scout.core.orbit_data import OrbitData
+    from l1scout.dataset.cuts import CutFlow
+    from l1scout.io.conditions import Conditions
 
 PAIRS = 500_000
 
@@ -36,6 +36,10 @@ def dataset(
     json: Json = False,
 ) -> None:
     """Select and match L1 with offline muons, from files or simulated, and write them as Parquet."""
+    from l1scout.dataset.collect import KEPT
+    from l1scout.io.conditions import simulation
+    from l1scout.report.terminal_tables import cut_flow_table
+
     if files and (muons or bmtf_luts or gmt_luts):
         msg = "--muons, --bmtf-luts and --gmt-luts are for the simulation: give them or files, not both"
         raise InputError(msg)
@@ -63,22 +67,25 @@ def dataset(
             }
         )
         return
-    print(cut_flow_text(flow))
+    print_table(cut_flow_table(flow))
     for source in sources:
         print(f"read {source}")
     print(f"{flow.l1[KEPT]:,} {'matched' if files else 'simulated matched'} pairs in {target}")
 
 
 def collect_with_bar(
-    chunks: Iterable[OrbitData],
+    chunks: "Iterable[OrbitData]",
     target: Path,
     pairs: int | None,
     *,
     seed: int | None = None,
     strict: bool = False,
-    conditions: Conditions | None = None,
-) -> CutFlow:
+    conditions: "Conditions | None" = None,
+) -> "CutFlow":
     """Collect pairs with a progress bar; `seed` and `conditions` are those of the simulation."""
+    from l1scout.dataset.collect import collect
+    from l1scout.dataset.cuts import Selection
+
     with progress() as bar:
         task = bar.add_task("matched pairs", total=pairs)
         return collect(
@@ -92,7 +99,7 @@ def collect_with_bar(
         )
 
 
-def _read(files: Sequence[Path], flavour: str | None, sources: dict[str, None]) -> Iterator[OrbitData]:
+def _read(files: Sequence[Path], flavour: str | None, sources: dict[str, None]) -> "Iterator[OrbitData]":
     """Yield the chunks of files, and note what they state of their source."""
     from l1scout.io import read_events
 

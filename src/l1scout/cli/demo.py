@@ -9,14 +9,8 @@ from rich.markup import escape
 
 from l1scout.cli.dataset import PAIRS, collect_with_bar
 from l1scout.cli.evaluate import print_results, provenance_of, write_results
-from l1scout.cli.output import Json, err, print_json, progress, warn
+from l1scout.cli.output import Json, err, print_json, print_table, progress, warn
 from l1scout.cli.train import fit_with_bar
-from l1scout.dataset.matched import read_dataset
-from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.evaluate.evaluation import evaluate, name_models
-from l1scout.io.conditions import differences, of_file, simulation
-from l1scout.report.result_tables import cut_flow_text
-from l1scout.training.export import save
 
 MODELS = ("B", "default")
 CHOSEN = "default"
@@ -38,9 +32,15 @@ def demo(
     json: Json = False,
 ) -> None:
     """Simulate muons, train the paper's model B and ours, compare them, recalibrate a file."""
-    from l1scout.io import detect
+    from l1scout.dataset.matched import read_dataset
+    from l1scout.deploy.recalibrate import Recalibrator
+    from l1scout.evaluate.evaluation import evaluate, name_models
+    from l1scout.io import InputFile, conditions_of, detect
+    from l1scout.io.conditions import differences, simulation
     from l1scout.io.rewrite import add_columns
+    from l1scout.report.terminal_tables import cut_flow_table
     from l1scout.simulate.chain import simulate_events
+    from l1scout.training.save_model import save
 
     start = time.perf_counter()
     simulated = target / "muons.parquet"
@@ -49,7 +49,7 @@ def demo(
     err.print(f"[bold]1[/] Simulate {pairs:,} matched muons")
     flow = collect_with_bar(simulate_events(seed), simulated, pairs, seed=seed, conditions=simulation())
     if not json:
-        print(cut_flow_text(flow), end="\n\n")
+        print_table(cut_flow_table(flow))
     data = read_dataset(simulated)
 
     err.print(f"[bold]2[/] Train models {' and '.join(MODELS)}")
@@ -72,12 +72,12 @@ def demo(
     recalibrated = target / f"{source.stem}-recalibrated{source.suffix}"
     err.print(f"[bold]4[/] Recalibrate {escape(str(source))} with model {CHOSEN}")
     card = models[CHOSEN].card
-    warnings = differences(of_file(source), card.conditions, str(source), card.name)
-    warn(warnings)
-    with progress() as bar:
+    with InputFile(source) as file, progress() as bar:
+        warnings = differences(conditions_of(file), card.conditions, str(source), card.name)
+        warn(warnings)
         task = bar.add_task("rows", total=None)
         done = add_columns(
-            source,
+            file,
             recalibrated,
             lambda columns: models[CHOSEN](columns).branches(),
             progress=lambda rows, of: bar.update(task, completed=rows, total=of),

@@ -1,23 +1,18 @@
 """``l1scout evaluate``: models beside the raw trigger and published results, as a page."""
 
-import json as json_text
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l1scout.cli.output import Json, print_json, warn
+from l1scout.cli.output import Json, print_json, print_table, warn, write_json
 from l1scout.core.provenance import Provenance, current
-from l1scout.dataset.matched import read_dataset
-from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError, printable
-from l1scout.evaluate.carried import carried
-from l1scout.evaluate.evaluation import Evaluation, name_models
-from l1scout.evaluate.evaluation import evaluate as evaluate_models
-from l1scout.model.card import model_record
-from l1scout.report import carry
-from l1scout.report.result_tables import columns, judged, ratio_rows, score_rows, worse_count
+
+if TYPE_CHECKING:
+    from l1scout.deploy.recalibrate import Recalibrator
+    from l1scout.evaluate.evaluation import Evaluation
 
 
 def evaluate(
@@ -39,6 +34,11 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Compare models with the raw trigger on muons that no model has seen."""
+    from l1scout.dataset.matched import read_dataset
+    from l1scout.deploy.recalibrate import Recalibrator
+    from l1scout.evaluate.evaluation import evaluate as evaluate_models
+    from l1scout.evaluate.evaluation import name_models
+
     models = name_models([Recalibrator.load(path) for path in model])
     others = {name: read_dataset(path) for name, path in named_files(also or ()).items()}
     evaluation = evaluate_models(read_dataset(data), models, every=every, also=others)
@@ -70,38 +70,44 @@ def named_files(texts: Sequence[str]) -> dict[str, Path]:
     return named
 
 
-def provenance_of(evaluation: Evaluation, models: Mapping[str, Recalibrator]) -> Provenance:
+def provenance_of(evaluation: "Evaluation", models: "Mapping[str, Recalibrator]") -> Provenance:
     """Return the record of the command that runs, with its data and models."""
+    from l1scout.model.card import model_record
+
     about = {name: model_record(m.card) for name, m in models.items()}
     return current(simulated=evaluation.data.simulated, model=about)
 
 
 def write_results(
-    evaluation: Evaluation, target: Path, record: Provenance, notes: tuple[str, ...] = ()
+    evaluation: "Evaluation", target: Path, record: Provenance, notes: tuple[str, ...] = ()
 ) -> Path:
     """Write the page, and metrics.json beside it if a directory is asked for; return the page's path."""
-    from l1scout.report.page import write_page, write_text
+    from l1scout.report.evaluation_page import write_evaluation_page
 
     if target.suffix.lower() in (".html", ".htm"):
         page = target
     else:
         page = target / "report.html"
         result = {"provenance": record.as_dict(), **evaluation.as_dict()}
-        write_text(target / "metrics.json", json_text.dumps(result, indent=1) + "\n")
-    write_page(evaluation, page, notes, record)
+        write_json(target / "metrics.json", result)
+    write_evaluation_page(evaluation, page, notes, record)
     return page
 
 
-def print_results(evaluation: Evaluation) -> None:
+def print_results(evaluation: "Evaluation") -> None:
     """Print the nine metrics and ratios beside the published ones, and the range in which they hold."""
+    from l1scout.evaluate.carried import carried
+    from l1scout.report.result_tables import judged, ratio_rows, score_rows, worse_count
+    from l1scout.report.terminal_tables import metrics_table, samples_table, slices_table
+
     muons = f"{evaluation.part.capitalize()}: {len(evaluation.data):,}"
     print(f"{muons} muons; RMS about zero, overflows counted\n")
-    print(columns(score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores})))
+    print_table(metrics_table(score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores})))
     print("\nRatio model / GMT\n")
-    print(columns(ratio_rows(evaluation.ratios)))
+    print_table(metrics_table(ratio_rows(evaluation.ratios)))
     for name in evaluation.models:
         print(f"\nRatio {name} / GMT without hwPt 6, and outside the range that is compared bin by bin\n")
-        print(carry.slices_text([evaluation.without_floor, *evaluation.outside], name))
+        print_table(slices_table([evaluation.without_floor, *evaluation.outside], name))
         worse, seen = worse_count(evaluation.profiles, name)
         low, high = evaluation.cards[name].get("domain", {}).get("hwPt", (None, None))
         print(f"\n{name} recalibrates hwPt {low} to {high}; worse than GMT in {worse} of {seen} bins")
@@ -115,7 +121,7 @@ def print_results(evaluation: Evaluation) -> None:
             print(f"  without hwPt 6: {', '.join(widths)}")
     for name in evaluation.models if evaluation.also else ():
         print(f"\nRatio {name} / GMT and pull widths, sample by sample\n")
-        print(carry.text(carried(evaluation, name, Path(evaluation.data.name).stem)))
+        print_table(samples_table(carried(evaluation, name, Path(evaluation.data.name).stem)))
     if evaluation.data.simulated:
         print("\nSimulated muons. The phi and pT cores of the simulation do not reach the published ones.")
         print('How the default network does on other muons: docs/study.md, "How far it carries".')

@@ -3,25 +3,17 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from l1scout.board.sources import captures, is_capture
-from l1scout.board.suppress import INTERMEDIATE, Selection
 from l1scout.cli.output import Json, activity, out, print_json, progress
 from l1scout.cli.simulate import one_of
 from l1scout.errors import InputError
-from l1scout.firmware.build import expected, read_built
-from l1scout.firmware.compare import Words, compare
-from l1scout.firmware.crowded import crowded_orbits
-from l1scout.firmware.rtl_board import CLOCK_MHZ, VerilogBoard, sources
-from l1scout.firmware.verilator import program_folder
-from l1scout.firmware.yosys import synthesise
-from l1scout.formats.block import FORMATS, LINKS
-from l1scout.link.frames import CRCS
-from l1scout.model.directory import load_model
+
+if TYPE_CHECKING:
+    from l1scout.firmware.compare import Words
 
 
 def board(
@@ -33,7 +25,7 @@ def board(
         int | None,
         typer.Option(min=1, help="Instead of a source, so many orbits with every BX full: the worst case."),
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="run2 or run3.")] = "run3",
+    form: Annotated[str, typer.Option("--format", help="Wire format, such as run2 or run3.")] = "run3",
     min_hw_pt: Annotated[int, typer.Option(min=1, max=511, help="Smallest hwPt of a muon.")] = 1,
     min_quality: Annotated[int, typer.Option(min=0, max=15, help="Smallest hwQual of a muon.")] = 0,
     per_packet: Annotated[int, typer.Option("--orbits-per-packet", min=1, max=64)] = 20,
@@ -57,7 +49,17 @@ def board(
     integer network. Needs Verilator (apt-get install verilator g++ make); the simulator is built the first
     time. All is simulation: this design has never been on a board.
     """
-    one_of("--format", form, dict(FORMATS))
+    from l1scout.board.sources import captures, is_capture
+    from l1scout.board.suppress import INTERMEDIATE, Selection
+    from l1scout.firmware.compare import compare
+    from l1scout.firmware.crowded import crowded_orbits
+    from l1scout.firmware.rtl_board import VerilogBoard
+    from l1scout.firmware.verilator import program_folder
+    from l1scout.formats.block_format import board_format
+    from l1scout.formats.records import LINKS
+    from l1scout.link.frames import CRCS
+
+    wire_format = board_format(form)
     one_of("--crc", crc, dict(CRCS))
     if synthesis + (source is not None) + (crowded is not None) != 1:
         msg = "give one of: a capture to read, --crowded with a number of orbits, --synthesise"
@@ -73,7 +75,7 @@ def board(
     files, recalibrate = _core(core, model) if core and model else ((), None)
     start = time.perf_counter()
     with activity("building the simulator with Verilator: half a minute, the first time"):
-        verilog = VerilogBoard(build or program_folder(), FORMATS[form], CRCS[crc], core=files)
+        verilog = VerilogBoard(build or program_folder(), wire_format, CRCS[crc], core=files)
     built = time.perf_counter() - start
     pieces = (
         partial(captures, source)
@@ -101,14 +103,21 @@ def board(
         raise typer.Exit(1)
 
 
-def _core(folder: Path, model: Path) -> tuple[list[Path], Words]:
+def _core(folder: Path, model: Path) -> "tuple[list[Path], Words]":
+    from l1scout.firmware.build import expected, read_built
+    from l1scout.model.directory import load_model
+
     loaded = load_model(model)
     return read_built(folder, loaded).sources, partial(expected, loaded)
 
 
 def _synthesise(form: str, json: bool) -> None:
+    from l1scout.firmware.rtl_board import sources
+    from l1scout.firmware.yosys import synthesise
+    from l1scout.formats.block_format import board_format
+
     with activity("Yosys: a few minutes"):
-        result = synthesise(sources(), "scouting_board", {"RUN3": int(form == "run3")})
+        result = synthesise(sources(), "scouting_board", {"RUN3": board_format(form).verilog})
     if json:
         print_json(result)
         return
@@ -122,6 +131,8 @@ def _synthesise(form: str, json: bool) -> None:
 
 
 def _show(result: dict[str, Any]) -> None:
+    from l1scout.firmware.rtl_board import CLOCK_MHZ
+
     c, latency = result["counters"], result["latency"]
     table = Table("clocks of the delivered orbits", "smallest", "median", "largest", f"us at {CLOCK_MHZ} MHz")
     for name, values in latency["spans"].items():

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.firmware_build import CLOCK
-from l1scout.cli.output import Json, activity, json_text, print_json
-from l1scout.core.provenance import recorded
+from l1scout.cli.output import Json, activity, print_json, print_table, write_json
 from l1scout.errors import InputError
 
 
@@ -32,6 +31,7 @@ def report(
     from an older, slower family. What `firmware simulate` found of the folder is repeated.
     """
     from l1scout.dataset.matched import read_dataset
+    from l1scout.files import write_text
     from l1scout.firmware.against import against
     from l1scout.firmware.build import read_built
     from l1scout.firmware.resources import resources
@@ -44,8 +44,8 @@ def report(
         proof_lines,
         time_rows,
     )
-    from l1scout.report.page import write_text
-    from l1scout.report.result_tables import columns, ratio_rows, text_table
+    from l1scout.report.result_tables import ratio_rows
+    from l1scout.report.terminal_tables import metrics_table, plain_table
 
     if (float_model is None) != (data is None):
         msg = "give both --model and --data, or neither"
@@ -61,16 +61,16 @@ def report(
     result = {**found, "scores": scores.as_dict() if scores else None, "muons": muons}
     if target:
         write_text(target / "firmware.html", firmware_page(loaded.card.name, found, scores, muons))
-        write_text(target / "firmware.json", json_text(recorded(result)) + "\n")
+        write_json(target / "firmware.json", result)
     if json:
         print_json(result)
         return
-    print(text_table([area_head(found), *area_rows(found)]), end="\n\n")
-    print(text_table(time_rows(found)), end="\n\n")
+    print_table(plain_table(area_head(found), area_rows(found)))
+    print_table(plain_table(["", "timing"], time_rows(found)))
     print("\n".join([ecp5_line(found), *proof_lines(found["simulation"])]))
     if scores:
         print(f"\n{muons}, {scores.muons:,}: ratio firmware / float\n")
-        print(columns(ratio_rows({"firmware": scores.ratio})))
+        print_table(metrics_table(ratio_rows({"firmware": scores.ratio})))
         print(f"\nThe furthest is {scores.worst:.4f} from 1")
     if target:
         print(f"\nPage: {target / 'firmware.html'}")

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from l1scout.cli.output import Json, activity, json_text, print_json, progress
-from l1scout.core.provenance import recorded
+from l1scout.cli.output import Json, activity, print_json, progress, write_json
 
 
 def simulate(
@@ -36,13 +35,12 @@ def simulate(
     with its table; with --sample at some of them, and with the table only if the model directory has one.
     Exit status 1 if anything differs. What was found is also in RTL/simulation.json.
     """
-    from l1scout.deploy.engine import TABLE_FILE
+    from l1scout.deploy.engines.table import TABLE_FILE
     from l1scout.firmware.build import SIMULATION_FILE, network_of, read_built
     from l1scout.firmware.logic import trace
     from l1scout.firmware.simulate import check_core, exhaust, in_icarus, in_verilator, table_of
     from l1scout.firmware.verilator import have_icarus, have_verilator, program_folder
     from l1scout.model.directory import load_model
-    from l1scout.report.page import write_text
 
     loaded, programs = load_model(model), build or program_folder()
     built = read_built(folder, loaded)
@@ -90,7 +88,7 @@ def simulate(
         wrong |= bool(every_input.logic or every_input.table or every_input.overflows)
         timed("exhaustive", start)
     found["identical"] = not wrong
-    write_text(folder / SIMULATION_FILE, json_text(recorded(found)) + "\n")
+    write_json(folder / SIMULATION_FILE, found)
     if json:
         print_json(found)
     else:

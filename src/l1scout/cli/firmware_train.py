@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l1scout.cli.output import Json, json_text, print_json, progress
-from l1scout.core.provenance import recorded
+from l1scout.cli.output import Json, print_json, print_table, progress, write_json
 from l1scout.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ def train(
     from l1scout.dataset.matched import read_dataset
     from l1scout.firmware.fit_quantised import EPOCHS, NEURONS
     from l1scout.model.directory import load_model
-    from l1scout.report.result_tables import columns, ratio_rows, score_rows
+    from l1scout.report.result_tables import ratio_rows, score_rows
+    from l1scout.report.terminal_tables import metrics_table
 
     loaded, muons = load_model(model), read_dataset(data)
     settings = {"neurons": neurons or NEURONS, "epochs": epochs or EPOCHS, "seed": seed}
@@ -55,9 +55,11 @@ def train(
         return
     about = found.card.firmware or {}
     print(f"Validation part, {against.muons:,} muons; RMS about zero, overflows counted\n")
-    print(columns(score_rows({loaded.card.name: against.float_model, "firmware": against.firmware})))
+    print_table(
+        metrics_table(score_rows({loaded.card.name: against.float_model, "firmware": against.firmware}))
+    )
     print("\nRatio firmware / float\n")
-    print(columns(ratio_rows({"firmware": against.ratio})))
+    print_table(metrics_table(ratio_rows({"firmware": against.ratio})))
     print(f"\n{about['ebops']:,.0f} bit operations; the furthest ratio is {against.worst:.4f} from 1")
     print(f"Firmware model, trained on {found.card.origin}, is in {target}")
 
@@ -68,7 +70,7 @@ def _one(
     from l1scout.firmware.against import against
     from l1scout.firmware.export import save
     from l1scout.firmware.fit_quantised import fit
-    from l1scout.training.export import check_target
+    from l1scout.training.save_model import check_target
 
     check_target(target)
     with progress() as bar:
@@ -81,11 +83,11 @@ def _one(
 def _sweep(
     loaded: "Model", data: "Dataset", target: Path, betas: list[float], settings: dict[str, Any], json: bool
 ) -> None:
+    from l1scout.files import write_text
     from l1scout.firmware.build import network_of
     from l1scout.firmware.logic import trace
     from l1scout.report.firmware_figures import Point, pareto_figure, pareto_rows
-    from l1scout.report.page import write_text
-    from l1scout.report.result_tables import rows_text
+    from l1scout.report.terminal_tables import records_table
 
     points = []
     for beta in betas:
@@ -95,12 +97,12 @@ def _sweep(
         points.append(Point(beta, ebops, logic.estimate, found))
     about = f"{loaded.card.name}, {loaded.card.origin}, validation part"
     result = {"float_model": loaded.card.name, "points": [p.as_dict() for p in points]}
-    write_text(target / "pareto.json", json_text(recorded(result)) + "\n")
+    write_json(target / "pareto.json", result)
     write_text(target / "pareto.svg", pareto_figure(points, about))
     if json:
         print_json(result)
         return
-    print(rows_text(pareto_rows(points)))
+    print_table(records_table(pareto_rows(points)))
     print(f"\nModels, pareto.json and pareto.svg are in {target}")
 
 

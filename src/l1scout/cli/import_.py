@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l1scout.cli.output import Json, print_json, warn
+from l1scout.cli.output import Json, print_json, print_table, warn
 
 if TYPE_CHECKING:
     from l1scout.training.fit import Validation
@@ -46,10 +46,11 @@ def import_(
 ) -> None:
     """Make a model directory from your own ONNX file: card, domain, scores and uncertainties."""
     from l1scout.dataset.matched import read_dataset
-    from l1scout.deploy.engine import at_hand, left_out
-    from l1scout.report.result_tables import columns, ratio_rows, score_rows
-    from l1scout.training.export import check_target
+    from l1scout.deploy.engine import available_engines, engines_left_out
+    from l1scout.report.result_tables import ratio_rows, score_rows
+    from l1scout.report.terminal_tables import metrics_table
     from l1scout.training.imported import import_network, save_imported
+    from l1scout.training.save_model import check_target
 
     check_target(target)
     found = import_network(
@@ -62,17 +63,25 @@ def import_(
     )
     save_imported(found, target)
     warn(_worse(found.validation))
-    card, skipped = found.model.card, left_out(found.model)
+    card, skipped = found.model.card, engines_left_out(found.model)
     if json:
         about = {"model": str(target), "name": card.name, "imported": card.imported, "domain": card.domain}
-        left = {"left_as_is": found.left_as_is, "engines": at_hand(found.model), "left_out": skipped}
-        print_json({**about, **left, "uncertainties": card.resolution is not None, **card.scores})
+        left = {"left_as_is": found.left_as_is, "engines": available_engines(found.model)}
+        print_json(
+            {
+                **about,
+                **left,
+                "left_out": skipped,
+                "uncertainties": card.resolution is not None,
+                **card.scores,
+            }
+        )
         return
     validation = found.validation
     print(f"Test part, {validation.muons:,} muons; RMS about zero, overflows counted\n")
-    print(columns(score_rows({"GMT": validation.raw, card.name: validation.model})))
+    print_table(metrics_table(score_rows({"GMT": validation.raw, card.name: validation.model})))
     print("\nRatio model / GMT\n")
-    print(columns(ratio_rows({card.name: validation.ratio})))
+    print_table(metrics_table(ratio_rows({card.name: validation.ratio})))
     for why, n in found.left_as_is.items():
         print(f"{n:,} muons left as they were: {why}")
     if card.resolution is None:

@@ -9,7 +9,6 @@ from rich.table import Table
 
 from l1scout.cli.output import Flavour, Json, out, print_json
 from l1scout.errors import printable
-from l1scout.io.inspect import describe
 
 _SHOWN = 60
 """Rows of a table that people see; --json has them all."""
@@ -24,6 +23,8 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Describe what a file is and what it holds: format, era, rows, runs, orbits, muons, columns."""
+    from l1scout.io.inspect import describe
+
     found = describe(file, flavour=flavour)
     if json:
         print_json(found)

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -12,6 +11,7 @@ from rich.markup import escape
 
 from l1scout.analysis import ANALYSES, Analysis, Needs, Setup
 from l1scout.analysis._analysis import OwnOption, own_options
+from l1scout.analysis._run import run_analysis
 from l1scout.cli.analysis_options import Options
 from l1scout.cli.output import progress
 from l1scout.core.provenance import Provenance, recording
@@ -68,7 +68,7 @@ class Job:
 
     def __init__(self, name: str, analysis: type[Analysis[Any]], options: Options, own: Any) -> None:
         from l1scout.cli.results import formats_of
-        from l1scout.cli.sources import Data
+        from l1scout.cli.sources import AnalysisInput
         from l1scout.io.selection import parse_ranges
 
         self._formats = formats_of(options.figure_format)
@@ -80,7 +80,7 @@ class Job:
         if not analysis.needs.simulated_run and named == (simulated is not None):
             msg = "give one of: files to read or --run, --simulate, --muons"
             raise InputError(msg)
-        self.data = Data(options, *(simulated or ()))
+        self.data = AnalysisInput(options, *(simulated or ()))
         self._scheme: dict[str, Any] | None = None
         self._origins: set[bool | None] = set()
 
@@ -116,38 +116,25 @@ class Job:
             If the data lack what it needs, are too few to find a filling scheme that is needed, or contradict
             the one that is given.
         """
-        if self.analysis.needs.scheme == "none":
-            state = self._start(None)
-            self.data.notes += state.check_files(self.data.files)
-            for data in self._read():
-                state.add(data)
-        else:
-            state = self._run_with_scheme()
-        state.independent = self.data.quality.independent
-        return state
-
-    def _run_with_scheme(self) -> Analysis[Any]:
-        """Find or take the filling scheme, hold data back until it is known, and analyse them."""
-        from l1scout.analysis.common.scheme_watch import SchemeWatch
         from l1scout.analysis.common.schemes import load_scheme
 
-        name, needs, quality = self.options.scheme, self.analysis.needs.scheme, self.data.quality
-        given = None if name == "auto" else load_scheme(name)
-        watch = SchemeWatch(given, needed=needs == "needed", repetition=lambda: quality.repetition)
-        state: Analysis[Any] | None = None
-        for ready in chain(map(watch.add, self._read()), map(SchemeWatch.finish, [watch])):
-            for data in ready:
-                state = state or self._start(None if needs == "found" else watch.scheme)
-                state.add(data)
-        if watch.differing_bx:
-            self.data.notes.append(f"{watch.differing_bx} BX differ from the filling scheme")
-        self._scheme = _about(watch)
-        return state or self._start(None if needs == "found" else watch.scheme)
+        named, quality = self.options.scheme, self.data.quality
+        given = None if self.analysis.needs.scheme == "none" or named == "auto" else load_scheme(named)
+        state, watch = run_analysis(
+            self.analysis.needs, self._start, self._read(), given, lambda: quality.repetition
+        )
+        if watch is not None:
+            if watch.differing_bx:
+                self.data.notes.append(f"{watch.differing_bx} BX differ from the filling scheme")
+            self._scheme = _about(watch)
+        self.data.notes += state.check_files(self.data.files)
+        state.independent = quality.independent
+        return state
 
     def provenance(self, model: Mapping[str, Any] | None) -> Provenance:
         """Return where the result comes from."""
         from l1scout.core.orbit_batch import joint_origin
-        from l1scout.formats.muon import PT_LSB
+        from l1scout.formats.streams.muon import PT_LSB
 
         o, shared = self.options, shared_options(self.analysis.needs)
         options: dict[str, Any] = {}
@@ -235,8 +222,15 @@ def make_command(name: str) -> Any:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.command(name)(command)
+    app.command(name, epilog=_example(name, analysis, own))(command)
     return typer.main.get_command(app)
+
+
+def _example(name: str, analysis: type[Analysis[Any]], own: list[OwnOption]) -> str:
+    """Return a command line: a simulated run where that will do, and the options that must be given."""
+    needed = "".join(f" {o.flag} {o.field.name}.file" for o in own if o.field.default is MISSING)
+    data = "--simulate 2000" if analysis.needs.simulated_run and not needed else "packets.dat"
+    return f"Example: l1scout analyse {name} {data}{needed} --out {name}"
 
 
 def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:

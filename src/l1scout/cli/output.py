@@ -4,13 +4,15 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from l1scout.core.provenance import recorded
 from l1scout.errors import printable
@@ -134,9 +136,36 @@ def warn(lines: Iterable[str]) -> None:
         err.print(f"warning: {printable(line, 2000)}", markup=False, soft_wrap=True)
 
 
+def print_table(table: Table) -> None:
+    """Print a table; in a file or a pipe its lines are not folded to the width of a terminal."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    wide = Console(file=out.file, width=10_000, highlight=False)
+    wide.width = max(out.width, wide.measure(table).maximum)
+    wide.print(table)
+
+
+def print_line(text: str) -> None:
+    """Print text as it is: brackets are no markup, and a long line is not folded."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def print_problem(text: str) -> None:
+    """Print on standard error, in red on a terminal, what a check found to be wrong."""
+    err.print(printable(text, 2000), style="red", markup=False, soft_wrap=True)
+
+
 def print_json(result: Any) -> None:
     """Print a result for scripts, with its provenance."""
     print(json_text(recorded(result) if isinstance(result, dict) else result))
+
+
+def write_json(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result to a JSON file, with its provenance (InputError if it cannot be written)."""
+    from l1scout.files import write_text
+
+    write_text(path, json_text(recorded(result)) + "\n")
 
 
 def json_text(result: Any) -> str:

@@ -2,12 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l1scout.cli.live import Set, SettingsFile, StatusFile, StatusWriter, load, logger, on_signals
+from l1scout.cli.live import Set, SettingsFile, StatusPath, load, status_writer
+from l1scout.control.services import check_all_sent, logger, on_signals, run_readout
 from l1scout.errors import InputError
+
+if TYPE_CHECKING:
+    from l1scout.readout.status import ReadoutStatus
 
 
 def readout(
@@ -17,42 +21,44 @@ def readout(
     ] = None,
     settings: SettingsFile = None,
     over: Set = None,
-    status: StatusFile = None,
+    status: StatusPath = None,
     drain: Annotated[bool, typer.Option("--drain", help="Only send what waits in the spool.")] = False,
 ) -> None:
-    """Suppress zeros finely, write segments to the spool and send them to the store.
+    """Apply fine zero suppression, spool segments and forward them to the store.
 
     Stops cleanly on Ctrl-C: the run ends, what waits is sent. Killed, it goes on where it was when
     started again.
     """
     from l1scout.readout.readout import Readout
 
-    work = Readout(load(settings, over), logger("readout"))
+    chosen, log, report = load(settings, over), logger("readout"), status_writer(status, _line)
+    if source is None and not drain:
+        run_readout(chosen, log, report)
+        return
+    work = Readout(chosen, log)
     on_signals(work.stop)
-    writer = StatusWriter(status, _line)
     if drain:
-        left = work.drain(writer)
-    elif source is None:
-        left = work.listen(writer)
+        left = work.drain(report)
     elif source == "-":
         with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:
-            left = work.read(None, file, writer)
+            left = work.read(None, file, report)
     else:
+        path = Path(source or "")
         try:
-            with Path(source).open("rb", buffering=0) as file:
-                left = work.read(Path(source), file, writer)
+            with path.open("rb", buffering=0) as file:
+                left = work.read(path, file, report)
         except OSError as error:
             msg = f"{source}: {(error.strerror or 'cannot be read').lower()}"
             raise InputError(msg) from error
-    if left:
-        msg = f"{left} segments wait in {work.spool.folder}; `l1scout readout --drain` sends them later"
-        raise InputError(msg)
+    check_all_sent(work, left)
 
 
-def _line(s: dict[str, Any]) -> str:
+def _line(s: "ReadoutStatus") -> str:
+    from l1scout.readout.segments import objects_line
+
     return (
-        f"{s['state']}: {s['orbits']:,} orbits, {s['final_muons']:,} final muons, "
-        f"{s['real_time_factor']:.2f} x LHC; "
-        f"spool {s['spool_bytes'] / 1e6:.0f} MB in {s['spool_segments']}, sent {s['sent']}; "
-        f"missed {s['missed']}, corrupt {s['corrupt']}, dropped {s['dropped']}"
+        f"{s.state}: {s.orbits:,} orbits, {objects_line(s.objects) or 'no objects yet'} ({s.data} data), "
+        f"{s.real_time_factor:.2f} x LHC; "
+        f"spool {s.spool_bytes / 1e6:.0f} MB in {s.spool_segments}, sent {s.sent}; "
+        f"missed {s.missed}, corrupt {s.corrupt}, dropped {s.dropped}"
     )

@@ -1,17 +1,17 @@
 """``l1scout recalibrate``: a file with a network's answer for each L1 muon."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
+from l1scout.cli.engine_option import ENGINES_HELP
 from l1scout.cli.output import Flavour, Json, out, print_json, progress, warn
 from l1scout.core.provenance import current
 from l1scout.errors import InputError
-from l1scout.io.conditions import differences, of_file
-from l1scout.io.rewrite import Columns, add_columns
-from l1scout.model.card import model_record
+
+if TYPE_CHECKING:
+    from l1scout.io.rewrite import Columns
 
 
 def recalibrate(
@@ -21,8 +21,7 @@ def recalibrate(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="What computes: onnx (the usual one), fused, table, fixed (or fixed:Q4.12), gpu, mdla; "
-            "firmware or table for a firmware model."
+            help=f"Inference engine: {ENGINES_HELP} By default onnx; firmware for a firmware model."
         ),
     ] = None,
     table: Annotated[
@@ -42,18 +41,22 @@ def recalibrate(
     Muons outside the range of the model keep the trigger's values, and have isRecal false. Warns where era,
     trigger or look-up tables of the file are not those that the model was trained on.
     """
+    import numpy as np
+
     from l1scout.deploy.recalibrate import Recalibrator
+    from l1scout.io import InputFile, conditions_of
+    from l1scout.io.conditions import differences
+    from l1scout.io.rewrite import add_columns
+    from l1scout.model.card import model_record
 
     recalibrator = Recalibrator.load(model, engine=engine, table=table, errors=errors)
     card = recalibrator.card
     if errors and not card.resolution:
         msg = f"{model}: predicts no uncertainties; train it again, or leave out --errors"
         raise InputError(msg)
-    muons = of_file(source, flavour=flavour)
-    record = current(simulated=muons.simulated, model=model_record(card))
     recalibrated, reasons = 0, dict[str, int]()
 
-    def compute(columns: Columns) -> Columns:
+    def compute(columns: "Columns") -> "Columns":
         nonlocal recalibrated
         answer = recalibrator(columns)
         recalibrated += int(np.count_nonzero(answer.recalibrated))
@@ -61,13 +64,14 @@ def recalibrate(
             reasons[reason] = reasons.get(reason, 0) + n
         return answer.branches()
 
-    with progress() as bar:
+    with InputFile(source, flavour=flavour) as file, progress() as bar:
+        muons = conditions_of(file)
+        record = current(simulated=muons.simulated, model=model_record(card))
         task = bar.add_task("rows", total=None)
         done = add_columns(
-            source,
+            file,
             target,
             compute,
-            flavour=flavour,
             progress=lambda n, of: bar.update(task, completed=n, total=of),
             made=record,
         )
@@ -75,7 +79,7 @@ def recalibrate(
     warn(warnings)
     if json:
         counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}
-        model_about = {"name": card.name, "sha256": card.onnx.get("sha256"), "data": card.data}
+        model_about = {"name": card.name, "sha256": card.sha256, "data": card.data}
         model_about |= {"trained_on": card.conditions.as_dict(), "domain": card.domain}
         print_json(
             {
@@ -83,7 +87,7 @@ def recalibrate(
                 "model": model_about,
                 "in": source,
                 "out": target,
-                "format": done.kind,
+                "format": done.format,
                 "tree": done.tree or None,
                 "conditions": muons.as_dict(),
                 "warnings": warnings,

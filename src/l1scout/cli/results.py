@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l1scout.analysis import Result
-from l1scout.cli.output import json_text, print_json
+from l1scout.cli.output import json_text, print_json, print_table
 from l1scout.core.provenance import Provenance
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
-from l1scout.report.result_tables import rows_csv, rows_text
+from l1scout.report.result_tables import rows_csv
+from l1scout.report.terminal_tables import records_table
 
 if TYPE_CHECKING:
     from hist import Hist
@@ -108,7 +109,8 @@ class Output:
                 print(f"{name}: {value['value']:.5g}, {interval}")
         for table, rows in self.result.tables.items():
             if rows:
-                print(f"\n{table.replace('_', ' ')}\n{rows_text(rows[:shown])}")
+                print(f"\n{table.replace('_', ' ')}")
+                print_table(records_table(rows[:shown]))
                 if len(rows) > shown:
                     print(f"... {len(rows) - shown} more: --out or --json")
         if folder:

@@ -2,13 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l1scout.cli.live import Set, load, logger, on_signals
+from l1scout.cli.live import Set, load
 from l1scout.cli.output import err
+from l1scout.control.services import logger, on_signals
 from l1scout.errors import InputError
+
+if TYPE_CHECKING:
+    from l1scout.control.messages import ChainStatus
 
 
 def run(
@@ -43,8 +47,8 @@ def run(
             on_signals(work.signal)
             with Live(console=err, auto_refresh=False) as live:
 
-                def show(status: dict[str, Any]) -> None:
-                    live.update(table(status, hint if status["state"] != "idle" else ""), refresh=True)
+                def show(status: "ChainStatus") -> None:
+                    live.update(table(status, hint if status.state != "idle" else ""), refresh=True)
 
                 error = work.run(show, wait=wait)
     if error:

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from l1scout.cli.live import Set, SettingsFile, load
 from l1scout.cli.output import Json, out, print_json
+from l1scout.core.provenance import current, is_simulated
 from l1scout.errors import InputError
 
 
@@ -16,7 +17,8 @@ def runs(
     over: Set = None,
     json: Json = False,
 ) -> None:
-    """List the runs of the store's catalogue, or the lumisections of one: orbits, muons, losses, bytes."""
+    """List the runs of the store's catalogue, or the lumisections of one: orbits, objects, losses, bytes."""
+    from l1scout.readout.segments import joint_label
     from l1scout.store.catalogue import Catalogue
     from l1scout.store.losses import lumisections_with_losses, runs_with_losses
 
@@ -32,13 +34,17 @@ def runs(
     finally:
         catalogue.close()
     if not rows:
-        msg = f"{folder}: nothing there" + (f" of run {run}" if run is not None else " yet")
+        which = " yet" if run is None else f" of run {run} (see `l1scout runs`)"
+        msg = f"{folder}: this store has no segments{which}"
         raise InputError(msg)
     if json:
-        print_json({"runs" if run is None else "lumisections": rows})
+        data = joint_label(row["data"] for row in rows if row["orbits"])
+        record = current(simulated=is_simulated(data)).as_dict()
+        name = "runs" if run is None else "lumisections"
+        print_json({name: rows, "data": data, "provenance": record})
         return
     names = ("run", "source") if run is None else ("lumisection", "source")
-    table = Table(*names, "segments", "orbits", "final muons", "lost", "dropped", "MB", "MB stored", "")
+    table = Table(*names, "data", "segments", "orbits", "objects", "lost", "dropped", "MB", "MB stored", "")
     for row in rows:
         table.add_row(*(str(row[n]) for n in names), *_sums(row))
     out.print(table)
@@ -46,6 +52,13 @@ def runs(
 
 def _sums(row: dict[str, Any]) -> tuple[str, ...]:
     lost = row["corrupt"] + row["missed"]
-    counts = (f"{n:,}" for n in (row["segments"], row["orbits"], row["final_muons"], lost, row["dropped"]))
+    objects = [f"{kind.replace('_', ' ')} {n:,}" for kind, n in row["objects"].items()]
+    counts = (f"{row['segments']:,}", f"{row['orbits']:,}", "\n".join(objects), f"{lost:,}")
     megabytes = (f"{row[n] / 1e6:,.1f}" for n in ("size", "stored_size"))
-    return (*counts, *megabytes, "not ended" if row.get("ended") == 0 else "")
+    return (
+        row["data"],
+        *counts,
+        f"{row['dropped']:,}",
+        *megabytes,
+        "not ended" if row.get("ended") == 0 else "",
+    )

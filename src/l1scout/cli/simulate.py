@@ -1,29 +1,32 @@
-"""``l1scout simulate run``: a run of the LHC on eight fibres, with its truth."""
+"""Options of commands that simulate a run: what to plant in it, and which faults the links have."""
 
 import json as json_text
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.markup import escape
 
-from l1scout.cli.output import Json, print_json, progress
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS
-from l1scout.link.frames import CRCS
-from l1scout.simulate.faults import FaultRates
-from l1scout.simulate.planted import CONDITIONS
-from l1scout.simulate.run import Running, simulate_run
-from l1scout.simulate.write import Fibres, write_run
 
-simulate = typer.Typer(help="Simulated data.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from l1scout.simulate.faults import FaultRates
+    from l1scout.simulate.run import Running
 
-FAULTS = "Fault and its probability, such as flips=1e-6; may be given several times. " + ", ".join(
-    name for name in FaultRates.__dataclass_fields__
+FAULT_NAMES = (
+    "flips",
+    "k_flips",
+    "lost_words",
+    "doubled_words",
+    "stuck",
+    "bad_crc",
+    "dead",
+    "skew_jumps",
+    "dead_orbits",
 )
-
+"""Fields of `FaultRates`, named here so that a help need not import the simulation."""
+FAULTS = (
+    f"Fault and its probability, such as flips=1e-6; may be given several times. {', '.join(FAULT_NAMES)}"
+)
 
 CONDITION_HELP = escape(
     "What to plant: NAME=JSON, such as cosmics=0.5 or 'noise=[[3,0.5]]'; may be given several times. "
@@ -31,8 +34,10 @@ CONDITION_HELP = escape(
 )
 
 
-def running(scheme: str, occupancy: float, conditions: Sequence[str] = ()) -> Running:
+def running(scheme: str, occupancy: float, conditions: Sequence[str] = ()) -> "Running":
     """Return the conditions of a simulation (InputError if they are not possible)."""
+    from l1scout.simulate.run import Running
+
     asked: dict[str, Any] = {"scheme": scheme, "occupancy": occupancy}
     for text in conditions:
         name, _, value = text.partition("=")
@@ -61,8 +66,10 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
-def fault_rates(given: list[str]) -> FaultRates:
+def fault_rates(given: list[str]) -> "FaultRates":
     """Return the faults asked for as name=probability (InputError if they cannot be)."""
+    from l1scout.simulate.faults import FaultRates
+
     rates: dict[str, float | int] = {}
     for text in given:
         name, _, value = text.partition("=")
@@ -73,8 +80,7 @@ def fault_rates(given: list[str]) -> FaultRates:
     try:
         return FaultRates(**rates)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        known = ", ".join(FaultRates.__dataclass_fields__)
-        msg = f"--fault {' '.join(given)}: name=probability expected, of {known}"
+        msg = f"--fault {' '.join(given)}: name=probability expected, of {', '.join(FAULT_NAMES)}"
         raise InputError(msg) from None
 
 
@@ -83,49 +89,3 @@ def one_of(option: str, name: str, known: dict[str, object]) -> None:
     if name not in known:
         msg = f"{option} {name}: not one of {', '.join(known)}"
         raise InputError(msg)
-
-
-@simulate.command()
-def conditions(json: Json = False) -> None:
-    """List what --condition can plant in a simulated run: form, unit, default and an example of each."""
-    rows = [{**asdict(c), "default": c.default} for c in CONDITIONS]
-    if json:
-        print_json({"conditions": rows})
-        return
-    for c in CONDITIONS:
-        unit = f" ({c.unit})" if c.unit else ""
-        print(f"{c.name}: {c.meaning}")
-        print(f"    {c.form}{unit}; default {json_text.dumps(c.default)}")
-        print(f"    --condition '{c.example}'")
-
-
-@simulate.command()
-def run(
-    orbits: Annotated[int, typer.Option(min=1, help="Orbits of 3564 BX.")],
-    target: Annotated[Path, typer.Option("--out", help="Directory for links.l1l, truth.parquet, run.json.")],
-    seed: Annotated[int, typer.Option(min=0)] = 1,
-    form: Annotated[str, typer.Option("--format", help="run2 or run3.")] = "run3",
-    scheme: Annotated[str, typer.Option(help="Filling scheme: 2018 or 2024.")] = "2018",
-    occupancy: Annotated[float, typer.Option(help="Part of the BX with a muon.")] = 0.05,
-    crc: Annotated[str, typer.Option(help="CRC on the links.")] = "CRC-32/ISO-HDLC",
-    condition: Annotated[list[str] | None, typer.Option(help=CONDITION_HELP)] = None,
-    fault: Annotated[list[str] | None, typer.Option(help=FAULTS)] = None,
-    json: Json = False,
-) -> None:
-    """Write a simulated run as it comes from the fibres, and the muons that were sent.
-
-    Links have different skew and padding. About 0.8 MB an orbit.
-    """
-    one_of("--format", form, dict(FORMATS))
-    one_of("--crc", crc, dict(CRCS))
-    planted, rates = running(scheme, occupancy, condition or ()), fault_rates(fault or [])
-    fibres = Fibres(FORMATS[form], seed, CRCS[crc], rates)
-    pieces = simulate_run(seed, orbits, running=planted, form=FORMATS[form], origin=True)
-    with progress() as bars:
-        task = bars.add_task("orbits", total=orbits)
-        result = write_run(target, pieces, fibres, planted, lambda n: bars.update(task, completed=n))
-    if json:
-        print_json(result)
-        return
-    counts = f"{result['final_muons']:,} final and {result['intermediate_muons']:,} intermediate muons"
-    print(f"{counts} in {result['orbits']:,} orbits in {target}: {result['faults']} faults")

@@ -13,9 +13,9 @@ from l1scout.core.provenance import file_inputs
 from l1scout.errors import InputError, printable
 from l1scout.io.batches import read_batches
 from l1scout.io.folder import expand
-from l1scout.io.ntuple import EMULATED_NOTE
 from l1scout.io.quality import ReadQuality
-from l1scout.io.selection import Selection, Selector, parse_ranges, read_golden
+from l1scout.io.readers.l1ntuple import EMULATED_NOTE
+from l1scout.io.selection import DataSelection, Selector, parse_ranges, read_golden
 from l1scout.lhc import FILLING_SCHEMES
 from l1scout.simulate.run import simulate_run
 from l1scout.store.losses import with_losses
@@ -24,7 +24,7 @@ CHUNK = 100
 """Orbits simulated at a time."""
 
 
-class Data:
+class AnalysisInput:
     """The data of an analysis, and notes about them.
 
     Parameters
@@ -72,7 +72,7 @@ class Data:
             msg = "give either files or folders to read, --run, or --simulate with a number of orbits"
             raise InputError(msg)
         self.selector = Selector(
-            Selection(
+            DataSelection(
                 parse_ranges("--runs", options.runs) if options.runs else None,
                 parse_ranges("--lumisections", options.lumisections) if options.lumisections else None,
                 read_golden(options.golden) if options.golden else None,

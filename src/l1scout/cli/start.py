@@ -21,14 +21,14 @@ def start(
 
     In state error it starts what refused to work again, and the run goes on.
     """
-    from l1scout.control.local import ask
+    from l1scout.control.local import command
 
     folder = load(settings, over).run.folder
-    status = ask(folder, do="start", run=run)
+    status = command(folder, do="start", run=run)
     with activity("starting"):
-        while status["state"] == "running" and not status["up"]:
+        while status.state == "running" and not status.up:
             time.sleep(0.1)
-            status = ask(folder, do="status")
-    if status["error"]:
-        raise InputError(status["error"])
-    out.print(f"run {status['run']}: {status['state']}")
+            status = command(folder, do="status")
+    if status.error:
+        raise InputError(status.error)
+    out.print(f"run {status.run}: {status.state}")

@@ -12,14 +12,14 @@ def stop(settings: SettingsFile = None, over: Set = None) -> None:
 
     It stays, configured, for the next `l1scout start`.
     """
-    from l1scout.control.local import ask
+    from l1scout.control.local import command
 
     folder = load(settings, over).run.folder
-    status = ask(folder, do="stop")
+    status = command(folder, do="stop")
     with activity("draining"):
-        while status["state"] == "draining":
+        while status.state == "draining":
             time.sleep(0.1)
-            status = ask(folder, do="status")
-    if status["error"]:
-        raise InputError(status["error"])
-    out.print(f"run {status['run']}: drained")
+            status = command(folder, do="status")
+    if status.error:
+        raise InputError(status.error)
+    out.print(f"run {status.run}: drained")

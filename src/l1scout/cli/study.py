@@ -1,6 +1,5 @@
 """``l1scout study``: networks of many recipes, cross-validated, beside the reference paper's tables."""
 
-import json as json_text
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from l1scout.cli.output import Json, err, print_json, progress
-from l1scout.core.provenance import recorded
-from l1scout.training.recipes import PAPER, RECIPES, recipe
+from l1scout.cli.output import Json, err, print_json, print_table, progress, write_json
+
+RECIPE_NAMES = "A, B, C, D, E, F, default, balanced, rms, small"
+"""Names of `l1scout.training.recipes.RECIPES`, whose import takes too long for a help."""
 
 
 class Search(StrEnum):
@@ -35,8 +35,8 @@ def study(
         ),
     ] = Search.models,
     models: Annotated[
-        str, typer.Option(help=f"Recipes for --search models, among {', '.join(RECIPES)}.")
-    ] = ",".join(PAPER),
+        str, typer.Option(help=f"Recipes for --search models, among {RECIPE_NAMES}; by default the paper's.")
+    ] = "A,B,C,D,E,F",
     folds: Annotated[int, typer.Option(min=3, max=20, help="Of the cross validation.")] = 5,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network in each fold.")] = 1,
     epochs: Annotated[
@@ -57,8 +57,11 @@ def study(
     json: Json = False,
 ) -> None:
     """Train networks fold by fold and compare them. Stop it when you like: the same command goes on."""
-    from l1scout.report.page import write_text
-    from l1scout.report.study_page import as_text, page, ratio_rows, rows, rows_without_floor
+    from l1scout.files import write_text
+    from l1scout.report.study_page import study_page
+    from l1scout.report.study_tables import limit_rows, study_rows, study_rows_without_floor
+    from l1scout.report.terminal_tables import metrics_by_row
+    from l1scout.training.recipes import recipe
     from l1scout.training.study import Plan, Study, grid
     from l1scout.training.study_summary import summarise
 
@@ -83,19 +86,19 @@ def study(
             work.run(chosen)
     summary = summarise(work, search.value, chosen, with_limit=not no_limit)
     result = summary.as_dict()
-    write_text(target / "study.json", json_text.dumps(recorded(result), indent=1) + "\n")
+    write_json(target / "study.json", result)
     said = f"l1scout study --search {search.value} --folds {folds} --seeds {seeds}"
     said += f" --epochs {epochs}" if epochs else ""
-    write_text(target / "study.html", page(summary, said))
+    write_text(target / "study.html", study_page(summary, said))
     err.print(f"{len(chosen)} networks in {time.perf_counter() - start:.0f} s")
     if json:
         print_json(result)
         return
     print("Mean over folds, spread over folds in units of the last digit; shares in percent\n")
-    print(as_text(rows(summary)))
+    print_table(metrics_by_row(study_rows(summary)))
     print("\nThe same without hwPt 6\n")
-    print(as_text(rows_without_floor(summary)))
+    print_table(metrics_by_row(study_rows_without_floor(summary)))
     if summary.limit:
         print("\nOurs / limit\n")
-        print(as_text(ratio_rows(summary)))
+        print_table(metrics_by_row(limit_rows(summary)))
     print(f"\nReport: {target / 'study.html'}")

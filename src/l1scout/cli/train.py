@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l1scout.cli.output import Json, print_json, progress
-from l1scout.dataset.matched import Dataset, files_of, opened, read_datasets
-from l1scout.model.quantities import INPUTS, model_inputs
-from l1scout.report.result_tables import columns, ratio_rows, score_rows
-from l1scout.training.epochs import IN_MEMORY, Stream, read_stream
-from l1scout.training.export import check_target, save
-from l1scout.training.fit import Trained, all_epochs, fit
-from l1scout.training.recipes import DEFAULT, recipe
+from l1scout.cli.output import Json, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from l1scout.dataset.matched import Dataset
+    from l1scout.training.epochs import Stream
+    from l1scout.training.fit import Trained
+
+INPUT_NAMES = "hwPhiAtVtx, hwEtaAtVtx, hwPt, hwCharge"
+"""Names of `l1scout.model.quantities.INPUTS`, whose import takes too long for a help."""
+IN_MEMORY = 10_000_000
+"""Muons held in memory by default: about 2 GB while a network is trained."""
 
 
 def train(
@@ -29,10 +32,10 @@ def train(
             "of offline pT, eta and charge with 50 validation muons; balanced or rms, without that guard; "
             "small, the default with the paper's 3 x 32."
         ),
-    ] = DEFAULT.name,
+    ] = "default",
     inputs: Annotated[
         str | None,
-        typer.Option(help=f"More input columns besides {', '.join(INPUTS)}: for instance hwQual."),
+        typer.Option(help=f"More input columns besides {INPUT_NAMES}: for instance hwQual."),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs, to which the guard adds more; by default the recipe's.")
@@ -51,6 +54,13 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a network, write it as a model directory, and print its validation beside published numbers."""
+    from l1scout.dataset.matched import files_of
+    from l1scout.model.quantities import model_inputs
+    from l1scout.report.result_tables import ratio_rows, score_rows
+    from l1scout.report.terminal_tables import metrics_table
+    from l1scout.training.recipes import recipe
+    from l1scout.training.save_model import check_target, save
+
     recipe(model)
     check_target(target)
     more = [n.strip() for n in inputs.split(",")] if inputs else []
@@ -71,13 +81,16 @@ def train(
     validation = trained.validation
     kept = f"epoch {card.training['epoch_kept']} of {card.training['epochs_run']} kept"
     print(f"Validation part, {validation.muons:,} muons ({kept}); RMS about zero, overflows counted\n")
-    print(columns(score_rows({"GMT": validation.raw, model: validation.model})))
+    print_table(metrics_table(score_rows({"GMT": validation.raw, model: validation.model})))
     print("\nRatio model / GMT\n")
-    print(columns(ratio_rows({model: validation.ratio})))
+    print_table(metrics_table(ratio_rows({model: validation.ratio})))
     print(f"\nModel {model}, trained on {card.origin}, is in {target}")
 
 
-def _muons(files: Sequence[Path], in_memory: int) -> Dataset | Stream:
+def _muons(files: Sequence[Path], in_memory: int) -> "Dataset | Stream":
+    from l1scout.dataset.matched import opened, read_datasets
+    from l1scout.training.epochs import read_stream
+
     total = 0
     for path in files:
         with opened(path) as file:
@@ -90,22 +103,26 @@ def _muons(files: Sequence[Path], in_memory: int) -> Dataset | Stream:
 
 
 def fit_with_bar(
-    data: Dataset | Stream,
+    data: "Dataset | Stream",
     model: str,
     *,
-    inputs: Sequence[str] = INPUTS,
+    inputs: Sequence[str] | None = None,
     epochs: int | None = None,
     batch: int | None = None,
     seed: int = 1,
     patience: int | None = None,
-) -> Trained:
+) -> "Trained":
     """Train under a progress bar."""
+    from l1scout.model.quantities import INPUTS
+    from l1scout.training.fit import all_epochs, fit
+    from l1scout.training.recipes import recipe
+
     with progress() as bar:
         task = bar.add_task(f"model {model}, epochs", total=all_epochs(recipe(model), epochs))
         return fit(
             data,
             recipe(model),
-            inputs=inputs,
+            inputs=inputs or INPUTS,
             epochs=epochs,
             batch=batch,
             seed=seed,

@@ -6,6 +6,7 @@ import typer
 
 from l1scout.cli.live import Set, SettingsFile, load
 from l1scout.cli.output import Json, err, out, print_json, progress
+from l1scout.core.provenance import current, is_simulated
 
 
 def transfer(
@@ -38,11 +39,12 @@ def transfer(
             progress=lambda at, of: bar.update(task, completed=at, total=of),
         )
     if json:
-        print_json(vars(done))
+        print_json(vars(done) | {"provenance": current(simulated=is_simulated(done.data)).as_dict()})
     else:
         out.print(
             f"{done.copied} files copied and verified ({done.copied_bytes / 1e6:.1f} MB), "
-            f"{done.there} were there; {done.deleted} deleted here ({done.deleted_bytes / 1e6:.1f} MB)"
+            f"{done.there} were there already; {done.data} data; "
+            f"{done.deleted} deleted here ({done.deleted_bytes / 1e6:.1f} MB)"
         )
         for name, why in done.failed.items():
             err.print(f"[red]{name}: {why}[/]")

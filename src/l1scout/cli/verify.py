@@ -2,11 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l1scout.cli.output import Json, print_json, progress
+from l1scout.cli.engine_option import ENGINES_HELP
+from l1scout.cli.output import Json, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from l1scout.evaluate.verify import Verified
 
 
 def verify(
@@ -14,8 +18,7 @@ def verify(
     engine: Annotated[
         list[str] | None,
         typer.Option(
-            help="onnx, fused, table, fixed (Q8.8; or fixed:Q4.12,variable,down,wrap), gpu, mdla (or mdla:2 "
-            "for 2 clusters), firmware. Can be given several times; by default all that are at hand."
+            help=f"{ENGINES_HELP} Several are allowed; by default all that run the model on any machine."
         ),
     ] = None,
     table: Annotated[Path | None, typer.Option(help="The table, if not in the model directory.")] = None,
@@ -31,14 +34,14 @@ def verify(
     count. Rules can be compared: --engine fixed --engine fixed:Q4.12,variable. Exit status 1 if an entry
     of the table is not what it should be.
     """
-    from l1scout.deploy.engine import at_hand, left_out, make
-    from l1scout.evaluate.verify import CLOSE_COUNTS, CLOSE_PT, reference_of
+    from l1scout.deploy.engine import available_engines, create_engine, engines_left_out
     from l1scout.evaluate.verify import verify as compare
+    from l1scout.firmware.quantised import reference_of
     from l1scout.model.directory import load_model
-    from l1scout.report.result_tables import text_table
 
     loaded = load_model(model)
-    engines = {name: make(name, loaded, table=table) for name in engine or at_hand(loaded, table)}
+    names = engine or available_engines(loaded, table)
+    engines = {name: create_engine(name, loaded, table=table) for name in names}
     reference, what = reference_of(loaded)
     with progress() as bar:
         task = bar.add_task("inputs", total=sample or loaded.domain.entries)
@@ -61,14 +64,23 @@ def verify(
         else f"A RANDOM SAMPLE of {sample:,} (seed {seed}), not all, of the {loaded.domain.entries:,} inputs"
     )
     print(f"{which} of model {loaded.card.name}'s domain; against {what}")
-    lines = [["engine", "output", "worst", "rms", "worst [counts]", "rms [counts]", "moved by core/10"]]
+    _print(found, {} if engine else engines_left_out(loaded))
+    raise typer.Exit(int(wrong))
+
+
+def _print(found: "dict[str, Verified]", left_out: dict[str, str]) -> None:
+    from l1scout.evaluate.verify import CLOSE_COUNTS, CLOSE_PT
+    from l1scout.report.terminal_tables import plain_table
+
+    head = ["engine", "output", "worst", "rms", "worst [counts]", "rms [counts]", "moved by core/10"]
+    lines = []
     for name, v in found.items():
         for d in v.deviations:
             unit = "" if d.unit == "1" else f" {d.unit}"
             values = [f"{d.worst:.2g}{unit}", f"{d.rms:.2g}{unit}", f"{d.worst_counts:.2g}"]
             lines.append([name, d.output, *values, f"{d.rms_counts:.2g}", f"{100 * d.moved:.4f} %"])
-    print(text_table(lines))
-    for name, why in ({} if engine else left_out(loaded)).items():
+    print_table(plain_table(head, lines))
+    for name, why in left_out.items():
         print(f"{name}: left out: {why}")
     for name, v in found.items():
         limits = f"{CLOSE_COUNTS:g} counts of phi and eta and {100 * CLOSE_PT:g} % of pT"
@@ -79,4 +91,3 @@ def verify(
         if v.overflows is not None:
             weights = "" if v.weight_overflows is None else f" and {v.weight_overflows:,} weights and biases"
             print(f"{name}: {v.overflows:,} activations{weights} did not fit into their words")
-    raise typer.Exit(int(wrong))

@@ -1,7 +1,8 @@
-"""A process of the chain that ends cleanly when nobody holds its lifeline any more.
+"""A process of the chain that run control starts, and that ends cleanly when run control is gone.
 
-``python -m l1scout.control.child FD COMMAND...`` is ``l1scout COMMAND...``, and gets SIGTERM when the
-pipe FD is closed at the other end. Run control holds the other end; so does the process that feeds
+``python -m l1scout.control.child FD NAME SETTINGS STATUS [section.name=value ...]`` runs the service NAME of
+`l1scout.control.services` with the settings of a file, and writes its status to another. It gets SIGTERM when
+the pipe FD is closed at the other end. Run control holds the other end; so does the process that feeds
 this one, so that a chain whose run control was killed drains in its order.
 """
 
@@ -9,8 +10,14 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
-from l1scout.cli import main
+from l1scout.control.services import SERVICES, StatusFile, logger
+from l1scout.errors import InputError, printable
+from l1scout.settings import read_settings
+
+REFUSED = 2
+"""Exit status of a process that cannot work with its settings or surroundings: trying again does not help."""
 
 
 def _follow(lifeline: int) -> None:
@@ -18,7 +25,18 @@ def _follow(lifeline: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def main(lifeline: str, name: str, settings: str, status: str, *changed: str) -> int:
+    """Run a service; return the exit status."""
+    threading.Thread(target=_follow, args=(int(lifeline),), daemon=True).start()
+    try:
+        SERVICES[name](read_settings(Path(settings), over=changed), logger(name), StatusFile(Path(status)))
+    except (InputError, OSError) as error:
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        print(f"l1scout: {printable(where + why, 2000)}", file=sys.stderr)
+        return REFUSED
+    return 0
+
+
 if __name__ == "__main__":
-    threading.Thread(target=_follow, args=(int(sys.argv.pop(1)),), daemon=True).start()
-    sys.argv[0] = "l1scout"
-    main()
+    sys.exit(main(*sys.argv[1:]))

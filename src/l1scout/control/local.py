@@ -14,7 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from l1scout.errors import InputError
+from pydantic import ValidationError
+
+from l1scout.control.messages import ChainStatus
+from l1scout.errors import InputError, first_fault
 
 NAME = "control.sock"
 MAX_LINE = 4096
@@ -111,6 +114,15 @@ def ask(folder: Path, **request: Any) -> dict[str, Any]:
     if "refused" in answer:
         raise InputError(str(answer["refused"]))
     return dict(answer)
+
+
+def command(folder: Path, **request: Any) -> ChainStatus:
+    """Send a command to the run control of a folder; return its status after it (InputError as `ask`)."""
+    try:
+        return ChainStatus.model_validate(ask(folder, **request))
+    except ValidationError as error:
+        msg = f"{folder}: not the answer of this version's `l1scout run` ({first_fault(error)})"
+        raise InputError(msg) from error
 
 
 def _line(connection: socket.socket, limit: int, seconds: float) -> bytes:

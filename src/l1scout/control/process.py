@@ -1,7 +1,6 @@
 """A process of the chain as run control sees it: started, read, asked to stop, started again."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -9,27 +8,30 @@ import sys
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
+
+from l1scout.control.child import REFUSED
+from l1scout.readout.segments import ObjectCounts, sum_counts
+from l1scout.readout.status import STATUSES, ProcessStatus, ReadoutStatus
 
 BACKOFF_S = (0.2, 5.0)
 """Wait before a dead process is started again: doubled each time, from the first to the second."""
 GOOD_S = 10.0
 """A process that has lived so long gets the shortest wait again."""
-REFUSED = 2
-"""Exit status of a command whose settings or surroundings are no good: trying again is of no use."""
-_DEAF_S = 30.0
+_NO_STATUS_S = 30.0
 _RATE_S = 3.0
 _LINE_BYTES = 4096
 _MAX_STATUS = 1 << 16
 
 
 class Process:
-    """One process, over all its lives in a run.
+    """One process of the chain, over all its lives in a run.
 
     Parameters
     ----------
     name : str
-        As in the table; its log is ``NAME.log``.
+        One of `l1scout.control.services.SERVICES`; its log is ``NAME.log``.
     folder : Path
         Of the run.
     environment : mapping of str to str
@@ -47,8 +49,8 @@ class Process:
         This life was asked to stop.
     refusal : str
         Why it refuses to work, in its own words.
-    last : dict
-        Its newest status, of this life or the one before; empty before the first.
+    last : ProcessStatus or None
+        Its newest status, of this life or the one before; None before the first.
     """
 
     def __init__(
@@ -71,28 +73,40 @@ class Process:
         self.refusal = ""
         self._began = self._next = 0.0
         self._backoff = BACKOFF_S[0]
-        self.last: dict[str, Any] = {}
+        self.last: ProcessStatus | None = None
         self._past: Counter[str] = Counter()
-        self._seen: deque[dict[str, Any]] = deque()
+        self._past_objects: ObjectCounts = {}
+        self._seen: deque[ProcessStatus] = deque()
 
     @property
     def alive(self) -> bool:
-        """Whether it is there."""
+        """Whether it runs."""
         return self._popen is not None
 
     def is_due(self, now: float) -> bool:
         """Say whether it is to be started now."""
         return not self.alive and not self.ended and now >= self._next
 
-    def start(self, now: float, arguments: Sequence[str], status: Path) -> None:
-        """Start it (OSError: not now)."""
+    def start(self, now: float, settings: Path, changed: Sequence[str], status: Path) -> None:
+        """Start it (OSError if the machine cannot at this moment).
+
+        Parameters
+        ----------
+        now : float
+        settings : Path
+            File of settings.
+        changed : sequence of str
+            ``section.name=value``, over those of the file.
+        status : Path
+            Where the process writes its status.
+        """
         self._status, self._began, self.asked = status, now, False
         self._next = now + BACKOFF_S[1]
-        command = [sys.executable, "-m", "l1scout.control.child", str(self._lifeline), *arguments]
+        command = [sys.executable, "-m", "l1scout.control.child", str(self._lifeline), self.name]
         status.unlink(missing_ok=True)
         with (self._folder / f"{self.name}.log").open("ab") as log:
             self._popen = subprocess.Popen(
-                [*command, "--status", str(status)],
+                [*command, str(settings), str(status), *changed],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -109,7 +123,9 @@ class Process:
             self._read()
         if code is None:
             return None
-        self._past.update({n: v for n, v in self.latest.items() if isinstance(v, int)})
+        if latest := self.latest:
+            self._past.update({n: v for n, v in latest if isinstance(v, int)})
+            self._past_objects = sum_counts(self._past_objects, _objects(latest))
         self._seen.clear()
         self.signal(signal.SIGKILL)  # its own workers, if it left any
         self._popen = None
@@ -123,7 +139,7 @@ class Process:
 
     def ask(self, now: float, *, at_once: bool = False) -> None:
         """Ask it to stop, once; as soon as it listens to that, or at once."""
-        if self._popen and not self.asked and (at_once or self.latest or now - self._began > _DEAF_S):
+        if self._popen and not self.asked and (at_once or self.latest or now - self._began > _NO_STATUS_S):
             self.asked = True
             self.signal(signal.SIGTERM)
 
@@ -138,29 +154,33 @@ class Process:
             self._popen.send_signal(number)
 
     @property
-    def latest(self) -> dict[str, Any]:
-        """Newest status of this life; empty before the first."""
-        return self._seen[-1] if self._seen else {}
+    def latest(self) -> ProcessStatus | None:
+        """Newest status of this life; None before the first."""
+        return self._seen[-1] if self._seen else None
 
     def total(self, name: str) -> int:
         """Return a count over all lives in this run."""
-        return int(self._past[name] + self.latest.get(name, 0))
+        return int(self._past[name] + getattr(self.latest, name, 0))
+
+    def objects(self) -> ObjectCounts:
+        """Return the objects of each stream over all lives in this run."""
+        return sum_counts(self._past_objects, _objects(self.latest))
 
     def rate(self, name: str) -> float:
-        """Return how much a count or a time grows in a second, over the last three."""
+        """Return how much a count or a time has grown per second, over the last three seconds."""
         if len(self._seen) < 2:
             return 0.0
         old, new = self._seen[0], self._seen[-1]
-        return float((new.get(name, 0) - old.get(name, 0)) / (new["seconds"] - old["seconds"]))
+        return float(getattr(new, name) - getattr(old, name)) / (new.seconds - old.seconds)
 
     @property
     def state(self) -> str:
-        """How it is, in a word."""
+        """One word: its own state, or ``starting``, ``refuses``, ``dead``, ``ended``."""
         if self.refusal:
             return "refuses"
         if self._popen is None:
             return "ended" if self.ended or not self.lives else "dead"
-        return str(self.latest.get("state", "starting"))
+        return self.latest.state if self.latest else "starting"
 
     @property
     def pid(self) -> int | None:
@@ -170,15 +190,15 @@ class Process:
     def _read(self) -> None:
         try:
             with self._status.open("rb") as file:
-                said = json.loads(file.read(_MAX_STATUS))
-        except (OSError, ValueError, RecursionError):
+                status = STATUSES[self.name].model_validate_json(file.read(_MAX_STATUS))
+        except (OSError, ValidationError):
             return
         assert self._popen is not None
-        if said.get("pid") != self._popen.pid or said["seconds"] <= self.latest.get("seconds", -1):
+        if status.pid != self._popen.pid or (self.latest and status.seconds <= self.latest.seconds):
             return
-        self._seen.append(said)
-        self.last = said
-        while said["seconds"] - self._seen[0]["seconds"] > _RATE_S:
+        self._seen.append(status)
+        self.last = status
+        while status.seconds - self._seen[0].seconds > _RATE_S:
             self._seen.popleft()
 
     def _last_line(self) -> str:
@@ -186,3 +206,7 @@ class Process:
             log.seek(max(log.seek(0, os.SEEK_END) - _LINE_BYTES, 0))
             lines = log.read().decode(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("l1scout: ") if lines else "no reason given"
+
+
+def _objects(status: ProcessStatus | None) -> ObjectCounts:
+    return status.objects if isinstance(status, ReadoutStatus) else {}

@@ -11,22 +11,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import ValidationError
+
+from l1scout.control.child import REFUSED
 from l1scout.control.local import LocalServer
+from l1scout.control.messages import ChainStatus, Command
 from l1scout.control.overview import losses, overview
-from l1scout.control.process import REFUSED, Process
+from l1scout.control.process import Process
+from l1scout.control.services import SERVICES
 from l1scout.control.states import Event, State, after
-from l1scout.errors import InputError
+from l1scout.errors import InputError, first_fault
 from l1scout.files import complete_or_nothing
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
+from l1scout.readout.readout import chosen_format
+from l1scout.readout.status import BoardStatus, ReadoutStatus, StoreStatus
 from l1scout.settings import PREFIX, Settings, as_toml
 from l1scout.wire import parse_address
 
-ORDER = ("board", "readout", "store")
-"""In which the chain is drained; it is started the other way round, each when the next one is up."""
-COMMANDS = {"board": "source", "readout": "readout", "store": "store"}
 _TICK_S = 0.05
 _SHOW_S = 0.25
 _MAX_RUN = (1 << 32) - 1
+_SETTINGS_FILE = "settings.toml"
 
 
 class Supervisor:
@@ -56,8 +61,9 @@ class Supervisor:
                 f"readout sends to {settings.readout.store}, but the store listens at {settings.store.listen}"
             )
             raise InputError(msg)
+        chosen_format(settings)
         self._lock = _take(self._folder)
-        with complete_or_nothing(self._folder / "settings.toml") as path:
+        with complete_or_nothing(self._folder / _SETTINGS_FILE) as path:
             path.write_text(as_toml(settings), "utf-8")
         self._processes = self._chain(environment)
         self._guard = threading.RLock()
@@ -77,7 +83,7 @@ class Supervisor:
         if self._settings.access.token:
             env[f"{PREFIX}ACCESS_TOKEN"] = self._settings.access.token
         board = self._settings.board
-        names = ORDER if board.packets or board.simulate else ORDER[1:]
+        names = [n for n in SERVICES if n != "board" or board.packets or board.simulate]
         chain: dict[str, Process] = {}
         self._pipes: list[int] = []
         holds = [self._lock.fileno()]  # the folder is free when all are gone
@@ -91,17 +97,18 @@ class Supervisor:
     # what others may ask for
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do what a line on the socket says; return the status (InputError if that is not possible)."""
-        do = request.get("do")
+        """Obey a line on the socket; return the status (InputError if that is not possible)."""
+        try:
+            command = Command.model_validate(request)
+        except ValidationError as error:
+            msg = f"not a command: {first_fault(error)}"
+            raise InputError(msg) from error
         with self._guard:
-            if do == "start":
-                self.start(request.get("run"))
-            elif do == "stop":
+            if command.do == "start":
+                self.start(command.run)
+            elif command.do == "stop":
                 self.stop()
-            elif do != "status":
-                msg = "unknown command; start, stop and status are known"
-                raise InputError(msg)
-            return self.status()
+            return self.status().model_dump(mode="json")
 
     def start(self, run: int | None = None) -> None:
         """Start the next run, or that number; in state error, go on with the run that is.
@@ -109,14 +116,14 @@ class Supervisor:
         Raises
         ------
         InputError
-            If the state does not allow it, or the number is none.
+            If the state or the number does not allow it.
         """
         with self._guard:
             after(self._state, Event.START)
             if self._ended:
                 number = self._run + 1 if run is None else run
-                if type(number) is not int or not 0 <= number <= _MAX_RUN:
-                    msg = f"a run number is 0 to {_MAX_RUN}"
+                if not 0 <= number <= _MAX_RUN:
+                    msg = f"run {number} is not possible: run numbers are 0 to {_MAX_RUN}"
                     raise InputError(msg)
                 self._run, self._began, self._up = number, time.monotonic(), False
                 for process in self._processes.values():
@@ -140,26 +147,29 @@ class Supervisor:
         """Drain and leave; a second time, do not wait for what is slow; a third time, kill."""
         self._signals += 1
 
-    def status(self) -> dict[str, Any]:
-        """Say how it goes."""
+    def status(self) -> ChainStatus:
+        """Return the status of the chain."""
         with self._guard:
-            return {
-                "state": str(self._state),
-                "run": self._run,
-                "seconds": self._lasted if self._ended else time.monotonic() - self._began,
-                "up": self._up,
-                "error": self._error,
-                "folder": str(self._folder.absolute()),
-                "pid": os.getpid(),
-                "orbits": self._processes["readout"].total("orbits"),
-                "lost": losses(self._processes),
-                "warnings": self._processes["store"].last.get("warnings", []),
-                "processes": overview(self._processes, self._settings),
-            }
+            readout, store = self._processes["readout"], self._processes["store"]
+            return ChainStatus(
+                state=self._state,
+                run=self._run,
+                data=readout.last.data if isinstance(readout.last, ReadoutStatus) else "unknown",
+                seconds=self._lasted if self._ended else time.monotonic() - self._began,
+                up=self._up,
+                error=self._error,
+                folder=str(self._folder.absolute()),
+                pid=os.getpid(),
+                orbits=readout.total("orbits"),
+                objects=readout.objects(),
+                lost=losses(self._processes),
+                warnings=store.last.warnings if isinstance(store.last, StoreStatus) else [],
+                processes=overview(self._processes, self._settings),
+            )
 
     # the loop
 
-    def run(self, show: Callable[[dict[str, Any]], None], *, wait: bool = False) -> str:
+    def run(self, show: Callable[[ChainStatus], None], *, wait: bool = False) -> str:
         """Work until asked to leave.
 
         Parameters
@@ -180,8 +190,7 @@ class Supervisor:
         next_show = 0.0
         while not (self._leave and self._ended):
             now = time.monotonic()
-            with self._guard:
-                self._step(now)
+            self.step(now)
             if now >= next_show:
                 next_show = now + _SHOW_S
                 show(self.status())
@@ -204,47 +213,52 @@ class Supervisor:
         why = {"why": self._error} if event == Event.FAIL else {}
         self._log(str(self._state), run=self._run, **why)
 
-    def _step(self, now: float) -> None:
-        for process in self._processes.values():
-            code = process.poll(now)
-            if code is not None:
-                self._died(process, code)
-        self._obey()
-        if self._state == State.DRAINING:
-            self._drain(now)
-        if not self._ended:
-            below = None
-            for process in reversed(self._processes.values()):
-                if process.is_due(now) and (below is None or below.last):
-                    self._launch(process, now)
-                below = process
-        self._up = self._up or all(p.latest for p in self._processes.values())
-        if self._state == State.ERROR and not self._up and not self._stay:
-            self._leave = True  # as any command whose input is no good
-        if self._leave and not self._ended and self._state != State.DRAINING:
-            self._to(Event.STOP)
+    def step(self, now: float) -> None:
+        """Look after all processes once: start what is due, drain in order, react to signals."""
+        with self._guard:
+            for process in self._processes.values():
+                code = process.poll(now)
+                if code is not None:
+                    self._died(process, code)
+            self._handle_signals()
+            if self._state == State.DRAINING:
+                self._drain(now)
+            if not self._ended:
+                self._launch_due(now)
+            self._up = self._up or all(p.latest for p in self._processes.values())
+            if self._state == State.ERROR and not self._up and not self._stay:
+                self._leave = True  # as any command whose input cannot be used
+            if self._leave and not self._ended and self._state != State.DRAINING:
+                self._to(Event.STOP)
 
-    def _obey(self) -> None:
+    def _launch_due(self, now: float) -> None:
+        """Start the processes that are due, each when the next one of the chain is up."""
+        below = None
+        for process in reversed(self._processes.values()):
+            if process.is_due(now) and (below is None or below.last):
+                self._launch(process, now)
+            below = process
+
+    def _handle_signals(self) -> None:
         if self._signals == self._acted:
             return
         self._acted, self._leave = self._signals, True
         if self._acted > 1:
-            self._log("hurry", times=self._acted)
+            self._log("stop forced", signals=self._acted)
             for process in self._processes.values():
                 process.signal(signal.SIGTERM if self._acted == 2 else signal.SIGKILL)
 
     def _launch(self, process: Process, now: float) -> None:
-        more, status = [], self._folder / f"{process.name}.json"
+        changed, status = [f"run.number={self._run}"], self._folder / f"{process.name}.json"
         if process.name == "board":
             first, orbits = self._next_orbit(process, now), self._settings.board.orbits
-            more = ["--first-orbit", str(first)]
+            changed.append(f"board.first_orbit={first}")
             if orbits:
-                more += ["--set", f"board.orbits={max(orbits - first, 1)}"]
+                changed.append(f"board.orbits={max(orbits - first, 1)}")
             paths = (self._folder / f"board-{k}.json" for k in itertools.count())
             status = next(path for path in paths if not path.exists())
-        common = ["--settings", str(self._folder / "settings.toml"), "--set", f"run.number={self._run}"]
         try:
-            process.start(now, [COMMANDS[process.name], *common, *more], status)
+            process.start(now, self._folder / _SETTINGS_FILE, changed, status)
         except OSError as error:  # no memory, no process: perhaps later
             self._log("cannot start", name=process.name, why=str(error))
         else:
@@ -252,15 +266,18 @@ class Supervisor:
 
     def _next_orbit(self, board: Process, now: float) -> int:
         """Return the orbit from which a board goes on: the LHC has not waited for it."""
-        written = int(self._processes["readout"].last["last_orbit"]) + 1
+        readout, last = self._processes["readout"].last, board.last
+        written = readout.last_orbit + 1 if isinstance(readout, ReadoutStatus) else 0
         if not board.lives:
             self._first_orbit, self._orbits_since = written, now
             return written
-        pace, last = self._settings.board.pace, board.last
+        pace = self._settings.board.pace
         passed = self._first_orbit + (now - self._orbits_since) * ORBIT_FREQUENCY_HZ * pace
-        sent = float(sum(last.get(n, 0) for n in ("first_orbit", "delivered", "dropped")))
-        if pace == 0:  # its last status may be a second old
-            sent += last.get("real_time_factor", 0.0) * ORBIT_FREQUENCY_HZ
+        sent = 0.0
+        if isinstance(last, BoardStatus):
+            sent = float(last.first_orbit + last.delivered + last.dropped)
+            if pace == 0:  # its last status may be a second old
+                sent += last.real_time_factor * ORBIT_FREQUENCY_HZ
         return math.ceil(max(passed, sent, written))
 
     def _died(self, process: Process, code: int) -> None:

@@ -41,5 +41,12 @@ class Sink(Protocol[In]):
     def step(self, item: In) -> None:
         """Take an item."""
 
-    def finish(self) -> None:
+    def finish(self) -> object:
         """Complete what was taken."""
+
+
+class Worker(Protocol):
+    """Does a task that never ends, such as sending what waits, one piece at a time."""
+
+    def step(self) -> float:
+        """Do the next piece, if there is one; return in how many seconds to look for another (0: at once)."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from l1scout.core.orbit_batch import OrbitBatch, final_muons, joint_origin
+from l1scout.errors import InputError
 
 MUON = "muon"
 """Name of the stream of the Global Muon Trigger's muons."""
@@ -56,8 +57,22 @@ class OrbitData:
 
     @property
     def muons(self) -> OrbitBatch:
-        """Muons of the Global Muon Trigger (KeyError if the data have none)."""
+        """Muons of the Global Muon Trigger.
+
+        Raises
+        ------
+        InputError
+            If the data are of other streams only.
+        """
+        if MUON not in self.streams:
+            msg = f"{self.origin.source or 'the data'}: no muons, but {', '.join(self.streams) or 'nothing'}"
+            raise InputError(msg)
         return self.streams[MUON]
+
+    @property
+    def main(self) -> OrbitBatch:
+        """Muons, or another stream's objects if the data have no muons: whose rows and orbits are counted."""
+        return self.streams[MUON] if MUON in self.streams else next(iter(self.streams.values()))
 
     @property
     def source(self) -> str:
@@ -76,7 +91,7 @@ class OrbitData:
 
 def final_only(data: OrbitData) -> OrbitData:
     """Return data with their final muons only; rows stay where there are offline muons."""
-    if "intermediate" not in data.muons.columns:
+    if MUON not in data.streams or "intermediate" not in data.muons.columns:
         return data
     if data.offline is None:
         return data.with_muons(final_muons(data.muons))

@@ -10,17 +10,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from l1scout import __version__
 from l1scout.errors import printable
 
-if TYPE_CHECKING:
-    pass
-
 KEY = "l1scout_provenance"
 """Of the record in Parquet metadata and ROOT files."""
 CSV_PREFIX = "# provenance: "
+DataLabel = Literal["simulated", "real", "unknown"]
+"""What data are, as their source states it: nothing is inferred."""
+
+
+def data_label(simulated: bool | None) -> DataLabel:
+    """Return the label of data that are simulated (True), real (False) or do not say (None)."""
+    return "unknown" if simulated is None else "simulated" if simulated else "real"
+
+
+def is_simulated(label: DataLabel) -> bool | None:
+    """Return whether data with a label are simulated; None where it is unknown."""
+    return None if label == "unknown" else label == "simulated"
 
 
 @dataclass(frozen=True)
@@ -55,12 +64,11 @@ class Provenance:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record with JSON types only; entries that do not apply are left out."""
-        data = {True: "simulated", False: "real", None: "unknown"}[self.simulated]
         record: dict[str, Any] = {
             "program": "l1scout",
             "version": self.version,
             "command": self.command,
-            "data": data,
+            "data": data_label(self.simulated),
         }
         record |= {"inputs": [dict(i) for i in self.inputs], "options": dict(self.options)}
         record |= {n: dict(v) for n in ("scheme", "model") if (v := getattr(self, n)) is not None}

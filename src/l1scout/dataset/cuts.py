@@ -11,7 +11,7 @@ from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.dataset.matching import MAX_DR2, match
 from l1scout.errors import InputError
-from l1scout.formats.muon import BMTF_INDEX, ETA, PHI, PHI_BINS, PT
+from l1scout.formats.streams.muon import BMTF_INDEX, ETA, PHI, PHI_BINS, PT
 from l1scout.io.columns import charge_valid
 from l1scout.io.parquet import HARDWARE as L1_COLUMNS
 from l1scout.io.parquet import STUBS

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from l1scout.dataset import plausibility, split
 from l1scout.errors import InputError
-from l1scout.formats.muon import PHI_BINS
+from l1scout.formats.streams.muon import PHI_BINS
 from l1scout.io.parquet import METADATA_KEY, statements
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from l1scout.dataset import split
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_VTX, PHI, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI, PHI_VTX, PT
 from l1scout.io.parquet import HARDWARE, OFFLINE
 from l1scout.statistics import wrap
 

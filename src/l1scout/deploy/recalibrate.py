@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import Engine, make, usual
+from l1scout.deploy.engine import Engine, create_engine, default_engine
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT
 from l1scout.io.columns import charge_valid
 from l1scout.model.card import Card
 from l1scout.model.directory import load_model
@@ -109,19 +109,18 @@ class Recalibrator:
         table: str | Path | None = None,
         errors: bool = False,
     ) -> "Recalibrator":
-        """Load a model directory and make an engine of it; see `l1scout.deploy.engine.make`.
+        """Load a model directory and make an engine of it; see `l1scout.deploy.engine.create_engine`.
 
-        By default the engine is the model's reference: `l1scout.deploy.engine.usual`.
+        By default the engine is the model's reference: `l1scout.deploy.engine.default_engine`.
 
         Raises
         ------
         InputError
-            If it lacks a file, card and ONNX model do not belong together, or the engine cannot be made.
+            If it lacks a file, card and network do not belong together, or the engine cannot be made.
         """
         model = load_model(directory)
-        return cls(
-            model.card, make(engine or usual(model), model, threads=threads, table=table), errors=errors
-        )
+        made = create_engine(engine or default_engine(model), model, threads=threads, table=table)
+        return cls(model.card, made, errors=errors)
 
     def __call__(self, columns: Mapping[str, NDArray[Any]]) -> Recalibrated:
         """Recalibrate muons.

@@ -1,8 +1,8 @@
 """Table 3 of this machine: how many muons a second, and how long one takes.
 
-Rounds of all engines are interleaved, so that all see the same machine; ratios are to onnxruntime at
-its best batch in the same run. Every engine gets hardware integers and gives float32 corrections; what
-onnxruntime needs to turn one into the other counts.
+Rounds of all engines are interleaved, so that all see the same machine; ratios are to the reference engine,
+mostly onnxruntime, at its best batch in the same run. Every engine gets hardware integers and gives float32
+corrections; what onnxruntime needs to turn one into the other counts.
 """
 
 import os
@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import Engine
-from l1scout.deploy.fused import look_ups
+from l1scout.deploy.engine import Engine, default_engine
 from l1scout.errors import InputError
 from l1scout.jit import float_kernel
 from l1scout.model.directory import Model
@@ -54,7 +53,8 @@ PUBLISHED = (
 class Throughput:
     """Millions of muons a second of an engine: best and median of the rounds.
 
-    `of_onnx` is the ratio of the best to the best of onnxruntime with as many threads; `of_floor` the
+    `of_onnx` is the ratio of the best to the best of the reference (onnxruntime; the firmware engine of a
+    firmware model) with as many threads; `of_floor` the
     share that it reaches of what this machine's memory or arithmetic allows, measured in the same run; None
     for a model without layers, whose arithmetic is not known.
     """
@@ -161,7 +161,7 @@ def run(
     ----------
     model : Model
     makers : mapping of str to callable
-        Each makes an engine; every thread has its own. ``onnx`` must be among them.
+        Each makes an engine; every thread has its own. The model's `default_engine` must be among them.
     hardware : ndarray of int16, shape (4, muons)
         Muons as they arrive.
     threads : int
@@ -172,21 +172,10 @@ def run(
     progress : callable
         Told rounds done and rounds in all.
     """
-    memory, opening, engines = {}, {}, {}
-    for name, maker in makers.items():
-        before, start = _resident(), time.perf_counter()
-        engines[name] = [maker()]
-        opening[name] = time.perf_counter() - start
-        engines[name] += [maker() for _ in range(threads - 1)]
-        first = np.ascontiguousarray(hardware[:, : max(batches)])
-        engines[name][0].correct(first)
-        after = _resident()
-        memory[name] = None if before is None or after is None else after - before
+    engines, memory, opening = _opened(makers, hardware[:, : max(batches)], threads)
     jobs = {}
     for name, own in engines.items():
-        start = time.perf_counter()
-        own[0].correct(first)
-        pace = (time.perf_counter() - start) / first.shape[1]
+        pace = _pace(own[0], hardware[:, : max(batches)])
         most = min(hardware.shape[1], int(_PASS_SECONDS / pace))
         for batch in batches:
             jobs[name, batch] = _Job(own, hardware[:, : max(most, threads * batch)], batch)
@@ -199,36 +188,52 @@ def run(
             times[key].append((time.perf_counter() - start) / job.size)
         progress(done + 1, rounds)
     best = {key: min(t) for key, t in times.items()}
-    onnx = min(best["onnx", b] for b in batches)
-    macs = None if model.no_layers else _least(model)
-    rows = []
-    for name, batch in jobs:
-        t = times[name, batch]
-        floor, of_floor = "not known", None
-        if name == "table":
-            floor, of_floor = f"{_TABLE_BYTES} bytes", _TABLE_BYTES * best["copy"] / threads / min(t)
-        elif macs is not None:
-            floor, of_floor = f"{macs} multiply-adds", macs * best["arithmetic"] / threads / min(t)
-        rows.append(
-            Throughput(
-                name,
-                batch,
-                threads,
-                1e-6 / min(t),
-                1e-6 / float(np.median(t)),
-                onnx / min(t),
-                floor,
-                of_floor,
-            )
-        )
+    rows = _throughputs(model, {key: times[key] for key in jobs}, best, threads)
     latencies = [_latency(name, own[0], hardware, n) for n in (1, 8) for name, own in engines.items()]
     return Bench(rows, latencies, memory, opening, 1 / best["copy"], 1 / best["arithmetic"], _clock())
 
 
-def _least(model: Model) -> int:
-    """Return the smallest number of multiply-adds per muon."""
-    layers, found = look_ups(model.layers, model.domain)
-    return sum(int(x.size) for x in (*(v.weights for v in layers), *(at[0] for *_, at in found)))
+def _throughputs(
+    model: Model, times: Mapping[tuple[str, int], list[float]], best: Mapping[Any, float], threads: int
+) -> list[Throughput]:
+    """Make the rows of engines and batches, from the seconds per muon of every round."""
+    name_of_reference = default_engine(model)
+    reference = min(seconds for (name, _), t in times.items() for seconds in t if name == name_of_reference)
+    adds = None if model.no_layers else model.layers.multiply_adds
+    rows = []
+    for (name, batch), t in times.items():
+        floor, of_floor = "not known", None
+        if name == "table":
+            floor, of_floor = f"{_TABLE_BYTES} bytes", _TABLE_BYTES * best["copy"] / threads / min(t)
+        elif adds is not None:
+            floor, of_floor = f"{adds} multiply-adds", adds * best["arithmetic"] / threads / min(t)
+        rates = 1e-6 / min(t), 1e-6 / float(np.median(t)), reference / min(t)
+        rows.append(Throughput(name, batch, threads, *rates, floor, of_floor))
+    return rows
+
+
+def _opened(
+    makers: Mapping[str, Callable[[], Engine]], first: NDArray[np.int16], threads: int
+) -> tuple[dict[str, list[Engine]], dict[str, int | None], dict[str, float]]:
+    """Make one engine per thread; also return bytes of memory and seconds that the first of a kind took."""
+    engines, memory, opening = dict[str, list[Engine]](), dict[str, int | None](), dict[str, float]()
+    for name, maker in makers.items():
+        before, start = _resident(), time.perf_counter()
+        engines[name] = [maker()]
+        opening[name] = time.perf_counter() - start
+        engines[name] += [maker() for _ in range(threads - 1)]
+        engines[name][0].correct(np.ascontiguousarray(first))
+        after = _resident()
+        memory[name] = None if before is None or after is None else after - before
+    return engines, memory, opening
+
+
+def _pace(engine: Engine, first: NDArray[np.int16]) -> float:
+    """Return seconds per muon of one call."""
+    first = np.ascontiguousarray(first)
+    start = time.perf_counter()
+    engine.correct(first)
+    return float((time.perf_counter() - start) / first.shape[1])
 
 
 class _Job:

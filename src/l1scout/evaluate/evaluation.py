@@ -17,7 +17,7 @@ from l1scout.evaluate.published import PUBLISHED, SOURCE, published_ratios
 from l1scout.evaluate.slices import FLOOR, Slice, outside, without_floor
 from l1scout.evaluate.targets import raw_residuals
 from l1scout.evaluate.turn_on import TurnOn, turn_on
-from l1scout.formats.muon import PT
+from l1scout.formats.streams.muon import PT
 from l1scout.io.conditions import differences, of_metadata
 from l1scout.model.quantities import Residuals
 

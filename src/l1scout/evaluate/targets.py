@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from l1scout.dataset.matched import Dataset
 from l1scout.evaluate.metrics import residuals
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model.quantities import Residuals
 from l1scout.statistics import wrap
 

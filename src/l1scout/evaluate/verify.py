@@ -1,26 +1,27 @@
 """Every engine against the Keras network in float64, at every input of the model's domain.
 
-The Keras network of a firmware model is HGQ2's, in float32: its numbers have few bits and are exact.
+The reference of a firmware model is `l1scout.firmware.quantised.quantised_reference`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.engine import Engine
-from l1scout.deploy.onnx import OnnxEngine
-from l1scout.deploy.table import TableEngine
+from l1scout.deploy.engines.onnx import OnnxEngine
+from l1scout.deploy.engines.table import TableEngine
 from l1scout.errors import InputError
 from l1scout.evaluate.metrics import CORE
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model.card import KERAS_FILE
 from l1scout.model.directory import Model
-from l1scout.model.layers import Layer
-from l1scout.model.quantities import INPUTS
+from l1scout.model.keras_backend import load_keras
+from l1scout.model.network import activate
+from l1scout.model.onnx_function import OnnxFunction
 
 if TYPE_CHECKING:
     import keras
@@ -34,7 +35,8 @@ CLOSE_PT = 1e-3
 """An engine is close where phi and eta move by at most so many hardware counts, pT by this share."""
 _CHUNK = 1 << 13
 _PIECE = 1 << 8
-Network = Callable[[NDArray[np.int16]], NDArray[np.float64]]
+Reference = Callable[[NDArray[np.int16]], NDArray[np.float64]]
+"""From hardware inputs, shape (4, muons), to corrections in float64, shape (3, muons)."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Verified:
     worst_relative_pt : float
         Largest deviation of a recalibrated pT, relative to it, where that is positive.
     inexact : int, optional
-        Of a table: entries that are not the float64 ONNX network to the nearest step; 0 is right.
+        Of a table: entries that are not the network in float64 to the nearest step; 0 is right.
     overflows, weight_overflows : int, optional
         Of the integer network: activations, and weights and biases, that did not fit into their words.
     """
@@ -91,7 +93,7 @@ class Verified:
         return all(c <= CLOSE_COUNTS for c in counts) and self.worst_relative_pt <= CLOSE_PT
 
 
-def keras_reference(model: Model) -> Network:
+def keras_reference(model: Model) -> Reference:
     """Return the Keras network in float64, its layers one by one as they were trained.
 
     Raises
@@ -99,30 +101,29 @@ def keras_reference(model: Model) -> Network:
     InputError
         If the model directory has no usable Keras model of layers that this package trains.
     """
-    import keras
+    keras = load_keras()
 
     path = (model.directory or Path()) / KERAS_FILE
-    if model.network:
-        return quantised_reference(path)
     try:
         network = keras.models.load_model(path, compile=False)
     except Exception as error:  # a damaged file raises anything
         msg = f"{path}: not a usable Keras model ({str(error).splitlines()[0]})"
         raise InputError(msg) from error
-    steps = [_step(layer) for layer in network.layers]
+    low = {q.name: (k, model.card.domain[q.name][0]) for k, q in enumerate(model.card.inputs)}
+    steps = [_step(layer, low) for layer in network.layers]
     offset, scale = (np.array([[getattr(q, n)] for q in model.card.inputs]) for n in ("offset", "scale"))
     out = [np.array([[getattr(q, n)] for q in model.card.outputs]) for n in ("offset", "scale")]
 
     def answer(hardware: NDArray[np.int16]) -> NDArray[np.float64]:
         x = (hardware - offset) / scale
         for step in steps:
-            x = step(x)
+            x = step(x, hardware)
         return np.asarray(out[0] + out[1] * x, np.float64)
 
     return answer
 
 
-def reference_of(model: Model) -> tuple[Network, str]:
+def reference_of(model: Model) -> tuple[Reference, str]:
     """Return the reference for engines, and its description; onnxruntime for an imported network.
 
     Raises
@@ -130,71 +131,40 @@ def reference_of(model: Model) -> tuple[Network, str]:
     InputError
         As `keras_reference`.
     """
-    if model.card.imported and not model.network:
-        if not model.no_layers:
-            return lambda hardware: forward(model.layers, hardware), "its layers, float64 (imported network)"
-        engine = OnnxEngine(model)
-        return lambda hardware: engine.correct(hardware).astype(np.float64), "onnxruntime (imported network)"
-    return keras_reference(model), "Keras, float64"
+    if not isinstance(model.network, OnnxFunction):
+        return keras_reference(model), "Keras, float64"
+    if not model.no_layers:
+        return model.layers, "its layers, float64 (imported network)"
+    engine = OnnxEngine(model)
+    return lambda hardware: engine.correct(hardware).astype(np.float64), "onnxruntime (imported network)"
 
 
-def quantised_reference(path: Path) -> Network:
-    """Return the HGQ2 network of a firmware model.
-
-    Raises
-    ------
-    InputError
-        If HGQ2 is not installed, or the file is no such network.
-    """
-    from l1scout.firmware.quantised import UNITS, load, network_inputs
-
-    network = load(path)
-
-    def answer(hardware: NDArray[np.int16]) -> NDArray[np.float64]:
-        x = network_inputs(dict(zip(INPUTS, hardware, strict=True)))
-        y = network.predict_on_batch(x)
-        return np.asarray(UNITS[:, np.newaxis] * np.asarray(y, np.float64).T)
-
-    return answer
-
-
-def _step(layer: "keras.Layer") -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+def _step(layer: "keras.Layer", low: Mapping[str, tuple[int, int]]) -> Callable[..., NDArray[np.float64]]:
+    """Return what a layer makes of the last layer's values and of the hardware values."""
     kind = type(layer).__name__
     values = [np.asarray(w.value, np.float64) for w in layer.weights]
     activation = layer.get_config().get("activation", "linear")
     if kind == "Dense":
-        return lambda x: activate(values[0].T @ x + values[1][:, np.newaxis], activation)
+        return lambda x, _: activate(values[0].T @ x + values[1][:, np.newaxis], activation)
+    if kind == "Embedding":
+        k, first = low[layer.name]
+        last = len(values[0]) - 1
+        return lambda x, hardware: x + values[0][np.clip(hardware[k].astype(np.int64) - first, 0, last)].T
     if kind == "BatchNormalization":
         gamma, beta, mean, variance = (v[:, np.newaxis] for v in values)
-        return lambda x: gamma * (x - mean) / np.sqrt(variance + layer.epsilon) + beta
+        return lambda x, _: gamma * (x - mean) / np.sqrt(variance + layer.epsilon) + beta
     if kind == "Activation":
-        return lambda x: activate(x, activation)
-    msg = f"layer {layer.name} ({kind}) is not Dense, BatchNormalization or Activation"
+        return lambda x, _: activate(x, activation)
+    if kind in ("InputLayer", "Add"):  # embeddings add themselves
+        return lambda x, _: x
+    msg = f"layer {layer.name} ({kind}) is not Dense, Embedding, BatchNormalization or Activation"
     raise InputError(msg)
-
-
-def activate(x: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """Activation of shape (neurons, muons)."""
-    if name == "relu":
-        return np.maximum(x, 0)
-    if name == "softmax":
-        x = np.exp(x - x.max(axis=0))
-        return np.asarray(x / x.sum(axis=0), np.float64)
-    return x
-
-
-def forward(layers: Sequence[Layer], hardware: NDArray[Any]) -> NDArray[np.float64]:
-    """Evaluate layers in float64 with plain numpy, shape (inputs, muons) to (outputs, muons)."""
-    x = np.asarray(hardware, np.float64)
-    for layer in layers:
-        x = activate(layer.weights.T @ x + layer.bias[:, np.newaxis], layer.activation)
-    return x
 
 
 def verify(
     model: Model,
     engines: Mapping[str, Engine],
-    reference: Network,
+    reference: Reference,
     *,
     sample: int | None = None,
     seed: int = 1,
@@ -206,8 +176,7 @@ def verify(
     ----------
     model : Model
     engines : mapping of str to Engine
-    reference : callable
-        From hardware inputs, shape (4, muons), to corrections in float64, shape (3, muons).
+    reference : Reference
     sample : int, optional
         Number of random inputs; by default all are compared.
     seed : int
@@ -229,13 +198,12 @@ def verify(
     domain = model.domain
     pt_row = domain.names.index(PT.name)
     for where, hardware in domain.sampled(sample, seed, _CHUNK):
-        whole = model.network or model.no_layers
+        whole = model.integers or model.no_layers
         wanted = reference(hardware) if whole else _in_pieces(reference, hardware)
         pt = PT.to_physical(hardware[pt_row]) - wanted[2]
         for name, engine in engines.items():
             if isinstance(engine, TableEngine):
-                own = model.network or model.no_layers
-                exact = wanted if own else _in_pieces(lambda h: forward(model.layers, h), hardware)
+                exact = wanted if whole else _in_pieces(model.layers, hardware)
                 steps = exact / engine.steps[:, np.newaxis]
                 entries = engine.entries[where, :3].T
                 # float32 that lies between two steps may be rounded to either one
@@ -247,7 +215,7 @@ def verify(
     return {name: s.result(model, inputs, engines[name]) for name, s in sums.items()}
 
 
-def _in_pieces(network: Network, hardware: NDArray[np.int16]) -> NDArray[np.float64]:
+def _in_pieces(network: Reference, hardware: NDArray[np.int16]) -> NDArray[np.float64]:
     """Evaluate a network with products so small that BLAS uses one thread: two wait for each other."""
     pieces = [network(hardware[:, k : k + _PIECE]) for k in range(0, hardware.shape[1], _PIECE)]
     return np.concatenate(pieces, axis=1)

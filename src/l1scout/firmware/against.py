@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from l1scout.dataset.matched import Dataset
-from l1scout.deploy.engine import make
+from l1scout.deploy.engine import create_engine
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.evaluate.metrics import Scores, ratios, residuals, scores
 from l1scout.model.directory import Model
@@ -37,7 +37,7 @@ def against(float_model: Model, firmware: Model, data: Dataset) -> Against:
     """Compare two models on all muons of a data set; those that a model leaves as they are count, too."""
     found = []
     for model, engine in ((float_model, "fused"), (firmware, "firmware")):
-        answer = Recalibrator(model.card, make(engine, model))(data.columns)
+        answer = Recalibrator(model.card, create_engine(engine, model))(data.columns)
         found.append(residuals(answer.pt, answer.eta, answer.phi, data.columns))
     own, new = found
     return Against(len(data), scores(own), scores(new), ratios(new, own))

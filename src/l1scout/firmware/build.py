@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from l1scout import __version__
 from l1scout.core.provenance import recorded
-from l1scout.deploy.firmware import FirmwareEngine
+from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.errors import InputError
 from l1scout.files import complete_folder
 from l1scout.firmware.logic import CORE, Logic, Written, trace
 from l1scout.firmware.words import recalibrate_words
-from l1scout.formats.muon import MUON_2018
 from l1scout.formats.recalibrated import RECALIBRATED
-from l1scout.model.card import Card
+from l1scout.formats.streams.muon import MUON_2018
 from l1scout.model.checksums import check_sums, write_sums
 from l1scout.model.directory import Model
 from l1scout.model.integers import IntegerNetwork
@@ -100,7 +99,7 @@ def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "d
     about = recorded(_about(model, logic, written, cutoff))
     with complete_folder(path) as part:
         (part / f"{CORE}.v").write_text(written.verilog, "utf-8")
-        (part / "recalibrate.vh").write_text(_header(model.card, logic, written), "utf-8")
+        (part / "recalibrate.vh").write_text(_header(model, logic, written), "utf-8")
         for name in _OURS:
             (part / name).write_text(resource(name).read_text("utf-8"), "utf-8")
         (part / f"LICENSE.{compiler}").write_text(written.licence, "utf-8")
@@ -132,11 +131,11 @@ def read_built(folder: str | Path, model: Model) -> Built:
 
 
 def network_of(model: Model) -> IntegerNetwork:
-    """Return a model's integer network; InputError if it is no firmware model."""
-    if model.network is None:
-        msg = f"{model.name}: no firmware model; `l1scout firmware train` makes one of it"
+    """Return a model's integer network; InputError if it is not a firmware model."""
+    if model.integers is None:
+        msg = f"{model.name}: not a firmware model; `l1scout firmware train` makes one of it"
         raise InputError(msg)
-    return model.network
+    return model.integers
 
 
 def resource(name: str) -> Any:
@@ -178,8 +177,9 @@ def vectors(
     return "".join(f"{v:x}{t:012x}{m:016x}{r:016x}\n" for v, t, m, r in rows)
 
 
-def _header(card: Card, logic: Logic, written: Written) -> str:
+def _header(model: Model, logic: Logic, written: Written) -> str:
     """Write what the wrapper includes: the core's ports and the card's domain."""
+    card = model.card
     taken = [
         f"in_muon[{_PORTS[q.name]}+:{bits}]"
         for q, bits in zip(card.inputs, logic.input_bits, strict=True)
@@ -196,7 +196,7 @@ def _header(card: Card, logic: Logic, written: Written) -> str:
     }
     return "\n".join(
         [
-            f"// Made by l1scout {__version__} of network {(card.firmware or {}).get('sha256')}.",
+            f"// Made by l1scout {__version__} of network {model.sha256}.",
             f"localparam CORE_STAGES = {written.stages};",
             f"wire [{width - 1}:0] asked = {{{', '.join(reversed(taken))}}};",
             *(f"localparam OUT_{n} = {bits};" for n, bits in zip(names, logic.output_bits, strict=True)),

@@ -16,8 +16,10 @@ from l1scout.board.sinks import StreamSink
 from l1scout.board.suppress import Selection
 from l1scout.files import complete_or_nothing
 from l1scout.firmware.rtl_board import OUTCOMES, VerilogBoard
-from l1scout.formats.block import LINKS, ROWS, BlockFormat
-from l1scout.formats.packets import ORBITS_PER_PACKET, ROW_BYTES, packet_orbits, split_packets
+from l1scout.formats.block import ROWS
+from l1scout.formats.block_format import BlockFormat
+from l1scout.formats.packets import ORBITS_PER_PACKET, ROW_BYTES
+from l1scout.formats.records import LINKS
 from l1scout.link.capture import Capture
 
 _32, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
@@ -44,7 +46,7 @@ class RecalibratedSink(StreamSink):
     def put(self, packet: memoryview) -> None:
         """Write a packet."""
         changed = memoryview(bytearray(packet))
-        orbits = packet_orbits(changed, self._form)
+        orbits = self._form.find_orbits(changed)
         for first, last in orbits.spans:
             blocks = orbits.rows[first:last].reshape(-1, ROWS, LINKS)
             for row in (2, 4):  # f and s of the first and of the second muon
@@ -140,7 +142,7 @@ def where_different(own: Path, software: Path, form: BlockFormat) -> str | None:
         return None
     packet = begin = 0
     with software.open("rb") as stream:
-        for part, skipped in split_packets(stream, form):
+        for part, skipped in form.split(stream):
             end = begin + skipped + len(part)
             if at < end:
                 break

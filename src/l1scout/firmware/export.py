@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from l1scout.deploy.firmware import FirmwareEngine
+from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.errors import InputError
 from l1scout.files import complete_folder
 from l1scout.firmware.fit_quantised import Quantised
 from l1scout.firmware.quantised import UNITS, network_inputs
 from l1scout.model.card import KERAS_FILE, Card, Scaled
 from l1scout.model.checksums import write_sums
-from l1scout.model.directory import Model, load_model
-from l1scout.model.integers import NETWORK_FILE, STEPS
+from l1scout.model.directory import Model, load_model, network_file
+from l1scout.model.integers import STEPS
+from l1scout.model.network import NETWORK_FILE
 from l1scout.model.quantities import OUTPUT_UNITS, OUTPUTS
-from l1scout.training.export import check_target, probes
 from l1scout.training.recipes import quiet_copies
+from l1scout.training.save_model import check_target, probes
 
 
 def save(
@@ -59,7 +60,7 @@ def save(
         msg = f"{path}: HGQ2 and integers differ at {differ} inputs; nothing is written"
         raise InputError(msg)
     with complete_folder(path) as part:
-        (part / NETWORK_FILE).write_text(trained.network.text(), "utf-8")
+        (part / NETWORK_FILE).write_bytes(trained.network.content)
         with quiet_copies():
             trained.model.save(part / KERAS_FILE)
         card.write(part)
@@ -80,7 +81,6 @@ def _card(trained: Quantised, float_model: Model, about: Mapping[str, Any]) -> C
     """Return the float model's card with what is different."""
     card = float_model.card
     firmware = {
-        "sha256": trained.network.sha256,
         "float_model": {"name": card.name, "sha256": float_model.sha256},
         "beta": trained.beta,
         "ebops": trained.ebops,
@@ -99,4 +99,5 @@ def _card(trained: Quantised, float_model: Model, about: Mapping[str, Any]) -> C
         resolution=trained.resolution,
         versions={**card.versions, **{n: version(n) for n in ("keras", "jax", "hgq2")}},
         firmware=firmware,
+        network=network_file(trained.network),
     )

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from l1scout.dataset import plausibility, split
 from l1scout.dataset.matched import Dataset
-from l1scout.deploy.firmware import FirmwareEngine
-from l1scout.deploy.fused import FusedEngine, look_ups
+from l1scout.deploy.engines.firmware import FirmwareEngine
+from l1scout.deploy.engines.fused import FusedEngine
 from l1scout.errors import InputError
 from l1scout.evaluate.metrics import ratios, scores
 from l1scout.evaluate.targets import corrected, raw_residuals
-from l1scout.firmware.narrow import narrowed
+from l1scout.firmware.prune_neurons import pruned
 from l1scout.firmware.quantised import (
     UNITS,
     build,
@@ -26,11 +26,12 @@ from l1scout.firmware.quantised import (
     scaled,
     set_widths,
 )
-from l1scout.formats.muon import PT, PT_LSB
+from l1scout.formats.streams.muon import PT, PT_LSB
 from l1scout.model import resolution
 from l1scout.model.directory import Model
 from l1scout.model.domain import Domain
 from l1scout.model.integers import IntegerNetwork, widths
+from l1scout.model.keras_backend import load_keras
 from l1scout.model.quantities import INPUTS, VARIABLES
 from l1scout.model.resolution import Resolution
 from l1scout.training.fit import Validation
@@ -91,7 +92,7 @@ def fit(
     Parameters
     ----------
     float_model : Model
-        ReLU, with the four usual inputs; ramps become look-ups.
+        ReLU, with the four usual inputs.
     data : Dataset
         All parts: trained on ``train``, scored on ``validation``; muons outside the float model's domain
         are left out.
@@ -110,37 +111,34 @@ def fit(
         If HGQ2 is missing, the model has other inputs or activations, or there are too few muons or none in
         its domain.
     """
-    layers, found = look_ups(float_model.layers, float_model.domain)
     for part in split.PARTS:
         muons = data.select(split.part(data.identity, part)).columns
         where = f"{data.name}, {part} part"
         plausibility.refuse_outside(muons, float_model.card.domain, where, float_model.card.name)
-    layers = scaled(layers)
-    need_hgq()
-    import keras
-
+    network = scaled(float_model.layers)
+    keras = need_hgq()
     train, validation = (
         part.select(float_model.domain.holds(part.columns))
         for part in (data.part("train"), data.part("validation"))
     )
-    x, y = network_inputs(train.columns), lesson(float_model, train)
+    x, y = network_inputs(train.columns), distillation_targets(float_model, train)
     few = {n: train[n][:_FEW] for n in INPUTS}
-    layers, found = narrowed(layers, found, few, neurons, np.sqrt((y[:, 3:] ** 2).mean(axis=0)))
+    network = pruned(network, few, neurons, np.sqrt((y[:, 3:] ** 2).mean(axis=0)))
     keras.utils.set_random_seed(seed)
-    model = build(layers, found, float_model.domain)
+    model = build(network, float_model.domain)
     steps = epochs * -(-len(train) // batch)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=1e-3)
     model.compile(optimizer=_adam(rate), loss=distance, steps_per_execution=32)
     callbacks = _callbacks(beta, epochs, on_epoch)
     with quiet_copies():
         history = model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)
-        settle(model, train, x, y)
-    network = finish(model, float_model.domain)
+        remove_residual_bias(model, train, x, y)
+    integer = finish(model, float_model.domain)
     raw = raw_residuals(validation)
-    after = corrected(raw, corrections(network, validation), validation["recoPt"])
+    after = corrected(raw, corrections(integer, validation), validation["recoPt"])
     return Quantised(
         model,
-        network,
+        integer,
         beta,
         ebops(model),
         float(history.history["loss"][-1]),
@@ -155,7 +153,7 @@ def corrections(network: IntegerNetwork, data: Dataset) -> NDArray[np.float64]:
     return FirmwareEngine(network).correct(hardware).T.astype(np.float64)
 
 
-def lesson(float_model: Model, data: Dataset) -> NDArray[np.float32]:
+def distillation_targets(float_model: Model, data: Dataset) -> NDArray[np.float32]:
     """Return a float model's answers in the HGQ2 network's units, and 1 / resolution in the same, (muons, 6).
 
     Raises
@@ -175,27 +173,29 @@ def lesson(float_model: Model, data: Dataset) -> NDArray[np.float32]:
     return np.concatenate([answers / UNITS, UNITS / errors], axis=1).astype(np.float32)
 
 
-def distance(taught: Any, answers: Any) -> Any:
-    """Mean squared distance from what `lesson` gave, in resolutions, summed over the three answers."""
-    from keras import ops
+def distance(targets: Any, answers: Any) -> Any:
+    """Return the mean squared distance from the targets in resolutions, summed over the answers."""
+    ops = load_keras().ops
 
-    return ops.mean(ops.sum(ops.square((taught[:, :3] - answers) * taught[:, 3:]), axis=1))
+    return ops.mean(ops.sum(ops.square((targets[:, :3] - answers) * targets[:, 3:]), axis=1))
 
 
-def settle(model: "keras.Model", data: Dataset, x: NDArray[np.float32], taught: NDArray[np.float32]) -> None:
-    """Leave no bias at any value of what the answers look up, however rare it is.
+def remove_residual_bias(
+    model: "keras.Model", data: Dataset, x: NDArray[np.float32], targets: NDArray[np.float32]
+) -> None:
+    """Remove the residual bias of each entry of the answers' look-ups, by backfitting.
 
-    To each vector the mean distance of its muons from what is taught is added, weighted as in the loss, for
-    one look-up after the other: backfitting. Training sees a rare value too seldom for that, and muons of
+    To each vector the mean distance of its muons from their targets is added, weighted as in the loss, for
+    one look-up after the other. Training sees a rare value too seldom for that, and muons of
     large hwPt are rare, and make a good part of the RMS.
     """
-    hardware, weights = np.stack([data[n] for n in INPUTS]), taught[:, 3:].astype(np.float64) ** 2
+    hardware, weights = np.stack([data[n] for n in INPUTS]), targets[:, 3:].astype(np.float64) ** 2
     for look_up in parts(model)[-1][1] * _SWEEPS:
         answers = np.asarray(model.predict(x, batch_size=1 << 14, verbose=0), np.float64)
         row, rows = look_up.row(hardware), look_up.vectors.shape[0]
         distances, totals = (
             np.stack([np.bincount(row, part, rows) for part in table.T], axis=1)
-            for table in (weights * (taught[:, :3] - answers), weights)
+            for table in (weights * (targets[:, :3] - answers), weights)
         )
         means = np.divide(distances, totals, out=np.zeros_like(totals), where=totals > 0)
         look_up.vectors.assign(np.asarray(look_up.qvectors) + means)
@@ -203,9 +203,9 @@ def settle(model: "keras.Model", data: Dataset, x: NDArray[np.float32], taught: 
 
 def _adam(rate: Any) -> Any:
     """Adam for which widths, whose scale is a bit, learn faster than weights, whose scale is a tenth."""
-    import keras
+    keras = load_keras()
 
-    class Widths(keras.optimizers.Adam):  # type: ignore[misc]
+    class Widths(keras.optimizers.Adam):  # type: ignore[misc, name-defined]
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
             faster = _WIDTHS_FASTER if variable.name in ("b", "f", "i") else 1.0
             super().update_step(gradient, variable, learning_rate * faster)
@@ -215,7 +215,7 @@ def _adam(rate: Any) -> Any:
 
 def _callbacks(beta: float, epochs: int, on_epoch: OnEpoch) -> list[Any]:
     """Raise the area penalty to `beta` epoch by epoch, and tell."""
-    import keras
+    keras = load_keras()
     from hgq.utils.sugar import BetaScheduler
 
     def penalty(epoch: int) -> float:

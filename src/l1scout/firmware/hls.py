@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from l1scout.deploy.firmware import FirmwareEngine
+from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.errors import InputError
 from l1scout.firmware.build import network_of
 from l1scout.firmware.quantised import UNITS, load, network_inputs
 from l1scout.model.card import KERAS_FILE
 from l1scout.model.directory import Model
 from l1scout.model.integers import STEPS
-from l1scout.training.export import probes
+from l1scout.training.save_model import probes
 
 PROJECT = "recalibrate"
 PART = "xcvu9p-flga2577-2-e"

@@ -36,7 +36,7 @@ class HlsLookUp(Layer):  # type: ignore[misc]
 
 
 class _Handler(KerasV3LayerHandler):  # type: ignore[misc]
-    handles = ("l1scout.firmware.look_up.LookUp",)
+    handles = ("l1scout.firmware.look_up.QuantisedLookUp",)
 
     def handle(self, layer: Any, in_tensors: Any, _out_tensors: Any) -> dict[str, Any]:
         table = np.asarray(layer.qvectors)

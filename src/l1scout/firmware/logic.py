@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.model.domain import Domain
-from l1scout.model.integers import IntegerNetwork, LookUp
+from l1scout.model.integers import IntegerLookUp, IntegerNetwork
 
 COMPILERS = ("da4ml", "alkaid")
 CORE = "recalibrate_core"
@@ -177,7 +177,7 @@ def _whole(domain: Domain, columns: Sequence[int]) -> tuple[list[int], list[int]
     return low, high
 
 
-def _looked_up(at: LookUp, given: Any, low: Sequence[int], high: Sequence[int]) -> list[Any]:
+def _looked_up(at: IntegerLookUp, given: Any, low: Sequence[int], high: Sequence[int]) -> list[Any]:
     """Look inputs up that are between `low` and `high`: a variable for each neuron."""
     ends = [np.arange(low[c], high[c] + 1) for c in at.columns]
     grid = np.zeros((len(low), np.prod([e.size for e in ends])), np.int64)
@@ -187,7 +187,7 @@ def _looked_up(at: LookUp, given: Any, low: Sequence[int], high: Sequence[int]) 
         variable, span = variable + given[c] * float(span), span * end.size
     return [
         variable.lookup(v) if np.ptp(v) else variable.from_const(v[0], variable.hwconf)
-        for v in at.rows[at.row(grid)].T.astype(np.float64)
+        for v in at.values[at.row(grid)].T.astype(np.float64)
     ]
 
 

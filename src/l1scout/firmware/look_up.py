@@ -18,7 +18,7 @@ _VALUES_PER_LUT = 64
 
 
 @keras.saving.register_keras_serializable(package="l1scout")
-class LookUp(QLayerBase):  # type: ignore[misc]
+class QuantisedLookUp(QLayerBase):  # type: ignore[misc]
     """A vector with few bits for each value of an input, or of some together.
 
     Parameters

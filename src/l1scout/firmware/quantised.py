@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.fused import LookedUp
 from l1scout.errors import InputError
-from l1scout.formats.muon import PHI_BINS
+from l1scout.evaluate import verify
+from l1scout.evaluate.verify import Reference
+from l1scout.formats.streams.muon import PHI_BINS
+from l1scout.model.card import KERAS_FILE
+from l1scout.model.directory import Model
 from l1scout.model.domain import Domain
-from l1scout.model.integers import STEPS, IntegerNetwork, LookUp, Neurons
-from l1scout.model.layers import Layer
+from l1scout.model.integers import STEPS, IntegerLookUp, IntegerNetwork, Neurons
+from l1scout.model.keras_backend import load_keras
+from l1scout.model.network import Network
 from l1scout.model.quantities import INPUTS
 
 if TYPE_CHECKING:
@@ -40,62 +44,66 @@ def network_inputs(columns: Any) -> NDArray[np.float32]:
     return np.stack(rows, axis=1).astype(np.float32)
 
 
-def scaled(layers: Sequence[Layer]) -> list[Layer]:
-    """Take layers from hardware to physics units to the units of the HGQ2 network.
+def scaled(network: Network) -> Network:
+    """Take a network from hardware and physics units to the units of the HGQ2 network.
 
     Raises
     ------
     InputError
         If a hidden activation is not ReLU, or the inputs are others than `INPUTS`.
     """
-    if (
-        len(layers[0].weights) != len(INPUTS)
-        or any(v.activation != "relu" for v in layers[:-1])
-        or layers[-1].activation != "linear"
-    ):
+    activations = [layer.activation for layer in network.layers]
+    if network.inputs != INPUTS or set(activations[:-1]) - {"relu"} or activations[-1] != "linear":
         msg = f"firmware is made of ReLU networks of {', '.join(INPUTS)} with a linear end; train another"
         raise InputError(msg)
     offset = np.array([INPUT_OFFSET[n] for n in INPUTS], np.float64)
     scale = np.array([2.0 ** INPUT_SHIFT[n] for n in INPUTS])
-    first = layers[0]
-    out = [
-        Layer(first.weights * scale[:, np.newaxis], first.bias + offset @ first.weights, "relu"),
-        *layers[1:],
-    ]
-    last = out[-1]
-    return [*out[:-1], Layer(last.weights / UNITS, last.bias / UNITS, "linear")]
+    return network.rescaled((offset, scale), (np.zeros(UNITS.size), UNITS))
 
 
-def build(layers: Sequence[Layer], found: Sequence[LookedUp], domain: Domain) -> "keras.Model":
+def build(network: Network, domain: Domain) -> "keras.Model":
     """Make an HGQ2 network with the weights of a float one (in its units, see `scaled`).
 
     What jumps from one value of `LOOKED_UP` to the next need not go through the neurons: the answers have
     look-ups of their own, zeros at first.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-    found : sequence of LookedUp
-        Of the first layer.
-    domain : Domain
     """
-    import keras
+    model = _architecture(network, domain)
+    layers, look_ups = network.layers, network.look_ups
+    _fix(model.get_layer("inputs").quantizer)
+    _fix(model.get_layer("dense_0").iq.quantizer, blind=[at.column for at in look_ups])
+    bias = layers[0].bias.copy()
+    for at in look_ups:
+        values = at.between(domain.low[at.column], domain.high[at.column]).vectors
+        middle = (values.max(axis=0) + values.min(axis=0)) / 2
+        model.get_layer(_look_up_name(0, [INPUTS[at.column]])).vectors.assign(values - middle)
+        bias += middle
+    for (q, _), layer in zip(parts(model), [replace(layers[0], bias=bias), *layers[1:]], strict=True):
+        q.kernel.assign(layer.weights)
+        q.bias.assign(layer.bias)
+        for quantizer, values in ((q.kq.quantizer, layer.weights), (q.bq.quantizer, layer.bias)):
+            above = np.ceil(np.log2(np.abs(values) + 2.0**-_WEIGHT_FRACTION))
+            quantizer._i.assign(above)
+            quantizer._b.assign(np.maximum(above + _WEIGHT_FRACTION, 0))
+    return model
 
-    need_hgq()
+
+def _architecture(network: Network, domain: Domain) -> "keras.Model":
+    """Make an HGQ2 network for a float one, with no weights yet."""
+    keras = need_hgq()
     from hgq.config import QuantizerConfig, QuantizerConfigScope
     from hgq.constraints import Constant
     from hgq.layers import QDense
     from hgq.quantizer import Quantizer
 
-    from l1scout.firmware.look_up import LookUp as LookUpLayer
+    from l1scout.firmware.look_up import QuantisedLookUp
 
-    def look_up(units: int, layer: int, names: Sequence[str]) -> LookUpLayer:
+    def look_up(units: int, layer: int, names: Sequence[str]) -> QuantisedLookUp:
         at = [INPUTS.index(n) for n in names]
         rows = [
             (c, domain.low[c], domain.high[c], INPUT_SHIFT[n], INPUT_OFFSET[n])
             for c, n in zip(at, names, strict=True)
         ]
-        return LookUpLayer(units, rows, name=_look_up_name(layer, names))
+        return QuantisedLookUp(units, rows, name=_look_up_name(layer, names))
 
     with (
         QuantizerConfigScope(place="all", default_q_type="kbi", overflow_mode="SAT_SYM"),
@@ -107,31 +115,16 @@ def build(layers: Sequence[Layer], found: Sequence[LookedUp], domain: Domain) ->
         ends = QuantizerConfig(
             "kif", "datalane", k0=1, i0=3, f0=OUTPUT_FRACTION, fc=Constant(OUTPUT_FRACTION)
         )
-        asked: dict[int, Sequence[Sequence[str]]] = {len(layers) - 1: LOOKED_UP}
-        asked |= {0: [(INPUTS[column],) for column, _, _ in found]} if found else {}
+        asked: dict[int, Sequence[Sequence[str]]] = {len(network.layers) - 1: LOOKED_UP}
+        asked |= {0: [(INPUTS[at.column],) for at in network.look_ups]} if network.look_ups else {}
         given, answers = keras.Input((len(INPUTS),)), Quantizer(ends, name="answers")
         x = y = Quantizer(fixed, name="inputs")(given)
-        for k, layer in enumerate(layers):
+        for k, layer in enumerate(network.layers):
             y = QDense(layer.bias.size, iq_conf=None if k else fixed, name=f"dense_{k}")(y)
             for names in asked.get(k, ()):
                 y = keras.layers.Add()([y, look_up(layer.bias.size, k, names)(x)])
             y = keras.layers.Activation("relu")(y) if layer.activation == "relu" else answers(y)
-        model = keras.Model(given, y)
-    _fix(model.get_layer("inputs").quantizer)
-    _fix(model.get_layer("dense_0").iq.quantizer, blind=[c for c, _, _ in found])
-    bias = layers[0].bias.copy()
-    for column, _, values in found:
-        middle = (values.max(axis=0) + values.min(axis=0)) / 2
-        model.get_layer(_look_up_name(0, [INPUTS[column]])).vectors.assign(values - middle)
-        bias += middle
-    for (q, _), layer in zip(parts(model), [replace(layers[0], bias=bias), *layers[1:]], strict=True):
-        q.kernel.assign(layer.weights)
-        q.bias.assign(layer.bias)
-        for quantizer, values in ((q.kq.quantizer, layer.weights), (q.bq.quantizer, layer.bias)):
-            above = np.ceil(np.log2(np.abs(values) + 2.0**-_WEIGHT_FRACTION))
-            quantizer._i.assign(above)
-            quantizer._b.assign(np.maximum(above + _WEIGHT_FRACTION, 0))
-    return model
+        return keras.Model(given, y)
 
 
 def _fix(quantizer: Any, blind: Sequence[int] = ()) -> None:
@@ -165,9 +158,7 @@ def load(path: Path) -> "keras.Model":
     InputError
         If HGQ2 is not installed, or the file is no such network.
     """
-    import keras
-
-    need_hgq()
+    keras = need_hgq()
     importlib.import_module("l1scout.firmware.look_up")
     try:
         return keras.models.load_model(path, compile=False)
@@ -176,13 +167,15 @@ def load(path: Path) -> "keras.Model":
         raise InputError(msg) from error
 
 
-def need_hgq() -> None:
-    """Import HGQ2, which Keras then knows; InputError if it is not installed."""
+def need_hgq() -> Any:
+    """Return Keras, which then knows HGQ2; InputError if that is not installed."""
+    keras = load_keras()
     try:
         importlib.import_module("hgq.layers")
     except ImportError as error:
         msg = f"HGQ2 is not installed ({error}); pip install 'l1scout[firmware]'"
         raise InputError(msg) from error
+    return keras
 
 
 def ebops(model: "keras.Model") -> float:
@@ -220,8 +213,8 @@ def integers(model: "keras.Model") -> IntegerNetwork:
         layers.append(Neurons(whole.astype(np.int64), start.astype(np.int64), shift, np.full(keep.size, 31)))
         for at, v in zip(beside, vectors, strict=True):
             columns, low, *_ = zip(*at.columns, strict=True)
-            values = (v * 2.0**point).astype(np.int64).reshape(*at.counts, -1)
-            look_ups.append(LookUp(k, columns, low, values))
+            values = (v * 2.0**point).astype(np.int64)
+            look_ups.append(IntegerLookUp(k, columns, low, tuple(at.counts), values))
         kept, fraction = keep, wanted
     return IntegerNetwork(INPUTS, tuple(layers), tuple(look_ups))
 
@@ -258,3 +251,28 @@ def _fraction(value: float) -> int:
     while value * 2.0**f != np.floor(value * 2.0**f):
         f += 1
     return f if value else -24
+
+
+def quantised_reference(path: Path) -> Reference:
+    """Return the HGQ2 network of a firmware model, in float32: its numbers have few bits and are exact.
+
+    Raises
+    ------
+    InputError
+        If HGQ2 is not installed, or the file is no such network.
+    """
+    network = load(path)
+
+    def answer(hardware: NDArray[np.int16]) -> NDArray[np.float64]:
+        x = network_inputs(dict(zip(INPUTS, hardware, strict=True)))
+        y = network.predict_on_batch(x)
+        return np.asarray(UNITS[:, np.newaxis] * np.asarray(y, np.float64).T)
+
+    return answer
+
+
+def reference_of(model: Model) -> tuple[Reference, str]:
+    """Return the reference for engines, and its description; see `l1scout.evaluate.verify.reference_of`."""
+    if model.integers:
+        return quantised_reference((model.directory or Path()) / KERAS_FILE), "HGQ2, float32"
+    return verify.reference_of(model)

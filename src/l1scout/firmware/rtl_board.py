@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from l1scout.board.board import BoardCounters
 from l1scout.board.suppress import Selection
 from l1scout.firmware.verilator import build_verilator, run_program
-from l1scout.formats.block import LINKS, RUN3, BlockFormat
+from l1scout.formats.block_format import BlockFormat
 from l1scout.formats.packets import ORBITS_PER_PACKET
+from l1scout.formats.records import LINKS
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.capture import Capture, write_capture
 from l1scout.link.frames import ISO_HDLC, LINE_WORDS, Crc
 from l1scout.link.receive import STATES, LinkCounters
@@ -40,7 +42,7 @@ def sources(rtl: Path = RTL) -> list[Path]:
 def parameters(form: BlockFormat, crc: Crc) -> dict[str, int | str]:
     """Return the top module's parameters for a packet format and a CRC."""
     return {
-        "RUN3": int(form is RUN3),
+        "RUN3": form.verilog,
         "CRC_POLYNOMIAL": f"32'h{crc.polynomial:08X}",
         "CRC_START": f"32'h{crc.start:08X}",
         "CRC_END": f"32'h{crc.end:08X}",
@@ -164,7 +166,8 @@ class VerilogBoard:
         Parameters
         ----------
         pieces : iterable of Capture
-            Orbit numbers that do not follow each other end what is under way.
+            Orbit numbers that do not follow each other end what is under way. All of one origin: the mark of
+            simulated orbits is an input of the board that does not change while it runs.
         packets : Path
             File for the packets.
         selection : Selection, optional

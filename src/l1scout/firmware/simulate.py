@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.engine import TABLE_FILE
-from l1scout.deploy.firmware import FirmwareEngine
-from l1scout.deploy.table import TableEngine
-from l1scout.deploy.table import build as build_table
+from l1scout.deploy.engines.firmware import FirmwareEngine
+from l1scout.deploy.engines.table import TABLE_FILE, TableEngine
+from l1scout.deploy.engines.table import build as build_table
 from l1scout.errors import InputError
 from l1scout.firmware.build import BENCH, VECTORS, Built, network_of, resource, sample, vectors
 from l1scout.firmware.logic import Logic

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.deploy.firmware import FirmwareEngine
-from l1scout.formats.muon import MUON_2018
+from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.formats.recalibrated import ETA, ETA_STEPS, PHI, PHI_STEPS, PT, PT_STEPS, RECALIBRATED
+from l1scout.formats.streams.muon import MUON_2018
 from l1scout.model.card import Card
 
 COPIED = ("hwQual", "hwIso", "hwCharge", "hwChargeValid", "tfMuonIndex")

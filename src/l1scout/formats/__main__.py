@@ -1,38 +1,75 @@
-"""Write the documentation of the wire formats from their tables: ``python -m l1scout.formats``."""
+"""Write the documentation of streams and wire formats from their tables: ``python -m l1scout.formats``."""
 
+import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from l1scout.formats.block import BX_RUN2, BX_RUN3, ORBIT
-from l1scout.formats.muon import MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA
-from l1scout.formats.raw import FILE_HEADER, ORBIT_HEADER
+from l1scout.formats.layout import Layout
 from l1scout.formats.recalibrated import RECALIBRATED
-from l1scout.formats.records import RECORD_HEADER
+from l1scout.formats.stream import STREAMS
+from l1scout.formats.wire_format import WIRE_FORMATS
 
-LAYOUTS = (MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA, RECALIBRATED, ORBIT, BX_RUN2, BX_RUN3, RECORD_HEADER)
 _INTRODUCTION = """\
-# Wire formats
+# Streams and wire formats
 
-Made by `python -m l1scout.formats > docs/formats.md` from the tables that decode and encode the
-words; change the tables, not this page.
+Made by `python -m l1scout.formats > docs/formats.md` from the registered streams and wire formats, whose
+tables decode and encode the words; change the tables, not this page.
 
 Words are little-endian; a 64-bit word made of two 32-bit words has the first (f) in its low half.
 `values` are the hardware's integers, two's complement where they begin below 0; `physics` is what
-they mean. Phi is cyclic: 576 values are a full turn, wrapped to [-pi, pi). Bunch crossings are
-numbered 1..3564.
+they mean. Phi is cyclic: 576 values of a muon's are a full turn, wrapped to [-pi, pi). Bunch crossings are
+numbered 1..3564, also where the words of a format number them from 0.
+
 """
 
 
-HEADERS = {"Header of a .raw file": FILE_HEADER, "Header of an orbit in a .raw file": ORBIT_HEADER}
+def layouts() -> list[Layout]:
+    """Return the layouts of all registered streams and wire formats, and of l1scout's own words."""
+    of_streams = [layout for s in STREAMS.values() for era in s.layouts.values() for layout in era]
+    of_formats = [layout for form in WIRE_FORMATS.values() for layout in form.layouts]
+    return list(dict.fromkeys([*of_streams, *of_formats, RECALIBRATED]))
 
 
 def markdown() -> str:
-    """Return the page, a table a layout."""
-    headers = (_header(name, dtype) for name, dtype in HEADERS.items())
-    return "\n".join([_INTRODUCTION, *(layout.markdown() for layout in LAYOUTS), *headers])
+    """Return the page: a section per stream and wire format, with a table per layout and header."""
+    return _INTRODUCTION + "\n".join(part for part in _parts() if part)
+
+
+def _parts() -> Iterator[str]:
+    shown: set[Layout] = set()
+    for name, stream in STREAMS.items():
+        ids = ", ".join(map(str, stream.source_ids)) or "none published"
+        yield f"# Stream {name}: {stream.title}\n"
+        yield f"Source ids in .raw files: {ids}. No object where {stream.absent}.\n"
+        yield _explained(stream)
+        for era in stream.layouts.values():
+            yield from _new(era, shown)
+    for name, form in WIRE_FORMATS.items():
+        empty = "shows" if form.reports_empty_orbits else "does not show"
+        yield f"# Wire format {name}: {form.title}\n"
+        yield f"Streams: {', '.join(form.streams)}. It {empty} empty orbits; segments are .{form.suffix}.\n"
+        yield _explained(form)
+        yield from _new(form.layouts, shown)
+        yield from (_header(title, dtype) for title, dtype in form.headers.items())
+    yield "# l1scout's own words\n"
+    yield RECALIBRATED.markdown()
+
+
+def _explained(part: object) -> str:
+    """Return the docstring of the part's module, in which `x` is code and indented lines are a list."""
+    return inspect.cleandoc(inspect.getmodule(type(part)).__doc__ or "") + "\n"
+
+
+def _new(group: tuple[Layout, ...], shown: set[Layout]) -> Iterator[str]:
+    """Yield the tables of layouts that the page does not have yet."""
+    for layout in group:
+        if layout not in shown:
+            shown.add(layout)
+            yield layout.markdown()
 
 
 def _header(name: str, dtype: np.dtype[Any]) -> str:

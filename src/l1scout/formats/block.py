@@ -10,91 +10,54 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.formats.decoded import Decoded
 from l1scout.formats.lanes import differing
-from l1scout.formats.layout import Field, Layout
-from l1scout.formats.muon import MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA, PT
+from l1scout.formats.layout import Layout
+from l1scout.formats.records import LINK_BAD, LINKS, ORBIT_MASK
+from l1scout.formats.streams.muon import PT_BITS, MuonWords, make_muons
 from l1scout.jit import kernel
+from l1scout.lhc import BX_PER_ORBIT
 
-LINKS = 8
 ROWS = 6
 BLOCK_WORDS = LINKS * ROWS
 BLOCK_BYTES = 4 * BLOCK_WORDS
-PT_BITS = ((1 << PT.width) - 1) << PT.start
-"""Bits of the word f which are 0 where there is no muon."""
-
-ORBIT = Layout(
-    "Orbit word of a link",
-    32,
-    (
-        Field("orbit", 0, 31),
-        Field("linkBad", 31, 1, note="l1scout's own: no valid data from this link in this orbit"),
-    ),
-    "Public decoders mask bit 31 of Run 3, and see a link that disagrees with the others in Run 2.",
-)
-ORBIT_MASK = (1 << ORBIT["orbit"].width) - 1
-LINK_BAD = 1 << ORBIT["linkBad"].start
-BX_RUN2 = Layout(
-    "BX word of a link, Run 2",
-    32,
-    (
-        Field("bx", 0, 16, note="1..3564"),
-        Field("link", 23, 4),
-        Field("marker", 27, 4, note="15 = intermediate muons, 0 = final"),
-    ),
-)
-BX_RUN3 = Layout(
-    "BX word of a link, Run 3",
-    32,
-    (Field("bx", 0, 13, note="1..3564"), *MUON_RUN3_EXTRA.fields[1:]),
-    "The fields above the BX are those of the record's third word, as their widths suggest.",
-)
+MAP_WORDS = 112
+"""Of a map of the non-empty BX of an orbit: bit b is BX b + 1; the last 20 of the 3584 bits stay 0."""
 
 
 @dataclass(frozen=True)
-class BlockFormat:
-    """What differs between the runs.
+class BlockLayout(MuonWords):
+    """Where things are in a block, and how its muons are written.
 
     Parameters
     ----------
-    name : str
     bx_row, orbit_row : int
     bx : Layout
-    muon : Layout
-    record_words : int
-        Words a muon in a zero-suppressed record.
+        BX word of a link.
+    intermediate_field : str
+        Field of the BX word that has all bits set where the link's muons are intermediate.
     from_link : int
         Bits of the BX word which the link sends in frame 1 (the second-station etas of Run 3).
     """
 
-    name: str
     bx_row: int
     orbit_row: int
     bx: Layout
-    muon: Layout
-    record_words: int
+    intermediate_field: str
     from_link: int = 0
-
-    @property
-    def bx_mask(self) -> int:
-        """Bits of the BX word that hold the BX."""
-        return (1 << self.bx["bx"].width) - 1
 
     @property
     def intermediate_bits(self) -> int:
         """Bits of a link's BX word that are all set where its muons are intermediate."""
-        marker = self.bx["intermediate" if self.record_words == 3 else "marker"]
+        marker = self.bx[self.intermediate_field]
         return ((1 << marker.width) - 1) << marker.start
 
-    def bx_bits(self, intermediate: NDArray[np.bool_]) -> NDArray[np.uint32]:
-        """Constant bits of each link's BX word: link id, and whether its muons are intermediate."""
-        if "link" in (f.name for f in self.bx.fields):
-            return self.bx.encode({"link": np.arange(LINKS), "marker": 15 * intermediate})
-        return self.bx.encode({"intermediate": intermediate})
-
-
-RUN2 = BlockFormat("run2", 0, 1, BX_RUN2, MUON_2018, 2)
-RUN3 = BlockFormat("run3", 1, 0, BX_RUN3, MUON_RUN3, 3, from_link=0x7FFFE000)
-FORMATS = {f.name: f for f in (RUN2, RUN3)}
+    def constant_bits(self, intermediate: NDArray[np.bool_]) -> NDArray[np.uint32]:
+        """Return constant bits of the links' BX words: link id, and whether muons are intermediate."""
+        columns = {self.intermediate_field: self.bx[self.intermediate_field].high * intermediate}
+        if any(field.name == "link" for field in self.bx.fields):
+            columns["link"] = np.arange(LINKS)
+        return self.bx.encode(columns)
 
 
 @kernel
@@ -122,3 +85,35 @@ def occupied(blocks: NDArray[np.uint32]) -> NDArray[np.bool_]:
     out = np.empty(words.size // BLOCK_WORDS, np.bool_)
     _occupied(words, out)
     return out
+
+
+def decode_blocks(blocks: NDArray[np.uint32], layout: BlockLayout) -> Decoded:
+    """Decode the muons (hwPt > 0) of BX blocks.
+
+    A block whose links do not agree on orbit and BX flags its orbit; orbit and BX are those of link 0.
+    A block with a BX outside 1..3564 is counted and left out.
+
+    Parameters
+    ----------
+    blocks : ndarray of uint32, shape (n, 6, 8)
+    layout : BlockLayout
+    """
+    bx, orbit = blocks[:, layout.bx_row] & layout.bx_mask, blocks[:, layout.orbit_row] & ORBIT_MASK
+    good = (bx[:, 0] >= 1) & (bx[:, 0] <= BX_PER_ORBIT)
+    disagree = np.any(
+        (bx != bx[:, :1]) | (orbit != orbit[:, :1]) | (blocks[:, layout.orbit_row] & LINK_BAD != 0), axis=1
+    )
+    hit = (blocks[:, 2:6:2] & PT_BITS != 0) & good[:, None, None]
+    block, second, link = np.nonzero(hit)
+    marks = blocks[block, layout.bx_row, link]
+    columns: dict[str, NDArray[Any]] = {"second": second, "link": link}
+    extra = None
+    if layout.extra is None:
+        columns["intermediate"] = marks & layout.intermediate_bits == layout.intermediate_bits
+    else:
+        extra = marks & ~np.uint32(layout.bx_mask)
+    bad = int(np.count_nonzero(~good))
+    words = blocks[block, 2 + 2 * second, link], blocks[block, 3 + 2 * second, link], extra
+    muons = make_muons(layout, orbit[block, 0], bx[block, 0], words, columns)
+    flagged = np.unique(orbit[disagree & good, 0]).astype(np.int64)
+    return Decoded(muons, flagged, bad, bad * blocks[0].nbytes if bad else 0)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.formats.muon import join
+from l1scout.formats.streams.muon import join
 
 FRAMES_PER_BX = 6
 FINAL_LINKS = range(4)

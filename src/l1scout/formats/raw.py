@@ -3,26 +3,20 @@
 Frames have their own checksum: damage costs an orbit, not the file. Empty orbits have a frame too.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from struct import Struct
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from l1scout.formats.block import LINKS, BlockFormat
 from l1scout.formats.decoded import Decoded
+from l1scout.formats.marks import ALL_MARKS, MARK_BITS, REPEATED, stated_origin
 from l1scout.formats.packets import PacketOrbits
-from l1scout.formats.records import (
-    HEADER_WORDS,
-    decode_records,
-    find_records,
-    record_room,
-    suppress_words,
-)
-from l1scout.jit import kernel
+from l1scout.formats.stream import Stream
 from l1scout.lhc import lumisection
 
 MAGIC = b"RAW_0002"
@@ -51,53 +45,23 @@ ORBIT_HEADER = np.dtype(
 )
 """Version 6. The payload is a source id (u32) and records; a checksum of 0 says that there is none."""
 VERSION = 6
-REPEATED = 1 << 15
-"""Bit of an orbit's ``flags`` that l1scout sets: the orbit repeats the content of an earlier one."""
-GMT_SOURCE = 1
+MARKS_AT = 16 - MARK_BITS
+"""Lowest bit of `formats.marks` in an orbit's ``flags``: CMSSW leaves these bits unused."""
 _HEAD = Struct("<HHIIIIII")
 """`ORBIT_HEADER` and the source id: numpy takes longer over a single one."""
 _HEAD_BYTES = ORBIT_HEADER.itemsize
-_HEAD_WORDS = _HEAD_BYTES // 4
-_FRAME_WORDS = _HEAD_WORDS + 1
+HEAD_WORDS = _HEAD_BYTES // 4
+FRAME_WORDS = HEAD_WORDS + 1
+"""Words before an orbit's records: its header and the source id."""
 MAX_FRAME_BYTES = 1 << 20
 """Of any source, when read from a stream: GMT frames are at most 0.73 MB, calorimeter ones 0.84 MB."""
 _PIECE = 1 << 22
-
-
-@kernel
-def _frame(rows: Any, spans: Any, heads: Any, form: Any, out: Any, starts: Any) -> Any:
-    """Write the records of orbits, each with a frame if there are `heads`, without checksums.
-
-    Returns the numbers of blocks left out for their BX, of muons and of intermediate ones among them.
-    """
-    bx_at, orbit_at, bx_mask, size, marker = form
-    words, at, bad, muons, intermediate, header = rows.reshape(-1), 0, 0, 0, 0, 0
-    if heads.shape[0]:
-        header = _FRAME_WORDS
-    for k in range(spans.shape[0]):
-        starts[k] = at
-        first, end = LINKS * spans[k, 0], LINKS * spans[k, 1]
-        room = out[at + header :]
-        used, wrong, records, early = suppress_words(
-            words[first:end], bx_at, orbit_at, bx_mask, size, marker, room
-        )
-        if header:
-            for i in range(4):
-                out[at + i] = heads[k, i]
-            out[at + 4] = 4 * (1 + used)
-            out[at + 5] = 0
-            out[at + 6] = heads[k, 4]
-        at += header + int(used)
-        bad += wrong
-        muons += (int(used) - HEADER_WORDS * records) // int(size)
-        intermediate += early
-    starts[spans.shape[0]] = at
-    return bad, muons, intermediate
+_BEGINNING_BYTES = 8
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Orbits one after the other, as a file has them: with frames in Run 3, bare records in Run 2.
+    """Orbits one after the other, as a segment's file has them.
 
     Parameters
     ----------
@@ -107,68 +71,31 @@ class Frames:
     orbit : ndarray of int64, shape (orbits,)
     bad_blocks : int
         Left out because their BX is not 1..3564.
-    final_muons, intermediate_muons : int
+    objects : mapping of str to int
+        Objects by kind, see `formats.stream.Stream.counts`.
     """
 
     words: NDArray[np.uint32]
     starts: NDArray[np.int64]
     orbit: NDArray[np.int64]
     bad_blocks: int
-    final_muons: int
-    intermediate_muons: int
+    objects: Mapping[str, int]
 
 
-def frame_room(packet: PacketOrbits) -> int:
-    """Words that the frames of a packet's orbits can take at most."""
-    return record_room(packet.blocks) + _FRAME_WORDS * len(packet.orbit)
+def frame_heads(packet: PacketOrbits, run: int, source: int) -> NDArray[np.uint32]:
+    """Return words 0 to 3 of the header of each orbit's frame, and the source id: shape (orbits, 5)."""
+    heads = np.empty((len(packet.orbit), 5), np.uint32)
+    heads[:, 0], heads[:, 1], heads[:, 4] = VERSION, run, source
+    heads[:, 0] |= (packet.marks & np.uint32(ALL_MARKS)) << np.uint32(16 + MARKS_AT)
+    heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit
+    return heads
 
 
-def frame_orbits(
-    packet: PacketOrbits, form: BlockFormat, run: int, source: int, out: NDArray[np.uint32] | None = None
-) -> Frames:
-    """Fine zero suppression of a packet, orbit by orbit.
-
-    Parameters
-    ----------
-    packet : PacketOrbits
-    form : BlockFormat
-        Run 3: with frames; Run 2, where the files have none: bare records.
-    run, source : int
-    out : ndarray of uint32, optional
-        Memory to use again, at least ``frame_room(packet)`` words.
-
-    Raises
-    ------
-    ValueError
-        If `out` is too small.
-    """
-    out = np.empty(frame_room(packet), np.uint32) if out is None else out
-    if out.size < frame_room(packet):
-        msg = f"frames may need {frame_room(packet)} words, but there is room for {out.size}"
-        raise ValueError(msg)
-    n = len(packet.orbit)
-    framed = form.name == "run3"
-    heads = np.empty((n * framed, 5), np.uint32)
-    if framed:
-        heads[:, 0], heads[:, 1], heads[:, 4] = VERSION, run, source
-        if packet.repeated.size:
-            heads[packet.repeated, 0] |= REPEATED << 16
-        heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit
-    starts = np.zeros(n + 1, np.int64)
-    constants = (
-        np.uint64(LINKS * form.bx_row),
-        np.uint64(LINKS * form.orbit_row),
-        np.uint32(form.bx_mask),
-        np.uint64(form.record_words),
-        np.uint32(form.intermediate_bits),
-    )
-    bad, muons, intermediate = _frame(packet.rows, packet.spans, heads, constants, out, starts)
-    words = out[: starts[-1]]
-    if framed:
-        data = words.data.cast("B")
-        for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-            words[start + 5] = crc32c(data[4 * (start + _HEAD_WORDS) : 4 * end])
-    return Frames(words, starts, packet.orbit, int(bad), int(muons - intermediate), int(intermediate))
+def sum_frames(words: NDArray[np.uint32], starts: NDArray[np.int64]) -> None:
+    """Fill in the checksums of frames that begin at `starts` (with their end, shape (frames + 1,))."""
+    data = words.data.cast("B")
+    for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        words[start + 5] = crc32c(data[4 * (start + HEAD_WORDS) : 4 * end])
 
 
 def file_header(run: int, lumi: int, orbits: int, size: int) -> bytes:
@@ -190,9 +117,14 @@ class Frame(NamedTuple):
     records: memoryview
 
     @property
+    def marks(self) -> int:
+        """Bits of `formats.marks` that the orbit's board stated."""
+        return self.head[3] >> (MARKS_AT - 8)
+
+    @property
     def repeated(self) -> bool:
         """Whether the orbit repeats the content of an earlier one, as its board marked it."""
-        return bool(self.head[3] & (REPEATED >> 8))
+        return bool(self.marks & REPEATED)
 
 
 @dataclass
@@ -252,7 +184,7 @@ def read_frames(data: bytes | memoryview, found: RawFile) -> Iterator[Frame]:
     """
     view = memoryview(data)
     at = lost = FILE_HEADER.itemsize
-    begins, frames = _beginnings(found), 0
+    begins, frames = _beginning(found), 0
     while at < len(view):
         frame = _frame_at(view, at, found.run)
         if frame is None:
@@ -281,7 +213,7 @@ def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
     found : RawFile
         From `read_header`; gets the corrupt stretches counted.
     """
-    begins, frames = _beginnings(found), 0
+    begins, frames = _beginning(found), 0
     held, done, lost, last = b"", 0, False, False
     while not last:
         piece = stream.read(_PIECE)
@@ -295,7 +227,7 @@ def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
                 continue
             stop = _find(view, begins, at + 1)
             if stop == len(view) and not last:
-                stop -= len(begins[0])
+                stop -= _BEGINNING_BYTES
             found.corrupt, found.corrupt_bytes = found.corrupt + (not lost), found.corrupt_bytes + stop - at
             yield held[at:stop]
             at, lost = stop, True
@@ -303,9 +235,16 @@ def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
     found.end(FILE_HEADER.itemsize + done, frames, lost=lost)
 
 
-def _beginnings(found: RawFile) -> list[bytes]:
-    """First bytes that a frame of the file may have."""
-    return [np.array((VERSION, flags, found.run), "<u2,<u2,<u4").tobytes() for flags in (0, REPEATED)]
+def frame_marks(first_words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the marks in the first words of frames' headers."""
+    return np.asarray(first_words >> np.uint32(16 + MARKS_AT))
+
+
+def _beginning(found: RawFile) -> re.Pattern[bytes]:
+    """Return what matches the first 8 bytes of a frame of the file, with any marks and no other flags."""
+    version, run = (np.array(n, t).tobytes() for n, t in ((VERSION, "<u2"), (found.run, "<u4")))
+    flags = b"".join(bytes([marks << (MARKS_AT - 8)]) for marks in range(1 << MARK_BITS))
+    return re.compile(re.escape(version) + b"\0[" + re.escape(flags) + b"]" + re.escape(run), re.DOTALL)
 
 
 def _frame_at(view: memoryview, at: int, run: int, base: int = 0) -> Frame | None:
@@ -322,29 +261,29 @@ def _frame_at(view: memoryview, at: int, run: int, base: int = 0) -> Frame | Non
     return Frame(base + at, base + stop, said, lumi, orbit, source, head, records)
 
 
-def _find(view: memoryview, begins: Sequence[bytes], at: int, piece: int = 1 << 20) -> int:
-    """Position of the first of `begins` at or after `at`, or the end."""
+def _find(view: memoryview, begins: re.Pattern[bytes], at: int, piece: int = 1 << 20) -> int:
+    """Return the first position from `at` on where a frame may begin, or the end."""
     while at < len(view):
-        data = bytes(view[at : at + piece + len(begins[0])])
-        found = [n for n in map(data.find, begins) if n >= 0]
+        found = begins.search(view[at : at + piece + _BEGINNING_BYTES])
         if found:
-            return at + min(found)
+            return at + found.start()
         at += piece
     return len(view)
 
 
-def decode_frames(frames: Sequence[Frame], form: BlockFormat, found: RawFile) -> Decoded:
-    """Decode the muons of GMT frames; in each, up to a record that makes no sense."""
+def decode_frames(frames: Sequence[Frame], stream: Stream, found: RawFile) -> Decoded:
+    """Decode the objects of frames of one stream; in each, up to a record that makes no sense."""
     words = np.frombuffer(b"".join(f.records[: len(f.records) & ~3] for f in frames), "<u4")
     sizes = np.array([len(f.records) for f in frames], np.int64)
     bounds = np.r_[0, np.cumsum(sizes // 4)]
-    starts, _, ends = find_records(words, form, bounds)
+    sources = np.array([f.source for f in frames], np.int64)
+    part, ends = stream.decode(words, bounds, sources)
     lost = sizes - 4 * (ends - bounds[:-1])
-    part = decode_records(words, starts, form)
-    muons = replace(
-        part.muons,
-        run=np.full(len(part.muons), found.run, np.int64),
-        lumisection=lumisection(part.muons.orbit),
+    objects = replace(
+        part.objects,
+        run=np.full(len(part.objects), found.run, np.int64),
+        lumisection=lumisection(part.objects.orbit),
         n_orbits=len(frames),
+        simulated=stated_origin(np.array([f.marks for f in frames], np.int64)),
     )
-    return Decoded(muons, part.flagged, int(np.count_nonzero(lost)), int(lost.sum()))
+    return Decoded(objects, part.flagged, int(np.count_nonzero(lost)), int(lost.sum()))

@@ -5,7 +5,7 @@ Where ``isRecal`` is 0 the three are the trigger's own, so a reader may take the
 """
 
 from l1scout.formats.layout import Field, Layout
-from l1scout.formats.muon import ETA_LSB, PHI_BINS, PHI_LSB, PT_LSB
+from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS, PHI_LSB, PT_LSB
 
 PHI_STEPS = 16
 ETA_STEPS = 32

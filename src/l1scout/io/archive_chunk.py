@@ -11,7 +11,7 @@ Most bytes follow from the columns. The rest is a chunk's *side*, in a column of
 - bytes that are no frames and no records.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -22,16 +22,22 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.formats.block import BlockFormat
-from l1scout.formats.raw import GMT_SOURCE, Frame
-from l1scout.formats.records import find_records
+from l1scout.formats.decoded import Decoded, in_order_of_time
+from l1scout.formats.raw import Frame
+from l1scout.formats.records import ORBIT_MASK, find_records
+from l1scout.formats.streams.muon import MUONS, MuonWords, decode_records
+from l1scout.io.archive_muons import to_muons
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
+from l1scout.io.stored import time_spans
+from l1scout.lhc import crossing
 
 SIDE = np.dtype(
     [(n, "<u4") for n in ("rows", "frames", "splits", "patches", "verbatim", "checked", "crc32c")]
 )
 MAX_ROWS = 1 << 21
 HEAD_WORDS = 7
+_ALL_LINKS = 0xFFFF
+"""``linkMatch`` where the BX and orbits of all links agree."""
 ORBIT_AT, _SIZE, _CRC = 3, 4, 5
 """Words of a frame's head."""
 Part = Frame | tuple[NDArray[np.uint32], NDArray[np.int64]] | bytes
@@ -91,7 +97,7 @@ def views(part: Part) -> tuple[bytes | memoryview, ...]:
     return (part,) if isinstance(part, bytes) else (part[0].view(np.uint8).data,)
 
 
-def gather(parts: Sequence[Part], form: BlockFormat, *, framed: bool) -> Stretch:
+def gather(parts: Sequence[Part], form: MuonWords, *, framed: bool) -> Stretch:
     """Put parts of a file together: GMT frames, or stretches of records; all else is verbatim."""
     while True:
         kept: list[Any] = []
@@ -122,10 +128,10 @@ def gather(parts: Sequence[Part], form: BlockFormat, *, framed: bool) -> Stretch
 
 
 def _is_ours(frame: Frame) -> bool:
-    return frame.source == GMT_SOURCE and len(frame.records) % 4 == 0
+    return frame.source in MUONS.source_ids and len(frame.records) % 4 == 0
 
 
-def to_columns(stretch: Stretch, form: BlockFormat, crc: int, *, plain: bool) -> tuple[Columns, bytes]:
+def to_columns(stretch: Stretch, form: MuonWords, crc: int, *, plain: bool) -> tuple[Columns, bytes]:
     """Make the columns and the side of a stretch; `crc` is of the file up to its end.
 
     With `plain` the coordinates at the second station are columns as they are; without, ``dEta`` and
@@ -159,8 +165,82 @@ def _as_before(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     return out
 
 
+@dataclass(frozen=True)
+class Side:
+    """What the side of a chunk says, taken apart.
+
+    Parameters
+    ----------
+    frames : ndarray of uint32, shape (2 or 9, frames)
+        Bytes before each frame, its records and, for .raw files, the words of its head less those of the
+        frame before.
+    splits : ndarray of uint32
+        Rows at which a record begins although orbit and BX are those of the row before.
+    at, xor : ndarray of uint32
+        Words that the columns do not give back: place and XOR.
+    verbatim : bytes
+    checked : bool
+        Whether the frames have checksums.
+    crc : int
+        Of the file up to the end of the chunk.
+    """
+
+    frames: NDArray[np.uint32]
+    splits: NDArray[np.uint32]
+    at: NDArray[np.uint32]
+    xor: NDArray[np.uint32]
+    verbatim: bytes
+    checked: bool
+    crc: int
+
+    @classmethod
+    def parse(cls, side: bytes, rows: int, *, framed: bool) -> "Side":
+        """Take the side of a chunk of `rows` rows apart (InputError if it is not that)."""
+        numbers = np.frombuffer(side, SIDE, 1)[0]
+        said, frames, splits, patches, verbatim, checked, crc = (int(numbers[n]) for n in SIDE.names or ())
+        width = 2 + HEAD_WORDS * framed
+        lengths = [SIDE.itemsize, 4 * frames * width, 4 * splits, 4 * patches, 4 * patches, verbatim]
+        sizes = np.cumsum(lengths)
+        if sizes[-1] != len(side) or said != rows:
+            msg = "rows do not belong to their side column: changed or damaged"
+            raise InputError(msg)
+        table, split, at, xor = (np.frombuffer(side[a:b], "<u4") for a, b in pairwise(sizes[:5]))
+        if np.any(split >= rows):
+            msg = "record beyond the last row: damaged"
+            raise InputError(msg)
+        return cls(table.reshape(width, frames), split, at, xor, side[sizes[4] :], bool(checked), crc)
+
+    @property
+    def records(self) -> NDArray[np.int64]:
+        """Records of each frame."""
+        return np.asarray(self.frames[1], np.int64)
+
+    def head_word(self, number: int) -> NDArray[np.uint32]:
+        """Return a word of the head of each frame: not size and checksum, which follow from the records."""
+        return np.asarray(np.cumsum(self.frames[2 + number], dtype=np.uint32))
+
+    def first_rows(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Return the first row of each record."""
+        new: NDArray[np.bool_] = ~_as_before(columns)
+        new[self.splits] = True
+        first = np.asarray(np.flatnonzero(new))
+        if int(self.frames[1].sum()) != first.size or int(self.frames[0].sum()) > len(self.verbatim):
+            msg = "records, frames and patches do not agree: damaged"
+            raise InputError(msg)
+        return first
+
+
+def with_station(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return columns with hwEta and hwPhi, which an archive may hold as ``dEta`` and ``dPhi``."""
+    if "dEta" not in columns:
+        return dict(columns)
+    eta, phi = from_residuals(columns, columns["dEta"], columns["dPhi"])
+    rest = {n: c for n, c in columns.items() if n not in ("dEta", "dPhi")}
+    return {**rest, "hwEta": eta, "hwPhi": phi}
+
+
 def from_columns(
-    columns: Mapping[str, NDArray[Any]], side: bytes, form: BlockFormat, *, framed: bool
+    columns: Mapping[str, NDArray[Any]], side: bytes, form: MuonWords, *, framed: bool
 ) -> tuple[Stretch, int]:
     """Make a stretch, and the checksum of the file up to its end, of columns and side: see `to_columns`.
 
@@ -169,43 +249,28 @@ def from_columns(
     InputError
         If columns and side do not belong together: a damaged archive, or one with rows changed.
     """
-    about = np.frombuffer(side, SIDE, 1)[0]
-    rows, frames, splits, patches, verbatim, checked, crc = (int(about[n]) for n in SIDE.names or ())
-    width = 2 + HEAD_WORDS * framed
-    sizes = np.cumsum([SIDE.itemsize, 4 * frames * width, 4 * splits, 4 * patches, 4 * patches, verbatim])
-    if sizes[-1] != len(side) or rows != len(columns["hwPt"]):
-        msg = "rows do not belong to their side column: changed or damaged"
-        raise InputError(msg)
-    table, split, at, xor = (np.frombuffer(side[a:b], "<u4") for a, b in pairwise(sizes[:5]))
-    table = table.reshape(width, frames)
-    if "dEta" in columns:
-        eta, phi = from_residuals(columns, columns["dEta"], columns["dPhi"])
-        columns = {**columns, "hwEta": eta, "hwPhi": phi}
-    if np.any(split >= rows):
-        msg = "record beyond the last row: damaged"
-        raise InputError(msg)
-    new = ~_as_before(columns)
-    new[split] = True
-    words, starts = to_records(columns, np.flatnonzero(new), form)
-    if np.any(at >= words.size) or int(table[1].sum()) != starts.size or int(table[0].sum()) > verbatim:
+    parsed = Side.parse(side, len(columns["hwPt"]), framed=framed)
+    columns = with_station(columns)
+    words, starts = to_records(columns, parsed.first_rows(columns), form)
+    if np.any(parsed.at >= words.size):
         msg = "records, frames and patches do not agree: damaged"
         raise InputError(msg)
-    words[at] ^= xor
+    words[parsed.at] ^= parsed.xor
     stretch = Stretch(
         words,
         starts,
-        table[1].astype(np.int64),
-        np.zeros((frames, HEAD_WORDS * framed), np.uint32),
-        table[0].astype(np.int64),
-        side[sizes[4] :],
+        parsed.records,
+        np.zeros((parsed.frames.shape[1], HEAD_WORDS * framed), np.uint32),
+        parsed.frames[0].astype(np.int64),
+        parsed.verbatim,
     )
-    return _with_heads(stretch, table[2:].T, checked=bool(checked)), crc
+    return _with_heads(stretch, parsed.frames[2:].T, checked=parsed.checked), parsed.crc
 
 
 def _checksums(stretch: Stretch) -> NDArray[np.uint32]:
     """Checksum of each frame's payload, as its head should have it."""
     words, bounds = stretch.words.view(np.uint8).data, (4 * stretch.bounds).tolist()
-    source = crc32c(GMT_SOURCE.to_bytes(4, "little"))
+    source = crc32c(MUONS.source_ids[0].to_bytes(4, "little"))
     return np.array([crc32c(words[a:b], source) for a, b in pairwise(bounds)], np.uint32)
 
 
@@ -237,3 +302,62 @@ def _with_heads(stretch: Stretch, left: NDArray[np.uint32], *, checked: bool) ->
 def _sizes(stretch: Stretch) -> NDArray[np.uint32]:
     """Size of each frame's payload."""
     return (4 + 4 * np.diff(stretch.bounds)).astype(np.uint32)
+
+
+class ArchiveChunk:
+    """The muons of a chunk of an archive, from its columns.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray, shape (rows,)
+    side : bytes
+    form : MuonWords
+    framed : bool
+        Whether the records are those of frames.
+
+    Raises
+    ------
+    InputError
+        If columns and side do not belong together.
+    """
+
+    def __init__(self, columns: Mapping[str, NDArray[Any]], side: bytes, form: MuonWords, *, framed: bool):
+        self.side = Side.parse(side, len(columns["hwPt"]), framed=framed)
+        self._form = form
+        self._stretch: Stretch | None = None
+        if self.side.at.size:  # words that the columns do not give back: through the records
+            self._stretch, _ = from_columns(columns, side, form, framed=framed)
+            return
+        columns = with_station(columns)
+        first = self.side.first_rows(columns)
+        self._first, self._columns = first, columns
+        self._row, self._counts, self._muons = to_muons(columns, first, form)
+
+    def _times(self) -> NDArray[np.int64]:
+        """Return the crossing of each record."""
+        if self._stretch is not None:
+            words, starts = self._stretch.words, self._stretch.starts
+            orbit, bx = words[starts + 2] & ORBIT_MASK, words[starts + 1] & self._form.bx_mask
+        else:
+            orbit, bx = self._columns["orbit"][self._first], self._columns["bx"][self._first]
+        return crossing(orbit.astype(np.int64), bx.astype(np.int64))
+
+    def in_order(self, rows: int) -> Iterator[Decoded]:
+        """Decode the records, `rows` at a time, by spans whose times rise."""
+        times = self._times()
+        number = np.arange(times.size)
+        for first, last in time_spans(times, rows):
+            yield self.decode((number >= first) & (number < last))
+
+    def decode(self, keep: NDArray[np.bool_]) -> Decoded:
+        """Return the muons of some records, as `formats.records.decode_records` gives them."""
+        if self._stretch is not None:
+            return decode_records(self._stretch.words, self._stretch.starts[keep], self._form)
+        row, muons = self._row, self._muons
+        if not keep.all():
+            of_muon = np.repeat(keep, self._counts)
+            row, muons = row[of_muon], {n: c[of_muon] for n, c in muons.items()}
+        first = self._first[keep]
+        flagged = self._columns["orbit"][first][self._columns["linkMatch"][first] != _ALL_LINKS]
+        orbit, bx = self._columns["orbit"][row], self._columns["bx"][row]
+        return Decoded(in_order_of_time(orbit, bx, muons), np.unique(flagged).astype(np.int64))

@@ -15,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.formats.block import LINKS, ORBIT_MASK, RUN3, BlockFormat
-from l1scout.formats.muon import ETA_VTX, MUON_2018, MUON_RUN3_EXTRA, PHI_BINS, TRACK_FINDERS
-from l1scout.formats.records import HEADER_WORDS
+from l1scout.formats.records import HEADER_WORDS, LINKS, ORBIT_MASK
+from l1scout.formats.streams.muon import (
+    ETA_VTX,
+    MUON_2018,
+    MUON_RUN3_EXTRA,
+    PHI_BINS,
+    TRACK_FINDERS,
+    MuonWords,
+)
 from l1scout.jit import kernel
 
-_MUONS = 2 * LINKS
+MAX_MUONS = 2 * LINKS
 _ETA_BITS = ((1 << ETA_VTX.width) - 1) << ETA_VTX.start
 _INDEX = MUON_2018["tfMuonIndex"]
 _INDEX_BITS = ((1 << _INDEX.width) - 1) << (_INDEX.start - 32)
@@ -53,7 +59,7 @@ def _fold(
     eta_bits, index_bits = np.uint32(_ETA_BITS), np.uint32(_INDEX_BITS)
     orbit, bx, match = when
     second, early, twin = small
-    twins = np.zeros(_MUONS, np.int8)
+    twins = np.zeros(MAX_MUONS, np.int8)
     for r in range(starts.size):
         at = starts[r]
         head = words[at]
@@ -104,7 +110,7 @@ def _unfold(first: Any, muons: Any, eta: Any, when: Any, small: Any, size: Any, 
     orbit, bx, match = when
     second, early, twin = small
     eta_bits, index_bits = np.uint32(_ETA_BITS), np.uint32(_INDEX_BITS)
-    row, is_twin = np.zeros(_MUONS, np.int64), np.zeros(_MUONS, np.bool_)
+    row, is_twin = np.zeros(MAX_MUONS, np.int64), np.zeros(MAX_MUONS, np.bool_)
     for r in range(first.size):
         k = first[r]
         last = first[r + 1] if r + 1 < first.size else rows
@@ -117,7 +123,7 @@ def _unfold(first: Any, muons: Any, eta: Any, when: Any, small: Any, size: Any, 
             row[0], row[1], is_twin[0], is_twin[1] = k, k, False, True
             n1 = total
         else:
-            total, n1 = _arrange(k, last, second, twin, row, is_twin)
+            total, n1 = arrange(k, last, second, twin, row, is_twin)
             if total < 0:
                 return -1
         out[end] = head | np.uint32(n1 << 16) | np.uint32(total - n1)
@@ -138,12 +144,12 @@ def _unfold(first: Any, muons: Any, eta: Any, when: Any, small: Any, size: Any, 
 
 
 @kernel
-def _arrange(first: Any, last: Any, second: Any, twin: Any, row: Any, is_twin: Any) -> Any:
+def arrange(first: Any, last: Any, second: Any, twin: Any, row: Any, is_twin: Any) -> Any:
     """Find the row of each muon of a record; number of muons (-1: impossible), and of mu1."""
     total = last - first
     for k in range(first, last):
         total += np.int64(twin[k] != 0)
-    if total > _MUONS:
+    if total > MAX_MUONS:
         return -1, -1
     row[:] = -1
     for k in range(first, last):
@@ -257,7 +263,7 @@ def from_residuals(
 
 
 def to_rows(
-    words: NDArray[np.uint32], starts: NDArray[np.int64], form: BlockFormat
+    words: NDArray[np.uint32], starts: NDArray[np.int64], form: MuonWords
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
     """Make rows of records.
 
@@ -266,7 +272,7 @@ def to_rows(
     words : ndarray of uint32
     starts : ndarray of int64, shape (records,)
         From `formats.records.find_records`.
-    form : BlockFormat
+    form : MuonWords
 
     Returns
     -------
@@ -278,7 +284,7 @@ def to_rows(
         First row of each record.
     """
     most = words.size // form.record_words
-    muons, extra = np.empty(most, np.uint64), np.empty(most if form is RUN3 else 0, np.uint32)
+    muons, extra = np.empty(most, np.uint64), np.empty(most if form.extra is not None else 0, np.uint32)
     when = tuple(np.empty(most, t) for t in (np.int64, np.int16, np.uint16))
     small = tuple(np.empty(most, np.int8) for _ in range(3))
     first = np.empty(starts.size, np.int64)
@@ -286,7 +292,7 @@ def to_rows(
     n = int(_fold(words, starts, form.record_words, mask, muons, extra, when, small, first))
     columns: dict[str, NDArray[Any]] = form.muon.decode(muons[:n])
     columns |= {name: c[:n] for name, c in zip((*_WHEN, *_SMALL), (*when, *small), strict=True)}
-    if form is RUN3:
+    if form.extra is not None:
         etas = MUON_RUN3_EXTRA.decode(extra[:n], ("hwEta1", "hwEta2"))
         columns["hwEta"] = np.where(columns["second"] == 1, etas["hwEta2"], etas["hwEta1"])
     else:
@@ -295,7 +301,7 @@ def to_rows(
 
 
 def to_records(
-    columns: Mapping[str, NDArray[Any]], first: NDArray[np.int64], form: BlockFormat
+    columns: Mapping[str, NDArray[Any]], first: NDArray[np.int64], form: MuonWords
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """Make records of rows: the inverse of `to_rows`, but for what rows do not hold.
 
@@ -305,7 +311,7 @@ def to_records(
         Of the types that `to_rows` gives.
     first : ndarray of int64, shape (records,)
         First row of each record, from 0 on and rising.
-    form : BlockFormat
+    form : MuonWords
 
     Returns
     -------
@@ -322,8 +328,8 @@ def to_records(
     for f in form.muon.fields:
         if f.name in columns:
             _pack(muons, columns[f.name], np.uint64(f.start), np.uint64((1 << f.width) - 1))
-    eta = columns["hwEta"] if form is RUN3 else np.zeros(0, np.int16)
-    early = columns["intermediate"] if form is RUN3 else np.zeros(0, np.int8)
+    eta = columns["hwEta"] if form.extra is not None else np.zeros(0, np.int16)
+    early = columns["intermediate"] if form.extra is not None else np.zeros(0, np.int8)
     when = tuple(columns[n] for n in _WHEN)
     small = columns["second"], early, columns["twin"]
     starts = np.empty_like(first)

@@ -1,14 +1,16 @@
-"""Muons with the number of orbits in which they were looked for: DMA packets, or what `read_events` reads."""
+"""Muons of several files with the number of orbits in which they were looked for."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
-from l1scout.core.orbit_data import OrbitData, final_only
-from l1scout.io.dma_packets import read_dma
-from l1scout.io.kinds import Kind, detect
+from l1scout.core.orbit_data import MUON, OrbitData
+from l1scout.errors import InputError
+from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
-from l1scout.io.read import ROWS, read_events
+from l1scout.io.read import read_events
+from l1scout.io.reader import reader_of
 
 JOINED = 50
 """Orbits of a batch, if a file gives them one by one."""
@@ -19,7 +21,7 @@ def read_batches(
     *,
     quality: ReadQuality | None = None,
     intermediate: bool = False,
-    flavour: str | None = None,
+    **options: Any,
 ) -> Iterator[OrbitData]:
     """Read files one after the other, in constant memory.
 
@@ -35,7 +37,7 @@ def read_batches(
         Ask it for ``warnings()`` after the last batch, and ``check()`` before a result is used.
     intermediate : bool
         Give intermediate muons, too; see `read_events`.
-    flavour : {"dpg", "scouting"}, optional
+    options
         See `read_events`.
 
     Yields
@@ -49,44 +51,53 @@ def read_batches(
         If a file is missing, unknown or damaged.
     """
     quality = quality if quality is not None else ReadQuality()
-    quality.skip_flagged = True
+    quality.skip_flagged = quality.count_occupied = True
     for path in paths:
-        kind = detect(path, flavour=flavour)
-        if quality.is_duplicate_file(path):
-            continue
-        quality.files += 1
-        for events in _joined(_chunks(path, kind, quality, intermediate=intermediate), str(path)):
-            quality.add(events.muons)
-            yield events
+        with InputFile(path, **options) as file:
+            reader_of(file)
+            if quality.is_duplicate_file(path):
+                continue
+            quality.files += 1
+            for events in _joined(read_events(file, quality=quality, intermediate=intermediate)):
+                quality.add(events.muons)
+                yield events
 
 
-def _chunks(path: Path, kind: Kind, quality: ReadQuality, *, intermediate: bool) -> Iterator[OrbitData]:
-    if kind is not Kind.DMA_PACKETS:
-        return read_events(path, kind=kind, quality=quality, intermediate=intermediate)
-    chunks = read_dma(path, ROWS, quality, count_run2=True)
-    return chunks if intermediate else map(final_only, chunks)
-
-
-def _joined(chunks: Iterable[OrbitData], source: str) -> Iterator[OrbitData]:
+def _joined(chunks: Iterable[OrbitData]) -> Iterator[OrbitData]:
     """Join the chunks of a file until they have `JOINED` orbits."""
-    held: list[OrbitBatch] = []
+    held: list[OrbitData] = []
     for events in chunks:
+        if MUON not in events.streams:
+            msg = f"{events.source}: holds {', '.join(events.streams)}, and no muons of the GMT"
+            raise InputError(msg)
         if events.muons.n_orbits is None or events.offline is not None:
             yield events
             continue
-        if held and not _follows(held[-1], events.muons):
-            yield OrbitData.of_muons(concatenate(held), None, source)
+        if held and not _follows(held[-1], events):
+            yield _join(held)
             held = []
-        held.append(events.muons)
-        if sum(b.n_orbits or 0 for b in held) >= JOINED:
-            yield OrbitData.of_muons(concatenate(held), None, source)
+        held.append(events)
+        if sum(h.muons.n_orbits or 0 for h in held) >= JOINED:
+            yield _join(held)
             held = []
     if held:
-        yield OrbitData.of_muons(concatenate(held), None, source)
+        yield _join(held)
 
 
-def _follows(before: OrbitBatch, after: OrbitBatch) -> bool:
-    """Whether two batches can be one: in order of time, of one run, with the same columns."""
+def _join(held: Sequence[OrbitData]) -> OrbitData:
+    """Join data end to end, stream by stream."""
+    streams = {name: concatenate([data.streams[name] for data in held]) for name in held[0].streams}
+    return OrbitData(streams, None, held[0].origin)
+
+
+def _follows(before: OrbitData, after: OrbitData) -> bool:
+    """Return whether data can be joined: in order of time, of one run, with the same streams and columns."""
+    return list(before.streams) == list(after.streams) and all(
+        _is_later(before.streams[name], after.streams[name]) for name in before.streams
+    )
+
+
+def _is_later(before: OrbitBatch, after: OrbitBatch) -> bool:
     if set(before.columns) != set(after.columns):
         return False
     if not len(before) or not len(after):

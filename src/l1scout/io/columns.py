@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
-from l1scout.formats.muon import FIELDS
+from l1scout.formats.streams.muon import FIELDS
 from l1scout.lhc import BX_PER_ORBIT
 
 UNKNOWN_ORBIT = -1

@@ -6,17 +6,11 @@ the muons of a file, its corrections and its uncertainties do not hold: `differe
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
-
-from l1scout.errors import InputError
-from l1scout.io import nano, ntuple, parquet, root, runs
-from l1scout.io.kinds import Kind, detect
+from l1scout.io import runs
 
 BMTF, KALMAN = "BMTF", "Kalman BMTF"
 OWN, OFFICIAL, HARDWARE = "l1scout's own", "official", "hardware"
@@ -27,7 +21,6 @@ _TRIGGERS = {**dict.fromkeys((2016, 2017, 2018), BMTF), **dict.fromkeys(range(20
 """Barrel track finder by year of data taking."""
 _YEARS = re.compile(r"\b(20\d\d)(?:/(\d\d))?\b")
 _UNSTATED = ("not stated", "unknown")
-_ROWS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -78,28 +71,16 @@ def of_runs(numbers: Iterable[int], simulated: bool | None) -> Conditions:
     return _completed(Conditions(simulated, _stated(stated)))
 
 
-def of_metadata(about: Mapping[str, Any]) -> Conditions:
+def of_metadata(metadata: Mapping[str, Any]) -> Conditions:
     """Return the conditions stated by a file or a model card."""
-    simulated = about.get("simulated")
-    texts = {n: _stated(about.get(n)) for n in ("era", "trigger", "tables")}
+    simulated = metadata.get("simulated")
+    texts = {n: _stated(metadata.get(n)) for n in ("era", "trigger", "tables")}
     return _completed(Conditions(simulated if isinstance(simulated, bool) else None, **texts))
 
 
-def of_file(path: str | Path, *, flavour: str | None = None) -> Conditions:
-    """Return the conditions of a nano, L1Ntuple or Parquet file; unknown for any other or damaged file.
-
-    What a Parquet file states of itself comes before its run numbers.
-    """
-    path = Path(path)
-    try:
-        kind = detect(path, flavour=flavour)
-        if kind is Kind.PARQUET:
-            return _of_parquet(path)
-        if kind in (Kind.DPG_NANO, Kind.SCOUTING_NANO, Kind.NANOAOD, Kind.L1NTUPLE):
-            return _of_tree(path, ntuple.EVENT if kind is Kind.L1NTUPLE else "Events")
-    except InputError:  # whoever reads the muons says what is wrong with the file
-        pass
-    return Conditions()
+def states_era(metadata: Mapping[str, Any]) -> bool:
+    """Return whether a file states its era."""
+    return _stated(metadata.get("era")) is not None
 
 
 def simulation(bmtf_luts: Path | None = None, gmt_luts: Path | None = None) -> Conditions:
@@ -167,37 +148,3 @@ def _completed(found: Conditions) -> Conditions:
     triggers = {_TRIGGERS.get(year) for year in years(found.era)}
     known = ", ".join(sorted(t for t in triggers if t)) if triggers and None not in triggers else None
     return Conditions(False, found.era, found.trigger or known, found.tables or HARDWARE)
-
-
-def _of_parquet(path: Path) -> Conditions:
-    with root.guarded(path), pq.ParquetFile(path) as file:
-        about = dict(parquet.about(file))
-        if "run" in file.schema_arrow.names:
-            numbers = _distinct(
-                parquet.column(path, batch, "run") for batch in file.iter_batches(_ROWS, columns=["run"])
-            )
-            if not isinstance(about.get("simulated"), bool):
-                about["simulated"] = runs.simulated(numbers)
-            if not _stated(about.get("era")) and about["simulated"] is not True:
-                about["era"] = runs.era(numbers.tolist())
-    return of_metadata(about)
-
-
-def _of_tree(path: Path, tree: str) -> Conditions:
-    with root.opened(path) as file, root.guarded(path):
-        named, entries = root.branches(file[tree]), int(file[tree].num_entries)
-        numbers = _distinct(
-            root.scalar(named, "run", start, stop) for start, stop in root.chunks(entries, _ROWS)
-        )
-        trees = {key.split(";")[0] for key in file.keys(recursive=True)}
-    generated = any(name.startswith("l1GeneratorTree") for name in trees)
-    found = of_runs(numbers.tolist(), True if generated else nano.simulated(named, numbers))
-    emulated = ntuple.EMULATED in trees and ntuple.UPGRADE not in trees
-    return replace(found, trigger=None, tables=None) if emulated else found
-
-
-def _distinct(parts: Iterable[NDArray[Any]]) -> NDArray[np.int64]:
-    found: set[int] = set()
-    for part in parts:
-        found |= set(np.unique(part).tolist())
-    return np.array(sorted(found), np.int64)

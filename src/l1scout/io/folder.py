@@ -4,17 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from l1scout.errors import InputError
-from l1scout.io.kinds import Kind, detect
-
-_NO_MUONS = {
-    Kind.HISTOGRAMS,
-    Kind.HISTOGRAM_CSV,
-    Kind.GMT_LUT,
-    Kind.BMTF_LUT,
-    Kind.LUT,
-    Kind.NPZ,
-    Kind.LINK_CAPTURE,
-}
+from l1scout.io.read import detect
+from l1scout.io.reader import reads_objects
 
 
 def expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
@@ -40,14 +31,14 @@ def expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
         found = []
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
             try:
-                kind = detect(file)
+                reader = detect(file)
             except InputError as error:
                 skipped.append(str(error))
                 continue
-            if kind in _NO_MUONS:
-                skipped.append(f"{file}: {kind}: holds no muons")
-            else:
+            if reads_objects(reader):
                 found.append(file)
+            else:
+                skipped.append(f"{file}: {reader.title}: holds no muons")
         if not found:
             msg = f"{path}: no file with muons in this folder"
             raise InputError(msg)

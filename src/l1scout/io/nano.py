@@ -1,8 +1,9 @@
-"""Nano files: L1-DPG nano, L1 scouting nano and NanoAOD, as TTree or RNTuple."""
+"""What nano files have in common: L1-DPG nano, L1 scouting nano and NanoAOD, as TTree or RNTuple."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
-from l1scout.io import columns, root, runs
+from l1scout.io import columns, root
+from l1scout.io.conditions import Conditions, of_runs
+from l1scout.io.guard import guarded
+from l1scout.io.input_file import InputFile
+from l1scout.io.quality import ReadQuality
+from l1scout.io.reader import FormatReader, NewColumns, Rewritten, origin
+from l1scout.io.root_columns import add_branches
 
-MUON = {
+OFFLINE = {
     "recoPt": "Muon_pt",
     "recoEta": "Muon_eta",
     "recoPhi": "Muon_phi",
@@ -28,6 +35,10 @@ L1_MUON = ("L1Mu_pt", "L1Mu_hwPt", "L1Muon_pt", "L1Muon_hwPt")
 MAX_SORTED_ROWS = 10_000_000
 """Rows that are sorted in memory if a scouting nano file is not in order of time."""
 
+EVENTS = "Events"
+"""Name of the tree of a nano file."""
+_GENERATED = {"genWeight", "nGenPart", "Generator_weight"}
+"""Branches of which only simulation has any."""
 _TIME = ("run", "orbitNumber", "bunchCrossing")
 _MAX_ORBITS = 1 << 32
 _SCAN = 100_000
@@ -80,7 +91,33 @@ def scan_charges(branch: Any, entries: int) -> Charges:
     return found
 
 
-def find_flavour(file: Any) -> Flavour:
+def flavour_of(file: InputFile) -> Flavour | None:
+    """Return the flavour of a nano file: what the user says, or what its content tells; None if it is none.
+
+    Raises
+    ------
+    InputError
+        If the content does not tell, or the user names a flavour that there is not.
+    """
+    named = root.tree_branches(file, EVENTS) if file.is_root else {}
+    if not set(named) & set(L1_MUON) or is_orbit_collection(named):
+        return None
+    flavour = file.options.get("flavour")
+    if flavour is None:
+        with guarded(file.path):
+            return file.once("flavour", lambda: _find_flavour(file, named))
+    if flavour not in list(Flavour):
+        msg = f"{file.path}: unknown flavour {flavour} of nano files: choose {' or '.join(Flavour)}"
+        raise InputError(msg)
+    return Flavour(flavour)
+
+
+def is_orbit_collection(named: Mapping[str, Any]) -> bool:
+    """Return whether a tree holds CMSSW's collections by orbit, by its branches."""
+    return any("OrbitCollection" in name for name in named)
+
+
+def _find_flavour(file: InputFile, named: Mapping[str, Any]) -> Flavour:
     """Determine the flavour of a nano file with L1 muons from its charges and several of its branches.
 
     Raises
@@ -88,13 +125,11 @@ def find_flavour(file: Any) -> Flavour:
     InputError
         If they contradict each other, or nothing tells.
     """
-    tree = file["Events"]
-    named = root.branches(tree)
     prefix = _prefix(named)
     if prefix + "hwCharge" not in named:
         msg = f"L1 muons have no hwCharge: the branch {prefix}hwCharge is missing"
         raise InputError(msg)
-    charges = scan_charges(named[prefix + "hwCharge"], int(tree.num_entries))
+    charges = scan_charges(named[prefix + "hwCharge"], int(file.root[EVENTS].num_entries))
     dpg = [name for name in (*(prefix + member for member in _ONLY_DPG), "Muon_pt") if name in named]
     scouting = [name for name in named if name.startswith(("L1BMTFStub_", "SelBx_"))][:1]
     if orbits_of_lumisections(file) is not None:
@@ -134,7 +169,7 @@ def l1_names(named: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_l1(
-    named: Mapping[str, Any], start: int, stop: int, flavour: Flavour
+    named: Mapping[str, Any], start: int, stop: int, *, flavour: Flavour
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int16]]]:
     """Read offsets and canonical hardware columns of the L1 muons of some entries."""
     offsets, read = root.objects(named, l1_names(named), start, stop)
@@ -146,14 +181,14 @@ def read_l1(
     return offsets, l1
 
 
-def _identity(named: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
-    """Read run and lumisection, as far as a file has them, and tell whether it is simulation."""
+def read_identity(named: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """Read run and lumisection, as far as a file has them, and tell whether it states to be simulation."""
     names = {"run": "run", "lumisection": "luminosityBlock"}
     ids = {k: root.scalar(named, n, start, stop).astype(np.int64) for k, n in names.items() if n in named}
-    return {**ids, "simulated": simulated(named, ids.get("run", np.zeros(stop - start, np.int64)))}
+    return {**ids, "simulated": simulated(named)}
 
 
-def _crossings(
+def read_crossings(
     named: Mapping[str, Any], start: int, stop: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Read orbit and BX of triggered events, unknown in files that do not keep them."""
@@ -164,67 +199,105 @@ def _crossings(
     return columns.crossings(orbit, bx)
 
 
-def simulated(named: Mapping[str, Any], run: NDArray[np.int64]) -> bool | None:
-    """Return whether a nano file is simulation: from generator branches, or its run numbers."""
-    return runs.simulated(run, generated=bool({"genWeight", "nGenPart", "Generator_weight"} & set(named)))
+def simulated(named: Mapping[str, Any]) -> bool | None:
+    """Return True for a nano file with generator branches, which state that it is simulation; else None."""
+    return True if set(named) & _GENERATED or any(n.startswith("GenPart_") for n in named) else None
 
 
-def read_l1_nano(path: Path, rows: int, flavour: Flavour) -> Iterator[OrbitData]:
-    """Read a nano file with L1 muons, and its offline muons where it has any.
+class L1NanoReader(FormatReader):
+    """Reads nano files with L1 muons, and their offline muons where they have any.
 
     An L1-DPG nano file has triggered events with the L1 muons of BX -2..2. A scouting nano file has one
     row for each non-empty crossing; its rows are given in order of run, orbit and BX, whatever their order
     in the file, and ``n_orbits`` of all chunks together is the sum of ``nOrbits`` of its lumisections: the
     chunks share it in proportion to their rows.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged, a branch is missing, or a scouting nano file has a crossing twice or is too
-        long to be put in order.
     """
-    with root.opened(path) as file, root.guarded(path):
-        tree = file["Events"]
-        named, entries = root.branches(tree), int(tree.num_entries)
-        total, shared, order = None, 0, None
-        if flavour is Flavour.SCOUTING:
-            total, order = orbits_of_lumisections(file), _time_order(named, entries)
-        whole = _read_l1_nano(path, named, 0, entries, flavour) if order is not None else None
-        for start, stop in root.chunks(entries, rows):
-            share = None
-            if total is not None:
-                so_far = total if stop == entries else total * stop // entries
-                share, shared = so_far - shared, so_far
-            if whole is None or order is None:
-                yield _read_l1_nano(path, named, start, stop, flavour, share)
-            else:
-                chunk = order[start:stop]
-                offline = None if whole.offline is None else whole.offline.take(chunk)
-                yield OrbitData.of_muons(whole.muons.take(chunk, n_orbits=share), offline, whole.source)
+
+    flavour: Flavour
+    offline = True
+    adds_columns = True
+    options: Mapping[str, str] = {
+        "flavour": "dpg or scouting: whether hwCharge is a bit or a sign, if the content does not tell"
+    }
+
+    def detect(self, file: InputFile) -> bool:
+        """Return whether the file has L1 muons, with charges of this flavour."""
+        return flavour_of(file) is self.flavour
+
+    def read(self, file: InputFile, rows: int, quality: ReadQuality) -> Iterator[OrbitData]:  # noqa: ARG002
+        """Read L1 and offline muons.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged, a branch is missing, or a scouting nano file has a crossing twice or is
+            too long to be put in order.
+        """
+        with guarded(file.path):
+            named, entries = root.tree_branches(file, EVENTS), int(file.root[EVENTS].num_entries)
+            total, shared, order = None, 0, None
+            if self.flavour is Flavour.SCOUTING:
+                total, order = orbits_of_lumisections(file), _time_order(named, entries)
+            whole = _read_l1_nano(file, named, (0, entries), self.flavour) if order is not None else None
+            for start, stop in root.chunks(entries, rows):
+                share = None
+                if total is not None:
+                    so_far = total if stop == entries else total * stop // entries
+                    share, shared = so_far - shared, so_far
+                if whole is None or order is None:
+                    yield _read_l1_nano(file, named, (start, stop), self.flavour, share)
+                else:
+                    chunk = order[start:stop]
+                    offline = None if whole.offline is None else whole.offline.take(chunk)
+                    muons = whole.muons.take(chunk, n_orbits=share)
+                    yield replace(whole.with_muons(muons), offline=offline)
+
+    def describe(self, file: InputFile) -> dict[str, Any]:
+        """Return what the muons are, and the trees."""
+        return super().describe(file) | {"trees": root.describe_trees(file)}
+
+    def conditions(self, file: InputFile) -> Conditions:
+        """Return the conditions: era by run number, and whether it is simulation."""
+        return conditions(file)
+
+    def add_columns(self, file: InputFile, target: Path, new: NewColumns) -> Rewritten:
+        """Add branches to ``Events``."""
+        named = root.tree_branches(file, EVENTS)
+        like = next((named[b] for b in L1_MUON if b in named), None)
+        read = partial(read_l1, named, flavour=self.flavour)
+        return add_branches(file, self.title, EVENTS, like, read, target, new)
+
+
+def conditions(file: InputFile) -> Conditions:
+    """Return the conditions of a nano file: era by run number, and whether it is simulation."""
+    return of_runs(root.distinct(file, EVENTS, "run").tolist(), simulated(root.tree_branches(file, EVENTS)))
 
 
 def _read_l1_nano(
-    path: Path, named: Mapping[str, Any], start: int, stop: int, flavour: Flavour, n_orbits: int | None = None
+    file: InputFile,
+    named: Mapping[str, Any],
+    span: tuple[int, int],
+    flavour: Flavour,
+    n_orbits: int | None = None,
 ) -> OrbitData:
     """Read some entries in the order of the file."""
     if flavour is Flavour.SCOUTING:
-        orbit, bx = (root.scalar(named, n, start, stop).astype(np.int64) for n in _TIME[1:])
+        orbit, bx = (root.scalar(named, n, *span).astype(np.int64) for n in _TIME[1:])
     else:
-        orbit, bx = _crossings(named, start, stop)
-    offsets, l1 = read_l1(named, start, stop, flavour)
-    batch = OrbitBatch(orbit, bx, offsets, l1, n_orbits=n_orbits, **_identity(named, start, stop))
-    return OrbitData.of_muons(
-        batch, _offline(named, batch, start, stop) if "Muon_pt" in named else None, str(path)
-    )
+        orbit, bx = read_crossings(named, *span)
+    offsets, l1 = read_l1(named, *span, flavour=flavour)
+    batch = OrbitBatch(orbit, bx, offsets, l1, n_orbits=n_orbits, **read_identity(named, *span))
+    offline = read_offline(named, batch, *span) if "Muon_pt" in named else None
+    return OrbitData({MUON: batch}, offline, origin(file))
 
 
-def _offline(named: Mapping[str, Any], like: OrbitBatch, start: int, stop: int) -> OrbitBatch:
+def read_offline(named: Mapping[str, Any], like: OrbitBatch, start: int, stop: int) -> OrbitBatch:
     """Read offline muons into the rows of `like`."""
-    missing = [MUON[n] for n in ("recoPt", "recoEta", "recoPhi", "recoCharge") if MUON[n] not in named]
+    missing = [OFFLINE[n] for n in ("recoPt", "recoEta", "recoPhi", "recoCharge") if OFFLINE[n] not in named]
     if missing:
         msg = f"offline muons without {', '.join(missing)}"
         raise InputError(msg)
-    offsets, reco = root.objects(named, MUON, start, stop)
+    offsets, reco = root.objects(named, OFFLINE, start, stop)
     return columns.offline(reco, like, offsets)
 
 
@@ -281,41 +354,13 @@ def _first_not_rising(keys: NDArray[np.int64]) -> int | None:
     return int(at[0]) + 1 if at.size else None
 
 
-def orbits_of_lumisections(file: Any) -> int | None:
+def orbits_of_lumisections(file: InputFile) -> int | None:
     """Return the orbits that a scouting nano file stands for: the sum of ``nOrbits``; None if it has none."""
-    keys = {key.split(";")[0] for key in file.keys(recursive=False)}
-    if "LuminosityBlocks" not in keys:
-        return None
-    tree = file["LuminosityBlocks"]
-    named = root.branches(tree)
+    named = root.tree_branches(file, "LuminosityBlocks")
     if "nOrbits" not in named:
         return None
-    orbits = root.scalar(named, "nOrbits", 0, tree.num_entries)
+    orbits = root.scalar(named, "nOrbits", 0, int(file.root["LuminosityBlocks"].num_entries))
     if orbits.size and not (orbits.min() >= 0 and orbits.max() < _MAX_ORBITS):
         msg = f"nOrbits of a lumisection is {orbits.min()}..{orbits.max()}: damaged"
         raise InputError(msg)
     return int(orbits.astype(np.int64).sum())
-
-
-def read_nanoaod(path: Path, rows: int) -> Iterator[OrbitData]:
-    """Read a NanoAOD file: offline muons, and what it keeps of the L1 muons behind the HLT's.
-
-    That is pT, charge and isolation only: the L1 columns are ``hwPt``, ``hwCharge``, ``hwChargeValid`` and
-    ``hwIso``, with no eta and no phi, and without the muons that the HLT did not use. Orbit and BX are
-    unknown, run and lumisection too if the file was reduced to its muons.
-    """
-    names = {"id": "TrigObj_id", "pt": "TrigObj_l1pt", "charge": "TrigObj_l1charge", "iso": "TrigObj_l1iso"}
-    with root.opened(path) as file, root.guarded(path):
-        tree = file["Events"]
-        named = root.branches(tree)
-        for start, stop in root.chunks(int(tree.num_entries), rows):
-            orbit, bx = _crossings(named, start, stop)
-            rest = _identity(named, start, stop)
-            l1 = OrbitBatch(orbit, bx, np.zeros(stop - start + 1, np.int64), {}, **rest)
-            if set(names.values()) <= set(named):
-                offsets, trigger = root.objects(named, names, start, stop)
-                every = OrbitBatch(orbit, bx, offsets, trigger, **rest)
-                seeds = every.select((np.abs(every["id"]) == 13) & (every["pt"] > 0), drop_empty=False)
-                read = {"physical:hwPt": seeds["pt"], "hwCharge": seeds["charge"], "hwIso": seeds["iso"]}
-                l1 = OrbitBatch(orbit, bx, seeds.offsets, columns.hardware(read, signed_charge=True), **rest)
-            yield OrbitData.of_muons(l1, _offline(named, l1, start, stop), str(path))

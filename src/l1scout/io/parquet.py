@@ -1,19 +1,19 @@
-"""Parquet files of L1 muons, alone or each with its offline muon."""
+"""What Parquet files state of themselves, and their columns of L1 muons and offline muons."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
-from l1scout.io import columns, root
+from l1scout.io import columns, runs
+from l1scout.io.conditions import Conditions, of_metadata, states_era
+from l1scout.io.guard import guarded
+from l1scout.io.input_file import InputFile
 
 HARDWARE = (
     "hwPt",
@@ -30,6 +30,7 @@ OPTIONAL = ("hwIso", "hwChargeValid", "hwDXY", "hwPtUnconstrained", "bxInEvent",
 STUBS = ("stubStations", "stubPhiB1", "stubPhiB2", "stubBend12", "stubEtaFine")
 """What the track finder's stubs were, where a file tells: see `l1scout.simulate.bmtf.Candidates`."""
 OFFLINE = ("recoPt", "recoEta", "recoPhi", "recoCharge", "recoEtaSt2", "recoPhiSt2", "recoId")
+_ROWS = 1 << 20
 IDENTITY = ("run", "lumisection", "orbit", "bx")
 
 
@@ -38,9 +39,9 @@ METADATA_KEY = b"l1scout"
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
-def about(file: pq.ParquetFile) -> dict[str, Any]:
+def metadata(file: InputFile) -> dict[str, Any]:
     """Return what a file states of itself, see `statements`; {} if nothing."""
-    return statements(file.metadata.metadata or {})
+    return file.once("metadata", lambda: statements(file.parquet.metadata.metadata or {}))
 
 
 def statements(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
@@ -128,67 +129,28 @@ def hardware(path: Path, batch: pa.RecordBatch) -> dict[str, NDArray[np.int16]]:
     return out
 
 
-def read_parquet(path: Path, rows: int) -> Iterator[OrbitData]:
-    """Read flat columns: one row a muon.
+def describe_metadata(file: InputFile) -> dict[str, Any]:
+    """Return what a file states of itself, for ``l1scout inspect``."""
+    stated = metadata(file)
+    out: dict[str, Any] = {}
+    if "simulated" in stated:
+        out["data"] = "simulated" if stated["simulated"] else "real"
+    if stated.get("era"):
+        out["era"] = stated["era"]
+    names = ("content", "source", "trigger", "tables", "selection", "seed", "version")
+    return out | {"said": {n: stated[n] for n in names if n in stated}}
 
-    With columns ``recoPt``, ``recoEta``, ``recoPhi`` and ``recoCharge`` each row is a matched pair and
-    becomes a row of its own, with its offline muon if ``recoPt`` is above 0. Without them, muons that
-    follow each other with equal ``run``, ``lumisection``, ``orbit`` and ``bx`` share a row. Where
-    ``orbit`` or ``bx`` is missing both are unknown, and each muon is a row.
 
-    Raises
-    ------
-    InputError
-        If ``hwPt`` or ``hwCharge`` is missing, or a column is damaged or holds no plain numbers.
+def conditions(file: InputFile) -> Conditions:
+    """Return the conditions that a file states; the era by run number if it states none.
+
+    The run numbers of data that are stated to be simulated say nothing of the trigger.
     """
-    with root.guarded(path, "not a readable Parquet file"), pq.ParquetFile(path) as file:
-        root.chunks(0, rows)
-        simulated = about(file).get("simulated")
-        names = set(file.schema_arrow.names)
-        wanted = [n for n in (*HARDWARE, *OPTIONAL, *STUBS, *OFFLINE, *IDENTITY) if n in names]
-        paired = {"recoPt", "recoEta", "recoPhi", "recoCharge"} <= names
-        together = not paired and {"orbit", "bx"} <= names
-        for batch in _whole_crossings(path, file, rows, wanted, together=together):
-            l1 = hardware(path, batch)
-            n = batch.num_rows
-            ids = {i: column(path, batch, i).astype(np.int64) for i in IDENTITY if i in names}
-            if not {"orbit", "bx"} <= set(ids):
-                ids["orbit"], ids["bx"] = columns.unknown_crossings(n)
-                first = np.arange(n)
-            elif paired:
-                first = np.arange(n)
-            else:
-                changes = np.any([np.diff(i) != 0 for i in ids.values()], axis=0)
-                first = np.flatnonzero(np.r_[True, changes]) if n else np.zeros(0, np.int64)
-            rest: dict[str, Any] = {i: v[first] for i, v in ids.items() if i in ("run", "lumisection")}
-            muons = OrbitBatch(
-                ids["orbit"][first], ids["bx"][first], np.r_[first, n], l1, simulated=simulated, **rest
-            )
-            offline = None
-            if paired:
-                reco = {i: column(path, batch, i) for i in OFFLINE if i in names}
-                reco.setdefault("recoId", np.ones(n, np.bool_))  # a data set holds identified muons
-                pairs = columns.offline(reco, muons, np.arange(n + 1))
-                offline = pairs.select(pairs["recoPt"] > 0, drop_empty=False)
-            yield OrbitData.of_muons(muons, offline, str(path))
-
-
-def _whole_crossings(
-    path: Path, file: pq.ParquetFile, rows: int, wanted: list[str], *, together: bool
-) -> Iterator[pa.RecordBatch]:
-    """Record batches; with `together`, the muons of the last crossing wait for those that follow."""
-    waiting: pa.RecordBatch | None = None
-    for batch in file.iter_batches(rows, columns=wanted):
-        if waiting is not None:
-            batch = pa.concat_batches([waiting, batch])
-        waiting = None
-        if together and batch.num_rows:
-            ids = [column(path, batch, i) for i in IDENTITY if i in batch.schema.names]
-            same = np.all([i == i[-1] for i in ids], axis=0)
-            cut = int(np.flatnonzero(~same)[-1]) + 1 if not same.all() else 0
-            if batch.num_rows - cut < rows:
-                waiting, batch = batch.slice(cut), batch.slice(0, cut)
-        if batch.num_rows or not file.metadata.num_rows:
-            yield batch
-    if waiting is not None and waiting.num_rows:
-        yield waiting
+    stated = dict(metadata(file))
+    if not states_era(stated) and stated.get("simulated") is not True:
+        with guarded(file.path, "not a readable Parquet file"):
+            if "run" in file.parquet.schema_arrow.names:
+                batches = file.parquet.iter_batches(_ROWS, columns=["run"])
+                parts = [np.unique(column(file.path, batch, "run")) for batch in batches]
+                stated["era"] = runs.era(np.unique(np.concatenate(parts)).tolist()) if parts else None
+    return of_metadata(stated)

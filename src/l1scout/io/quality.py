@@ -1,7 +1,7 @@
 """Account of a reading: what was left out and why, and whether the data can be trusted."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,9 @@ class ReadQuality:
     ----------
     skip_flagged : bool
         Leave out orbits in which a link was missing or disagreed; otherwise they are only counted.
+    count_occupied : bool
+        Of formats that do not report empty orbits, such as DMA packets of Run 2, give the number of orbits
+        with a block as ``n_orbits``; otherwise it is not known.
 
     Attributes
     ----------
@@ -67,6 +70,7 @@ class ReadQuality:
     """
 
     skip_flagged: bool = False
+    count_occupied: bool = False
     files: int = 0
     orbits: int = 0
     rows: int = 0
@@ -80,7 +84,7 @@ class ReadQuality:
     damaged_bytes: int = 0
     bytes: int = 0
     marked_orbits: int = 0
-    _orbits: OrbitsSeen = field(default_factory=OrbitsSeen, repr=False)
+    _orbits: dict[int, OrbitsSeen] = field(default_factory=dict, repr=False)
     _content: ContentSeen = field(default_factory=ContentSeen, repr=False)
     _events: EventsSeen = field(default_factory=EventsSeen, repr=False)
     _repetition: Repetition = field(default_factory=Repetition, repr=False)
@@ -130,10 +134,15 @@ class ReadQuality:
             self._checksums[path] = checksum(path)[1]
         return self._checksums[path]
 
-    def new_orbits(self, run: int, orbits: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which orbits of a run were not read before, and count the others."""
-        new = self._orbits.new(run, orbits)
-        self.duplicate_orbits += int(np.count_nonzero(~new))
+    def new_orbits(self, run: int, orbits: NDArray[np.int64], source: int = 0) -> NDArray[np.bool_]:
+        """Return which orbits of a run were not read before from a source, and count the others.
+
+        An orbit counts once, though several sources may have it: those of the first source are counted.
+        """
+        seen = self._orbits.setdefault(source, OrbitsSeen())
+        new = seen.new(run, orbits)
+        if source == next(iter(self._orbits)):
+            self.duplicate_orbits += int(np.count_nonzero(~new))
         return new
 
     def new_contents(self, orbits: NDArray[np.int64], contents: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -197,14 +206,6 @@ class ReadQuality:
         if triggered:
             yield from map(self.new_events, chunks)
             return
-        source = ""
-
-        def batches(chunks: Iterable[OrbitData]) -> Iterator[OrbitBatch]:
-            nonlocal source
-            for events in chunks:
-                source = events.source
-                yield events.muons
-
         first, chunks = _peek(chunks)
         if (
             first is None
@@ -214,8 +215,8 @@ class ReadQuality:
         ):
             yield from chunks
             return
-        for batch in whole_orbits(batches(chunks)):
-            yield OrbitData.of_muons(self.new_rows(batch), source=source)
+        for batch in whole_orbits(data.muons for data in chunks):
+            yield first.with_muons(self.new_rows(batch))
 
     def new_events(self, events: OrbitData) -> OrbitData:
         """Leave out triggered events that were read before, and count them."""
@@ -226,9 +227,8 @@ class ReadQuality:
         self.duplicate_events += left_out
         rows = np.flatnonzero(new)
         offline = None if events.offline is None else events.offline.take(rows)
-        return OrbitData.of_muons(
-            events.muons.take(rows, n_orbits=events.muons.n_orbits), offline, events.source
-        )
+        muons = events.muons.take(rows, n_orbits=events.muons.n_orbits)
+        return replace(events.with_muons(muons), offline=offline)
 
     def add(self, batch: OrbitBatch) -> None:
         """Count what is used, and look for repetition."""

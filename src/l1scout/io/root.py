@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
@@ -12,73 +12,66 @@ import uproot
 import xxhash
 from numpy.typing import NDArray
 
-from l1scout.errors import InputError, printable
+from l1scout.errors import InputError
+from l1scout.io.guard import guarded
 
-_CLASSES = {name: (c, dict(getattr(c, "known_versions", {}))) for name, c in uproot.classes.items()}
+if TYPE_CHECKING:
+    from l1scout.io.input_file import InputFile
+
+_DISPATCH = uproot.model.DispatchByVersion
+_SHIPPED = {name: (c, dict(c.known_versions) if issubclass(c, _DISPATCH) else None)
+            for name, c in uproot.classes.items()}  # fmt: skip
 
 
-def _forget_classes() -> None:
-    """Bring uproot's classes back to those that it ships.
+def _own_classes() -> dict[str, Any]:
+    """Return uproot's classes for one file.
 
-    It adds what files describe to a table shared by all files, and a damaged file can so replace
-    the class of TBranch itself: every file after it would then be unreadable.
+    What a file describes is added to the table of classes. In the table that all files of a process share, a
+    damaged file can so replace the class of TBranch itself, and every file after it is unreadable.
     """
-    uproot.classes.clear()
-    for name, (known, versions) in _CLASSES.items():
-        uproot.classes[name] = known
-        if versions:
-            known.known_versions.clear()
-            known.known_versions.update(versions)
+    return {
+        name: c if versions is None else type(c.__name__, (c,), {"known_versions": dict(versions)})
+        for name, (c, versions) in _SHIPPED.items()
+    }
 
 
 @contextmanager
-def guarded(path: Path, what: str = "") -> Iterator[None]:
-    """Turn every exception of the reader libraries on a broken file into an InputError.
+def open_root(path: Path, stream: Any, size: int, head: bytes) -> Iterator[Any]:
+    """Open a ROOT file for reading.
 
-    They raise almost anything on corrupt bytes (struct, zlib, awkward, memory and assertion errors,
-    recursion), so nothing narrower would hold.
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    stream : binary file
+    size : int
+        Bytes that the file has.
+    head : bytes
+        Its first ones.
+
+    Raises
+    ------
+    InputError
+        If it is no ROOT file, truncated or damaged.
     """
-    try:
-        yield
-    except InputError as error:
-        if str(error).startswith(f"{path}:"):
-            raise
-        msg = f"{path}: {error}"
-        raise InputError(msg) from error
-    except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__
-        msg = f"{path}: {what or 'cannot be read'}: damaged or not as expected ({printable(reason)})"
-        raise InputError(msg) from error
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Open a ROOT file for reading (InputError if it is missing, truncated or damaged)."""
-    check_length(path)
-    _forget_classes()
+    _check_length(path, size, head)
     with guarded(path, "cannot be opened as ROOT"):
-        file = uproot.open(path, handler=uproot.source.file.MultithreadedFileSource)
+        file = uproot.open(stream, custom_classes=_own_classes())
     with file:
         yield file
 
 
-def check_length(path: Path) -> None:
+def _check_length(path: Path, size: int, head: bytes) -> None:
     """Compare a ROOT file's own idea of its length with its size: cut files say so at once."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
-        raise InputError(msg) from error
-    if len(head) < 64 or not head.startswith(b"root"):
-        msg = f"{path}: not a ROOT file" if not head.startswith(b"root") else f"{path}: truncated ROOT header"
+    if not head.startswith(b"root"):
+        msg = f"{path}: not a ROOT file"
+        raise InputError(msg)
+    if len(head) < 64:
+        msg = f"{path}: truncated ROOT header"
         raise InputError(msg)
     version, _ = struct.unpack(">ii", head[4:12])
-    (end,) = struct.unpack(
-        ">q" if version >= 1_000_000 else ">i", head[12 : 20 if version >= 1_000_000 else 16]
-    )
+    big = version >= 1_000_000
+    (end,) = struct.unpack(">q" if big else ">i", head[12 : 20 if big else 16])
     if size < end:
         msg = f"{path}: truncated: its header says {end} bytes, it has {size}; copy it again"
         raise InputError(msg)
@@ -86,8 +79,45 @@ def check_length(path: Path) -> None:
 
 TREES = ("TTree", "ROOT::RNTuple")
 """Classes that hold entries."""
+_ROWS = 1 << 20
 _RECORDS = ("L1Mu", "L1Muon", "Muon", "TrigObj")
 """Collections that may be one RNTuple field of records rather than one field for each member."""
+
+
+def classes(file: "InputFile") -> dict[str, str]:
+    """Return the class of each object of a ROOT file by its name, those of folders included."""
+    with guarded(file.path):
+        return file.once("classes", lambda: _classes(file.root))
+
+
+def _classes(root: Any) -> dict[str, str]:
+    return {name.split(";")[0]: kind for name, kind in root.classnames(recursive=True).items()}
+
+
+def tree_branches(file: "InputFile", name: str) -> dict[str, Any]:
+    """Return the branches of a tree of a file by name; {} if there is no such tree. See `branches`."""
+    if classes(file).get(name) not in TREES:
+        return {}
+    with guarded(file.path):
+        return file.once(f"branches of {name}", lambda: branches(file.root[name]))
+
+
+def describe_trees(file: "InputFile") -> list[dict[str, Any]]:
+    """Describe the trees of a file: their names, types and numbers of entries."""
+    with guarded(file.path):
+        return [
+            {"name": name, "type": kind, "entries": int(file.root[name].num_entries)}
+            for name, kind in classes(file).items()
+            if kind in TREES
+        ]
+
+
+def distinct(file: "InputFile", tree: str, name: str) -> NDArray[np.int64]:
+    """Return the different values of a branch with one integer an entry."""
+    with guarded(file.path):
+        named, entries = tree_branches(file, tree), int(file.root[tree].num_entries)
+        parts = [np.unique(scalar(named, name, *piece)) for piece in chunks(entries, _ROWS)]
+        return np.unique(np.concatenate(parts)).astype(np.int64)
 
 
 def is_rntuple(tree: Any) -> bool:

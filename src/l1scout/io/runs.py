@@ -1,9 +1,6 @@
-"""What a run number says: the year of CMS data, and whether the data are real."""
+"""What a run number says: the year of CMS data. It never says that data are real."""
 
 from collections.abc import Iterable
-
-import numpy as np
-from numpy.typing import NDArray
 
 _YEARS = {
     "2010": (132_440, 152_957),
@@ -36,15 +33,11 @@ def year(run: int) -> str:
 
 
 def era(runs: Iterable[int]) -> str | None:
-    """Return the years of runs of CMS data, "unknown" among them; None if there is no real run."""
+    """Return the years that run numbers say, "unknown" among them; None if none is that of a CMS run.
+
+    Use it for data that are not stated to be simulated: those may have any run number.
+    """
     years = sorted({year(run) for run in runs if run >= FIRST_REAL_RUN})
     if not years or years == [UNKNOWN_ERA]:
         return UNKNOWN_ERA if years else None
     return ", ".join(years) + " (by run number)"
-
-
-def simulated(run: NDArray[np.int64], *, generated: bool = False) -> bool | None:
-    """Return whether rows are simulation: generator branches or run 1 mean yes; None if nothing says so."""
-    if generated or np.any(run == 1):
-        return True
-    return False if run.size and np.all(run >= FIRST_REAL_RUN) else None

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def _pair(pair: Any) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Selection:
+class DataSelection:
     """Runs and lumisections that are wanted; what is None is not restricted."""
 
     runs: Ranges | None = None
@@ -102,7 +102,7 @@ class Selector:
 
     Parameters
     ----------
-    selection : Selection
+    selection : DataSelection
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class Selector:
         Orbits among both that might belong to the other.
     """
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: DataSelection) -> None:
         self.selection = selection
         self.kept = self.left_out = self.uncertain = 0
         self._rows = 0
@@ -186,7 +186,7 @@ class Selector:
             self.uncertain += uncertain
         rows = np.flatnonzero(good)
         offline = None if events.offline is None else events.offline.take(rows)
-        return OrbitData.of_muons(events.muons.take(rows, n_orbits=orbits), offline, events.source)
+        return replace(events.with_muons(events.muons.take(rows, n_orbits=orbits)), offline=offline)
 
     def _orbits(self, batch: OrbitBatch, good: NDArray[np.bool_]) -> tuple[int, int]:
         """Return how many of a batch's orbits are selected, and how many are uncertain."""

@@ -1,103 +1,53 @@
 """What readout and store leave: .raw files and files of bare records, plain or compressed as a whole."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from pathlib import Path
+from itertools import chain, pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, ORBIT_MASK, PT_BITS, RUN3, BlockFormat
+from l1scout.formats.block_format import BlockFormat, board_formats
 from l1scout.formats.decoded import Decoded
-from l1scout.formats.raw import (
-    FILE_HEADER,
-    GMT_SOURCE,
-    Frame,
-    RawFile,
-    decode_frames,
-    read_header,
-    split_raw,
-)
+from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, decode_frames, read_header, split_raw
 from l1scout.formats.records import (
     HEADER_WORDS,
     MAX_RECORD_WORDS,
+    ORBIT_MASK,
     RECORD_HEADER,
-    decode_records,
     find_records,
     next_records,
 )
-from l1scout.io import root, runs
+from l1scout.formats.stream import STREAMS, Stream
+from l1scout.formats.streams.muon import MUONS, decode_records
+from l1scout.formats.wire_formats.run3 import RUN3
+from l1scout.io.input_file import HEAD, InputFile
 from l1scout.io.quality import ReadQuality
+from l1scout.io.reader import ROWS, FormatReader, origin
 from l1scout.io.seen import orbit_checksums, whole_orbits
+from l1scout.io.summary import summarize
 from l1scout.lhc import crossing, lumisection
 
-HEAD = 1 << 16
-"""Bytes looked at to tell what a file is."""
-MAGICS = {"zstd": b"\x28\xb5\x2f\xfd", "bz2": b"BZh"}
-_SKIPPABLE = b"\x50\x2a\x4d\x18"
-"""First bytes of a zstd frame without data; the low half of the first byte is free."""
 PIECE = 1 << 22
 _SURE = 64
 """Records in a row that nothing else can be."""
-_MAX_RATIO, _UNCHECKED = 1000, 1 << 26
-"""A file that grows more when decompressed, after the first 64 MiB, was not made of records."""
 
 
-def compression(head: bytes) -> str | None:
-    """Tell how a file is compressed as a whole: "zstd" or "bz2"; None if it is not."""
-    if head[1:4] == _SKIPPABLE[1:] and head[0] & 0xF0 == _SKIPPABLE[0]:
-        return "zstd"  # a skippable frame, which pzstd and seekable files begin with
-    return next((name for name, magic in MAGICS.items() if head.startswith(magic)), None)
+def records_of(file: InputFile) -> BlockFormat | None:
+    """Return the format of the records of a file, plain or compressed; None if it holds none."""
+    if file.is_text or file.is_root or file.is_parquet or is_raw(file):
+        return None
+    head = file.content_head
+    return file.once("records", lambda: records_format(head, whole=len(head) < HEAD))
 
 
-class _Decompressed:
-    """A stream that ends with an error where a compressed file turns out to be a bomb."""
-
-    def __init__(self, stream: Any, path: Path) -> None:
-        self._stream, self._path, self._done = stream, path, 0
-        self._limit = max(_UNCHECKED, _MAX_RATIO * path.stat().st_size)
-
-    def read(self, size: int) -> bytes:
-        with root.guarded(self._path, "cannot be decompressed"):
-            data = bytes(self._stream.read(size))
-        self._done += len(data)
-        if self._done > self._limit:
-            msg = f"{self._path}: grows more than {_MAX_RATIO} times when decompressed: no records do"
-            raise InputError(msg)
-        return data
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, decompressed on the way if it is zstd or bzip2, in constant memory (InputError)."""
-    try:
-        with path.open("rb") as file:
-            how = compression(file.read(4))
-            file.seek(0)
-            if how is None:
-                yield file
-                return
-            with pa.CompressedInputStream(pa.PythonFile(file, "r"), how) as stream:
-                yield _Decompressed(stream, path)  # type: ignore[misc]
-    except OSError as error:
-        msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
-        raise InputError(msg) from error
-
-
-def detect_stored(path: Path) -> BlockFormat | str | None:
-    """Tell what a file, decompressed, holds: "raw", the format of its bare records, or None."""
-    with opened(path) as stream:
-        head = stream.read(HEAD)
-        if read_header(head) is not None:
-            return "raw"
-        return records_format(head, whole=len(head) < HEAD)
+def is_raw(file: InputFile) -> bool:
+    """Return whether a file, plain or compressed, begins with the header of a ``.raw`` file."""
+    return read_header(file.content_head[: FILE_HEADER.itemsize]) is not None
 
 
 def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
@@ -108,7 +58,7 @@ def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
     mu1 or mu2.
     """
     words = np.frombuffer(head[: len(head) & ~3], "<u4")
-    for form in FORMATS.values():
+    for form in board_formats().values():
         starts, _, ends = find_records(words, form)
         left = len(head) - 4 * int(ends[0])
         cut = left < 4 * MAX_RECORD_WORDS and (left == 0 or starts.size >= 3 or not whole)
@@ -121,8 +71,8 @@ def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
         rank = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
         at = np.repeat(starts + HEADER_WORDS, n) + form.record_words * rank
         good = _in_order(crossing(orbit, bx), orbit)
-        good &= bool(np.all(words[at] & PT_BITS) and np.all(words[starts] & (1 << 24)))
-        if form is RUN3:
+        good &= bool(np.all(words[at] & form.present_bits) and np.all(words[starts] & (1 << 24)))
+        if form.extra is not None:
             extra = words[at + 2] & form.bx_mask
             second = rank >= np.repeat(fields["n1"], n)
             # the public code leaves the BX in the third word
@@ -140,14 +90,13 @@ def _in_order(time: NDArray[np.int64], orbit: NDArray[np.int64]) -> bool:
 
 
 @dataclass
-class Found:
+class StoredContent:
     """What a file was found to hold, filled while it is read.
 
     Parameters
     ----------
     form : str
         "run2" or "run3".
-    compression : str, optional
     header : RawFile, optional
         None for bare records. Its counts of corrupt stretches are taken into those here.
     sources : dict of int to int
@@ -157,7 +106,6 @@ class Found:
     """
 
     form: str = ""
-    compression: str | None = None
     header: RawFile | None = None
     sources: dict[int, int] = field(default_factory=dict)
     flagged: int = 0
@@ -171,85 +119,104 @@ class Found:
         self.corrupt_bytes += part.corrupt_bytes
 
 
-def read_stored(
-    path: Path, rows: int, quality: ReadQuality | None = None, found: Found | None = None
-) -> Iterator[OrbitData]:
-    """Read the muons of a .raw file or of bare records, plain or compressed.
+def read_raw(file: InputFile, rows: int, quality: ReadQuality, found: StoredContent) -> Iterator[OrbitData]:
+    """Read the objects of a .raw file, plain or compressed: of all streams whose frames it has.
 
-    Of a .raw file each chunk has whole orbits: about `rows` rows or fewer, unless a single orbit has
-    more; ``n_orbits`` counts its GMT frames, empty ones too. Bare records do not tell empty orbits:
-    there ``n_orbits`` is None, and the run is unknown. Damaged stretches, and orbits that were read before,
-    are left out and counted.
+    Each chunk has whole orbits: about `rows` rows or fewer, unless a single orbit has more; ``n_orbits`` of a
+    stream counts its frames, empty ones too. Damaged stretches, and orbits that were read before, are left
+    out and counted.
 
     Parameters
     ----------
-    path : Path
+    file : InputFile
     rows : int
-    quality : ReadQuality, optional
-        Gets what is left out; the same one for several files recognises the orbits of all.
-    found : Found, optional
-        Gets what the file holds.
-
-    Raises
-    ------
-    InputError
-        If it is neither, or cannot be decompressed to its end.
+    quality : ReadQuality
+        Counts what is left out; the same one for several files recognizes the orbits of all.
+    found : StoredContent
+        Is filled with what the file holds.
     """
-    found, quality = found if found is not None else Found(), quality or ReadQuality()
-    kind = detect_stored(path)
-    if kind is None:
-        msg = f"{path}: neither a .raw file nor zero-suppressed records"
-        raise InputError(msg)
-    with path.open("rb") as file:
-        found.compression = compression(file.read(4))
-    with opened(path) as stream:
-        if isinstance(kind, BlockFormat):
-            found.form = kind.name
-            parts = _good_records(split_records(stream, kind), found, quality)
-            for muons in read_bare(parts, kind, rows, found, quality):
-                yield OrbitData.of_muons(muons, source=str(path))
-            quality.damage(found.corrupt, found.corrupt_bytes)
-            return
-        header = read_header(stream.read(FILE_HEADER.itemsize))
+    with file.content() as content:
+        header = read_header(content.read(FILE_HEADER.itemsize))
         if header is None:
-            msg = f"{path}: changed while it was read"
+            msg = f"{file.path}: changed while it was read"
             raise InputError(msg)
         found.form, found.header = RUN3.name, header
-        simulated = runs.simulated(np.array([header.run]))
         size = 4 * (HEADER_WORDS + RUN3.record_words) * rows
-        for frames in _groups(split_raw(stream, header), size, found, quality):
-            new = quality.new_orbits(header.run, np.array([f.orbit for f in frames], np.int64))
-            frames = [f for f, first in zip(frames, new.tolist(), strict=True) if first]
-            quality.marked_orbits += sum(f.repeated for f in frames)
-            part = decode_frames(frames, RUN3, header)
-            found.add(part)
-            muons = quality.flag(replace(part.muons, simulated=simulated), part.flagged)
-            yield OrbitData.of_muons(muons, source=str(path))
+        for frames in _groups(split_raw(content, header), size, found, quality):
+            streams = _decode_streams(frames, header, found, quality)
+            yield OrbitData(streams, None, origin(file))
         found.corrupt += header.corrupt
         found.corrupt_bytes += header.corrupt_bytes
         quality.missing_orbits += header.missing_orbits
         quality.damage(found.corrupt, found.corrupt_bytes)
 
 
+def _decode_streams(
+    frames: dict[int, list[Frame]], header: RawFile, found: StoredContent, quality: ReadQuality
+) -> dict[str, OrbitBatch]:
+    """Decode frames, given by source id, that were not read before."""
+    new: dict[int, list[Frame]] = {}
+    for number, (source, of_source) in enumerate(frames.items()):
+        orbits = np.array([f.orbit for f in of_source], np.int64)
+        first = quality.new_orbits(header.run, orbits, source)
+        new[source] = [f for f, is_new in zip(of_source, first.tolist(), strict=True) if is_new]
+        if not number:
+            quality.marked_orbits += sum(f.repeated for f in new[source])
+    made = {}
+    for stream in _streams(frames):
+        own = [new[source] for source in stream.source_ids if source in new]
+        part = decode_frames(own[0] if len(own) == 1 else list(chain(*own)), stream, header)
+        found.add(part)
+        n_orbits = len({f.orbit for f in chain(*own)}) if len(own) > 1 else part.objects.n_orbits
+        made[stream.name] = quality.flag(replace(part.objects, n_orbits=n_orbits), part.flagged)
+    return made
+
+
+def _streams(sources: Iterable[int]) -> list[Stream]:
+    """Return the streams whose objects are in frames of some sources; muons if there are none."""
+    sources = set(sources)
+    return [s for s in STREAMS.values() if not sources.isdisjoint(s.source_ids)] or [MUONS]
+
+
+def read_records(
+    file: InputFile, rows: int, quality: ReadQuality, found: StoredContent
+) -> Iterator[OrbitData]:
+    """Read the muons of bare records, plain or compressed.
+
+    They do not tell empty orbits: ``n_orbits`` is None, and the run is unknown. See `read_raw`.
+    """
+    form = records_of(file)
+    if form is None:
+        msg = f"{file.path}: no zero-suppressed records"
+        raise InputError(msg)
+    found.form = form.name
+    with file.content() as stream:
+        parts = _good_records(split_records(stream, form), found, quality)
+        for muons in read_pieces(_in_time(parts, form, rows), rows, found, quality):
+            yield OrbitData({MUON: muons}, None, origin(file))
+    quality.damage(found.corrupt, found.corrupt_bytes)
+
+
 def _groups(
-    parts: Iterator[Frame | bytes], size: int, found: Found, quality: ReadQuality
-) -> Iterator[list[Frame]]:
-    """GMT frames, together until they have `size` bytes."""
-    held: list[Frame] = []
-    used = 0
+    parts: Iterator[Frame | bytes], size: int, found: StoredContent, quality: ReadQuality
+) -> Iterator[dict[int, list[Frame]]]:
+    """Frames of known streams by source id, whole orbits together until they have `size` bytes."""
+    known = {source for stream in STREAMS.values() for source in stream.source_ids}
+    seen: dict[int, list[Frame]] = {}
+    used, orbit = 0, -1
     for part in parts:
         quality.bytes += len(part) if isinstance(part, bytes) else part.stop - part.start
         if isinstance(part, bytes):
             continue
         found.sources[part.source] = found.sources.get(part.source, 0) + 1
-        if part.source != GMT_SOURCE:
+        if part.source not in known:
             continue
-        if held and used + len(part.records) > size:
-            yield held
-            held, used = [], 0
-        held.append(part)
-        used += len(part.records)
-    yield held
+        if used and used + len(part.records) > size and part.orbit != orbit:
+            yield seen
+            seen, used = {source: [] for source in seen}, 0
+        seen.setdefault(part.source, []).append(part)
+        used, orbit = used + len(part.records), part.orbit
+    yield seen
 
 
 def split_records(stream: BinaryIO, form: BlockFormat) -> Iterator[tuple[NDArray[np.uint32], Any] | bytes]:
@@ -282,7 +249,7 @@ def split_records(stream: BinaryIO, form: BlockFormat) -> Iterator[tuple[NDArray
 
 
 def _good_records(
-    parts: Iterable[tuple[NDArray[np.uint32], Any] | bytes], found: Found, quality: ReadQuality
+    parts: Iterable[tuple[NDArray[np.uint32], Any] | bytes], found: StoredContent, quality: ReadQuality
 ) -> Iterator[tuple[NDArray[np.uint32], Any]]:
     """Yield the records of a file, and count the stretches that are not records."""
     lost = False
@@ -296,40 +263,47 @@ def _good_records(
         lost = bad
 
 
-def read_bare(
-    parts: Iterable[tuple[NDArray[np.uint32], NDArray[np.int64]]],
-    form: BlockFormat,
-    rows: int,
-    found: Found,
-    quality: ReadQuality,
+def _in_time(
+    parts: Iterable[tuple[NDArray[np.uint32], NDArray[np.int64]]], form: BlockFormat, rows: int
+) -> Iterator[Decoded]:
+    """Decode bare records, `rows` at a time; records of an earlier time begin anew."""
+    for words, starts in parts:
+        orbit, bx = (words[starts + 2] & ORBIT_MASK).astype(np.int64), words[starts + 1] & form.bx_mask
+        for first, last in time_spans(crossing(orbit, bx), rows):
+            yield decode_records(words, starts[first:last], form)
+
+
+def time_spans(time: NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
+    """Cut records into spans of at most `rows` whose times rise."""
+    back = np.flatnonzero(time[1:] <= time[:-1]) + 1
+    cuts = np.union1d(back, np.arange(0, time.size + rows, rows).clip(max=time.size))
+    yield from pairwise(np.union1d([0, time.size], cuts).tolist())
+
+
+def read_pieces(
+    pieces: Iterable[Decoded], rows: int, found: StoredContent, quality: ReadQuality
 ) -> Iterator[OrbitBatch]:
-    """Decode bare records, whole orbits and about `rows` rows at a time, without those that were read before.
+    """Give the muons of bare records by whole orbits, without those that were read before.
 
     Parameters
     ----------
-    parts : iterable of (words, places where records start)
-    form : BlockFormat
+    pieces : iterable of Decoded
+        Each in order of time.
     rows : int
-    found : Found
+        About as many in a batch.
+    found : StoredContent
     quality : ReadQuality
     """
     flagged = np.zeros(0, np.int64)
 
-    def pieces() -> Iterator[OrbitBatch]:
+    def muons() -> Iterator[OrbitBatch]:
         nonlocal flagged
-        for words, starts in parts:
-            time = crossing(
-                (words[starts + 2] & ORBIT_MASK).astype(np.int64), words[starts + 1] & form.bx_mask
-            )
-            back = np.flatnonzero(time[1:] <= time[:-1]) + 1  # records of an earlier time are never joined
-            cuts = np.union1d(back, np.arange(0, starts.size + rows, rows).clip(max=starts.size))
-            for first, last in pairwise(np.union1d([0, starts.size], cuts).tolist()):
-                decoded = decode_records(words, starts[first:last], form)
-                found.add(decoded)
-                flagged = np.union1d(flagged, decoded.flagged)
-                yield replace(decoded.muons, lumisection=lumisection(decoded.muons.orbit))
+        for piece in pieces:
+            found.add(piece)
+            flagged = np.union1d(flagged, piece.flagged)
+            yield replace(piece.objects, lumisection=lumisection(piece.objects.orbit))
 
-    for batch in whole_orbits(pieces()):
+    for batch in whole_orbits(muons()):
         orbits = np.unique(batch.orbit)
         new = quality.new_contents(orbits, orbit_checksums(batch, orbits))
         if not new.all():
@@ -365,14 +339,31 @@ def split_orbits(batch: OrbitBatch, orbits: NDArray[np.int64], rows: int) -> Ite
         a = b
 
 
-def describe_stored(chunks: dict[str, Any], found: Found, quality: ReadQuality) -> dict[str, Any]:
-    """Add to a summary of events what they were read from, and what was left out."""
-    header = found.header
-    out = {"compression": found.compression, "form": found.form, **chunks}
-    if header is not None:
-        out["said"] = {n: getattr(header, n) for n in ("run", "lumisection", "orbits", "size")}
-        out["frames_by_source"] = {str(k): n for k, n in sorted(found.sources.items())}
-        out |= {n: getattr(header, n) for n in ("missing_orbits", "missing_bytes")}
-    out |= {n: getattr(quality, n) for n in ("duplicate_orbits", "repeated_orbits")}
-    counts = ("flagged", "corrupt", "corrupt_bytes")
-    return out | {"flagged_orbits" if n == "flagged" else n: getattr(found, n) for n in counts}
+class StoredReader(FormatReader):
+    """Describes .raw files and records: what they were read from, and what was left out."""
+
+    removes_duplicates = True
+
+    def read(self, file: InputFile, rows: int, quality: ReadQuality) -> Iterator[OrbitData]:
+        """Read muons."""
+        return self.read_content(file, rows, quality, StoredContent())
+
+    def read_content(
+        self, file: InputFile, rows: int, quality: ReadQuality, found: StoredContent
+    ) -> Iterator[OrbitData]:
+        """Read muons, and note what the file holds."""
+        raise NotImplementedError
+
+    def describe(self, file: InputFile) -> dict[str, Any]:
+        """Return what the muons are, the frames of each source, and what was left out."""
+        found, quality = StoredContent(), ReadQuality()
+        summary = summarize(self.read_content(file, ROWS, quality, found), quality)
+        out = {"compression": file.compression, "form": found.form, **summary}
+        header = found.header
+        if header is not None:
+            out["said"] = {n: getattr(header, n) for n in ("run", "lumisection", "orbits", "size")}
+            out["frames_by_source"] = {str(k): n for k, n in sorted(found.sources.items())}
+            out |= {n: getattr(header, n) for n in ("missing_orbits", "missing_bytes")}
+        out |= {n: getattr(quality, n) for n in ("duplicate_orbits", "repeated_orbits")}
+        counts = ("flagged", "corrupt", "corrupt_bytes")
+        return out | {"flagged_orbits" if n == "flagged" else n: getattr(found, n) for n in counts}

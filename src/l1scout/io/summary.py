@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import joint_origin, muon_counts
-from l1scout.core.orbit_data import OrbitData, final_only
-from l1scout.formats.muon import FIELDS, PHI_BINS, TRACK_FINDERS
+from l1scout.core.orbit_batch import OrbitBatch, joint_origin, muon_counts
+from l1scout.core.orbit_data import MUON, OrbitData, final_only
+from l1scout.formats.streams.muon import FIELDS, PHI_BINS, TRACK_FINDERS
 from l1scout.io.columns import UNKNOWN_ORBIT, charge_valid
 from l1scout.io.quality import ReadQuality
 from l1scout.io.runs import era
@@ -70,86 +70,125 @@ class Ranges:
 
 
 def summarize(chunks: Iterable[OrbitData], quality: ReadQuality | None = None) -> dict[str, Any]:
-    """Gather what events hold; `quality` looks at them for repetition.
+    """Gather what data hold; `quality` looks at them for repetition.
 
     Returns
     -------
     dict
         ``rows``, ``runs``, ``era``, ``data`` (real, simulated, or not stated), ``lumisections``,
-        ``orbits``, ``bx``, ``orbits_covered``, ``final_muons``, ``intermediate_muons`` (None if the file does
-        not tell them apart), ``offline_muons``, ``by_track_finder``,
-        ``hwPt_0``, ``charge_not_valid`` (muons whose charge was not measured, if that is known),
-        ``invalid_codes`` and ``columns``; what the file does not tell is None. All but
+        ``orbits``, ``bx``, ``orbits_covered``, ``streams`` (objects of each), ``final_muons``,
+        ``intermediate_muons`` (None if the file does not tell them apart), ``offline_muons``,
+        ``by_track_finder``, ``hwPt_0``, ``charge_not_valid`` (muons whose charge was not measured, if that is
+        known), ``invalid_codes`` and ``columns``; what the file does not tell is None. All but
         ``intermediate_muons`` is of final muons.
     """
-    rows = final = 0
-    hw_pt_0: int | None = None
-    no_charge: int | None = None
-    covered: int | None = 0
+    rows, muons, ranges = _Rows(), _Muons(), Ranges()
+    streams: dict[str, int] = {}
     offline_muons: int | None = None
     origins: set[bool | None] = set()
-    runs: set[int] = set()
-    lumisections: set[tuple[int, int]] = set()
-    orbits: list[int] = []
-    bx = np.zeros(BX_PER_ORBIT + 1, np.int64)
-    finders = np.zeros(1 << 15, np.int64)
-    invalid: dict[str, int] = {}
-    ranges = Ranges()
-    has_index = False
-    intermediate: int | None = None
-    for events in chunks:
+    for every in chunks:
         if quality is not None:
-            quality.add(events.muons)
-        _, early = muon_counts(events.muons)
-        if early is not None:
-            intermediate = (intermediate or 0) + early
-        events = final_only(events)
-        l1 = events.muons
-        rows, final = rows + len(l1), final + l1.n_objects
-        covered = None if covered is None or l1.n_orbits is None else covered + l1.n_orbits
-        origins.add(l1.simulated)
-        runs |= set(np.unique(l1.run).tolist())
-        pairs = np.unique(np.stack([l1.run, l1.lumisection]), axis=1)
-        lumisections |= set(zip(*pairs.tolist(), strict=True)) if len(l1) else set()
-        known = l1.orbit != UNKNOWN_ORBIT
+            quality.add(every.main)
+        muons.count_intermediate(every)
+        data = final_only(every)
+        rows.add(data.main)
+        origins.add(data.simulated)
+        for name, batch in data.streams.items():
+            streams[name] = streams.get(name, 0) + batch.n_objects
+            ranges.add("L1 muon" if name == MUON else name, batch.columns.items())
+        if MUON in data.streams:
+            muons.add(data.muons)
+        if data.offline is not None:
+            offline_muons = (offline_muons or 0) + data.offline.n_objects
+            ranges.add("offline muon", data.offline.columns.items())
+    simulated = joint_origin(origins)
+    return {
+        "rows": rows.number,
+        "data": {True: "simulated", False: "real", None: None}[simulated],
+        "era": None if simulated else era(rows.runs),
+        **rows.as_dict(),
+        "streams": streams,
+        "final_muons": muons.final,
+        "intermediate_muons": muons.intermediate,
+        "offline_muons": offline_muons,
+        **muons.as_dict(),
+        "columns": ranges.rows(),
+    }
+
+
+class _Rows:
+    """Runs, lumisections, orbits and BX of rows."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.runs: set[int] = set()
+        self._covered: int | None = 0
+        self._lumisections: set[tuple[int, int]] = set()
+        self._orbits: list[int] = []
+        self._bx = np.zeros(BX_PER_ORBIT + 1, np.int64)
+
+    def add(self, batch: OrbitBatch) -> None:
+        self.number += len(batch)
+        covered = self._covered
+        self._covered = None if covered is None or batch.n_orbits is None else covered + batch.n_orbits
+        self.runs |= set(np.unique(batch.run).tolist()) - {0}
+        pairs = np.unique(np.stack([batch.run, batch.lumisection]), axis=1)
+        self._lumisections |= set(zip(*pairs.tolist(), strict=True)) if len(batch) else set()
+        known = batch.orbit != UNKNOWN_ORBIT
         if known.any():
-            orbits += [int(l1.orbit[known].min()), int(l1.orbit[known].max())]
-            bx += np.bincount(l1.bx[known], minlength=bx.size)
+            self._orbits += [int(batch.orbit[known].min()), int(batch.orbit[known].max())]
+            self._bx += np.bincount(batch.bx[known], minlength=self._bx.size)
+
+    def as_dict(self) -> dict[str, Any]:
+        seen = np.flatnonzero(self._bx)
+        return {
+            "runs": sorted(self.runs) or None,
+            "lumisections": len({pair for pair in self._lumisections if pair[1]}) or None,
+            "orbits": [min(self._orbits), max(self._orbits)] if self._orbits else None,
+            "orbits_covered": self._covered if self.number else None,
+            "bx": [int(seen[0]), int(seen[-1])] if seen.size else None,
+        }
+
+
+class _Muons:
+    """Numbers and values of L1 muons."""
+
+    def __init__(self) -> None:
+        self.final = 0
+        self.intermediate: int | None = None
+        self._hw_pt_0: int | None = None
+        self._no_charge: int | None = None
+        self._finders: NDArray[np.int64] | None = None
+        self._invalid: dict[str, int] = {}
+
+    def count_intermediate(self, data: OrbitData) -> None:
+        _, intermediate = muon_counts(data.muons) if MUON in data.streams else (0, None)
+        if intermediate is not None:
+            self.intermediate = (self.intermediate or 0) + intermediate
+
+    def add(self, l1: OrbitBatch) -> None:
+        self.final += l1.n_objects
         for name, values in l1.columns.items():
             low, high = _VALID.get(name, (-(1 << 15), (1 << 15) - 1))
             wrong = int(np.count_nonzero((values < low) | (values > high)))
             if wrong:
-                invalid[name] = invalid.get(name, 0) + wrong
+                self._invalid[name] = self._invalid.get(name, 0) + wrong
         if "hwPt" in l1.columns:
-            hw_pt_0 = (hw_pt_0 or 0) + int(np.count_nonzero(l1["hwPt"] == 0))
+            self._hw_pt_0 = (self._hw_pt_0 or 0) + int(np.count_nonzero(l1["hwPt"] == 0))
         if "hwChargeValid" in l1.columns:
-            no_charge = (no_charge or 0) + int(np.count_nonzero(~charge_valid(l1.columns)))
+            self._no_charge = (self._no_charge or 0) + int(np.count_nonzero(~charge_valid(l1.columns)))
         if "tfMuonIndex" in l1.columns:
-            has_index = True
-            finders += np.bincount(l1["tfMuonIndex"].clip(0), minlength=finders.size)
-        ranges.add("L1 muon", l1.columns.items())
-        if events.offline is not None:
-            offline_muons = (offline_muons or 0) + events.offline.n_objects
-            ranges.add("offline muon", events.offline.columns.items())
-    runs.discard(0)
-    counts = {name: int(finders[list(r)].sum()) for name, r in TRACK_FINDERS.items()}
-    counts["other"] = final - sum(counts.values())
-    seen = np.flatnonzero(bx)
-    return {
-        "rows": rows,
-        "data": {True: "simulated", False: "real", None: None}[joint_origin(origins)],
-        "era": era(runs),
-        "runs": sorted(runs) or None,
-        "lumisections": len({pair for pair in lumisections if pair[1]}) or None,
-        "orbits": [min(orbits), max(orbits)] if orbits else None,
-        "orbits_covered": covered if rows else None,
-        "bx": [int(seen[0]), int(seen[-1])] if seen.size else None,
-        "final_muons": final,
-        "intermediate_muons": intermediate,
-        "offline_muons": offline_muons,
-        "by_track_finder": counts if has_index else None,
-        "hwPt_0": hw_pt_0,
-        "charge_not_valid": no_charge,
-        "invalid_codes": invalid,
-        "columns": ranges.rows(),
-    }
+            counts = np.bincount(l1["tfMuonIndex"].clip(0), minlength=1 << 15)
+            self._finders = counts if self._finders is None else self._finders + counts
+
+    def as_dict(self) -> dict[str, Any]:
+        by_finder = None
+        if self._finders is not None:
+            by_finder = {name: int(self._finders[list(r)].sum()) for name, r in TRACK_FINDERS.items()}
+            by_finder["other"] = self.final - sum(by_finder.values())
+        return {
+            "by_track_finder": by_finder,
+            "hwPt_0": self._hw_pt_0,
+            "charge_not_valid": self._no_charge,
+            "invalid_codes": self._invalid,
+        }

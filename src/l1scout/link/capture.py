@@ -13,13 +13,19 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import joint_origin
 from l1scout.errors import InputError
-from l1scout.link.frames import LINE_WORDS, LINKS
+from l1scout.formats.records import LINKS
+from l1scout.link.frames import LINE_WORDS
 
-MAGIC = b"L1LINKS1"
+MAGIC = b"L1LINKS2"
 MAX_ORBITS = 4096
 """Orbits in one piece of a capture file: what a reader must be ready to hold."""
-_HEAD = np.dtype([("magic", "S8"), ("first_orbit", "<i8"), ("orbits", "<i8"), ("k", "<i8", LINKS)])
+_HEAD = np.dtype(
+    [("magic", "S8"), ("first_orbit", "<i8"), ("orbits", "<i8"), ("simulated", "<i8"), ("k", "<i8", LINKS)]
+)
+_ORIGINS = {1: True, 0: False, -1: None}
+"""Values of ``simulated`` in a file."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Capture:
     k_starts : ndarray of int64, shape (9,)
     ticks : ndarray of int64, shape (8, orbits + 1)
         Where in each link's words the orbit signals came: first 0, last the number of words.
+    simulated : bool, optional
+        None where nothing says whether the words were simulated.
 
     Raises
     ------
@@ -55,6 +63,7 @@ class Capture:
     k_mask: NDArray[np.uint8]
     k_starts: NDArray[np.int64]
     ticks: NDArray[np.int64]
+    simulated: bool | None = None
 
     def __post_init__(self) -> None:
         sizes = np.diff(self.starts)
@@ -97,6 +106,7 @@ class Capture:
         first_orbit: int,
         links: Iterable[tuple[NDArray[np.uint32], NDArray[np.uint8]]],
         ticks: NDArray[np.int64],
+        simulated: bool | None = None,
     ) -> "Capture":
         """Put together from each link's words and K masks, the inverse of `link`."""
         words, masks = zip(*links, strict=True)
@@ -109,6 +119,7 @@ class Capture:
             np.concatenate([m[k] for m, k in zip(masks, at, strict=True)]),
             np.r_[0, np.cumsum([k.size for k in at])],
             ticks,
+            simulated,
         )
 
 
@@ -148,6 +159,7 @@ def splice(
         np.concatenate(k_mask),
         np.r_[0, np.cumsum(k_sizes)],
         ticks,
+        joint_origin(c.simulated for c, _, _ in parts),
     )
 
 
@@ -172,6 +184,7 @@ def write_capture(stream: BinaryIO, capture: Capture) -> None:
     """Append to a capture file."""
     head = np.zeros(1, _HEAD)
     head["magic"], head["first_orbit"], head["orbits"] = MAGIC, capture.first_orbit, capture.orbits
+    head["simulated"] = next(value for value, origin in _ORIGINS.items() if origin is capture.simulated)
     head["k"] = np.diff(capture.k_starts)
     for part in (head, capture.ticks.astype("<i8"), capture.k_at.astype("<u4"), capture.k_mask):
         stream.write(np.ascontiguousarray(part).tobytes())
@@ -187,15 +200,19 @@ def read_captures(path: Path) -> Iterator[Capture]:
         If it is no capture file, or a piece contradicts itself or is cut short.
     """
     with path.open("rb") as stream:
-        left = path.stat().st_size
-        piece = 0
-        while left:
-            capture, used = _read_piece(stream, left, f"{path}, piece {piece}")
-            yield capture
-            left, piece = left - used, piece + 1
+        yield from read_capture(stream, path.stat().st_size, str(path))
 
 
-def _read_piece(stream: BinaryIO, left: int, where: str) -> tuple[Capture, int]:
+def read_capture(stream: Any, size: int, name: str) -> Iterator[Capture]:
+    """Read an open capture file of `size` bytes; `name` is for messages. See `read_captures`."""
+    left, piece = size, 0
+    while left:
+        capture, used = _read_piece(stream, left, f"{name}, piece {piece}")
+        yield capture
+        left, piece = left - used, piece + 1
+
+
+def _read_piece(stream: Any, left: int, where: str) -> tuple[Capture, int]:
     used = 0
 
     def take(count: int, kind: Any) -> NDArray[Any]:
@@ -208,7 +225,7 @@ def _read_piece(stream: BinaryIO, left: int, where: str) -> tuple[Capture, int]:
         array = np.empty(count, kind)
         view = array.view(np.uint8).data
         while view:
-            got = stream.readinto(view)  # type: ignore[attr-defined]
+            got = stream.readinto(view)
             if not got:
                 msg = f"{where}: the file became shorter while it was read"
                 raise InputError(msg)
@@ -224,6 +241,9 @@ def _read_piece(stream: BinaryIO, left: int, where: str) -> tuple[Capture, int]:
     if not 0 < orbits <= MAX_ORBITS or counts.min() < 0 or counts.max() > longest:
         msg = f"{where}: {orbits} orbits and {counts.tolist()} K words cannot be"
         raise InputError(msg)
+    if int(head["simulated"]) not in _ORIGINS:
+        msg = f"{where}: {int(head['simulated'])} says neither simulated (1) nor real (0) nor unknown (-1)"
+        raise InputError(msg)
     ticks = take(LINKS * (orbits + 1), "<i8").reshape(LINKS, orbits + 1)
     if np.any(ticks < 0) or np.any(ticks > longest):
         msg = f"{where}: orbit signals outside the words"
@@ -237,7 +257,9 @@ def _read_piece(stream: BinaryIO, left: int, where: str) -> tuple[Capture, int]:
             raise InputError(msg)
     words = take(int(starts[-1]), "<u4")
     try:
-        return Capture(int(head["first_orbit"]), words, starts, k_at, k_mask, k_starts, ticks), used
+        origin = _ORIGINS[int(head["simulated"])]
+        capture = Capture(int(head["first_orbit"]), words, starts, k_at, k_mask, k_starts, ticks, origin)
     except ValueError as error:
         msg = f"{where}: {error}"
         raise InputError(msg) from error
+    return capture, used

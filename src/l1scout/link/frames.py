@@ -15,7 +15,6 @@ from zlib_ng.zlib_ng import crc32  # ten times as fast as Python's own
 from l1scout.jit import kernel
 from l1scout.lhc import BX_PER_ORBIT
 
-LINKS = 8
 COMMA = 0x505050BC
 """Idle word: K28.5 in the low byte."""
 COMMA_K = 0b0001

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.formats.lanes import copy_32, lowest
+from l1scout.formats.records import LINKS
 from l1scout.jit import kernel
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.link.capture import Capture
@@ -20,7 +21,6 @@ from l1scout.link.frames import (
     FRAMES_PER_BX,
     ISO_HDLC,
     LATENCY_WORDS,
-    LINKS,
     MAX_SKEW_WORDS,
     PADDING,
     PADDING_K,

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.block import BX_RUN3, BlockFormat
-from l1scout.formats.muon import split
+from l1scout.formats.block import BlockLayout
+from l1scout.formats.records import LINKS
+from l1scout.formats.streams.muon import split
 from l1scout.lhc import BX_PER_ORBIT
 from l1scout.link.capture import Capture
 from l1scout.link.frames import (
@@ -19,7 +20,6 @@ from l1scout.link.frames import (
     ISO_HDLC,
     LATENCY_WORDS,
     LINE_WORDS,
-    LINKS,
     MAX_SKEW_WORDS,
     PADDING,
     PADDING_K,
@@ -75,7 +75,7 @@ def random_timing(random: np.random.Generator) -> tuple[LinkTiming, ...]:
     )
 
 
-def payload(batch: OrbitBatch, first: int, stop: int, form: BlockFormat) -> NDArray[np.uint32]:
+def payload(batch: OrbitBatch, first: int, stop: int, form: BlockLayout) -> NDArray[np.uint32]:
     """Words of the links for the muons of orbits `first` to `stop`.
 
     Parameters
@@ -83,7 +83,7 @@ def payload(batch: OrbitBatch, first: int, stop: int, form: BlockFormat) -> NDAr
     batch : OrbitBatch
         Columns of the muon's layout, ``link`` (0..7), ``second`` (0/1) and in Run 3 ``hwEta``.
     first, stop : int
-    form : BlockFormat
+    form : BlockLayout
 
     Returns
     -------
@@ -100,7 +100,7 @@ def payload(batch: OrbitBatch, first: int, stop: int, form: BlockFormat) -> NDAr
     if form.from_link:
         for slot, name in enumerate(("hwEta1", "hwEta2")):
             at = second == slot
-            words[orbit[at], link[at], bx[at], 1] |= BX_RUN3.encode({name: batch["hwEta"][at]})
+            words[orbit[at], link[at], bx[at], 1] |= form.bx.encode({name: batch["hwEta"][at]})
     return words.reshape(stop - first, LINKS, PAYLOAD_WORDS)
 
 
@@ -110,14 +110,17 @@ class Transmitter:
 
     Parameters
     ----------
-    form : BlockFormat
+    form : BlockLayout
     timing : sequence of LinkTiming
     crc : Crc
+    simulated : bool, optional
+        What captures state: what this sends never was on a fibre, so they are simulated.
     """
 
-    form: BlockFormat
+    form: BlockLayout
     timing: Sequence[LinkTiming] = (LinkTiming(),) * LINKS
     crc: Crc = ISO_HDLC
+    simulated: bool | None = True
     _late: list[tuple[NDArray[np.uint32], NDArray[np.uint8]]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -160,7 +163,7 @@ class Transmitter:
             out.append((np.concatenate([late[0], words[:keep]]), np.concatenate([late[1], mask[:keep]])))
             self._late[n] = words[keep:size].copy(), mask[keep:size].copy()
         ticks = np.tile(np.arange(stop - first + 1) * LINE_WORDS, (LINKS, 1))
-        return Capture.of_links(first, out, ticks)
+        return Capture.of_links(first, out, ticks, self.simulated)
 
 
 def transmit(pieces: Iterable[Piece], transmitter: Transmitter) -> Iterator[Capture]:

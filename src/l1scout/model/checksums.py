@@ -31,7 +31,7 @@ def check_sums(directory: Path, *needed: str) -> None:
         if path.stat().st_size > _MAX_BYTES:
             msg = f"{path}: larger than {_MAX_BYTES} bytes, so no list of sums"
             raise InputError(msg)
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except OSError as error:
         msg = (
             f"{path}: cannot be read ({error.strerror}); "

@@ -1,21 +1,24 @@
 """A model directory in memory, checked: what every engine starts from."""
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from l1scout.errors import InputError
-from l1scout.model.card import CARD_FILE, ONNX_FILE, Card, read_card
+from l1scout.model.card import CARD_FILE, ONNX_FILE, Card, NetworkFile, read_card
 from l1scout.model.checksums import check_sums
 from l1scout.model.domain import Domain
-from l1scout.model.integers import NETWORK_FILE, IntegerNetwork, read_network
-from l1scout.model.layers import Layer
-from l1scout.model.onnx_export import MAX_ONNX_BYTES
-from l1scout.model.onnx_layers import read_layers
+from l1scout.model.integers import IntegerNetwork, read_integer_network
+from l1scout.model.network import NETWORK_FILE, Network, read_network
+from l1scout.model.onnx_export import export_onnx
+from l1scout.model.onnx_function import OnnxFunction, read_onnx
+
+AnyNetwork = Network | OnnxFunction | IntegerNetwork
+_READERS = {
+    "l1scout network": read_network,
+    "l1scout integer network": read_integer_network,
+    "ONNX": read_onnx,
+}
 
 
 @dataclass(frozen=True)
@@ -25,33 +28,59 @@ class Model:
     Parameters
     ----------
     card : Card
-    onnx_bytes : bytes
-        The ONNX model: the trigger's integers as float32 in, L1 minus offline in rad, 1 and GeV out.
+    network : Network, OnnxFunction or IntegerNetwork
+        Of a trained, an imported and a firmware model.
     name : str
         What to call it in messages.
     directory : Path, optional
         Where it was read from.
-    network : IntegerNetwork, optional
-        Of a firmware model, which has no ONNX model; engines `firmware` and `table` run it.
     """
 
     card: Card
-    onnx_bytes: bytes
+    network: AnyNetwork
     name: str = "model"
     directory: Path | None = None
-    network: IntegerNetwork | None = None
 
-    @cached_property
+    @property
     def sha256(self) -> str:
-        """Hash of the ONNX model or the integer network: the model's identity."""
-        if self.network:
-            return self.network.sha256
-        return hashlib.sha256(self.onnx_bytes).hexdigest()
+        """Hash of the network: the identity of the model."""
+        return self.network.sha256
 
     @cached_property
     def domain(self) -> Domain:
         """Every hardware input for which the model may be asked."""
         return Domain.of(self.card)
+
+    @property
+    def integers(self) -> IntegerNetwork | None:
+        """The integer network of a firmware model."""
+        return self.network if isinstance(self.network, IntegerNetwork) else None
+
+    @cached_property
+    def layers(self) -> Network:
+        """The network as layers and look-ups in float64: hardware in, physics units out.
+
+        Raises
+        ------
+        InputError
+            If it is an ONNX function other than a chain of dense layers, does not have the card's inputs and
+            outputs, or is made of integers.
+        """
+        network, inputs = self.network, tuple(q.name for q in self.card.inputs)
+        if isinstance(network, IntegerNetwork):
+            msg = f"{self.name}: is a firmware model, made of integers; engines firmware and table run it"
+            raise InputError(msg)
+        if isinstance(network, OnnxFunction):
+            network = network.as_network(inputs, self.name)
+        outputs = network.layers[-1].bias.size
+        if network.inputs != inputs or outputs != len(self.card.outputs):
+            given, wanted = ", ".join(network.inputs), ", ".join(inputs)
+            msg = (
+                f"{self.name}: the card names inputs {wanted} and {len(self.card.outputs)} outputs, "
+                f"the network {given} and {outputs}"
+            )
+            raise InputError(msg)
+        return network
 
     @cached_property
     def no_layers(self) -> str:
@@ -59,42 +88,30 @@ class Model:
         try:
             _ = self.layers
         except InputError as error:
-            return str(error)
+            return str(error).removeprefix(f"{self.name}: ")
         return ""
 
     @cached_property
-    def layers(self) -> Sequence[Layer]:
-        """Layers of the ONNX model, its float32 weights as float64: hardware in, physics units out.
+    def onnx_bytes(self) -> bytes:
+        """The model as an ONNX file; InputError if it is made of integers.
 
-        Raises
-        ------
-        InputError
-            If the ONNX model is not a chain of dense layers (`l1scout.model.onnx_layers`), does not have the
-            card's inputs and outputs, or there is none: a firmware model.
+        That is the file in the directory, if it is there as it was exported; making it takes longer.
         """
-        if self.network:
-            msg = f"{self.name}: a firmware model, made of integers; engines firmware and table run it"
-            raise InputError(msg)
-        layers = read_layers(self.onnx_bytes, self.name)
-        for what, found, n in (
-            ("inputs", len(layers[0].weights), len(self.card.inputs)),
-            ("outputs", layers[-1].bias.size, len(self.card.outputs)),
-        ):
-            if found != n:
-                msg = f"{self.name}: the card names {n} {what}, but the ONNX model has {found}"
-                raise InputError(msg)
-        return layers
+        if isinstance(self.network, OnnxFunction):
+            return self.network.content
+        path = self.directory / ONNX_FILE if self.directory else None
+        if path and path.exists():
+            found = read_onnx(path)
+            if found.sha256 == self.card.onnx.get("sha256"):
+                return found.content
+        return export_onnx(self.layers, self.card)
 
-    @cached_property
-    def normalised_layers(self) -> Sequence[Layer]:
-        """The same with the card's scaling taken out: the network as trained, about [0, 1] in and out."""
-        offset, scale = (np.array([getattr(q, n) for q in self.card.inputs]) for n in ("offset", "scale"))
-        first = self.layers[0]
-        bias = first.bias + offset @ first.weights
-        layers = [Layer(first.weights * scale[:, np.newaxis], bias, first.activation), *self.layers[1:]]
-        offset, scale = (np.array([getattr(q, n) for q in self.card.outputs]) for n in ("offset", "scale"))
-        last = layers[-1]
-        return [*layers[:-1], Layer(last.weights / scale, (last.bias - offset) / scale, last.activation)]
+
+def network_file(network: AnyNetwork) -> NetworkFile:
+    """Return the card's entry about a network."""
+    if isinstance(network, OnnxFunction):
+        return NetworkFile(ONNX_FILE, "ONNX", network.sha256)
+    return NetworkFile(NETWORK_FILE, network.format, network.sha256)
 
 
 def load_model(directory: str | Path) -> Model:
@@ -106,31 +123,16 @@ def load_model(directory: str | Path) -> Model:
         If it lacks a file, one has changed since it was written, or card and network do not belong
         together.
     """
-    card, path = read_card(directory), Path(directory) / ONNX_FILE
-    if card.firmware is not None:
-        return _firmware(card, Path(directory))
-    check_sums(Path(directory), CARD_FILE, ONNX_FILE)
-    try:
-        if path.stat().st_size > MAX_ONNX_BYTES:
-            msg = f"{path}: larger than {MAX_ONNX_BYTES >> 20} MiB, so not an l1scout model"
-            raise InputError(msg)
-        onnx_bytes = path.read_bytes()
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror})"
-        raise InputError(msg) from error
-    model = Model(card, onnx_bytes, str(path), Path(directory))
-    if model.sha256 != card.onnx.get("sha256"):
-        msg = f"{path}: not the file that its card describes (sha256 differs); train or copy it again"
+    folder, card = Path(directory), read_card(directory)
+    if card.network is None:
+        msg = f"{folder / CARD_FILE}: names no network; copy or train the model again"
         raise InputError(msg)
-    return model
-
-
-def _firmware(card: Card, directory: Path) -> Model:
-    path = directory / NETWORK_FILE
-    check_sums(directory, CARD_FILE, NETWORK_FILE)
-    network = read_network(path)
-    wanted, inputs = (card.firmware or {}).get("sha256"), tuple(q.name for q in card.inputs)
-    if network.sha256 != wanted or network.inputs != inputs:
-        msg = f"{path}: not the network that its card describes; train or copy it again"
+    path = folder / card.network.file
+    check_sums(folder, CARD_FILE, card.network.file)
+    network = _READERS[card.network.format](path)
+    assert isinstance(network, AnyNetwork)
+    inputs = tuple(q.name for q in card.inputs)
+    if network.sha256 != card.network.sha256 or getattr(network, "inputs", inputs) != inputs:
+        msg = f"{path}: not the network that its card describes; copy or train the model again"
         raise InputError(msg)
-    return Model(card, b"", str(path), directory, network)
+    return Model(card, network, str(path), folder)

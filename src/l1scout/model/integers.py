@@ -1,28 +1,29 @@
 """The integer network of a firmware model: what its logic computes, bit for bit.
 
 A neuron adds weights times inputs, its bias (rounding is in the bias), and what it looks up for inputs of
-the network (`LookUp`), makes 0 of what is negative if it is hidden, drops the `shift` lowest bits and keeps
-the `bits` lowest of the rest. Widths are chosen on the whole domain of the model: inside it nothing is ever
-lost, and `FirmwareEngine` counts if it is.
+the network (`IntegerLookUp`), makes 0 of what is negative if it is hidden, drops the `shift` lowest bits and
+keeps the `bits` lowest of the rest. Widths are chosen on the whole domain of the model: inside it nothing is
+ever lost, and `FirmwareEngine` counts if it is.
 """
 
 import hashlib
-import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic.dataclasses import dataclass
 
+from l1scout.core.documents import CLOSED, read_document, write_document
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_LSB, PHI_LSB, PT_LSB
 from l1scout.formats.recalibrated import ETA_STEPS, PHI_STEPS, PT_STEPS
+from l1scout.formats.streams.muon import ETA_LSB, PHI_LSB, PT_LSB
+from l1scout.model.arrays import IntegerMatrix, IntegerVector
 
-NETWORK_FILE = "network.json"
-VERSION = 2
 STEPS = np.array([PHI_LSB / PHI_STEPS, ETA_LSB / ETA_STEPS, PT_LSB / PT_STEPS])
 """What 1 is in the network's answers: rad, 1, GeV."""
 _MAX_BYTES = 1 << 20
@@ -30,11 +31,9 @@ _MAX_NEURONS = 256
 _MAX_VALUES = 1 << 17
 _MAX_LOW = 1 << 15
 _MAX_BITS = 31
-_MAX_WEIGHT = 1 << 30
-_PARTS = ("weights", "bias", "shift", "bits")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, config=CLOSED)
 class Neurons:
     """A layer of integer neurons.
 
@@ -45,14 +44,27 @@ class Neurons:
         Added to the sum; dropped from it; kept of the rest, the sign among them in the last layer.
     """
 
-    weights: NDArray[np.int64]
-    bias: NDArray[np.int64]
-    shift: NDArray[np.int64]
-    bits: NDArray[np.int64]
+    weights: IntegerMatrix
+    bias: IntegerVector
+    shift: IntegerVector
+    bits: IntegerVector
+
+    def __post_init__(self) -> None:
+        neurons = self.weights.shape[1:]
+        if any(part.shape != neurons for part in (self.bias, self.shift, self.bits)):
+            msg = f"there are not bias, shift and bits for each of {neurons[0]} neurons"
+            raise ValueError(msg)
+        if self.bias.size > _MAX_NEURONS:
+            msg = f"{self.bias.size} neurons, more than {_MAX_NEURONS}"
+            raise ValueError(msg)
+        for name, values, low in (("shift", self.shift, 0), ("bits", self.bits, 1)):
+            if (values < low).any() or (values > _MAX_BITS).any():
+                msg = f"{name} outside {low}..{_MAX_BITS}"
+                raise ValueError(msg)
 
 
-@dataclass(frozen=True)
-class LookUp:
+@dataclass(frozen=True, eq=False, config=CLOSED)
+class IntegerLookUp:
     """What inputs add to a layer's sums: for each of their values, or each set of them, numbers of its own.
 
     Parameters
@@ -63,29 +75,45 @@ class LookUp:
         Numbers of the inputs, from 0.
     low : tuple of int
         Lowest value of each.
-    values : ndarray of int64, shape (values of the first input, ..., neurons)
-        For `low` and on. Below and above, the first and the last of them.
+    counts : tuple of int
+        Number of values of each.
+    values : ndarray of int64, shape (sets of values, neurons)
+        From `low` on, the last input's value changing fastest. Smaller and larger values of an input count as
+        the first and the last of them.
     """
 
     layer: int
     columns: tuple[int, ...]
     low: tuple[int, ...]
-    values: NDArray[np.int64]
+    counts: tuple[int, ...]
+    values: IntegerMatrix
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.columns) == len(self.low) == len(self.counts):
+            msg = "a look-up does not have columns, low and counts of the same inputs"
+            raise ValueError(msg)
+        if max(map(abs, self.low)) > _MAX_LOW or min(self.counts) < 1:
+            msg = f"low of a look-up beyond {_MAX_LOW}, or counts below 1"
+            raise ValueError(msg)
+        if math.prod(self.counts) != len(self.values) or not 0 < self.values.size <= _MAX_VALUES:
+            sets, most = math.prod(self.counts), _MAX_VALUES
+            msg = f"a look-up has {len(self.values)} rows, not {sets}, or not 1 to {most} values"
+            raise ValueError(msg)
 
     @property
-    def rows(self) -> NDArray[np.int64]:
-        """The values, shape (sets of inputs, neurons); of the last input the next value is the next row."""
-        return self.values.reshape(-1, self.values.shape[-1])
+    def grid(self) -> NDArray[np.int64]:
+        """The values, shape (values of the first input, ..., neurons)."""
+        return self.values.reshape(*self.counts, -1)
 
     def row(self, hardware: NDArray[Any]) -> NDArray[np.int64]:
         """Row of each muon, shape (muons,), of all inputs' values, shape (inputs, muons)."""
-        return rows_of(hardware, self.columns, self.low, self.values.shape[:-1])
+        return rows_of(hardware, self.columns, self.low, self.counts)
 
 
 def rows_of(
     hardware: NDArray[Any], columns: Sequence[int], low: Sequence[int], counts: Sequence[int]
 ) -> NDArray[np.int64]:
-    """Row of each muon in a table of so many values of each input, from its lowest on: see `LookUp`."""
+    """Return the row of each muon in a table of the values of inputs: see `IntegerLookUp`."""
     codes = [
         np.clip(hardware[c].astype(np.int64) - first, 0, n - 1)
         for c, first, n in zip(columns, low, counts, strict=True)
@@ -93,7 +121,7 @@ def rows_of(
     return np.asarray(np.ravel_multi_index(codes, counts), np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, config=CLOSED)
 class IntegerNetwork:
     """Raw hardware integers in, corrections in `STEPS` out.
 
@@ -103,13 +131,35 @@ class IntegerNetwork:
         Columns, in the order of the first layer's weights.
     layers : tuple of Neurons
         All hidden, ReLU, but the last.
-    look_ups : tuple of LookUp
+    look_ups : tuple of IntegerLookUp
         Besides the weights.
     """
 
     inputs: tuple[str, ...]
     layers: tuple[Neurons, ...]
-    look_ups: tuple[LookUp, ...] = ()
+    look_ups: tuple[IntegerLookUp, ...] = ()
+    format: Literal["l1scout integer network"] = "l1scout integer network"
+    version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        widths = [len(self.inputs), *(layer.bias.size for layer in self.layers)]
+        for n, layer in enumerate(self.layers, 1):
+            if len(layer.weights) != widths[n - 1]:
+                msg = f"layer {n} has weights for {len(layer.weights)} inputs, not {widths[n - 1]}"
+                raise ValueError(msg)
+        if not self.layers or widths[-1] != len(STEPS):
+            msg = f"the network does not have {len(STEPS)} answers"
+            raise ValueError(msg)
+        for at in self.look_ups:
+            if not 0 <= at.layer < len(self.layers):
+                msg = f"layer of a look-up is not one of 0..{len(self.layers) - 1}"
+                raise ValueError(msg)
+            if not set(at.columns) <= set(range(len(self.inputs))):
+                msg = f"columns of a look-up are not integers from 0 to {len(self.inputs) - 1}"
+                raise ValueError(msg)
+            if at.values.shape[1] != widths[at.layer + 1]:
+                msg = f"a look-up has {at.values.shape[1]} values per row, not {widths[at.layer + 1]}"
+                raise ValueError(msg)
 
     @property
     def blind(self) -> NDArray[np.bool_]:
@@ -117,23 +167,18 @@ class IntegerNetwork:
         used: NDArray[np.bool_] = (self.layers[0].weights != 0).any(axis=1)
         for at in self.look_ups:
             for axis, column in enumerate(at.columns):
-                used[column] |= bool(np.ptp(at.values, axis=axis).any())
+                used[column] |= bool(np.ptp(at.grid, axis=axis).any())
         return ~used
 
-    def text(self) -> str:
-        """Write it as JSON."""
-        layers = [{n: getattr(layer, n).tolist() for n in _PARTS} for layer in self.layers]
-        rows = ",\n".join("  " + json.dumps(layer) for layer in layers)
-        found = [{**vars(at), "values": at.values.tolist()} for at in self.look_ups]
-        look_ups = ",\n".join("  " + json.dumps(at) for at in found)
-        inputs = json.dumps(list(self.inputs))
-        head = f'"network": {VERSION}, "inputs": {inputs}'
-        return f'{{{head}, "layers": [\n{rows}\n], "look_ups": [\n{look_ups}\n]}}\n'
+    @cached_property
+    def content(self) -> bytes:
+        """The network as a JSON document."""
+        return write_document(self)
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of its text: the model's identity."""
-        return hashlib.sha256(self.text().encode()).hexdigest()
+        """Hash of `content`: the identity of the model."""
+        return hashlib.sha256(self.content).hexdigest()
 
     def with_bits(self, bits: Sequence[NDArray[np.int64]]) -> "IntegerNetwork":
         """Return it with other widths."""
@@ -141,103 +186,25 @@ class IntegerNetwork:
         return replace(self, layers=tuple(replace(layer, bits=b) for layer, b in pairs))
 
 
-def read_network(path: Path) -> IntegerNetwork:
-    """Read and check a network.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or is not a network as `IntegerNetwork.text` writes it.
-    """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            msg = f"{path}: larger than {_MAX_BYTES} bytes, so no integer network"
-            raise InputError(msg)
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror}); `l1scout firmware train` makes it"
-        raise InputError(msg) from error
-    except (ValueError, RecursionError) as error:
-        msg = f"{path}: not JSON ({error})"
-        raise InputError(msg) from error
-    try:
-        return _from_json(content)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
-        msg = f"{path}: not an integer network: {what}; train or copy it again"
-        raise InputError(msg) from error
-
-
-def _from_json(content: Any) -> IntegerNetwork:
-    if not isinstance(content, dict) or content.get("network") != VERSION:
-        msg = f"its version is not {VERSION}"
-        raise ValueError(msg)
-    inputs = tuple(content["inputs"])
-    layers: list[Neurons] = []
-    for n, entry in enumerate(content["layers"], 1):
-        parts = {name: _integers(entry[name], f"{name} of layer {n}") for name in _PARTS}
-        layer = Neurons(**parts)
-        wanted = len(layers[-1].bias) if layers else len(inputs)
-        if layer.weights.ndim != 2 or layer.weights.shape[0] != wanted:
-            msg = f"weights of layer {n} are not {wanted} rows of equal length"
-            raise ValueError(msg)
-        neurons = layer.weights.shape[1]
-        if any(getattr(layer, p).shape != (neurons,) for p in _PARTS[1:]) or neurons > _MAX_NEURONS:
-            msg = f"layer {n} has no bias, shift and bits for each of its {neurons} neurons"
-            raise ValueError(msg)
-        for name, low in (("shift", 0), ("bits", 1)):
-            values = getattr(layer, name)
-            if (values < low).any() or (values > _MAX_BITS).any():
-                msg = f"{name} of layer {n} outside {low}..{_MAX_BITS}"
-                raise ValueError(msg)
-        layers.append(layer)
-    if not layers or len(layers[-1].bias) != len(STEPS):
-        msg = f"it has not {len(STEPS)} answers"
-        raise ValueError(msg)
-    look_ups = tuple(_look_up(entry, len(inputs), layers) for entry in content["look_ups"])
-    network = IntegerNetwork(inputs, tuple(layers), look_ups)
-    _check_sums(network)
+def read_integer_network(path: Path) -> IntegerNetwork:
+    """Read and check ``network.json`` of a firmware model; InputError says what is wrong with it."""
+    hint = "copy or train the model again"
+    network = read_document(path, IntegerNetwork, max_bytes=_MAX_BYTES, hint=hint)
+    if not _exact_in_float64(network):
+        msg = f"{path}: its sums do not stay below 2**52; {hint}"
+        raise InputError(msg)
     return network
 
 
-def _look_up(entry: Any, inputs: int, layers: Sequence[Neurons]) -> LookUp:
-    layer, columns, low = (entry[n] for n in ("layer", "columns", "low"))
-    if type(layer) is not int or not 0 <= layer < len(layers):
-        msg = f"layer of a look-up is none of 0..{len(layers) - 1}"
-        raise ValueError(msg)
-    for name, given, first, last in (("columns", columns, 0, inputs - 1), ("low", low, -_MAX_LOW, _MAX_LOW)):
-        good = isinstance(given, list) and all(type(n) is int and first <= n <= last for n in given)
-        if not good or not 1 <= len(given) <= inputs or len(given) != len(columns):
-            msg = f"{name} of a look-up are no list of integers from {first} to {last}, one an input"
-            raise ValueError(msg)
-    values, neurons = _integers(entry["values"], "values of a look-up"), layers[layer].bias.size
-    if values.ndim != len(columns) + 1 or values.shape[-1] != neurons or not 0 < values.size <= _MAX_VALUES:
-        msg = f"values of a look-up are not 1 to {_MAX_VALUES}, {neurons} for each set of inputs"
-        raise ValueError(msg)
-    return LookUp(layer, tuple(columns), tuple(low), values)
-
-
-def _integers(values: Any, name: str) -> NDArray[np.int64]:
-    try:
-        array = np.array(values)
-    except ValueError as error:
-        msg = f"{name} have rows of different lengths"
-        raise ValueError(msg) from error
-    if array.dtype.kind != "i" or (array.size and np.abs(array).max() >= _MAX_WEIGHT):
-        msg = f"{name} are not integers below 2**30"
-        raise ValueError(msg)
-    return array.astype(np.int64)
-
-
-def _check_sums(network: IntegerNetwork) -> None:
-    """Refuse a network whose sums could leave float64's integers, in which the engine adds."""
+def _exact_in_float64(network: IntegerNetwork) -> bool:
+    """Whether no sum can leave float64's integers, in which the engine adds."""
     largest: NDArray[Any] = np.full(len(network.inputs), 2.0**15)
     for k, layer in enumerate(network.layers):
-        looked_up = sum(np.abs(at.rows).max(axis=0) for at in network.look_ups if at.layer == k)
+        looked_up = sum(np.abs(at.values).max(axis=0) for at in network.look_ups if at.layer == k)
         if (largest @ np.abs(layer.weights) + np.abs(layer.bias) + looked_up >= 2.0**52).any():
-            msg = "its sums do not stay below 2**52"
-            raise ValueError(msg)
+            return False
         largest = 2.0**layer.bits
+    return True
 
 
 def widths(

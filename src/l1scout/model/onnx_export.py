@@ -4,19 +4,20 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from l1scout.model.card import Card
-from l1scout.model.layers import Layer
+from l1scout.model.network import Network
+from l1scout.model.ramps import as_ramps
 
 if TYPE_CHECKING:
     import onnx
 
 
-OPSET = 9
-
-
-IR_VERSION = 4
+OPSET = 13
+ACCELERATOR_OPSET = 9
 """As old as the Micron DLA's reader needs, and read by everything newer."""
+_IR_VERSIONS = {OPSET: 7, ACCELERATOR_OPSET: 4}
 
 
 INPUT_NAME = "hardware"
@@ -28,53 +29,106 @@ OUTPUT_NAME = "l1_minus_offline"
 SIGN = "L1 minus offline: subtract it from the L1 value"
 
 
-MAX_ONNX_BYTES = 1 << 29
-"""Largest size of a model's ONNX file: trained networks have 20 kB, tree ensembles can have 100 MB."""
-
-
 _OPERATORS = {"relu": "Relu", "softmax": "Softmax", "linear": None}
 
 
-def to_onnx(layers: list[Layer], *, batch: int | None = None, name: str = "l1scout") -> "onnx.ModelProto":
-    """Write layers as ``Gemm`` and activation nodes, which every ONNX reader knows.
+def export_onnx(network: Network, card: Card, *, ramps: bool = False, batch: int | None = None) -> bytes:
+    """Return a model as an ONNX file.
+
+    Parameters
+    ----------
+    network : Network
+        In physics units.
+    card : Card
+        Of the model: its inputs, outputs and domain are stated in the file.
+    ramps : bool
+        Write look-ups as a layer of ReLU hinges for accelerators that know dense layers only, for opset 9;
+        by default they are ``Gather`` nodes, which onnxruntime evaluates several times as fast.
+    batch : int, optional
+        Fixed number of muons per call; by default any.
+    """
+    if ramps:
+        network = as_ramps(network, card).in_physics_units(card)
+    opset = ACCELERATOR_OPSET if ramps else OPSET
+    proto = to_onnx(network, batch=batch, name=f"l1scout {card.name}", opset=opset)
+    describe(proto, card)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def to_onnx(
+    network: Network, *, batch: int | None = None, name: str = "l1scout", opset: int = OPSET
+) -> "onnx.ModelProto":
+    """Write a network as ``Gemm`` and activation nodes; look-ups as ``Gather``.
 
     Input and output are named `INPUT_NAME` and `OUTPUT_NAME`; `describe` states what they mean.
 
     Parameters
     ----------
-    layers : list of Layer
+    network : Network
     batch : int, optional
-        Fixed number of muons a call (1 for the Micron DLA); by default any.
+        Fixed number of muons per call (1 for the Micron DLA); by default any.
     name : str
         Of the graph.
+    opset : int
+        `OPSET`, or `ACCELERATOR_OPSET` for a network without look-ups.
     """
     from onnx import TensorProto, checker, helper, numpy_helper
 
-    nodes, constants, at = [], [], INPUT_NAME
+    nodes: list[Any] = []
+    constants: list[Any] = []
+    at, layers = INPUT_NAME, network.layers
+
+    def constant(name: str, values: Any, kind: Any = np.float32) -> str:
+        constants.append(
+            numpy_helper.from_array(np.ascontiguousarray(values, kind).reshape(np.shape(values)), name)
+        )
+        return name
+
+    more = []
+    for n, look_up in enumerate(network.look_ups):
+        vectors = look_up.vectors + (layers[0].bias if n == 0 else 0)
+        more.append(_look_up(nodes, constant, look_up.column, look_up.low, vectors))
     for k, layer in enumerate(layers, 1):
-        for part, values in (("weights", layer.weights.T), ("bias", layer.bias)):
-            array = np.ascontiguousarray(values, np.float32)
-            constants.append(numpy_helper.from_array(array, f"{part}_{k}"))
-        operator = _OPERATORS[layer.activation]
-        last = k == len(layers)
-        out = OUTPUT_NAME if last and not operator else f"dense_{k}"
-        nodes.append(helper.make_node("Gemm", [at, f"weights_{k}", f"bias_{k}"], [out], transB=1))
-        if operator:
-            at, out = out, OUTPUT_NAME if last else f"hidden_{k}"
-            nodes.append(helper.make_node(operator, [at], [out]))
-        at = out
+        operator, last = _OPERATORS[layer.activation], k == len(layers)
+        inputs = [at, constant(f"weights_{k}", layer.weights.T)]
+        inputs.append(more.pop(0) if more and k == 1 else constant(f"bias_{k}", layer.bias))
+        steps = [("Gemm", inputs, {"transB": 1}), *(("Add", [vectors], {}) for vectors in more if k == 1)]
+        steps += [(operator, [], {})] if operator else []
+        for m, (kind, given, attributes) in enumerate(steps):
+            out = OUTPUT_NAME if last and m == len(steps) - 1 else f"{kind.lower()}_{k}_{m}"
+            nodes.append(helper.make_node(kind, given if m == 0 else [at, *given], [out], **attributes))
+            at = out
     rows = batch if batch is not None else "muons"
     graph = helper.make_graph(
         nodes,
         name,
-        [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, [rows, len(layers[0].weights)])],
+        [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, [rows, len(network.inputs)])],
         [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, [rows, layers[-1].bias.size])],
         constants,
     )
-    opset = [helper.make_opsetid("", OPSET)]
-    model = helper.make_model(graph, producer_name="l1scout", opset_imports=opset, ir_version=IR_VERSION)
+    imports, version = [helper.make_opsetid("", opset)], _IR_VERSIONS[opset]
+    model = helper.make_model(graph, producer_name="l1scout", opset_imports=imports, ir_version=version)
     checker.check_model(model, full_check=True)
     return model
+
+
+def _look_up(nodes: list[Any], constant: Any, column: int, low: int, vectors: NDArray[np.float64]) -> str:
+    """Add nodes that take one vector per muon, by the value of a column; return the name of the vectors."""
+    from onnx import TensorProto, helper
+
+    name = f"look_up_{column}"
+    highest = constant(f"{name}_highest", np.array(len(vectors) - 1))
+    zero, first = constant(f"{name}_zero", np.array(0)), constant(f"{name}_low", np.array(low))
+    index = constant(f"{name}_column", np.array(column), np.int64)
+    for kind, inputs, step, attributes in (
+        ("Gather", [INPUT_NAME, index], "value", {"axis": 1}),
+        ("Sub", [f"{name}_value", first], "place", {}),
+        ("Clip", [f"{name}_place", zero, highest], "clipped", {}),
+        ("Cast", [f"{name}_clipped"], "row", {"to": TensorProto.INT32}),
+        ("Gather", [constant(f"{name}_vectors", vectors), f"{name}_row"], "taken", {"axis": 0}),
+    ):
+        nodes.append(helper.make_node(kind, inputs, [f"{name}_{step}"], **attributes))
+    return f"{name}_taken"
 
 
 def interface(card: Card) -> dict[str, dict[str, Any]]:

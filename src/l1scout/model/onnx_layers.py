@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.model.layers import Layer
+from l1scout.model.network import MAX_WIDTH, Activation, Layer
 
-MAX_WIDTH = 4096
-"""Nodes of a layer; a wider one would take memory that its file does not."""
-_ACTIVATIONS = {"Relu": "relu", "Softmax": "softmax"}
+_ACTIVATIONS: dict[str, Activation] = {"Relu": "relu", "Softmax": "softmax"}
 _UNCHANGED = ("Identity", "Dropout")
 
 
@@ -42,7 +40,7 @@ def read_layers(onnx_bytes: bytes, name: str) -> list[Layer]:
         return _Chain(graph).layers
     except Exception as error:  # protobuf and onnx have kinds of their own for damaged files
         what = (str(error) or type(error).__name__).splitlines()[0]
-        msg = f"{name}: not a network of dense layers ({what}); only the engines onnx and table can run it"
+        msg = f"{name}: not a network of dense layers ({what})"
         raise InputError(msg) from error
 
 

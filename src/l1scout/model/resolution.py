@@ -8,13 +8,14 @@ is known when the uncertainty is asked for.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic.dataclasses import dataclass
 
+from l1scout.core.documents import CLOSED
 from l1scout.model.quantities import VARIABLES, Residuals
 
 AXES = ("hwPt", "hwEtaAtVtx", "hwQual")
@@ -35,9 +36,9 @@ _RARE = 0.05
 _SMALLEST, _LARGEST = 1e-6, 1e6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Resolution:
-    """The table.
+    """Uncertainties in bins of the trigger's integers.
 
     Parameters
     ----------
@@ -45,12 +46,12 @@ class Resolution:
         By column: smallest integer of each bin. The first bin has everything below it, too, and the last
         everything above, so that every integer is in one.
     values : mapping of str to tuple of float
-        ``phi`` (rad), ``eta`` and ``pt`` (relative), one a cell, the last axis fastest.
+        ``phi`` (rad), ``eta`` and ``pt`` (relative), one per cell, the last axis fastest.
 
     Raises
     ------
     ValueError
-        If edges are no rising integers or values are not one positive number a cell.
+        If edges are not strictly increasing integers or values are not one positive number per cell.
     """
 
     edges: Mapping[str, tuple[int, ...]]
@@ -61,21 +62,15 @@ class Resolution:
             msg = f"resolution: bins are in {', '.join(AXES)}, not in {', '.join(map(str, self.edges))}"
             raise ValueError(msg)
         for name, edges in self.edges.items():
-            good = bool(edges) and all(type(e) is int and abs(e) < 1 << 15 for e in edges)
-            if not good or list(edges) != sorted(set(edges)):
-                msg = f"resolution: edges of {name} are no rising integers"
+            if not edges or max(map(abs, edges)) >= 1 << 15 or list(edges) != sorted(set(edges)):
+                msg = f"resolution: edges of {name} are not strictly increasing 16-bit integers"
                 raise ValueError(msg)
         cells = int(np.prod([len(e) for e in self.edges.values()]))
         if set(self.values) != set(VARIABLES) or cells > MAX_CELLS:
             msg = f"resolution: {cells} cells of {', '.join(map(str, self.values))}"
             raise ValueError(msg)
         for name, values in self.values.items():
-            kinds = {type(v) for v in values}
-            if (
-                len(values) != cells
-                or kinds - {int, float}
-                or not all(_SMALLEST <= v <= _LARGEST for v in values)
-            ):
+            if len(values) != cells or not all(_SMALLEST <= v <= _LARGEST for v in values):
                 msg = f"resolution: {name} is not {cells} positive numbers"
                 raise ValueError(msg)
 
@@ -96,28 +91,6 @@ class Resolution:
         """Residuals over their predicted uncertainties; those of pT as `own_residuals` has them."""
         errors = self(columns)
         return {v: r / errors[v] for v, r in own_residuals(residuals).items()}
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "edges": {n: list(e) for n, e in self.edges.items()},
-            "values": {v: list(x) for v, x in self.values.items()},
-        }
-
-
-def from_dict(content: Any) -> Resolution:
-    """Read what `Resolution.as_dict` gave; ValueError or TypeError says what is wrong with it."""
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(n), dict) for n in ("edges", "values")
-    ):
-        msg = "resolution: no edges and values"
-        raise ValueError(msg)
-    rows = [row for n in ("edges", "values") for row in content[n].values()]
-    if not all(isinstance(row, list) for row in rows):
-        msg = "resolution: edges or values are no lists"
-        raise TypeError(msg)
-    edges, values = ({k: tuple(x) for k, x in content[n].items()} for n in ("edges", "values"))
-    return Resolution(edges, values)
 
 
 def own_residuals(residuals: Residuals) -> Residuals:

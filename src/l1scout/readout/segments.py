@@ -5,19 +5,69 @@ its lumisection and its content follow from that, so that the same segment twice
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
-from l1scout.errors import InputError
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.dataclasses import dataclass as validated_dataclass
 
-FORMS = {"run2": "dat", "run3": "raw"}
-_U32 = (1 << 32) - 1
-_LIMITS = {"source": (1 << 16) - 1, "size": 1 << 40}
-_NAME = re.compile(r"run(\d{6,10})_source(\d{1,5})_ls(\d{4,10})_index(\d{6,10})\.(raw|dat)\Z")
+from l1scout.core.orbit_batch import joint_origin
+from l1scout.core.provenance import DataLabel, data_label, is_simulated
+from l1scout.errors import InputError, first_fault
+from l1scout.formats.stream import add_counts
+from l1scout.formats.wire_format import WIRE_FORMATS
+
+_MAX_KINDS = 32
+_NAME = re.compile(r"run(\d{6,10})_source(\d{1,5})_ls(\d{4,10})_index(\d{6,10})\.([a-z0-9]+)\Z")
+CLOSED = ConfigDict(extra="forbid")
+
+U16 = Annotated[int, Strict(), Field(ge=0, lt=1 << 16)]
+U32 = Annotated[int, Strict(), Field(ge=0, lt=1 << 32)]
+U63 = Annotated[int, Strict(), Field(ge=0, lt=1 << 63)]
+FileSize = Annotated[int, Strict(), Field(ge=0, le=1 << 40)]
+Kind = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_-]{0,31}$")]
+ObjectCounts = dict[Kind, U63]
+"""Objects by kind, see `l1scout.formats.stream.Stream.counts`: each stream's own, and intermediate muons."""
 
 
-@dataclass(frozen=True)
+def sum_counts(*counts: Mapping[str, int]) -> ObjectCounts:
+    """Return the sum of objects of each kind."""
+    total: ObjectCounts = {}
+    for one in counts:
+        add_counts(total, one)
+    return total
+
+
+def objects_line(objects: Mapping[str, int]) -> str:
+    """Return the objects of each kind in one line, such as ``muon 1,204, intermediate muon 903``."""
+    return ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in objects.items())
+
+
+def _known_format(name: str) -> str:
+    try:
+        return WIRE_FORMATS[name].name
+    except KeyError as error:
+        msg = f"unknown wire format; known are {', '.join(WIRE_FORMATS)}"
+        raise ValueError(msg) from error
+
+
+def _few(objects: ObjectCounts) -> ObjectCounts:
+    if len(objects) > _MAX_KINDS:
+        msg = f"{len(objects)} kinds of object in a segment; at most {_MAX_KINDS} are possible"
+        raise ValueError(msg)
+    return objects
+
+
+@validated_dataclass(frozen=True, config=CLOSED)
 class Segment:
     """What a segment is, and what became of the orbits that it stands for.
 
@@ -29,10 +79,12 @@ class Segment:
         Identity; `index` counts from 0 in each run and source, over all lumisections.
     lumisection : int
         From 1; no segment lies in two.
-    form : str
-        ``run2`` (bare records) or ``run3`` (CMSSW ``.raw``).
+    wire_format : str
+        Name of the wire format, see `l1scout.formats.wire_format.WIRE_FORMATS`.
+    data : str
+        ``simulated``, ``real`` or ``unknown``, as the board's packets state it.
     size, crc32c : int
-        Of the file.
+        Of the file, in bytes; its checksum.
     first_orbit, last_orbit : int
         In the file; 0 and 0 if `orbits` is 0.
     orbits : int
@@ -49,34 +101,37 @@ class Segment:
         Of `orbits`, those without the data of some link.
     blocks, bad_blocks : int
         Crossings read, crossings left out for their BX.
-    final_muons, intermediate_muons : int
-        Muons written.
     corrupt_bytes : int
+    objects : dict of str to int
+        Objects written, by kind: each stream's own, and intermediate muons.
     last : bool
         No segment of this run and source follows.
+    version : int
+        Of this description: in notes of the spool and on the wire.
     """
 
-    run: int
-    source: int
-    index: int
-    lumisection: int
-    form: str
-    size: int = 0
-    crc32c: int = 0
-    first_orbit: int = 0
-    last_orbit: int = 0
-    orbits: int = 0
-    corrupt: int = 0
-    missed: int = 0
-    duplicate: int = 0
-    dropped: int = 0
-    flagged: int = 0
-    blocks: int = 0
-    bad_blocks: int = 0
-    final_muons: int = 0
-    intermediate_muons: int = 0
-    corrupt_bytes: int = 0
-    last: bool = False
+    run: U32
+    source: U16
+    index: U32
+    lumisection: U32
+    wire_format: Annotated[str, AfterValidator(_known_format)]
+    data: DataLabel = "unknown"
+    size: FileSize = 0
+    crc32c: U32 = 0
+    first_orbit: U32 = 0
+    last_orbit: U32 = 0
+    orbits: U32 = 0
+    corrupt: U32 = 0
+    missed: U32 = 0
+    duplicate: U32 = 0
+    dropped: U32 = 0
+    flagged: U32 = 0
+    blocks: U32 = 0
+    bad_blocks: U32 = 0
+    corrupt_bytes: FileSize = 0
+    objects: Annotated[ObjectCounts, AfterValidator(_few)] = field(default_factory=dict, hash=False)
+    last: Annotated[bool, Strict()] = False
+    version: Literal[1] = 1
 
     @property
     def sent(self) -> int:
@@ -93,7 +148,7 @@ class Segment:
         """File name: the one of CMSSW with the source in it."""
         return (
             f"run{self.run:06d}_source{self.source:02d}_ls{self.lumisection:04d}"
-            f"_index{self.index:06d}.{FORMS[self.form]}"
+            f"_index{self.index:06d}.{WIRE_FORMATS[self.wire_format].suffix}"
         )
 
     @property
@@ -102,41 +157,55 @@ class Segment:
         return f"run{self.run:06d}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields by name."""
-        return asdict(self)
+        """Return all fields by name, with JSON types only."""
+        return dict(SEGMENT.dump_python(self, mode="json"))
 
     @classmethod
-    def from_dict(cls, said: Mapping[str, Any]) -> "Segment":
+    def from_dict(cls, described: Any) -> "Segment":
         """Read a description from an untrusted peer.
 
         Raises
         ------
         InputError
-            If a field is missing, unknown, of a wrong type, negative or too large.
+            If a field is unknown or not possible.
         """
-        known = {f.name: f.type for f in fields(cls)}
-        if set(said) != set(known):
-            odd = sorted(map(repr, set(said) ^ set(known)))
-            msg = f"segment: fields missing or unknown: {', '.join(odd[:4])[:100]}"
-            raise InputError(msg)
-        for name, value in said.items():
-            if name == "form":
-                good = isinstance(value, str) and value in FORMS
-            elif name == "last":
-                good = isinstance(value, bool)
-            else:
-                good = type(value) is int and 0 <= value <= _LIMITS.get(name, _U32)
-            if not good:
-                msg = f"segment: {name} = {str(value)[:40]!r} is not possible"
-                raise InputError(msg)
-        return cls(**said)
+        try:
+            return SEGMENT.validate_python(described)
+        except ValidationError as error:
+            msg = f"segment: {first_fault(error)}"
+            raise InputError(msg) from error
+
+
+SEGMENT = TypeAdapter(Segment)
+"""Reads and writes descriptions of segments."""
+
+
+def joint_label(labels: Iterable[DataLabel]) -> DataLabel:
+    """Return the label of data put together: simulated if any are, real if all are, else unknown."""
+    return data_label(joint_origin(map(is_simulated, labels)))
+
+
+def joint_data(segments: Iterable[Segment]) -> DataLabel:
+    """Return whether the orbits of segments, together, are simulated, real or unknown."""
+    return joint_label(s.data for s in segments if s.orbits)
 
 
 def parse_name(name: str) -> dict[str, int | str] | None:
-    """Return run, source, lumisection, index and form of a segment's file name; None if it is none."""
+    """Return run, source, lumisection, index and wire format of a segment's file name; None for others."""
     match = _NAME.match(name)
     if match is None:
         return None
     run, source, lumi, index = (int(g) for g in match.groups()[:4])
-    form = next(f for f, suffix in FORMS.items() if suffix == match.group(5))
-    return {"run": run, "source": source, "lumisection": lumi, "index": index, "form": form}
+    wire_format = _format_of_suffix(match.group(5))
+    if wire_format is None:
+        return None
+    return {"run": run, "source": source, "lumisection": lumi, "index": index, "wire_format": wire_format}
+
+
+_BY_SUFFIX: dict[str, str] = {}
+
+
+def _format_of_suffix(suffix: str) -> str | None:
+    if suffix not in _BY_SUFFIX:
+        _BY_SUFFIX.update({f.suffix: name for name, f in WIRE_FORMATS.items()})
+    return _BY_SUFFIX.get(suffix)

@@ -1,13 +1,12 @@
 """The spool: a directory, best on a RAM disk, of segments that wait for the store.
 
-A segment is written as ``NAME.part``. When it is complete, its description ``NAME.json`` is written,
-then the part gets its name: from then on the segment exists. When the store has acknowledged it, the
+A segment is written as ``NAME.part``. When it is complete, its description ``NAME.json`` (`SpoolNote`) is
+written, then the part gets its name: from then on the segment exists. When the store has acknowledged it, the
 file goes; the newest description of each run and source stays, so that readout finds its place after
 a restart.
 """
 
 import fcntl
-import json
 import os
 import shutil
 import tempfile
@@ -16,24 +15,22 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated, Literal
 
-from crc32c import crc32c
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
-from l1scout.core.orbit_batch import muon_counts
+from l1scout.core.provenance import DataLabel
 from l1scout.errors import InputError
 from l1scout.files import checksum, sync_folder
-from l1scout.formats.block import FORMATS
-from l1scout.formats.raw import FILE_HEADER, file_header, read_frames, read_header
-from l1scout.formats.records import read_records, records_end
-from l1scout.readout.segments import Segment, parse_name
+from l1scout.readout.salvage import salvage
+from l1scout.readout.segments import CLOSED, U63, Segment, parse_name
 
 RAM_DISK = Path("/dev/shm")
 MIN_RAM_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
-class Place:
+class ReadoutPosition:
     """Where readout is in a run: what the next segment begins with.
 
     Parameters
@@ -44,22 +41,36 @@ class Place:
         Written last; -1 before the first.
     board_orbits, board_dropped : int
         The board's counters as far as they are accounted for.
-    unseen : int
+    gap_orbits : int
         Orbits by number that have passed, are not there and are not counted: the board was idle, or its
         counters have not told yet.
-    unexplained : int
+    unaccounted : int
         Of these, orbits whose account was lost with a process that was killed.
     ended : bool
         The last segment of the run is there.
+    data : str
+        ``simulated``, ``real`` or ``unknown``: of the newest orbits.
     """
 
-    index: int = 0
-    last_orbit: int = -1
-    board_orbits: int = 0
-    board_dropped: int = 0
-    unseen: int = 0
-    unexplained: int = 0
-    ended: bool = False
+    index: U63 = 0
+    last_orbit: Annotated[int, Strict(), Field(ge=-1, lt=1 << 63)] = -1
+    board_orbits: U63 = 0
+    board_dropped: U63 = 0
+    gap_orbits: Annotated[int, Strict()] = 0
+    unaccounted: Annotated[int, Strict()] = 0
+    ended: Annotated[bool, Strict()] = False
+    data: DataLabel = "unknown"
+    __pydantic_config__ = CLOSED
+
+
+class SpoolNote(BaseModel):
+    """The file beside a segment in the spool: its description, and where readout was when it was complete."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+    segment: Segment
+    position: ReadoutPosition
 
 
 def default_folder() -> Path:
@@ -100,7 +111,7 @@ class Spool:
             msg = f"{folder}: another readout uses this spool; give each its own"
             raise InputError(msg) from error
         except OSError as error:
-            msg = f"{folder}: cannot be the spool ({error.strerror or error})"
+            msg = f"cannot use {folder} as the spool folder: {error.strerror or error}"
             raise InputError(msg) from error
         self.added = threading.Event()
         """Set when a segment has been added."""
@@ -133,13 +144,13 @@ class Spool:
         """Go through the segments that wait, oldest first."""
         yield from read_notes(self.folder, waiting=True)
 
-    def place(self, run: int, source: int) -> Place:
+    def position(self, run: int, source: int) -> ReadoutPosition:
         """Return where readout is in a run (the beginning, if the spool has nothing of it)."""
-        newest = Place()
+        newest = ReadoutPosition()
         for path in self.folder.glob(f"run{run:06d}_source{source:02d}_*.json"):
-            described = _read(path)
-            if described and described[1].index > newest.index:
-                newest = described[1]
+            note = read_note(path)
+            if note and note.position.index > newest.index:
+                newest = note.position
         return newest
 
     def path(self, segment: Segment) -> Path:
@@ -151,16 +162,16 @@ class Spool:
         name = segment.name + ".part"
         return (self.folder / name).open("w+b", buffering=0)
 
-    def add(self, segment: Segment, place: Place) -> None:
+    def add(self, segment: Segment, position: ReadoutPosition) -> None:
         """Complete the segment whose part lies there: from here on it exists."""
         path = self.path(segment)
         part, note = path.with_name(path.name + ".part"), path.with_name(path.name + ".json")
-        said = json.dumps({"segment": segment.to_dict(), "place": vars(place)})
+        text = SpoolNote(segment=segment, position=position).model_dump_json()
         draft = note.with_name(note.name + ".new")
         with part.open("rb") as file:
             os.fsync(file.fileno())
         with draft.open("w") as file:
-            file.write(said)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(note)
@@ -190,93 +201,51 @@ class Spool:
             With the orbits that are gone counted as corrupt.
         """
         path = self.path(segment)
-        bad = path.with_name(path.name + ".bad")
+        bad, note = (path.with_name(path.name + suffix) for suffix in (".bad", ".json"))
         path.replace(bad)
         data = bad.read_bytes()
-        if segment.form == "run3" and read_header(data):
-            found = read_header(data)
-            assert found is not None
-            frames = [f for f in read_frames(data, found) if f.source == segment.source]
-            body = b"".join(data[f.start : f.stop] for f in frames)
-            orbits = len(frames)
-            data = (
-                file_header(segment.run, segment.lumisection, orbits, FILE_HEADER.itemsize + len(body)) + body
-            )
-        else:  # no checksum by which to tell the good part
-            data, orbits = b"", 0
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(data)
-        muons = _muons(data, segment.form)
+        good, mended = salvage(data, segment, checked=True)
+        path.with_name(path.name + ".part").write_bytes(good)
         mended = replace(
-            segment,
-            orbits=orbits,
-            corrupt=segment.corrupt + segment.orbits - orbits,
-            size=len(data),
-            crc32c=crc32c(data),
-            final_muons=muons[0],
-            intermediate_muons=muons[1],
-            corrupt_bytes=segment.corrupt_bytes + bad.stat().st_size - len(data),
+            mended,
+            corrupt=segment.corrupt + segment.orbits - mended.orbits,
+            corrupt_bytes=segment.corrupt_bytes + len(data) - len(good),
         )
-        described = _read(path.with_name(path.name + ".json"))
-        self.add(mended, described[1] if described else Place(segment.index + 1, segment.last_orbit))
+        described = read_note(note)
+        position = described.position if described else ReadoutPosition(segment.index + 1, segment.last_orbit)
+        self.add(mended, position)
         return mended
 
     def _recover(self, part: Path) -> Segment | None:
         """Make a segment of a part that nobody completed; its description may be there or not."""
         path = part.with_suffix("")
         name = parse_name(path.name)
-        described = _read(path.with_name(path.name + ".json"))
+        note = read_note(path.with_name(path.name + ".json"))
         size, crc = checksum(part)
-        if described and (size, crc) == (described[0].size, described[0].crc32c):
+        if note and (size, crc) == (note.segment.size, note.segment.crc32c):
             part.replace(path)
-            return described[0]
+            return note.segment
         if name is None or size == 0 or path.exists():
             part.unlink()
             return None
-        data = part.read_bytes()
-        form = str(name["form"])
-        orbits: list[int] = []
-        if form == "run3":
-            found = read_header(data)
-            frames = list(read_frames(data, found)) if found else []
-            orbits = [f.orbit for f in frames]
-            body = b"".join(data[f.start : f.stop] for f in frames)
-            run, lumi = int(name["run"]), int(name["lumisection"])
-            data = file_header(run, lumi, len(frames), FILE_HEADER.itemsize + len(body)) + body
-        else:
-            data = data[: records_end(data, FORMATS[form])]
-            orbits = sorted(set(read_records(data, FORMATS[form]).muons.orbit.tolist()))
-        if not orbits:
+        empty = Segment.from_dict(name)
+        before = self.position(empty.run, empty.source)
+        data, segment = salvage(part.read_bytes(), replace(empty, data=before.data))
+        if not segment.orbits:
             part.unlink()
             return None
-        with part.open("wb") as file:
-            file.write(data)
-        before = self.place(int(name["run"]), int(name["source"]))
-        muons = _muons(data, form)
-        segment = Segment(
-            run=int(name["run"]),
-            source=int(name["source"]),
-            index=int(name["index"]),
-            lumisection=int(name["lumisection"]),
-            form=form,
-            size=len(data),
-            crc32c=crc32c(data),
-            first_orbit=orbits[0],
-            last_orbit=orbits[-1],
-            orbits=len(orbits),
-            final_muons=muons[0],
-            intermediate_muons=muons[1],
-        )
-        gap = orbits[-1] - before.last_orbit - len(orbits)
-        place = replace(
+        part.write_bytes(data)
+        gap = segment.last_orbit - before.last_orbit - segment.orbits
+        position = replace(
             before,
             index=segment.index + 1,
-            last_orbit=orbits[-1],
-            board_orbits=before.board_orbits + len(orbits),
-            unseen=before.unseen + gap,
-            unexplained=before.unexplained + gap,
+            last_orbit=segment.last_orbit,
+            data=segment.data,
+            board_orbits=before.board_orbits + segment.orbits,
+            gap_orbits=before.gap_orbits + gap,
+            unaccounted=before.unaccounted + gap,
         )
-        self.add(segment, place)
+        self.add(segment, position)
         return segment
 
 
@@ -287,28 +256,19 @@ def read_notes(folder: Path, *, waiting: bool = False) -> Iterator[Segment]:
     """
     for path in sorted(folder.glob("*.json"), key=_order):
         if not waiting or path.with_suffix("").exists():
-            described = _read(path)
-            if described:
-                yield described[0]
+            note = read_note(path)
+            if note:
+                yield note.segment
 
 
-def _read(note: Path) -> tuple[Segment, Place] | None:
+def read_note(path: Path) -> SpoolNote | None:
+    """Read the description of a segment; None if it is missing, incomplete or damaged."""
     try:
-        said = json.loads(note.read_bytes())
-        return Segment.from_dict(said["segment"]), Place(**said["place"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return SpoolNote.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         return None
 
 
 def _order(note: Path) -> tuple[int, int, int]:
     name = parse_name(note.stem) or {"run": 0, "source": 0, "index": -1}
     return int(name["run"]), int(name["source"]), int(name["index"])
-
-
-def _muons(data: bytes, form: str) -> tuple[int, int]:
-    """Count the final and the intermediate muons of a segment's file."""
-    if form == "run3":
-        found = read_header(data)
-        data = b"".join(f.records for f in read_frames(data, found)) if found else b""
-    final, intermediate = muon_counts(read_records(data, FORMATS[form]).muons)
-    return final, intermediate or 0

@@ -1,27 +1,29 @@
 """From packets to segments: fine zero suppression, and the account of every orbit that the board sent."""
 
-import os
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import IO, TypeVar
+from types import MappingProxyType
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.provenance import DataLabel, data_label
 from l1scout.files import checksum, is_disk_full
-from l1scout.formats.block import ORBIT_MASK, BlockFormat
-from l1scout.formats.packets import TRAILER_BYTES, PacketOrbits, Trailer, packet_orbits
-from l1scout.formats.raw import FILE_HEADER, file_header, frame_orbits, frame_room
+from l1scout.formats.marks import REAL
+from l1scout.formats.packets import MAX_ORBITS_PER_PACKET, PacketOrbits, Trailer
+from l1scout.formats.records import ORBIT_MASK
+from l1scout.formats.stream import add_counts
+from l1scout.formats.wire_format import WireFormat
 from l1scout.lhc import lumisection
-from l1scout.readout.segments import Segment
-from l1scout.readout.spool import Place, Spool
+from l1scout.readout.segments import ObjectCounts, Segment, joint_label
+from l1scout.readout.spool import ReadoutPosition, Spool
 
 ORBITS_PER_SEGMENT = 1 << 13
 """0.73 s of the LHC; a lumisection has 32 such."""
-MAX_ORBITS = 64
-"""Orbits that a packet has at most."""
 _WAIT_S = 0.1
 T = TypeVar("T")
 
@@ -49,18 +51,41 @@ class Limits:
 
 
 @dataclass
-class _Open:
-    """A segment that is being written."""
+class _OpenSegment:
+    """A segment that is being written.
 
-    segment: Segment
+    Parameters
+    ----------
+    lumisection : int
+    file : binary file
+    began : float
+        When it was opened, by the writer's clock.
+    size : int
+        Bytes written.
+    first_orbit, last_orbit : int
+        Written first and last; -1 before the first.
+    counts : Counter
+        Counts of its account, by the name of the segment's field.
+    objects : dict of str to int
+        Objects written, by kind.
+    labels : set of str
+        Of the packets written: ``simulated``, ``real`` or ``unknown``.
+    """
+
+    lumisection: int
     file: IO[bytes]
     began: float
     size: int = 0
+    first_orbit: int = -1
+    last_orbit: int = -1
+    counts: Counter[str] = field(default_factory=Counter)
+    objects: ObjectCounts = field(default_factory=dict)
+    labels: set[DataLabel] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
-class _Doubted:
-    """A trailer that was not believed, and the orbits by number that its packet came after."""
+class _SuspectTrailer:
+    """A trailer that was not believed, and the number of orbits by number that its packet came after."""
 
     trailer: Trailer
     gap: int
@@ -68,19 +93,26 @@ class _Doubted:
 
 @dataclass
 class Totals:
-    """What this process has seen, for its status line."""
+    """What this process has seen, for its status.
+
+    Parameters
+    ----------
+    packets, bytes_in, bytes_out, segments : int
+    waited_s : float
+        Time spent waiting for space in the spool.
+    counts : Counter
+        Counts of the segments' accounts, by the name of the segment's field.
+    objects : dict of str to int
+        Objects written, by kind.
+    """
 
     packets: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     segments: int = 0
     waited_s: float = 0.0
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def add(self, counts: dict[str, int]) -> None:
-        """Add counts of a segment's account."""
-        for name, n in counts.items():
-            self.counts[name] = self.counts.get(name, 0) + n
+    counts: Counter[str] = field(default_factory=Counter)
+    objects: ObjectCounts = field(default_factory=dict)
 
 
 class SegmentWriter:
@@ -100,12 +132,14 @@ class SegmentWriter:
     ----------
     spool : Spool
     run, source : int
-    form : BlockFormat
+    wire_format : WireFormat
     limits : Limits
     stopping : callable
         Asked while the spool is full; True ends the wait with `Stopped`.
     clock : callable
         Seconds that never go back.
+    data : str
+        What orbits are that state nothing of themselves: ``real``, and then marked so, or ``unknown``.
     """
 
     def __init__(
@@ -113,59 +147,77 @@ class SegmentWriter:
         spool: Spool,
         run: int,
         source: int,
-        form: BlockFormat,
+        wire_format: WireFormat,
         limits: Limits | None = None,
         stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
+        data: DataLabel = "unknown",
     ) -> None:
-        self._spool, self._run, self._source, self._form = spool, run, source, form
+        self._spool, self._run, self._source, self._format = spool, run, source, wire_format
         self._limits, self._stopping, self._clock = limits or Limits(), stopping, clock
-        self._place = spool.place(run, source)
-        self._open: _Open | None = None
-        self._room = np.empty(0, np.uint32)
+        self._position = spool.position(run, source)
+        self._data = data
+        self._open: _OpenSegment | None = None
+        self._frames = np.empty(0, np.uint32)
         self._damaged = False
-        self._doubted: _Doubted | None = None
+        self._suspect: _SuspectTrailer | None = None
         self._dropped_last = 0
         self.totals = Totals()
 
     @property
-    def place(self) -> Place:
+    def position(self) -> ReadoutPosition:
         """Where the run is."""
-        return self._place
+        return self._position
 
-    def add(self, packet: memoryview, skipped: int) -> None:
-        """Take a packet, as `formats.packets.split_packets` gives it."""
+    def ready(self) -> bool:
+        """Say whether a packet would be taken at once; if not, `step` waits for space in the spool."""
+        return not self._spool.is_full()
+
+    def step(self, item: tuple[memoryview, int]) -> None:
+        """Take a packet and the number of bytes skipped before it, as `split_packets` gives them."""
+        packet, skipped = item
         self.totals.bytes_in += len(packet) + skipped
         if skipped:
             self._damaged = True
-            self._account(corrupt_bytes=skipped)
+            self._count(Counter(corrupt_bytes=skipped))
         if not packet:
             return
         self.totals.packets += 1
-        arrived = packet_orbits(packet, self._form)
+        arrived = self._format.find_orbits(packet)
         self._damaged |= arrived.found.corrupt > 0
-        last = np.maximum.accumulate(np.append(self._place.last_orbit, arrived.orbit))[:-1]
+        if len(arrived.orbit):
+            arrived = self._labelled(arrived)
+        last = np.maximum.accumulate(np.append(self._position.last_orbit, arrived.orbit))[:-1]
         fresh = arrived.orbit > last
         kept = arrived if fresh.all() else arrived.select(fresh)
         n = len(kept.orbit)
-        trailer = Trailer.decode(packet[-TRAILER_BYTES:])
-        self._dropped_last = self._dropped_at_the_end(trailer) if len(packet) == TRAILER_BYTES else 0
-        counts, place = self._compare(trailer, kept.orbit)
+        trailer = self._format.trailer(packet)
+        self._dropped_last = self._dropped_at_the_end(trailer) if not len(arrived.rows) else 0
+        counts, position = self._compare(trailer, kept.orbit)
         counts["duplicate"] = len(arrived.orbit) - n
         counts["corrupt_bytes"] = arrived.found.corrupt_bytes
         if n == 0:
-            self._account(**counts)
-            self._move(place, 0)
+            self._count(counts)
+            self._move(position, 0)
             return
         # cut where a segment or a lumisection ends
         part = kept.orbit // self._limits.orbits
         cuts = np.flatnonzero((part[1:] != part[:-1]) | (np.diff(lumisection(kept.orbit)) != 0)) + 1
-        at = np.arange(n)
+        number = np.arange(n)
         for first, end in zip([0, *cuts], [*cuts, n], strict=True):
-            piece = kept.select((at >= first) & (at < end)) if len(cuts) else kept
-            self._write(piece, counts)
-            counts = {}
-            self._move(place, n - int(end))
+            chunk = kept.select((number >= first) & (number < end)) if len(cuts) else kept
+            self._write(chunk, counts)
+            counts = Counter()
+            self._move(position, n - int(end))
+
+    def _labelled(self, arrived: PacketOrbits) -> PacketOrbits:
+        """Take over what orbits state of themselves; mark as real those that state nothing, if told so."""
+        label = data_label(arrived.simulated)
+        if label == "unknown" and self._data == "real":
+            label, arrived = "real", replace(arrived, marks=arrived.marks | np.uint32(REAL))
+        if label != self._position.data:
+            self._position = replace(self._position, data=label)
+        return arrived
 
     def tick(self) -> None:
         """Close the segment if its time is over: to be called now and then when no packets come."""
@@ -174,13 +226,9 @@ class SegmentWriter:
 
     def finish(self) -> Segment:
         """End the run: close what is open as its last segment, with no orbits if need be."""
-        if self._open is None:
-            self._begin(int(lumisection(max(self._place.last_orbit, 0))))
-        if self._place.unexplained:  # no trailer came any more that could say more
-            self._account(missed=self._place.unexplained)
-            self._place = replace(self._place, unexplained=0)
-        if self._dropped_last:
-            self._account(dropped=self._dropped_last)
+        # no trailer came any more that could tell of the unaccounted orbits
+        self._count(Counter(missed=self._position.unaccounted, dropped=self._dropped_last))
+        self._position = replace(self._position, unaccounted=0)
         return self._close(last=True)
 
     def _dropped_at_the_end(self, trailer: Trailer | None) -> int:
@@ -188,116 +236,118 @@ class SegmentWriter:
 
         No later orbit shows that their time has passed: they count when the run ends with this packet.
         """
-        place = self._place
-        if trailer is None or self._damaged or trailer.orbits != place.board_orbits:
+        position = self._position
+        if trailer is None or self._damaged or trailer.orbits != position.board_orbits:
             return 0
-        dropped = trailer.dropped - place.board_dropped
+        dropped = trailer.dropped - position.board_dropped
         return dropped if 0 < dropped <= ORBIT_MASK else 0
 
-    def _move(self, place: Place, left: int) -> None:
+    def _move(self, position: ReadoutPosition, left: int) -> None:
         """Take over what a packet says of the board, but for so many orbits not written yet."""
-        self._place = replace(
-            place,
-            index=self._place.index,
-            last_orbit=self._place.last_orbit,
-            board_orbits=place.board_orbits - left,
+        self._position = replace(
+            position,
+            index=self._position.index,
+            last_orbit=self._position.last_orbit,
+            board_orbits=position.board_orbits - left,
         )
 
-    def _compare(self, trailer: Trailer | None, orbit: NDArray[np.int64]) -> tuple[dict[str, int], Place]:
+    def _compare(
+        self, trailer: Trailer | None, orbit: NDArray[np.int64]
+    ) -> tuple[Counter[str], ReadoutPosition]:
         """Compare what the board says to have sent with the orbits that have arrived.
 
-        Returns the counts, and the place when all this is written.
+        Returns the counts, and the position when all this is written.
         """
-        n, place = len(orbit), self._place
-        gap = int(orbit[-1]) - place.last_orbit - n if n else 0
-        plain = replace(place, board_orbits=place.board_orbits + n, unseen=place.unseen + gap)
+        n, position = len(orbit), self._position
+        gap = int(orbit[-1]) - position.last_orbit - n if n else 0
+        plain = replace(
+            position, board_orbits=position.board_orbits + n, gap_orbits=position.gap_orbits + gap
+        )
         if trailer is None:
-            return {}, plain
-        slack = MAX_ORBITS if self._damaged or self._form.name == "run2" else 0
-        sent, dropped = trailer.orbits - place.board_orbits, trailer.dropped - place.board_dropped
-        if not (dropped >= 0 and n <= sent and sent + dropped <= n + plain.unseen + slack):
-            return self._doubt(trailer, orbit, plain)
-        self._doubted = None
-        missing, counts = sent - n, {"dropped": dropped}
-        unseen = plain.unseen - missing - dropped
-        if self._form.name == "run2" and not self._damaged:
+            return Counter(), plain
+        slack = MAX_ORBITS_PER_PACKET if self._damaged or not self._format.reports_empty_orbits else 0
+        sent, dropped = trailer.orbits - position.board_orbits, trailer.dropped - position.board_dropped
+        if not (dropped >= 0 and n <= sent and sent + dropped <= n + plain.gap_orbits + slack):
+            return self._treat_as_suspect(trailer, orbit, plain)
+        self._suspect = None
+        missing, counts = sent - n, Counter(dropped=dropped)
+        gap_orbits = plain.gap_orbits - missing - dropped
+        if not (self._format.reports_empty_orbits or self._damaged):
             span = int(orbit[-1] - orbit[0]) + 1 if n else 0
-            empty = min(missing, MAX_ORBITS if span > n else span - n)
+            empty = min(missing, MAX_ORBITS_PER_PACKET if span > n else span - n)
             counts["orbits"], missing = empty, missing - empty
         counts["corrupt" if self._damaged else "missed"] = missing
         self._damaged = False
-        return counts, _as_told(plain, trailer, unseen)
+        return counts, _accepted(plain, trailer, gap_orbits)
 
-    def _doubt(
-        self, trailer: Trailer, orbit: NDArray[np.int64], plain: Place
-    ) -> tuple[dict[str, int], Place]:
+    def _treat_as_suspect(
+        self, trailer: Trailer, orbit: NDArray[np.int64], plain: ReadoutPosition
+    ) -> tuple[Counter[str], ReadoutPosition]:
         """Treat counters that do not go on from the last ones: damage, or a board that began again."""
-        n, before = len(orbit), self._doubted
-        gap = self._place.unexplained + int(orbit[0]) - self._place.last_orbit - 1 if n else 0
-        if before and n and n <= trailer.orbits - before.trailer.orbits <= gap + n:
-            self._doubted = None
+        n, before = len(orbit), self._suspect
+        gap = self._position.unaccounted + int(orbit[0]) - self._position.last_orbit - 1 if n else 0
+        possible = before is not None and before.trailer.dropped <= trailer.dropped <= before.gap + gap
+        if before and n and possible and n <= trailer.orbits - before.trailer.orbits <= gap + n:
+            self._suspect = None
             missed = max(before.gap - before.trailer.dropped, 0)
             missed += trailer.orbits - before.trailer.orbits - n
-            unseen = plain.unseen - missed - trailer.dropped
-            return {"missed": missed, "dropped": trailer.dropped}, _as_told(plain, trailer, unseen)
+            gap_orbits = plain.gap_orbits - missed - trailer.dropped
+            counts = Counter(missed=missed, dropped=trailer.dropped)
+            return counts, _accepted(plain, trailer, gap_orbits)
         if n:
-            self._doubted = _Doubted(trailer, gap)
-        return {}, plain
+            self._suspect = _SuspectTrailer(trailer, gap)
+        return Counter(), plain
 
-    def _write(self, orbits: PacketOrbits, counts: dict[str, int]) -> None:
-        lumi = int(lumisection(orbits.orbit[0]))
-        current = self._open
-        if (
-            current
-            and current.segment.orbits
-            and (
-                current.segment.lumisection != lumi
-                or current.segment.last_orbit // self._limits.orbits != orbits.orbit[0] // self._limits.orbits
-                or current.size >= self._limits.bytes
-            )
-        ):
-            self._close()
-        if self._open and not self._open.segment.orbits and self._open.segment.lumisection != lumi:
+    def _write(self, orbits: PacketOrbits, counts: Counter[str]) -> None:
+        first, last = int(orbits.orbit[0]), int(orbits.orbit[-1])
+        lumi = int(lumisection(first))
+        if self._open and self._ends_before(self._open, first, lumi):
             self._close()
         current = self._open or self._begin(lumi)
-        if self._room.size < frame_room(orbits):
-            self._room = np.empty(frame_room(orbits), np.uint32)
-        frames = frame_orbits(orbits, self._form, self._run, self._source, self._room)
+        room = self._format.frame_room(orbits)
+        if self._frames.size < room:
+            self._frames = np.empty(room, np.uint32)
+        frames = self._format.frame(orbits, self._run, self._source, self._frames)
         self._put(current, frames.words)
-        first = current.segment.first_orbit if current.segment.orbits else int(orbits.orbit[0])
-        self._account(
-            **{
-                **counts,
-                "orbits": counts.get("orbits", 0) + len(orbits.orbit),
-                "flagged": len(orbits.flagged),
-                "blocks": orbits.blocks,
-                "bad_blocks": frames.bad_blocks,
-                "final_muons": frames.final_muons,
-                "intermediate_muons": frames.intermediate_muons,
-            }
-        )
-        last = int(orbits.orbit[-1])
-        current.segment = replace(current.segment, first_orbit=first, last_orbit=last)
-        self._place = replace(self._place, last_orbit=last)
+        counts["orbits"] += len(orbits.orbit)
+        counts["flagged"] += len(orbits.flagged)
+        counts["blocks"] += orbits.blocks
+        counts["bad_blocks"] += frames.bad_blocks
+        self._count(counts, frames.objects)
+        current.labels.add(self._position.data)
+        if current.first_orbit < 0:
+            current.first_orbit = first
+        current.last_orbit = last
+        self._position = replace(self._position, last_orbit=last)
 
-    def _account(self, **counts: int) -> None:
-        current = self._open or self._begin(int(lumisection(max(self._place.last_orbit, 0))))
-        segment = current.segment
-        current.segment = replace(segment, **{n: getattr(segment, n) + k for n, k in counts.items()})
-        self.totals.add(counts)
+    def _ends_before(self, current: _OpenSegment, orbit: int, lumi: int) -> bool:
+        """Say whether a segment is complete when `orbit` comes next."""
+        if current.lumisection != lumi:
+            return True
+        limits = self._limits
+        full = current.last_orbit // limits.orbits != orbit // limits.orbits or current.size >= limits.bytes
+        return current.first_orbit >= 0 and full
 
-    def _begin(self, lumi: int) -> _Open:
+    def _count(self, counts: Counter[str], objects: Mapping[str, int] = MappingProxyType({})) -> None:
+        current = self._open or self._begin(int(lumisection(max(self._position.last_orbit, 0))))
+        add_counts(current.counts, counts)
+        add_counts(self.totals.counts, counts)
+        add_counts(current.objects, objects)
+        add_counts(self.totals.objects, objects)
+
+    def _begin(self, lumi: int) -> _OpenSegment:
         self._wait(self._spool.is_full)
-        segment = Segment(self._run, self._source, self._place.index, lumi, self._form.name)
-        self._open = _Open(segment, self._retry(lambda: self._spool.open(segment)), self._clock())
-        if self._form.name == "run3":
-            self._put(self._open, np.zeros(FILE_HEADER.itemsize // 4, np.uint32))
-            self._open.file.seek(0)
-            self._open.file.write(file_header(self._run, lumi, 0, 0))
-            self._open.file.seek(0, os.SEEK_END)
+        file = self._retry(lambda: self._spool.open(self._segment(lumi)))
+        self._open = _OpenSegment(lumi, file, self._clock())
+        header = self._format.segment_header(self._run, lumi, 0, 0)
+        self._put(self._open, np.frombuffer(header, np.uint32))
         return self._open
 
-    def _put(self, current: _Open, words: NDArray[np.uint32]) -> None:
+    def _segment(self, lumi: int) -> Segment:
+        """Return the description of the next segment, without an account."""
+        return Segment(self._run, self._source, self._position.index, lumi, self._format.name)
+
+    def _put(self, current: _OpenSegment, words: NDArray[np.uint32]) -> None:
         """Write, and wait where the disk is full: that slows the board."""
         left = memoryview(words.view(np.uint8).data)
         while left:
@@ -308,16 +358,27 @@ class SegmentWriter:
     def _close(self, *, last: bool = False) -> Segment:
         current = self._open
         assert current is not None
-        segment = current.segment
-        if self._form.name == "run3":
-            current.file.seek(0)
-            current.file.write(file_header(self._run, segment.lumisection, segment.orbits, current.size))
+        orbits = current.counts["orbits"]
+        header = self._format.segment_header(self._run, current.lumisection, orbits, current.size)
+        current.file.seek(0)
+        current.file.write(header)
         current.file.close()
-        part = self._spool.path(segment)
-        size, crc = checksum(part.with_name(part.name + ".part"))
-        segment = replace(segment, size=size, crc32c=crc, last=last)
-        self._place = replace(self._place, index=segment.index + 1, ended=last)
-        self._retry(lambda: self._spool.add(segment, self._place))
+        segment = self._segment(current.lumisection)
+        path = self._spool.path(segment)
+        size, crc = checksum(path.with_name(path.name + ".part"))
+        segment = replace(
+            segment,
+            data=joint_label(current.labels or {self._position.data}),
+            size=size,
+            crc32c=crc,
+            first_orbit=max(current.first_orbit, 0),
+            last_orbit=max(current.last_orbit, 0),
+            objects=current.objects,
+            last=last,
+            **dict[str, Any](current.counts),
+        )
+        self._position = replace(self._position, index=segment.index + 1, ended=last)
+        self._retry(lambda: self._spool.add(segment, self._position))
         self._open = None
         self.totals.segments += 1
         return segment
@@ -342,11 +403,11 @@ class SegmentWriter:
         self.totals.waited_s += _WAIT_S
 
 
-def _as_told(place: Place, trailer: Trailer, unseen: int) -> Place:
+def _accepted(position: ReadoutPosition, trailer: Trailer, gap_orbits: int) -> ReadoutPosition:
     return replace(
-        place,
+        position,
         board_orbits=trailer.orbits,
         board_dropped=trailer.dropped,
-        unseen=unseen,
-        unexplained=0,
+        gap_orbits=gap_orbits,
+        unaccounted=0,
     )

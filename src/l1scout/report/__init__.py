@@ -1,1 +1,1 @@
-"""Pictures and the report page."""
+"""Pages, their figures, and tables of results."""

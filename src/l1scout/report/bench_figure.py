@@ -4,8 +4,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, style
 from l1scout.evaluate.bench import PUBLISHED, Bench
-from l1scout.report.figures import COLOURS, RAW_COLOUR, _svg, style
+from l1scout.report.figures import literal, svg_text
 
 
 def bench_figure(found: Bench, about: str) -> str:
@@ -23,16 +24,16 @@ def bench_figure(found: Bench, about: str) -> str:
         figure = Figure(figsize=(13, 6), layout="constrained")
         left, right = figure.subplots(1, 2)
         left.set_title(r"$\bf{l1scout}$", loc="left")
-        right.set_title(about, loc="right")
+        right.set_title(literal(about), loc="right")
         _throughput(left, found, colours)
         _latency(right, found, colours)
-        return _svg(figure, None)
+        return svg_text(figure, None)
 
 
 def _throughput(ax: Axes, found: Bench, colours: dict[str, str]) -> None:
     for name, colour in colours.items():
         rows = [r for r in found.throughput if r.engine == name]
-        label = f"{name}, {rows[0].threads} thread{'s' * (rows[0].threads > 1)}"
+        label = f"{literal(name)}, {rows[0].threads} thread{'s' * (rows[0].threads > 1)}"
         ax.plot([r.batch for r in rows], [r.best for r in rows], marker="o", color=colour, label=label)
     best = max(PUBLISHED, key=lambda p: p.millions)
     label = f"published: {best.device}, > {best.millions} M/s"
@@ -52,7 +53,7 @@ def _throughput(ax: Axes, found: Bench, colours: dict[str, str]) -> None:
 def _latency(ax: Axes, found: Bench, colours: dict[str, str]) -> None:
     names = []
     for k, t in enumerate(found.latency):
-        names.append(f"{t.engine}, {t.muons} muon{'s' * (t.muons > 1)}")
+        names.append(f"{literal(t.engine)}, {t.muons} muon{'s' * (t.muons > 1)}")
         ax.plot([t.p50 / 1e3, t.p999 / 1e3], [k, k], color=colours[t.engine])
         for value, marker in ((t.p50, "o"), (t.p99, "D"), (t.p999, "|")):
             ax.plot(value / 1e3, k, marker=marker, markersize=8, color=colours[t.engine], linestyle="")

@@ -10,12 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from l1scout.analysis.figures.canvas import COLOURS as COLOURS
-from l1scout.analysis.figures.canvas import RAW_COLOUR as RAW_COLOUR
-from l1scout.analysis.figures.canvas import WORSE_COLOUR
-from l1scout.analysis.figures.canvas import origin as origin
-from l1scout.analysis.figures.canvas import style as style
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, WORSE_COLOUR, origin, style
 from l1scout.core.provenance import current
+from l1scout.errors import printable
 from l1scout.evaluate.coverage import NOMINAL, PT_EDGES
 from l1scout.evaluate.evaluation import Evaluation
 from l1scout.evaluate.metrics import TAIL
@@ -46,7 +43,7 @@ def residual_figure(evaluation: Evaluation) -> str:
         for ax, variable in zip(axes, VARIABLES, strict=True):
             low, high = _WINDOWS[variable]
             samples = {"GMT": evaluation.raw[variable]}
-            samples |= {f"model {n}": r[variable] for n, r in evaluation.models.items()}
+            samples |= {f"model {literal(n)}": r[variable] for n, r in evaluation.models.items()}
             for k, (name, values) in enumerate(samples.items()):
                 h = hist.Hist(hist.axis.Regular(100, low, high, name=variable), storage=hist.storage.Double())
                 h.fill(values)
@@ -66,8 +63,8 @@ def residual_figure(evaluation: Evaluation) -> str:
             ax.set_xlabel(f"{SYMBOLS[variable]}{_UNITS[variable]}", loc="right")
             ax.set_ylabel("% of muons in a bin", loc="top")
             ax.legend(loc="upper right", frameon=False)
-        _label(axes, evaluation)
-        return _svg(figure, evaluation.data.simulated)
+        label_evaluation(axes, evaluation)
+        return svg_text(figure, evaluation.data.simulated)
 
 
 def profile_figure(evaluation: Evaluation, profile: Profile) -> str:
@@ -88,15 +85,15 @@ def profile_figure(evaluation: Evaluation, profile: Profile) -> str:
             ax.set_xlabel(profile.axis.label, loc="right")
         handles, names = grid[0][0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
-        _label(grid[0], evaluation)
-        return _svg(figure, evaluation.data.simulated)
+        label_evaluation(grid[0], evaluation)
+        return svg_text(figure, evaluation.data.simulated)
 
 
 def _panel(ax: Axes, profile: Profile, quantity: str, variable: str) -> None:
     edges = np.asarray(profile.axis.edges)
     centre = np.sqrt(edges[1:] * edges[:-1]) if profile.axis.log else (edges[1:] + edges[:-1]) / 2
     half = np.abs(np.stack([centre - edges[:-1], edges[1:] - centre]))
-    samples = {"GMT": profile.raw, **{f"model {n}": r for n, r in profile.models.items()}}
+    samples = {"GMT": profile.raw, **{f"model {literal(n)}": r for n, r in profile.models.items()}}
     factor = 100 if quantity == "tail" else 1
     top = 0.0
     for k, (name, numbers) in enumerate(samples.items()):
@@ -155,7 +152,7 @@ def coverage_figure(evaluation: Evaluation) -> str:
                 drawn: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "linestyle": "none"}
                 drawn |= {"marker": _MARKERS[k % len(_MARKERS)], "markersize": 6}
                 y, error = _series(covered.observed[variable])
-                above.errorbar(NOMINAL, y, error, label=f"model {name}", **drawn)
+                above.errorbar(NOMINAL, y, error, label=f"model {literal(name)}", **drawn)
                 for which, fill in (("recalibrated", drawn["color"]), ("offline", "white")):
                     y, error = _series(covered.by_pt[which][variable])
                     below.errorbar(
@@ -163,7 +160,7 @@ def coverage_figure(evaluation: Evaluation) -> str:
                         y,
                         error,
                         markerfacecolor=fill,
-                        label=rf"model {name}, {which} $p_T$",
+                        label=rf"model {literal(name)}, {which} $p_T$",
                         **drawn,
                     )
             above.set_xlim(0, 1.02)
@@ -178,15 +175,21 @@ def coverage_figure(evaluation: Evaluation) -> str:
             below.set_ylabel(f"pull width, {_SHORT[variable]}", loc="top")
         top[0].legend(frameon=False, loc="upper left")
         bottom[0].legend(frameon=False, loc="upper left")
-        _label(top, evaluation)
-        return _svg(figure, evaluation.data.simulated)
+        label_evaluation(top, evaluation)
+        return svg_text(figure, evaluation.data.simulated)
+
+
+def literal(text: str) -> str:
+    """Return a name for a figure as it is: dollar signs do not begin a formula."""
+    return printable(text).replace("$", r"\$")
 
 
 def _series(numbers: Sequence[Measured]) -> tuple[Any, Any]:
     return np.array([m.value for m in numbers]), np.array([m.error for m in numbers])
 
 
-def _label(axes: Sequence[Axes], evaluation: Evaluation) -> None:
+def label_evaluation(axes: Sequence[Axes], evaluation: Evaluation) -> None:
+    """Label the first axes with l1scout and the muons' origin, and the last with which muons they are."""
     left, right = axes[0], axes[-1]
     left.set_title(
         rf"$\bf{{l1scout}}$ $\it{{{origin(evaluation.data.simulated).replace(' ', chr(92) + ' ')}}}$",
@@ -195,7 +198,7 @@ def _label(axes: Sequence[Axes], evaluation: Evaluation) -> None:
     right.set_title(f"barrel, {evaluation.part}, {len(evaluation.data):,} muons", loc="right")
 
 
-def _svg(figure: Figure, simulated: bool | None) -> str:
+def svg_text(figure: Figure, simulated: bool | None) -> str:
     """Return a figure as text, the same for the same figure, with the origin of what it shows."""
     text = io.StringIO()
     figure.savefig(

@@ -7,10 +7,11 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, style
 from l1scout.evaluate.metrics import KINDS
 from l1scout.firmware.against import WITHIN, Against
 from l1scout.model.quantities import VARIABLES
-from l1scout.report.figures import COLOURS, RAW_COLOUR, _svg, style
+from l1scout.report.figures import literal, svg_text
 from l1scout.report.result_tables import KIND_NAMES, VARIABLE_NAMES
 
 
@@ -46,7 +47,7 @@ def pareto_figure(points: Sequence[Point], about: str) -> str:
         figure = Figure(figsize=(13, 5), layout="constrained")
         panels = figure.subplots(1, 3, sharex=True)
         panels[0].set_title(r"$\bf{l1scout}$", loc="left")
-        panels[-1].set_title(about, loc="right")
+        panels[-1].set_title(literal(about), loc="right")
         for ax, kind in zip(panels, KINDS, strict=True):
             ax.axhspan(1 - WITHIN, 1 + WITHIN, color=RAW_COLOUR, alpha=0.15, label="within 1 %")
             ax.axhline(1, color=RAW_COLOUR, linewidth=1)
@@ -67,4 +68,4 @@ def pareto_figure(points: Sequence[Point], about: str) -> str:
             ax.set_xlabel("LUTs, estimated by the compiler", loc="right")
             ax.set_ylabel(f"{KIND_NAMES[kind].split()[0]}, firmware / float", loc="top")
         panels[0].legend(frameon=False)
-        return _svg(figure, None)
+        return svg_text(figure, None)

@@ -1,18 +1,12 @@
 """The page of a firmware model: time, area, proof, nine metrics."""
 
-from collections.abc import Sequence
-from html import escape
-from pathlib import Path
-from string import Template
 from typing import Any
 
-from l1scout import __version__
 from l1scout.evaluate.bench import PUBLISHED
 from l1scout.firmware.against import Against
-from l1scout.report.page import STYLE
-from l1scout.report.result_tables import columns, ratio_rows, score_rows
+from l1scout.report.render import render
+from l1scout.report.result_tables import KIND_NAMES, RATIO_NAMES, ratio_rows, score_rows
 
-_TEMPLATE = Template((Path(__file__).parent / "firmware.html").read_text("utf-8"))
 _NAMES = {
     "luts": "LUTs",
     "inverters": "inverters, which the placer puts into LUTs",
@@ -29,27 +23,33 @@ def firmware_page(name: str, found: dict[str, Any], scores: Against | None, muon
     Parameters
     ----------
     name : str
-        Of the model.
+        Name of the model.
     found : dict
-        Of `l1scout.firmware.resources.resources`.
+        What `l1scout.firmware.resources.resources` returned.
     scores : Against, optional
+        Comparison with the float model.
     muons : str
-        Which muons the scores are of.
+        Description of the muons that were compared.
     """
     build, timing = found["build"], found["timing"]
-    return _TEMPLATE.substitute(
-        style=STYLE,
-        version=escape(__version__),
-        name=escape(name),
-        compiler=escape(build["compiler"]),
+    return render(
+        "firmware.html",
+        name=name,
+        compiler=build["compiler"],
         stages=build["stages"],
-        clock=f"{timing['assumed_clock_mhz']:g}",
-        timing=_table(("", ""), time_rows(found)),
-        ecp5=escape(ecp5_line(found)),
-        area=_table(area_head(found), area_rows(found)),
-        proof="".join(f"<p>{escape(line)}</p>" for line in proof_lines(found["simulation"])),
-        scores=_scores(scores, muons),
-        published=_table(("", "one muon", "throughput", "what the number is"), published_rows(found)),
+        clock_mhz=f"{timing['assumed_clock_mhz']:g}",
+        timing=time_rows(found),
+        ecp5=ecp5_line(found),
+        area_head=area_head(found),
+        area=area_rows(found),
+        proof=proof_lines(found["simulation"]),
+        scores=scores,
+        muons=muons,
+        kinds=KIND_NAMES,
+        ratio_kinds=RATIO_NAMES,
+        score_rows=score_rows({"float": scores.float_model, "firmware": scores.firmware}) if scores else [],
+        ratio_rows=ratio_rows({"firmware / float": scores.ratio}) if scores else [],
+        published=published_rows(found),
     )
 
 
@@ -134,23 +134,3 @@ def published_rows(found: dict[str, Any]) -> list[list[str]]:
     )
     rate = f"{t['million_muons_per_s']:g} M/s"
     return [*rows, ["this core", f"{t['latency_ns']:.0f} ns", rate, what]]
-
-
-def _scores(scores: Against | None, muons: str) -> str:
-    if scores is None:
-        return "<p>Not compared: give the float model and a data set.</p>"
-    both = columns(score_rows({"float": scores.float_model, "firmware": scores.firmware}))
-    ratio = columns(ratio_rows({"firmware / float": scores.ratio}))
-    return (
-        f"<p>{escape(muons)}, {scores.muons:,}; the ratio’s uncertainty counts that they are the same "
-        f"muons. The furthest ratio is {scores.worst:.4f} from 1.</p>"
-        f"<pre>{escape(both)}</pre><pre>{escape(ratio)}</pre>"
-    )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(h)}</th>" for h in head)
-    cells = [(escape(r[0]), "".join(f"<td>{escape(c)}</td>" for c in r[1:])) for r in rows]
-    body = "".join(f'<tr><th scope="row">{name}</th>{rest}</tr>' for name, rest in cells)
-    start = '<div class="scroll"><table class="cuts"><thead><tr>'
-    return f"{start}{top}</tr></thead><tbody>{body}</tbody></table></div>"

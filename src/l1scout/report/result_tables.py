@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.dataset.cuts import CutFlow
 from l1scout.evaluate.metrics import Scores
 from l1scout.evaluate.profiles import MIN_MUONS, Axis, Profile
 from l1scout.evaluate.published import PUBLISHED, published_ratios
@@ -17,6 +16,8 @@ from l1scout.model.quantities import VARIABLES
 from l1scout.statistics import Measured
 
 KIND_NAMES = {"rms": "RMS", "core": "core %", "tail": "tail %"}
+RATIO_NAMES = [name.split()[0] for name in KIND_NAMES.values()]
+"""Of ratios, which have no unit."""
 VARIABLE_NAMES = {"phi": "phi", "eta": "eta", "pt": "pT"}
 QUANTITY_NAMES = {"rms": "RMS", "width": "68 % half-width", "tail": "tail"}
 
@@ -54,43 +55,6 @@ def _rows(
     return rows
 
 
-def columns(rows: Sequence[Row]) -> str:
-    """Rows as text for the terminal, turned: one line a number, so that two models fit 80 columns."""
-    header = ["", *("paper" if r.published else r.name for r in rows)]
-    lines = [header]
-    names = [f"{KIND_NAMES[k]} {VARIABLE_NAMES[v]}" for k in KIND_NAMES for v in VARIABLES]
-    for k, name in enumerate(names):
-        lines.append([name, *(" ± ".join(filter(None, r.cells[k])) for r in rows)])
-    return text_table(lines)
-
-
-def text_table(lines: Sequence[Sequence[str]]) -> str:
-    """Align columns of text: the first to the left, the others to the right."""
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for line in lines
-    )
-
-
-def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same names as text: numbers with four digits."""
-    names = list(dict.fromkeys(n for row in rows for n in row))
-    return text_table(
-        [[n.replace("_", " ") for n in names], *([_cell(row.get(n)) for n in names] for row in rows)]
-    )
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool | int | np.integer):
-        return f"{value}"
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
-
-
 def rows_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows with the same names as CSV, numbers in full."""
     text = io.StringIO()
@@ -99,14 +63,6 @@ def rows_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def cut_flow_text(flow: CutFlow) -> str:
-    """Muons left after every cut, for the terminal."""
-    count = ["" if n is None else f"{n:,}" for row in flow.rows() for n in row[1:]]
-    pairs = zip(count[::2], count[1::2], strict=True)
-    lines = [[row[0], l1, offline] for row, (l1, offline) in zip(flow.rows(), pairs, strict=True)]
-    return text_table([["muons left after", "L1", "offline"], *lines])
 
 
 def _score(kind: str, _variable: str, number: Measured) -> tuple[str, str]:

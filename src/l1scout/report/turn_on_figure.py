@@ -3,9 +3,10 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, style
 from l1scout.evaluate.evaluation import Evaluation
 from l1scout.evaluate.turn_on import EDGES_GEV
-from l1scout.report.figures import COLOURS, RAW_COLOUR, _label, _svg, style
+from l1scout.report.figures import label_evaluation, literal, svg_text
 
 _TICKS = (2, 3, 5, 7, 10, 15, 20, 30, 45)
 
@@ -27,7 +28,7 @@ def turn_on_figure(evaluation: Evaluation) -> str:
                     [curve.value - curve.low, curve.high - curve.value],
                     width,
                     color=colour,
-                    label=name if k == 0 else f"model {name}",
+                    label=name if k == 0 else f"model {literal(name)}",
                     linestyle="none",
                     marker="o" if k == 0 else "s",
                     markersize=4,
@@ -43,5 +44,5 @@ def turn_on_figure(evaluation: Evaluation) -> str:
             ax.set_xlabel("offline $p_T$ [GeV]", loc="right")
         axes[0].set_ylabel("efficiency", loc="top")
         axes[-1].legend(loc="upper left", frameon=False)
-        _label(axes, evaluation)
-        return _svg(figure, evaluation.data.simulated)
+        label_evaluation(axes, evaluation)
+        return svg_text(figure, evaluation.data.simulated)

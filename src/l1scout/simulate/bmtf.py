@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.formats.muon import ETA_LSB, PHI_BINS, PHI_LSB
+from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS, PHI_LSB
 from l1scout.jit import kernel
 from l1scout.simulate import stubs as dt
 from l1scout.simulate.detector import STATION_RADII

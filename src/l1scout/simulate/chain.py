@@ -11,7 +11,7 @@ from l1scout import lhc
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
-from l1scout.formats.muon import BMTF_INDEX, ETA_LSB, PHI_LSB
+from l1scout.formats.streams.muon import BMTF_INDEX, ETA_LSB, PHI_LSB
 from l1scout.io import read_events
 from l1scout.io.parquet import STUBS
 from l1scout.simulate.bmtf import BmtfTables, Candidates, assign

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.formats.muon import BMTF_INDEX, ETA, PHI, PHI_BINS, PT
+from l1scout.formats.streams.muon import BMTF_INDEX, ETA, PHI, PHI_BINS, PT
 from l1scout.simulate.detector import STATION_RADII
 
 MAX_ETA = 0.83

@@ -7,7 +7,7 @@ finder's convention: of the muons of some pT, 90 % shall get at least this pT.
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.formats.muon import ETA_LSB, PHI_BINS, PHI_LSB
+from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS, PHI_LSB
 from l1scout.simulate import stubs as dt
 from l1scout.simulate.bmtf import HIGHEST_PT, LOWEST_PT, PAIRS, REFERENCE, BmtfTables, Candidates
 from l1scout.simulate.chain import candidates_and_tracks

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MUON_MASS = 0.1056584
-"""GeV"""
+from l1scout.formats.streams.muon import MUON_MASS
+
 ELECTRON_MASS = 0.00051099895
 """GeV"""
 STATION_RADII = (4.311, 5.124, 6.179, 7.200)

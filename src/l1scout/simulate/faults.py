@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.formats.records import LINKS
 from l1scout.link.capture import Capture
-from l1scout.link.frames import COMMA, COMMA_K, LINE_WORDS, LINKS, MAX_SKEW_WORDS
+from l1scout.link.frames import COMMA, COMMA_K, LINE_WORDS, MAX_SKEW_WORDS
 
 _Words = tuple[NDArray[np.uint32], NDArray[np.uint8]]
 
@@ -127,7 +128,7 @@ class Injector:
             kept, marks = self._resize(n, words, mask, capture)
             links.append(kept)
             ticks.append(marks)
-        return Capture.of_links(capture.first_orbit, links, np.array(ticks, np.int64))
+        return Capture.of_links(capture.first_orbit, links, np.array(ticks, np.int64), capture.simulated)
 
     def _note(self, n: int, at: NDArray[np.int64], kind: str, capture: Capture) -> None:
         self.touched += [(int(k) + capture.first_orbit, n, kind) for k in np.unique(at // LINE_WORDS)]

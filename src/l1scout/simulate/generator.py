@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.simulate.detector import CALORIMETER_RADIUS, MUON_MASS
+from l1scout.formats.streams.muon import MUON_MASS
+from l1scout.simulate.detector import CALORIMETER_RADIUS
 from l1scout.simulate.transport import Start
 
 HEAVY_FLAVOUR, IN_FLIGHT, PUNCH_THROUGH = range(3)

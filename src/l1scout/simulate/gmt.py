@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.formats.muon import PHI_BINS, TRACK_FINDERS
+from l1scout.formats.streams.muon import PHI_BINS, TRACK_FINDERS
 
 PT_LIMIT = 128
 """hwPt from which there is no correction"""

@@ -1,18 +1,17 @@
 """The board process of the live chain: packets of a file or a simulation, without end, to readout."""
 
 import io
-import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from l1scout.board.board import Board
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.board.sinks import BufferedSink, ReadoutSink
 from l1scout.errors import InputError
-from l1scout.formats.block import FORMATS, BlockFormat
+from l1scout.formats.block_format import BlockFormat, board_format
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
+from l1scout.readout.status import BoardStatus, ProcessState
 from l1scout.settings import Settings
 from l1scout.simulate.run import Running, simulate_run
 from l1scout.simulate.write import Fibres
@@ -65,7 +64,7 @@ class LiveBoard:
     """
 
     def __init__(self, settings: Settings, first_orbit: int, log: Callable[..., None]) -> None:
-        board, form = settings.board, FORMATS[settings.readout.form]
+        board, form = settings.board, board_format(settings.readout.wire_format)
         if (board.packets is None) == (board.simulate == 0):
             msg = "[board]: set either packets (a file) or simulate (a number of orbits)"
             raise InputError(msg)
@@ -90,7 +89,7 @@ class LiveBoard:
         """Ask for the end."""
         self._stopping.set()
 
-    def run(self, status: Callable[[dict[str, Any]], None]) -> None:
+    def run(self, status: Callable[[BoardStatus], None]) -> None:
         """Send until stopped, or until all orbits of the settings are sent."""
         board, next_status = self._board, 0.0
 
@@ -109,23 +108,20 @@ class LiveBoard:
             self._log("readout not reached: what was buffered is lost", why=str(error))
         status(self.status("idle"))
 
-    def status(self, state: str) -> dict[str, Any]:
-        """Say how it goes."""
+    def status(self, state: ProcessState) -> BoardStatus:
+        """Return counts since the start of this process."""
         packets, seconds = self._packets, time.monotonic() - self._began
-        return {
-            "process": "board",
-            "state": state,
-            "pid": os.getpid(),
-            "run": self._run,
-            "seconds": seconds,
-            "first_orbit": self._first,
-            "delivered": packets.delivered,
-            "dropped": packets.dropped,
-            "packets": packets.packets,
-            "bytes": packets.bytes,
-            "waiting": self._sink.waiting,
-            "buffer": self._board.buffer,
-            "readout": self._readout.why or "connected",
-            "real_time_factor": packets.delivered / ORBIT_FREQUENCY_HZ / seconds if seconds else 0.0,
-            "cpu_s": sum(os.times()[:2]),
-        }
+        return BoardStatus(
+            state=state,
+            run=self._run,
+            seconds=seconds,
+            first_orbit=self._first,
+            delivered=packets.delivered,
+            dropped=packets.dropped,
+            packets=packets.packets,
+            bytes=packets.bytes,
+            waiting=self._sink.waiting,
+            buffer=self._board.buffer,
+            readout=self._readout.why or "connected",
+            real_time_factor=packets.delivered / ORBIT_FREQUENCY_HZ / seconds if seconds else 0.0,
+        )

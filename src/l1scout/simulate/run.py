@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from l1scout import lhc
 from l1scout.core.orbit_batch import OrbitBatch, occurrence
-from l1scout.formats.block import RUN3, BlockFormat
-from l1scout.formats.muon import PHI_BINS, TRACK_FINDERS
+from l1scout.formats.block import BlockLayout
+from l1scout.formats.streams.muon import PHI_BINS, TRACK_FINDERS
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.transmit import Piece
 from l1scout.simulate.cosmic import legs
 from l1scout.simulate.gmt import Extrapolation
@@ -125,7 +126,7 @@ def simulate_run(
     orbits: int,
     *,
     running: Running | None = None,
-    form: BlockFormat = RUN3,
+    form: BlockLayout = RUN3,
     first: int = 0,
     chunk: int = 20,
     origin: bool = False,
@@ -138,7 +139,7 @@ def simulate_run(
         Same seed and chunk, same muons, bit for bit.
     orbits, first, chunk : int
     running : Running, optional
-    form : BlockFormat
+    form : BlockLayout
         Run 2 or Run 3: which fields the muons have.
     origin : bool
         Add the columns of `TRUTH`, which no link carries: ``origin`` (`BEAM`, `UPPER`, `LOWER` or `NOISE`),
@@ -192,7 +193,7 @@ def _fire(
 
 
 def _all(
-    random: np.random.Generator, running: Running, form: BlockFormat, first: int, stop: int
+    random: np.random.Generator, running: Running, form: BlockLayout, first: int, stop: int
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
     """Crossing and columns of every final muon, in order of time."""
     span = (stop - first) * lhc.BX_PER_ORBIT
@@ -231,7 +232,7 @@ def _all(
 
 
 def _muons(
-    random: np.random.Generator, running: Running, form: BlockFormat, first: int, stop: int
+    random: np.random.Generator, running: Running, form: BlockLayout, first: int, stop: int
 ) -> OrbitBatch:
     time, columns = _all(random, running, form, first, stop)
     twin = random.random(time.size) < running.intermediate
@@ -251,7 +252,7 @@ def _muons(
     )
 
 
-def _draw(random: np.random.Generator, n: int, form: BlockFormat) -> dict[str, NDArray[Any]]:
+def _draw(random: np.random.Generator, n: int, form: BlockLayout) -> dict[str, NDArray[Any]]:
     """Draw the fields of n muons: falling pT, flat phi, eta over all track finders."""
     pt = np.clip(np.floor(2 * (2.0 + random.pareto(2.0, n) * 4.0)) + 1, 1, 511)
     eta = random.integers(-220, 221, n)
@@ -269,9 +270,11 @@ def _draw(random: np.random.Generator, n: int, form: BlockFormat) -> dict[str, N
         "hwChargeValid": np.ones(n),
         "tfMuonIndex": starts[finder] + 3 * (phi * sectors // PHI_BINS),
     }
-    if form.name == "run3":
+    fields = {field.name for field in form.muon.fields}
+    if "hwPtUnconstrained" in fields:
         columns["hwPtUnconstrained"] = np.minimum(pt, 255)
         columns["shower"] = np.zeros(n)
+    if "hwDXY" in fields:
         columns["hwDXY"] = random.choice(4, n, p=[0.86, 0.08, 0.04, 0.02])
     columns["hwPhiAtVtx"], columns["hwEtaAtVtx"] = _gmt().to_vertex(columns)
     return {name: values.astype(np.int16) for name, values in columns.items()}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.formats.streams.muon import MUON_MASS
 from l1scout.jit import kernel
 from l1scout.simulate.detector import (
     CALORIMETER_RADIUS,
@@ -16,7 +17,6 @@ from l1scout.simulate.detector import (
     GRID_LOW,
     GRID_STEP,
     HARD_COLLISION,
-    MUON_MASS,
     SOLENOID_FIELD,
     StepTable,
     step_table,

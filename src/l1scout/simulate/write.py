@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from l1scout.core.orbit_batch import muon_counts
 from l1scout.core.provenance import KEY, current, recorded
 from l1scout.errors import InputError
-from l1scout.formats.block import RUN3, BlockFormat
+from l1scout.formats.block_format import BlockFormat
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.capture import Capture, write_capture
 from l1scout.link.frames import ISO_HDLC, Crc
 from l1scout.link.transmit import LinkTiming, Piece, Transmitter, random_timing, transmit

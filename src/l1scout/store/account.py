@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from l1scout.readout.segments import Segment
+from l1scout.core.provenance import DataLabel
+from l1scout.readout.segments import ObjectCounts, Segment, joint_data, sum_counts
 from l1scout.readout.spool import read_notes
+from l1scout.readout.status import BoardStatus
 from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.compress import content
 from l1scout.store.losses import board_reports, dropped_by_board
@@ -15,7 +16,7 @@ from l1scout.store.transfer import silent
 
 
 @dataclass
-class Stage:
+class StageAccount:
     """Orbits of a stage: ``into = out + sum(counted)`` if nothing is lost unseen.
 
     Parameters
@@ -24,6 +25,10 @@ class Stage:
     into, out : int
     counted : dict of str to int
         What became of the others.
+    data : str
+        ``simulated``, ``real`` or ``unknown``: of the orbits that left.
+    objects : dict of str to int
+        In the orbits that left, by kind; empty where the stage does not count them.
     wrong : list of str
         What does not fit, in words.
     """
@@ -32,6 +37,8 @@ class Stage:
     into: int
     out: int
     counted: dict[str, int]
+    data: DataLabel = "unknown"
+    objects: ObjectCounts = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -49,7 +56,7 @@ def account(
     boards: Path | None = None,
     verify: bool = False,
     progress: Callable[[int, int], None] = silent,
-) -> list[Stage]:
+) -> list[StageAccount]:
     """Account for a run, source by source.
 
     Parameters
@@ -68,7 +75,7 @@ def account(
 
     Returns
     -------
-    list of Stage
+    list of StageAccount
         Board, then readout, wire and store of each source; none if nothing is known of the run.
 
     Raises
@@ -97,12 +104,12 @@ def account(
     return stages
 
 
-def _board(reports: list[dict[str, Any]], sent: int, dropped: int) -> Stage:
+def _board(reports: list[BoardStatus], sent: int, dropped: int) -> StageAccount:
     """Compare the board's own report with what readout accounts for; a killed board has none."""
     lost = dropped_by_board(reports)
     if lost is None:
-        return Stage("board, as readout saw it", sent + dropped, sent, {"dropped": dropped})
-    return Stage("board", sum(r["delivered"] for r in reports) + lost, sent, {"dropped": lost})
+        return StageAccount("board, as readout saw it", sent + dropped, sent, {"dropped": dropped})
+    return StageAccount("board", sum(r.delivered for r in reports) + lost, sent, {"dropped": lost})
 
 
 def _source(
@@ -114,31 +121,51 @@ def _source(
     *,
     verify: bool,
     progress: Callable[[int, int], None],
-) -> list[Stage]:
+) -> list[StageAccount]:
     every = sorted([*(s.segment for s in stored), *waiting], key=lambda s: s.index)
+    store = _store(stored, copies, folder, verify=verify, progress=progress)
+    return [_readout(source, every), _wire(every, [s.segment for s in stored], waiting), store]
 
+
+def _stage(name: str, into: int, out: int, counted: dict[str, int], segments: list[Segment]) -> StageAccount:
+    objects = sum_counts(*(s.objects for s in segments))
+    return StageAccount(name, into, out, counted, joint_data(segments), objects)
+
+
+def _readout(source: int, every: list[Segment]) -> StageAccount:
     def total(name: str) -> int:
         return sum(getattr(s, name) for s in every)
 
-    orbits = total("orbits")
     counted = {n: total(n) for n in ("corrupt", "missed", "duplicate")}
-    readout = Stage(f"readout of source {source}", total("sent") + counted["duplicate"], orbits, counted)
+    into = total("sent") + counted["duplicate"]
+    readout = _stage(f"readout of source {source}", into, total("orbits"), counted, every)
     if not any(s.last for s in every):
-        readout.wrong.append("the run has not ended: its last segment is not there")
+        readout.wrong.append("the run has not ended: its last segment is missing")
+    return readout
+
+
+def _wire(every: list[Segment], stored: list[Segment], waiting: list[Segment]) -> StageAccount:
+    into, out = (sum(s.orbits for s in segments) for segments in (every, stored))
+    wire = _stage("wire", into, out, {"waiting_in_spool": sum(s.orbits for s in waiting)}, stored)
     gaps = sorted(set(range(every[-1].index + 1)) - {s.index for s in every})
-    wire = Stage(
-        "wire",
-        orbits,
-        sum(s.segment.orbits for s in stored),
-        {"waiting in the spool": sum(s.orbits for s in waiting)},
-    )
     if gaps:
         some = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
         wire.wrong.append(f"{len(gaps)} segments neither stored nor waiting: index {some}")
     for one, two in pairwise(every):
         if one.orbits and two.orbits and two.first_orbit <= one.last_orbit:
             wire.wrong.append(f"segments {one.index} and {two.index} overlap")
-    there, moved, wrong = 0, 0, []
+    return wire
+
+
+def _store(
+    stored: list[Stored],
+    copies: dict[tuple[int, int, int], list[str]],
+    folder: Path,
+    *,
+    verify: bool,
+    progress: Callable[[int, int], None],
+) -> StageAccount:
+    here, moved, wrong = [], 0, []
     for k, s in enumerate(stored):
         progress(k, len(stored))
         if s.deleted is not None:
@@ -150,17 +177,18 @@ def _source(
         if fault:
             wrong.append(fault)
         else:
-            there += s.segment.orbits
+            here.append(s.segment)
     progress(len(stored), len(stored))
-    store = Stage("store", wire.out, there, {"deleted, copied elsewhere": moved})
+    into, out = sum(s.segment.orbits for s in stored), sum(s.orbits for s in here)
+    store = _stage("store", into, out, {"copied_and_deleted": moved}, here)
     store.wrong += wrong
-    return [readout, wire, store]
+    return store
 
 
 def _fault(folder: Path, stored: Stored, *, verify: bool) -> str:
     path = folder / stored.file
     if not path.is_file():
-        return f"{stored.file}: is gone"
+        return f"{stored.file}: is missing"
     if path.stat().st_size != stored.stored_size:
         return f"{stored.file}: has {path.stat().st_size} bytes instead of {stored.stored_size}"
     if verify:

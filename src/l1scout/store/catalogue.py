@@ -1,5 +1,6 @@
 """The catalogue: every segment that the store has acknowledged, in a SQLite file beside the data."""
 
+import json
 import os
 import sqlite3
 import threading
@@ -14,12 +15,19 @@ from l1scout.errors import InputError
 from l1scout.readout.segments import Segment
 
 FILE = "catalogue.sqlite"
-_FIELDS = tuple(f.name for f in fields(Segment))
+VERSION = 1
+"""Of the tables, in the file's ``user_version``."""
+_FIELDS = tuple(f.name for f in fields(Segment) if f.name not in ("objects", "version"))
+_TEXTS = ("wire_format", "data")
 _SUMS = ("orbits", "corrupt", "missed", "duplicate", "dropped", "flagged", "blocks", "bad_blocks",
-         "final_muons", "intermediate_muons", "corrupt_bytes", "size", "stored_size")  # fmt: skip
+         "corrupt_bytes", "size", "stored_size")  # fmt: skip
+# segments without orbits do not make the data of a run unknown
+_DATA = """CASE WHEN MAX(data = 'simulated') THEN 'simulated'
+    WHEN MAX(data = 'real') AND MIN(data = 'real' OR orbits = 0) THEN 'real' ELSE 'unknown' END AS data"""
+_OBJECTS = 'kind, SUM("count") AS "count"'
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS segments (
-  {", ".join(f'"{n}" {"TEXT" if n == "form" else "INTEGER"} NOT NULL' for n in _FIELDS)},
+  {", ".join(f'"{n}" {"TEXT" if n in _TEXTS else "INTEGER"} NOT NULL' for n in _FIELDS)},
   received REAL NOT NULL,
   file TEXT NOT NULL,
   method TEXT NOT NULL DEFAULT '',
@@ -28,19 +36,35 @@ CREATE TABLE IF NOT EXISTS segments (
   deleted REAL,
   PRIMARY KEY (run, source, "index")
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS objects (
+  run INTEGER NOT NULL, source INTEGER NOT NULL, "index" INTEGER NOT NULL,
+  kind TEXT NOT NULL, "count" INTEGER NOT NULL,
+  PRIMARY KEY (run, source, "index", kind),
+  FOREIGN KEY (run, source, "index") REFERENCES segments ON DELETE CASCADE
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS copies (
   run INTEGER NOT NULL, source INTEGER NOT NULL, "index" INTEGER NOT NULL,
   url TEXT NOT NULL, size INTEGER NOT NULL, crc32c INTEGER NOT NULL, verified REAL NOT NULL,
   PRIMARY KEY (run, source, "index", url)
 ) WITHOUT ROWID;
 CREATE VIEW IF NOT EXISTS lumisections AS
-  SELECT run, source, lumisection, COUNT(*) AS segments, {", ".join(f"SUM({n}) AS {n}" for n in _SUMS)}
+  SELECT run, source, lumisection, {_DATA}, COUNT(*) AS segments,
+    {", ".join(f"SUM({n}) AS {n}" for n in _SUMS)}
   FROM segments GROUP BY run, source, lumisection;
+CREATE VIEW IF NOT EXISTS lumisection_objects AS
+  SELECT run, source, lumisection, {_OBJECTS}
+  FROM objects JOIN segments USING (run, source, "index") GROUP BY run, source, lumisection, kind;
 CREATE VIEW IF NOT EXISTS runs AS
-  SELECT run, source, COUNT(*) AS segments, MAX("last") AS ended, MIN(received) AS began,
+  SELECT run, source, {_DATA}, COUNT(*) AS segments, MAX("last") AS ended, MIN(received) AS began,
     MAX(received) AS latest, {", ".join(f"SUM({n}) AS {n}" for n in _SUMS)}
   FROM segments GROUP BY run, source;
+CREATE VIEW IF NOT EXISTS run_objects AS
+  SELECT run, source, {_OBJECTS} FROM objects GROUP BY run, source, kind;
+PRAGMA user_version = {VERSION};
 """
+_SEGMENT_OBJECTS = """(
+  SELECT json_group_object(kind, "count")
+  FROM objects AS o WHERE o.run = s.run AND o.source = s.source AND o."index" = s."index")"""
 
 
 @dataclass(frozen=True)
@@ -86,7 +110,7 @@ class Catalogue:
     Raises
     ------
     InputError
-        If there is none, or the file is no catalogue.
+        If there is none, or the file is not a catalogue of this version.
     """
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
@@ -101,12 +125,21 @@ class Catalogue:
             self._base = sqlite3.connect(
                 uri, uri=True, timeout=30.0, check_same_thread=False, isolation_level=None
             )
+            (version,) = self._base.execute("PRAGMA user_version").fetchone()
+            filled = self._base.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+            if filled and version != VERSION:
+                msg = (
+                    f"{path}: not a catalogue of version {VERSION} (but {version}); name another store folder"
+                )
+                raise InputError(msg)
             if not writable:
                 self._base.execute("SELECT 1 FROM segments LIMIT 1")
                 return
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=FULL")
-            self._base.executescript(_SCHEMA)
+            self._base.execute("PRAGMA foreign_keys=ON")
+            if not filled:
+                self._base.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
             msg = f"{path}: cannot be used as a catalogue ({error})"
             raise InputError(msg) from error
@@ -142,15 +175,19 @@ class Catalogue:
 
     def add(self, segment: Segment, file: str) -> None:
         """Enter a segment that is safely on disk."""
-        said = segment.to_dict()
+        described = segment.to_dict()
         names = ", ".join(f'"{n}"' for n in _FIELDS)
         marks = ", ".join("?" * len(_FIELDS))
-        values = (*(said[n] for n in _FIELDS), time.time(), file, segment.size, segment.crc32c)
+        values = (*(described[n] for n in _FIELDS), time.time(), file, segment.size, segment.crc32c)
         with self._change() as base:
             base.execute(
                 f"INSERT INTO segments ({names}, received, file, stored_size, stored_crc32c) "
                 f"VALUES ({marks}, ?, ?, ?, ?)",
                 values,
+            )
+            base.executemany(
+                "INSERT INTO objects VALUES (?, ?, ?, ?, ?)",
+                [(*segment.key, kind, count) for kind, count in segment.objects.items()],
             )
 
     def get(self, key: tuple[int, int, int]) -> Stored | None:
@@ -167,18 +204,22 @@ class Catalogue:
 
     def _stored(self, where: str = "", values: tuple[Any, ...] = ()) -> list[Stored]:
         names = ", ".join(
-            f'"{n}"'
+            f's."{n}"'
             for n in (*_FIELDS, "file", "method", "stored_size", "stored_crc32c", "received", "deleted")
         )
-        rows = self._rows(f'SELECT {names} FROM segments {where} ORDER BY run, source, "index"', values)
+        rows = self._rows(
+            f"SELECT {_SEGMENT_OBJECTS}, {names} FROM segments AS s {where} "
+            'ORDER BY s.run, s.source, s."index"',
+            values,
+        )
         n = len(_FIELDS)
         found = []
-        for row in rows:
-            said = dict(zip(_FIELDS, row[:n], strict=True))
-            said["last"] = bool(said["last"])
+        for objects, *row in rows:
+            described = dict(zip(_FIELDS, row, strict=False))
+            described["last"] = bool(described["last"])
             try:
-                segment = Segment.from_dict(said)
-            except InputError as error:
+                segment = Segment.from_dict(described | {"objects": json.loads(objects)})
+            except (InputError, ValueError) as error:
                 msg = f"{self._path}: the catalogue is damaged ({error})"
                 raise InputError(msg) from error
             found.append(Stored(segment, *row[n:]))
@@ -194,16 +235,26 @@ class Catalogue:
             )
 
     def runs(self) -> list[dict[str, Any]]:
-        """Return the sums of every run and source."""
-        return self._view("runs")
+        """Return the sums of every run and source; ``objects`` holds those of each kind of object."""
+        return self._sums("runs", "run_objects", ("run", "source"))
 
     def lumisections(self, run: int) -> list[dict[str, Any]]:
-        """Return the sums of every lumisection of a run."""
-        return [row for row in self._view("lumisections") if row["run"] == run]
+        """Return the sums of every lumisection of a run; ``objects`` holds those of each kind of object."""
+        keys = ("run", "source", "lumisection")
+        return self._sums("lumisections", "lumisection_objects", keys, run)
 
-    def _view(self, name: str) -> list[dict[str, Any]]:
-        names, rows = self._read(f"SELECT * FROM {name} ORDER BY 1, 2, 3")
-        return [dict(zip(names, row, strict=True)) for row in rows]
+    def _sums(
+        self, view: str, objects_view: str, keys: tuple[str, ...], run: int | None = None
+    ) -> list[dict[str, Any]]:
+        where, values = ("", ()) if run is None else ("WHERE run = ?", (run,))
+        order = ", ".join(keys)
+        objects: dict[tuple[int, ...], dict[str, int]] = {}
+        names, rows = self._read(f"SELECT * FROM {view} {where} ORDER BY {order}", values)
+        query = f'SELECT kind, "count", {order} FROM {objects_view} {where} ORDER BY kind'
+        for kind, count, *key in self._rows(query, values):
+            objects.setdefault(tuple(key), {})[kind] = count
+        totals = [dict(zip(names, row, strict=True)) for row in rows]
+        return [row | {"objects": objects.get(tuple(row[k] for k in keys), {})} for row in totals]
 
     def copied(self, stored: Stored, url: str) -> None:
         """Enter a copy that was read back and found to be right."""

@@ -1,38 +1,43 @@
 """Orbits that board, readout and store lost: the one place that the account, `runs` and analyses ask."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from l1scout.core.orbit_data import OrbitData
 from l1scout.readout.segments import Segment, parse_name
+from l1scout.readout.status import BoardStatus
 from l1scout.store.catalogue import FILE, Catalogue
 from l1scout.store.compress import SUFFIX
 
 
-def board_reports(folder: Path, run: int) -> list[dict[str, Any]]:
-    """Return the last status of each board process of a run (``board-*.json`` in the folder of `run`)."""
+def board_reports(folder: Path, run: int) -> list[BoardStatus]:
+    """Return the last status of each board process of a run (``board-*.json`` in the folder of `run`).
+
+    Files that are not a board's status are left out.
+    """
     reports = []
     for path in sorted(folder.glob("board-*.json")):
         try:
-            told = json.loads(path.read_text())
-            if told["run"] == run:
-                reports.append({n: told[n] for n in ("state", "delivered", "dropped")})
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            report = BoardStatus.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
             continue
+        if report.run == run:
+            reports.append(report)
     return reports
 
 
-def dropped_by_board(reports: Sequence[dict[str, Any]]) -> int | None:
+def dropped_by_board(reports: Sequence[BoardStatus]) -> int | None:
     """Return how many orbits the boards of a run dropped, by their own count.
 
     None if there is no report, or that of a board that was killed: it does not know its end.
     """
-    if not reports or any(r["state"] != "idle" for r in reports):
+    if not reports or any(r.state != "idle" for r in reports):
         return None
-    return sum(int(r["dropped"]) for r in reports)
+    return sum(r.dropped for r in reports)
 
 
 def runs_with_losses(catalogue: Catalogue, boards: Path) -> list[dict[str, Any]]:
@@ -43,7 +48,7 @@ def runs_with_losses(catalogue: Catalogue, boards: Path) -> list[dict[str, Any]]
     """
     rows = catalogue.runs()
     for run, row in {r["run"]: r for r in rows}.items():
-        row["dropped"] += _unseen(rows, boards, run)
+        row["dropped"] += _known_to_boards_only(rows, boards, run)
     return rows
 
 
@@ -55,13 +60,13 @@ def lumisections_with_losses(catalogue: Catalogue, boards: Path, run: int) -> li
     rows = catalogue.lumisections(run)
     if rows:
         last = max(rows, key=lambda r: r["lumisection"])
-        last["dropped"] += _unseen(rows, boards, run)
+        last["dropped"] += _known_to_boards_only(rows, boards, run)
     return rows
 
 
-def _unseen(rows: Sequence[dict[str, Any]], boards: Path, run: int) -> int:
-    told = dropped_by_board(board_reports(boards, run)) or 0
-    return max(told - sum(int(r["dropped"]) for r in rows if r["run"] == run), 0)
+def _known_to_boards_only(rows: Sequence[dict[str, Any]], boards: Path, run: int) -> int:
+    reported = dropped_by_board(board_reports(boards, run)) or 0
+    return max(reported - sum(int(r["dropped"]) for r in rows if r["run"] == run), 0)
 
 
 def lost_orbits(segment: Segment) -> int:
@@ -82,12 +87,12 @@ def lost_in_file(path: Path) -> int:
     name = path.name
     for suffix in SUFFIX.values():
         name = name.removesuffix(suffix)
-    told, folder = parse_name(name), path.parent.parent
-    if told is None or not (folder / FILE).is_file():
+    parsed, folder = parse_name(name), path.parent.parent
+    if parsed is None or not (folder / FILE).is_file():
         return 0
     catalogue = Catalogue(folder)
     try:
-        stored = catalogue.get((int(told["run"]), int(told["source"]), int(told["index"])))
+        stored = catalogue.get((int(parsed["run"]), int(parsed["source"]), int(parsed["index"])))
     finally:
         catalogue.close()
     return lost_orbits(stored.segment) if stored else 0

@@ -1,4 +1,4 @@
-"""Takes segments: acknowledged after fsync, rename and entry in the catalogue, and not before."""
+"""Receive segments: acknowledged after fsync, rename and entry in the catalogue, and not before."""
 
 import os
 import shutil
@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crc32c import crc32c
+from pydantic import ValidationError
 
-from l1scout.errors import InputError
+from l1scout.errors import first_fault
 from l1scout.files import checksum, is_disk_full, sync_folder
+from l1scout.readout.messages import Answer, Offer
 from l1scout.readout.segments import Segment
 from l1scout.store.catalogue import Catalogue
 from l1scout.wire import Channel, WireError
@@ -21,8 +23,8 @@ _QUIET_S = 60.0
 _STALE_S = 86400.0
 
 
-class Receiver:
-    """Answers what readouts offer.
+class SegmentReceiver:
+    """Answers what readouts offer, and writes what they send.
 
     Parameters
     ----------
@@ -66,38 +68,43 @@ class Receiver:
     def handle(self, channel: Channel, peer: str) -> None:
         """Serve a connection to its end."""
         while True:
-            message = channel.receive(_QUIET_S)
-            try:
-                segment = Segment.from_dict(message["offer"])
-            except (InputError, KeyError, TypeError, AttributeError) as error:
-                channel.send(refused=f"no offer of a segment: {error}"[:200])
-                msg = f"no offer of a segment ({error})"
-                raise WireError(msg) from error
+            self.step(channel, peer)
+
+    def step(self, channel: Channel, peer: str) -> None:
+        """Wait for an offer and answer it (WireError if something else comes, or nothing in time)."""
+        try:
+            segment = Offer.model_validate(channel.receive(_QUIET_S)).offer
+        except ValidationError as error:
+            msg = f"not an offer of a segment: {first_fault(error)}"
+            _answer(channel, Answer(refused=msg[:200]))
+            raise WireError(msg) from error
+        with self._lock:
+            busy = segment.key in self._busy
+            self._busy.add(segment.key)
+        if busy:
+            _answer(channel, Answer(wait="another connection sends it at this moment"))
+            return
+        try:
+            self._take(channel, segment, peer)
+        finally:
             with self._lock:
-                busy = segment.key in self._busy
-                self._busy.add(segment.key)
-            try:
-                if busy:
-                    channel.send(wait="somebody else sends it just now")
-                else:
-                    self._take(channel, segment, peer)
-            finally:
-                if not busy:
-                    with self._lock:
-                        self._busy.discard(segment.key)
+                self._busy.discard(segment.key)
 
     def _take(self, channel: Channel, segment: Segment, peer: str) -> None:
         known = self._catalogue.get(segment.key)
         if known:
             if known.segment == segment:
                 self.again += 1
-                channel.send(done=True)
+                _answer(channel, Answer(done=True))
             else:
                 self._log("segment refused: another one has its name", segment=segment.name, peer=peer)
-                channel.send(refused="another segment of this run, source and index is stored")
+                _answer(channel, Answer(refused="another segment of this run, source and index is stored"))
             return
         if segment.size > self._max_bytes:
-            channel.send(refused=f"segment of {segment.size} bytes; at most {self._max_bytes} are taken")
+            reason = (
+                f"the segment has {segment.size} bytes; the limit is {self._max_bytes} (max_segment_bytes)"
+            )
+            _answer(channel, Answer(refused=reason))
             return
         part = self._folder / INCOMING / f"{segment.name}.{segment.crc32c:08x}.part"
         final = self._folder / segment.folder / segment.name
@@ -107,15 +114,14 @@ class Receiver:
         there = min(part.stat().st_size, segment.size) if part.exists() else 0
         if shutil.disk_usage(self._folder).free < segment.size - there + self._reserve:
             self._log("disk full: readout waits", folder=str(self._folder))
-            channel.send(wait="disk full")
+            _answer(channel, Answer(wait="disk full"))
             return
-        channel.send(send=there)
+        _answer(channel, Answer(send=there))
         try:
             good = self._receive(channel, segment, part, there)
             if good:
                 final.parent.mkdir(exist_ok=True)
                 part.replace(final)
-                sync_folder(final.parent)
         except WireError:
             raise
         except OSError as error:
@@ -129,12 +135,15 @@ class Receiver:
         else:
             part.unlink()
             self._log("segment damaged on the way", segment=segment.name, peer=peer)
-            channel.send(again="checksum")
+            _answer(channel, Answer(again="checksum"))
 
     def _enter(self, channel: Channel, segment: Segment, final: Path) -> None:
+        """Enter a segment whose file is complete into the catalogue, then acknowledge it."""
+        sync_folder(final.parent)
+        sync_folder(self._folder)  # the run's folder may be new
         self._catalogue.add(segment, str(final.relative_to(self._folder)))
         self.segments, self.bytes = self.segments + 1, self.bytes + segment.size
-        channel.send(done=True)
+        _answer(channel, Answer(done=True))
         self._stored()
 
     def _receive(self, channel: Channel, segment: Segment, part: Path, there: int) -> bool:
@@ -163,3 +172,7 @@ class Receiver:
                     piece = piece[file.write(piece) :]
             os.fsync(file.fileno())
         return crc == segment.crc32c
+
+
+def _answer(channel: Channel, answer: Answer) -> None:
+    channel.send(**answer.as_message())

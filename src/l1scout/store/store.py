@@ -1,17 +1,17 @@
 """The store process: segments in, compressed files and their catalogue out."""
 
-import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import psutil
 
+from l1scout.readout.status import ProcessState, StoreStatus
 from l1scout.settings import Settings
 from l1scout.store.catalogue import Catalogue
-from l1scout.store.compress import Compressor, Method
-from l1scout.store.receiver import Receiver
+from l1scout.store.compress import Method
+from l1scout.store.compressor import Compressor
+from l1scout.store.receiver import SegmentReceiver
 from l1scout.wire import Listener
 
 _TICK_S = 0.25
@@ -29,7 +29,7 @@ class Store:
     Raises
     ------
     InputError
-        If folder or address cannot be had, or the model cannot be used.
+        If the folder, the address or the model cannot be used.
     """
 
     def __init__(self, settings: Settings, log: Callable[..., None]) -> None:
@@ -42,7 +42,7 @@ class Store:
         self._compressor = (
             Compressor(s.folder, self.catalogue, method, s.workers, log) if s.method != "none" else None
         )
-        self.receiver = Receiver(
+        self.receiver = SegmentReceiver(
             s.folder,
             self.catalogue,
             log,
@@ -62,10 +62,10 @@ class Store:
         self._began = time.monotonic()
 
     def stop(self) -> None:
-        """Ask for a clean end."""
+        """Request a clean end."""
         self._stopping.set()
 
-    def run(self, status: Callable[[dict[str, Any]], None]) -> None:
+    def run(self, status: Callable[[StoreStatus], None]) -> None:
         """Serve until stopped, then compress what is there."""
         if self._compressor:
             self._compressor.start()
@@ -80,26 +80,24 @@ class Store:
         status(self.status("idle"))
         self.catalogue.close()
 
-    def status(self, state: str) -> dict[str, Any]:
-        """Say how it goes: counts since the start of this process."""
-        compressor = self._compressor
-        return {
-            "process": "store",
-            "state": state,
-            "pid": os.getpid(),
-            "seconds": time.monotonic() - self._began,
-            "segments": self.receiver.segments,
-            "bytes_in": self.receiver.bytes,
-            "again": self.receiver.again,
-            "compressed": compressor.done if compressor else 0,
-            "uncompressed": compressor.waiting if compressor else 0,
-            "compressed_in": compressor.bytes_in if compressor else 0,
-            "compressed_out": compressor.bytes_out if compressor else 0,
-            "damaged": compressor.damaged if compressor else 0,
-            "warnings": compressor.warnings if compressor else [],
-            "disk_free": psutil.disk_usage(str(self._settings.store.folder)).free,
-            "cpu_s": _cpu_s(),
-        }
+    def status(self, state: ProcessState) -> StoreStatus:
+        """Return counts since the start of this process."""
+        compressor, receiver = self._compressor, self.receiver
+        return StoreStatus(
+            state=state,
+            seconds=time.monotonic() - self._began,
+            cpu_s=_cpu_s(),
+            segments=receiver.segments,
+            bytes_in=receiver.bytes,
+            again=receiver.again,
+            compressed=compressor.done if compressor else 0,
+            uncompressed=compressor.waiting if compressor else 0,
+            compressed_in=compressor.bytes_in if compressor else 0,
+            compressed_out=compressor.bytes_out if compressor else 0,
+            damaged=compressor.damaged if compressor else 0,
+            warnings=compressor.warnings if compressor else [],
+            disk_free=psutil.disk_usage(str(self._settings.store.folder)).free,
+        )
 
 
 def _cpu_s() -> float:

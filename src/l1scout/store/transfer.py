@@ -1,4 +1,4 @@
-"""Copies what the catalogue has to somewhere else, reads it back, and only then lets it go here."""
+"""Copy stored segments elsewhere, read every copy back, and only then delete the original on request."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +9,9 @@ from typing import Any
 import fsspec
 from crc32c import crc32c
 
+from l1scout.core.provenance import DataLabel
 from l1scout.errors import InputError
+from l1scout.readout.segments import joint_data
 from l1scout.store.catalogue import Catalogue, Stored
 
 _PIECE = 1 << 22
@@ -33,6 +35,8 @@ class Transferred:
         Files deleted here.
     failed : dict of str to str
         File and reason.
+    data : str
+        ``simulated``, ``real`` or ``unknown``: of all segments that were to be copied.
     """
 
     copied: int = 0
@@ -41,6 +45,7 @@ class Transferred:
     deleted: int = 0
     deleted_bytes: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    data: DataLabel = "unknown"
 
 
 def transfer(
@@ -82,37 +87,37 @@ def transfer(
     except (ValueError, ImportError) as error:
         msg = f"{target}: {error}"
         raise InputError(msg) from error
-    catalogue, done = Catalogue(folder), Transferred()
+    catalogue = Catalogue(folder)
     try:
         todo = [s for s in catalogue.segments(run) if s.deleted is None and s.method]
-        total = sum(s.stored_size for s in todo)
-        at = 0
+        done = Transferred(data=joint_data(s.segment for s in todo))
+        total, ended = sum(s.stored_size for s in todo), 0
         for stored in todo:
-            url = f"{target.rstrip('/')}/{stored.file}"
-            there = f"{root.rstrip('/')}/{stored.file}"
+            copy = f"{root.rstrip('/')}/{stored.file}"
             try:
+                url = f"{target.rstrip('/')}/{stored.file}"
                 if url in catalogue.copies(stored):
                     done.there += 1
                 else:
-                    _copy(files, folder / stored.file, there, stored)
+                    _copy(files, folder / stored.file, copy, stored)
                     catalogue.copied(stored, url)
                     done.copied, done.copied_bytes = done.copied + 1, done.copied_bytes + stored.stored_size
                 if keep_days is not None and _old(catalogue, stored, keep_days, now or time.time()):
-                    _check(files, there, stored)
-                    # first the entry: a file too many is no harm
-                    catalogue.deleted(stored)
-                    (folder / stored.file).unlink()
-                    done.deleted, done.deleted_bytes = (
-                        done.deleted + 1,
-                        done.deleted_bytes + stored.stored_size,
-                    )
+                    _check(files, copy, stored)
+                    _delete(catalogue, folder, stored, done)
             except Exception as error:  # file systems of others raise what they like
                 done.failed[stored.file] = str(error) or type(error).__name__
-            at += stored.stored_size
-            progress(at, total)
+            ended += stored.stored_size
+            progress(ended, total)
     finally:
         catalogue.close()
     return done
+
+
+def _delete(catalogue: Catalogue, folder: Path, stored: Stored, done: Transferred) -> None:
+    catalogue.deleted(stored)  # first the entry: a file too many does no harm
+    (folder / stored.file).unlink()
+    done.deleted, done.deleted_bytes = done.deleted + 1, done.deleted_bytes + stored.stored_size
 
 
 def _copy(files: Any, source: Path, there: str, stored: Stored) -> None:

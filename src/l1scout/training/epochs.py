@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from l1scout.dataset import plausibility, split
 from l1scout.dataset.matched import Dataset, joined, opened
 from l1scout.errors import InputError
+from l1scout.model.keras_backend import load_keras
 
 if TYPE_CHECKING:
     import keras
 
-IN_MEMORY = 10_000_000
-"""Muons that are held in memory unless told otherwise: about 2 GB while a network is trained."""
 SAMPLE = 2_000_000
 """Muons of a part that scaling, validation and guard look at, at most."""
 BLOCK = 1 << 21
@@ -153,9 +152,9 @@ def batches(stream: Stream, arrays: Arrays, batch: int, seed: int) -> "keras.uti
         Makes inputs and targets of muons.
     batch, seed : int
     """
-    import keras
+    keras = load_keras()
 
-    class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    class Batches(keras.utils.PyDataset):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.epoch = self.next = 0

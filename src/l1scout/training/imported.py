@@ -1,4 +1,4 @@
-"""Import networks trained elsewhere: an ONNX file becomes the ``model.onnx`` of a model directory.
+"""Import networks trained elsewhere: an ONNX file becomes the network of a model directory.
 
 `l1scout.training.foreign` reads the file; here it is checked, evaluated on a data set, and given a card.
 """
@@ -15,24 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.dataset.matched import Dataset
-from l1scout.deploy.onnx import OnnxEngine
+from l1scout.deploy.engines.onnx import OnnxEngine
 from l1scout.deploy.recalibrate import Recalibrated, Recalibrator
 from l1scout.errors import InputError, printable
 from l1scout.evaluate.metrics import ratios, residuals, scores
 from l1scout.evaluate.targets import corrected, raw_residuals
 from l1scout.files import complete_folder
-from l1scout.formats.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model import resolution
 from l1scout.model.card import ONNX_FILE, Card
 from l1scout.model.checksums import write_sums
-from l1scout.model.directory import Model
+from l1scout.model.directory import Model, network_file
 from l1scout.model.onnx_export import interface
+from l1scout.model.onnx_function import OnnxFunction
 from l1scout.model.quantities import INPUTS, OUTPUTS, Residuals
-from l1scout.training.export import TOLERANCE, check_target, probes
-from l1scout.training.fit import Validation, refuse_unselected, versions
-from l1scout.training.foreign import ANSWERS, QUANTITIES, Source, adapted, corrections, open_source
+from l1scout.training.fit import Validation, data_record, refuse_unselected, versions
+from l1scout.training.foreign import ANSWERS, QUANTITIES, ForeignGraph, open_source
 from l1scout.training.recipes import DEFAULT
+from l1scout.training.save_model import TOLERANCE, check_target, probes
 from l1scout.training.scaling import domain, scaling
+from l1scout.training.wrap_foreign import adapted, corrections
 
 _FEW = 7
 """Number of muons in a small test batch."""
@@ -91,22 +93,22 @@ def import_network(
         msg = f"{data.name}: no column {', '.join(missing)}, which {source.path.name} takes"
         raise InputError(msg)
     refuse_unselected(data)
+    model = _wrapped(source, _card(source, data, used, name))
+    return _measured(source, model, data)
+
+
+def _card(source: ForeignGraph, data: Dataset, used: Sequence[str], name: str | None) -> Card:
+    """Return the card of a network before it is evaluated."""
     scaled = scaling(data, DEFAULT, used)
     index = data["tfMuonIndex"]
-    card = Card(
+    return Card(
         name=printable(name or source.path.stem),
         inputs=scaled[0],
         outputs=scaled[1],
         domain={**domain(data, used), "tfMuonIndex": (int(index.min()), int(index.max()))},
-        recipe={"imported": source.path.name, "answers": answers},
+        recipe={"imported": source.path.name, "answers": source.answers},
         training={},
-        data={
-            "file": data.name,
-            "sha256": data.sha256,
-            "muons": len(data),
-            "simulated": data.simulated,
-            **{k: data.about.get(k) for k in ("source", "era", "trigger", "tables", "seed", "selection")},
-        },
+        data=data_record(data, len(data)),
         scores={},
         onnx={},
         versions=versions(),
@@ -117,11 +119,9 @@ def import_network(
             "nodes": dict(Counter(n.op_type for n in source.proto.graph.node)),
             "inputs": list(source.columns),
             "outputs": list(source.quantities),
-            "answers": f"{answers}: {ANSWERS[answers]}",
+            "answers": f"{source.answers}: {ANSWERS[source.answers]}",
         },
     )
-    model = _wrapped(source, card)
-    return _measured(source, model, data)
 
 
 def save_imported(imported: Imported, directory: str | Path, *, force: bool = False) -> None:
@@ -140,7 +140,7 @@ def save_imported(imported: Imported, directory: str | Path, *, force: bool = Fa
         write_sums(part)
 
 
-def _wrapped(source: Source, card: Card) -> Model:
+def _wrapped(source: ForeignGraph, card: Card) -> Model:
     """Wrap the graph, with a free batch size if the graph allows it."""
     batch = next((p.batch for p in (*source.inputs, *source.outputs) if p.batch), None)
     hardware = probes(card).T
@@ -150,7 +150,7 @@ def _wrapped(source: Source, card: Card) -> Model:
     for rows in dict.fromkeys((None, batch)):
         try:
             content = adapted(source, card, rows)
-            model = Model(card, content, str(source.path))
+            model = Model(card, OnnxFunction(content), str(source.path))
             engine = OnnxEngine(model)
             given = engine.correct(hardware)
             alone = np.concatenate(
@@ -176,10 +176,9 @@ def _wrapped(source: Source, card: Card) -> Model:
     raise last
 
 
-def _identified(model: Model, source: Source, rows: int | None, worst: NDArray[np.float64]) -> Model:
+def _identified(model: Model, source: ForeignGraph, rows: int | None, worst: NDArray[np.float64]) -> Model:
     """Describe the ONNX file in the card."""
     about = {
-        "sha256": hashlib.sha256(model.onnx_bytes).hexdigest(),
         "opset": max(
             (o.version for o in source.proto.opset_import if o.domain in ("", "ai.onnx")), default=0
         ),
@@ -188,7 +187,7 @@ def _identified(model: Model, source: Source, rows: int | None, worst: NDArray[n
         "max_deviation_from_original": dict(zip(OUTPUTS, worst.tolist(), strict=True)),
         **interface(model.card),
     }
-    return replace(model, card=replace(model.card, onnx=about))
+    return replace(model, card=replace(model.card, onnx=about, network=network_file(model.network)))
 
 
 def _apart(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
@@ -205,7 +204,7 @@ def _close(apart: NDArray[np.float64]) -> bool:
     return all(d <= TOLERANCE[n] for n, d in zip(OUTPUTS, apart, strict=True))
 
 
-def _measured(source: Source, model: Model, data: Dataset) -> Imported:
+def _measured(source: ForeignGraph, model: Model, data: Dataset) -> Imported:
     """Score a model on the test part, and take its uncertainties from the validation part."""
     recalibrator = Recalibrator(model.card, OnnxEngine(model))
     test, validation = data.part("test"), data.part("validation")
@@ -227,7 +226,7 @@ def _after(recalibrator: Recalibrator, data: Dataset) -> tuple[Recalibrated, Res
     return answer, residuals(answer.pt, answer.eta, answer.phi, data.columns)
 
 
-def _refuse_other_answers(source: Source, model: Model, test: Dataset) -> None:
+def _refuse_other_answers(source: ForeignGraph, model: Model, test: Dataset) -> None:
     """Refuse answers that are not finite, or that fit the muons only with another meaning than stated."""
     hardware = np.stack([test[q.name] for q in model.card.inputs]).astype(np.int16)
     given = OnnxEngine(model).correct(hardware).T.astype(np.float64)
@@ -260,7 +259,7 @@ def _refuse_other_answers(source: Source, model: Model, test: Dataset) -> None:
 
 
 def _refuse_other_order(
-    source: Source, model: Model, test: Dataset, raw: Residuals, stated: Mapping[str, float]
+    source: ForeignGraph, model: Model, test: Dataset, raw: Residuals, stated: Mapping[str, float]
 ) -> None:
     """Refuse a network that is better than the trigger once two of its inputs or outputs are exchanged."""
     l1 = _physical(test.columns)
@@ -274,7 +273,9 @@ def _refuse_other_order(
             raise InputError(msg)
 
 
-def _other_orders(source: Source, model: Model, test: Dataset) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def _other_orders(
+    source: ForeignGraph, model: Model, test: Dataset
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Yield the network's own outputs with two inputs, or two outputs, exchanged, and which two."""
     engine, names = OnnxEngine(model), [q.name for q in model.card.inputs]
 
@@ -297,7 +298,9 @@ def _physical(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     return np.stack([f.to_physical(columns[f.name]) for f in (PHI_VTX, ETA_VTX, PT)], axis=1)
 
 
-def _own_outputs(source: Source, given: NDArray[np.float64], l1: NDArray[np.float64]) -> NDArray[np.float64]:
+def _own_outputs(
+    source: ForeignGraph, given: NDArray[np.float64], l1: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return the network's own outputs, from L1 minus offline as the model gives it."""
     return {"subtract": given, "add": -given, "values": l1 - given}[source.answers]
 
@@ -308,7 +311,7 @@ def _as_correction(answers: str, out: NDArray[np.float64], l1: NDArray[np.float6
 
 
 def _typical(
-    source: Source, test: Dataset, raw: Residuals, correction: NDArray[np.float64]
+    source: ForeignGraph, test: Dataset, raw: Residuals, correction: NDArray[np.float64]
 ) -> dict[str, float]:
     """Return the median absolute residual over the trigger's, for each quantity that the network answers."""
     after = corrected(raw, correction, test["recoPt"])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.model.keras_backend import load_keras
 from l1scout.model.quantities import VARIABLES
 
 WIDTH = {"phi": 0.05, "eta": 0.012, "pt": 0.06}
@@ -29,7 +30,7 @@ def columns(
 
 def _loss(name: str, of: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     def loss(packed: Any, outputs: Any) -> Any:
-        from keras import ops
+        ops = load_keras().ops
 
         residual = (packed[:, :3] - outputs) * packed[:, 3:6]
         return ops.mean(ops.sum(of(residual) * packed[:, 6:], axis=1))
@@ -43,14 +44,14 @@ def _scales(of: dict[str, float]) -> NDArray[np.float32]:
 
 
 def _square(residual: Any) -> Any:
-    from keras import ops
+    ops = load_keras().ops
 
     return ops.square(residual / _scales(WIDTH))
 
 
 def _robust(residual: Any) -> Any:
     """Give ln(2 cosh z), without overflow."""
-    from keras import ops
+    ops = load_keras().ops
 
     z = ops.abs(residual / (_NARROW * _scales(WIDTH)))
     return z + ops.log1p(ops.exp(-2 * z))

@@ -1,6 +1,5 @@
 """The reference paper's network, and its recipes A to F as data."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from l1scout.errors import InputError
+from l1scout.model.keras_backend import load_keras
 from l1scout.model.quantities import INPUTS, OUTPUTS
-
-os.environ.setdefault("KERAS_BACKEND", "jax")  # read at the first import of keras, anywhere
 
 if TYPE_CHECKING:
     import keras
@@ -51,8 +49,8 @@ class Recipe:
         The paper gives neither. With Adadelta, 20 epochs or batches of 1024 are too few steps: on
         300,000 training muons the RMS ratios of model B are then 0.75 / 0.83 / 0.61 or 0.85 / 0.82 /
         0.73 (phi / eta / pT) instead of 0.69 / 0.82 / 0.52.
-    codes : tuple of str
-        Inputs of which every value has weights of its own, if they are inputs: `l1scout.training.codes`.
+    embedded_inputs : tuple of str
+        Inputs each of whose values has a vector of its own (`l1scout.training.embeddings`).
     widths : tuple of int
         Nodes of the hidden layers.
     """
@@ -70,7 +68,7 @@ class Recipe:
     guard: bool = False
     epochs: int = 60
     batch: int = 256
-    codes: tuple[str, ...] = ()
+    embedded_inputs: tuple[str, ...] = ()
     widths: tuple[int, ...] = HIDDEN
 
     def as_dict(self) -> dict[str, Any]:
@@ -101,7 +99,7 @@ DEFAULT = Recipe(
     guard=True,
     epochs=20,
     batch=1024,
-    codes=("hwPt", "hwEtaAtVtx", "stubStations"),
+    embedded_inputs=("hwPt", "hwEtaAtVtx", "stubStations"),
     widths=HIDDEN[1:],
 )
 """Close to the limit in RMS, core and tail, and guarded: see `l1scout.training.guard` for the range."""
@@ -110,7 +108,7 @@ RECIPES = {
     **PAPER,
     "default": DEFAULT,
     **{n: replace(DEFAULT, name=n, loss=n, guard=False) for n in ("balanced", "rms")},
-    "small": replace(DEFAULT, name="small", epochs=40, codes=(), widths=HIDDEN),
+    "small": replace(DEFAULT, name="small", epochs=40, embedded_inputs=(), widths=HIDDEN),
 }
 """All recipes: the paper's; the default; without the guard, once the same and once for the RMS; the default
 with a network of the paper's shape."""
@@ -138,14 +136,14 @@ def build(recipe: Recipe, inputs: int = len(INPUTS)) -> "keras.Model":
     Batch normalisation stands before each hidden activation. Inputs and outputs are normalised. Initial
     weights come from the seed last set with ``keras.utils.set_random_seed``.
     """
-    import keras
+    keras = load_keras()
 
     return keras.Sequential([keras.Input((inputs,)), *hidden_layers(recipe), *last_layers(recipe)])
 
 
 def hidden_layers(recipe: Recipe) -> list[Any]:
     """Make Dense, BatchNormalization and Activation for each hidden layer."""
-    import keras
+    keras = load_keras()
 
     layers: list[Any] = []
     for width in recipe.widths:
@@ -160,7 +158,7 @@ def hidden_layers(recipe: Recipe) -> list[Any]:
 
 def last_layers(recipe: Recipe) -> list[Any]:
     """Make the output layer, and its activation if there is one."""
-    import keras
+    keras = load_keras()
 
     more = [keras.layers.Activation(recipe.output)] if recipe.output != "linear" else []
     return [keras.layers.Dense(len(OUTPUTS)), *more]
@@ -177,7 +175,7 @@ def compile_model(model: "keras.Model", recipe: Recipe, steps: int = 1, again: i
         Where the rate falls: it does so to a thousandth over `steps`, and then time and again over
         `again` steps from three tenths of what it was at first.
     """
-    import keras
+    keras = load_keras()
 
     from l1scout.training.loss_functions import LOSSES
 
@@ -204,10 +202,10 @@ def compile_model(model: "keras.Model", recipe: Recipe, steps: int = 1, again: i
 
 def _falling(highest: float, steps: int, again: int) -> Any:
     """Make a schedule; compiling a network anew for every fall would take longer than many a fall."""
-    import keras
-    from keras import ops
+    keras = load_keras()
+    ops = keras.ops
 
-    class Falling(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    class Falling(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc, name-defined]
         def __call__(self, step: Any) -> Any:
             step = ops.cast(step, "float32")
             first = step < steps

@@ -6,7 +6,7 @@ import numpy as np
 
 from l1scout.dataset.matched import Dataset
 from l1scout.evaluate.targets import targets
-from l1scout.formats.muon import PHI_BINS
+from l1scout.formats.streams.muon import PHI_BINS
 from l1scout.model.card import Scaled
 from l1scout.model.quantities import OUTPUT_UNITS, OUTPUTS
 from l1scout.statistics import half_width

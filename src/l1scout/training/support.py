@@ -14,7 +14,7 @@ import numpy as np
 
 from l1scout.dataset.matched import Dataset
 from l1scout.evaluate.profiles import AXES, MIN_MUONS, SIGNIFICANT
-from l1scout.formats.muon import PT
+from l1scout.formats.streams.muon import PT
 from l1scout.model.quantities import VARIABLES, Residuals
 from l1scout.statistics import rms_ratio
 

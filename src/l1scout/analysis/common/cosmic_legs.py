@@ -19,7 +19,7 @@ from l1scout.analysis.common.live_time import LiveTime
 from l1scout.analysis.common.muons import OfOrigin, final, need, times
 from l1scout.analysis.common.schemes import Scheme
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.muon import BMTF_INDEX, ETA, ETA_VTX, PHI, PHI_VTX
+from l1scout.formats.streams.muon import BMTF_INDEX, ETA, ETA_VTX, PHI, PHI_VTX
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
 from l1scout.statistics import Interval, Measured, efficiency, signal_fraction, wrap
 

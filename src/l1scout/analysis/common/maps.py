@@ -14,7 +14,7 @@ from l1scout.analysis.common.muons import FINDERS, OfOrigin, final, finder, need
 from l1scout.analysis.common.regions import ALPHA, Region, find_regions
 from l1scout.analysis.common.schemes import Scheme
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.muon import ETA_LSB, PHI_BINS, TRACK_FINDERS
+from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS, TRACK_FINDERS
 from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
 from l1scout.statistics import proportion
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch, final_muons, joint_origin
 from l1scout.errors import InputError
-from l1scout.formats.muon import TRACK_FINDERS
+from l1scout.formats.streams.muon import TRACK_FINDERS
 from l1scout.lhc import crossing
 
 _USED = {

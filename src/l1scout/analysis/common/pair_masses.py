@@ -17,12 +17,10 @@ from l1scout.analysis.common.lines import Line, find_line
 from l1scout.analysis.common.muons import final, need
 from l1scout.core.orbit_batch import OrbitBatch, joint_origin
 from l1scout.core.orbit_data import OrbitData
-from l1scout.formats.muon import BMTF_INDEX, ETA_VTX, PHI_VTX, PT
+from l1scout.formats.streams.muon import BMTF_INDEX, ETA_VTX, MUON_MASS, PHI_VTX, PT
 from l1scout.io.columns import charge_valid
 from l1scout.statistics import Measured
 
-MUON_MASS = 0.1056584
-"""GeV"""
 LINES = {"φ": 1.0195, "J/ψ": 3.0969, "ψ(2S)": 3.6861, "Υ": 9.4604, "Z": 91.188}
 """Known lines in GeV (PDG); Υ is the 1S state."""
 RANGES = {"low": np.linspace(0, 20, 2001), "high": np.linspace(0, 120, 481)}

@@ -22,7 +22,7 @@ from l1scout.analysis.common.muons import FINDERS, OfOrigin, final, finder, need
 from l1scout.analysis.common.schemes import Scheme
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
-from l1scout.formats.muon import ETA_LSB, PHI_BINS
+from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS
 from l1scout.lhc import BX_PER_ORBIT
 from l1scout.statistics import Measured, bounded
 

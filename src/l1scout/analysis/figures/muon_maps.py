@@ -14,7 +14,7 @@ from l1scout.analysis.common.maps import ETA_EDGES, PHI_CELLS, Occupancy
 from l1scout.analysis.common.muons import FINDERS
 from l1scout.analysis.common.wrong_bx import ETA_EDGES_HW, Firing
 from l1scout.analysis.figures.canvas import COLOURS, GREY, WORSE_COLOUR, canvas, label, legend, points, titles
-from l1scout.formats.muon import ETA_LSB
+from l1scout.formats.streams.muon import ETA_LSB
 from l1scout.lhc import BX_PER_ORBIT
 
 

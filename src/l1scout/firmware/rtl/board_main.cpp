@@ -102,12 +102,13 @@ static void take(void *to, size_t size, const char *what) {
 
 static bool read_piece(Piece &p) {
     char magic[8];
-    int64_t head[2 + LINKS], all_k = 0;
+    int64_t head[3 + LINKS], all_k = 0;
     if (fread(magic, 1, 8, stdin) != 8) return false;
-    if (memcmp(magic, "L1LINKS1", 8)) fail("no link capture");
+    if (memcmp(magic, "L1LINKS2", 8)) fail("no link capture");
     take(head, sizeof head, "capture cut short");
     p.first = head[0], p.orbits = head[1];
-    for (int l = 0; l < LINKS; l++) all_k += head[2 + l];
+    top->marks = head[2] == 1 ? 2 : head[2] == 0 ? 4 : 0;
+    for (int l = 0; l < LINKS; l++) all_k += head[3 + l];
     p.ticks.resize(LINKS * (p.orbits + 1));
     take(p.ticks.data(), 8 * p.ticks.size(), "capture cut short");
     std::vector<uint32_t> k_at(all_k);
@@ -120,7 +121,7 @@ static bool read_piece(Piece &p) {
     take(p.words.data(), 4 * p.words.size(), "capture cut short");
     p.k.assign(p.words.size(), 0);
     for (int l = 0, i = 0; l < LINKS; l++)
-        for (int j = 0; j < head[2 + l]; j++, i++) p.k[p.start[l] + k_at[i]] = k_mask[i];
+        for (int j = 0; j < head[3 + l]; j++, i++) p.k[p.start[l] + k_at[i]] = k_mask[i];
     return true;
 }
 

@@ -9,6 +9,7 @@ module packet_framer #(
     input clk,
     input reset,
     input [7:0] intermediate,
+    input [2:0] marks,
 
     // the orbit to be written: see orbit_account.v
     input          ready,
@@ -121,22 +122,22 @@ module packet_framer #(
     reg [31:0] constant_bits;
     wire [12:0] bx_number = {1'b0, row_bx} + 13'd1;
     wire [63:0] missing = lost + dropped;
-    reg [63:0] all_realigns;
+    reg [60:0] all_realigns;
     integer link;
 
     always @* begin
-        all_realigns = 64'd0;
+        all_realigns = 61'd0;
         for (link = 0; link < 8; link = link + 1)
-            all_realigns = all_realigns + {32'd0, link_realigns[32*link+:32]};
+            all_realigns = all_realigns + {29'd0, link_realigns[32*link+:32]};
         words = 256'd0;
         constant_bits = 32'd0;
         case (row_state)
-            HEADER: words = {64'd0, dropped[31:0], lost[31:0], 24'd0, good, 20'd0, count, number, HEADER_MARK};
+            HEADER: words = {61'd0, marks, dropped[31:0], lost[31:0], 24'd0, good, 20'd0, count, number, HEADER_MARK};
             END: words = {8{ORBIT_END}};
             MAP: words = row_map;
             STATES: for (link = 0; link < 8; link = link + 1) words[32*link+:3] = link_states[3*link+:3];
             REALIGNS: words = link_realigns;
-            TRAILER: words = {delivered, missing, all_realigns, TRAILER_MARK, TRAILER_MARK};
+            TRAILER: words = {delivered, missing, marks, all_realigns, TRAILER_MARK, TRAILER_MARK};
             default:
             for (link = 0; link < 8; link = link + 1) begin
                 constant_bits = RUN3 != 0 ? {intermediate[link], 31'd0} :

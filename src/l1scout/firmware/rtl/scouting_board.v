@@ -31,6 +31,7 @@ module scouting_board #(
     input [39:0] min_quality,        // 5 bits a link: smallest hwQual, 0 to 16
     input [ 7:0] intermediate,       // links with intermediate muons
     input [ 6:0] orbits_per_packet,  // 1 to 127
+    input [ 2:0] marks,              // of every orbit: 2 simulated, 4 real, 0 not stated
 
     // packets: 32 bytes a row, lowest first. packet_ready is looked at when packet_ask is high: a packet
     // that begins now can be taken. If not, the orbit is dropped. out_ready holds up rows.
@@ -187,7 +188,7 @@ module scouting_board #(
     );
 
     packet_framer #(.RUN3(RUN3)) framer (
-        .clk(clk), .reset(reset), .intermediate(intermediate),
+        .clk(clk), .reset(reset), .intermediate(intermediate), .marks(marks),
         .ready(ready), .parity(ready_parity), .finished(finished), .closing(closing), .last(last),
         .number(ready_number), .good(ready_good), .link_states(ready_states),
         .link_realigns(ready_realigns), .lost(ready_lost), .dropped(ready_dropped),

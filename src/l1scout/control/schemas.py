@@ -1,0 +1,41 @@
+"""JSON schemas of everything that the chain's processes write and read.
+
+``python -m l1scout.control.schemas > docs/schemas/chain.json``
+"""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from l1scout.control.messages import ChainStatus, Command
+from l1scout.readout.messages import Answer, Offer
+from l1scout.readout.spool import SpoolNote
+from l1scout.readout.status import STATUSES
+from l1scout.wire import Greeting, Hello, Welcome
+
+DOCUMENTS: tuple[type[BaseModel], ...] = (
+    SpoolNote,
+    *STATUSES.values(),
+    ChainStatus,
+    Command,
+    Greeting,
+    Hello,
+    Welcome,
+    Offer,
+    Answer,
+)
+
+
+def schemas() -> dict[str, Any]:
+    """Return one JSON schema with a definition of each document."""
+    return models_json_schema(
+        [(document, "validation") for document in DOCUMENTS],
+        title="JSON of l1scout's live chain",
+        description="Notes of the spool, status files, messages over the wire and to run control.",
+    )[1]
+
+
+if __name__ == "__main__":
+    print(json.dumps(schemas(), indent=1))

@@ -1,0 +1,243 @@
+"""The integer network: what a 16-bit fixed-point processor computes, by rules that are stated.
+
+A number x is stored as floor(x * 2**fraction + 1/2), saturated to the word. A neuron adds products in
+64 bits, adds its bias shifted to the products' point, shifts back to the activation's point, rounded or
+cut off, and saturates (or wraps). Vectors that are looked up are words as biases are. ReLU is exact. Every
+saturation is counted.
+
+Q8.8 (8 integer bits, the sign among them, and 8 fractional bits) is what the Micron DLA uses unless told
+otherwise, for weights, biases and activations. Its documents state neither rounding, nor the width of
+sums, nor what happens on overflow: this is an emulator of the rules above, not of that device.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.deploy.engines import ENGINES
+from l1scout.deploy.engines._base import Engine, EngineOptions, check_arrays
+from l1scout.errors import InputError
+from l1scout.jit import kernel
+from l1scout.model.directory import Model
+from l1scout.model.network import Network
+
+_CHUNK = 1 << 11  # layers of so many stay in the cache
+
+
+@dataclass(frozen=True)
+class Format:
+    """Rules of a fixed-point network.
+
+    Parameters
+    ----------
+    bits : int
+        Of a word, the sign among them.
+    fraction : int
+        Fractional bits of activations; of weights and biases, too, unless these are `variable`.
+    variable : bool
+        Each layer's weights have as many fractional bits as its largest one leaves room for (QX.Y).
+    rounding : {"nearest", "down"}
+        Of sums that are shifted back: half up, or cut off.
+    overflow : {"saturate", "wrap"}
+        What does not fit into a word becomes its end, or loses its upper bits.
+    """
+
+    bits: int = 16
+    fraction: int = 8
+    variable: bool = False
+    rounding: Literal["nearest", "down"] = "nearest"
+    overflow: Literal["saturate", "wrap"] = "saturate"
+
+    def __post_init__(self) -> None:
+        if not (2 <= self.bits <= 24 and 0 <= self.fraction < self.bits):
+            msg = f"Q{self.bits - self.fraction}.{self.fraction}: words have 2 to 24 bits, sign included"
+            raise InputError(msg)
+
+    @classmethod
+    def parse(cls, text: str) -> "Format":
+        """Read rules: ``Q8.8``, then any of ``variable``, ``down`` and ``wrap``, after commas.
+
+        Raises
+        ------
+        InputError
+            If it is none of these, or words would be too long.
+        """
+        first, *words = text.split(",")
+        match = re.fullmatch(r"Q(\d{1,2})\.(\d{1,2})", first)
+        if not match or not set(words) <= {"variable", "down", "wrap"}:
+            msg = f"fixed-point rules {text!r}: like Q8.8 or Q4.12,variable,down,wrap"
+            raise InputError(msg)
+        bits, fraction = int(match[1]) + int(match[2]), int(match[2])
+        rounding: Literal["nearest", "down"] = "down" if "down" in words else "nearest"
+        overflow: Literal["saturate", "wrap"] = "wrap" if "wrap" in words else "saturate"
+        return cls(bits, fraction, "variable" in words, rounding, overflow)
+
+    @property
+    def largest(self) -> int:
+        """Largest value of a word."""
+        return (1 << (self.bits - 1)) - 1
+
+    def fit(self, values: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+        """Return values as words, and how many did not fit."""
+        low = -self.largest - 1
+        over = int(np.count_nonzero((values < low) | (values > self.largest)))
+        if self.overflow == "wrap":
+            return ((values - low) & ((1 << self.bits) - 1)) + low, over
+        return np.clip(values, low, self.largest), over
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """``relu((x @ weights + (bias << shift)) >> shift)``: weights of shape (inputs, outputs), int64.
+
+    `bias` has the activations' point; `shift` is the number of fractional bits of the weights.
+    """
+
+    weights: NDArray[np.int64]
+    bias: NDArray[np.int64]
+    shift: int
+    relu: bool
+
+
+@ENGINES.register("fixed")
+class FixedEngine(Engine):
+    """A network in integers.
+
+    Parameters
+    ----------
+    model : Model
+    rules : Format
+
+    Attributes
+    ----------
+    layers : list of IntegerLayer
+    overflows : int
+        Activations that did not fit, since it was made.
+    weight_overflows : int
+        Weights and biases that did not fit.
+
+    Raises
+    ------
+    InputError
+        If a hidden activation is not ReLU: softmax has no exact integer form.
+    """
+
+    settings = "Q8.8 unless told otherwise; or Q4.12,variable,down,wrap"
+    unasked = True
+
+    @classmethod
+    def create(cls, model: Model, options: EngineOptions) -> "FixedEngine":
+        """Make the engine."""
+        return cls(model, Format.parse(options.settings) if options.settings else None)
+
+    @classmethod
+    def refusal(cls, model: Model) -> str:
+        """Explain why the model has no exact integer form; empty if it has."""
+        if not model.no_layers and any(layer.activation == "softmax" for layer in model.layers.layers):
+            return "softmax has no exact integer form"
+        return model.no_layers
+
+    def __init__(self, model: Model, rules: Format | None = None) -> None:
+        self.rules = rules or Format()
+        self.overflows = 0
+        card = model.card
+        network = model.layers.normalised(card)
+        self.layers, self.weight_overflows = quantise(network, self.rules, model.name)
+        self._look_ups = []
+        for at in network.look_ups:
+            words, over = self.rules.fit(_nearest(at.vectors, self.rules.fraction))
+            self._look_ups.append((at.column, at.low, words))
+            self.weight_overflows += over
+        self._in = [np.array([[getattr(q, n)] for q in card.inputs]) for n in ("offset", "scale")]
+        self._out = [np.array([[getattr(q, n)] for q in card.outputs]) for n in ("offset", "scale")]
+
+    def integers(self, hardware: NDArray[Any]) -> NDArray[np.int64]:
+        """Words of the last layer, shape (outputs, muons), exact."""
+        rules = self.rules
+        words, over = rules.fit(_nearest((hardware - self._in[0]) / self._in[1], rules.fraction))
+        x = words.astype(np.float64)
+        for k, layer in enumerate(self.layers):
+            half = (1 << layer.shift >> 1) * (rules.rounding == "nearest")
+            y = np.empty((layer.bias.size, x.shape[1]))
+            y[:] = ((layer.bias << layer.shift) + half)[:, np.newaxis]
+            for column, low, entries in self._look_ups if k == 0 else ():
+                row = np.clip(hardware[column].astype(np.int64) - low, 0, len(entries) - 1)
+                y += (entries << layer.shift)[row].T
+            weights, largest = layer.weights.astype(np.float64), float(rules.largest)
+            over += _layer(weights, 2.0**-layer.shift, largest, rules.overflow == "wrap", layer.relu, x, y)
+            x = y
+        self.overflows += over
+        return x.astype(np.int64)
+
+    def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Return corrections; see `Engine`."""
+        hardware, out = check_arrays(hardware, len(self._in[0]), len(self._out[0]), out)
+        for start in range(0, hardware.shape[1], _CHUNK):
+            piece = slice(start, start + _CHUNK)
+            words = self.integers(hardware[:, piece])
+            out[:, piece] = self._out[0] + self._out[1] * (words / (1 << self.rules.fraction))
+        return out
+
+
+def quantise(network: Network, rules: Format, name: str = "model") -> tuple[list[IntegerLayer], int]:
+    """Return integer layers, and how many weights and biases did not fit."""
+    made, over = [], 0
+    for layer in network.layers:
+        if layer.activation not in ("relu", "linear"):
+            msg = f"{name}: {layer.activation} has no exact integer form; the fixed engine runs ReLU networks"
+            raise InputError(msg)
+        if 2 * (rules.bits - 1) + len(layer.weights).bit_length() > 52:
+            inputs = len(layer.weights)
+            msg = f"{name}: sums of {inputs} inputs of {rules.bits} bits would not be exact; use fewer bits"
+            raise InputError(msg)
+        shift = rules.fraction
+        if rules.variable:
+            largest = max(float(np.abs(layer.weights).max()), 2.0**-rules.bits)
+            shift = min(rules.bits - 1 - int(np.floor(np.log2(largest)) + 1), 2 * rules.bits)
+            while np.rint(largest * 2.0**shift) > rules.largest:  # the largest rounds up to a power of two
+                shift -= 1
+            shift = max(shift, 0)
+        weights, many = rules.fit(_nearest(layer.weights, shift))
+        bias, more = rules.fit(_nearest(layer.bias, rules.fraction))
+        over += many + more
+        made.append(IntegerLayer(weights, bias, shift, layer.activation == "relu"))
+    return made, over
+
+
+@kernel
+def _layer(
+    weights: NDArray[np.float64],
+    step: float,
+    largest: float,
+    wrap: bool,
+    relu: bool,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+) -> int:
+    """Make words of a layer's sums, shape (outputs, muons), and return how many did not fit.
+
+    All are integers below 2**53, so that float64, which is faster, is exact.
+    """
+    lowest, span = -largest - 1, 2 * (largest + 1)
+    over = 0
+    for j in range(y.shape[0]):
+        row = y[j]
+        for i in range(x.shape[0]):
+            weight, column = weights[i, j], x[i]
+            for m in range(row.size):
+                row[m] += weight * column[m]
+        for m in range(row.size):
+            word = np.floor(row[m] * step)
+            over += word < lowest or word > largest
+            if wrap:
+                word -= np.floor((word - lowest) / span) * span
+            word = min(max(word, lowest), largest)
+            row[m] = 0.0 if relu and word < 0 else word
+    return over
+
+
+def _nearest(values: NDArray[np.float64], fraction: int) -> NDArray[np.int64]:
+    return np.floor(values * 2.0**fraction + 0.5).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Streams, one module each, registered in `formats.stream.STREAMS`."""

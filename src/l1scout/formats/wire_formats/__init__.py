@@ -1,0 +1,1 @@
+"""Wire formats, one module each, registered in `formats.wire_format.WIRE_FORMATS`."""

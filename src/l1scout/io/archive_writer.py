@@ -1,0 +1,256 @@
+"""Write the compact archive: a stored file as Parquet, a row a muon."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from crc32c import crc32c
+from numpy.typing import NDArray
+
+from l1scout import __version__
+from l1scout.core.orbit_batch import joint_origin
+from l1scout.core.provenance import KEY, Provenance, file_inputs
+from l1scout.errors import InputError
+from l1scout.formats.block_format import BlockFormat
+from l1scout.formats.marks import stated_origin
+from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, frame_marks, read_header, split_raw
+from l1scout.formats.streams.muon import is_intermediate
+from l1scout.io import runs
+from l1scout.io.archive_chunk import MAX_ROWS, Part, gather, to_columns, views, with_station
+from l1scout.io.input_file import InputFile
+from l1scout.io.parquet import HARDWARE, OPTIONAL
+from l1scout.io.reader import NewColumns
+from l1scout.io.stored import is_raw, split_records
+from l1scout.lhc import lumisection
+
+CHUNK = 1 << 25
+"""Bytes of a stored file in a row group, about: a million muons."""
+SIDE_COLUMN = "side"
+VERSION = 2
+"""Of the archive. Version 1 had hwDXY at bits 61-62 of the muon: its files must be made again."""
+_DICTIONARY = ("hwIso", "hwDXY", "dPhi")
+_DICTIONARY_ALONE = ("hwEtaAtVtx", "hwPhiAtVtx", "hwEta", "hwPhi")
+_SPLIT = ("hwPt", "hwPtUnconstrained", "hwQual", "tfMuonIndex", "twin")
+_DELTA = ("orbit", "bx", "hwCharge")
+
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written.
+
+    Parameters
+    ----------
+    bytes_in, bytes_out : int
+        Bytes of the stored file (decompressed), and of the archive; or the other way round.
+    orbits : int
+        Frames with GMT records; 0 for bare records.
+    final_muons, intermediate_muons : int
+    verbatim : int
+        Bytes that are no muons' records and were kept as they are.
+    crc32c : int
+        Of the stored file.
+    """
+
+    bytes_in: int
+    bytes_out: int
+    orbits: int
+    final_muons: int
+    intermediate_muons: int
+    verbatim: int
+    crc32c: int
+
+
+class ArchiveWriter:
+    """Writes an archive of a stored file.
+
+    Parameters
+    ----------
+    file : InputFile
+        For messages, and what is said of the source.
+    stream : SummedStream
+        Its content, from the first byte on.
+    form : BlockFormat
+    plain : bool
+        See `to_parquet`.
+    """
+
+    def __init__(self, file: InputFile, stream: "SummedStream", form: BlockFormat, *, plain: bool) -> None:
+        self._file, self._stream, self._form, self._plain = file, stream, form, plain
+        self._head, self._header = b"", None
+        if is_raw(file):
+            self._head = stream.read(FILE_HEADER.itemsize)
+            self._header = read_header(self._head)
+            if self._header is None:
+                msg = f"{file.path}: changed while it was read"
+                raise InputError(msg)
+        self._counts = dict.fromkeys(("orbits", "final_muons", "intermediate_muons", "verbatim"), 0)
+        self._origins: set[bool | None] = set()
+        self._done, self._crc = len(self._head), crc32c(self._head)
+
+    def write(self, part: Path, new: NewColumns | None, made: Provenance, progress: Progress) -> Converted:
+        """Write the archive (InputError if it would not give back the same bytes)."""
+        schema = archive_schema(self._form, framed=self._header is not None, plain=self._plain)
+        writer: pq.ParquetWriter | None = None
+        try:
+            for pieces in _chunks(self._stream, self._form, self._header):
+                table = self._table(pieces, schema, new)
+                writer = writer or _writer(part, table.schema)
+                writer.write_table(table, MAX_ROWS)
+                progress(self._done, max(self._file.size, self._done))
+            if writer is None:
+                writer = _writer(part, schema)
+            simulated = made.simulated if made.simulated is not None else joint_origin(self._origins)
+            said = self._statement(simulated)
+            made = replace(made, simulated=simulated, inputs=made.inputs or file_inputs([self._file.path]))
+            writer.add_key_value_metadata({"l1scout": json.dumps(said), KEY: made.as_json()})
+        finally:
+            if writer is not None:
+                writer.close()
+        if (self._stream.crc, self._stream.bytes) != (self._crc, self._done):
+            msg = f"{self._file.path}: its archive would not give back the same bytes; nothing was written"
+            raise InputError(msg)
+        return Converted(self._done, 0, **self._counts, crc32c=self._crc)
+
+    def _table(self, pieces: list[Part], schema: pa.Schema, new: NewColumns | None) -> pa.Table:
+        """Return the rows of some parts of the file, and count what they hold."""
+        for piece in chain.from_iterable(map(views, pieces)):
+            self._done, self._crc = self._done + len(piece), crc32c(piece, self._crc)
+        framed = self._header is not None
+        stretch = gather(pieces, self._form, framed=framed)
+        if framed and len(stretch.heads):
+            self._origins.add(stated_origin(frame_marks(stretch.heads[:, 0])))
+        columns, side = to_columns(stretch, self._form, self._crc, plain=self._plain)
+        alone = int(np.count_nonzero(_intermediate(columns)))
+        rows, counts = len(columns["hwPt"]), self._counts
+        counts["orbits"] += len(stretch.records) if framed else 0
+        counts["final_muons"] += rows - alone
+        counts["intermediate_muons"] += alone + int(np.count_nonzero(columns["twin"]))
+        counts["verbatim"] += len(stretch.verbatim)
+        table = _table(columns, side, schema, self._header.run if self._header else 0)
+        return table if new is None else _with_new(self._file.path, table, columns, new)
+
+    def _statement(self, simulated: bool | None) -> dict[str, Any]:
+        """Return what the archive states of itself."""
+        header = self._header
+        era = runs.era([header.run]) if header and simulated is not True else None
+        return {
+            "content": f"archive of {'a .raw file' if header else 'records'}",
+            "version": __version__,
+            **({} if simulated is None else {"simulated": simulated}),
+            "era": era,
+            "archive": {
+                "version": VERSION,
+                "form": self._form.name,
+                "header": self._head.hex(),
+                "bytes": self._done,
+                "crc32c": self._crc,
+                **self._counts,
+                "missing_orbits": header.missing_orbits if header else 0,
+            },
+        }
+
+
+def _with_new(path: Path, table: pa.Table, columns: Mapping[str, NDArray[Any]], new: NewColumns) -> pa.Table:
+    """Append new columns to the rows of a chunk."""
+    rows = len(columns["hwPt"])
+    hardware = {
+        n: c.astype(np.int16) for n, c in with_station(columns).items() if n in (*HARDWARE, *OPTIONAL)
+    }
+    for n, values in new(path, hardware, set(table.column_names)).items():
+        values = values if rows else np.zeros(1, values.dtype)  # a chunk without muons has a row
+        table = table.append_column(pa.field(n, pa.array(values).type, nullable=False), pa.array(values))
+    return table
+
+
+def _intermediate(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Return which rows are intermediate muons without a final one."""
+    if "intermediate" in columns:
+        return np.asarray(columns["intermediate"] != 0)
+    return is_intermediate(columns)
+
+
+class SummedStream:
+    """A stream with the CRC-32C and the number of all bytes that were read from it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.crc, self.bytes = stream, 0, 0
+
+    def read(self, size: int) -> bytes:
+        """Read bytes."""
+        data: bytes = self._stream.read(size)
+        self.crc, self.bytes = crc32c(data, self.crc), self.bytes + len(data)
+        return data
+
+
+def _chunks(stream: SummedStream, form: BlockFormat, header: RawFile | None) -> Iterator[list[Part]]:
+    """Parts of a file, about `CHUNK` bytes together."""
+    content = cast(BinaryIO, stream)
+    parts: Iterator[Part] = split_raw(content, header) if header else split_records(content, form)
+    held: list[Part] = []
+    used = 0
+    for part in parts:
+        held.append(part)
+        used += part.stop - part.start if isinstance(part, Frame) else sum(map(len, views(part)))
+        if used >= CHUNK:
+            yield held
+            held, used = [], 0
+    if held:
+        yield held
+
+
+def archive_schema(form: BlockFormat, *, framed: bool, plain: bool) -> pa.Schema:
+    """Return the columns of an archive: `framed`, of a .raw file; `plain`, see `l1scout.io.archive`."""
+    station = ("hwEta", "hwPhi") if plain else ("dEta", "dPhi")
+    fields = {"run": pa.int32()} if framed else {}
+    fields |= {"lumisection": pa.int32(), "orbit": pa.int64(), "bx": pa.int16()}
+    vertex = [f.name for f in form.muon.fields if f.name not in ("hwEta", "hwPhi", "reserved")]
+    fields |= {n: pa.int16() for n in (*vertex, *station)}
+    more = ("second", "intermediate", "twin") if form.extra is not None else ("second", "twin")
+    fields |= {n: pa.int8() for n in more} | {"linkMatch": pa.uint16()}
+    required = [pa.field(n, t, nullable=False) for n, t in fields.items()]
+    return pa.schema([*required, pa.field(SIDE_COLUMN, pa.binary())])
+
+
+def _encodings(schema: pa.Schema) -> dict[str, Any]:
+    """How Parquet keeps each column: measured, see ``benchmarks/archive.py``."""
+    names = set(schema.names)
+    other = dict.fromkeys(_SPLIT, "BYTE_STREAM_SPLIT") | dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED")
+    alone = dict.fromkeys(_DICTIONARY_ALONE, "none")
+    return {
+        "use_dictionary": [n for n in (*_DICTIONARY, *_DICTIONARY_ALONE) if n in names],
+        "column_encoding": {n: e for n, e in other.items() if n in names},
+        "compression": {n: alone.get(n, "zstd") for n in schema.names},
+        "compression_level": {n: 1 for n in schema.names if n not in alone},
+        "write_statistics": [n for n in ("run", "lumisection", "orbit") if n in names],
+        "store_schema": False,  # it would hide the footer's entry from readers
+    }
+
+
+def _table(columns: Mapping[str, NDArray[Any]], side: bytes, schema: pa.Schema, run: int) -> pa.Table:
+    """Rows of a chunk; if it has no muon, a row that is none (hwPt = 0) to hang the side on."""
+    n = len(columns["hwPt"])
+    made = {
+        "run": np.full(n, run, np.int32),
+        "lumisection": lumisection(columns["orbit"]).astype(np.int32),
+        **columns,
+    }
+    if n == 0:
+        made = {name: np.zeros(1, np.int8) for name in schema.names} | {"bx": np.ones(1, np.int8)}
+    made[SIDE_COLUMN] = pa.array([side], pa.binary())
+    if n > 1:
+        made[SIDE_COLUMN] = pa.concat_arrays([made[SIDE_COLUMN], pa.nulls(n - 1, pa.binary())])
+    return pa.table({f.name: pa.array(made[f.name], f.type) for f in schema}, schema=schema)
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Begin an archive; each page gets a checksum."""
+    return pq.ParquetWriter(path, schema, write_page_checksum=True, **_encodings(schema))

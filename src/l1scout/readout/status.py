@@ -1,0 +1,97 @@
+"""Status files of the chain's processes: written 4 times a second, read by run control and the account."""
+
+import os
+import time
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from l1scout.core.provenance import DataLabel
+from l1scout.readout.segments import ObjectCounts
+
+ProcessState = Literal["running", "draining", "idle"]
+
+
+class ProcessStatus(BaseModel):
+    """What every process reports: counts are those since its start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+    process: str
+    state: ProcessState
+    pid: int = Field(default_factory=os.getpid)
+    seconds: float = Field(description="Since the start of the process.")
+    cpu_s: float = Field(
+        default_factory=lambda: sum(os.times()[:2]), description="Processor time of the process."
+    )
+    time: float = Field(default_factory=time.time, description="When this was written: seconds since 1970.")
+
+
+class BoardStatus(ProcessStatus):
+    """Status of the process that sends packets as a board does."""
+
+    process: Literal["board"] = "board"
+    run: int
+    first_orbit: int
+    delivered: int = Field(description="Orbits sent.")
+    dropped: int = Field(description="Orbits dropped because readout was slow.")
+    packets: int
+    bytes: int
+    waiting: int = Field(description="Packets in the buffer.")
+    buffer: int = Field(description="Packets that the buffer can hold.")
+    readout: str = Field(description="``connected``, or why not.")
+    real_time_factor: float = Field(description="Mean speed, in units of the LHC's.")
+
+
+class ReadoutStatus(ProcessStatus):
+    """Status of the readout process."""
+
+    process: Literal["readout"] = "readout"
+    run: int
+    data: DataLabel = Field(description="Of the newest segment.")
+    packets: int
+    bytes_in: int
+    bytes_out: int
+    orbits: int
+    corrupt: int
+    missed: int
+    duplicate: int
+    dropped: int
+    flagged: int
+    corrupt_bytes: int
+    objects: ObjectCounts = Field(description="Objects written, by kind.")
+    real_time_factor: float = Field(description="Mean speed, in units of the LHC's.")
+    spool_segments: int
+    spool_bytes: int
+    spool_limit: int = Field(description="Bytes that the spool may hold; 0: no limit.")
+    waited_s: float = Field(description="Time spent waiting for space in the spool.")
+    store_connected: bool
+    sent: int = Field(description="Segments that the store has acknowledged.")
+    sent_bytes: int
+    refused: int = Field(description="Segments that the store refuses.")
+    last_orbit: int
+
+
+class StoreStatus(ProcessStatus):
+    """Status of the store process."""
+
+    process: Literal["store"] = "store"
+    segments: int = Field(description="Segments stored.")
+    bytes_in: int
+    again: int = Field(description="Segments that were offered again.")
+    compressed: int = Field(description="Segments compressed.")
+    uncompressed: int = Field(description="Segments that wait to be compressed.")
+    compressed_in: int = Field(description="Bytes of the compressed segments before compression.")
+    compressed_out: int = Field(description="Bytes of the compressed segments after compression.")
+    damaged: int = Field(description="Stored segments that were found to have changed.")
+    warnings: list[str]
+    disk_free: int = Field(description="Bytes.")
+
+
+STATUSES: dict[str, type[ProcessStatus]] = {
+    "board": BoardStatus,
+    "readout": ReadoutStatus,
+    "store": StoreStatus,
+}
+"""By the name of the process, in the order in which data flow."""

@@ -1,0 +1,204 @@
+"""Hold, hurry and kill processes of the live chain from inside, at places that a test names.
+
+A test puts this folder on PYTHONPATH and describes in the variable CHAIN_HOOKS, as JSON, what it wants:
+
+limit_s
+    Every limit on how long the other side may take becomes this long: a busy machine closes no connection.
+gate
+    File with a number: the board sends so many orbits, then waits until the number is larger.
+kill, time, mark
+    The process kills itself with SIGKILL when it comes to this point of `POINTS`, for the n-th time, unless
+    the file `mark`, which it leaves behind, is there.
+clock_jumps
+    The time of day jumps by a day, forth and back, every second.
+
+The hooks use names of the package; `test_hooks.py` fails when one of them has moved.
+"""
+
+import fnmatch
+import importlib.machinery
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+LIMITS = {
+    "l1scout.wire": ("IDLE_S", "HANDSHAKE_S"),
+    "l1scout.readout.readout": ("IDLE_S", "_LAST_BYTES_S"),
+    "l1scout.store.receiver": ("_QUIET_S",),
+    "l1scout.control.local": ("_PATIENCE_S", "_ANSWER_S"),
+    "l1scout.control.process": ("_DEAF_S",),
+}
+BOARD = "l1scout.board.repeat"
+WIRE = "l1scout.wire"
+WORKER = "worker of the store"
+
+
+class Point(NamedTuple):
+    """Where a process can be killed.
+
+    Parameters
+    ----------
+    process : str
+    event : str
+        ``rename``, ``remove`` or ``open`` of a file, just before it is done; ``before sending`` and ``after
+        sending`` a message; ``half a segment`` and ``half a packet``, sent.
+    pattern : str
+        Of the file's path (of the old one in a renaming), or a key of the message.
+    """
+
+    process: str
+    event: str
+    pattern: str = ""
+
+
+POINTS = {
+    "before the sidecar has its name": Point("readout", "rename", "*/spool/*.json.new"),
+    "between sidecar and segment": Point("readout", "rename", "*/spool/*.raw.part"),
+    "before the names in the spool are on disk": Point("readout", "open", "*/spool"),
+    "after an offer": Point("readout", "after sending", "offer"),
+    "in the middle of a segment": Point("readout", "half a segment"),
+    "before an acknowledged segment goes": Point("readout", "remove", "*/spool/*.raw"),
+    "before the first byte of a segment": Point("store", "open", "*/incoming/*.part"),
+    "before a segment has its name": Point("store", "rename", "*/incoming/*.part"),
+    "before the catalogue knows": Point("store", "open", "*/store/run000005"),
+    "before the acknowledgement": Point("store", "before sending", "done"),
+    "after the acknowledgement": Point("store", "after sending", "done"),
+    "before a compressed file has its name": Point(WORKER, "rename", "*/run000005/*.zst.part"),
+    "before an original goes": Point("store", "remove", "*/run000005/*.raw"),
+    "in the middle of a packet": Point("source", "half a packet"),
+}
+_AUDITED = {"rename": "os.rename", "remove": "os.remove", "open": "open"}
+_LARGE = 10_000
+"""A packet is larger, a message is not."""
+
+
+def install(text: str) -> None:
+    """Install what the JSON in the variable describes."""
+    if not text or "resource_tracker" in " ".join(sys.orig_argv):
+        return
+    asked = json.loads(text)
+    finder = _AfterImport()
+    if limit_s := asked.get("limit_s"):
+        for module in LIMITS:
+            finder.then(module, lambda loaded: lengthen(loaded, limit_s))
+    if gate := asked.get("gate"):
+        finder.then(BOARD, lambda loaded: _gate(loaded, Path(gate)))
+    if (name := asked.get("kill")) and (POINTS[name].process == WORKER) == (
+        "spawn_main" in sys.orig_argv[-2]
+    ):
+        _kill_at(POINTS[name], asked["time"], Path(asked["mark"]), finder)
+    if asked.get("clock_jumps"):
+        real, began = time.time, time.monotonic()
+        time.time = lambda: real() + 86400 * (int(time.monotonic() - began) % 2)
+    sys.meta_path.insert(0, finder)
+
+
+def lengthen(module: ModuleType, limit_s: float, replace: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Make the time limits of a module as long as `limit_s`."""
+    for name in LIMITS[module.__name__]:
+        replace(module, name, limit_s)
+    if module.__name__ == WIRE:  # these took the constants as defaults when they were defined
+        replace(module.Channel.receive, "__defaults__", (limit_s,))
+        replace(module.connect, "__defaults__", (limit_s,))
+
+
+class _AfterImport:
+    """Finds modules as Python does, and calls functions when they have been imported."""
+
+    def __init__(self) -> None:
+        self._then: dict[str, list[Callable[[ModuleType], None]]] = {}
+
+    def then(self, module: str, act: Callable[[ModuleType], None]) -> None:
+        self._then.setdefault(module, []).append(act)
+
+    def find_spec(
+        self, name: str, path: Any = None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name not in self._then:
+            return None
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, found), None)
+        if spec is not None:
+            loader: Any = spec.loader
+            load = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                load(module)
+                for act in self._then[name]:
+                    act(module)
+
+            loader.exec_module = exec_module
+        return spec
+
+
+def _gate(module: ModuleType, path: Path) -> None:
+    real = module.RepeatedPackets.run
+
+    def run(self: Any, sink: Any, *, pace: float, orbits: int = 0, going: Callable[[], bool]) -> None:
+        def may() -> bool:
+            while going():
+                if self.delivered + self.dropped < int(path.read_text()):
+                    return True
+                time.sleep(0.01)
+            return False
+
+        real(self, sink, pace=pace, orbits=orbits, going=may)
+
+    module.RepeatedPackets.run = run
+
+
+def _kill_at(point: Point, time_: int, mark: Path, finder: _AfterImport) -> None:
+    been = 0
+
+    def here() -> bool:
+        nonlocal been
+        been += 1
+        return been == time_ and not mark.exists()
+
+    def die() -> None:
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(event: str, args: tuple[Any, ...]) -> None:
+        if event == wanted and fnmatch.fnmatch(str(args[0]), point.pattern) and here():
+            die()
+
+    def watch_messages(module: ModuleType) -> None:
+        real = module.Channel.send
+
+        def send(self: Any, **message: Any) -> None:
+            hit = point.pattern in message and here()
+            if not hit or point.event == "after sending":
+                real(self, **message)
+            if hit:
+                die()
+
+        module.Channel.send = send
+
+    def sendfile(self: socket.socket, file: Any, offset: int = 0, count: int | None = None) -> int:
+        if here():
+            real_sendfile(self, file, offset, (count or os.fstat(file.fileno()).st_size - offset) // 2)
+            die()
+        return real_sendfile(self, file, offset, count)
+
+    def sendall(self: socket.socket, data: Any, *flags: int) -> None:
+        if len(data) > _LARGE and here():
+            real_sendall(self, data[: len(data) // 2], *flags)
+            die()
+        real_sendall(self, data, *flags)
+
+    if wanted := _AUDITED.get(point.event):
+        sys.addaudithook(audit)
+    elif point.event.endswith("sending"):
+        finder.then(WIRE, watch_messages)
+    elif point.event == "half a segment":
+        real_sendfile, socket.socket.sendfile = socket.socket.sendfile, sendfile
+    else:
+        real_sendall, socket.socket.sendall = socket.socket.sendall, sendall
