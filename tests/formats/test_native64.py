@@ -238,7 +238,7 @@ def test_truncated_events_flag_their_orbit_in_the_account(tmp_path):
     assert [orbits for orbits in found if orbits] == [[8]]
     writer = SegmentWriter(Spool(tmp_path / "spool"), 7, 1, NATIVE64)
     for packet, skipped in packets:
-        writer.add(memoryview(packet), skipped)
+        writer.step((memoryview(packet), skipped))
     segment = writer.finish()
     assert (segment.orbits, segment.flagged, segment.corrupt) == (3, 1, 0)
 
