@@ -87,7 +87,7 @@ class Data:
 
     @property
     def muons(self) -> OrbitBatch:
-        """Final muons of the Global Muon Trigger (KeyError if the data have none)."""
+        """Final muons of the Global Muon Trigger (InputError if the data have none)."""
         return self._all.muons
 
     @property

@@ -22,6 +22,10 @@ class InputError(ScoutingError, ValueError):
     """
 
 
+class ScoutingWarning(UserWarning):
+    """Something that is left out, and the rest goes on: the command line prints its text as one line."""
+
+
 def printable(text: str, longest: int = 200) -> str:
     """Text from a file cut short and without control characters and broken bytes: it could be anything."""
     plain = text.encode("utf-8", "backslashreplace").decode("utf-8")

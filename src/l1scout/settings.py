@@ -104,7 +104,7 @@ class RecalibrateSection(SettingsSection):
     model: Path | None = Field(
         None, description="Model directory; store.method must be parquet. Unset: no recalibration."
     )
-    engine: Literal["onnx", "fused", "table", "fixed"] = Field("fused", description="What computes it.")
+    engine: str = Field("fused", description="Inference engine: what computes it, such as onnx or fused.")
 
 
 class AccessSection(SettingsSection):

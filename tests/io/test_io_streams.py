@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from crc32c import crc32c
 
+import l1scout
 from front_end import make_run, stored_bytes
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
@@ -99,8 +100,13 @@ def test_jets_without_muons(tmp_path):
     assert [set(data.streams) for data in read_events(path)] == [{"jet"}]
     found = describe(path)
     assert (found["orbits"], found["orbits_covered"], found["final_muons"]) == ([5, 6], 2, 0)
-    with pytest.raises(InputError, match=r"jets\.raw: holds jet, and no muons of the GMT"):
-        list(read_batches([path]))
+    (data,) = read_batches([path])
+    assert data.main.n_objects == found["streams"]["jet"]
+    assert data.main.n_orbits == 2
+    with pytest.raises(InputError, match=r"jets\.raw: no stream muon, which this analysis needs"):
+        l1scout.analyse("livetime", l1scout.open(path))
+    with pytest.raises(InputError, match=r"jets\.raw: no stream muon, which this analysis needs"):
+        l1scout.analyse("occupancy", l1scout.open(path))
 
 
 def test_candidates_of_phase_2(tmp_path):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from l1scout.analysis.common.schemes import Scheme
+    from l1scout.core.orbit_batch import OrbitBatch
     from l1scout.core.orbit_data import OrbitData
 
 MUON_CUTS = ("min_pt", "min_hw_pt", "min_quality")
@@ -80,9 +81,9 @@ class Needs:
     counted_orbits : bool
         Whether data must say how many orbits were seen.
     streams : tuple of str
-        Streams that data must have.
+        Streams that data must have; the state takes the objects of the first one.
     columns : tuple of str
-        Columns that their muons must have.
+        Columns that these objects must have.
     shared : tuple of str
         Shared options that it uses, of `MUON_CUTS`, `TIME` and ``bx_range`` (of its figure).
     simulated_run : bool
@@ -96,20 +97,27 @@ class Needs:
     shared: tuple[str, ...] = MUON_CUTS
     simulated_run: bool = True
 
+    def objects(self, data: "OrbitData") -> "OrbitBatch":
+        """Return the objects that the state of the analysis takes."""
+        return data.streams[self.streams[0]] if self.streams else data.main
+
+    def checked(self, data: "OrbitData") -> "OrbitData":
+        """Return data that have what is needed (InputError if they lack it)."""
+        self.check(data)
+        return data
+
     def check(self, data: "OrbitData") -> None:
         """Refuse data that lack what is needed (InputError)."""
         missing = [name for name in self.streams if name not in data.streams]
         if missing:
             msg = f"{data.source or 'these data'}: no stream {', '.join(missing)}, which this analysis needs"
             raise InputError(msg)
-        muons = data.streams.get("muon")
-        if muons is None:
-            return
-        missing = [name for name in self.columns if muons.n_objects and name not in muons.columns]
+        objects = self.objects(data)
+        missing = [name for name in self.columns if objects.n_objects and name not in objects.columns]
         if missing:
-            msg = f"muons have no {', '.join(missing)}, which this analysis needs"
+            msg = f"{self.streams[0]}s have no {', '.join(missing)}, which this analysis needs"
             raise InputError(msg)
-        if self.counted_orbits and muons.n_orbits is None:
+        if self.counted_orbits and objects.n_orbits is None:
             msg = "these data do not say how many orbits were seen: no rate can be made of them"
             raise InputError(msg)
 
@@ -241,7 +249,7 @@ class Analysis(ABC, Generic[OptionsType]):
     def add(self, data: "OrbitData") -> None:
         """Take in data that follow those before (InputError if they lack what is needed)."""
         self.needs.check(data)
-        self.state.add(data.muons, self.setup.prescale)
+        self.state.add(self.needs.objects(data), self.setup.prescale)
 
     def merge(self, other: "Analysis[OptionsType]") -> None:
         """Add a piece of the same run or sample that follows in time: the sum equals that of all data.
@@ -276,7 +284,9 @@ class Analysis(ABC, Generic[OptionsType]):
         return None
 
 
-ANALYSES: Registry[type[Analysis[Any]]] = Registry("analyses", "l1scout.analysis")
+ANALYSES: Registry[type[Analysis[Any]]] = Registry(
+    "analyses", "l1scout.analysis", lambda: Analysis, classes=True
+)
 
 
 def _plain(setup: Setup) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def run_analysis(
     InputError
         If the data lack what it needs, are too few to find a scheme that is needed, or contradict `scheme`.
     """
+    data = map(needs.checked, data)
     if needs.scheme == "none":
         analysis = start(None)
         for piece in data:

@@ -8,6 +8,7 @@ libraries such as numpy inside their functions, so that their own ``--help`` is 
 
 import io
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
 from importlib import import_module
@@ -20,7 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 from l1scout import __version__
 from l1scout.cli.command_table import COMMANDS, CommandEntry
 from l1scout.core.provenance import recording
-from l1scout.errors import ScoutingError, printable
+from l1scout.errors import ScoutingError, ScoutingWarning, printable
 
 
 class _Deferred(TyperCommand):
@@ -117,8 +118,22 @@ def make_app() -> typer.Typer:
     return app
 
 
+def _one_line_warnings() -> None:
+    """Print l1scout's own warnings as one line each; the others as Python does."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, ScoutingWarning):
+            print(f"l1scout: {printable(str(message), 2000)}", file=sys.stderr)
+        else:
+            usual(message, category, *place, **more)
+
+    warnings.showwarning = show
+
+
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit status 2."""
+    _one_line_warnings()
     if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks is written as an escape
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from l1scout.cli.format_option import FORMATS_HELP
 from l1scout.cli.output import Json, activity, err, out, print_json
 from l1scout.cli.simulate import FAULTS, fault_rates, one_of, running
 from l1scout.errors import InputError
@@ -24,7 +25,7 @@ def board(
     orbits: Annotated[
         int | None, typer.Option("--simulate", min=1, help="Simulate so many orbits instead of a source.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="Wire format, such as run2 or run3.")] = "run3",
+    form: Annotated[str, typer.Option("--format", help=FORMATS_HELP)] = "run3",
     min_hw_pt: Annotated[int, typer.Option(min=1, max=511, help="Smallest hwPt of a muon.")] = 1,
     min_quality: Annotated[int, typer.Option(min=0, max=15, help="Smallest hwQual of a muon.")] = 0,
     per_packet: Annotated[int, typer.Option("--orbits-per-packet", min=1, max=64)] = 20,

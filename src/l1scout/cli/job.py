@@ -91,7 +91,7 @@ class Job:
             for data in self.data:
                 self._origins.add(data.simulated)
                 yield data
-                bars.advance(task, data.muons.n_orbits or 0)
+                bars.advance(task, data.main.n_orbits or 0)
 
     def _start(self, scheme: Any) -> Analysis[Any]:
         o = self.options

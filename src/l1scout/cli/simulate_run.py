@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from l1scout.cli.format_option import FORMATS_HELP
 from l1scout.cli.output import Json, print_json, progress
 from l1scout.cli.simulate import CONDITION_HELP, FAULTS, fault_rates, one_of, running
 
@@ -13,7 +14,7 @@ def run(
     orbits: Annotated[int, typer.Option(min=1, help="Orbits of 3564 BX.")],
     target: Annotated[Path, typer.Option("--out", help="Directory for links.l1l, truth.parquet, run.json.")],
     seed: Annotated[int, typer.Option(min=0)] = 1,
-    form: Annotated[str, typer.Option("--format", help="Wire format, such as run2 or run3.")] = "run3",
+    form: Annotated[str, typer.Option("--format", help=FORMATS_HELP)] = "run3",
     scheme: Annotated[str, typer.Option(help="Filling scheme: 2018 or 2024.")] = "2018",
     occupancy: Annotated[float, typer.Option(help="Part of the BX with a muon.")] = 0.05,
     crc: Annotated[str, typer.Option(help="CRC on the links.")] = "CRC-32/ISO-HDLC",

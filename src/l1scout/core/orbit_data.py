@@ -84,6 +84,11 @@ class OrbitData:
         """Whether the data are simulated; None where nothing says so."""
         return joint_origin(batch.simulated for batch in self.streams.values())
 
+    def with_main(self, objects: OrbitBatch) -> "OrbitData":
+        """Return these data with other objects in the place of `main`."""
+        name = MUON if MUON in self.streams else next(iter(self.streams))
+        return replace(self, streams={**self.streams, name: objects})
+
     def with_muons(self, muons: OrbitBatch) -> "OrbitData":
         """Return these data with other muons."""
         return replace(self, streams={**self.streams, MUON: muons})

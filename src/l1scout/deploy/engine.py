@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from l1scout.deploy.engines import ENGINES
-from l1scout.deploy.engines._base import Engine, EngineOptions
+from l1scout.deploy.engines._base import Engine, EngineOptions, check_arrays
 from l1scout.errors import InputError
 from l1scout.model.directory import Model
 
@@ -12,6 +12,7 @@ __all__ = [
     "Engine",
     "EngineOptions",
     "available_engines",
+    "check_arrays",
     "create_engine",
     "default_engine",
     "engines_left_out",

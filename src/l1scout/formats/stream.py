@@ -99,7 +99,7 @@ class Stream(ABC):
         return {self.name: objects.n_objects}
 
 
-STREAMS: Registry[Stream] = Registry("streams", "l1scout.formats.streams")
+STREAMS: Registry[Stream] = Registry("streams", "l1scout.formats.streams", lambda: Stream)
 """Streams by name; other packages add theirs as entry points of the group ``l1scout.streams``."""
 
 

@@ -122,7 +122,9 @@ class WireFormat(ABC):
         """Count the objects in a segment's file by kind, see `formats.stream.Stream.counts`."""
 
 
-WIRE_FORMATS: Registry[WireFormat] = Registry("wire formats", "l1scout.formats.wire_formats")
+WIRE_FORMATS: Registry[WireFormat] = Registry(
+    "wire formats", "l1scout.formats.wire_formats", lambda: WireFormat
+)
 """Wire formats by name; other packages add theirs as entry points of the group ``l1scout.wire_formats``."""
 
 

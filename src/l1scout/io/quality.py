@@ -210,25 +210,28 @@ class ReadQuality:
         if (
             first is None
             or first.offline is not None
-            or not first.muons.columns
-            or np.any(first.muons.orbit < 0)
+            or not first.main.columns
+            or np.any(first.main.orbit < 0)
         ):
             yield from chunks
             return
-        for batch in whole_orbits(data.muons for data in chunks):
-            yield first.with_muons(self.new_rows(batch))
+        if len(first.streams) > 1:
+            msg = "a reader of several streams leaves out what was read before itself: set removes_duplicates"
+            raise TypeError(msg)
+        for batch in whole_orbits(data.main for data in chunks):
+            yield first.with_main(self.new_rows(batch))
 
     def new_events(self, events: OrbitData) -> OrbitData:
         """Leave out triggered events that were read before, and count them."""
-        new = self._events.new(events.muons)
+        new = self._events.new(events.main)
         left_out = int(np.count_nonzero(~new))
         if not left_out:
             return events
         self.duplicate_events += left_out
         rows = np.flatnonzero(new)
         offline = None if events.offline is None else events.offline.take(rows)
-        muons = events.muons.take(rows, n_orbits=events.muons.n_orbits)
-        return replace(events.with_muons(muons), offline=offline)
+        objects = events.main.take(rows, n_orbits=events.main.n_orbits)
+        return replace(events.with_main(objects), offline=offline)
 
     def add(self, batch: OrbitBatch) -> None:
         """Count what is used, and look for repetition."""

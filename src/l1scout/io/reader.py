@@ -6,10 +6,11 @@ package. Everything follows from its reader: that files of the format are recogn
 new columns.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_data import MUON, OrbitData, Origin
 from l1scout.core.provenance import Provenance
 from l1scout.core.registry import Registry
-from l1scout.errors import InputError, printable
+from l1scout.errors import InputError, ScoutingWarning, printable
 from l1scout.io.conditions import Conditions
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
@@ -84,6 +85,7 @@ class Rewritten:
     columns: tuple[str, ...]
 
 
+@runtime_checkable
 class Reader(Protocol):
     """A file format. Derive from `FormatReader`, which has everything but the first three and `detect`.
 
@@ -187,7 +189,7 @@ class FormatReader:
         raise InputError(msg)
 
 
-READERS: Registry[Reader] = Registry("readers", "l1scout.io.readers")
+READERS: Registry[Reader] = Registry("readers", "l1scout.io.readers", lambda: Reader)
 """All file formats by name."""
 
 
@@ -234,7 +236,7 @@ def reader_of(file: InputFile) -> Reader:
 
 def _find(file: InputFile) -> Reader:
     readers = sorted(READERS.values(), key=_precedence)
-    found = next((reader for reader in readers if reader.detect(file)), None)
+    found = next((reader for reader in readers if _detects(reader, file)), None)
     if found is not None:
         return found
     if file.is_root:
@@ -251,9 +253,24 @@ def _find(file: InputFile) -> Reader:
     raise InputError(msg)
 
 
+def _detects(reader: Reader, file: InputFile) -> bool:
+    """Ask a reader whether a file has its format; one of another package that fails has not recognized it."""
+    try:
+        return reader.detect(file)
+    except InputError:
+        raise
+    except Exception as error:
+        package = READERS.package_of(reader.name)
+        if package == "l1scout":
+            raise
+        why = printable(f"{type(error).__name__}: {error}", 120)
+        msg = f"{file.path}: left out the reader {reader.name} of {package}, which failed ({why})"
+        warnings.warn(msg, ScoutingWarning, stacklevel=2)
+        return False
+
+
 def _precedence(reader: Reader) -> tuple[int, bool, str]:
-    own = type(reader).__module__.startswith("l1scout.")
-    return reader.order, own, reader.name
+    return reader.order, READERS.package_of(reader.name) == "l1scout", reader.name
 
 
 def _checked_options(file: InputFile, reader: Reader) -> Reader:

@@ -132,20 +132,21 @@ class Selector:
         empty: list[OrbitData] = []  # orbits without a muon, before any row tells their lumisection
         latest: bool | None = None
         for events in data:
-            batch = events.muons
+            batch = max(events.streams.values(), key=len)
             if not len(batch):
                 if latest is None:
                     empty.append(events)
                 else:
                     yield from self._whole(events, latest)
                 continue
-            good = self._good(batch, events.source)
+            good = {name: self._good(b, events.source) for name, b in events.streams.items()}
+            every = np.concatenate(list(good.values()))
             for before in empty:
-                yield from self._whole(before, bool(good[0]))
-            empty, latest = [], bool(good[-1])
-            self._rows += int(good.sum())
-            if good.all() or not good.any():
-                yield from self._whole(events, bool(good[0]))
+                yield from self._whole(before, bool(every[0]))
+            empty, latest = [], bool(every[-1])
+            self._rows += int(every.sum())
+            if every.all() or not every.any():
+                yield from self._whole(events, bool(every[0]))
             else:
                 yield self._part(events, good)
         if not self._rows:
@@ -172,21 +173,24 @@ class Selector:
 
     def _whole(self, events: OrbitData, keep: bool) -> Iterator[OrbitData]:
         """Keep or leave out a batch as a whole."""
-        orbits = events.muons.n_orbits or 0
+        orbits = events.main.n_orbits or 0
         self.kept, self.left_out = self.kept + orbits * keep, self.left_out + orbits * (not keep)
         if keep:
             yield events
 
-    def _part(self, events: OrbitData, good: NDArray[np.bool_]) -> OrbitData:
-        """Keep the selected rows of a batch, and their share of its orbits."""
-        orbits = None
-        if events.muons.n_orbits is not None:
-            orbits, uncertain = self._orbits(events.muons, good)
-            self.kept, self.left_out = self.kept + orbits, self.left_out + events.muons.n_orbits - orbits
+    def _part(self, events: OrbitData, good: Mapping[str, NDArray[np.bool_]]) -> OrbitData:
+        """Keep the selected rows of each stream, and their share of its orbits."""
+        most = max(events.streams, key=lambda name: len(events.streams[name]))
+        every, orbits = events.main.n_orbits, None
+        if every is not None:
+            of_most, uncertain = self._orbits(events.streams[most], good[most])
+            orbits = min(of_most, every)
+            self.kept, self.left_out = self.kept + orbits, self.left_out + every - orbits
             self.uncertain += uncertain
-        rows = np.flatnonzero(good)
-        offline = None if events.offline is None else events.offline.take(rows)
-        return replace(events.with_muons(events.muons.take(rows, n_orbits=orbits)), offline=offline)
+        rows = {name: np.flatnonzero(kept) for name, kept in good.items()}
+        streams = {name: b.take(rows[name], n_orbits=orbits) for name, b in events.streams.items()}
+        offline = None if events.offline is None else events.offline.take(next(iter(rows.values())))
+        return replace(events, streams=streams, offline=offline)
 
     def _orbits(self, batch: OrbitBatch, good: NDArray[np.bool_]) -> tuple[int, int]:
         """Return how many of a batch's orbits are selected, and how many are uncertain."""

@@ -104,5 +104,9 @@ def with_losses(chunks: Iterable[OrbitData]) -> Iterator[OrbitData]:
     for events in chunks:
         if events.source != before:
             before, lost = events.source, lost_in_file(Path(events.source))
-            events = events.with_muons(replace(events.muons, lost_orbits=events.muons.lost_orbits + lost))
+            streams = {
+                name: replace(batch, lost_orbits=batch.lost_orbits + lost)
+                for name, batch in events.streams.items()
+            }
+            events = replace(events, streams=streams)
         yield events

@@ -245,7 +245,7 @@ class SchemeWatch:
 
     def add(self, events: OrbitData) -> list[OrbitData]:
         """Take a batch; return the batches that may be analysed now (InputError if they contradict)."""
-        batch = events.muons
+        batch = events.main
         at = (events.source, int(batch.run[0])) if len(batch) else self._at
         if at != self._at:
             self._check_part()

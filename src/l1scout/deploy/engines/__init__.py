@@ -7,5 +7,12 @@ from l1scout.core.registry import Registry
 if TYPE_CHECKING:
     from l1scout.deploy.engines._base import Engine
 
-ENGINES: "Registry[type[Engine]]" = Registry("engines", "l1scout.deploy.engines")
+
+def _base() -> type:
+    from l1scout.deploy.engines._base import Engine
+
+    return Engine
+
+
+ENGINES: "Registry[type[Engine]]" = Registry("engines", "l1scout.deploy.engines", _base, classes=True)
 """Classes of engines by name."""

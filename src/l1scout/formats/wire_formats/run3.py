@@ -16,21 +16,11 @@ from l1scout.formats.block import MAP_WORDS, ROWS
 from l1scout.formats.block_format import BLOCKS_ROOM, BlockFormat, OrbitState, first_packet
 from l1scout.formats.fine_suppression import frame_orbits
 from l1scout.formats.layout import Field, Layout
-from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import ORBIT_END, ROW_BYTES, Found, PacketOrbits, Readable
-from l1scout.formats.raw import (
-    FILE_HEADER,
-    FRAME_HEADER,
-    Frames,
-    RawFile,
-    decode_frames,
-    file_header,
-    frame_heads,
-    read_frames,
-    read_header,
-)
+from l1scout.formats.raw import FILE_HEADER, FRAME_HEADER, Frames, frame_heads
+from l1scout.formats.raw_segments import RawSegmentFormat
 from l1scout.formats.records import LINKS, ORBIT, ORBIT_MASK, RECORD_HEADER
-from l1scout.formats.streams.muon import MUON_RUN3_EXTRA, MUONS, RUN3_MUONS
+from l1scout.formats.streams.muon import MUON_RUN3_EXTRA, RUN3_MUONS
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.jit import kernel
 from l1scout.lhc import BX_PER_ORBIT
@@ -122,14 +112,13 @@ def _mark(rows: Any, spans: Any, by: Any, marks: Any) -> None:
             rows[head, _FLAGS_AT] |= marks
 
 
-class Run3(BlockFormat):
+class Run3(BlockFormat, RawSegmentFormat):
     """Orbit word first; each orbit has a header and a map of its non-empty BX."""
 
     name = "run3"
     title = "DMA packets of Run 3"
     suffix = "raw"
     reports_empty_orbits = True
-    has_checksums = True
     layouts = (ORBIT, BX_RUN3, RECORD_HEADER)
     headers = {  # noqa: RUF012
         "Header of an orbit in a packet of l1scout": np.dtype([(n, "<u4") for n in ORBIT_HEADER]),
@@ -193,28 +182,6 @@ class Run3(BlockFormat):
     ) -> Frames:
         """Write a frame for each orbit, as a ``.raw`` file has them."""
         return frame_orbits(orbits, self, frame_heads(orbits, run, source), out)
-
-    def segment_header(self, run: int, lumisection: int, orbits: int, size: int) -> bytes:
-        """Return the header of a ``.raw`` file."""
-        return file_header(run, lumisection, orbits, size)
-
-    def salvage(self, data: bytes, source: int) -> tuple[bytes, list[int]]:
-        """Return the frames of the source whose checksum fits."""
-        found = read_header(data)
-        frames = [f for f in read_frames(data, found) if f.source == source] if found else []
-        return b"".join(data[f.start : f.stop] for f in frames), [f.orbit for f in frames]
-
-    def simulated(self, data: bytes) -> bool | None:
-        """Return whether the frames of a ``.raw`` file state that they are simulated."""
-        found = read_header(data)
-        frames = read_frames(data, found) if found else ()
-        return stated_origin(np.array([f.marks for f in frames], np.int64))
-
-    def count_objects(self, data: bytes) -> dict[str, int]:
-        """Count the muons of a ``.raw`` file."""
-        found = read_header(data)
-        frames = list(read_frames(data, found)) if found else []
-        return MUONS.counts(decode_frames(frames, MUONS, found or RawFile(0, 0, 0, 0)).objects)
 
 
 RUN3: Run3 = WIRE_FORMATS.register("run3")(

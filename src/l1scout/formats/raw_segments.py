@@ -1,0 +1,107 @@
+"""Segments that are ``.raw`` files: what wire formats share whose orbits become frames."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.formats.decoded import Decoded
+from l1scout.formats.marks import stated_origin
+from l1scout.formats.packets import PacketOrbits
+from l1scout.formats.raw import (
+    FRAME_WORDS,
+    Frame,
+    Frames,
+    RawFile,
+    decode_frames,
+    file_header,
+    frame_heads,
+    read_frames,
+    read_header,
+    sum_frames,
+)
+from l1scout.formats.stream import STREAMS, Stream, add_counts
+from l1scout.formats.wire_format import WireFormat
+
+
+class RawSegmentFormat(WireFormat):
+    """A wire format whose segments are ``.raw`` files: a frame for each orbit, with a checksum.
+
+    A subclass implements `recognises`, `split` and `find_orbits`. If the orbits of its packets are records of
+    32-bit words as its one stream decodes them (`PacketOrbits.rows` of shape (words, 1)), that is all;
+    otherwise it replaces `decode`, `frame_room` and `frame`, too.
+    """
+
+    has_checksums = True
+
+    def decode(self, orbits: PacketOrbits) -> Mapping[str, Decoded]:
+        """Decode the objects of orbits."""
+        (name,) = self.streams
+        words, bounds = _payloads(orbits)
+        sources = np.full(len(orbits.orbit), STREAMS[name].source_ids[0], np.int64)
+        part, ends = STREAMS[name].decode(words, bounds, sources)
+        lost = 4 * (bounds[1:] - ends)
+        return {name: Decoded(part.objects, part.flagged, int(np.count_nonzero(lost)), int(lost.sum()))}
+
+    def frame_room(self, orbits: PacketOrbits) -> int:
+        """Return the words that the frames of orbits take."""
+        return int((orbits.spans[:, 1] - orbits.spans[:, 0] + FRAME_WORDS).sum())
+
+    def frame(
+        self, orbits: PacketOrbits, run: int, source: int, out: NDArray[np.uint32] | None = None
+    ) -> Frames:
+        """Write a frame for each orbit, with its words as they are."""
+        room = self.frame_room(orbits)
+        out = np.empty(room, np.uint32) if out is None else out
+        if out.size < room:
+            msg = f"frames need {room} words, but there is room for {out.size}"
+            raise ValueError(msg)
+        payload, bounds = _payloads(orbits)
+        sizes = np.diff(bounds)
+        starts = np.r_[0, np.cumsum(sizes + FRAME_WORDS)]
+        words, heads = out[:room], frame_heads(orbits, run, source)
+        for k, start in enumerate(starts[:-1].tolist()):
+            words[start : start + 4], words[start + 4] = heads[k, :4], 4 * (1 + sizes[k])
+            words[start + 6] = heads[k, 4]
+            words[start + FRAME_WORDS : starts[k + 1]] = payload[bounds[k] : bounds[k + 1]]
+        sum_frames(words, starts)
+        objects: dict[str, int] = {}
+        for name, part in self.decode(orbits).items():
+            add_counts(objects, STREAMS[name].counts(part.objects))
+        return Frames(words, starts, orbits.orbit, 0, objects)
+
+    def segment_header(self, run: int, lumisection: int, orbits: int, size: int) -> bytes:
+        """Return the header of a ``.raw`` file."""
+        return file_header(run, lumisection, orbits, size)
+
+    def salvage(self, data: bytes, source: int) -> tuple[bytes, list[int]]:
+        """Return the frames of the source whose checksum fits."""
+        frames = [f for f in _frames(data) if f.source == source]
+        return b"".join(data[f.start : f.stop] for f in frames), [f.orbit for f in frames]
+
+    def simulated(self, data: bytes) -> bool | None:
+        """Return whether the frames of a ``.raw`` file state that they are simulated."""
+        return stated_origin(np.array([f.marks for f in _frames(data)], np.int64))
+
+    def count_objects(self, data: bytes) -> dict[str, int]:
+        """Count the objects of a ``.raw`` file."""
+        found, frames, total = read_header(data) or RawFile(0, 0, 0, 0), _frames(data), dict[str, int]()
+        for stream in (STREAMS[name] for name in self.streams):
+            add_counts(total, stream.counts(decode_frames(self._own(frames, stream), stream, found).objects))
+        return total
+
+    def _own(self, frames: list[Frame], stream: Stream) -> list[Frame]:
+        """Return the frames of a stream: all, whatever their source, if it is the only one."""
+        return frames if len(self.streams) == 1 else [f for f in frames if f.source in stream.source_ids]
+
+
+def _frames(data: bytes) -> list[Frame]:
+    found = read_header(data)
+    return list(read_frames(data, found)) if found else []
+
+
+def _payloads(orbits: PacketOrbits) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Return the words of all orbits, and where those of each begin and the last ones end."""
+    parts = [orbits.rows[first:end].reshape(-1) for first, end in orbits.spans]
+    bounds = np.r_[0, np.cumsum([part.size for part in parts])].astype(np.int64)
+    return np.concatenate([np.zeros(0, np.uint32), *parts]), bounds
