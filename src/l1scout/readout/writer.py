@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.provenance import DataLabel, data_label
+from l1scout.core.provenance import DataLabel, data_label, joint_label
 from l1scout.files import checksum, is_disk_full
 from l1scout.formats.marks import REAL
 from l1scout.formats.packets import MAX_ORBITS_PER_PACKET, PacketOrbits, Trailer
@@ -19,7 +19,8 @@ from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import add_counts
 from l1scout.formats.wire_format import WireFormat
 from l1scout.lhc import lumisection
-from l1scout.readout.segments import ObjectCounts, Segment, joint_label
+from l1scout.readout.counts import ObjectCounts
+from l1scout.readout.segments import Segment
 from l1scout.readout.spool import ReadoutPosition, Spool
 
 ORBITS_PER_SEGMENT = 1 << 13
