@@ -22,6 +22,7 @@ from l1scout.lhc import lumisection
 from l1scout.readout.counts import ObjectCounts
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import ReadoutPosition, Spool
+from l1scout.readout.totals import Totals
 
 ORBITS_PER_SEGMENT = 1 << 13
 """0.73 s of the LHC; a lumisection has 32 such."""
@@ -90,30 +91,6 @@ class _SuspectTrailer:
 
     trailer: Trailer
     gap: int
-
-
-@dataclass
-class Totals:
-    """What this process has seen, for its status.
-
-    Parameters
-    ----------
-    packets, bytes_in, bytes_out, segments : int
-    waited_s : float
-        Time spent waiting for space in the spool.
-    counts : Counter
-        Counts of the segments' accounts, by the name of the segment's field.
-    objects : dict of str to int
-        Objects written, by kind.
-    """
-
-    packets: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    segments: int = 0
-    waited_s: float = 0.0
-    counts: Counter[str] = field(default_factory=Counter)
-    objects: ObjectCounts = field(default_factory=dict)
 
 
 class SegmentWriter:
