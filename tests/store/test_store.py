@@ -18,7 +18,8 @@ from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.files import checksum
 from l1scout.formats.wire_formats.run3 import RUN3
-from l1scout.readout.segments import Segment, sum_counts
+from l1scout.readout.counts import sum_counts
+from l1scout.readout.segments import Segment
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter

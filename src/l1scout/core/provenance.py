@@ -27,6 +27,12 @@ def data_label(simulated: bool | None) -> DataLabel:
     return "unknown" if simulated is None else "simulated" if simulated else "real"
 
 
+def joint_label(labels: Iterable[DataLabel]) -> DataLabel:
+    """Return the label of data put together: simulated if any are, real if all are, else unknown."""
+    found = set(labels)
+    return "simulated" if "simulated" in found else "real" if found == {"real"} else "unknown"
+
+
 def is_simulated(label: DataLabel) -> bool | None:
     """Return whether data with a label are simulated; None where it is unknown."""
     return None if label == "unknown" else label == "simulated"

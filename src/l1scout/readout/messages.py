@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from l1scout.readout.segments import FileSize, Segment
+from l1scout.readout.counts import FileSize
+from l1scout.readout.segments import Segment
 
 Reason = Annotated[str, StringConstraints(max_length=300)]
 

@@ -22,8 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 from l1scout.core.provenance import DataLabel
 from l1scout.errors import InputError
 from l1scout.files import checksum, sync_folder
+from l1scout.readout.counts import U63
 from l1scout.readout.salvage import salvage
-from l1scout.readout.segments import CLOSED, U63, Segment, parse_name
+from l1scout.readout.segments import CLOSED, Segment, parse_name
 
 RAM_DISK = Path("/dev/shm")
 MIN_RAM_BYTES = 1 << 30

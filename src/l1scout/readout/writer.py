@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.provenance import DataLabel, data_label
+from l1scout.core.provenance import DataLabel, data_label, joint_label
 from l1scout.files import checksum, is_disk_full
 from l1scout.formats.marks import REAL
 from l1scout.formats.packets import MAX_ORBITS_PER_PACKET, PacketOrbits, Trailer
@@ -19,8 +19,10 @@ from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import add_counts
 from l1scout.formats.wire_format import WireFormat
 from l1scout.lhc import lumisection
-from l1scout.readout.segments import ObjectCounts, Segment, joint_label
+from l1scout.readout.counts import ObjectCounts
+from l1scout.readout.segments import Segment
 from l1scout.readout.spool import ReadoutPosition, Spool
+from l1scout.readout.totals import Totals
 
 ORBITS_PER_SEGMENT = 1 << 13
 """0.73 s of the LHC; a lumisection has 32 such."""
@@ -89,30 +91,6 @@ class _SuspectTrailer:
 
     trailer: Trailer
     gap: int
-
-
-@dataclass
-class Totals:
-    """What this process has seen, for its status.
-
-    Parameters
-    ----------
-    packets, bytes_in, bytes_out, segments : int
-    waited_s : float
-        Time spent waiting for space in the spool.
-    counts : Counter
-        Counts of the segments' accounts, by the name of the segment's field.
-    objects : dict of str to int
-        Objects written, by kind.
-    """
-
-    packets: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    segments: int = 0
-    waited_s: float = 0.0
-    counts: Counter[str] = field(default_factory=Counter)
-    objects: ObjectCounts = field(default_factory=dict)
 
 
 class SegmentWriter:
