@@ -13,9 +13,9 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
 PARTS = ("formats/streams/", "formats/wire_formats/", "io/readers/", "deploy/engines/")
 """Packages of which a module has the name of its part, such as the reader ``raw``, by rule."""
-MODULES_TO_RENAME = {"coverage", "guard"}
+MODULES_TO_RENAME = {"guard", "messages"}
 """Base names that several modules still have; remove a name here when it is unique."""
-CLASSES_TO_RENAME = {"Coverage", "Receiver", "Section", "Selection", "Sink", "Stage", "State", "Stream"}
+CLASSES_TO_RENAME = {"Selection", "Sink", "Stream"}
 """Names that several classes still have; remove a name here when it is unique."""
 LONG_FUNCTIONS = {
     "analysis/common/peaks.py fit_peak": "one likelihood fit, from start values to result",

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from l1scout.analysis import ANALYSES, Analysis, Needs, Result, Setup
 from l1scout.analysis.common.correlation import Correlation
 from l1scout.analysis.common.cosmic_legs import Cosmics
-from l1scout.analysis.common.coverage import coverage
 from l1scout.analysis.common.live_time import LiveTime
 from l1scout.analysis.common.muons import times
 from l1scout.analysis.common.schemes import load_scheme
+from l1scout.analysis.common.seen_orbits import seen_orbits
 from l1scout.cli.output import json_text
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
 from l1scout.core.orbit_data import OrbitData
@@ -195,10 +195,10 @@ def test_pairs_of_adjacent_crossings_in_two_pieces_are_found(seed, points):
     batches = dense(np.random.default_rng(seed), 12)
     whole, pieces = Correlation(3), []
     for batch in batches:
-        whole.add(times(batch), times(batch), coverage(batch)[0][0])
+        whole.add(times(batch), times(batch), seen_orbits(batch)[0][0])
     for batch in cut(batches, sorted(points)):
         pieces.append(Correlation(3))
-        pieces[-1].add(times(batch), times(batch), coverage(batch)[0][0])
+        pieces[-1].add(times(batch), times(batch), seen_orbits(batch)[0][0])
     for piece in pieces[1:]:
         pieces[0].merge(piece)
     assert whole.pairs[4]  # one crossing apart, also over the end of an orbit
