@@ -189,6 +189,17 @@ def test_cosmic_pairs_across_the_border_of_pieces_are_found(seed, points):
     assert json_text(pieces[0].live.table()) == json_text(whole.live.table())
 
 
+def test_muons_of_two_runs_are_no_pair():
+    """Though the second run goes on counting orbits where the first ends."""
+    first, second = dense(np.random.default_rng(3), 24)[0].cut(12)
+    second = replace(second, run=second.run + 1)
+    both, alone = Cosmics(BEAM_FREE), [Cosmics(BEAM_FREE) for _ in range(2)]
+    for state, batch in zip(alone, (first, second), strict=True):
+        state.add(batch)
+        both.add(batch)
+    assert both.pairs == tuple(a + b for a, b in zip(alone[0].pairs, alone[1].pairs, strict=True))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1 << 32), st.sets(st.integers(1, 35), min_size=1, max_size=20))
 def test_pairs_of_adjacent_crossings_in_two_pieces_are_found(seed, points):
