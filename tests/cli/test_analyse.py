@@ -178,7 +178,7 @@ def test_masses_of_open_data(shared_data):
 def test_real_ntuple(shared_data, tmp_path):
     path = shared_data / "real-cms" / "l1ntuple_run320040_2018_200ev.root"
     result = json.loads(run("occupancy", path, "--json", "--out", tmp_path))
-    assert result["origin"] == "data"
+    assert result["origin"] == "data of unstated origin"
     assert sum(f["muons"] for f in result["finders"]) == 60
     with pytest.raises(InputError, match="no rate can be made"):
         run("luminosity", path)
