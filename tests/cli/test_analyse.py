@@ -169,7 +169,7 @@ def test_spectra_name_their_model(tmp_path):
 def test_masses_of_open_data(shared_data):
     path = shared_data / "opendata-dimuon" / "peakdata3.csv"
     real = json.loads(run("masses", path, "--max-eta", 2.4, "--min-pair-pt", 0, "--json"))
-    assert real["origin"] == "data"
+    assert real["origin"] == "data of unstated origin"
     emulated = json.loads(run("masses", "--muons", path, "--json"))
     assert emulated["origin"] == "simulation"
     assert {p["muons"] for p in emulated["pairs"]} == {"raw", "offline"}
@@ -178,7 +178,7 @@ def test_masses_of_open_data(shared_data):
 def test_real_ntuple(shared_data, tmp_path):
     path = shared_data / "real-cms" / "l1ntuple_run320040_2018_200ev.root"
     result = json.loads(run("occupancy", path, "--json", "--out", tmp_path))
-    assert result["origin"] == "data"
+    assert result["origin"] == "data of unstated origin"
     assert sum(f["muons"] for f in result["finders"]) == 60
     with pytest.raises(InputError, match="no rate can be made"):
         run("luminosity", path)
