@@ -50,7 +50,7 @@ class Packets:
         """Be ready."""
         return True
 
-    def put(self, packet: memoryview) -> None:
+    def step(self, packet: memoryview) -> None:
         """Take a packet."""
         self.bytes.write(packet)
 

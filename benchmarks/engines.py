@@ -5,9 +5,11 @@
 A million simulated muons, no one twice, in batches; rounds are interleaved, so that all see the same
 machine, and the best of each counts. Our engines and onnxruntime get hardware integers and give
 corrections in our memory, all of which counts. OpenVINO gets floats that have been prepared and leaves
-its answers where they are, which only favours it. OpenVINO is no dependency: `pip install openvino`.
+its answers where they are, which only favours it. "onnx, ramps form" is `l1scout export --ramps`: the same
+network with its look-ups as ReLU hinges. OpenVINO is no dependency: `pip install openvino`.
 """
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +24,8 @@ from l1scout.deploy.engines.table import build
 from l1scout.evaluate.bench import simulated
 from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX
 from l1scout.model.directory import Model, load_model
+from l1scout.model.onnx_export import export_onnx
+from l1scout.model.onnx_function import OnnxFunction
 
 try:
     import openvino
@@ -106,10 +110,13 @@ def measure(model: Model, table: Path) -> int:
     """Print the table of a model."""
     hardware = simulated(model, MUONS)
     works: dict[str, Engines | OpenVino] = {}
+    hinges = OnnxFunction(export_onnx(model.layers, model.card, ramps=True))
+    ramps = dataclasses.replace(model, network=hinges)
     for threads in (1, 2):
         cores = f"{threads} core{'s' * (threads > 1)}"
         for name in ("onnx", "fused", "table"):
             works[f"{name}, {cores}"] = Engines(name, model, hardware, table, threads)
+        works[f"onnx, ramps form, {cores}"] = Engines("onnx", ramps, hardware, table, threads)
         for precision in ("f32", "bf16") if openvino else ():
             works[f"OpenVINO {precision}, {cores}"] = OpenVino(model, hardware, precision, threads)
     best: dict[str, float] = dict.fromkeys(works, float("inf"))
@@ -123,7 +130,7 @@ def measure(model: Model, table: Path) -> int:
     )
     print(f"{'':24}{'M muons/s':>10}{'/ onnx, same cores':>20}   worst off: phi, eta [counts], pT [GeV]")
     for name, t in best.items():
-        peer = best["onnx, " + name.split(", ")[1]]
+        peer = best["onnx, " + name.split(", ")[-1]]
         worst = np.abs((works[name].answer(hardware[:, :BATCH]) - exact) / counts).max(axis=1)
         off = ", ".join(f"{w:.2g}" for w in worst)
         print(f"{name:24}{MUONS / t / 1e6:10.1f}{peer / t:20.2f}   {off}")

@@ -25,7 +25,7 @@ from l1scout.jit import kernel
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT
 from l1scout.link.align import windows
 from l1scout.link.frames import crc32
-from l1scout.link.receive import Receiver
+from l1scout.link.receive import LinkReceiver
 from l1scout.link.transmit import Transmitter, random_timing, transmit
 from l1scout.simulate.run import simulate_run
 
@@ -45,7 +45,7 @@ class Nothing:
         """Be ready."""
         return True
 
-    def put(self, packet: memoryview) -> None:
+    def step(self, packet: memoryview) -> None:
         """Take a packet."""
         self.bytes += len(packet)
 
@@ -96,7 +96,7 @@ def main() -> int:
     sent = transmit(simulate_run(1, orbits, chunk=PIECE), Transmitter(RUN3, timing))
     captures = list(sent)
     dense = np.zeros((orbits, BX_PER_ORBIT, 6, 8), np.uint32)
-    receiver = Receiver()
+    receiver = LinkReceiver()
     k = 0
     for capture, numbers in windows(captures):
         for n in numbers:

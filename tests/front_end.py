@@ -35,7 +35,7 @@ class Keep:
         self.asked += 1
         return self.asked not in self.busy
 
-    def put(self, packet: memoryview) -> None:
+    def step(self, packet: memoryview) -> None:
         self.bytes.write(packet)
 
 

@@ -33,6 +33,16 @@ def test_the_python_example_counts_the_final_muons_of_the_truth(tmp_path):
     assert muons == truth["final_muons"] > 1000
 
 
+def test_the_simulated_run_can_be_analysed(tmp_path):
+    """As a newcomer without data would, with the README's own lines."""
+    lines = [line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines()]
+    wanted = [line for line in lines if line[1:3] in (["simulate", "run"], ["analyse", "luminosity"])]
+    assert len(wanted) == 2
+    for line in wanted:
+        subprocess.run([sys.executable, "-m", *line], cwd=tmp_path, check=True, capture_output=True)
+    assert json.loads((tmp_path / "lumi" / "luminosity.json").read_text())["orbits"] == 200
+
+
 def test_commands_exist():
     used = {
         line.split()[1]

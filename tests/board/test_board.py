@@ -5,11 +5,12 @@ import pytest
 
 from front_end import BOARD_FORMATS, Keep, make_run, rows, through_board
 from l1scout.board.board import Board
-from l1scout.board.suppress import Selection
+from l1scout.board.suppress import BoardSelection
 from l1scout.core.orbit_batch import concatenate
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.transmit import LinkTiming, Transmitter, transmit
+from l1scout.simulate.faults import FaultRates, Injector
 from l1scout.simulate.run import Running, simulate_run
 
 
@@ -56,14 +57,14 @@ def test_crowded_orbits():
 
 def test_thresholds():
     truth, captures, _ = make_run(RUN3, 6)
-    selection = Selection((20,) * 4 + (40,) * 4, (12,) + (0,) * 7)
+    selection = BoardSelection((20,) * 4 + (40,) * 4, (12,) + (0,) * 7)
     decoded, _, counters = through_board(captures, selection=selection)
     pt, quality, link = truth["hwPt"], truth["hwQual"], truth["link"]
     keep = (pt >= np.where(link < 4, 20, 40)) & ((link != 0) | (quality >= 12))
     assert rows(decoded.objects) == rows(truth.select(keep))
     assert counters.blocks == len(truth.select(keep))
     with pytest.raises(ValueError, match="8 values"):
-        Selection((1,) * 7)
+        BoardSelection((1,) * 7)
 
 
 def test_whole_orbits_are_dropped_and_counted():
@@ -87,6 +88,23 @@ def test_a_hole_in_the_capture_is_lost_orbits_only_at_its_edges():
     got = decoded.objects
     assert rows(got.select(got.orbit[got.row] != 1002)) == rows(truth.select(whole))
     assert counters.orbits == counters.delivered + counters.idle == 10
+
+
+def test_orbits_that_no_link_delivers_are_lost():
+    """Every link has a wrong CRC for the time of three orbits: counted, and told by the packets' trailers.
+
+    Links are late by up to an orbit's gap, so that the first and the last are damaged on some links only.
+    """
+    truth, captures, timing = make_run(RUN3, 9)
+    bad = Injector(FaultRates(bad_crc=1.0), 1, tuple(t.skew for t in timing)).damage(captures[1:2])
+    decoded, found, counters = through_board([captures[0], *bad, *captures[2:]], orbits_per_packet=3)
+    assert (counters.orbits, counters.delivered, counters.lost, counters.idle) == (10, 7, 2, 1)
+    assert (found.trailer.orbits, found.trailer.dropped) == (7, 2)
+    assert decoded.flagged.tolist() == [1002, 1005]
+    got = decoded.objects
+    whole, whole_truth = (np.isin(b.orbit[b.row], range(1002, 1006), invert=True) for b in (got, truth))
+    assert rows(got.select(whole)) == rows(truth.select(whole_truth))
+    assert not np.isin(got.orbit, [1003, 1004]).any()
 
 
 def test_a_packet_with_fewer_orbits_at_the_end():

@@ -141,15 +141,15 @@ class Slow:
 def test_a_full_buffer_is_told():
     stream = Slow()
     sink = BufferedSink(StreamSink(stream), 2, wait=False)
-    sink.put(memoryview(b"packet"))
+    sink.step(memoryview(b"packet"))
     stream.taken.wait(PATIENCE_S)
     sent = 1
     while sink.ready() and sent < 10:
-        sink.put(memoryview(b"packet"))
+        sink.step(memoryview(b"packet"))
         sent += 1
     assert sent == 3  # one is being written, two are held
     stream.go.set()
-    sink.close()
+    sink.finish()
     assert stream.data == b"packet" * sent
 
 
@@ -159,9 +159,9 @@ def test_a_consumer_that_goes_away():
             raise BrokenPipeError
 
     sink = BufferedSink(StreamSink(Gone()), 4, wait=True)
-    sink.put(memoryview(b"packet"))
+    sink.step(memoryview(b"packet"))
     with pytest.raises(BrokenPipeError):
-        sink.close()
+        sink.finish()
 
 
 def test_pace(run, monkeypatch):

@@ -4,6 +4,7 @@ import json
 
 import awkward as ak
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import typer
 import uproot
@@ -87,18 +88,29 @@ def test_other_conditions_are_warned_of_on_stderr_and_in_json(samples, tmp_path)
     path = model_directory(tmp_path / "m", card, network)
     done = run("--model", path, samples["DPG_NANO"], tmp_path / "out.root", "--json")
     found = json.loads(done.stdout)
-    assert found["conditions"]["trigger"] == "BMTF"
+    assert found["conditions"] == {
+        "simulated": None,  # the file does not say so, and its run number does not either
+        "era": "2018 (by run number)",
+        "trigger": None,
+        "tables": None,
+    }
     assert found["model"]["trained_on"]["tables"] == "l1scout's own"
-    assert len(found["warnings"]) == 2
-    assert "real muons, but model hand was trained on simulated muons" in found["warnings"][0]
-    assert "look-up tables hardware" in found["warnings"][1]
+    (warning,) = found["warnings"]
+    assert "cannot compare origin, trigger, look-up tables: the file holds muons of unstated" in warning
     for line in found["warnings"]:
         assert f"warning: {line}" in done.stderr
-    same = model_directory(tmp_path / "same", *hand_made(data=conditions_of(samples["DPG_NANO"]).as_dict()))
-    done = run("--model", same, samples["DPG_NANO"], tmp_path / "same.root", "--json")
+    stated = tmp_path / "stated.parquet"
+    metadata = {"simulated": "no", "era": "2018"}
+    pq.write_table(pq.read_table(samples["PARQUET"]).replace_schema_metadata(metadata), stated)
+    done = run("--model", path, stated, tmp_path / "out.parquet", "--json")
+    warnings = json.loads(done.stdout)["warnings"]
+    assert "real muons, but model hand was trained on simulated muons" in warnings[0]
+    assert "look-up tables hardware" in warnings[-1]
+    same = model_directory(tmp_path / "same", *hand_made(data=conditions_of(stated).as_dict()))
+    done = run("--model", same, stated, tmp_path / "same.parquet", "--json")
     assert json.loads(done.stdout)["warnings"] == []
     assert "warning" not in done.stderr
-    done = run("--model", same, samples["DPG_NANO"], tmp_path / "text.root")
+    done = run("--model", same, stated, tmp_path / "text.parquet")
     assert "trained on real muons, era 2018" in done.stdout
 
 
@@ -112,7 +124,7 @@ def test_the_copy_says_whether_its_muons_are_real(samples, tmp_path, model):
     out = tmp_path / "out.root"
     assert run("--model", model, samples["DPG_NANO"], out).exit_code == 0
     with uproot.open(out) as file:
-        assert json.loads(str(file["l1scout_provenance"]))["data"] == "real"
+        assert json.loads(str(file["l1scout_provenance"]))["data"] == "unknown"
 
 
 @pytest.mark.parametrize(

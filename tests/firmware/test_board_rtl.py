@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import hand_made
 from front_end import Keep, make_run
 from l1scout.board.board import Board, BoardCounters
-from l1scout.board.suppress import Selection
+from l1scout.board.suppress import BoardSelection
 from l1scout.cli import make_app
 from l1scout.firmware.build import build
 from l1scout.firmware.compare import compare, different_counters, where_different
@@ -137,7 +137,7 @@ FAULTS = st.builds(
     dead_orbits=st.integers(1, 4),
 )
 SELECTIONS = st.builds(
-    Selection,
+    BoardSelection,
     st.tuples(*[st.sampled_from((1, 2, 20, 511, 600))] * LINKS),
     st.tuples(*[st.sampled_from((0, 4, 12, 15, 99))] * LINKS),
     st.tuples(*[st.booleans()] * LINKS),

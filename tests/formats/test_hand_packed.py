@@ -14,7 +14,7 @@ from front_end import decode_muons
 from l1scout.formats.block import decode_blocks
 from l1scout.formats.layout import Layout
 from l1scout.formats.packets import Trailer
-from l1scout.formats.raw import FILE_HEADER, ORBIT_HEADER, decode_frames, read_frames, read_header
+from l1scout.formats.raw import FILE_HEADER, FRAME_HEADER, decode_frames, read_frames, read_header
 from l1scout.formats.recalibrated import RECALIBRATED
 from l1scout.formats.records import ORBIT, RECORD_HEADER
 from l1scout.formats.streams.muon import FIELDS, MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA, MUONS, read_records
@@ -74,7 +74,7 @@ def test_headers_of_a_raw_file():
         bytes.fromhex("5241575f30303032200014000403020123d005000d0c0b0a8877665544332211"), FILE_HEADER
     )[0]
     assert head.tolist() == (b"RAW_0002", 32, 20, 0x01020304, 380963, 0x0A0B0C0D, 0x1122334455667788)
-    head = np.frombuffer(bytes.fromhex("0600214323d005000b0a0000785634120e0d0c00dec0adde"), ORBIT_HEADER)[0]
+    head = np.frombuffer(bytes.fromhex("0600214323d005000b0a0000785634120e0d0c00dec0adde"), FRAME_HEADER)[0]
     assert head.tolist() == (6, 0x4321, 380963, 0x0A0B, 0x12345678, 0x0C0D0E, 0xDEADC0DE)
 
 

@@ -223,7 +223,46 @@ def test_readout_writes_its_segments(stream, tmp_path):
         writer.step((packet, skipped))
     segment = writer.finish()
     assert (segment.orbits, segment.first_orbit, segment.last_orbit, segment.blocks) == (4, 5, 8, 3)
+    assert dict(segment.objects) == {"puppi": 4}
     path = next(tmp_path.glob("*.native64"))
     decoded, found = decode(path.read_bytes())
     same(decoded.objects, SOME)
     assert found.orbits == 4
+
+
+def test_truncated_events_flag_their_orbit_in_the_account(tmp_path):
+    """No candidates and the error bit: the orbit is there, and readout counts it as flagged."""
+    data = event(7, 5, CHARGED_WORD) + event(8, 5, error=1) + event(8, 9, NEUTRAL_WORD) + event(9, 1)
+    packets = [(bytes(p), skipped) for p, skipped in NATIVE64.split(io.BytesIO(data))]
+    found = [NATIVE64.find_orbits(memoryview(p)).flagged.tolist() for p, _ in packets]
+    assert [orbits for orbits in found if orbits] == [[8]]
+    writer = SegmentWriter(Spool(tmp_path / "spool"), 7, 1, NATIVE64)
+    for packet, skipped in packets:
+        writer.add(memoryview(packet), skipped)
+    segment = writer.finish()
+    assert (segment.orbits, segment.flagged, segment.corrupt) == (3, 1, 0)
+
+
+def test_damage_is_counted_once_and_in_bytes():
+    """A word that is none of an event ends what can be read of a packet."""
+    good = event(7, 5, CHARGED_WORD) + event(7, 6, NEUTRAL_WORD)
+    found = NATIVE64.find_orbits(memoryview(good + pack(1, 2, 3))).found
+    assert (found.orbits, found.blocks, found.corrupt, found.corrupt_bytes) == (1, 2, 1, 24)
+    found = NATIVE64.find_orbits(memoryview(good)).found
+    assert (found.orbits, found.blocks, found.corrupt, found.corrupt_bytes) == (1, 2, 0, 0)
+    for wrong in (event(7, 6, NEUTRAL_WORD), event(7, 5), pack(2 << 62 | 7 << 24 | 7 << 12 | 1 << 8)):
+        found = NATIVE64.find_orbits(
+            memoryview(good + wrong)
+        ).found  # a BX once more, an earlier one, spare bits
+        assert (found.blocks, found.corrupt, found.corrupt_bytes) == (2, 1, len(wrong))
+
+
+def test_orbits_that_do_not_rise_are_not_this_format():
+    """As a file of other 64-bit words may look by chance: the same orbit begins again and again."""
+
+    def file(orbits):
+        return io.BytesIO(b"".join(pack(3 << 62 | n << 24) + event(n, 5, CHARGED_WORD) for n in orbits))
+
+    assert NATIVE64.recognises(file(range(20)))
+    assert not NATIVE64.recognises(file([7] * 20))
+    assert not NATIVE64.recognises(file(range(20, 0, -1)))

@@ -1,4 +1,4 @@
-"""Files of every registered stream and wire format are recognised, described and read."""
+"""Objects beside muons: all streams of a file are read and counted."""
 
 import struct
 
@@ -9,62 +9,109 @@ from crc32c import crc32c
 from front_end import make_run, stored_bytes
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
-from l1scout.formats.raw import FILE_HEADER, file_header
-from l1scout.formats.streams.jet import DMA_SOURCE, JET, JETS, TCP_SOURCE
-from l1scout.formats.streams.puppi import COLUMNS
-from l1scout.formats.wire_formats.native64 import NATIVE64
-from l1scout.io import read_events
-from l1scout.io.inspect import describe
+from l1scout.formats.raw import FILE_HEADER, file_header, read_frames, read_header
+from l1scout.formats.streams.jet import DMA_SOURCE, JETS, TCP_SOURCE
+from l1scout.io import describe, detect, read_events
+from l1scout.io.batches import read_batches
 
-PUPPI = OrbitBatch(
-    np.array([5, 7]),
-    np.array([3564, 20]),
-    np.array([0, 2, 3]),
-    {n: np.array([1, 2, 3] if n in ("hwPt", "hwId") else [0, 0, 0], np.int16) for n in COLUMNS},
-)
+RUN = 320040
 
 
-def test_a_file_of_native64(tmp_path):
-    path = tmp_path / "puppi.dump"
-    path.write_bytes(NATIVE64.encode(PUPPI, 5, 8))
-    parts = list(read_events(path))
-    assert [list(p.streams) for p in parts] == [["puppi"]] * 3
-    assert sum(p.streams["puppi"].n_orbits for p in parts) == 3
-    hw_pt = np.concatenate([p.streams["puppi"]["hwPt"] for p in parts])
-    assert hw_pt.tolist() == [1, 2, 3]
-    assert {p.simulated for p in parts} == {None}
+def jets_of(orbit, rng):
+    bx = np.sort(rng.choice(np.arange(1, 3565), 40, replace=False))
+    counts = rng.integers(1, 5, bx.size)
+    columns = {
+        "hwPt": rng.integers(1, 2048, counts.sum()),
+        "hwEta": rng.integers(-128, 128, counts.sum()),
+        "hwPhi": rng.integers(0, 144, counts.sum()),
+        "hwDisplaced": rng.integers(0, 2, counts.sum()),
+        "hwQual": rng.integers(0, 4, counts.sum()),
+    }
+    columns = {name: c.astype(np.int16) for name, c in columns.items()}
+    return OrbitBatch(np.full(bx.size, orbit), bx, np.r_[0, np.cumsum(counts)], columns)
+
+
+def frame(orbit, source, payload):
+    body = struct.pack("<I", source) + payload
+    head = struct.pack("<HHIIIII", 6, 0, RUN, orbit // 2**18 + 1, orbit, len(body), crc32c(body))
+    return head + body
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A file with a frame of muons and frames of jets from two sources for each orbit; and its jets."""
+    raw = stored_bytes(make_run(orbits=8, chunk=8)[1])["RAW"]
+    rng, body, jets = np.random.default_rng(1), b"", []
+    for found in read_frames(raw, read_header(raw)):
+        body += bytes(found.head) + bytes(found.records)
+        for source in (TCP_SOURCE, DMA_SOURCE):
+            jets.append(jets_of(found.orbit, rng))
+            body += frame(found.orbit, source, JETS.encode(jets[-1], source)[0].tobytes())
+        body += frame(found.orbit, 99, b"of a source that nobody knows")
+    path = tmp_path / "mixed.raw"
+    path.write_bytes(file_header(RUN, 1, 32, FILE_HEADER.itemsize + len(body)) + body)
+    (tmp_path / "muons.raw").write_bytes(raw)
+    return path, jets
+
+
+@pytest.mark.parametrize("rows", [1, 300, 100_000])
+def test_muons_and_jets_of_a_raw_file(mixed, rows):
+    path, jets = mixed
+    chunks = list(read_events(path, rows=rows))
+    assert all(set(c.streams) == {"muon", "jet"} for c in chunks)
+    assert all(len(c.muons) <= rows or c.muons.n_orbits == 1 for c in chunks)
+    alone = list(read_events(path.with_name("muons.raw"), rows=rows))
+    for name in ("hwPt", "hwPhi"):
+        one, two = (np.concatenate([c.muons[name] for c in some]) for some in (chunks, alone))
+        np.testing.assert_array_equal(one, two)
+    for stream in ("muon", "jet"):
+        assert sum(c.streams[stream].n_orbits for c in chunks) == 8
+    found = np.concatenate([c.streams["jet"]["hwPt"] for c in chunks])
+    assert np.sort(found).tolist() == np.sort(np.concatenate([j["hwPt"] for j in jets])).tolist()
+    assert {int(run) for c in chunks for run in c.streams["jet"].run} == {RUN}
+
+
+def test_inspect_counts_objects_of_each_stream(mixed):
+    path, jets = mixed
     found = describe(path)
-    assert (found["form"], found["orbits"], found["streams"]) == ("native64", 3, {"puppi": 3})
-    assert (found["orbit"], found["bx"]) == ([5, 7], [20, 3564])
-    with pytest.raises(InputError, match=r"puppi\.dump: no muons, but puppi"):
-        parts[0].muons  # noqa: B018
+    assert found["streams"] == {"jet": sum(j.n_objects for j in jets), "muon": found["final_muons"]}
+    assert found["final_muons"] == describe(path.with_name("muons.raw"))["final_muons"] > 0
+    assert {c["of"] for c in found["columns"]} == {"L1 muon", "jet"}
+    assert found["frames_by_source"] == {"1": 8, "2": 8, "22": 8, "99": 8}
 
 
-def frames(batch: OrbitBatch, source: int, run: int) -> bytes:
-    words, starts = JETS.encode(batch, source)
-    out = b""
-    for k, orbit in enumerate(batch.orbit.tolist()):
-        payload = struct.pack("<I", source) + words[starts[k] : starts[k + 1]].tobytes()
-        out += struct.pack("<HHIIIII", 6, 0, run, 1, orbit, len(payload), crc32c(payload)) + payload
-    return out
+def test_orbits_that_were_read_before_are_left_out_of_every_stream(mixed):
+    path, jets = mixed
+    again = path.with_name("again.raw")
+    again.write_bytes(path.read_bytes() + b"x")  # not the same file
+    batches = list(read_batches([path, again]))
+    assert sum(b.muons.n_orbits for b in batches) == 8
+    assert sum(b.streams["jet"].n_objects for b in batches) == sum(j.n_objects for j in jets)
 
 
-@pytest.mark.parametrize("source", [DMA_SOURCE, TCP_SOURCE])
-def test_jets_and_muons_of_a_raw_file(tmp_path, source):
-    truth, captures, _ = make_run(orbits=4)
-    muons = stored_bytes(captures)["RAW"][FILE_HEADER.itemsize :]
-    columns = {f.name: np.array([5, 6, 7], np.int16) % (f.high + 1) for f in JET.fields}
-    jets = OrbitBatch(np.array([1001, 1003]), np.array([9, 8]), np.array([0, 1, 3]), columns)
-    body = muons + frames(jets, source, 320040)
-    path = tmp_path / "both.raw"
-    path.write_bytes(file_header(320040, 1, 6, FILE_HEADER.itemsize + len(body)) + body)
-    parts = list(read_events(path, intermediate=True))
-    assert sum(p.muons.n_objects for p in parts) == truth.n_objects
-    got = [p.streams["jet"] for p in parts if "jet" in p.streams]
-    assert np.concatenate([g.orbit for g in got]).tolist() == [1001, 1003]
-    assert np.concatenate([g["hwPt"] for g in got]).tolist() == [5, 6, 7]
+def test_jets_without_muons(tmp_path):
+    jets = [jets_of(orbit, np.random.default_rng(orbit)) for orbit in (5, 6)]
+    body = b"".join(
+        frame(orbit, TCP_SOURCE, JETS.encode(j)[0].tobytes()) for orbit, j in zip((5, 6), jets, strict=True)
+    )
+    path = tmp_path / "jets.raw"
+    path.write_bytes(file_header(RUN, 1, 2, FILE_HEADER.itemsize + len(body)) + body)
+    assert [set(data.streams) for data in read_events(path)] == [{"jet"}]
     found = describe(path)
-    assert found["streams"]["jet"] == 3
-    assert found["frames_by_source"] == {"1": 4, str(source): 2}
-    assert found["final_muons"] == found["streams"]["muon"]
-    assert (found["corrupt"], found["duplicate_orbits"]) == (0, 0)
+    assert (found["orbits"], found["orbits_covered"], found["final_muons"]) == ([5, 6], 2, 0)
+    with pytest.raises(InputError, match=r"jets\.raw: holds jet, and no muons of the GMT"):
+        list(read_batches([path]))
+
+
+def test_candidates_of_phase_2(tmp_path):
+    """Packets of a wire format without muons."""
+    word = 0x00AA653061F3C04D
+    events = [2 << 62 | orbit << 24 | bx << 12 | 1 for orbit in (7, 8) for bx in (10, 20, 30)]
+    path = tmp_path / "native"
+    path.write_bytes(b"".join(struct.pack("<2Q", event, word) for event in events))
+    assert detect(path).name == "dma-packets"
+    chunks = list(read_events(path))
+    assert {name for data in chunks for name in data.streams} == {"puppi"}
+    assert sum(data.streams["puppi"].n_objects for data in chunks) == 6
+    found = describe(path)
+    assert (found["form"], found["streams"], found["final_muons"]) == ("native64", {"puppi": 6}, 0)

@@ -13,6 +13,7 @@ from front_end import BOARD_FORMATS, Keep, make_run, stored_bytes, through_board
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
+from l1scout.formats.packets import TRAILER_BYTES, Trailer
 from l1scout.formats.raw import FILE_HEADER, file_header, read_frames, read_header
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
@@ -199,12 +200,33 @@ def test_repeated_data_are_noticed(tmp_path):
     assert read(tmp_path / "bad.raw")[0] == 58
 
 
-def test_run_2_has_no_mark_and_is_found_by_its_content(tmp_path):
+@pytest.mark.parametrize("marked", [True, False])
+def test_repeated_packets_of_run_2_are_found_by_mark_or_content(tmp_path, marked):
+    """Marks are in the trailers; packets of other programs have none."""
+    once = io.BytesIO(packets_of(make_run(RUN2, orbits=20, chunk=4)[1], RUN2))
+    source, sink = RepeatedPackets(once, RUN2, 5000), Keep()
+    source.run(sink, pace=0, orbits=60)
+    data = sink.bytes.getvalue()
+    if not marked:
+        parts = [bytes(p) for p, _ in RUN2.split(io.BytesIO(data))]
+        data = b"".join(p[:-TRAILER_BYTES] + Trailer.decode(p[-TRAILER_BYTES:]).encode() for p in parts)
+    (tmp_path / "loop").write_bytes(data)
+    _, _, quality = read(tmp_path / "loop")
+    found = quality.marked_orbits, quality.repeated_orbits, quality.independent
+    assert found == (40 * marked, 40, False)
+
+
+def test_records_have_no_mark_and_are_found_by_their_content(tmp_path):
     once = io.BytesIO(packets_of(make_run(RUN2, orbits=20, chunk=4)[1], RUN2))
     source, sink = RepeatedPackets(once, RUN2, 5000), Keep()
     source.run(sink, pace=0, orbits=60)
     (tmp_path / "loop").write_bytes(sink.bytes.getvalue())
-    _, _, quality = read(tmp_path / "loop")
+    _, _, quality = read(tmp_path / "loop")  # packets have one, in their trailers
+    assert (quality.marked_orbits, quality.repeated_orbits, quality.independent) == (40, 40, False)
+    sink.bytes.seek(0)
+    parts = [RUN2.find_orbits(packet) for packet, _ in RUN2.split(sink.bytes)]
+    (tmp_path / "records").write_bytes(b"".join(RUN2.frame(p, 1, 1).words.tobytes() for p in parts))
+    _, _, quality = read(tmp_path / "records")
     assert (quality.marked_orbits, quality.repeated_orbits, quality.independent) == (0, 40, False)
 
 

@@ -12,6 +12,7 @@ from l1scout.cli import make_app
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
+from l1scout.formats.stream import STREAMS
 from l1scout.io import InputFile, conditions_of, describe, detect, read_events
 from l1scout.io.batches import read_batches
 from l1scout.io.conditions import Conditions
@@ -154,5 +155,5 @@ def test_every_reader_states_what_it_gives():
     for name, reader in READERS.items():
         assert reader.name == name
         assert reader.title
-        assert set(reader.streams) <= {MUON}
+        assert set(reader.streams) <= set(STREAMS)
         assert not reader.adds_columns or reads_objects(reader)

@@ -10,6 +10,7 @@ import pytest
 import uproot
 
 from front_end import Keep, make_run, through_board
+from l1scout.core.provenance import Provenance
 from l1scout.formats.marks import REAL, SIMULATED
 from l1scout.formats.raw import FILE_HEADER, file_header
 from l1scout.formats.wire_formats.run3 import RUN3
@@ -103,3 +104,9 @@ def test_what_samples_of_every_format_state(samples):
     states = {"ORBIT_COLLECTION": False, "PATTERN": True}
     for kind in ("DPG_NANO", "SCOUTING_NANO", "L1NTUPLE", "NANOAOD", "PARQUET", "DIMUON_CSV", *states):
         assert {e.muons.simulated for e in read_events(samples[kind])} == {states.get(kind)}, kind
+
+
+def test_records_have_no_marks_so_whoever_archives_them_states_it(samples, tmp_path):
+    archive.to_parquet(samples["RECORDS"], tmp_path / "a", made=Provenance("store", simulated=True))
+    assert describe(tmp_path / "a")["data"] == "simulated"
+    assert {e.muons.simulated for e in read_events(tmp_path / "a")} == {True}

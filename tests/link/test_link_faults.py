@@ -96,7 +96,7 @@ class KeepPackets(Keep):
         super().__init__()
         self.packets: list[bytes] = []
 
-    def put(self, packet: memoryview) -> None:
+    def step(self, packet: memoryview) -> None:
         self.packets.append(bytes(packet))
 
 

@@ -201,7 +201,7 @@ def test_faults_are_reproducible():
 
 def test_memory_does_not_grow_with_the_run():
     class Nothing(Keep):
-        def put(self, packet: memoryview) -> None: ...
+        def step(self, packet: memoryview) -> None: ...
 
     def peak(orbits: int) -> int:
         tracemalloc.start()

@@ -49,7 +49,7 @@ def test_stubs_have_the_chambers_efficiency_and_resolution(single):
     assert (stubs.theta[seen, 1] >= 0).mean() == pytest.approx(0.94, abs=0.01)
     assert not stubs.quality[~seen, 1].any()
     good = (stubs.quality[:, 1] == dt.CORRELATED) & stubs.clean[:, 1]
-    off = stubs.phi[good, 1] * dt.PHI_LSB - crossings.phi[good, 1]
+    off = stubs.phi[good, 1] * dt.STUB_PHI_LSB - crossings.phi[good, 1]
     assert np.std(off) == pytest.approx(0.30e-3, rel=0.1)
     assert not stubs.theta[:, 3].__ge__(0).any()  # MB4 measures no theta
 
@@ -70,7 +70,7 @@ def plain_assign(stubs, t, i):
         if sum(hit) == 2:
             pt = min(pt, int(t.bend[m, direction + 512]))
         source = 1 if hit[1] else ref
-        phi = int(np.floor(stubs.phi[i, source] * (dt.PHI_LSB / PHI_LSB)))
+        phi = int(np.floor(stubs.phi[i, source] * (dt.STUB_PHI_LSB / PHI_LSB)))
         if not hit[1]:
             phi += int(t.to_second[0 if ref == 0 else 1, direction + 512])
         return pt, m, phi % PHI_BINS, int(bend > 0), 12 if sum(hit) > 2 else 8

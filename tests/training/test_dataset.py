@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from l1scout.core.orbit_data import OrbitData
 from l1scout.dataset.collect import KEPT, collect
-from l1scout.dataset.cuts import CutFlow, Selection, select_pairs
+from l1scout.dataset.cuts import CutFlow, MuonSelection, select_pairs
 from l1scout.dataset.matched import COLUMNS, STUB_COLUMNS, read_dataset
 from l1scout.errors import InputError
 from l1scout.io import conditions_of
@@ -25,9 +26,9 @@ def test_what_is_collected_is_what_is_read(tmp_path):
     made = Conditions(True, "toy", "BMTF", "official")
     flow = collect(chunks, path, seed=7, conditions=made, on_pairs=seen.append)
     data = read_dataset(path)
-    assert len(data) == flow.muons[KEPT] == seen[-1]
+    assert len(data) == flow.l1[KEPT] == seen[-1]
     assert seen[0] < seen[1]
-    expected = [select_pairs(c, Selection(), CutFlow()) for c in chunks]
+    expected = [select_pairs(c, MuonSelection(), CutFlow()) for c in chunks]
     for column in COLUMNS:
         want = np.concatenate([e[column.name] for e in expected])
         assert data[column.name].dtype == column.type
@@ -69,7 +70,7 @@ def test_stubs_are_kept_where_there_are_any_and_move_no_muon(tmp_path):
 def test_the_simulation_writes_stubs_and_files_without_them_do_not_mix(tmp_path):
     events = next(simulate_events(3, chunk=20_000))
     collect([events], tmp_path / "d")
-    columns = select_pairs(events, Selection(), CutFlow())
+    columns = select_pairs(events, MuonSelection(), CutFlow())
     data = read_dataset(tmp_path / "d")
     for c in STUB_COLUMNS:
         assert np.array_equal(data[c.name], columns[c.name])
@@ -81,13 +82,13 @@ def test_the_simulation_writes_stubs_and_files_without_them_do_not_mix(tmp_path)
 
 def test_an_endless_source_stops_at_the_number_asked_for(tmp_path):
     flow = collect((toy_events(1000, seed) for seed in itertools.count()), tmp_path / "d", max_pairs=2500)
-    assert flow.muons[KEPT] == len(read_dataset(tmp_path / "d")) == 2500
+    assert flow.l1[KEPT] == len(read_dataset(tmp_path / "d")) == 2500
 
 
 def test_an_endless_source_of_nothing_ends(tmp_path):
     barren = toy_events(10).muons.with_columns(hwPt=np.zeros(10, np.int64))
     events = toy_events(10)
-    nothing = type(events)(barren, events.offline, "barren")
+    nothing = OrbitData.of_muons(barren, events.offline, "barren")
     with pytest.raises(InputError, match="barren: no matched muons; no L1 muon of 1,010 left after: a muon"):
         collect(itertools.repeat(nothing), tmp_path / "d", max_pairs=10, seed=1)
     assert not list(tmp_path.iterdir())
@@ -98,7 +99,7 @@ def test_muons_of_files_without_station_2_are_propagated_there(tmp_path):
     columns = {n: c for n, c in events.offline.columns.items() if "St2" not in n}
     nowhere = dataclasses.replace(events.offline, columns=columns)
     known = collect([events], tmp_path / "known")
-    assert collect([type(events)(events.muons, nowhere, "nano")], tmp_path / "nano").muons == known.muons
+    assert collect([OrbitData.of_muons(events.muons, nowhere, "nano")], tmp_path / "nano").l1 == known.l1
 
 
 def test_nothing_read_is_told_so(tmp_path):

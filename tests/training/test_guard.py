@@ -11,7 +11,7 @@ from l1scout.evaluate.metrics import scores
 from l1scout.evaluate.profiles import AXES
 from l1scout.evaluate.targets import corrected, raw_residuals
 from l1scout.statistics import rms
-from l1scout.training import guard
+from l1scout.training import bin_guard as guard
 from l1scout.training import loss_functions as losses
 from l1scout.training.epoch_loops import _arrays, residuals_after
 from l1scout.training.fit import all_epochs, fit

@@ -213,10 +213,10 @@ def test_real_muons_pass(shared_data, tmp_path):
 
 
 def test_simulated_muons_pass_and_those_of_the_official_tables(shared_data):
-    from l1scout.dataset.cuts import CutFlow, Selection, select_pairs
+    from l1scout.dataset.cuts import CutFlow, MuonSelection, select_pairs
     from l1scout.simulate.chain import simulate_events
 
     tables = {"bmtf_luts": shared_data / "bmtf-luts", "gmt_luts": shared_data / "ugmt-luts"}
     for more in ({}, tables):
         events = next(simulate_events(5, chunk=20_000, **more))
-        plausibility.check(select_pairs(events, Selection(), CutFlow()), "simulated")
+        plausibility.check(select_pairs(events, MuonSelection(), CutFlow()), "simulated")

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from l1scout.dataset.collect import collect
 from l1scout.dataset.matched import read_dataset
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.evaluate.coverage import NOMINAL
+from l1scout.evaluate.error_coverage import NOMINAL
 from l1scout.evaluate.evaluation import evaluate
 from l1scout.model.quantities import VARIABLES, model_inputs
 from l1scout.model.resolution import (

@@ -7,7 +7,7 @@ import pytest
 
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
-from l1scout.dataset.cuts import CutFlow, Selection, select_pairs
+from l1scout.dataset.cuts import CutFlow, MuonSelection, select_pairs
 from l1scout.errors import InputError
 from toy_muons import toy_events
 
@@ -43,12 +43,12 @@ def one(l1=None, reco=None):
 
 def n_pairs(events, selection=None):
     flow = CutFlow()
-    columns = select_pairs(events, selection or Selection(), flow)
+    columns = select_pairs(events, selection or MuonSelection(), flow)
     return columns["hwPt"].size, flow
 
 
 def test_a_good_pair_is_kept_with_all_columns():
-    columns = select_pairs(one(), Selection(), CutFlow())
+    columns = select_pairs(one(), MuonSelection(), CutFlow())
     assert {k: v.tolist() for k, v in columns.items()} == {
         **{k: [v] for k, v in L1.items() if k != "bxInEvent"},
         **{k: [RECO[k]] for k in ("recoPt", "recoEta", "recoPhi", "recoCharge")},
@@ -92,10 +92,10 @@ def test_both_ends_of_the_pt_range_are_kept(hw_pt):
 
 
 def test_options_change_their_cut_only():
-    assert n_pairs(one({"hwPt": 6}), Selection(strict=True))[0] == 0
-    assert n_pairs(one({"hwPt": 7}), Selection(strict=True))[0] == 1
+    assert n_pairs(one({"hwPt": 6}), MuonSelection(strict=True))[0] == 0
+    assert n_pairs(one({"hwPt": 7}), MuonSelection(strict=True))[0] == 1
     outside = one({"hwEta": 79}, {"recoEtaSt2": 0.86})
-    assert n_pairs(outside, Selection(max_abs_eta=None))[0] == 1
+    assert n_pairs(outside, MuonSelection(max_abs_eta=None))[0] == 1
 
 
 def test_bx_in_event_is_not_needed():
@@ -105,7 +105,7 @@ def test_bx_in_event_is_not_needed():
 def test_counts_add_up_over_chunks_and_read_in_order():
     flow = CutFlow()
     for chunk in (one(), one({"hwPt": 91}), one({}, {"recoId": False})):
-        select_pairs(chunk, Selection(), flow)
+        select_pairs(chunk, MuonSelection(), flow)
     rows = flow.rows()
     assert rows[0] == ("all", 3, 3)
     assert rows[-1][1:] == (1, 1)
@@ -124,6 +124,6 @@ def test_no_offline_muons_and_missing_columns_are_explained():
 
 
 def test_nothing_is_lost_of_muons_that_all_match():
-    n, flow = n_pairs(toy_events(2000), Selection(max_abs_eta=None))
+    n, flow = n_pairs(toy_events(2000), MuonSelection(max_abs_eta=None))
     assert n > 1900
     assert flow.l1["all"] == 2000

@@ -14,8 +14,8 @@ from l1scout.dataset import plausibility, split
 from l1scout.dataset.matched import files_of, joined, read_datasets
 from l1scout.errors import InputError
 from l1scout.model.card import read_card
+from l1scout.training import bin_guard as guard
 from l1scout.training import epochs as stream
-from l1scout.training import guard
 from l1scout.training.epochs import batches, read_stream
 from l1scout.training.fit import fit
 from l1scout.training.recipes import RECIPES, quiet_copies

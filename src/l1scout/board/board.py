@@ -2,32 +2,24 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from l1scout.board.suppress import Selection, Suppressor
+from l1scout.board.suppress import BoardSelection, Suppressor
+from l1scout.core.flow import Sink
 from l1scout.formats.block import BLOCK_BYTES, BLOCK_WORDS
 from l1scout.formats.block_format import BlockFormat, OrbitState
 from l1scout.formats.marks import origin_mark
 from l1scout.formats.packets import ORBITS_PER_PACKET, TRAILER_BYTES, Trailer
+from l1scout.formats.pattern import FRAMES_PER_BX
 from l1scout.formats.records import LINKS
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT
 from l1scout.link.align import windows
 from l1scout.link.capture import Capture
-from l1scout.link.frames import FRAMES_PER_BX, ISO_HDLC, Crc
-from l1scout.link.receive import IDLE, LinkCounters, Receiver
-
-
-class Sink(Protocol):
-    """Where packets go."""
-
-    def ready(self) -> bool:
-        """Say whether a packet that is begun now can be taken; False: the orbit is dropped."""
-
-    def put(self, packet: memoryview) -> None:
-        """Take a packet; its memory is used again after this call."""
+from l1scout.link.frames import ISO_HDLC, Crc
+from l1scout.link.receive import IDLE, LinkCounters, LinkReceiver
 
 
 @dataclass
@@ -83,8 +75,10 @@ class Board:
     Parameters
     ----------
     sink : Sink
+        Takes packets; their memory is used again after `step`. If it is not ready when a packet begins, the
+        orbit is dropped.
     form : BlockFormat
-    selection : Selection
+    selection : BoardSelection
     crc : Crc
     orbits_per_packet : int
     ends : bool
@@ -98,17 +92,17 @@ class Board:
 
     def __init__(
         self,
-        sink: Sink,
+        sink: Sink[memoryview],
         form: BlockFormat = RUN3,
-        selection: Selection | None = None,
+        selection: BoardSelection | None = None,
         crc: Crc = ISO_HDLC,
         orbits_per_packet: int = ORBITS_PER_PACKET,
         *,
         ends: bool = True,
     ) -> None:
         self._sink, self._form, self._ends = sink, form, ends
-        self._receiver = Receiver(crc)
-        self._suppressor = Suppressor(form, selection or Selection())
+        self._receiver = LinkReceiver(crc)
+        self._suppressor = Suppressor(form, selection or BoardSelection())
         self._per_packet = orbits_per_packet
         room = orbits_per_packet * form.orbit_room + TRAILER_BYTES
         self._packet = np.empty(room // 4, np.uint32)
@@ -168,7 +162,7 @@ class Board:
         stop = self._end + TRAILER_BYTES // 4
         self._packet[self._end : stop] = np.frombuffer(trailer.encode(self._marks), np.uint32)
         packet = self._packet[:stop].data.cast("B")
-        self._sink.put(packet)
+        self._sink.step(packet)
         c.packets, c.bytes = c.packets + 1, c.bytes + len(packet)
         self._end = self._held = 0
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from l1scout.board.board import Sink
+from l1scout.core.flow import Sink
 from l1scout.errors import InputError
 from l1scout.formats.block_format import BlockFormat
 from l1scout.formats.marks import REPEATED
@@ -71,7 +71,12 @@ class RepeatedPackets:
         self.delivered = self.dropped = self.packets = self.bytes = self._told = 0
 
     def run(
-        self, sink: Sink, *, pace: float, orbits: int = 0, going: Callable[[], bool] = lambda: True
+        self,
+        sink: Sink[memoryview],
+        *,
+        pace: float,
+        orbits: int = 0,
+        going: Callable[[], bool] = lambda: True,
     ) -> None:
         """Send until told to stop.
 
@@ -99,7 +104,7 @@ class RepeatedPackets:
                         if not going():
                             return
                 if sink.ready():
-                    sink.put(self._packet(packet, n))
+                    sink.step(self._packet(packet, n))
                 else:
                     self.dropped += n
             self._by, self._marks = self._by + self.length, REPEATED

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from l1scout.board.board import Sink
 from l1scout.errors import InputError
 from l1scout.wire import Access, Channel, connect, parse_address
 
@@ -26,13 +25,13 @@ class StreamSink:
         """Be ready: a slow stream slows the board down."""
         return True
 
-    def put(self, packet: memoryview) -> None:
+    def step(self, packet: memoryview) -> None:
         """Write a packet."""
         left = packet
         while left:
             left = left[self._stream.write(left) :]
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Write all there is to the stream, and close it."""
         self._stream.flush()
         if self._stream is not sys.stdout.buffer:
@@ -65,7 +64,7 @@ class ReadoutSink:
         """Be ready: a slow readout slows the board down."""
         return True
 
-    def put(self, packet: memoryview) -> None:
+    def step(self, packet: memoryview) -> None:
         """Send a packet, now or as soon as readout is there (OSError if it is not when closing)."""
         while True:
             try:
@@ -89,7 +88,7 @@ class ReadoutSink:
         """Give up what cannot be sent soon."""
         self._closing = time.monotonic() + self._patience
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Close the connection."""
         if self._channel:
             self._channel.close()
@@ -143,7 +142,7 @@ class BufferedSink:
         while (packet := self._queue.get()) is not None:
             if self._error is None:
                 try:
-                    self._sink.put(memoryview(packet))
+                    self._sink.step(memoryview(packet))
                 except OSError as error:
                     self._error = error
 
@@ -153,7 +152,7 @@ class BufferedSink:
             raise self._error
         return self._wait or not self._queue.full()
 
-    def put(self, packet: memoryview) -> None:
+    def step(self, packet: memoryview) -> None:
         """Take a copy of a packet."""
         self._queue.put(bytes(packet))
 
@@ -162,7 +161,7 @@ class BufferedSink:
         """Packets held."""
         return self._queue.qsize()
 
-    def close(self, last: bytes | None = None) -> None:
+    def finish(self, last: bytes | None = None) -> None:
         """Wait until everything is written; raises the consumer's error if it is gone (OSError).
 
         Parameters
@@ -178,7 +177,4 @@ class BufferedSink:
         self._thread.join()
         if self._error is not None:
             raise self._error
-        self._sink.close()
-
-
-__all__ = ["BufferedSink", "Sink", "StreamSink", "open_sink"]
+        self._sink.finish()

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from l1scout.board.board import Sink
+from l1scout.core.flow import Sink
 from l1scout.errors import InputError
 from l1scout.formats import pattern
+from l1scout.formats.pattern import FRAMES_PER_BX
 from l1scout.formats.records import LINKS
 from l1scout.formats.wire_format import WireFormat
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
 from l1scout.link.capture import MAGIC, Capture, read_captures
-from l1scout.link.frames import FRAMES_PER_BX, PAYLOAD_WORDS
+from l1scout.link.frames import PAYLOAD_WORDS
 from l1scout.link.transmit import Transmitter
 
 _INTERMEDIATE_LINKS = range(24, 28)
@@ -67,7 +68,9 @@ def paced(pieces: Iterable[Capture]) -> Iterator[Capture]:
         yield piece
 
 
-def replay_packets(path: Path, form: WireFormat, sink: Sink, *, real_time: bool) -> dict[str, int]:
+def replay_packets(
+    path: Path, form: WireFormat, sink: Sink[memoryview], *, real_time: bool
+) -> dict[str, int]:
     """Send a file of packets again, as it is; a packet that finds the sink not ready is dropped.
 
     In real time, packets go when the orbits are over that their trailers count.
@@ -92,7 +95,7 @@ def replay_packets(path: Path, form: WireFormat, sink: Sink, *, real_time: bool)
                 due = start + min(max(orbits - first, 0), 1 << 18) / ORBIT_FREQUENCY_HZ
                 time.sleep(max(due - time.monotonic(), 0.0))
             if sink.ready():
-                sink.put(packet)
+                sink.step(packet)
                 done["packets"], done["bytes"] = done["packets"] + 1, done["bytes"] + len(packet)
             else:
                 done["dropped"] += 1

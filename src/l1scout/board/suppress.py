@@ -8,22 +8,22 @@ from numpy.typing import NDArray
 
 from l1scout.formats.block import BLOCK_WORDS, MAP_WORDS, BlockLayout
 from l1scout.formats.lanes import lowest
+from l1scout.formats.pattern import FRAMES_PER_BX
 from l1scout.formats.records import LINK_BAD, LINKS, ORBIT_MASK
 from l1scout.formats.streams.muon import MUON_2018, PT
 from l1scout.jit import kernel
-from l1scout.link.frames import FRAMES_PER_BX
-from l1scout.link.receive import Receiver
+from l1scout.link.receive import LinkReceiver
 
 _PT_AT, _PT_MAX = PT.start, PT.high
 _QUALITY = MUON_2018["hwQual"]
 _QUALITY_AT, _QUALITY_MAX = _QUALITY.start, _QUALITY.high
-INTERMEDIATE = (False, False, False, False, True, True, True, True)
+INTERMEDIATE_LINKS = (False, False, False, False, True, True, True, True)
 """Links with intermediate muons: four of final and four of intermediate ones is an inference from
 the number of links, muons and slots, in no public document."""
 
 
 @dataclass(frozen=True)
-class Selection:
+class BoardSelection:
     """What the board takes for a muon, a value a link.
 
     Parameters
@@ -38,7 +38,7 @@ class Selection:
 
     min_hw_pt: tuple[int, ...] = (1,) * LINKS
     min_quality: tuple[int, ...] = (0,) * LINKS
-    intermediate: tuple[bool, ...] = field(default=INTERMEDIATE)
+    intermediate: tuple[bool, ...] = field(default=INTERMEDIATE_LINKS)
 
     def __post_init__(self) -> None:
         tables = self.min_hw_pt, self.min_quality, self.intermediate
@@ -124,7 +124,7 @@ class Suppressor:
     Parameters
     ----------
     form : BlockLayout
-    selection : Selection
+    selection : BoardSelection
 
     Attributes
     ----------
@@ -132,19 +132,19 @@ class Suppressor:
         Non-empty BX of the orbit last seen; bit b is BX b + 1.
     """
 
-    def __init__(self, form: BlockLayout, selection: Selection) -> None:
+    def __init__(self, form: BlockLayout, selection: BoardSelection) -> None:
         self.map = np.zeros(MAP_WORDS, np.uint32)
         self._pt = np.array(selection.min_hw_pt, np.uint32)
         self._quality = np.array(selection.min_quality, np.uint32)
         self._bits = form.constant_bits(np.array(selection.intermediate)).astype(np.uint32)
         self._layout = np.array([form.orbit_row, form.bx_row, form.from_link])
 
-    def blocks(self, receiver: Receiver, good: int, orbit: int, out: NDArray[np.uint32]) -> int:
+    def blocks(self, receiver: LinkReceiver, good: int, orbit: int, out: NDArray[np.uint32]) -> int:
         """Write the blocks of the orbit that was received last.
 
         Parameters
         ----------
-        receiver : Receiver
+        receiver : LinkReceiver
         good : int
             Links to use, as bits; the others' slots stay empty, and marked.
         orbit : int

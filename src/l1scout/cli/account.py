@@ -4,10 +4,11 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from l1scout.cli.live import Set, SettingsFile, load
-from l1scout.cli.output import Json, err, out, print_json, progress
+from l1scout.cli.output import Json, print_json, print_line, print_problem, print_table, progress
 from l1scout.core.provenance import current, is_simulated
 from l1scout.errors import InputError
 
@@ -54,11 +55,12 @@ def account(
         for s in stages:
             counted = ", ".join(f"{n.replace('_', ' ')} {k:,}" for n, k in s.counted.items() if k)
             objects = objects_line(s.objects)
-            table.add_row(s.name, f"{s.into:,}", f"{s.out:,}", counted or "-", objects or "-")
-        out.print(table)
+            table.add_row(escape(s.name), f"{s.into:,}", f"{s.out:,}", counted or "-", objects or "-")
+        print_table(table)
         for line in wrong:
-            err.print(f"[red]{line}[/]")
-        out.print(
-            "[red]does not balance[/]" if wrong else "balances" + (", all files read" if verify else "")
-        )
+            print_problem(line)
+        if wrong:
+            print_problem("does not balance")
+        else:
+            print_line("balances" + (", all files read" if verify else ""))
     raise typer.Exit(bool(wrong))

@@ -48,7 +48,7 @@ def board(
     from l1scout.board.board import Board, line_rate
     from l1scout.board.sinks import BufferedSink, open_sink
     from l1scout.board.sources import captures, is_capture, paced, replay_packets
-    from l1scout.board.suppress import INTERMEDIATE, Selection
+    from l1scout.board.suppress import INTERMEDIATE_LINKS, BoardSelection
     from l1scout.formats.block_format import board_format
     from l1scout.formats.records import LINKS
     from l1scout.io.input_file import InputFile
@@ -83,11 +83,11 @@ def board(
         if pieces is None and source and packets:
             result: dict[str, Any] = replay_packets(source, packets, sink, real_time=live)
         else:
-            chosen = Selection((min_hw_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE)
+            chosen = BoardSelection((min_hw_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE_LINKS)
             work = Board(sink, wire_format, chosen, CRCS[crc], per_packet)
             _run(work, pieces or iter(()), start)
             result = work.counters.summary() | line_rate(work.counters, time.perf_counter() - start)
-        sink.close()
+        sink.finish()
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from l1scout.cli.output import Json, out, print_json, progress
+from l1scout.cli.output import Json, print_json, print_line, progress
 from l1scout.errors import InputError
 
 ENGINES = ("table",)
@@ -40,10 +40,6 @@ def compile(  # noqa: A001, the command's name
         entries = loaded.domain.entries
         print_json({"file": path, "entries": entries, "bytes": size, "steps": steps, "seconds": seconds})
         return
-    out.print(
-        f"{path}: {loaded.domain.entries:,} inputs, {size / 1e6:.0f} MB, {seconds:.1f} s",
-        markup=False,
-        soft_wrap=True,
-    )
+    print_line(f"{path}: {loaded.domain.entries:,} inputs, {size / 1e6:.0f} MB, {seconds:.1f} s")
     for q in loaded.card.outputs:
-        out.print(f"  {q.name} in steps of {steps[q.name]:.3g} {q.unit}", markup=False)
+        print_line(f"  {q.name} in steps of {steps[q.name]:.3g} {q.unit}")

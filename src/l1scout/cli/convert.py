@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from l1scout.cli.output import Json, out, print_json, progress
+from l1scout.cli.output import Json, print_json, print_line, progress
 
 
 def convert(
@@ -35,6 +35,6 @@ def convert(
         print_json({"in": source, "out": target, **asdict(done)})
         return
     sizes = f"{done.bytes_in:,} bytes to {done.bytes_out:,}"
-    out.print(f"{target}: {done.final_muons:,} final muons, {done.orbits:,} orbits, {sizes}", markup=False)
+    print_line(f"{target}: {done.final_muons:,} final muons, {done.orbits:,} orbits, {sizes}")
     if done.verbatim:
-        out.print(f"  {done.verbatim:,} bytes are no muons and were kept as they are", markup=False)
+        print_line(f"  {done.verbatim:,} bytes are no muons and were kept as they are")

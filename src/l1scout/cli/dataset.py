@@ -84,14 +84,14 @@ def collect_with_bar(
 ) -> "CutFlow":
     """Collect pairs with a progress bar; `seed` and `conditions` are those of the simulation."""
     from l1scout.dataset.collect import collect
-    from l1scout.dataset.cuts import Selection
+    from l1scout.dataset.cuts import MuonSelection
 
     with progress() as bar:
         task = bar.add_task("matched pairs", total=pairs)
         return collect(
             chunks,
             target,
-            selection=Selection(strict=strict),
+            selection=MuonSelection(strict=strict),
             max_pairs=pairs,
             seed=seed,
             conditions=conditions,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from l1scout.cli.output import Json, out, print_json
+from l1scout.cli.output import Json, print_json, print_line
 
 
 def export(
@@ -39,4 +39,4 @@ def export(
         about = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "ramps": ramps}
         print_json({"file": target, "model": loaded.card.name, **about})
         return
-    out.print(f"{target}: model {loaded.card.name}, {len(content):,} bytes", markup=False, soft_wrap=True)
+    print_line(f"{target}: model {loaded.card.name}, {len(content):,} bytes")

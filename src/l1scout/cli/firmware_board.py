@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from l1scout.cli.output import Json, activity, out, print_json, progress
+from l1scout.cli.output import Json, activity, print_json, print_line, print_table, progress
 from l1scout.cli.simulate import one_of
 from l1scout.errors import InputError
 
@@ -50,7 +50,7 @@ def board(
     time. All is simulation: this design has never been on a board.
     """
     from l1scout.board.sources import captures, is_capture
-    from l1scout.board.suppress import INTERMEDIATE, Selection
+    from l1scout.board.suppress import INTERMEDIATE_LINKS, BoardSelection
     from l1scout.firmware.compare import compare
     from l1scout.firmware.crowded import crowded_orbits
     from l1scout.firmware.rtl_board import VerilogBoard
@@ -82,7 +82,7 @@ def board(
         if source
         else partial(crowded_orbits, crowded or 0, verilog.form, verilog.crc)
     )
-    chosen = Selection((min_hw_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE)
+    chosen = BoardSelection((min_hw_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE_LINKS)
     with progress() as bars:
         task = bars.add_task("orbits", total=None)
         result = compare(
@@ -127,7 +127,7 @@ def _synthesise(form: str, json: bool) -> None:
         shares = (f"{100 * d[name]:.2f} %" if name in d else "" for d in devices.values())
         table.add_row(name.replace("_", " "), f"{result[name]:,}", *shares)
     table.add_row("inverters, most of them into luts", f"{result['cells'].get('INV', 0):,}")
-    out.print(table)
+    print_table(table)
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -138,21 +138,21 @@ def _show(result: dict[str, Any]) -> None:
     for name, values in latency["spans"].items():
         time_us = "" if name == "rows" else f"{values[2] / CLOCK_MHZ:.2f}"
         table.add_row(name, *(f"{v:,}" for v in values), time_us)
-    out.print(table)
+    print_table(table)
     if latency["spans"]:
-        out.print(
+        print_line(
             f"buffers: free again {latency['slack']:,} clocks before they are needed, both in use "
             f"{100 * latency['both_buffers_in_use']:.1f} % of the time; rows of 32 bytes a clock, of the "
             f"fullest orbit: {latency['rows_per_clock']:.3f}"
         )
     names = ("orbits", "delivered", "flagged", "idle", "lost", "dropped", "blocks", "packets", "bytes")
-    out.print(", ".join(f"{c[n]:,} {n}" for n in names))
-    out.print(
+    print_line(", ".join(f"{c[n]:,} {n}" for n in names))
+    print_line(
         f"simulated {result['orbits_per_s']:.1f} orbits/s in {result['seconds']:.1f} s; "
         f"simulator built or found in {result['build_seconds']:.1f} s"
     )
     for name, (own, software) in result["different_counters"].items():
-        out.print(f"counter {name}: {own} in Verilog, {software} in software")
+        print_line(f"counter {name}: {own} in Verilog, {software} in software")
     if result["difference"]:
-        out.print(f"packets differ at {result['difference']}")
-    out.print("Verilog and software board: " + ("identical" if result["identical"] else "DIFFERENT"))
+        print_line(f"packets differ at {result['difference']}")
+    print_line("Verilog and software board: " + ("identical" if result["identical"] else "DIFFERENT"))

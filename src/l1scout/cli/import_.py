@@ -9,6 +9,7 @@ from l1scout.cli.output import Json, print_json, print_table, warn
 
 if TYPE_CHECKING:
     from l1scout.training.fit import Validation
+    from l1scout.training.imported import Imported
 
 
 def import_(
@@ -47,8 +48,6 @@ def import_(
     """Make a model directory from your own ONNX file: card, domain, scores and uncertainties."""
     from l1scout.dataset.matched import read_dataset
     from l1scout.deploy.engine import available_engines, engines_left_out
-    from l1scout.report.result_tables import ratio_rows, score_rows
-    from l1scout.report.terminal_tables import metrics_table
     from l1scout.training.imported import import_network, save_imported
     from l1scout.training.save_model import check_target
 
@@ -77,6 +76,15 @@ def import_(
             }
         )
         return
+    _print(found, skipped)
+    print(f"\nModel {card.name} is in {target}; outputs taken as {(card.imported or {})['answers']}")
+
+
+def _print(found: "Imported", skipped: dict[str, str]) -> None:
+    from l1scout.report.result_tables import ratio_rows, score_rows
+    from l1scout.report.terminal_tables import metrics_table
+
+    card = found.model.card
     validation = found.validation
     print(f"Test part, {validation.muons:,} muons; RMS about zero, overflows counted\n")
     print_table(metrics_table(score_rows({"GMT": validation.raw, card.name: validation.model})))
@@ -88,7 +96,6 @@ def import_(
         print("No predicted uncertainties: the validation part has too few muons")
     for why in dict.fromkeys(skipped.values()):
         print(f"Not for engines {', '.join(e for e in skipped if skipped[e] == why)}: {why}")
-    print(f"\nModel {card.name} is in {target}; outputs taken as {(card.imported or {})['answers']}")
 
 
 def _names(text: str | None) -> list[str] | None:

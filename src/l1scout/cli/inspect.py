@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from l1scout.cli.output import Flavour, Json, out, print_json
+from l1scout.cli.output import Flavour, Json, print_json, print_table
 from l1scout.errors import printable
 
 _SHOWN = 60
@@ -34,9 +34,9 @@ def inspect(
     for name, value in found.items():
         if name not in tables:
             facts.add_row(name.replace("_", " "), _text(value))
-    out.print(facts)
+    print_table(facts)
     for name, rows in tables.items():
-        out.print(_table(name, rows))
+        print_table(_table(name, rows))
 
 
 def _is_table(value: Any) -> bool:

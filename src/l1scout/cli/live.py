@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from l1scout.cli.output import err
-from l1scout.control.services import StatusFile
-from l1scout.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from l1scout.control.services import StatusFile
+    from l1scout.settings import Settings
 
 SettingsFile = Annotated[
     Path | None,
@@ -23,13 +25,17 @@ StatusPath = Annotated[
 ]
 
 
-def load(path: Path | None, over: list[str] | None) -> Settings:
+def load(path: Path | None, over: list[str] | None) -> "Settings":
     """Read the settings of a command (InputError)."""
+    from l1scout.settings import read_settings
+
     return read_settings(path, over=over or ())
 
 
-def status_writer(path: Path | None, line: Callable[[Any], str]) -> StatusFile:
+def status_writer(path: Path | None, line: Callable[[Any], str]) -> "StatusFile":
     """Return what writes statuses to a file and, on a terminal, shows `line` of each."""
+    from l1scout.control.services import StatusFile
+
     if not sys.stderr.isatty():
         return StatusFile(path)
     shown = err.status("starting")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l1scout.cli.live import Set, SettingsFile, StatusPath, load, status_writer
-from l1scout.control.services import check_all_sent, logger, on_signals, run_readout
 from l1scout.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ def readout(
     Stops cleanly on Ctrl-C: the run ends, what waits is sent. Killed, it goes on where it was when
     started again.
     """
+    from l1scout.control.services import check_all_sent, logger, on_signals, run_readout
     from l1scout.readout.readout import Readout
 
     chosen, log, report = load(settings, over), logger("readout"), status_writer(status, _line)

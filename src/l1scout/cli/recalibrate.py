@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l1scout.cli.engine_option import ENGINES_HELP
-from l1scout.cli.output import Flavour, Json, out, print_json, progress, warn
+from l1scout.cli.output import Flavour, Json, print_json, print_line, progress, warn
 from l1scout.core.provenance import current
 from l1scout.errors import InputError
 
@@ -96,11 +96,11 @@ def recalibrate(
             }
         )
         return
-    out.print(f"model {card.name}, trained on {card.conditions}", markup=False)
-    out.print(f"holds for hwPt {card.domain['hwPt'][0]} to {card.domain['hwPt'][1]}", markup=False)
+    print_line(f"model {card.name}, trained on {card.conditions}")
+    print_line(f"holds for hwPt {card.domain['hwPt'][0]} to {card.domain['hwPt'][1]}")
     where = f" of {done.tree}" if done.tree else ""
     counts_text = f"{done.rows} rows{where}, {done.muons} L1 muons, {recalibrated} recalibrated"
-    out.print(f"{target}: {counts_text}", markup=False)
+    print_line(f"{target}: {counts_text}")
     for reason, n in reasons.items():
         if n:
-            out.print(f"  {n} unchanged: {reason}", markup=False)
+            print_line(f"  {n} unchanged: {reason}")

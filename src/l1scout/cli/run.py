@@ -8,7 +8,6 @@ import typer
 
 from l1scout.cli.live import Set, load
 from l1scout.cli.output import err
-from l1scout.control.services import logger, on_signals
 from l1scout.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ def run(
     """
     from rich.live import Live
 
+    from l1scout.control.services import logger, on_signals
     from l1scout.control.status_table import table
     from l1scout.control.supervisor import Supervisor
 

@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from l1scout.cli.live import Set, SettingsFile, load
-from l1scout.cli.output import Json, out, print_json
+from l1scout.cli.output import Json, print_json, print_table
 from l1scout.core.provenance import current, is_simulated
 from l1scout.errors import InputError
 
@@ -47,7 +47,7 @@ def runs(
     table = Table(*names, "data", "segments", "orbits", "objects", "lost", "dropped", "MB", "MB stored", "")
     for row in rows:
         table.add_row(*(str(row[n]) for n in names), *_sums(row))
-    out.print(table)
+    print_table(table)
 
 
 def _sums(row: dict[str, Any]) -> tuple[str, ...]:

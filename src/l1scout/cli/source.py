@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l1scout.cli.live import Set, SettingsFile, StatusPath, load, status_writer
-from l1scout.control.services import logger, run_board
 
 if TYPE_CHECKING:
     from l1scout.readout.status import BoardStatus
@@ -24,6 +23,8 @@ def source(
     What is sent is set by board.packets or board.simulate. Orbit numbers go on rising; when readout is too
     slow, orbits are dropped and counted, as a board does.
     """
+    from l1scout.control.services import logger, run_board
+
     first = [] if first_orbit is None else [f"board.first_orbit={first_orbit}"]
     run_board(load(settings, [*(over or ()), *first]), logger("board"), status_writer(status, _line))
 

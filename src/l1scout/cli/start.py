@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.live import Set, SettingsFile, load
-from l1scout.cli.output import activity, out
+from l1scout.cli.output import activity, print_line
 from l1scout.errors import InputError
 
 
@@ -31,4 +31,4 @@ def start(
             status = command(folder, do="status")
     if status.error:
         raise InputError(status.error)
-    out.print(f"run {status.run}: {status.state}")
+    print_line(f"run {status.run}: {status.state}")

@@ -3,7 +3,7 @@
 import time
 
 from l1scout.cli.live import Set, SettingsFile, load
-from l1scout.cli.output import activity, out
+from l1scout.cli.output import activity, print_line
 from l1scout.errors import InputError
 
 
@@ -22,4 +22,4 @@ def stop(settings: SettingsFile = None, over: Set = None) -> None:
             status = command(folder, do="status")
     if status.error:
         raise InputError(status.error)
-    out.print(f"run {status.run}: drained")
+    print_line(f"run {status.run}: drained")

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from l1scout.cli.live import Set, SettingsFile, StatusPath, load, status_writer
-from l1scout.control.services import logger, run_store
 
 if TYPE_CHECKING:
     from l1scout.readout.status import StoreStatus
@@ -11,6 +10,8 @@ if TYPE_CHECKING:
 
 def store(settings: SettingsFile = None, over: Set = None, status: StatusPath = None) -> None:
     """Receive segments from readouts, acknowledge them once on disk, compress and catalogue them."""
+    from l1scout.control.services import logger, run_store
+
     run_store(load(settings, over), logger("store"), status_writer(status, _line))
 
 

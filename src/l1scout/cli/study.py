@@ -3,7 +3,7 @@
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from l1scout.cli.output import Json, err, print_json, print_table, progress, wri
 
 RECIPE_NAMES = "A, B, C, D, E, F, default, balanced, rms, small"
 """Names of `l1scout.training.recipes.RECIPES`, whose import takes too long for a help."""
+
+if TYPE_CHECKING:
+    from l1scout.training.study_summary import Summary
 
 
 class Search(StrEnum):
@@ -59,8 +62,6 @@ def study(
     """Train networks fold by fold and compare them. Stop it when you like: the same command goes on."""
     from l1scout.files import write_text
     from l1scout.report.study_page import study_page
-    from l1scout.report.study_tables import limit_rows, study_rows, study_rows_without_floor
-    from l1scout.report.terminal_tables import metrics_by_row
     from l1scout.training.recipes import recipe
     from l1scout.training.study import Plan, Study, grid
     from l1scout.training.study_summary import summarise
@@ -94,6 +95,14 @@ def study(
     if json:
         print_json(result)
         return
+    _print(summary)
+    print(f"\nReport: {target / 'study.html'}")
+
+
+def _print(summary: "Summary") -> None:
+    from l1scout.report.study_tables import limit_rows, study_rows, study_rows_without_floor
+    from l1scout.report.terminal_tables import metrics_by_row
+
     print("Mean over folds, spread over folds in units of the last digit; shares in percent\n")
     print_table(metrics_by_row(study_rows(summary)))
     print("\nThe same without hwPt 6\n")
@@ -101,4 +110,3 @@ def study(
     if summary.limit:
         print("\nOurs / limit\n")
         print_table(metrics_by_row(limit_rows(summary)))
-    print(f"\nReport: {target / 'study.html'}")

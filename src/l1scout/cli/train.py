@@ -10,7 +10,7 @@ from l1scout.cli.output import Json, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from l1scout.dataset.matched import Dataset
-    from l1scout.training.epochs import Stream
+    from l1scout.training.epochs import MuonFiles
     from l1scout.training.fit import Trained
 
 INPUT_NAMES = "hwPhiAtVtx, hwEtaAtVtx, hwPt, hwCharge"
@@ -87,7 +87,7 @@ def train(
     print(f"\nModel {model}, trained on {card.origin}, is in {target}")
 
 
-def _muons(files: Sequence[Path], in_memory: int) -> "Dataset | Stream":
+def _muons(files: Sequence[Path], in_memory: int) -> "Dataset | MuonFiles":
     from l1scout.dataset.matched import opened, read_datasets
     from l1scout.training.epochs import read_stream
 
@@ -103,7 +103,7 @@ def _muons(files: Sequence[Path], in_memory: int) -> "Dataset | Stream":
 
 
 def fit_with_bar(
-    data: "Dataset | Stream",
+    data: "Dataset | MuonFiles",
     model: str,
     *,
     inputs: Sequence[str] | None = None,

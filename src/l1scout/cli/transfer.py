@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.live import Set, SettingsFile, load
-from l1scout.cli.output import Json, err, out, print_json, progress
+from l1scout.cli.output import Json, print_json, print_line, print_problem, progress
 from l1scout.core.provenance import current, is_simulated
 
 
@@ -41,11 +41,11 @@ def transfer(
     if json:
         print_json(vars(done) | {"provenance": current(simulated=is_simulated(done.data)).as_dict()})
     else:
-        out.print(
+        print_line(
             f"{done.copied} files copied and verified ({done.copied_bytes / 1e6:.1f} MB), "
             f"{done.there} were there already; {done.data} data; "
             f"{done.deleted} deleted here ({done.deleted_bytes / 1e6:.1f} MB)"
         )
         for name, why in done.failed.items():
-            err.print(f"[red]{name}: {why}[/]")
+            print_problem(f"{name}: {why}")
     raise typer.Exit(bool(done.failed))

@@ -15,7 +15,7 @@ from l1scout import __version__
 from l1scout.core.orbit_batch import joint_origin
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import KEY, current
-from l1scout.dataset.cuts import CutFlow, Selection, select_pairs
+from l1scout.dataset.cuts import CutFlow, MuonSelection, select_pairs
 from l1scout.dataset.matched import COLUMNS, STUB_COLUMNS
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
@@ -35,7 +35,7 @@ def collect(
     chunks: Iterable[OrbitData],
     path: str | Path,
     *,
-    selection: Selection | None = None,
+    selection: MuonSelection | None = None,
     max_pairs: int | None = None,
     seed: int | None = None,
     conditions: Conditions | None = None,
@@ -50,7 +50,7 @@ def collect(
     chunks : iterable of OrbitData
         Endless if `max_pairs` is given.
     path : str or Path
-    selection : Selection
+    selection : MuonSelection
     max_pairs : int, optional
         Stop after so many.
     seed : int, optional
@@ -71,49 +71,72 @@ def collect(
         If events lack what the matching needs, or stubs that those before have, the file cannot be
         written, or nothing matches.
     """
-    path, selection, flow = Path(path), selection or Selection(), CutFlow()
-    sources: list[str] = []
-    origins: set[bool | None] = set()
-    runs: set[int] = set()
-    pairs = barren = 0
+    path, selection, flow = Path(path), selection or MuonSelection(), CutFlow()
     with complete_or_nothing(path) as part, contextlib.ExitStack() as stack:
-        writer: pq.ParquetWriter | None = None
-        waiting: list[dict[str, NDArray[Any]]] = []
+        pairs = _Pairs(part, stack, max_pairs)
+        barren = 0
         for events in chunks:
-            columns = select_pairs(events, selection, flow)
-            if writer is None:
-                fields = [(c.name, pa.type_for_alias(c.type)) for c in _KNOWN if c.name in columns]
-                writer = stack.enter_context(pq.ParquetWriter(part, pa.schema(fields), compression="zstd"))
-            missing = [n for n in writer.schema.names if n not in columns]
-            if missing:
-                msg = f"{events.source}: no column {', '.join(missing)}, which files before it have"
-                raise InputError(msg)
-            origins.add(events.muons.simulated)
-            runs |= set(np.unique(events.muons.run).tolist())
-            if events.source not in sources:
-                sources.append(events.source)
-            room = columns["hwPt"].size if max_pairs is None else max_pairs - pairs
-            columns = {n: c[:room] for n, c in columns.items()}
-            waiting.append(columns)
-            pairs += columns["hwPt"].size
+            added = pairs.add(events, select_pairs(events, selection, flow))
             if on_pairs:
-                on_pairs(pairs)
-            if sum(c["hwPt"].size for c in waiting) >= _ROW_GROUP:
-                _write(writer, waiting)
-            barren = 0 if columns["hwPt"].size else barren + 1
-            if pairs == max_pairs or (seed is not None and barren > _BARREN_CHUNKS):
+                on_pairs(pairs.number)
+            barren = 0 if added else barren + 1
+            if pairs.number == max_pairs or (seed is not None and barren > _BARREN_CHUNKS):
                 break
-        if writer is None or not pairs:
-            msg = f"{', '.join(sources) or 'no events'}: no matched muons; {flow.end()}"
+        if not pairs.number:
+            msg = f"{', '.join(pairs.sources) or 'no events'}: no matched muons; {flow.end()}"
             raise InputError(msg)
-        _write(writer, waiting)
-        flow.count(KEPT, l1=pairs, offline=pairs)
-        made = conditions or of_runs(runs, joint_origin(origins))
+        flow.count(KEPT, l1=pairs.number, offline=pairs.number)
+        pairs.finish(conditions, seed, selection, flow)
+    return flow
+
+
+class _Pairs:
+    """Matched muons on their way into a file, and where they come from."""
+
+    def __init__(self, path: Path, stack: contextlib.ExitStack, most: int | None) -> None:
+        self._path, self._stack, self._most = path, stack, most
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[dict[str, NDArray[Any]]] = []
+        self._origins: set[bool | None] = set()
+        self._runs: set[int] = set()
+        self.sources: list[str] = []
+        self.number = 0
+
+    def add(self, events: OrbitData, columns: dict[str, NDArray[Any]]) -> int:
+        """Add the pairs of a chunk, as long as there is room, and return their number."""
+        if self._writer is None:
+            fields = [(c.name, pa.type_for_alias(c.type)) for c in _KNOWN if c.name in columns]
+            made = pq.ParquetWriter(self._path, pa.schema(fields), compression="zstd")
+            self._writer = self._stack.enter_context(made)
+        missing = [n for n in self._writer.schema.names if n not in columns]
+        if missing:
+            msg = f"{events.source}: no column {', '.join(missing)}, which files before it have"
+            raise InputError(msg)
+        self._origins.add(events.muons.simulated)
+        self._runs |= set(np.unique(events.muons.run).tolist())
+        if events.source not in self.sources:
+            self.sources.append(events.source)
+        room = columns["hwPt"].size if self._most is None else self._most - self.number
+        columns = {n: c[:room] for n, c in columns.items()}
+        self._waiting.append(columns)
+        self.number += columns["hwPt"].size
+        if sum(c["hwPt"].size for c in self._waiting) >= _ROW_GROUP:
+            _write(self._writer, self._waiting)
+        return int(columns["hwPt"].size)
+
+    def finish(
+        self, conditions: Conditions | None, seed: int | None, selection: MuonSelection, flow: CutFlow
+    ) -> None:
+        """Write what waits, and the record of the data set."""
+        assert self._writer
+        _write(self._writer, self._waiting)
+        simulated = joint_origin(self._origins)
+        made = conditions or of_runs(self._runs, simulated)
         about = {
             "content": "matched L1 and offline muons",
             "version": __version__,
-            "simulated": joint_origin(origins),
-            "source": sources,
+            "simulated": simulated,
+            "source": self.sources,
             "era": made.era or "not stated",
             "trigger": made.trigger,
             "tables": made.tables,
@@ -121,9 +144,9 @@ def collect(
             "selection": selection.as_dict(),
             "cuts": flow.as_list(),
         }
-        record = current(simulated=about["simulated"])
-        writer.add_key_value_metadata({METADATA_KEY: json.dumps(about).encode(), KEY: record.as_json()})
-    return flow
+        record = current(simulated=simulated)
+        metadata = {METADATA_KEY: json.dumps(about).encode(), KEY: record.as_json()}
+        self._writer.add_key_value_metadata(metadata)
 
 
 def _write(writer: pq.ParquetWriter, waiting: list[dict[str, NDArray[Any]]]) -> None:

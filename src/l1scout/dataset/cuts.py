@@ -27,7 +27,7 @@ HW_PT = range(6, 91)
 
 
 @dataclass(frozen=True)
-class Selection:
+class MuonSelection:
     """What a pair of an L1 and an offline muon has to pass.
 
     Parameters
@@ -102,7 +102,7 @@ class CutFlow:
         return [{"cut": name, "l1": l1, "offline": offline} for name, l1, offline in self.rows()]
 
 
-def select_pairs(events: OrbitData, selection: Selection, flow: CutFlow) -> dict[str, NDArray[Any]]:
+def select_pairs(events: OrbitData, selection: MuonSelection, flow: CutFlow) -> dict[str, NDArray[Any]]:
     """Select, match and join L1 and offline muons.
 
     Offline muons of a file without station-2 coordinates (nano files have none) are propagated there
@@ -111,7 +111,7 @@ def select_pairs(events: OrbitData, selection: Selection, flow: CutFlow) -> dict
     Parameters
     ----------
     events : OrbitData
-    selection : Selection
+    selection : MuonSelection
     flow : CutFlow
         Counts are added to it.
 
@@ -167,7 +167,7 @@ def _n(keep: NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(keep))
 
 
-def _select_l1(l1: OrbitBatch, selection: Selection, flow: CutFlow) -> OrbitBatch:
+def _select_l1(l1: OrbitBatch, selection: MuonSelection, flow: CutFlow) -> OrbitBatch:
     keep = np.ones(l1.n_objects, np.bool_)
     if "bxInEvent" in l1.columns:
         keep &= l1["bxInEvent"] == 0

@@ -10,7 +10,7 @@ from l1scout.dataset import plausibility
 from l1scout.dataset.matched import Dataset
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
-from l1scout.evaluate.coverage import Coverage, coverage
+from l1scout.evaluate.error_coverage import ErrorCoverage, coverage
 from l1scout.evaluate.metrics import Scores, ratios, residuals, scores
 from l1scout.evaluate.profiles import AXES, HW_PT_AXIS, Profile, profile
 from l1scout.evaluate.published import PUBLISHED, SOURCE, published_ratios
@@ -40,9 +40,9 @@ class Evaluation:
     left_as_is : mapping of str to dict
         By model: muons that it did not recalibrate, by reason. They count with their raw values.
     profiles : sequence of Profile
-    coverage : mapping of str to Coverage
+    coverage : mapping of str to ErrorCoverage
         Of the models that predict uncertainties.
-    coverage_without_floor : mapping of str to Coverage
+    coverage_without_floor : mapping of str to ErrorCoverage
         The same without the muons of hwPt 6.
     turn_on : sequence of TurnOn
     also : mapping of str to Evaluation
@@ -58,8 +58,8 @@ class Evaluation:
     cards: Mapping[str, Mapping[str, Any]]
     left_as_is: Mapping[str, Mapping[str, int]]
     profiles: Sequence[Profile]
-    coverage: Mapping[str, Coverage] = field(default_factory=dict)
-    coverage_without_floor: Mapping[str, Coverage] = field(default_factory=dict)
+    coverage: Mapping[str, ErrorCoverage] = field(default_factory=dict)
+    coverage_without_floor: Mapping[str, ErrorCoverage] = field(default_factory=dict)
     turn_on: Sequence[TurnOn] = ()
     also: Mapping[str, "Evaluation"] = field(default_factory=dict)
     warnings: Sequence[str] = ()
@@ -202,8 +202,8 @@ def _compare(test: Dataset, models: Mapping[str, Recalibrator], *, whole: bool) 
         for name, m in models.items()
         for line in differences(conditions, m.card.conditions, test.name, name)
     ]
-    covered: dict[str, Coverage] = {}
-    rest: dict[str, Coverage] = {}
+    covered: dict[str, ErrorCoverage] = {}
+    rest: dict[str, ErrorCoverage] = {}
     for name, m in models.items():
         for where, keep in ((covered, True), (rest, test["hwPt"] > FLOOR)):
             used = answers[name].recalibrated & keep

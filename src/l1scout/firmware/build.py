@@ -1,15 +1,17 @@
 """A folder of Verilog from a firmware model: core, streaming wrapper, test bench, README."""
 
-import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic.dataclasses import dataclass as documented
 
 from l1scout import __version__
+from l1scout.core.documents import CLOSED, read_document, write_document
 from l1scout.core.provenance import recorded
 from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.errors import InputError
@@ -37,6 +39,29 @@ _BASE_NS, _ADDER_NS = 1.0, 0.6
 _ANSWER_BITS = 14
 """So that phi goes round at most once, and the wrapper's 16 bits hold every difference."""
 TAG_BITS = 48
+_MAX_BYTES = 1 << 20
+
+
+@documented(frozen=True, config=CLOSED)
+class BuildRecord:
+    """What ``build.json`` says of a folder: model, compiler, size, latency in clock edges, ports."""
+
+    l1scout: str
+    model: str
+    network: str
+    compiler: str
+    cutoff: float
+    stages: int
+    latency: int
+    initiation_interval: int
+    estimated_luts: float
+    core_register_bits: int
+    tag_bits: int
+    input_bits: tuple[int, ...]
+    output_bits: tuple[int, ...]
+    provenance: Mapping[str, Any] | None = None
+    format: Literal["l1scout firmware build"] = "l1scout firmware build"
+    version: Literal[1] = 1
 
 
 @dataclass(frozen=True)
@@ -47,7 +72,7 @@ class Built:
     ----------
     folder : Path
     about : dict
-        What ``build.json`` says: model, compiler, cutoff, stages, latency, ports.
+        Fields of its `BuildRecord`.
     """
 
     folder: Path
@@ -96,7 +121,8 @@ def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "d
         msg = f"{model.name}: its corrections have more than {_ANSWER_BITS} bits; train it again"
         raise InputError(msg)
     written = logic.write(cutoff)
-    about = recorded(_about(model, logic, written, cutoff))
+    record = _record(model, logic, written, cutoff)
+    about = asdict(record)
     with complete_folder(path) as part:
         (part / f"{CORE}.v").write_text(written.verilog, "utf-8")
         (part / "recalibrate.vh").write_text(_header(model, logic, written), "utf-8")
@@ -105,7 +131,7 @@ def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "d
         (part / f"LICENSE.{compiler}").write_text(written.licence, "utf-8")
         (part / VECTORS).write_text(vectors(*sample(model, 2000, 0)), "utf-8")
         (part / "README.md").write_text(_readme(about), "utf-8")
-        (part / ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+        (part / ABOUT_FILE).write_bytes(write_document(record, indent=1))
         write_sums(part)
     return Built(path, about)
 
@@ -117,17 +143,13 @@ def read_built(folder: str | Path, model: Model) -> Built:
     ------
     InputError
     """
-    path = Path(folder)
-    try:
-        about = json.loads((path / ABOUT_FILE).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        msg = f"{path}: no {ABOUT_FILE}, so no folder of `l1scout firmware build` ({error})"
-        raise InputError(msg) from error
-    if not isinstance(about, dict) or about.get("network") != model.sha256:
-        msg = f"{path}: made of another model than {model.name}; `l1scout firmware build` makes it anew"
+    path, hint = Path(folder), "`l1scout firmware build` makes it anew"
+    record = read_document(path / ABOUT_FILE, BuildRecord, max_bytes=_MAX_BYTES, hint=hint)
+    if record.network != model.sha256:
+        msg = f"{path}: made of another model than {model.name}; {hint}"
         raise InputError(msg)
     check_sums(path, ABOUT_FILE, BENCH, "recalibrate.vh", *SOURCES)
-    return Built(path, about)
+    return Built(path, asdict(record))
 
 
 def network_of(model: Model) -> IntegerNetwork:
@@ -211,22 +233,23 @@ def _header(model: Model, logic: Logic, written: Written) -> str:
     )
 
 
-def _about(model: Model, logic: Logic, written: Written, cutoff: float) -> dict[str, Any]:
-    return {
-        "l1scout": __version__,
-        "model": model.card.name,
-        "network": model.sha256,
-        "compiler": logic.version,
-        "cutoff": cutoff,
-        "stages": written.stages,
-        "latency": written.stages + _BEFORE_AND_AFTER,
-        "initiation_interval": 1,
-        "estimated_luts": logic.estimate,
-        "core_register_bits": written.register_bits,
-        "tag_bits": TAG_BITS,
-        "input_bits": list(logic.input_bits),
-        "output_bits": list(logic.output_bits),
-    }
+def _record(model: Model, logic: Logic, written: Written, cutoff: float) -> BuildRecord:
+    return BuildRecord(
+        l1scout=__version__,
+        model=model.card.name,
+        network=model.sha256,
+        compiler=logic.version,
+        cutoff=cutoff,
+        stages=written.stages,
+        latency=written.stages + _BEFORE_AND_AFTER,
+        initiation_interval=1,
+        estimated_luts=logic.estimate,
+        core_register_bits=written.register_bits,
+        tag_bits=TAG_BITS,
+        input_bits=logic.input_bits,
+        output_bits=logic.output_bits,
+        provenance=recorded({})["provenance"],
+    )
 
 
 def _readme(about: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from l1scout.board.board import Board, BoardCounters
 from l1scout.board.sinks import StreamSink
-from l1scout.board.suppress import Selection
+from l1scout.board.suppress import BoardSelection
 from l1scout.files import complete_or_nothing
 from l1scout.firmware.rtl_board import OUTCOMES, VerilogBoard
 from l1scout.formats.block import ROWS
@@ -43,7 +43,7 @@ class RecalibratedSink(StreamSink):
         super().__init__(stream)
         self._form, self._recalibrate = form, recalibrate
 
-    def put(self, packet: memoryview) -> None:
+    def step(self, packet: memoryview) -> None:
         """Write a packet."""
         changed = memoryview(bytearray(packet))
         orbits = self._form.find_orbits(changed)
@@ -53,14 +53,14 @@ class RecalibratedSink(StreamSink):
                 words = blocks[:, row].astype(np.uint64) | blocks[:, row + 1].astype(np.uint64) << _32
                 new = self._recalibrate(words.ravel()).reshape(words.shape)
                 blocks[:, row], blocks[:, row + 1] = new & _LOW, new >> _32
-        super().put(changed)
+        super().step(changed)
 
 
 def compare(
     board: VerilogBoard,
     pieces: Callable[[], Iterable[Capture]],
     target: Path | None = None,
-    selection: Selection | None = None,
+    selection: BoardSelection | None = None,
     orbits_per_packet: int = ORBITS_PER_PACKET,
     done: Callable[[int], object] = lambda _: None,
     recalibrate: Words | None = None,
@@ -74,7 +74,7 @@ def compare(
         Gives the captures; is called twice.
     target : Path, optional
         File for the Verilog board's packets.
-    selection : Selection, optional
+    selection : BoardSelection, optional
     orbits_per_packet : int
     done : callable
         Is told the number of orbits sent to the Verilog board so far.
@@ -102,7 +102,7 @@ def compare(
         stream = software.open("wb")
         sink = RecalibratedSink(stream, board.form, recalibrate) if recalibrate else StreamSink(stream)
         expected = Board(sink, board.form, selection, board.crc, orbits_per_packet, ends=False).run(pieces())
-        sink.close()
+        sink.finish()
         difference = where_different(own, software, board.form)
         if target:
             with complete_or_nothing(target) as part:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from l1scout.formats.block_format import BlockFormat
+from l1scout.formats.pattern import FRAMES_PER_BX
 from l1scout.formats.records import LINKS
 from l1scout.formats.streams.muon import PT
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import BX_PER_ORBIT
 from l1scout.link.capture import Capture
-from l1scout.link.frames import FRAMES_PER_BX, ISO_HDLC, MAX_SKEW_WORDS, PAYLOAD_WORDS, Crc
+from l1scout.link.frames import ISO_HDLC, MAX_SKEW_WORDS, PAYLOAD_WORDS, Crc
 from l1scout.link.transmit import LinkTiming, Transmitter
 
 

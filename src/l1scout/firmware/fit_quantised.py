@@ -133,18 +133,19 @@ def fit(
     with quiet_copies():
         history = model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)
         remove_residual_bias(model, train, x, y)
-    integer = finish(model, float_model.domain)
+    loss = float(history.history["loss"][-1])
+    return _measured(model, finish(model, float_model.domain), beta, loss, validation)
+
+
+def _measured(
+    model: "keras.Model", network: IntegerNetwork, beta: float, loss: float, validation: Dataset
+) -> Quantised:
+    """Score a trained network."""
     raw = raw_residuals(validation)
-    after = corrected(raw, corrections(integer, validation), validation["recoPt"])
-    return Quantised(
-        model,
-        integer,
-        beta,
-        ebops(model),
-        float(history.history["loss"][-1]),
-        Validation(len(validation), scores(raw), scores(after), ratios(after, raw)),
-        resolution.learn(validation.columns, after, INPUTS),
-    )
+    after = corrected(raw, corrections(network, validation), validation["recoPt"])
+    validated = Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
+    known = resolution.learn(validation.columns, after, INPUTS)
+    return Quantised(model, network, beta, ebops(model), loss, validated, known)
 
 
 def corrections(network: IntegerNetwork, data: Dataset) -> NDArray[np.float64]:

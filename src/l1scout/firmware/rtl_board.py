@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.board.board import BoardCounters
-from l1scout.board.suppress import Selection
+from l1scout.board.suppress import BoardSelection
 from l1scout.firmware.verilator import build_verilator, run_program
 from l1scout.formats.block_format import BlockFormat
 from l1scout.formats.packets import ORBITS_PER_PACKET
@@ -155,7 +155,7 @@ class VerilogBoard:
         self,
         pieces: Iterable[Capture],
         packets: Path,
-        selection: Selection | None = None,
+        selection: BoardSelection | None = None,
         orbits_per_packet: int = ORBITS_PER_PACKET,
         busy: Iterable[int] = (),
         stall: tuple[int, int] = (0, 1),
@@ -170,7 +170,7 @@ class VerilogBoard:
             simulated orbits is an input of the board that does not change while it runs.
         packets : Path
             File for the packets.
-        selection : Selection, optional
+        selection : BoardSelection, optional
         orbits_per_packet : int
             1 to 127.
         busy : iterable of int
@@ -185,7 +185,7 @@ class VerilogBoard:
         InputError
             If the simulation fails.
         """
-        chosen = selection or Selection()
+        chosen = selection or BoardSelection()
         arguments = [
             str(packets),
             _text(min(v, 512) for v in chosen.min_hw_pt),

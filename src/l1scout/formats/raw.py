@@ -32,7 +32,7 @@ FILE_HEADER = np.dtype(
     ]
 )
 DATA_TYPE = 20
-ORBIT_HEADER = np.dtype(
+FRAME_HEADER = np.dtype(
     [
         ("version", "<u2"),
         ("flags", "<u2"),
@@ -48,8 +48,8 @@ VERSION = 6
 MARKS_AT = 16 - MARK_BITS
 """Lowest bit of `formats.marks` in an orbit's ``flags``: CMSSW leaves these bits unused."""
 _HEAD = Struct("<HHIIIIII")
-"""`ORBIT_HEADER` and the source id: numpy takes longer over a single one."""
-_HEAD_BYTES = ORBIT_HEADER.itemsize
+"""`FRAME_HEADER` and the source id: numpy takes longer over a single one."""
+_HEAD_BYTES = FRAME_HEADER.itemsize
 HEAD_WORDS = _HEAD_BYTES // 4
 FRAME_WORDS = HEAD_WORDS + 1
 """Words before an orbit's records: its header and the source id."""

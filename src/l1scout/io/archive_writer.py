@@ -108,7 +108,9 @@ class ArchiveWriter:
                 progress(self._done, max(self._file.size, self._done))
             if writer is None:
                 writer = _writer(part, schema)
-            simulated = made.simulated if made.simulated is not None else joint_origin(self._origins)
+            simulated = joint_origin(self._origins)
+            if simulated is None:  # records have no marks: then what the caller states
+                simulated = made.simulated
             said = self._statement(simulated)
             made = replace(made, simulated=simulated, inputs=made.inputs or file_inputs([self._file.path]))
             writer.add_key_value_metadata({"l1scout": json.dumps(said), KEY: made.as_json()})

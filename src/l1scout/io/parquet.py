@@ -36,6 +36,7 @@ IDENTITY = ("run", "lumisection", "orbit", "bx")
 
 METADATA_KEY = b"l1scout"
 """Key of the JSON object that our own writers leave in a file's metadata."""
+_MOST_DIGITS = 15
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
@@ -51,14 +52,15 @@ def statements(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
     ----------
     metadata : mapping of bytes to bytes
         Of the file. Our own writers leave a JSON object under `METADATA_KEY`; others may have ``simulated``,
-        ``source`` and ``era`` as keys of their own.
+        ``source``, ``era``, ``first_orbit`` and ``orbits`` as keys of their own.
 
     Returns
     -------
     dict
-        All of the JSON object, with ``simulated`` (bool), ``source`` (list of str) and ``era`` (str) where
-        they are known. ``simulated`` may be written as true, 1 or yes, and false, 0 or no, in any case.
-        Anything else is unknown, and so is what two places state differently.
+        All of the JSON object, with ``simulated`` (bool), ``source`` (list of str), ``era`` (str),
+        ``first_orbit`` and ``orbits`` (int) where they are known. ``simulated`` may be written as true, 1 or
+        yes, and false, 0 or no, in any case. Anything else is unknown, and so is what two places state
+        differently.
     """
     try:
         own = json.loads(metadata.get(METADATA_KEY, b"{}"))
@@ -85,6 +87,11 @@ def _bool(value: Any) -> bool | None:
     return True if word in _TRUE else False if word in _FALSE else None
 
 
+def _whole(value: Any) -> int | None:
+    text = str(value) if type(value) is int else _text(value) or ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS else None
+
+
 def _names(value: Any) -> list[str] | None:
     if isinstance(value, bytes) and value.lstrip()[:1] == b"[":
         try:
@@ -96,7 +103,7 @@ def _names(value: Any) -> list[str] | None:
     return names or None
 
 
-_READ = {"simulated": _bool, "source": _names, "era": _text}
+_READ = {"simulated": _bool, "source": _names, "era": _text, "first_orbit": _whole, "orbits": _whole}
 
 
 def column(path: Path, batch: pa.RecordBatch, name: str) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from zlib_ng.zlib_ng import crc32  # ten times as fast as Python's own
 
+from l1scout.formats.pattern import FRAMES_PER_BX
 from l1scout.jit import kernel
 from l1scout.lhc import BX_PER_ORBIT
 
@@ -21,7 +22,6 @@ COMMA_K = 0b0001
 PADDING = 0xF7F7F7F7
 """K23.7 four times: no data in this word."""
 PADDING_K = 0b1111
-FRAMES_PER_BX = 6
 PAYLOAD_WORDS = FRAMES_PER_BX * BX_PER_ORBIT
 LINE_WORDS = PAYLOAD_WORDS * 25 // 24
 """Words of line time in an orbit: 250 MHz / 240 MHz of the payload's."""

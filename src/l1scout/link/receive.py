@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.formats.block import MAP_WORDS
 from l1scout.formats.lanes import copy_32, lowest
+from l1scout.formats.pattern import FRAMES_PER_BX
 from l1scout.formats.records import LINKS
 from l1scout.jit import kernel
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
@@ -18,7 +20,6 @@ from l1scout.link.capture import Capture
 from l1scout.link.frames import (
     COMMA,
     COMMA_K,
-    FRAMES_PER_BX,
     ISO_HDLC,
     LATENCY_WORDS,
     MAX_SKEW_WORDS,
@@ -32,7 +33,6 @@ GOOD, IDLE, UNLOCKED, CODE, LENGTH, CRC = range(6)
 """State of a link in an orbit: good; nothing but commas; no comma where the gap must be; a K word
 that is neither comma nor padding; too few or too many words between the gaps; wrong CRC."""
 STATES = ("good", "idle", "unlocked", "code", "length", "crc")
-MAP_WORDS = PAYLOAD_WORDS // (32 * FRAMES_PER_BX) + 1
 _LAST_BX = (1 << (PAYLOAD_WORDS // FRAMES_PER_BX % 32)) - 1
 _RUN = 32
 _ROOM = PAYLOAD_WORDS + 1 + 2 * _RUN
@@ -173,7 +173,7 @@ class LinkCounters:
         }
 
 
-class Receiver:
+class LinkReceiver:
     """Eight links' decoders.
 
     Parameters

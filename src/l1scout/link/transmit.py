@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.block import BlockLayout
+from l1scout.formats.pattern import FRAMES_PER_BX
 from l1scout.formats.records import LINKS
 from l1scout.formats.streams.muon import split
 from l1scout.lhc import BX_PER_ORBIT
@@ -16,7 +17,6 @@ from l1scout.link.capture import Capture
 from l1scout.link.frames import (
     COMMA,
     COMMA_K,
-    FRAMES_PER_BX,
     ISO_HDLC,
     LATENCY_WORDS,
     LINE_WORDS,

@@ -64,8 +64,11 @@ class _WriterSink:
     def ready(self) -> bool:
         return True
 
-    def put(self, packet: memoryview) -> None:
+    def step(self, packet: memoryview) -> None:
         self._take((packet, 0))
+
+    def finish(self) -> None:
+        """Leave it to the readout, which ends the run."""
 
 
 class Readout:

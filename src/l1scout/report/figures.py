@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, WORSE_COLOUR, origin, style
 from l1scout.core.provenance import current
 from l1scout.errors import printable
-from l1scout.evaluate.coverage import NOMINAL, PT_EDGES
+from l1scout.evaluate.error_coverage import NOMINAL, PT_EDGES
 from l1scout.evaluate.evaluation import Evaluation
 from l1scout.evaluate.metrics import TAIL
 from l1scout.evaluate.profiles import MIN_MUONS, Profile

@@ -144,7 +144,7 @@ def _assign(stubs: Any, tables: Any, random: Any, wrong_charge: Any, out: Any) -
             out.hwCharge[i] = negative != (random.random() < wrong_charge)
             source = 1 if stubs.quality[i, 1] > 0 else ref
             # downwards, as in real 2024 data: 40 muons above 12 GeV lie 6.4 mrad (half a step is 5.5) too low
-            phi = int(np.floor(stubs.phi[i, source] * (dt.PHI_LSB / PHI_LSB)))
+            phi = int(np.floor(stubs.phi[i, source] * (dt.STUB_PHI_LSB / PHI_LSB)))
             if source != 1:
                 phi += tables.to_second[0 if source == 0 else 1, stubs.bend[i, source] + 512]
             out.hwPhi[i] = phi % PHI_BINS

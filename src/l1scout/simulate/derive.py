@@ -104,7 +104,7 @@ def _to_second(s: Stubs, station: int) -> NDArray[np.int16]:
         (s.quality[:, station] == dt.CORRELATED) & (s.quality[:, 1] > 0) & s.clean[:, station] & s.clean[:, 1]
     )
     direction, sign = np.abs(s.bend[use, station]), np.where(s.bend[use, station] < 0, -1, 1)
-    difference = (s.phi[use, 1] - s.phi[use, station]) * sign * (dt.PHI_LSB / PHI_LSB)
+    difference = (s.phi[use, 1] - s.phi[use, station]) * sign * (dt.STUB_PHI_LSB / PHI_LSB)
     cell = np.minimum(direction // 8, 63)
     counts = np.bincount(cell, minlength=64)
     mean = np.bincount(cell, difference, minlength=64) / np.maximum(counts, 1)

@@ -28,8 +28,11 @@ class _Memory:
     def ready(self) -> bool:
         return True
 
-    def put(self, packet: memoryview) -> None:
+    def step(self, packet: memoryview) -> None:
         self.stream.write(packet)
+
+    def finish(self) -> None:
+        """Nothing is held back."""
 
 
 def simulated_packets(form: BlockFormat, orbits: int, occupancy: float, seed: int = 1) -> io.BytesIO:
@@ -103,7 +106,7 @@ class LiveBoard:
         self._log("board sends", first_orbit=self._first, pace=board.pace)
         self._packets.run(self._sink, pace=board.pace, orbits=board.orbits, going=going)
         try:
-            self._sink.close(self._packets.last_trailer())
+            self._sink.finish(self._packets.last_trailer())
         except OSError as error:
             self._log("readout not reached: what was buffered is lost", why=str(error))
         status(self.status("idle"))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from l1scout.jit import kernel
 from l1scout.simulate.transport import Crossings
 
-PHI_LSB = 1 / 4096
+STUB_PHI_LSB = 1 / 4096
 """rad; stub azimuth, counted here round the whole barrel"""
 BEND_LSB = 1 / 512
 """rad; stub direction against the radius ("phiB")"""
@@ -39,7 +39,7 @@ class Stubs(NamedTuple):
     Parameters
     ----------
     phi, bend : ndarray of int64
-        In units of `PHI_LSB` and `BEND_LSB`.
+        In units of `STUB_PHI_LSB` and `BEND_LSB`.
     quality : ndarray of int64
         `NONE`, `UNCORRELATED` (one superlayer) or `CORRELATED` (two).
     wheel : ndarray of int64
@@ -96,7 +96,7 @@ def _stubs(
             out.quality[i, s] = UNCORRELATED if grade == 1 else CORRELATED
             phi += random.standard_normal() * phi_sigma[grade]
             bend = crossings.bend[i, s] + random.standard_normal() * bend_sigma[grade]
-            out.phi[i, s] = int(np.floor(phi / PHI_LSB + 0.5))
+            out.phi[i, s] = int(np.floor(phi / STUB_PHI_LSB + 0.5))
             out.bend[i, s] = min(max(int(np.floor(bend / BEND_LSB + 0.5)), -512), 511)
 
 

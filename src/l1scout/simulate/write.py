@@ -90,31 +90,15 @@ def write_run(
     InputError
         If the directory cannot be written.
     """
-    count = {"orbits": 0, "final_muons": 0, "intermediate_muons": 0}
-    truth: pq.ParquetWriter | None = None
-
-    def told(source: Iterable[Piece]) -> Iterator[Piece]:
-        nonlocal truth
-        for piece in source:
-            table = _table(piece)
-            truth = truth or pq.ParquetWriter(target / "truth.parquet", table.schema)
-            truth.write_table(table)
-            count["orbits"] += piece.stop - piece.first
-            final, intermediate = muon_counts(piece.muons)
-            count["final_muons"] += final
-            count["intermediate_muons"] += intermediate or 0
-            yield piece
-            done(count["orbits"])
-
     try:
         target.mkdir(parents=True, exist_ok=True)
+        truth = _Truth(target / "truth.parquet", done)
         with (target / "links.l1l").open("wb") as links:
-            for capture in fibres.send(told(pieces)):
+            for capture in fibres.send(truth.keep(pieces)):
                 write_capture(links, capture)
-        if truth is not None:
-            truth.close()
+        truth.finish()
         result = {
-            **count,
+            **truth.counts,
             "faults": fibres.faults,
             "simulated": True,
             "seed": fibres.seed,
@@ -129,6 +113,37 @@ def write_run(
         msg = f"{error.filename or target}: {(error.strerror or 'cannot be written').lower()}"
         raise InputError(msg) from error
     return result
+
+
+class _Truth:
+    """Writes the muons that pass through it to a file, and counts them."""
+
+    def __init__(self, path: Path, done: Callable[[int], object]) -> None:
+        self._path, self._done = path, done
+        self._writer: pq.ParquetWriter | None = None
+        self._first_orbit = 0
+        self.counts = {"orbits": 0, "final_muons": 0, "intermediate_muons": 0}
+
+    def keep(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """Write pieces, and pass them on."""
+        for piece in pieces:
+            table = _table(piece)
+            if self._writer is None:
+                self._writer, self._first_orbit = pq.ParquetWriter(self._path, table.schema), piece.first
+            self._writer.write_table(table)
+            self.counts["orbits"] += piece.stop - piece.first
+            final, intermediate = muon_counts(piece.muons)
+            self.counts["final_muons"] += final
+            self.counts["intermediate_muons"] += intermediate or 0
+            yield piece
+            self._done(self.counts["orbits"])
+
+    def finish(self) -> None:
+        """Complete the file: state the orbits whose muons it holds, empty ones too."""
+        if self._writer is not None:
+            stated = {"first_orbit": self._first_orbit, "orbits": self.counts["orbits"]}
+            self._writer.add_key_value_metadata({name: str(value) for name, value in stated.items()})
+            self._writer.close()
 
 
 def _table(piece: Piece) -> pa.Table:

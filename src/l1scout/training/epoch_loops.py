@@ -11,9 +11,9 @@ from l1scout.evaluate.targets import corrected, raw_residuals, targets
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
 from l1scout.model.quantities import Residuals
-from l1scout.training import guard
+from l1scout.training import bin_guard as guard
 from l1scout.training import loss_functions as losses
-from l1scout.training.epochs import Stream, batches
+from l1scout.training.epochs import MuonFiles, batches
 from l1scout.training.recipes import Recipe, compile_model
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class InMemoryMuons:
 class StreamedMuons:
     """Training muons from files; see `InMemoryMuons`."""
 
-    def __init__(self, card: Card, recipe: Recipe, stream: Stream, seed: int) -> None:
+    def __init__(self, card: Card, recipe: Recipe, stream: MuonFiles, seed: int) -> None:
         self._weights: NDArray[np.float64] | None = None
 
         def arrays(block: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -34,7 +34,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Stream:
+class MuonFiles:
     """Data sets in files; only a sample of them is in memory.
 
     Parameters
@@ -73,7 +73,7 @@ class Stream:
             yield joined(held)
 
 
-def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: None) -> Stream:
+def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: None) -> MuonFiles:
     """Read files once, check everything in them, and take the samples.
 
     Parameters
@@ -124,7 +124,7 @@ def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: N
             raise InputError(msg)
     sample = found["train"]
     known = replace(sample, columns=joined([sample, *ends.values()]).columns)
-    return Stream(known, found["validation"], groups, total, joined([*ends_of_all.values()]))
+    return MuonFiles(known, found["validation"], groups, total, joined([*ends_of_all.values()]))
 
 
 def _extend(ends: dict[tuple[str, str], Dataset], train: Dataset) -> None:
@@ -142,12 +142,12 @@ def _part(group: Group) -> Dataset:
     return data.select(split.part(data.identity, "train"))
 
 
-def batches(stream: Stream, arrays: Arrays, batch: int, seed: int) -> "keras.utils.PyDataset":
+def batches(stream: MuonFiles, arrays: Arrays, batch: int, seed: int) -> "keras.utils.PyDataset":
     """Give Keras the batches of a stream: mixed anew in every epoch, the same for the same seed.
 
     Parameters
     ----------
-    stream : Stream
+    stream : MuonFiles
     arrays : callable
         Makes inputs and targets of muons.
     batch, seed : int
@@ -179,7 +179,7 @@ def batches(stream: Stream, arrays: Arrays, batch: int, seed: int) -> "keras.uti
 
 
 def _mixed(
-    stream: Stream, arrays: Arrays, batch: int, seed: tuple[int, int]
+    stream: MuonFiles, arrays: Arrays, batch: int, seed: tuple[int, int]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     rng = np.random.default_rng(seed)
     left: tuple[NDArray[np.float32], ...] = ()

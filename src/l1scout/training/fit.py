@@ -18,7 +18,8 @@ from l1scout.model import resolution
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
 from l1scout.model.quantities import INPUTS
-from l1scout.training import embeddings, guard
+from l1scout.training import bin_guard as guard
+from l1scout.training import embeddings
 from l1scout.training.epoch_loops import (
     InMemoryMuons,
     OnEpoch,
@@ -28,7 +29,7 @@ from l1scout.training.epoch_loops import (
     in_range,
     residuals_after,
 )
-from l1scout.training.epochs import Stream
+from l1scout.training.epochs import MuonFiles
 from l1scout.training.recipes import Recipe, build, quiet_copies
 from l1scout.training.scaling import domain, scaling
 from l1scout.training.support import checked_hw_pt, checked_pt, without_loss
@@ -68,7 +69,7 @@ class Trained:
 
 
 def fit(
-    data: Dataset | Stream,
+    data: Dataset | MuonFiles,
     recipe: Recipe,
     *,
     inputs: Sequence[str] = INPUTS,
@@ -90,7 +91,7 @@ def fit(
 
     Parameters
     ----------
-    data : Dataset or Stream
+    data : Dataset or MuonFiles
         All parts; the test part is not looked at. A stream is read again in every epoch: its weights differ
         from those of the same muons in memory, as their order does.
     recipe : Recipe
@@ -115,7 +116,7 @@ def fit(
         msg = f"model {recipe.name} trains at a falling rate: it cannot stop early; choose fewer epochs"
         raise InputError(msg)
     recipe = dataclasses.replace(recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch)
-    if isinstance(data, Stream):
+    if isinstance(data, MuonFiles):
         train, validation, muons, stream = data.train, data.validation, data.muons, data
         refuse_unselected(data.ends)
     else:
@@ -141,7 +142,7 @@ def fit_parts(
     seed: int = 1,
     patience: int | None = None,
     on_epoch: OnEpoch | None = None,
-    stream: Stream | None = None,
+    stream: MuonFiles | None = None,
 ) -> Trained:
     """Train and validate on the muons given; see `fit`. The card says nothing of the data.
 

@@ -44,7 +44,7 @@ class Recipe:
         Of the learning rate; at a constant one the best epoch is kept instead of the last.
     guard : bool
         Train until no bin of offline pT, eta or charge that has enough validation muons is worse than the raw
-        trigger: `l1scout.training.guard`.
+        trigger: `l1scout.training.bin_guard`.
     epochs, batch : int
         The paper gives neither. With Adadelta, 20 epochs or batches of 1024 are too few steps: on
         300,000 training muons the RMS ratios of model B are then 0.75 / 0.83 / 0.61 or 0.85 / 0.82 /
@@ -102,7 +102,7 @@ DEFAULT = Recipe(
     embedded_inputs=("hwPt", "hwEtaAtVtx", "stubStations"),
     widths=HIDDEN[1:],
 )
-"""Close to the limit in RMS, core and tail, and guarded: see `l1scout.training.guard` for the range."""
+"""Close to the limit in RMS, core and tail, and guarded: see `l1scout.training.bin_guard` for the range."""
 
 RECIPES = {
     **PAPER,

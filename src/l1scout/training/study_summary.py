@@ -18,7 +18,7 @@ from l1scout.training.study import Study, handles
 
 
 @dataclass(frozen=True)
-class Entry:
+class RecipeResults:
     """A recipe's results.
 
     Parameters
@@ -53,7 +53,7 @@ class Summary:
     search: str
     raw: Scores
     raw_without_floor: Scores
-    entries: Sequence[Entry]
+    entries: Sequence[RecipeResults]
     limit: Limit | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class Summary:
 
 def summarise(study: Study, search: str, recipes: Sequence[Recipe], *, with_limit: bool = True) -> Summary:
     """Gather the runs of recipes."""
-    entries = [_entry(study, r) for r in recipes]
+    entries = [_results_of(study, r) for r in recipes]
     if search != "models":
         entries.sort(key=lambda e: (e.objective.value, e.recipe.name))
     runs = [study.result(r) for r in study.plan.runs(recipes[:1])]
@@ -117,14 +117,14 @@ def _flat(numbers: Mapping[str, Mapping[str, float]]) -> list[float]:
     return [numbers[k][v] for k in KINDS for v in VARIABLES]
 
 
-def _entry(study: Study, recipe: Recipe) -> Entry:
+def _results_of(study: Study, recipe: Recipe) -> RecipeResults:
     results = [study.result(r) for r in study.plan.runs([recipe])]
     scores, by_seed = _spread(np.array([_flat(r["model"]) for r in results]), study.plan.seeds)
     above, _ = _spread(np.array([_flat(r["model_without_hwpt_6"]) for r in results]), study.plan.seeds)
     objective = np.array([r["objective"] for r in results]).reshape(study.plan.seeds, -1).mean(axis=0)
     ours = study.plan.runs([recipe])[0].recipe
     spread = Measured(float(objective.mean()), float(objective.std(ddof=1)))
-    return Entry(ours, scores, by_seed, spread, above)
+    return RecipeResults(ours, scores, by_seed, spread, above)
 
 
 def _spread(values: np.ndarray, seeds: int) -> tuple[Scores, dict[str, dict[str, float]]]:

@@ -3,7 +3,7 @@
 At every high hwPt, soft muons that were measured wrong outnumber those that are as hard as the trigger says.
 A network learns from the former, so it must not be asked about the latter before they were checked. What is
 known at run time is hwPt alone. So a model's range ends where the validation part has too few muons of that
-*offline* pT for the checks of `l1scout.training.guard`, or where its RMS is worse than that of the raw
+*offline* pT for the checks of `l1scout.training.bin_guard`, or where its RMS is worse than that of the raw
 trigger. Muons beyond keep the trigger's values.
 
 This is for recipes with the guard. The others, the paper's among them, claim nothing bin by bin: their range

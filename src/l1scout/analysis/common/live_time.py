@@ -234,7 +234,6 @@ class LiveTime:
         self._start = self._start or other._start
         for section, seen in other._sections.items():
             self._at(section).merge(seen)
-        self._latest = other._latest or self._latest
         self._unplaced += other._unplaced
 
     @property

@@ -7,21 +7,24 @@ are. The file is a header of `HEADER_BYTES` and the entries, in the order of `Do
 memory, so that processes share it.
 
 Header, little-endian: magic (8 bytes), version (u32), CRC-32 of the entries (u32), CRC-32 of the header
-with this field 0 (u32), length of the text (u32), text (JSON), zeros.
+with this field 0 (u32), length of the text (u32), text (JSON: `TableHeader`), zeros.
 """
 
-import json
+import math
 import mmap
 import os
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import FiniteFloat
+from pydantic.dataclasses import dataclass
 
+from l1scout.core.documents import CLOSED, parse_document, write_document
 from l1scout.deploy.engines import ENGINES
 from l1scout.deploy.engines._base import Engine, EngineOptions, check_arrays, kernel_ready
 from l1scout.deploy.engines.firmware import FirmwareEngine
@@ -47,6 +50,27 @@ _BLOCK = 1024
 _FEW = 12
 _LARGEST = 32767
 Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True, config=CLOSED)
+class TabulatedModel:
+    """What a table belongs to: network, inputs (name, low, high, stride) and outputs (name, unit)."""
+
+    sha256: str
+    inputs: tuple[tuple[str, int, int, int], ...]
+    outputs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, config=CLOSED)
+class TableHeader:
+    """The text of a table's header; `steps` is what 1 is in its entries: rad, 1, GeV."""
+
+    model: TabulatedModel
+    steps: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+    name: str
+    simulated: bool | None = None
+    format: Literal["l1scout table"] = "l1scout table"
+    version: Literal[1] = 1
 
 
 def quantise(values: NDArray[Any], steps: NDArray[np.float64]) -> NDArray[np.int16]:
@@ -110,7 +134,7 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
             file.write(content)
             progress(domain.entries + where.stop, 2 * domain.entries)
         file.seek(0)
-        file.write(_header(_about(model, steps), checksum))
+        file.write(_header(_describe(model, steps), checksum))
         file.flush()
         os.fsync(file.fileno())
 
@@ -164,12 +188,12 @@ class TableEngine(Engine):
         return options.table is not None or (path is not None and path.exists())
 
     def __init__(self, model: Model, path: str | Path) -> None:
-        self._map, about = _open(Path(path))
-        if about["model"] != _about(model, np.ones(3))["model"]:
+        self._map, header = _open(Path(path))
+        if header.model != _model_of(model):
             msg = f"{path}: made of another model than {model.name}; `l1scout compile` makes it anew"
             raise InputError(msg)
         domain = model.domain
-        self.steps = np.array(about["steps"], np.float64)
+        self.steps = np.array(header.steps, np.float64)
         self.entries = np.frombuffer(self._map, "<i2", offset=HEADER_BYTES).reshape(domain.entries, 4)
         self._words = self.entries.view("<i8")[:, 0]
         self._place = np.array([domain.low, domain.size, domain.stride], np.int32)
@@ -188,24 +212,21 @@ class TableEngine(Engine):
         return out
 
 
-def _about(model: Model, steps: NDArray[np.float64]) -> dict[str, Any]:
-    domain, outputs = model.domain, model.card.outputs
+def _model_of(model: Model) -> TabulatedModel:
+    domain = model.domain
     inputs = zip(domain.names, domain.low, domain.high, domain.stride, strict=True)
-    return {
-        "model": {
-            "sha256": model.sha256,
-            "inputs": [list(row) for row in inputs],
-            "outputs": [[q.name, q.unit] for q in outputs],
-        },
-        "steps": steps.tolist(),
-        "name": model.card.name,
-        "simulated": model.card.data.get("simulated"),
-    }
+    outputs = tuple((q.name, q.unit) for q in model.card.outputs)
+    return TabulatedModel(model.sha256, tuple(inputs), outputs)
 
 
-def _header(about: dict[str, Any], checksum: int) -> bytes:
-    text = json.dumps(about).encode()
+def _describe(model: Model, steps: NDArray[np.float64]) -> bytes:
+    simulated = model.card.data.get("simulated")
+    first, second, third = steps.tolist()
+    known = simulated if isinstance(simulated, bool) else None
+    return write_document(TableHeader(_model_of(model), (first, second, third), model.card.name, known))
 
+
+def _header(text: bytes, checksum: int) -> bytes:
     def header(own: int) -> bytes:
         fixed = _FIXED.pack(MAGIC, VERSION, checksum, own, len(text))
         return (fixed + text).ljust(HEADER_BYTES, b"\0")
@@ -213,7 +234,7 @@ def _header(about: dict[str, Any], checksum: int) -> bytes:
     return header(zlib.crc32(header(0)))
 
 
-def _open(path: Path) -> tuple[mmap.mmap, dict[str, Any]]:
+def _open(path: Path) -> tuple[mmap.mmap, TableHeader]:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -233,17 +254,16 @@ def _open(path: Path) -> tuple[mmap.mmap, dict[str, Any]]:
     if version != VERSION:
         msg = f"{path}: table version {version}, but this program reads {VERSION}; compile it again"
         raise InputError(msg)
-    about: dict[str, Any] = json.loads(start[_FIXED.size : _FIXED.size + length])
-    entries = 1
-    for _, low, high, _ in about["model"]["inputs"]:
-        entries *= high - low + 1
+    text, hint = start[_FIXED.size : _FIXED.size + length], "compile it again"
+    header = parse_document(text, TableHeader, f"{path}: its header", hint=hint)
+    entries = math.prod(high - low + 1 for _, low, high, _ in header.model.inputs)
     if size != HEADER_BYTES + 8 * entries:
         msg = f"{path}: {size} bytes, not {HEADER_BYTES + 8 * entries}: cut short; compile it again"
         raise InputError(msg)
     if zlib.crc32(memoryview(mapped)[HEADER_BYTES:]) != checksum:
         msg = f"{path}: damaged (CRC-32 differs); `l1scout compile` makes it anew"
         raise InputError(msg)
-    return mapped, about
+    return mapped, header
 
 
 def _map(descriptor: int) -> mmap.mmap:

@@ -30,7 +30,7 @@ DMA_SOURCE, TCP_SOURCE = 2, 22
 LINK_OBJECTS = 6
 MAX_JETS = 2 * LINK_OBJECTS
 DMA_WORDS = HEADER_WORDS + 8 * (1 + LINK_OBJECTS)
-PHI_BINS = 144
+JET_PHI_BINS = 144
 JET = Layout(
     "Calorimeter jet, Run 3",
     32,
@@ -41,9 +41,9 @@ JET = Layout(
             "hwPhi",
             19,
             8,
-            scale=2 * math.pi / PHI_BINS,
+            scale=2 * math.pi / JET_PHI_BINS,
             unit="rad",
-            period=PHI_BINS,
+            period=JET_PHI_BINS,
             note="CMSSW multiplies by 0.0435, up to 0.019 rad less",
         ),
         Field("hwDisplaced", 27, 1),

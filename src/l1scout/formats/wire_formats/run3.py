@@ -20,6 +20,7 @@ from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import ORBIT_END, ROW_BYTES, Found, PacketOrbits, Readable
 from l1scout.formats.raw import (
     FILE_HEADER,
+    FRAME_HEADER,
     Frames,
     RawFile,
     decode_frames,
@@ -28,7 +29,6 @@ from l1scout.formats.raw import (
     read_frames,
     read_header,
 )
-from l1scout.formats.raw import ORBIT_HEADER as FRAME_HEADER
 from l1scout.formats.records import LINKS, ORBIT, ORBIT_MASK, RECORD_HEADER
 from l1scout.formats.streams.muon import MUON_RUN3_EXTRA, MUONS, RUN3_MUONS
 from l1scout.formats.wire_format import WIRE_FORMATS

@@ -16,7 +16,7 @@ from l1scout.formats.packets import Found as PacketCounts
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.stream import STREAMS, add_counts
 from l1scout.formats.streams.muon import INTERMEDIATE
-from l1scout.formats.wire_format import WireFormat, count_decoded, recognise_format
+from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat, count_decoded, recognise_format
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
 from l1scout.io.reader import READERS, FormatReader, origin
@@ -43,6 +43,7 @@ class DmaPacketsReader(FormatReader):
     """
 
     name, title = "dma-packets", "DMA packets"
+    streams = tuple(dict.fromkeys(name for form in WIRE_FORMATS.values() for name in form.streams))
     counts_orbits = True
     order = 2
     removes_duplicates = True

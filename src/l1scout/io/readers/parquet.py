@@ -1,6 +1,7 @@
 """Parquet files of L1 muons as flat columns, alone or each with its offline muon."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import MUON, OrbitData
+from l1scout.errors import InputError
 from l1scout.io import columns
 from l1scout.io.conditions import Conditions
 from l1scout.io.guard import guarded
@@ -28,6 +30,10 @@ from l1scout.io.parquet import (
 from l1scout.io.parquet_columns import add_parquet_columns
 from l1scout.io.quality import ReadQuality
 from l1scout.io.reader import READERS, FormatReader, NewColumns, Rewritten, origin
+from l1scout.lhc import BX_PER_ORBIT
+
+_MOST_MUONS = 16 * BX_PER_ORBIT
+"""Of an orbit: 8 links of 2 muons in each crossing."""
 
 
 class ParquetReader(FormatReader):
@@ -36,7 +42,8 @@ class ParquetReader(FormatReader):
     With columns ``recoPt``, ``recoEta``, ``recoPhi`` and ``recoCharge`` each row is a matched pair and
     becomes a row of its own, with its offline muon if ``recoPt`` is above 0. Without them, muons that
     follow each other with equal ``run``, ``lumisection``, ``orbit`` and ``bx`` share a row. Where
-    ``orbit`` or ``bx`` is missing both are unknown, and each muon is a row.
+    ``orbit`` or ``bx`` is missing both are unknown, and each muon is a row. A file whose metadata state
+    ``first_orbit`` and ``orbits`` holds the muons of all these orbits, so that rates can be made.
     """
 
     name, title = "parquet", "Parquet muons"
@@ -59,9 +66,13 @@ class ParquetReader(FormatReader):
             names = set(file.parquet.schema_arrow.names)
             wanted = [n for n in (*HARDWARE, *OPTIONAL, *STUBS, *OFFLINE, *IDENTITY) if n in names]
             paired = {"recoPt", "recoEta", "recoPhi", "recoCharge"} <= names
-            together = not paired and {"orbit", "bx"} <= names
-            for batch in _whole_crossings(file, rows, wanted, together=together):
-                yield _events(file, batch, paired=paired)
+            together: Sequence[str] = () if paired or not {"orbit", "bx"} <= names else IDENTITY
+            counted = bool(together) and {"first_orbit", "orbits"} <= set(metadata(file))
+            if counted:
+                together = ("run", "lumisection", "orbit")
+            batches = _whole_crossings(file, rows, wanted, [n for n in together if n in names])
+            data = (_events(file, batch, paired=paired) for batch in batches)
+            yield from _count_orbits(file, data) if counted else data
 
     def describe(self, file: InputFile) -> dict[str, Any]:
         """Return what the muons are, what the file states, and the columns that it lacks."""
@@ -107,20 +118,39 @@ def _events(file: InputFile, batch: pa.RecordBatch, *, paired: bool) -> OrbitDat
     return OrbitData({MUON: muons}, offline, origin(file, metadata(file)))
 
 
+def _count_orbits(file: InputFile, chunks: Iterator[OrbitData]) -> Iterator[OrbitData]:
+    """Tell how many orbits chunks stand for; an empty orbit belongs to the chunk before it."""
+    said = metadata(file)
+    at, end = said["first_orbit"], said["first_orbit"] + said["orbits"]
+    data = next(chunks, None)
+    while data is not None:
+        after = next(chunks, None)
+        orbit = data.muons.orbit
+        if np.any(np.diff(orbit) < 0) or (orbit.size and not (at <= orbit[0] and orbit[-1] < end)):
+            msg = (
+                f"{file.path}: its metadata state the orbits {said['first_orbit']} to {end - 1}, but its "
+                "muons are of others, or not in order of time"
+            )
+            raise InputError(msg)
+        stop = end if after is None or not len(after.muons) else max(int(after.muons.orbit[0]), at)
+        yield data.with_muons(replace(data.muons, n_orbits=stop - at, first_orbit=at))
+        at, data = stop, after
+
+
 def _whole_crossings(
-    file: InputFile, rows: int, wanted: list[str], *, together: bool
+    file: InputFile, rows: int, wanted: list[str], together: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches; with `together`, the muons of the last crossing wait for those that follow."""
+    """Record batches; muons at the end that agree in the columns `together` wait for those that follow."""
     waiting: pa.RecordBatch | None = None
     for batch in file.parquet.iter_batches(rows, columns=wanted):
         if waiting is not None:
             batch = pa.concat_batches([waiting, batch])
         waiting = None
         if together and batch.num_rows:
-            ids = [column(file.path, batch, i) for i in IDENTITY if i in batch.schema.names]
+            ids = [column(file.path, batch, i) for i in together]
             same = np.all([i == i[-1] for i in ids], axis=0)
             cut = int(np.flatnonzero(~same)[-1]) + 1 if not same.all() else 0
-            if batch.num_rows - cut < rows:
+            if batch.num_rows - cut < (rows if "bx" in together else max(rows, _MOST_MUONS)):
                 waiting, batch = batch.slice(cut), batch.slice(0, cut)
         if batch.num_rows or not file.parquet.metadata.num_rows:
             yield batch

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from l1scout.core.orbit_data import OrbitData
+from l1scout.formats.stream import STREAMS
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
 from l1scout.io.reader import READERS
@@ -13,6 +14,7 @@ class RawReader(StoredReader):
     """Reads ``.raw`` files; see `l1scout.io.stored.read_raw`."""
 
     name, title = "raw", "CMSSW .raw"
+    streams = tuple(STREAMS)
     counts_orbits = True
 
     def detect(self, file: InputFile) -> bool:

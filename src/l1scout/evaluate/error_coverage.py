@@ -21,7 +21,7 @@ MIN_PULLS = 20
 
 
 @dataclass(frozen=True)
-class Coverage:
+class ErrorCoverage:
     """Pulls of recalibrated muons: residual over predicted uncertainty.
 
     Parameters
@@ -62,7 +62,7 @@ class Coverage:
 
 def coverage(
     data: Dataset, resolution: Resolution, after: Residuals, recalibrated: NDArray[np.bool_]
-) -> Coverage | None:
+) -> ErrorCoverage | None:
     """Compare predicted uncertainties with residuals.
 
     Parameters
@@ -76,7 +76,7 @@ def coverage(
 
     Returns
     -------
-    Coverage or None
+    ErrorCoverage or None
         None if fewer than `MIN_PULLS` are recalibrated.
     """
     from scipy.special import ndtri
@@ -88,7 +88,7 @@ def coverage(
     pulls = resolution.pulls(kept.columns, residuals)
     z = ndtri((1 + np.array(NOMINAL)) / 2)
     pts = {"recalibrated": kept["recoPt"] * (1 + residuals["pt"]), "offline": kept["recoPt"]}
-    return Coverage(
+    return ErrorCoverage(
         len(kept),
         {v: half_width(pulls[v]) for v in VARIABLES},
         {v: [share(np.abs(pulls[v]) < edge) for edge in z] for v in VARIABLES},
