@@ -4,9 +4,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, style
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, literal, style
 from l1scout.evaluate.bench import PUBLISHED, Bench
-from l1scout.report.figures import literal, svg_text
+from l1scout.report.figures import svg_text
 
 
 def bench_figure(found: Bench, about: str) -> str:

@@ -10,9 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, WORSE_COLOUR, origin, style
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, WORSE_COLOUR, literal, origin, style
 from l1scout.core.provenance import current
-from l1scout.errors import printable
 from l1scout.evaluate.error_coverage import NOMINAL, PT_EDGES
 from l1scout.evaluate.evaluation import Evaluation
 from l1scout.evaluate.metrics import TAIL
@@ -177,11 +176,6 @@ def coverage_figure(evaluation: Evaluation) -> str:
         bottom[0].legend(frameon=False, loc="upper left")
         label_evaluation(top, evaluation)
         return svg_text(figure, evaluation.data.simulated)
-
-
-def literal(text: str) -> str:
-    """Return a name for a figure as it is: dollar signs do not begin a formula."""
-    return printable(text).replace("$", r"\$")
 
 
 def _series(numbers: Sequence[Measured]) -> tuple[Any, Any]:

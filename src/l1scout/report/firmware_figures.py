@@ -7,11 +7,11 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, style
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, literal, style
 from l1scout.evaluate.metrics import KINDS
 from l1scout.firmware.against import WITHIN, Against
 from l1scout.model.quantities import VARIABLES
-from l1scout.report.figures import literal, svg_text
+from l1scout.report.figures import svg_text
 from l1scout.report.result_tables import KIND_NAMES, VARIABLE_NAMES
 
 

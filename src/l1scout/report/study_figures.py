@@ -4,11 +4,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, origin, style
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, literal, origin, style
 from l1scout.evaluate.metrics import KINDS
 from l1scout.evaluate.published import PUBLISHED
 from l1scout.model.quantities import VARIABLES
-from l1scout.report.figures import SYMBOLS, literal, svg_text
+from l1scout.report.figures import SYMBOLS, svg_text
 from l1scout.report.result_tables import KIND_NAMES
 from l1scout.report.study_tables import MOST
 from l1scout.training.study import HANDLES, handles

@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from l1scout.errors import printable
+
 RAW_COLOUR = "#717581"
 COLOURS = ("#3f90da", "#ffa90e", "#832db6", "#a96b59", "#2e8b57", "#92dadd")
 """Of the models; after Petroff (2021), legible to the colour-blind. Red is kept for "worse"."""
@@ -50,6 +52,11 @@ def canvas(size: tuple[float, float]) -> Iterator[Figure]:
     """Return an empty figure of the given size in inches, in l1scout's style."""
     with style():
         yield Figure(figsize=size, layout="constrained")
+
+
+def literal(text: str) -> str:
+    """Return a name for a figure as it is: dollar signs do not begin a formula."""
+    return printable(text).replace("$", r"\$")
 
 
 def label(axes: Sequence[Axes], simulated: bool | None, what: str) -> None:
