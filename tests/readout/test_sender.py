@@ -2,13 +2,14 @@
 
 import pytest
 
+from l1scout.access import Access
 from l1scout.formats.wire_formats.run3 import RUN3
-from l1scout.readout.messages import Answer
+from l1scout.readout.segment_messages import Answer
 from l1scout.readout.segments import Segment
 from l1scout.readout.sender import IDLE_CLOSE_S, Sender
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
-from l1scout.wire import Access, WireError
+from l1scout.wire import WireError
 from live_packets import feed, packets
 
 

@@ -19,7 +19,7 @@ from l1scout.formats.streams.muon import read_records
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import ORBITS_PER_LUMISECTION
-from l1scout.readout.counts import sum_counts
+from l1scout.readout.object_counts import sum_counts
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from l1scout.access import Access, parse_address
 from l1scout.errors import InputError
-from l1scout.wire import Access, Channel, connect, parse_address
+from l1scout.wire import Channel, connect
 
 _CONNECT_S = 10.0
 _RETRY_S = 0.2

@@ -26,7 +26,7 @@ def account(
     far as they are on this machine. Exits 1 if something does not fit.
     """
     from l1scout.core.provenance import joint_label
-    from l1scout.readout.counts import objects_line
+    from l1scout.readout.object_counts import objects_line
     from l1scout.readout.spool import default_folder
     from l1scout.store.account import account as make
 

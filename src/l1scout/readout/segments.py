@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from l1scout.core.provenance import DataLabel, joint_label
 from l1scout.errors import InputError, first_fault
 from l1scout.formats.wire_format import WIRE_FORMATS
-from l1scout.readout.counts import U16, U32, FileSize, ObjectCounts
+from l1scout.readout.object_counts import U16, U32, FileSize, ObjectCounts
 
 _MAX_KINDS = 32
 _NAME = re.compile(r"run(\d{6,10})_source(\d{1,5})_ls(\d{4,10})_index(\d{6,10})\.([a-z0-9]+)\Z")

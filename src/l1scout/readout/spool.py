@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 from l1scout.core.provenance import DataLabel
 from l1scout.errors import InputError
 from l1scout.files import checksum, sync_folder
-from l1scout.readout.counts import U63
+from l1scout.readout.object_counts import U63
 from l1scout.readout.salvage import salvage
 from l1scout.readout.segments import CLOSED, Segment, parse_name
 

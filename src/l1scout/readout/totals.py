@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from l1scout.readout.counts import ObjectCounts
+from l1scout.readout.object_counts import ObjectCounts
 
 
 @dataclass

@@ -19,7 +19,7 @@ from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import add_counts
 from l1scout.formats.wire_format import WireFormat
 from l1scout.lhc import lumisection
-from l1scout.readout.counts import ObjectCounts
+from l1scout.readout.object_counts import ObjectCounts
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import ReadoutPosition, Spool
 from l1scout.readout.totals import Totals

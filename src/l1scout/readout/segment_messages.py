@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from l1scout.readout.counts import FileSize
+from l1scout.readout.object_counts import FileSize
 from l1scout.readout.segments import Segment
 
 Reason = Annotated[str, StringConstraints(max_length=300)]
