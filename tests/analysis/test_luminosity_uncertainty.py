@@ -147,7 +147,7 @@ def test_a_prescale_makes_each_crossing_stand_for_more():
 
 
 def test_early_and_late_muons_are_told_apart():
-    """Exact numbers: 3 % of the muons of a BX are seen one BX before it, 1 % one after it, some everywhere."""
+    """Exact numbers: 3 % of a bunch's muons are seen one BX early, 1 % one BX late, and some everywhere."""
     made = np.zeros(3564)
     made[SCHEME.bx - 1] = 0.1 + SCHEME.bx % 5 * 0.02
     seen = made + 0.001
