@@ -1,10 +1,10 @@
 """Pass data to an analysis, and find the filling scheme that it needs on the way."""
 
 from collections.abc import Callable, Iterable
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from l1scout.analysis._analysis import Analysis, Needs
+from l1scout.core.flow import through
 
 if TYPE_CHECKING:
     from l1scout.analysis.common.scheme_watch import SchemeWatch
@@ -56,8 +56,7 @@ def run_analysis(
 
     watch = SchemeWatch(scheme, needed=needs.scheme == "needed", repetition=repetition)
     made: A | None = None
-    for ready in chain(map(watch.add, data), map(SchemeWatch.finish, [watch])):
-        for piece in ready:
-            made = made or start(None if needs.scheme == "found" else watch.scheme)
-            made.add(piece)
+    for piece in through(data, watch):
+        made = made or start(None if needs.scheme == "found" else watch.scheme)
+        made.add(piece)
     return made or start(None if needs.scheme == "found" else watch.scheme), watch

@@ -95,7 +95,7 @@ class ReadoutSink:
             self._channel.close()
 
 
-def open_sink(target: str, access: Access | None = None) -> "StreamSink | ReadoutSink":
+def open_sink(target: str) -> "StreamSink | ReadoutSink":
     """Open a file, ``-`` (standard output), ``tcp://host:port`` or ``readout://host:port``.
 
     Raises
@@ -107,7 +107,7 @@ def open_sink(target: str, access: Access | None = None) -> "StreamSink | Readou
         if target == "-":
             return StreamSink(sys.stdout.buffer)
         if target.startswith("readout://"):
-            return ReadoutSink(target.removeprefix("readout://"), access or Access())
+            return ReadoutSink(target.removeprefix("readout://"), Access())
         if target.startswith("tcp://"):
             connection = socket.create_connection(parse_address(target), _CONNECT_S)
             connection.settimeout(None)

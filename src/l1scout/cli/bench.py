@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l1scout.cli.engine_option import ENGINES_HELP
+from l1scout.cli.engine_option import Engines
 from l1scout.cli.output import Json, print_json, print_table, progress, write_json
 from l1scout.errors import InputError
 
@@ -26,12 +26,7 @@ def bench(
         Path | None,
         typer.Option(help="Data set whose muons are used, in its order; by default simulated muons."),
     ] = None,
-    engine: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"{ENGINES_HELP} Several are allowed; by default all that run the model on any machine."
-        ),
-    ] = None,
+    engine: Engines = None,
     table: Annotated[Path | None, typer.Option(help="Table of the model, if not in its directory.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that share the muons.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions of each measurement.")] = 15,

@@ -11,7 +11,7 @@ from l1scout.core.provenance import current
 from l1scout.errors import InputError
 
 if TYPE_CHECKING:
-    from l1scout.io.rewrite import Columns
+    from l1scout.io.reader import Columns
 
 
 def recalibrate(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l1scout.cli.engine_option import ENGINES_HELP
+from l1scout.cli.engine_option import Engines
 from l1scout.cli.output import Json, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -15,12 +15,7 @@ if TYPE_CHECKING:
 
 def verify(
     model: Annotated[Path, typer.Option("--model", "-m", help="Model directory.")],
-    engine: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"{ENGINES_HELP} Several are allowed; by default all that run the model on any machine."
-        ),
-    ] = None,
+    engine: Engines = None,
     table: Annotated[Path | None, typer.Option(help="The table, if not in the model directory.")] = None,
     sample: Annotated[
         int | None, typer.Option(min=1, help="Compare this number of random inputs instead of all.")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.formats.decoded import Decoded, in_order_of_time
-from l1scout.formats.raw import Frame
+from l1scout.formats.raw import HEAD_WORDS, Frame
 from l1scout.formats.records import ORBIT_MASK, find_records
 from l1scout.formats.streams.muon import MUONS, MuonWords, decode_records
 from l1scout.io.archive_muons import to_muons
@@ -35,7 +35,6 @@ SIDE = np.dtype(
     [(n, "<u4") for n in ("rows", "frames", "splits", "patches", "verbatim", "checked", "crc32c")]
 )
 MAX_ROWS = 1 << 21
-HEAD_WORDS = 7
 _ALL_LINKS = 0xFFFF
 """``linkMatch`` where the BX and orbits of all links agree."""
 ORBIT_AT, _SIZE, _CRC = 3, 4, 5
@@ -350,7 +349,7 @@ class ArchiveChunk:
             yield self.decode((number >= first) & (number < last))
 
     def decode(self, keep: NDArray[np.bool_]) -> Decoded:
-        """Return the muons of some records, as `formats.records.decode_records` gives them."""
+        """Return the muons of some records, as `formats.streams.muon.decode_records` gives them."""
         if self._stretch is not None:
             return decode_records(self._stretch.words, self._stretch.starts[keep], self._form)
         row, muons = self._row, self._muons

@@ -8,9 +8,7 @@ from l1scout.core.provenance import Provenance, current
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.io.input_file import InputFile, opened
-from l1scout.io.reader import Columns, Compute, NewColumns, Rewritten, reader_of
-
-__all__ = ["Columns", "Compute", "Rewritten", "add_columns"]
+from l1scout.io.reader import Compute, NewColumns, Rewritten, reader_of
 
 ROWS = 50_000
 
