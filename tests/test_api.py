@@ -174,6 +174,12 @@ PROGRAM = """
 """
 
 
+def test_a_list_of_data_gives_what_a_file_gives(packets):
+    data = l1scout.open(packets)
+    found = l1scout.analyse("occupancy", list(data))
+    assert found.as_dict() == l1scout.analyse("occupancy", data).as_dict()
+
+
 def test_types_of_a_program_are_checked(tmp_path):
     """The package is typed (`py.typed`): mypy accepts what is right and finds what is wrong.
 

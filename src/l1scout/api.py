@@ -334,7 +334,7 @@ def analyse(
     given = None if scheme == "auto" or chosen.needs.scheme == "none" else load_scheme(str(scheme))
 
     def repetition() -> float:
-        return data.quality.repetition if isinstance(data, Data) else 0.0
+        return data.quality.repetition if isinstance(data, Data) else 1.0
 
     found, _ = run_analysis(
         chosen.needs, lambda known: chosen(own, Setup(scheme=known, **setup)), data, given, repetition

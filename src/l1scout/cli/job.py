@@ -133,7 +133,7 @@ class Job:
 
     def provenance(self, model: Mapping[str, Any] | None) -> Provenance:
         """Return where the result comes from."""
-        from l1scout.core.orbit_batch import joint_origin
+        from l1scout.core.provenance import joint_origin
         from l1scout.formats.streams.muon import PT_LSB
 
         o, shared = self.options, shared_options(self.analysis.needs)

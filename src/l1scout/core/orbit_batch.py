@@ -1,6 +1,6 @@
 """`OrbitBatch`: object columns and BX offsets. The one type that flows everywhere after decoding."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from l1scout.core.provenance import joint_origin
 from l1scout.lhc import BX_PER_ORBIT
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ class OrbitBatch:
     Parameters
     ----------
     orbit : ndarray of int64, shape (rows,)
-        -1 where unknown, as for files of offline muons (BX 1 then).
+        Number of the orbit in its run, from 0; -1 where unknown, as for files of offline muons (BX 1 then).
     bx : ndarray of int64, shape (rows,)
-        1..3564.
+        Bunch crossing, 1..3564.
     offsets : ndarray of int64, shape (rows + 1,)
+        Index of the first object of each row, from 0; the last entry is the number of objects.
     columns : mapping of str to ndarray, each of shape (objects,)
         Hardware columns carry the names of the GMT word: ``hwPt``, ``hwPhiAtVtx``...
     run, lumisection : ndarray of int64, shape (rows,)
@@ -123,7 +125,7 @@ class OrbitBatch:
         return len(self.offsets) - 1
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """Return a column: one value an object."""
+        """Return a column: one value per object."""
         return self.columns[name]
 
     @property
@@ -209,7 +211,7 @@ class OrbitBatch:
         return parts[0], parts[1]
 
     def to_awkward(self) -> "ak.Array":
-        """View as an awkward array with one row a crossing; no column is copied.
+        """View as an awkward array with one row per crossing; no column is copied.
 
         Its fields are ``run``, ``lumisection``, ``orbit``, ``bx`` and a jagged record ``objects``.
         """
@@ -234,12 +236,6 @@ def occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """Count from 0 the occurrences of each value; `values` rises."""
     _, start, counts = np.unique(values, return_index=True, return_counts=True)
     return np.arange(values.size) - np.repeat(start, counts)
-
-
-def joint_origin(simulated: Iterable[bool | None]) -> bool | None:
-    """Tell of data put together: simulated if any is, real if all is, None if nothing says so."""
-    origins = set(simulated)
-    return True if True in origins else False if origins == {False} else None
 
 
 def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:

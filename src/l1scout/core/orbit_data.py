@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from l1scout.core.orbit_batch import OrbitBatch, final_muons, joint_origin
+from l1scout.core.orbit_batch import OrbitBatch, final_muons
+from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError
 
 MUON = "muon"

@@ -27,15 +27,20 @@ def data_label(simulated: bool | None) -> DataLabel:
     return "unknown" if simulated is None else "simulated" if simulated else "real"
 
 
-def joint_label(labels: Iterable[DataLabel]) -> DataLabel:
-    """Return the label of data put together: simulated if any are, real if all are, else unknown."""
-    found = set(labels)
-    return "simulated" if "simulated" in found else "real" if found == {"real"} else "unknown"
-
-
 def is_simulated(label: DataLabel) -> bool | None:
     """Return whether data with a label are simulated; None where it is unknown."""
     return None if label == "unknown" else label == "simulated"
+
+
+def joint_origin(simulated: Iterable[bool | None]) -> bool | None:
+    """Return whether data put together are simulated: True if any are, False if none is, None if unknown."""
+    origins = set(simulated)
+    return True if True in origins else False if origins == {False} else None
+
+
+def joint_label(labels: Iterable[DataLabel]) -> DataLabel:
+    """Return the label of data put together; see `joint_origin`."""
+    return data_label(joint_origin(map(is_simulated, labels)))
 
 
 @dataclass(frozen=True)

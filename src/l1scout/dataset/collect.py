@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from l1scout import __version__
-from l1scout.core.orbit_batch import joint_origin
 from l1scout.core.orbit_data import OrbitData
-from l1scout.core.provenance import KEY, current
+from l1scout.core.provenance import KEY, current, joint_origin
 from l1scout.dataset.cuts import CutFlow, MuonSelection, select_pairs
 from l1scout.dataset.matched import COLUMNS, STUB_COLUMNS
 from l1scout.errors import InputError

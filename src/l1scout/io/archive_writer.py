@@ -14,8 +14,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout import __version__
-from l1scout.core.orbit_batch import joint_origin
-from l1scout.core.provenance import KEY, Provenance, file_inputs
+from l1scout.core.provenance import KEY, Provenance, file_inputs, joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.block_format import BlockFormat
 from l1scout.formats.marks import stated_origin

@@ -8,8 +8,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, joint_origin
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import MUON, OrbitData
+from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import Found as PacketCounts
