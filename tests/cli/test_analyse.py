@@ -61,7 +61,7 @@ def written(folder, name):
 )
 def test_packets_of_the_board(packets, tmp_path, name, key):
     text = run(name, packets, "--out", tmp_path)
-    assert text.startswith(f"{name}: data of unstated origin\n")
+    assert text.startswith(f"{name}: simulation\n")
     assert written(tmp_path, name)["orbits"] == 60
     comment, *rows = (tmp_path / f"{name}-{key}.csv").read_text().splitlines()
     assert json.loads(comment.removeprefix("# provenance: "))["command"] == f"analyse {name}"

@@ -89,7 +89,7 @@ class Job:
         with progress() as bars:
             task = bars.add_task("orbits", total=self.options.simulate)
             for data in self.data:
-                self._origins.add(data.simulated)
+                self._origins |= data.origins
                 yield data
                 bars.advance(task, data.muons.n_orbits or 0)
 

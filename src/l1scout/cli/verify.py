@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,7 @@ def verify(
     from l1scout.deploy.engine import available_engines, create_engine, engines_left_out
     from l1scout.evaluate.verify import verify as compare
     from l1scout.firmware.quantised import reference_of
+    from l1scout.model.card import made_from
     from l1scout.model.directory import load_model
 
     loaded = load_model(model)
@@ -51,7 +52,8 @@ def verify(
     wrong = any(v.inexact for v in found.values())
     if json:
         about = {"sampled": sample is not None, "domain_inputs": loaded.domain.entries}
-        print_json({name: {**asdict(v), **about, "close": v.close} for name, v in found.items()})
+        result: dict[str, Any] = {name: {**asdict(v), **about, "close": v.close} for name, v in found.items()}
+        print_json({**result, "provenance": made_from(loaded.card).as_dict()})
         raise typer.Exit(int(wrong))
     which = (
         f"All {loaded.domain.entries:,} inputs"
@@ -59,6 +61,7 @@ def verify(
         else f"A RANDOM SAMPLE of {sample:,} (seed {seed}), not all, of the {loaded.domain.entries:,} inputs"
     )
     print(f"{which} of model {loaded.card.name}'s domain; against {what}")
+    print(f"Trained on {loaded.card.origin}")
     _print(found, {} if engine else engines_left_out(loaded))
     raise typer.Exit(int(wrong))
 

@@ -1,6 +1,6 @@
 """`OrbitBatch`: object columns and BX offsets. The one type that flows everywhere after decoding."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -134,6 +134,14 @@ class OrbitBatch:
         return int(self.offsets[-1])
 
     @property
+    def origins(self) -> set[bool | None]:
+        """Whether it is simulated, to be united with others for `joint_origin`.
+
+        A batch without orbits and objects has no say: then this is empty.
+        """
+        return {self.simulated} if len(self) or self.n_orbits else set()
+
+    @property
     def counts(self) -> NDArray[np.int64]:
         """Objects of each row."""
         return np.diff(self.offsets)
@@ -238,6 +246,12 @@ def occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.arange(values.size) - np.repeat(start, counts)
 
 
+def joint_simulated(batches: Iterable[OrbitBatch]) -> bool | None:
+    """Tell of batches put together; those without orbits and objects count only if there are no others."""
+    every = list(batches)
+    return joint_origin(set[bool | None]().union(*(b.origins for b in every)) or (b.simulated for b in every))
+
+
 def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
     """Join batches end to end; their columns must be the same (ValueError if not, or if none given)."""
     if not batches or any(set(b.columns) != set(batches[0].columns) for b in batches):
@@ -251,7 +265,7 @@ def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
         offsets=np.r_[0, np.cumsum(np.concatenate([b.counts for b in batches]))],
         columns={n: np.concatenate([b[n] for b in batches]) for n in batches[0].columns},
         n_orbits=None if None in orbits else sum(n for n in orbits if n is not None),
-        simulated=joint_origin(b.simulated for b in batches),
+        simulated=joint_simulated(batches),
         lost_orbits=sum(b.lost_orbits for b in batches),
         first_orbit=batches[0].first_orbit if _consecutive(batches) else None,
         **rows,

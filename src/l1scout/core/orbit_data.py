@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from l1scout.core.orbit_batch import OrbitBatch, final_muons
-from l1scout.core.provenance import joint_origin
+from l1scout.core.orbit_batch import OrbitBatch, final_muons, joint_simulated
 from l1scout.errors import InputError
 
 MUON = "muon"
@@ -83,7 +82,12 @@ class OrbitData:
     @property
     def simulated(self) -> bool | None:
         """Whether the data are simulated; None where nothing says so."""
-        return joint_origin(batch.simulated for batch in self.streams.values())
+        return joint_simulated(self.streams.values())
+
+    @property
+    def origins(self) -> set[bool | None]:
+        """Whether its streams are simulated, to be united with others for `joint_origin`."""
+        return set[bool | None]().union(*(batch.origins for batch in self.streams.values()))
 
     def with_muons(self, muons: OrbitBatch) -> "OrbitData":
         """Return these data with other muons."""

@@ -111,7 +111,7 @@ class _Pairs:
         if missing:
             msg = f"{events.source}: no column {', '.join(missing)}, which files before it have"
             raise InputError(msg)
-        self._origins.add(events.muons.simulated)
+        self._origins |= events.muons.origins
         self._runs |= set(np.unique(events.muons.run).tolist())
         if events.source not in self.sources:
             self.sources.append(events.source)

@@ -57,6 +57,8 @@ class Converted:
         Bytes that are no muons' records and were kept as they are.
     crc32c : int
         Of the stored file.
+    simulated : bool, optional
+        As the file or its archive states; None where nothing does.
     """
 
     bytes_in: int
@@ -66,6 +68,7 @@ class Converted:
     intermediate_muons: int
     verbatim: int
     crc32c: int
+    simulated: bool | None = None
 
 
 class ArchiveWriter:
@@ -119,7 +122,7 @@ class ArchiveWriter:
         if (self._stream.crc, self._stream.bytes) != (self._crc, self._done):
             msg = f"{self._file.path}: its archive would not give back the same bytes; nothing was written"
             raise InputError(msg)
-        return Converted(self._done, 0, **self._counts, crc32c=self._crc)
+        return Converted(self._done, 0, **self._counts, crc32c=self._crc, simulated=simulated)
 
     def _table(self, pieces: list[Part], schema: pa.Schema, new: NewColumns | None) -> pa.Table:
         """Return the rows of some parts of the file, and count what they hold."""

@@ -62,7 +62,8 @@ def add_columns(
         if target.exists() and target.samefile(file.path):
             msg = f"{target}: is the input itself; name another file for the output"
             raise InputError(msg)
-        new = NewColumns(compute, rows, progress, made or current())
+        made = made or current(simulated=reader.conditions(file).simulated)
+        new = NewColumns(compute, rows, progress, made)
         if not reader.adds_columns:  # refuses, before a file is begun
             return reader.add_columns(file, target, new)
         with complete_or_nothing(target) as part:

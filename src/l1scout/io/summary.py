@@ -93,7 +93,7 @@ def summarize(chunks: Iterable[OrbitData], quality: ReadQuality | None = None) -
         muons.count_intermediate(every)
         data = final_only(every)
         rows.add(data.main)
-        origins.add(data.simulated)
+        origins |= data.origins
         for name, batch in data.streams.items():
             streams[name] = streams.get(name, 0) + batch.n_objects
             ranges.add("L1 muon" if name == MUON else name, batch.columns.items())

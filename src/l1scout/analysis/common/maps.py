@@ -79,7 +79,7 @@ class Occupancy(OfOrigin):
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if muons lack columns)."""
-        self.origins.add(batch.simulated)
+        self.origins |= batch.origins
         self.rates &= batch.n_orbits is not None
         if self.rates:
             self.counts.add(batch, prescale)

@@ -184,7 +184,7 @@ class Masses:
         offline = events.offline if isinstance(events, OrbitData) else None
         self.rows += len(batch)
         self._lines = None
-        self._origins.add(batch.simulated)
+        self._origins |= batch.origins
         for name, muons in self._muons(batch, offline).items():
             mass, same, sigma, _ = self._pairs(*muons)
             if sigma is not None:

@@ -221,7 +221,7 @@ class VdmScan(OfOrigin):
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch of the scan (the orbits that count: `l1scout.analysis.common.seen_orbits`)."""
         self.live.add(batch, prescale)
-        self.origins.add(batch.simulated)
+        self.origins |= batch.origins
         muons = final(batch, self.min_hw_pt, self.min_quality)
         orbit = muons.orbit[(muons.counts > 0) & self.scheme.mask[muons.bx]]
         for plane, steps in self.planes.items():

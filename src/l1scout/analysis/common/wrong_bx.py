@@ -96,7 +96,7 @@ class Firing(OfOrigin):
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if muons lack columns, or the orbits are not counted)."""
         self.live.add(batch, prescale)
-        self.origins.add(batch.simulated)
+        self.origins |= batch.origins
         muons = final(batch, self.min_hw_pt, self.min_quality)
         name = "hwEta" if "hwEta" in muons.columns else "hwEtaAtVtx"
         need(muons, name)

@@ -61,8 +61,7 @@ def literal(text: str) -> str:
 
 def label(axes: Sequence[Axes], simulated: bool | None, what: str) -> None:
     """Label the first axes with l1scout and the muons' origin, and the last with a description."""
-    text = origin(simulated).replace(" ", r"\ ")
-    axes[0].set_title(rf"$\bf{{l1scout}}$ $\it{{{text}}}$", loc="left")
+    axes[0].set_title(heading(simulated), loc="left")
     axes[-1].set_title(what, loc="right")
 
 
@@ -125,6 +124,12 @@ def plus_minus(value: float, error: float, unit: str = "") -> str:
 def significant(value: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values that are twice their error or more; NaN for others, as denominators."""
     return np.where(value > 2 * error, value, np.nan)
+
+
+def heading(simulated: bool | None) -> str:
+    """Return the title of a figure: l1scout, and where its muons come from."""
+    text = origin(simulated).replace(" ", r"\ ")
+    return rf"$\bf{{l1scout}}$ $\it{{{text}}}$"
 
 
 def origin(simulated: bool | None) -> str:

@@ -78,7 +78,7 @@ class DmaPacketsReader(FormatReader):
             for name, objects in data.streams.items():
                 add_counts(streams, STREAMS[name].counts(objects))
             quality.add(batch)
-            origins.add(data.simulated)
+            origins |= data.origins
             if len(batch):
                 orbits = _range([*orbits, int(batch.orbit.min()), int(batch.orbit.max())])
                 bx = _range([*bx, int(batch.bx.min()), int(batch.bx.max())])
