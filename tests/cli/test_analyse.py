@@ -308,7 +308,7 @@ def test_every_output_names_inputs_cuts_scheme_and_version(packets, maps):
     record = result["provenance"]
     assert record["version"] == __version__
     assert record["command"] == "analyse occupancy"
-    assert record["data"] == "unknown"
+    assert record["data"] == "simulated"
     assert record["inputs"] == [{"file": packets.name, "bytes": packets.stat().st_size}]
     assert record["options"]["min_pt_gev"] == 5
     assert record["scheme"]["name"] == FILLING_SCHEMES["2018"]
