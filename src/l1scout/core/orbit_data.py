@@ -72,7 +72,11 @@ class OrbitData:
     @property
     def main(self) -> OrbitBatch:
         """Muons, or another stream's objects if the data have no muons: whose rows and orbits are counted."""
-        return self.streams[MUON] if MUON in self.streams else next(iter(self.streams.values()))
+        return self.streams[self._main_name]
+
+    @property
+    def _main_name(self) -> str:
+        return MUON if MUON in self.streams else next(iter(self.streams))
 
     @property
     def source(self) -> str:
@@ -83,6 +87,10 @@ class OrbitData:
     def simulated(self) -> bool | None:
         """Whether the data are simulated; None where nothing says so."""
         return joint_origin(batch.simulated for batch in self.streams.values())
+
+    def with_main(self, batch: OrbitBatch) -> "OrbitData":
+        """Return these data with other objects of the stream that `main` gives."""
+        return replace(self, streams={**self.streams, self._main_name: batch})
 
     def with_muons(self, muons: OrbitBatch) -> "OrbitData":
         """Return these data with other muons."""
