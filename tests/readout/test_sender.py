@@ -1,6 +1,7 @@
 """The sender, step by step: no threads, no sockets, no waiting."""
 
 import pytest
+from pydantic import ValidationError
 
 from l1scout.access import Access
 from l1scout.formats.wire_formats.run3 import RUN3
@@ -141,3 +142,9 @@ def test_an_idle_connection_is_closed(spool, store):
     now[0] = IDLE_CLOSE_S
     sender.step()
     assert (sender.connected, store.closed) == (False, 1)
+
+
+@pytest.mark.parametrize("said", [{"done": 1}, {"done": "yes"}, {"done": 1.0}, {"stored": True}])
+def test_only_a_plain_yes_is_an_acknowledgement(said):
+    with pytest.raises(ValidationError):
+        Answer.model_validate(said)

@@ -19,7 +19,7 @@ def run_analysis(
     start: "Callable[[Scheme | None], A]",
     data: "Iterable[OrbitData]",
     scheme: "Scheme | None" = None,
-    repetition: Callable[[], float] = lambda: 0.0,
+    repetition: Callable[[], float] = lambda: 1.0,
 ) -> "tuple[A, SchemeWatch | None]":
     """Make an analysis, and pass it all data; data are held back until the filling scheme is known.
 
@@ -34,7 +34,7 @@ def run_analysis(
     scheme : Scheme, optional
         Filling scheme, if it is known; otherwise it is sought in the data, if the analysis uses one.
     repetition : callable
-        Returns the part of the orbits that repeat earlier ones: they prove nothing.
+        Returns how often each orbit was seen on average: those that repeat earlier ones prove nothing.
 
     Returns
     -------

@@ -34,7 +34,8 @@ class Registry(Mapping[str, T], Generic[T]):
     Parameters
     ----------
     kind : str
-        Plural noun such as "engines"; other packages' entry points are those of the group ``l1scout.KIND``.
+        Plural noun such as "engines"; other packages' entry points are those of the group ``l1scout.KIND``,
+        with ``_`` for spaces.
     package : str
         Whose modules hold l1scout's own parts; a part's module has its name, with ``_`` for ``-``. Modules
         whose names begin with ``_`` hold none, and neither do packages in it.
@@ -63,15 +64,36 @@ class Registry(Mapping[str, T], Generic[T]):
         return add
 
     def __getitem__(self, name: str) -> T:
-        """Return a part, imported now if need be (KeyError if there is none; see `find`)."""
+        """Return a part, imported now if need be (KeyError if there is none; see `find`).
+
+        Raises
+        ------
+        InputError
+            If the part of another package cannot be imported, or two packages have parts of this name.
+        """
         if name not in self._parts and name in self._modules():
             import_module(f"{self._package}.{name.replace('-', '_')}")
         if name not in self._parts:
-            found = [point for point in self._entry_points() if point.name == name]
-            if not found:
-                raise KeyError(name)
-            self.register(name)(found[0].load())
+            self.register(name)(self._load(name))
         return self._parts[name]
+
+    def _load(self, name: str) -> Any:
+        """Import a part of another package."""
+        found = {point.value: point for point in self._entry_points() if point.name == name}
+        if not found:
+            raise KeyError(name)
+        what = f"{printable(name)!r} of the {self.kind}"
+        if len(found) > 1:
+            msg = f"{what} is in several packages ({', '.join(found)}): uninstall all but one"
+            raise InputError(msg)
+        (point,) = found.values()
+        try:
+            return point.load()
+        except Exception as error:  # whatever the other package does when it is imported
+            package = point.dist.name if point.dist else point.module
+            reason = printable(f"{type(error).__name__}: {error}")
+            msg = f"{what} cannot be imported ({reason}): repair or uninstall the package {package}"
+            raise InputError(msg) from error
 
     def __iter__(self) -> Iterator[str]:
         """Go through all names, in alphabetical order, without importing a part."""
@@ -108,9 +130,12 @@ class Registry(Mapping[str, T], Generic[T]):
             module = next(point.module for point in self._entry_points() if point.name == name)
         if not module:
             return cleandoc(self._parts[name].__doc__ or "")
-        spec = find_spec(module)
-        source = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
-        return ast.get_docstring(ast.parse(source)) or ""
+        try:
+            spec = find_spec(module)
+            source = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
+            return ast.get_docstring(ast.parse(source)) or ""
+        except Exception:  # of another package, which may be broken: who asks for the part is told
+            return ""
 
     def _modules(self) -> list[str]:
         path = import_module(self._package).__path__
@@ -118,7 +143,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return [name.replace("_", "-") for name in names if not name.startswith("_")]
 
     def _entry_points(self) -> list[EntryPoint]:
-        return _entry_points(f"l1scout.{self.kind}", tuple(sys.path))
+        return _entry_points(f"l1scout.{self.kind.replace(' ', '_')}", tuple(sys.path))
 
 
 @cache

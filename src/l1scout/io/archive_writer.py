@@ -214,7 +214,7 @@ def _chunks(stream: SummedStream, form: BlockFormat, header: RawFile | None) -> 
 def archive_schema(form: BlockFormat, *, framed: bool, plain: bool) -> pa.Schema:
     """Return the columns of an archive: `framed`, of a .raw file; `plain`, see `l1scout.io.archive`."""
     station = ("hwEta", "hwPhi") if plain else ("dEta", "dPhi")
-    fields = {"run": pa.int32()} if framed else {}
+    fields = {"run": pa.uint32()} if framed else {}
     fields |= {"lumisection": pa.int32(), "orbit": pa.int64(), "bx": pa.int16()}
     vertex = [f.name for f in form.muon.fields if f.name not in ("hwEta", "hwPhi", "reserved")]
     fields |= {n: pa.int16() for n in (*vertex, *station)}
@@ -243,7 +243,7 @@ def _table(columns: Mapping[str, NDArray[Any]], side: bytes, schema: pa.Schema, 
     """Rows of a chunk; if it has no muon, a row that is none (hwPt = 0) to hang the side on."""
     n = len(columns["hwPt"])
     made = {
-        "run": np.full(n, run, np.int32),
+        "run": np.full(n, run, np.uint32),
         "lumisection": lumisection(columns["orbit"]).astype(np.int32),
         **columns,
     }

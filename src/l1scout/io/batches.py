@@ -1,12 +1,11 @@
-"""Muons of several files with the number of orbits in which they were looked for."""
+"""Objects of several files with the number of orbits in which they were looked for."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
-from l1scout.core.orbit_data import MUON, OrbitData
-from l1scout.errors import InputError
+from l1scout.core.orbit_data import OrbitData
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
 from l1scout.io.read import read_events
@@ -59,7 +58,7 @@ def read_batches(
                 continue
             quality.files += 1
             for events in _joined(read_events(file, quality=quality, intermediate=intermediate)):
-                quality.add(events.muons)
+                quality.add(events.main)
                 yield events
 
 
@@ -67,17 +66,14 @@ def _joined(chunks: Iterable[OrbitData]) -> Iterator[OrbitData]:
     """Join the chunks of a file until they have `JOINED` orbits."""
     held: list[OrbitData] = []
     for events in chunks:
-        if MUON not in events.streams:
-            msg = f"{events.source}: holds {', '.join(events.streams)}, and no muons of the GMT"
-            raise InputError(msg)
-        if events.muons.n_orbits is None or events.offline is not None:
+        if events.main.n_orbits is None or events.offline is not None:
             yield events
             continue
         if held and not _follows(held[-1], events):
             yield _join(held)
             held = []
         held.append(events)
-        if sum(h.muons.n_orbits or 0 for h in held) >= JOINED:
+        if sum(h.main.n_orbits or 0 for h in held) >= JOINED:
             yield _join(held)
             held = []
     if held:

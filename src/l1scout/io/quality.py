@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch, occurrence
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
 from l1scout.files import checksum
+from l1scout.formats.streams.muon import MUONS
 from l1scout.io.seen import (
     ContentSeen,
     EventsSeen,
@@ -134,7 +135,9 @@ class ReadQuality:
             self._checksums[path] = checksum(path)[1]
         return self._checksums[path]
 
-    def new_orbits(self, run: int, orbits: NDArray[np.int64], source: int = 0) -> NDArray[np.bool_]:
+    def new_orbits(
+        self, run: int, orbits: NDArray[np.int64], source: int = MUONS.source_ids[0]
+    ) -> NDArray[np.bool_]:
         """Return which orbits of a run were not read before from a source, and count the others.
 
         An orbit counts once, though several sources may have it: those of the first source are counted.
@@ -209,6 +212,7 @@ class ReadQuality:
         first, chunks = _peek(chunks)
         if (
             first is None
+            or set(first.streams) != {MUON}  # the rows of several streams differ
             or first.offline is not None
             or not first.muons.columns
             or np.any(first.muons.orbit < 0)

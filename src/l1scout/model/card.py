@@ -20,6 +20,7 @@ CARD_FILE = "card.json"
 KERAS_FILE = "model.keras"
 ONNX_FILE: Final = "model.onnx"
 _MAX_BYTES = 1 << 20
+_MAX_SCALE = 1e12
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -32,8 +33,8 @@ class Scaled:
     scale: FiniteFloat
 
     def __post_init__(self) -> None:
-        if self.scale == 0:
-            msg = f"{self.name} has scale 0"
+        if not 1 / _MAX_SCALE <= abs(self.scale) <= _MAX_SCALE or abs(self.offset) > _MAX_SCALE:
+            msg = f"{self.name} has scale {self.scale} and offset {self.offset}: no values of the trigger"
             raise ValueError(msg)
 
 

@@ -124,8 +124,8 @@ class Spool:
         """Segments saved from an end without warning."""
         for segment in self.waiting():
             self._sizes[segment.name] = segment.size
-        for orphan in (p for p in folder.glob("run*.*") if p.suffix in (".raw", ".dat")):
-            if not orphan.with_name(orphan.name + ".json").exists():
+        for orphan in (p for p in folder.glob("run*.*") if parse_name(p.name)):
+            if read_note(orphan.with_name(orphan.name + ".json")) is None:
                 orphan.rename(orphan.with_name(orphan.name + ".bad"))
 
     @property

@@ -87,10 +87,11 @@ class _OpenSegment:
 
 @dataclass(frozen=True)
 class _SuspectTrailer:
-    """A trailer that was not believed, and the number of orbits by number that its packet came after."""
+    """A trailer not believed, the orbits by number that its packet came after, and those of the packet."""
 
     trailer: Trailer
     gap: int
+    orbits: int
 
 
 class SegmentWriter:
@@ -205,7 +206,12 @@ class SegmentWriter:
     def finish(self) -> Segment:
         """End the run: close what is open as its last segment, with no orbits if need be."""
         # no trailer came any more that could tell of the unaccounted orbits
-        self._count(Counter(missed=self._position.unaccounted, dropped=self._dropped_last))
+        counts = Counter(missed=self._position.unaccounted, dropped=self._dropped_last)
+        s = self._suspect
+        if s and s.trailer.dropped <= s.gap and s.orbits <= s.trailer.orbits <= s.gap + s.orbits:
+            # a board that was started again, and of which only this packet came
+            counts = Counter(missed=s.gap - s.trailer.dropped, dropped=s.trailer.dropped)
+        self._count(counts)
         self._position = replace(self._position, unaccounted=0)
         return self._close(last=True)
 
@@ -273,7 +279,7 @@ class SegmentWriter:
             counts = Counter(missed=missed, dropped=trailer.dropped)
             return counts, _accepted(plain, trailer, gap_orbits)
         if n:
-            self._suspect = _SuspectTrailer(trailer, gap)
+            self._suspect = _SuspectTrailer(trailer, gap, n)
         return Counter(), plain
 
     def _write(self, orbits: PacketOrbits, counts: Counter[str]) -> None:

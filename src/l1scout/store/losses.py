@@ -104,5 +104,5 @@ def with_losses(chunks: Iterable[OrbitData]) -> Iterator[OrbitData]:
     for events in chunks:
         if events.source != before:
             before, lost = events.source, lost_in_file(Path(events.source))
-            events = events.with_muons(replace(events.muons, lost_orbits=events.muons.lost_orbits + lost))
+            events = events.with_main(replace(events.main, lost_orbits=events.main.lost_orbits + lost))
         yield events

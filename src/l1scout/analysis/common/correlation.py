@@ -105,7 +105,8 @@ class Correlation:
         """Count the pairs of a window: whole numbers by the orbits seen, so that sums are exact."""
         if window.orbits < 2:
             return  # chance cannot be told
-        first, second = np.concatenate(window.first), np.concatenate(window.second)
+        # parts of a window may come in any order
+        first, second = (np.sort(np.concatenate(x), kind="stable") for x in (window.first, window.second))
         if not first.size or not second.size:
             return
         found = coincidences(first, second, self.reach, np.zeros(first.size, np.int64), 1)[0]

@@ -304,7 +304,8 @@ class MuonStream(Stream):
             for name, field in fields.items()
             if field.name in columns
         }
-        found["mass"] = np.full(len(columns["hwPt"]), MUON_MASS, np.float32)
+        if "hwPt" in columns:
+            found["mass"] = np.full(len(columns["hwPt"]), MUON_MASS, np.float32)
         if "hwCharge" in columns:
             valid = columns.get("hwChargeValid", np.int16(1)) != 0
             found["charge"] = np.where(valid, 1 - 2 * columns["hwCharge"], 0).astype(np.int8)
