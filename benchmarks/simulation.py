@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from l1scout.cli.script import Parser, positive_float, run_script
-from l1scout.dataset.cuts import CutFlow, Selection, select_pairs
+from l1scout.dataset.cuts import CutFlow, MuonSelection, select_pairs
 from l1scout.simulate.bmtf import assign
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.generator import Generator
@@ -29,7 +29,7 @@ def main() -> int:
     parser = Parser(__doc__)
     parser.add_argument("millions", nargs="?", type=positive_float, default=1.0, help="millions of pairs")
     wanted = parser.parse_args().millions * 1e6
-    chunks, selection, flow, pairs = simulate_events(1), Selection(), CutFlow(), 0
+    chunks, selection, flow, pairs = simulate_events(1), MuonSelection(), CutFlow(), 0
     select_pairs(next(chunks), selection, flow)  # compiles
     start = time.process_time()
     while pairs < wanted:

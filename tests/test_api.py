@@ -128,9 +128,33 @@ def test_streams_of_other_crossings_are_put_side_by_side():
     assert crossings.jet.hwPt.tolist() == [[10], [20], []]
 
 
+def test_offline_muons_alone(samples):
+    crossings = l1scout.open(samples["DIMUON_CSV"]).to_awkward()
+    assert ak.num(crossings.offline).tolist() == [2] * len(crossings)
+    assert ak.num(crossings.muon).tolist() == [0] * len(crossings)
+
+
+def test_files_with_other_columns_are_not_joined(samples):
+    data = l1scout.open([samples["RAW"], samples["PARQUET"]])
+    with pytest.raises(l1scout.InputError, match="2 files: not every muon has the columns hwChargeValid"):
+        _ = data.muons
+    assert sum(d.muons.n_objects for d in data) > 0  # one after the other they can be read
+
+
+def test_analyses_take_any_iterable(packets):
+    data = l1scout.open(packets)
+    whole = l1scout.analyse("occupancy", data).numbers
+    assert l1scout.analyse("occupancy", list(data)).numbers == whole
+    assert l1scout.analyse("occupancy", []).numbers["muons"] == 0
+    with pytest.raises(l1scout.InputError, match="do not say how many orbits"):
+        l1scout.analyse("luminosity", [])
+
+
 def test_what_goes_wrong_is_one_exception(packets, tmp_path):
     with pytest.raises(l1scout.ScoutingError, match=r"nothing\.root: no such file or folder"):
         l1scout.open(tmp_path / "nothing.root")
+    with pytest.raises(l1scout.InputError, match="no such file or folder"):
+        l1scout.open("a" * 5000)
     with pytest.raises(l1scout.InputError, match="no file to open"):
         l1scout.open([])
     with pytest.raises(l1scout.InputError, match="no 'luminance' among the analyses: choose one of"):
@@ -172,6 +196,12 @@ PROGRAM = """
     data.recalibrate(model)  # type: ignore[attr-defined]
     l1scout.open(3)  # type: ignore[arg-type]
 """
+
+
+def test_a_list_of_data_gives_what_a_file_gives(packets):
+    data = l1scout.open(packets)
+    found = l1scout.analyse("occupancy", list(data))
+    assert found.as_dict() == l1scout.analyse("occupancy", data).as_dict()
 
 
 def test_types_of_a_program_are_checked(tmp_path):

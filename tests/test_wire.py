@@ -15,8 +15,9 @@ import pytest
 from chain import PATIENCE_S, wait_for
 from in_child.hooks import lengthen
 from l1scout import wire
+from l1scout.access import Access, parse_address
 from l1scout.errors import InputError
-from l1scout.wire import Access, Channel, Listener, WireError, connect
+from l1scout.wire import Channel, Listener, WireError, connect
 
 TOKEN = "a token of more than sixteen"
 
@@ -165,7 +166,7 @@ def test_open_to_other_machines_only_with_a_token():
 @pytest.mark.parametrize("address", ["nowhere", ":1", "h:x", "h:70000", "h:"])
 def test_addresses_that_are_none(address):
     with pytest.raises(InputError, match="host:port expected"):
-        wire.parse_address(address)
+        parse_address(address)
 
 
 def test_a_port_that_is_taken():
@@ -193,7 +194,7 @@ def test_one_connection_too_many(listening):
 
 
 def dial(listener: Listener) -> socket.socket:
-    host, port = wire.parse_address(listener.address)
+    host, port = parse_address(listener.address)
     return socket.create_connection((host, port), PATIENCE_S)
 
 

@@ -1,5 +1,6 @@
 """Scouting data in a notebook: open files or a run, look at crossings, recalibrate, analyse."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy as np
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
 from l1scout.core.orbit_data import OrbitData, Origin
 from l1scout.deploy.recalibrate import Recalibrator
-from l1scout.errors import InputError
+from l1scout.errors import InputError, printable
 from l1scout.formats.stream import STREAMS
 from l1scout.formats.streams.muon import MUON_MASS, lowest_hw_pt
 from l1scout.io.batches import read_batches
@@ -74,11 +75,23 @@ class Data:
             msg = f"{self._title}: holds no data"
             raise InputError(msg)
         names = list(dict.fromkeys(name for part in parts for name in part.streams))
-        streams = {n: concatenate([p.streams[n] for p in parts if n in p.streams]) for n in names}
+        streams = {n: self._join(n, [p.streams[n] for p in parts if n in p.streams]) for n in names}
         offline = [p.offline for p in parts if p.offline is not None]
-        joined = concatenate(offline) if offline and len(offline) == len(parts) else None
+        joined = self._join("offline muon", offline) if offline and len(offline) == len(parts) else None
         same = len({p.origin for p in parts}) == 1
         return OrbitData(streams, joined, parts[0].origin if same else Origin(self._title))
+
+    def _join(self, name: str, batches: list[OrbitBatch]) -> OrbitBatch:
+        """Join the batches of a stream (InputError if the files have different columns of it)."""
+        every = Counter(column for batch in batches for column in batch.columns)
+        differ = sorted(column for column, times in every.items() if times < len(batches))
+        if differ:
+            msg = (
+                f"{self._title}: not every {name} has the columns {', '.join(differ)}; open files of "
+                "different formats separately, or iterate"
+            )
+            raise InputError(msg)
+        return concatenate(batches)
 
     @property
     def streams(self) -> Mapping[str, OrbitBatch]:
@@ -189,9 +202,9 @@ def open(  # noqa: A001
             raise InputError(msg)
         files, title = stored_run(paths[0], run)[0], f"run {run} of {paths[0]}"
     else:
-        missing = [p for p in paths if not p.exists()]
+        missing = [p for p in paths if not _exists(p)]
         if missing or not paths:
-            msg = f"{missing[0]}: no such file or folder" if missing else "no file to open"
+            msg = f"{printable(str(missing[0]))}: no such file or folder" if missing else "no file to open"
             raise InputError(msg)
         files = expand(paths)[0]
         title = paths[0].name if len(paths) == 1 else f"{len(paths)} files"
@@ -201,6 +214,13 @@ def open(  # noqa: A001
         return with_losses(read)
 
     return Data(title, chunks, files, accept_damaged=accept_damaged)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def to_awkward(data: OrbitData) -> "ak.Array":
@@ -228,7 +248,12 @@ def to_awkward(data: OrbitData) -> "ak.Array":
         physics = _offline_physics(batch) if name == "offline" else _physics(name, batch)
         columns = {**physics, **{n: c for n, c in batch.columns.items() if n not in physics}}
         is_vector = {"pt", "eta", "phi", "mass"} <= set(physics)
-        record = ak.Array(columns, with_name="Momentum4D" if is_vector else None)
+        record = ak.contents.RecordArray(
+            [ak.contents.NumpyArray(np.asarray(c)) for c in columns.values()],
+            list(columns),
+            length=batch.n_objects,
+            parameters={"__record__": "Momentum4D"} if is_vector else None,
+        )
         fields[name] = ak.unflatten(record, counts)
     return ak.Array(fields, behavior=vector.backends.awkward.behavior)
 
@@ -334,7 +359,7 @@ def analyse(
     given = None if scheme == "auto" or chosen.needs.scheme == "none" else load_scheme(str(scheme))
 
     def repetition() -> float:
-        return data.quality.repetition if isinstance(data, Data) else 0.0
+        return data.quality.repetition if isinstance(data, Data) else 1.0
 
     found, _ = run_analysis(
         chosen.needs, lambda known: chosen(own, Setup(scheme=known, **setup)), data, given, repetition

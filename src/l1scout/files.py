@@ -1,4 +1,4 @@
-"""Files that are there when they are complete, and not before; that last, and that are what they were."""
+"""Atomic, durable and checksummed file writes, and reads of limited size."""
 
 import contextlib
 import errno
@@ -69,6 +69,34 @@ def complete_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def read_limited(path: Path, max_bytes: int, hint: str) -> bytes:
+    """Read a file of limited size; nothing of a larger one is kept.
+
+    Parameters
+    ----------
+    path : Path
+    max_bytes : int
+        Largest accepted size.
+    hint : str
+        What to do about a file that is missing or too large, for messages.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is larger.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror}); {hint}"
+        raise InputError(msg) from error
+    if len(content) > max_bytes:
+        msg = f"{path}: larger than {max_bytes} bytes, the largest size of such a file; {hint}"
+        raise InputError(msg)
+    return content
+
+
 def checksum(path: Path) -> tuple[int, int]:
     """Return size and CRC32C of a file."""
     with path.open("rb") as file:
@@ -80,7 +108,7 @@ def checksum(path: Path) -> tuple[int, int]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last."""
+    """Synchronise a folder with the disk, so that the names in it survive a crash."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from l1scout.access import Access
 from l1scout.errors import InputError
-from l1scout.wire import Access
 
 PREFIX = "L1SCOUT_"
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from l1scout.analysis.common.correlation import Correlation
-from l1scout.analysis.common.coverage import coverage
 from l1scout.analysis.common.muons import FINDERS, final, times
 from l1scout.analysis.common.schemes import Scheme, load_scheme
+from l1scout.analysis.common.seen_orbits import seen_orbits
 from l1scout.analysis.common.wrong_bx import Firing
 from l1scout.errors import InputError
 from l1scout.simulate.run import Running, simulate_run
@@ -85,7 +85,7 @@ def test_correlation_of_two_kinds_of_objects():
         start, stop = piece.first * 3564, piece.stop * 3564
         time = times(final(piece.muons))
         other = np.r_[time[random.random(time.size) < 0.1] + 3, random.integers(start, stop, 5000)]
-        state.add(time, np.sort(other[other < stop]), coverage(piece.muons)[0][0])
+        state.add(time, np.sort(other[other < stop]), seen_orbits(piece.muons)[0][0])
         muons += time.size
     assert state.objects == muons
     at = int(np.flatnonzero(state.distances == 3)[0])

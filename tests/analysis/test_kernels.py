@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from l1scout.analysis.common.correlation import Correlation
 from l1scout.analysis.common.kernels import coincidences, neighbours, pairs
 from l1scout.analysis.common.live_time import LiveTime, Section
+from l1scout.analysis.common.seen_orbits import SeenOrbits
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.lhc import ORBIT_FREQUENCY_HZ, ORBITS_PER_LUMISECTION
@@ -53,6 +55,27 @@ def test_coincidences_of_two_kinds(first, second, reach, random):
         if 0 <= k < 3:
             np.add.at(expected[k], b[near] - t + reach, 1)
     np.testing.assert_array_equal(coincidences(a, b, reach, kind, 3), expected)
+
+
+def test_coincidences_never_count_outside_their_table():
+    """Times in another order once wrote beside the table: memory was corrupted."""
+    with pytest.raises(ValueError, match="order of time"):
+        coincidences(np.array([50]), np.array([48, -(1 << 40)]), 5, np.zeros(1, np.int64), 1)
+
+
+def test_parts_of_a_window_in_any_order():
+    rng = np.random.default_rng(0)
+    times = [np.sort(rng.integers(a, a + 1000, 200)) for a in (0, 1000)]
+    seen = [SeenOrbits(1, np.array([a]), np.array([a + 1]), slice(0, 0)) for a in (0, 1)]
+    found = []
+    for order in ((0, 1), (1, 0)):
+        pieces = [Correlation() for _ in order]
+        for piece, k in zip(pieces, order, strict=True):
+            piece.add(times[k], times[k], seen[k])
+        pieces[0].merge(pieces[1])
+        found.append(pieces[0].pairs.tolist())
+    assert found[0] == found[1]
+    assert sum(found[0]) > 0
 
 
 def batch_of(orbits, n_orbits, **rest):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import digamma
 
+from l1scout.analysis.common.background import NAMES, fit_background
 from l1scout.analysis.common.bunch_luminosity import Luminosity
 from l1scout.analysis.common.live_time import LiveTime
 from l1scout.analysis.common.schemes import load_scheme
@@ -143,3 +144,20 @@ def test_a_prescale_makes_each_crossing_stand_for_more():
     assert [row["prescale"] for row in state.live.table()] == [4.0]
     state.add(OrbitBatch.from_objects(orbit + 400, np.full(10, BX), columns, n_orbits=100))
     assert state.live.weight == 200
+
+
+def test_early_and_late_muons_are_told_apart():
+    """Exact numbers: 3 % of a bunch's muons are seen one BX early, 1 % one BX late, and some everywhere."""
+    made = np.zeros(3564)
+    made[SCHEME.bx - 1] = 0.1 + SCHEME.bx % 5 * 0.02
+    seen = made + 0.001
+    for bx in SCHEME.bx:
+        seen[bx - 2] += 0.03 * made[bx - 1]
+        seen[bx] += 0.01 * made[bx - 1]
+    fitted = fit_background(seen * 1e4, 1e4, SCHEME)
+    found = dict(zip(NAMES, fitted.values, strict=True))
+    assert found["early"] == pytest.approx(0.03, rel=0.01)
+    assert found["late"] == pytest.approx(0.01, rel=0.05)
+    assert found["constant"] == pytest.approx(0.001, rel=0.05)
+    in_time, _ = fitted.subtract(seen)
+    np.testing.assert_allclose(in_time[SCHEME.bx - 1], made[SCHEME.bx - 1], rtol=1e-3)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from l1scout.analysis import ANALYSES, Analysis, Needs, Result, Setup
 from l1scout.analysis.common.correlation import Correlation
 from l1scout.analysis.common.cosmic_legs import Cosmics
-from l1scout.analysis.common.coverage import coverage
 from l1scout.analysis.common.live_time import LiveTime
 from l1scout.analysis.common.muons import times
 from l1scout.analysis.common.schemes import load_scheme
+from l1scout.analysis.common.seen_orbits import seen_orbits
 from l1scout.cli.output import json_text
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
 from l1scout.core.orbit_data import OrbitData
@@ -189,16 +189,27 @@ def test_cosmic_pairs_across_the_border_of_pieces_are_found(seed, points):
     assert json_text(pieces[0].live.table()) == json_text(whole.live.table())
 
 
+def test_muons_of_two_runs_are_no_pair():
+    """Though the second run goes on counting orbits where the first ends."""
+    first, second = dense(np.random.default_rng(3), 24)[0].cut(12)
+    second = replace(second, run=second.run + 1)
+    both, alone = Cosmics(BEAM_FREE), [Cosmics(BEAM_FREE) for _ in range(2)]
+    for state, batch in zip(alone, (first, second), strict=True):
+        state.add(batch)
+        both.add(batch)
+    assert both.pairs == tuple(a + b for a, b in zip(alone[0].pairs, alone[1].pairs, strict=True))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1 << 32), st.sets(st.integers(1, 35), min_size=1, max_size=20))
 def test_pairs_of_adjacent_crossings_in_two_pieces_are_found(seed, points):
     batches = dense(np.random.default_rng(seed), 12)
     whole, pieces = Correlation(3), []
     for batch in batches:
-        whole.add(times(batch), times(batch), coverage(batch)[0][0])
+        whole.add(times(batch), times(batch), seen_orbits(batch)[0][0])
     for batch in cut(batches, sorted(points)):
         pieces.append(Correlation(3))
-        pieces[-1].add(times(batch), times(batch), coverage(batch)[0][0])
+        pieces[-1].add(times(batch), times(batch), seen_orbits(batch)[0][0])
     for piece in pieces[1:]:
         pieces[0].merge(piece)
     assert whole.pairs[4]  # one crossing apart, also over the end of an orbit

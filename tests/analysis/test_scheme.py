@@ -29,7 +29,7 @@ def counts(*args, **more):
 
 def watch(scheme, data, **more):
     watcher = SchemeWatch(load_scheme(scheme) if scheme else None, **more)
-    given = [e for part in data for e in watcher.add(part)]
+    given = [e for part in data for e in watcher.step(part)]
     return watcher, given + watcher.finish()
 
 

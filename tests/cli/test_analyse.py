@@ -61,7 +61,7 @@ def written(folder, name):
 )
 def test_packets_of_the_board(packets, tmp_path, name, key):
     text = run(name, packets, "--out", tmp_path)
-    assert text.startswith(f"{name}: data of unstated origin\n")
+    assert text.startswith(f"{name}: simulation\n")
     assert written(tmp_path, name)["orbits"] == 60
     comment, *rows = (tmp_path / f"{name}-{key}.csv").read_text().splitlines()
     assert json.loads(comment.removeprefix("# provenance: "))["command"] == f"analyse {name}"
@@ -169,7 +169,7 @@ def test_spectra_name_their_model(tmp_path):
 def test_masses_of_open_data(shared_data):
     path = shared_data / "opendata-dimuon" / "peakdata3.csv"
     real = json.loads(run("masses", path, "--max-eta", 2.4, "--min-pair-pt", 0, "--json"))
-    assert real["origin"] == "data"
+    assert real["origin"] == "data of unstated origin"
     emulated = json.loads(run("masses", "--muons", path, "--json"))
     assert emulated["origin"] == "simulation"
     assert {p["muons"] for p in emulated["pairs"]} == {"raw", "offline"}
@@ -178,7 +178,7 @@ def test_masses_of_open_data(shared_data):
 def test_real_ntuple(shared_data, tmp_path):
     path = shared_data / "real-cms" / "l1ntuple_run320040_2018_200ev.root"
     result = json.loads(run("occupancy", path, "--json", "--out", tmp_path))
-    assert result["origin"] == "data"
+    assert result["origin"] == "data of unstated origin"
     assert sum(f["muons"] for f in result["finders"]) == 60
     with pytest.raises(InputError, match="no rate can be made"):
         run("luminosity", path)
@@ -308,7 +308,7 @@ def test_every_output_names_inputs_cuts_scheme_and_version(packets, maps):
     record = result["provenance"]
     assert record["version"] == __version__
     assert record["command"] == "analyse occupancy"
-    assert record["data"] == "unknown"
+    assert record["data"] == "simulated"
     assert record["inputs"] == [{"file": packets.name, "bytes": packets.stat().st_size}]
     assert record["options"]["min_pt_gev"] == 5
     assert record["scheme"]["name"] == FILLING_SCHEMES["2018"]

@@ -81,8 +81,9 @@ def test_the_file_states_what_it_takes_and_gives(folder):
 
 
 def test_the_page_names_every_option_of_import():
-    from l1scout.training.foreign import ANSWERS, QUANTITIES
+    from l1scout.model.quantities import VARIABLES
+    from l1scout.training.foreign import ANSWERS
 
     page = PAGE.read_text("utf-8")
-    for word in (*ANSWERS, *QUANTITIES, "--onnx", "--data", "--out", "--inputs", "--outputs", "--answers"):
+    for word in (*ANSWERS, *VARIABLES, "--onnx", "--data", "--out", "--inputs", "--outputs", "--answers"):
         assert word in page

@@ -15,7 +15,7 @@ from l1scout.deploy.engine import create_engine
 from l1scout.errors import InputError
 from l1scout.evaluate.verify import verify
 from l1scout.firmware.build import BENCH, VECTORS
-from l1scout.firmware.yosys import have_yosys
+from l1scout.firmware.yosys import find_tool
 from l1scout.model.directory import load_model
 from l1scout.training.fit import fit as fit_float
 from l1scout.training.recipes import RECIPES
@@ -254,7 +254,7 @@ def test_command_line_from_build_to_report(tmp_path):
     assert found["identical"] is True
     assert found["latency"] == built["latency"]
     assert found["exhaustive"]["inputs"] == load_model(model).domain.entries
-    if have_yosys():
+    if find_tool("yosys"):
         page = tmp_path / "page"
         reported = call("report", model, rtl, "--out", page, "--no-route", "--clock", 320)
         assert reported["core"]["dsps"] == 0

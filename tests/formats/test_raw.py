@@ -141,3 +141,14 @@ def test_run2_packets_have_their_orbits_too():
     packets = [p for p, _ in RUN2.split(io.BytesIO(sink.bytes.getvalue()))]
     orbits = np.concatenate([RUN2.find_orbits(p).orbit for p in packets])
     np.testing.assert_array_equal(orbits, np.unique(decoded.objects.orbit))
+
+
+def test_what_is_saved_of_a_segment_is_of_its_own_source(packets):
+    """Frames of two sources one after the other; a damaged one is left out."""
+    orbits = RUN3.find_orbits(packets[0][0])
+    own, other = (RUN3.frame(orbits, RUN, source).words.tobytes() for source in (1, 2))
+    head = file_header(RUN, 1, 0, 0)
+    assert RUN3.salvage(head + other + own, 1) == (own, orbits.orbit.tolist())
+    assert RUN3.salvage(head + other, 1) == (b"", [])
+    damaged = other[:-1] + bytes([other[-1] ^ 1])
+    assert RUN3.salvage(head + damaged, 2)[1] == orbits.orbit.tolist()[:-1]

@@ -33,7 +33,7 @@ LIMITS = {
     "l1scout.readout.readout": ("IDLE_S", "_LAST_BYTES_S"),
     "l1scout.store.receiver": ("_QUIET_S",),
     "l1scout.control.local": ("_PATIENCE_S", "_ANSWER_S"),
-    "l1scout.control.process": ("_DEAF_S",),
+    "l1scout.control.process": ("_NO_STATUS_S",),
 }
 BOARD = "l1scout.board.repeat"
 WIRE = "l1scout.wire"

@@ -97,6 +97,16 @@ def test_same_bytes_and_same_muons(stored, tmp_path, there_and_back, kind, form,
     assert done.intermediate_muons == np.count_nonzero(one["intermediate"])
 
 
+def test_the_largest_run_number(stored, there_and_back, tmp_path):
+    run = (1 << 32) - 1
+    raw = read_header(stored["run3"]["RAW"])
+    first = next(iter(read_frames(stored["run3"]["RAW"], raw)))
+    there_and_back(raw_file([frame(bytes(first.records), first.orbit, run=run)], run))
+    (events,) = read_events(tmp_path / "archive.parquet")
+    assert set(events.muons.run.tolist()) == {run}
+    assert pq.read_table(tmp_path / "archive.parquet")["run"][0].as_py() == run
+
+
 def test_compressed_files_come_back_decompressed(stored, tmp_path):
     data = stored["run3"]["RAW"]
     for pack in (bz2.compress, lambda d: pa.compress(d, "zstd", asbytes=True)):

@@ -2,6 +2,7 @@
 
 import struct
 
+import awkward as ak
 import numpy as np
 import pytest
 from crc32c import crc32c
@@ -9,11 +10,13 @@ from crc32c import crc32c
 import l1scout
 from front_end import make_run, stored_bytes
 from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.formats.raw import FILE_HEADER, file_header, read_frames, read_header
 from l1scout.formats.streams.jet import DMA_SOURCE, JETS, TCP_SOURCE
 from l1scout.io import describe, detect, read_events
 from l1scout.io.batches import read_batches
+from l1scout.io.quality import ReadQuality
 
 RUN = 320040
 
@@ -100,13 +103,26 @@ def test_jets_without_muons(tmp_path):
     assert [set(data.streams) for data in read_events(path)] == [{"jet"}]
     found = describe(path)
     assert (found["orbits"], found["orbits_covered"], found["final_muons"]) == ([5, 6], 2, 0)
-    (data,) = read_batches([path])
-    assert data.main.n_objects == found["streams"]["jet"]
-    assert data.main.n_orbits == 2
+    (batch,) = read_batches([path])
+    assert batch.streams["jet"].n_orbits == 2
     with pytest.raises(InputError, match=r"jets\.raw: no stream muon, which this analysis needs"):
         l1scout.analyse("livetime", l1scout.open(path))
-    with pytest.raises(InputError, match=r"jets\.raw: no stream muon, which this analysis needs"):
-        l1scout.analyse("occupancy", l1scout.open(path))
+    crossings = l1scout.open(path).to_awkward()
+    assert ak.count(crossings.jet.hwPt) == sum(j.n_objects for j in jets)
+    assert "muon" not in crossings.fields
+
+
+def test_a_reader_of_several_streams_gives_each_object_once():
+    """Orbits are compared in formats of one stream; the rows of several differ."""
+
+    def batch(orbit):
+        columns = {"hwPt": np.array([orbit], np.int16)}
+        return OrbitBatch.from_objects([orbit], [1], columns, n_orbits=1)
+
+    chunks = [OrbitData({"muon": batch(k), "jet": batch(k)}) for k in (1, 2, 3)]
+    given = list(ReadQuality().new_only(chunks))
+    for stream in ("muon", "jet"):
+        assert [d.streams[stream]["hwPt"].tolist() for d in given] == [[1], [2], [3]]
 
 
 def test_candidates_of_phase_2(tmp_path):

@@ -49,3 +49,37 @@ def test_what_is_no_number_of_orbits_states_nothing(truth, tmp_path, orbits):
     metadata = {**table.schema.metadata, b"first_orbit": b"0", b"orbits": orbits.encode()}
     pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "odd.parquet")
     assert {data.muons.n_orbits for data in read_events(tmp_path / "odd.parquet")} == {None}
+
+
+@pytest.mark.parametrize("orbits", [1, 40])
+def test_orbits_without_any_muon_are_counted(truth, tmp_path, orbits):
+    table = pq.read_table(truth)
+    metadata = {**table.schema.metadata, b"first_orbit": b"0", b"orbits": str(orbits).encode()}
+    state = (
+        pq.read_table(truth)
+        .slice(0, 0)
+        .replace_schema_metadata({k: v for k, v in metadata.items() if k != b"l1scout"})
+    )
+    pq.write_table(state, tmp_path / "empty.parquet")
+    (data,) = read_events(tmp_path / "empty.parquet")
+    assert (len(data.muons), data.muons.n_orbits, data.muons.first_orbit) == (0, orbits, 0)
+
+
+@pytest.mark.parametrize("column", ["bx", "orbit"])
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (np.float64("nan"), "not whole numbers"),
+        (np.float64(7.5), "not whole numbers"),
+        (np.float64("inf"), "more than 15 digits"),
+        (np.uint64(2**64 - 1), "more than 15 digits"),  # -1 as a signed number: unknown
+        (np.int64(-(2**62)), "more than 15 digits"),
+    ],
+)
+def test_identities_that_are_no_whole_numbers_are_refused(truth, tmp_path, column, value, why):
+    table = pq.read_table(truth)
+    at = table.schema.get_field_index(column)
+    table = table.set_column(at, column, [np.full(len(table), value)])
+    pq.write_table(table, tmp_path / "odd.parquet")
+    with pytest.raises(InputError, match=rf"odd\.parquet: column {column} holds .*{why}"):
+        list(read_events(tmp_path / "odd.parquet"))

@@ -94,6 +94,14 @@ def test_the_same_run_twice(files, tmp_path, form):
         assert quality.overlapping_orbits == 0
 
 
+@pytest.mark.parametrize("order", [("raw", "raw.parquet"), ("raw.parquet", "raw")])
+def test_a_raw_file_and_its_archive_hold_the_same_orbits(files, order):
+    once = read(files / "a.raw")
+    orbits, muons, quality = read(*(files / f"a.{form}" for form in order))
+    assert (orbits, muons) == once[:2]
+    assert quality.duplicate_orbits == ORBITS
+
+
 def test_orbits_twice_in_a_raw_file(files, tmp_path):
     """Each of them twice: their muons used to be merged and counted as twice the luminosity."""
     path = tmp_path / "twice.raw"

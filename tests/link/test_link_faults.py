@@ -143,7 +143,7 @@ def test_receiver_stays_inside_its_memory():
     """Captures with rubbish for K flags and orbit signals, through a kernel that checks its indices."""
     checked = numba.njit(boundscheck=True)(receive._unframe.py_func)
     random = np.random.default_rng(7)
-    receiver = receive.Receiver()
+    receiver = receive.LinkReceiver()
     found = np.zeros((8, 3), np.int64)
     for case in range(300):
         sizes = random.integers(0, 30000, 8)

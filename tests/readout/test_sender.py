@@ -1,14 +1,16 @@
 """The sender, step by step: no threads, no sockets, no waiting."""
 
 import pytest
+from pydantic import ValidationError
 
+from l1scout.access import Access
 from l1scout.formats.wire_formats.run3 import RUN3
-from l1scout.readout.messages import Answer
+from l1scout.readout.segment_messages import Answer
 from l1scout.readout.segments import Segment
 from l1scout.readout.sender import IDLE_CLOSE_S, Sender
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
-from l1scout.wire import Access, WireError
+from l1scout.wire import WireError
 from live_packets import feed, packets
 
 
@@ -140,3 +142,9 @@ def test_an_idle_connection_is_closed(spool, store):
     now[0] = IDLE_CLOSE_S
     sender.step()
     assert (sender.connected, store.closed) == (False, 1)
+
+
+@pytest.mark.parametrize("said", [{"done": 1}, {"done": "yes"}, {"done": 1.0}, {"stored": True}])
+def test_only_a_plain_yes_is_an_acknowledgement(said):
+    with pytest.raises(ValidationError):
+        Answer.model_validate(said)

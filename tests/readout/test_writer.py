@@ -19,7 +19,8 @@ from l1scout.formats.streams.muon import read_records
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import ORBITS_PER_LUMISECTION
-from l1scout.readout.segments import Segment, sum_counts
+from l1scout.readout.object_counts import sum_counts
+from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped
 from live_packets import dropping, feed, packets, repeated
@@ -167,6 +168,30 @@ def test_a_board_that_begins_again(tmp_path):
     assert total(spool, "corrupt") == 0
 
 
+@pytest.mark.parametrize("dropped", [0, 5])
+def test_a_board_that_begins_again_just_before_the_end(tmp_path, dropped):
+    """Only one packet of it came: no later one confirms its counters."""
+    spool = Spool(tmp_path / "spool")
+    writer = SegmentWriter(spool, RUN, 1, RUN3)
+    feed(writer, repeated("run3", 0, 72))
+    first = next(RUN3.split(io.BytesIO(repeated("run3", 100, 96))))[0]
+    n = Trailer.decode(first[-TRAILER_BYTES:]).orbits
+    feed(writer, bytes(first[:-TRAILER_BYTES]) + Trailer(0, dropped, n).encode())
+    writer.finish()
+    assert total(spool, "orbits") == 72 + n
+    assert (total(spool, "missed"), total(spool, "dropped")) == (28 - dropped, dropped)
+
+
+def test_absurd_counters_at_the_end_are_not_believed(tmp_path):
+    sent = list(_packets())
+    sent[-1] = sent[-1][:-TRAILER_BYTES] + Trailer(0, 1 << 60, 1 << 62).encode()
+    spool = Spool(tmp_path / "spool")
+    writer = SegmentWriter(spool, RUN, 1, RUN3)
+    feed(writer, b"".join(sent))
+    writer.finish()
+    assert (total(spool, "sent"), total(spool, "orbits"), total(spool, "dropped")) == (24, 24, 0)
+
+
 def test_absurd_counters_are_not_believed(tmp_path):
     sent = list(_packets())
     sent[2] = sent[2][:-TRAILER_BYTES] + Trailer(0, 1 << 60, 1 << 62).encode()
@@ -269,6 +294,21 @@ def test_acknowledged_segments_go_and_the_place_stays(tmp_path):
     spool.close()
     again = SegmentWriter(Spool(tmp_path / "spool"), RUN, 1, RUN3)
     assert again.position == position
+
+
+@pytest.mark.parametrize(("wire_format", "data"), [("run3", b""), ("native64", None)])
+def test_a_segment_whose_description_cannot_be_read_is_kept_aside(tmp_path, wire_format, data):
+    """Whatever its wire format: the next segment would take its name."""
+    folder = tmp_path / "spool"
+    Spool(folder).close()
+    name = Segment(RUN, 1, 0, 1, wire_format).name
+    (folder / name).write_bytes(b"orbits")
+    if data is not None:
+        (folder / f"{name}.json").write_bytes(data)
+    spool = Spool(folder)
+    assert (len(spool), spool.held) == (0, 0)
+    assert (folder / f"{name}.bad").read_bytes() == b"orbits"
+    assert not (folder / name).exists()
 
 
 def test_a_bit_that_flips_in_the_spool_costs_its_orbit(tmp_path):

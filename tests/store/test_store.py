@@ -14,11 +14,13 @@ from hand_made import model as hand_made
 from hand_made import model_directory
 from in_child.hooks import lengthen
 from l1scout import wire
+from l1scout.access import Access
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.files import checksum
 from l1scout.formats.wire_formats.run3 import RUN3
-from l1scout.readout.segments import Segment, sum_counts
+from l1scout.readout.object_counts import sum_counts
+from l1scout.readout.segments import Segment
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
@@ -28,7 +30,7 @@ from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import ChangedError, Method, compress, content
 from l1scout.store.store import Store
 from l1scout.store.transfer import transfer
-from l1scout.wire import Access, WireError, connect
+from l1scout.wire import WireError, connect
 from live_packets import board_status, feed, packets
 
 RUN = 7

@@ -41,6 +41,8 @@ def change(card, *keys, value=None, drop=False):
         (("inputs",), [], "no inputs"),
         (("inputs", 0), 7, r"inputs\.0: "),
         (("inputs", 0, "scale"), 0, "scale 0"),
+        (("outputs", 0, "scale"), 1e-320, "scale 1e-320"),
+        (("outputs", 0, "offset"), 1e300, "offset 1e.300"),
         (("inputs", 0, "scale"), "wide", r"inputs\.0\.scale: .*number"),
         (("inputs", 0, "offset"), float("nan"), "not JSON"),
         (("inputs", 0, "offset"), 10**400, r"inputs\.0\.offset: .*number"),

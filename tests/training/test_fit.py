@@ -8,7 +8,8 @@ import pytest
 
 from l1scout.errors import InputError
 from l1scout.evaluate.targets import targets
-from l1scout.training.fit import _arrays, fit
+from l1scout.training.epoch_loops import _arrays
+from l1scout.training.fit import fit
 from l1scout.training.recipes import PAPER, RECIPES, build, compile_model, recipe
 from toy_muons import toy_dataset
 
@@ -38,7 +39,7 @@ def test_recipes_are_table_1_with_pinned_learning_rates():
         assert (
             (penalty is None)
             if not r.l2
-            else (float(penalty.muons), float(penalty.l2)) == (0, pytest.approx(r.l2))
+            else (float(penalty.l1), float(penalty.l2)) == (0, pytest.approx(r.l2))
         )
     assert (RECIPES["C"].l2, RECIPES["D"].l2, RECIPES["E"].l2) == (1e-7, 1e-9, 1e-7)
     assert RECIPES["F"].hidden == "softmax"

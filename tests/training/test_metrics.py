@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l1scout.evaluate import metrics
 from l1scout.evaluate.metrics import CORE, TAIL, ratios, residuals, scores
 from l1scout.evaluate.published import PUBLISHED, published_ratios
-from l1scout.statistics import half_width, paired_ratio, rms, rms_ratio, share
+from l1scout.model.quantities import VARIABLES
+from l1scout.statistics import half_width, mean, paired_ratio, rms, rms_ratio, share, wrap
 
 
 @given(st.floats(-1e4, 1e4))
 def test_wrapped_angles_are_the_same_angle_in_range(phi):
-    wrapped = float(metrics.wrap(phi))
+    wrapped = float(wrap(phi))
     assert -np.pi <= wrapped < np.pi
     assert np.isclose(np.cos(wrapped), np.cos(phi), atol=1e-8)
     assert np.isclose(np.sin(wrapped), np.sin(phi), atol=1e-8)
@@ -21,8 +21,8 @@ def test_wrapped_angles_are_the_same_angle_in_range(phi):
 
 def test_ends_of_the_turn():
     ends = [-np.pi, np.pi, np.nextafter(np.pi, 0), np.nextafter(-np.pi, -4), 3 * np.pi]
-    assert np.all(metrics.wrap(ends) < np.pi)
-    assert np.all(metrics.wrap(ends) >= -np.pi)
+    assert np.all(wrap(ends) < np.pi)
+    assert np.all(wrap(ends) >= -np.pi)
 
 
 def test_residuals_are_l1_minus_offline_wrapped_and_relative():
@@ -55,7 +55,7 @@ def test_nine_numbers_by_hand():
     ]
 
 
-@pytest.mark.parametrize("measure", [rms, half_width, metrics.mean, lambda x: share(np.abs(x) > 1)])
+@pytest.mark.parametrize("measure", [rms, half_width, mean, lambda x: share(np.abs(x) > 1)])
 def test_uncertainties_are_the_scatter_of_repeated_samples(measure):
     rng = np.random.default_rng(1)
     samples = 0.3 + rng.standard_t(6, (400, 2000))
@@ -82,15 +82,15 @@ def test_extreme_samples_have_numbers():
     assert share(np.ones(10, bool)).error > 0
     assert np.isnan(paired_ratio(np.ones(3), np.zeros(3)).value)
     assert rms_ratio(np.zeros(3), np.ones(3)).value == 0
-    nothing = {v: np.zeros(4) for v in metrics.VARIABLES}
+    nothing = {v: np.zeros(4) for v in VARIABLES}
     assert ratios(nothing, nothing).as_dict()["rms"]["phi"] == {"value": None, "error": None}
 
 
 def test_published_ratios_are_those_of_the_paper():
     b = published_ratios("B")
-    assert [round(b.rms[v].value, 2) for v in metrics.VARIABLES] == [0.72, 0.91, 0.61]
-    assert [round(b.core[v].value, 2) for v in metrics.VARIABLES] == [1.33, 1.09, 1.40]
-    assert [round(b.tail[v].value, 2) for v in metrics.VARIABLES] == [0.65, 0.76, 0.60]
+    assert [round(b.rms[v].value, 2) for v in VARIABLES] == [0.72, 0.91, 0.61]
+    assert [round(b.core[v].value, 2) for v in VARIABLES] == [1.33, 1.09, 1.40]
+    assert [round(b.tail[v].value, 2) for v in VARIABLES] == [0.65, 0.76, 0.60]
     assert list(PUBLISHED) == ["GMT", *"ABCDEF"]
     assert PUBLISHED["F"].tail["pt"].value == pytest.approx(0.2648)
 

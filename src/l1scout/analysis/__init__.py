@@ -11,12 +11,12 @@ from l1scout.analysis._analysis import (
     MUON_CUTS,
     TIME,
     Analysis,
+    AnalysisState,
     Needs,
     NoOptions,
     Option,
     Result,
     Setup,
-    State,
 )
 from l1scout.analysis._schema import Doc, Fraction, Number, Part, Value
 
@@ -25,6 +25,7 @@ __all__ = [
     "MUON_CUTS",
     "TIME",
     "Analysis",
+    "AnalysisState",
     "Doc",
     "Fraction",
     "Needs",
@@ -34,6 +35,5 @@ __all__ = [
     "Part",
     "Result",
     "Setup",
-    "State",
     "Value",
 ]

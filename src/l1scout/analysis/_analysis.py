@@ -191,7 +191,7 @@ class Result:
         return {**self.numbers, **{n: rows for n, rows in self.tables.items() if n not in self.numbers}}
 
 
-class State(Protocol):
+class AnalysisState(Protocol):
     """The sums of an analysis: takes batches in order of time, and neighbours that follow."""
 
     def add(self, batch: Any, prescale: float = 1.0) -> None:
@@ -218,7 +218,7 @@ class Analysis(ABC, Generic[OptionsType]):
 
     Attributes
     ----------
-    state : State
+    state : AnalysisState
         What `start` returned.
     independent : bool
         Whether crossings are independent; not if data repeat, as those of a source in a loop do.
@@ -240,7 +240,7 @@ class Analysis(ABC, Generic[OptionsType]):
 
     @abstractmethod
     def start(self) -> Any:
-        """Return an empty `State` for `options` and `setup`."""
+        """Return an empty `AnalysisState` for `options` and `setup`."""
 
     @abstractmethod
     def result(self) -> Result:

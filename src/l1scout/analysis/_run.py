@@ -1,10 +1,10 @@
 """Pass data to an analysis, and find the filling scheme that it needs on the way."""
 
 from collections.abc import Callable, Iterable
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from l1scout.analysis._analysis import Analysis, Needs
+from l1scout.core.flow import through
 
 if TYPE_CHECKING:
     from l1scout.analysis.common.scheme_watch import SchemeWatch
@@ -19,7 +19,7 @@ def run_analysis(
     start: "Callable[[Scheme | None], A]",
     data: "Iterable[OrbitData]",
     scheme: "Scheme | None" = None,
-    repetition: Callable[[], float] = lambda: 0.0,
+    repetition: Callable[[], float] = lambda: 1.0,
 ) -> "tuple[A, SchemeWatch | None]":
     """Make an analysis, and pass it all data; data are held back until the filling scheme is known.
 
@@ -34,7 +34,7 @@ def run_analysis(
     scheme : Scheme, optional
         Filling scheme, if it is known; otherwise it is sought in the data, if the analysis uses one.
     repetition : callable
-        Returns the part of the orbits that repeat earlier ones: they prove nothing.
+        Returns how often each orbit was seen on average: those that repeat earlier ones prove nothing.
 
     Returns
     -------
@@ -57,8 +57,7 @@ def run_analysis(
 
     watch = SchemeWatch(scheme, needed=needs.scheme == "needed", repetition=repetition)
     made: A | None = None
-    for ready in chain(map(watch.add, data), map(SchemeWatch.finish, [watch])):
-        for piece in ready:
-            made = made or start(None if needs.scheme == "found" else watch.scheme)
-            made.add(piece)
+    for piece in through(data, watch):
+        made = made or start(None if needs.scheme == "found" else watch.scheme)
+        made.add(piece)
     return made or start(None if needs.scheme == "found" else watch.scheme), watch

@@ -8,6 +8,7 @@ import numpy as np
 
 from l1scout.board.suppress import BoardSelection, Suppressor
 from l1scout.core.flow import Sink
+from l1scout.core.provenance import joint_origin
 from l1scout.formats.block import BLOCK_BYTES, BLOCK_WORDS
 from l1scout.formats.block_format import BlockFormat, OrbitState
 from l1scout.formats.marks import origin_mark
@@ -107,7 +108,14 @@ class Board:
         room = orbits_per_packet * form.orbit_room + TRAILER_BYTES
         self._packet = np.empty(room // 4, np.uint32)
         self._end = self._held = self._told = self._marks = 0
+        self._origins: set[bool | None] = set()
+        self._in_packet: set[bool | None] = set()
         self.counters = BoardCounters(links=self._receiver.counters)
+
+    @property
+    def simulated(self) -> bool | None:
+        """Whether what was taken so far is simulated, as the captures state it; None where they do not."""
+        return joint_origin(self._origins)
 
     def take(self, capture: Capture, orbits: Iterable[int]) -> None:
         """Process orbits of a capture, counted from 0 in it; see `link.align.windows`."""
@@ -131,6 +139,7 @@ class Board:
         good = self._receiver.receive(capture, n)
         counters = self.counters
         counters.orbits += 1
+        self._origins.add(capture.simulated)
         self._marks = origin_mark(capture.simulated)
         if good == 0:
             idle = bool((self._receiver.states == IDLE).all())
@@ -141,6 +150,7 @@ class Board:
         else:
             counters.delivered += 1
             counters.flagged += good != (1 << LINKS) - 1
+            self._in_packet.add(capture.simulated)
             self._write(capture.first_orbit + n, good)
             self._held += 1
             if self._held == self._per_packet:
@@ -159,12 +169,14 @@ class Board:
         c = self.counters
         self._told = c.lost + c.dropped
         trailer = Trailer(int(c.links.realigns.sum()), self._told, c.delivered)
+        marks = origin_mark(joint_origin(self._in_packet or self._origins))
         stop = self._end + TRAILER_BYTES // 4
-        self._packet[self._end : stop] = np.frombuffer(trailer.encode(self._marks), np.uint32)
+        self._packet[self._end : stop] = np.frombuffer(trailer.encode(marks), np.uint32)
         packet = self._packet[:stop].data.cast("B")
         self._sink.step(packet)
         c.packets, c.bytes = c.packets + 1, c.bytes + len(packet)
         self._end = self._held = 0
+        self._in_packet.clear()
 
 
 def line_rate(counters: BoardCounters, seconds: float) -> dict[str, float]:

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from l1scout.access import Access, parse_address
 from l1scout.errors import InputError
-from l1scout.wire import Access, Channel, connect, parse_address
+from l1scout.wire import Channel, connect
 
 _CONNECT_S = 10.0
 _RETRY_S = 0.2
@@ -94,7 +95,7 @@ class ReadoutSink:
             self._channel.close()
 
 
-def open_sink(target: str, access: Access | None = None) -> "StreamSink | ReadoutSink":
+def open_sink(target: str) -> "StreamSink | ReadoutSink":
     """Open a file, ``-`` (standard output), ``tcp://host:port`` or ``readout://host:port``.
 
     Raises
@@ -106,7 +107,7 @@ def open_sink(target: str, access: Access | None = None) -> "StreamSink | Readou
         if target == "-":
             return StreamSink(sys.stdout.buffer)
         if target.startswith("readout://"):
-            return ReadoutSink(target.removeprefix("readout://"), access or Access())
+            return ReadoutSink(target.removeprefix("readout://"), Access())
         if target.startswith("tcp://"):
             connection = socket.create_connection(parse_address(target), _CONNECT_S)
             connection.settimeout(None)

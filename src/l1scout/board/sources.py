@@ -3,10 +3,12 @@
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from l1scout.core.flow import Sink
+from l1scout.core.provenance import data_label, joint_origin
 from l1scout.errors import InputError
 from l1scout.formats import pattern
 from l1scout.formats.pattern import FRAMES_PER_BX
@@ -70,7 +72,7 @@ def paced(pieces: Iterable[Capture]) -> Iterator[Capture]:
 
 def replay_packets(
     path: Path, form: WireFormat, sink: Sink[memoryview], *, real_time: bool
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Send a file of packets again, as it is; a packet that finds the sink not ready is dropped.
 
     In real time, packets go when the orbits are over that their trailers count.
@@ -78,16 +80,20 @@ def replay_packets(
     Returns
     -------
     dict
-        ``packets`` and ``bytes`` sent, packets ``dropped``, ``skipped`` bytes without a trailer.
+        ``data``: ``simulated``, ``real`` or ``unknown``, as the packets state; ``packets`` and ``bytes``
+        sent, packets ``dropped``, ``skipped`` bytes without a trailer.
     """
-    done = {"packets": 0, "bytes": 0, "dropped": 0, "skipped": 0}
+    done: dict[str, Any] = {"data": "unknown", "packets": 0, "bytes": 0, "dropped": 0, "skipped": 0}
     start, first = time.monotonic(), -1
+    origins = set[bool | None]()
     with path.open("rb") as stream:
         for packet, skipped in form.split(stream):
             done["skipped"] += skipped
             if not packet:
                 continue
-            trailer = form.trailer(packet)
+            trailer, orbits_there = form.trailer(packet), form.find_orbits(packet)
+            if len(orbits_there.orbit):
+                origins.add(orbits_there.simulated)
             if real_time and trailer:
                 orbits = trailer.orbits + trailer.dropped
                 first = orbits if first < 0 else first
@@ -99,4 +105,5 @@ def replay_packets(
                 done["packets"], done["bytes"] = done["packets"] + 1, done["bytes"] + len(packet)
             else:
                 done["dropped"] += 1
+    done["data"] = data_label(joint_origin(origins))
     return done

@@ -25,7 +25,8 @@ def account(
     Reads the store's catalogue, the spool and the status of the boards that `l1scout run` started, as
     far as they are on this machine. Exits 1 if something does not fit.
     """
-    from l1scout.readout.segments import joint_label, objects_line
+    from l1scout.core.provenance import joint_label
+    from l1scout.readout.object_counts import objects_line
     from l1scout.readout.spool import default_folder
     from l1scout.store.account import account as make
 

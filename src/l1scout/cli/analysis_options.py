@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from l1scout.cli.output import Flavour, Json
+from l1scout.cli.simulate import CONDITION_HELP
 from l1scout.errors import InputError
 from l1scout.lhc import ORBITS_PER_LUMISECTION
 
-_CONDITION_HELP = escape(
-    "What to plant: NAME=JSON, such as cosmics=0.5 or 'noise=[[3,0.5]]'; may be given several times. "
-    "`l1scout simulate conditions` lists all."
-)
 _SELECTION, _SIMULATION = "Selection of data", "Simulation"
 _MUONS, _OUTPUT = "Muons and rates", "Output"
 
@@ -33,7 +29,7 @@ SimulatedScheme = Annotated[
 SimulatedOccupancy = Annotated[
     float, typer.Option(help="Fraction of the simulated BX with a muon.", rich_help_panel=_SIMULATION)
 ]
-Condition = Annotated[list[str] | None, typer.Option(help=_CONDITION_HELP, rich_help_panel=_SIMULATION)]
+Condition = Annotated[list[str] | None, typer.Option(help=CONDITION_HELP, rich_help_panel=_SIMULATION)]
 SchemeName = Annotated[
     str,
     typer.Option(

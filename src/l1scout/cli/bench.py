@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l1scout.cli.engine_option import ENGINES_HELP
+from l1scout.cli.engine_option import Engines
 from l1scout.cli.output import Json, print_json, print_table, progress, write_json
+from l1scout.core.provenance import current
 from l1scout.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,12 +27,7 @@ def bench(
         Path | None,
         typer.Option(help="Data set whose muons are used, in its order; by default simulated muons."),
     ] = None,
-    engine: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"{ENGINES_HELP} Several are allowed; by default all that run the model on any machine."
-        ),
-    ] = None,
+    engine: Engines = None,
     table: Annotated[Path | None, typer.Option(help="Table of the model, if not in its directory.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that share the muons.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions of each measurement.")] = 15,
@@ -43,12 +39,13 @@ def bench(
     """Measure throughput and latency of the engines on muons as they arrive."""
     from l1scout.deploy.engine import available_engines, create_engine, default_engine, engines_left_out
     from l1scout.evaluate.bench import PUBLISHED, run
+    from l1scout.model.card import model_record
     from l1scout.model.directory import load_model
 
     loaded = load_model(model)
     names = list(dict.fromkeys([default_engine(loaded), *(engine or available_engines(loaded, table))]))
     skipped = {} if engine else engines_left_out(loaded)
-    hardware, origin = _muons(loaded, data)
+    hardware, origin, simulated = _muons(loaded, data)
     makers = {name: (lambda name=name: create_engine(name, loaded, table=table)) for name in names}
     with progress() as bar:
         task = bar.add_task("rounds", total=rounds)
@@ -67,35 +64,41 @@ def bench(
         **asdict(found),
         "left_out": skipped,
         "published": [asdict(p) for p in PUBLISHED],
+        "simulated": simulated,
+        "provenance": current(simulated=simulated, model=model_record(loaded.card)).as_dict(),
     }
     if target:
         from l1scout.files import write_text
         from l1scout.report.bench_figure import bench_figure
 
         write_json(target / "bench.json", result)
-        write_text(target / "bench.svg", bench_figure(found, f"model {loaded.card.name}; muons: {origin}"))
+        about = f"model {loaded.card.name}; muons: {origin}"
+        write_text(target / "bench.svg", bench_figure(found, about, simulated))
     if json:
         print_json(result)
         return
     _print(result)
 
 
-def _muons(model: "Model", data: Path | None) -> tuple["NDArray[np.int16]", str]:
+def _muons(model: "Model", data: Path | None) -> tuple["NDArray[np.int16]", str, bool | None]:
     from l1scout.evaluate.bench import muons_of, repeated, simulated
 
     if data is None:
         with progress() as bar:
             task = bar.add_task("simulated muons", total=MUONS)
             muons = simulated(model, MUONS, progress=lambda n, _of: bar.update(task, completed=n))
-        return muons, "simulated, seed 1"
+        return muons, "simulated, seed 1", True
+    from l1scout.analysis.figures.canvas import origin
     from l1scout.dataset.matched import read_dataset
 
-    muons = muons_of(model, read_dataset(data).columns)
+    known = read_dataset(data)
+    muons = muons_of(model, known.columns)
     if not muons.size:
         msg = f"{data}: no muon in the domain of model {model.card.name}"
         raise InputError(msg)
     times = MUONS / muons.shape[1]
-    return repeated(muons, MUONS), f"{data.name}, in its order" + f", {times:.1f} times" * (times > 1)
+    about = f"{data.name} ({origin(known.simulated)}), in its order" + f", {times:.1f} times" * (times > 1)
+    return repeated(muons, MUONS), about, known.simulated
 
 
 def _processor() -> str:

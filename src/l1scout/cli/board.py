@@ -10,6 +10,7 @@ import typer
 from l1scout.cli.format_option import FORMATS_HELP
 from l1scout.cli.output import Json, activity, err, out, print_json
 from l1scout.cli.simulate import FAULTS, fault_rates, one_of, running
+from l1scout.core.provenance import data_label
 from l1scout.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def board(
             chosen = BoardSelection((min_hw_pt,) * LINKS, (min_quality,) * LINKS, INTERMEDIATE_LINKS)
             work = Board(sink, wire_format, chosen, CRCS[crc], per_packet)
             _run(work, pieces or iter(()), start)
-            result = work.counters.summary() | line_rate(work.counters, time.perf_counter() - start)
+            result = {"data": data_label(work.simulated), **work.counters.summary()}
+            result |= line_rate(work.counters, time.perf_counter() - start)
         sink.finish()
     except BrokenPipeError:
         raise

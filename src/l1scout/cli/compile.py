@@ -23,6 +23,7 @@ def compile(  # noqa: A001, the command's name
     import time
 
     from l1scout.deploy.engines.table import TABLE_FILE, TableEngine, build
+    from l1scout.model.card import made_from
     from l1scout.model.directory import load_model
 
     if engine not in ENGINES:
@@ -38,8 +39,10 @@ def compile(  # noqa: A001, the command's name
     size = path.stat().st_size
     if json:
         entries = loaded.domain.entries
-        print_json({"file": path, "entries": entries, "bytes": size, "steps": steps, "seconds": seconds})
+        about = {"file": path, "entries": entries, "bytes": size, "steps": steps, "seconds": seconds}
+        print_json({**about, "provenance": made_from(loaded.card).as_dict()})
         return
+    print_line(f"model {loaded.card.name}, trained on {loaded.card.origin}")
     print_line(f"{path}: {loaded.domain.entries:,} inputs, {size / 1e6:.0f} MB, {seconds:.1f} s")
     for q in loaded.card.outputs:
         print_line(f"  {q.name} in steps of {steps[q.name]:.3g} {q.unit}")

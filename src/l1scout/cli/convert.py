@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from l1scout.cli.output import Json, print_json, print_line, progress
+from l1scout.core.provenance import data_label
 
 
 def convert(
@@ -35,6 +36,7 @@ def convert(
         print_json({"in": source, "out": target, **asdict(done)})
         return
     sizes = f"{done.bytes_in:,} bytes to {done.bytes_out:,}"
-    print_line(f"{target}: {done.final_muons:,} final muons, {done.orbits:,} orbits, {sizes}")
+    muons = f"{done.final_muons:,} final muons ({data_label(done.simulated)} data), {done.orbits:,} orbits"
+    print_line(f"{target}: {muons}, {sizes}")
     if done.verbatim:
         print_line(f"  {done.verbatim:,} bytes are no muons and were kept as they are")

@@ -37,6 +37,7 @@ def dataset(
 ) -> None:
     """Select and match L1 with offline muons, from files or simulated, and write them as Parquet."""
     from l1scout.dataset.collect import KEPT
+    from l1scout.dataset.matched import Dataset, opened
     from l1scout.io.conditions import simulation
     from l1scout.report.terminal_tables import cut_flow_table
 
@@ -56,12 +57,14 @@ def dataset(
         chunks = simulate_events(seed, muons=muons, bmtf_luts=bmtf_luts, gmt_luts=gmt_luts)
         made = simulation(bmtf_luts, gmt_luts)
         flow = collect_with_bar(chunks, target, pairs or PAIRS, seed=seed, strict=strict, conditions=made)
+    with opened(target) as made_file:
+        simulated = Dataset({}, made_file.about).simulated
     if json:
         print_json(
             {
                 "file": str(target),
                 "pairs": flow.l1[KEPT],
-                "simulated": not files or None,
+                "simulated": simulated,
                 **({"source": list(sources)} if files else {}),
                 "cuts": flow.as_list(),
             }
@@ -70,7 +73,9 @@ def dataset(
     print_table(cut_flow_table(flow))
     for source in sources:
         print(f"read {source}")
-    print(f"{flow.l1[KEPT]:,} {'matched' if files else 'simulated matched'} pairs in {target}")
+    unstated = "matched pairs of unstated origin"
+    kind = {True: "simulated matched pairs", False: "real matched pairs", None: unstated}[simulated]
+    print(f"{flow.l1[KEPT]:,} {kind} in {target}")
 
 
 def collect_with_bar(

@@ -96,12 +96,13 @@ def write_results(
 
 def print_results(evaluation: "Evaluation") -> None:
     """Print the nine metrics and ratios beside the published ones, and the range in which they hold."""
+    from l1scout.analysis.figures.canvas import origin
     from l1scout.evaluate.carried import carried
     from l1scout.report.result_tables import judged, ratio_rows, score_rows, worse_count
     from l1scout.report.terminal_tables import metrics_table, samples_table, slices_table
 
     muons = f"{evaluation.part.capitalize()}: {len(evaluation.data):,}"
-    print(f"{muons} muons; RMS about zero, overflows counted\n")
+    print(f"{muons} muons ({origin(evaluation.data.simulated)}); RMS about zero, overflows counted\n")
     print_table(metrics_table(score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores})))
     print("\nRatio model / GMT\n")
     print_table(metrics_table(ratio_rows(evaluation.ratios)))

@@ -28,6 +28,7 @@ def export(
     import hashlib
 
     from l1scout.files import complete_or_nothing
+    from l1scout.model.card import made_from
     from l1scout.model.directory import load_model
     from l1scout.model.onnx_export import export_onnx
 
@@ -37,6 +38,7 @@ def export(
         part.write_bytes(content)
     if json:
         about = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "ramps": ramps}
-        print_json({"file": target, "model": loaded.card.name, **about})
+        record = made_from(loaded.card).as_dict()
+        print_json({"file": target, "model": loaded.card.name, **about, "provenance": record})
         return
-    print_line(f"{target}: model {loaded.card.name}, {len(content):,} bytes")
+    print_line(f"{target}: model {loaded.card.name}, trained on {loaded.card.origin}, {len(content):,} bytes")

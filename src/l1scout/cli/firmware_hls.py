@@ -25,6 +25,7 @@ def hls(
     they differ.
     """
     from l1scout.firmware.hls import PART, emulate, export
+    from l1scout.model.card import made_from
     from l1scout.model.directory import load_model
 
     loaded = load_model(model)
@@ -35,7 +36,8 @@ def hls(
         with activity("g++: half a minute"):
             inputs, differ = emulate(loaded, project)
     if json:
-        print_json({"folder": target, "part": part or PART, "inputs": inputs, "mismatches": differ})
+        about = {"folder": target, "part": part or PART, "inputs": inputs, "mismatches": differ}
+        print_json({**about, "provenance": made_from(loaded.card).as_dict()})
     else:
         print(f"{target}: Vitis HLS project for {part or PART}, {clock:g} MHz")
         if inputs is not None:

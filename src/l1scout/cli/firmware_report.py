@@ -1,5 +1,6 @@
 """``l1scout firmware report``: area, time, proof and nine metrics of a firmware model."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,11 +31,13 @@ def report(
     The clock is assumed: Yosys does not place. The ECP5's clock after place and route is a lower bound
     from an older, slower family. What `firmware simulate` found of the folder is repeated.
     """
+    from l1scout.analysis.figures.canvas import origin
     from l1scout.dataset.matched import read_dataset
     from l1scout.files import write_text
     from l1scout.firmware.against import against
     from l1scout.firmware.build import read_built
     from l1scout.firmware.resources import resources
+    from l1scout.model.card import made_from
     from l1scout.model.directory import load_model
     from l1scout.report.firmware_page import (
         area_head,
@@ -51,16 +54,19 @@ def report(
         msg = "give both --model and --data, or neither"
         raise InputError(msg)
     loaded = load_model(model)
-    built, scores, muons = read_built(folder, loaded), None, ""
+    built, scores, muons, record = read_built(folder, loaded), None, "", made_from(loaded.card)
     if float_model and data:
         read = read_dataset(data)
-        muons = f"{'All muons' if every else 'Test part'} of {read.name}, {loaded.card.origin}"
+        muons = f"{'All muons' if every else 'Test part'} of {read.name}, {origin(read.simulated)}"
+        record = replace(record, simulated=read.simulated)
         scores = against(load_model(float_model), loaded, read if every else read.part("test"))
     with activity("Yosys, then place and route: some minutes"):
         found = resources(built, clock=clock, route=route)
     result = {**found, "scores": scores.as_dict() if scores else None, "muons": muons}
+    result |= {"provenance": record.as_dict()}
     if target:
-        write_text(target / "firmware.html", firmware_page(loaded.card.name, found, scores, muons))
+        page = firmware_page(loaded.card.name, found, scores, muons, record)
+        write_text(target / "firmware.html", page)
         write_json(target / "firmware.json", result)
     if json:
         print_json(result)

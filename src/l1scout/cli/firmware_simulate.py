@@ -40,11 +40,13 @@ def simulate(
     from l1scout.firmware.logic import trace
     from l1scout.firmware.simulate import check_core, exhaust, in_icarus, in_verilator, table_of
     from l1scout.firmware.verilator import have_icarus, have_verilator, program_folder
+    from l1scout.model.card import made_from
     from l1scout.model.directory import load_model
 
     loaded, programs = load_model(model), build or program_folder()
     built = read_built(folder, loaded)
     found: dict[str, Any] = {"network": loaded.sha256, "latency": built.latency, "seconds": {}}
+    found["provenance"] = made_from(loaded.card).as_dict()
     wrong = False
 
     def timed(name: str, start: float) -> None:

@@ -51,7 +51,8 @@ def train(
         return
     found, against = _one(loaded, muons, target, beta, settings)
     if json:
-        print_json({"model": target, **(found.card.firmware or {}), **against.as_dict()})
+        about = {"model": target, **(found.card.firmware or {}), "simulated": muons.simulated}
+        print_json({**about, **against.as_dict()})
         return
     about = found.card.firmware or {}
     print(f"Validation part, {against.muons:,} muons; RMS about zero, overflows counted\n")
@@ -95,10 +96,11 @@ def _sweep(
         logic = trace(network_of(made), made.domain)
         ebops = float((made.card.firmware or {})["ebops"])
         points.append(Point(beta, ebops, logic.estimate, found))
-    about = f"{loaded.card.name}, {loaded.card.origin}, validation part"
-    result = {"float_model": loaded.card.name, "points": [p.as_dict() for p in points]}
+    about = f"{loaded.card.name}, validation part of {data.name}"
+    result: dict[str, Any] = {"float_model": loaded.card.name, "simulated": data.simulated}
+    result |= {"points": [p.as_dict() for p in points]}
     write_json(target / "pareto.json", result)
-    write_text(target / "pareto.svg", pareto_figure(points, about))
+    write_text(target / "pareto.svg", pareto_figure(points, about, data.simulated))
     if json:
         print_json(result)
         return

@@ -1,7 +1,7 @@
 """``l1scout import``: a model directory of a network that was trained elsewhere."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -64,7 +64,13 @@ def import_(
     warn(_worse(found.validation))
     card, skipped = found.model.card, engines_left_out(found.model)
     if json:
-        about = {"model": str(target), "name": card.name, "imported": card.imported, "domain": card.domain}
+        about: dict[str, Any] = {
+            "model": str(target),
+            "name": card.name,
+            "imported": card.imported,
+            "domain": card.domain,
+        }
+        about |= {"simulated": card.simulated}
         left = {"left_as_is": found.left_as_is, "engines": available_engines(found.model)}
         print_json(
             {
@@ -77,7 +83,10 @@ def import_(
         )
         return
     _print(found, skipped)
-    print(f"\nModel {card.name} is in {target}; outputs taken as {(card.imported or {})['answers']}")
+    print(
+        f"\nModel {card.name}, {card.origin}, is in {target}; "
+        f"outputs taken as {(card.imported or {})['answers']}"
+    )
 
 
 def _print(found: "Imported", skipped: dict[str, str]) -> None:

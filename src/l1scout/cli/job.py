@@ -89,7 +89,7 @@ class Job:
         with progress() as bars:
             task = bars.add_task("orbits", total=self.options.simulate)
             for data in self.data:
-                self._origins.add(data.simulated)
+                self._origins |= data.origins
                 yield data
                 bars.advance(task, data.main.n_orbits or 0)
 
@@ -133,7 +133,7 @@ class Job:
 
     def provenance(self, model: Mapping[str, Any] | None) -> Provenance:
         """Return where the result comes from."""
-        from l1scout.core.orbit_batch import joint_origin
+        from l1scout.core.provenance import joint_origin
         from l1scout.formats.streams.muon import PT_LSB
 
         o, shared = self.options, shared_options(self.analysis.needs)

@@ -54,7 +54,7 @@ def readout(
 
 
 def _line(s: "ReadoutStatus") -> str:
-    from l1scout.readout.segments import objects_line
+    from l1scout.readout.object_counts import objects_line
 
     return (
         f"{s.state}: {s.orbits:,} orbits, {objects_line(s.objects) or 'no objects yet'} ({s.data} data), "

@@ -11,7 +11,7 @@ from l1scout.core.provenance import current
 from l1scout.errors import InputError
 
 if TYPE_CHECKING:
-    from l1scout.io.rewrite import Columns
+    from l1scout.io.reader import Columns
 
 
 def recalibrate(
@@ -99,6 +99,7 @@ def recalibrate(
     print_line(f"model {card.name}, trained on {card.conditions}")
     print_line(f"holds for hwPt {card.domain['hwPt'][0]} to {card.domain['hwPt'][1]}")
     where = f" of {done.tree}" if done.tree else ""
+    print_line(f"{source}: {muons}")
     counts_text = f"{done.rows} rows{where}, {done.muons} L1 muons, {recalibrated} recalibrated"
     print_line(f"{target}: {counts_text}")
     for reason, n in reasons.items():

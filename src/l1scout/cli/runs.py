@@ -18,7 +18,7 @@ def runs(
     json: Json = False,
 ) -> None:
     """List the runs of the store's catalogue, or the lumisections of one: orbits, objects, losses, bytes."""
-    from l1scout.readout.segments import joint_label
+    from l1scout.core.provenance import joint_label
     from l1scout.store.catalogue import Catalogue
     from l1scout.store.losses import lumisections_with_losses, runs_with_losses
 

@@ -1,6 +1,6 @@
 """Options of commands that simulate a run: what to plant in it, and which faults the links have."""
 
-import json as json_text
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ def running(scheme: str, occupancy: float, conditions: Sequence[str] = ()) -> "R
     for text in conditions:
         name, _, value = text.partition("=")
         try:
-            asked[name] = _tuples(json_text.loads(value))
+            asked[name] = _tuples(json.loads(value))
         except ValueError:
             msg = f"--condition {text}: name=value expected, the value as JSON"
             raise InputError(msg) from None

@@ -1,7 +1,7 @@
 """``l1scout simulate conditions``: the effects that a simulated run can have."""
 
-import json as json_text
 from dataclasses import asdict
+from json import dumps
 
 from l1scout.cli.output import Json, print_json
 
@@ -17,5 +17,5 @@ def conditions(json: Json = False) -> None:
     for c in CONDITIONS:
         unit = f" ({c.unit})" if c.unit else ""
         print(f"{c.name}: {c.meaning}")
-        print(f"    {c.form}{unit}; default {json_text.dumps(c.default)}")
+        print(f"    {c.form}{unit}; default {dumps(c.default)}")
         print(f"    --condition '{c.example}'")

@@ -42,5 +42,7 @@ def run(
     if json:
         print_json(result)
         return
-    counts = f"{result['final_muons']:,} final and {result['intermediate_muons']:,} intermediate muons"
+    counts = (
+        f"simulated: {result['final_muons']:,} final and {result['intermediate_muons']:,} intermediate muons"
+    )
     print(f"{counts} in {result['orbits']:,} orbits in {target}: {result['faults']} faults")

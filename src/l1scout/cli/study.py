@@ -100,10 +100,12 @@ def study(
 
 
 def _print(summary: "Summary") -> None:
+    from l1scout.analysis.figures.canvas import origin
     from l1scout.report.study_tables import limit_rows, study_rows, study_rows_without_floor
     from l1scout.report.terminal_tables import metrics_by_row
 
-    print("Mean over folds, spread over folds in units of the last digit; shares in percent\n")
+    muons = f"{len(summary.study.data):,} muons ({origin(summary.study.data.simulated)})"
+    print(f"{muons}\nMean over folds, spread over folds in units of the last digit; shares in percent\n")
     print_table(metrics_by_row(study_rows(summary)))
     print("\nThe same without hwPt 6\n")
     print_table(metrics_by_row(study_rows_without_floor(summary)))

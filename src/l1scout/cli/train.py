@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -75,7 +75,8 @@ def train(
     )
     card = save(trained, target)
     if json:
-        about = {"model": str(target), "name": card.name, "trained_on": card.origin}
+        about: dict[str, Any] = {"model": str(target), "name": card.name, "trained_on": card.origin}
+        about |= {"simulated": card.simulated}
         print_json({**about, "training": card.training, **card.scores})
         return
     validation = trained.validation

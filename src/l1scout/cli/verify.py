@@ -2,11 +2,11 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l1scout.cli.engine_option import ENGINES_HELP
+from l1scout.cli.engine_option import Engines
 from l1scout.cli.output import Json, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -15,12 +15,7 @@ if TYPE_CHECKING:
 
 def verify(
     model: Annotated[Path, typer.Option("--model", "-m", help="Model directory.")],
-    engine: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"{ENGINES_HELP} Several are allowed; by default all that run the model on any machine."
-        ),
-    ] = None,
+    engine: Engines = None,
     table: Annotated[Path | None, typer.Option(help="The table, if not in the model directory.")] = None,
     sample: Annotated[
         int | None, typer.Option(min=1, help="Compare this number of random inputs instead of all.")
@@ -37,6 +32,7 @@ def verify(
     from l1scout.deploy.engine import available_engines, create_engine, engines_left_out
     from l1scout.evaluate.verify import verify as compare
     from l1scout.firmware.quantised import reference_of
+    from l1scout.model.card import made_from
     from l1scout.model.directory import load_model
 
     loaded = load_model(model)
@@ -56,7 +52,8 @@ def verify(
     wrong = any(v.inexact for v in found.values())
     if json:
         about = {"sampled": sample is not None, "domain_inputs": loaded.domain.entries}
-        print_json({name: {**asdict(v), **about, "close": v.close} for name, v in found.items()})
+        result: dict[str, Any] = {name: {**asdict(v), **about, "close": v.close} for name, v in found.items()}
+        print_json({**result, "provenance": made_from(loaded.card).as_dict()})
         raise typer.Exit(int(wrong))
     which = (
         f"All {loaded.domain.entries:,} inputs"
@@ -64,6 +61,7 @@ def verify(
         else f"A RANDOM SAMPLE of {sample:,} (seed {seed}), not all, of the {loaded.domain.entries:,} inputs"
     )
     print(f"{which} of model {loaded.card.name}'s domain; against {what}")
+    print(f"Trained on {loaded.card.origin}")
     _print(found, {} if engine else engines_left_out(loaded))
     raise typer.Exit(int(wrong))
 

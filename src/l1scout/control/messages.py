@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from l1scout.control.states import State
 from l1scout.core.provenance import DataLabel
-from l1scout.readout.segments import U32, ObjectCounts
+from l1scout.readout.object_counts import U32, ObjectCounts
 
 
 class Command(BaseModel):

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from l1scout.control.child import REFUSED
-from l1scout.readout.segments import ObjectCounts, sum_counts
+from l1scout.readout.object_counts import ObjectCounts, sum_counts
 from l1scout.readout.status import STATUSES, ProcessStatus, ReadoutStatus
 
 BACKOFF_S = (0.2, 5.0)

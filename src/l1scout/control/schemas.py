@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from l1scout.control.messages import ChainStatus, Command
-from l1scout.readout.messages import Answer, Offer
+from l1scout.readout.segment_messages import Answer, Offer
 from l1scout.readout.spool import SpoolNote
 from l1scout.readout.status import STATUSES
 from l1scout.wire import Greeting, Hello, Welcome

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from l1scout.control.messages import Buffer, ChainStatus
-from l1scout.readout.segments import objects_line
+from l1scout.readout.object_counts import objects_line
 
 _STATES = {"running": "green", "draining": "yellow", "error": "red", "refuses": "red", "dead": "red"}
 

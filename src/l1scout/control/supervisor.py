@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
+from l1scout.access import parse_address
 from l1scout.control.child import REFUSED
 from l1scout.control.local import LocalServer
 from l1scout.control.messages import ChainStatus, Command
@@ -26,7 +27,6 @@ from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.readout import chosen_format
 from l1scout.readout.status import BoardStatus, ReadoutStatus, StoreStatus
 from l1scout.settings import PREFIX, Settings, as_toml
-from l1scout.wire import parse_address
 
 _TICK_S = 0.05
 _SHOW_S = 0.25

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from l1scout.errors import InputError, printable
+from l1scout.files import read_limited
 
 CLOSED = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 """Configuration of a document's dataclasses: unknown keys are errors."""
@@ -37,16 +38,7 @@ def read_document(path: Path, kind: type[T], *, max_bytes: int, hint: str) -> T:
     InputError
         If the file cannot be read, is not JSON, is of another format or version, or its content is not valid.
     """
-    try:
-        with path.open("rb") as file:
-            text = file.read(max_bytes + 1)
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror}); {hint}"
-        raise InputError(msg) from error
-    if len(text) > max_bytes:
-        msg = f"{path}: larger than {max_bytes} bytes, the largest size of such a file; {hint}"
-        raise InputError(msg)
-    return parse_document(text, kind, str(path), hint=hint)
+    return parse_document(read_limited(path, max_bytes, hint), kind, str(path), hint=hint)
 
 
 def parse_document(text: bytes, kind: type[T], name: str, *, hint: str) -> T:

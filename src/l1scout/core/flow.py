@@ -1,35 +1,26 @@
-"""How data flow: sources give items, stages turn items into others, sinks take them; one step at a time.
+"""How data flow: a source gives items, stages turn them into others, and a sink takes them, step by step.
 
 A process of the chain, a batch job and a test drive the same objects: a process calls `step` in a loop, a
-test calls it as often as it likes.
+test calls it as often as it likes. A source is any iterator: ``next`` is its step.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
 Out = TypeVar("Out", covariant=True)
 In = TypeVar("In", contravariant=True)
-
-
-class Source(Protocol[Out]):
-    """Gives items in order."""
-
-    def step(self) -> Out | None:
-        """Return the next item; None if there is none at this moment or any more (see `finished`)."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether no item will come any more."""
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class Stage(Protocol[In, Out]):
     """Turns items into others."""
 
     def step(self, item: In) -> Iterable[Out]:
-        """Take an item; return what can be given on now: none, one or several items."""
+        """Take an item; return what can be passed on now: none, one or several items."""
 
     def finish(self) -> Iterable[Out]:
-        """Return what was held back when no item comes any more."""
+        """Return what was held back, once all items were taken."""
 
 
 class Sink(Protocol[In]):
@@ -45,8 +36,8 @@ class Sink(Protocol[In]):
         """Complete what was taken."""
 
 
-class Worker(Protocol):
-    """Does a task that never ends, such as sending what waits, one piece at a time."""
-
-    def step(self) -> float:
-        """Do the next piece, if there is one; return in how many seconds to look for another (0: at once)."""
+def through(source: Iterable[Given], stage: Stage[Given, Made]) -> Iterator[Made]:
+    """Pass all items of a source through a stage, and then what the stage held back."""
+    for item in source:
+        yield from stage.step(item)
+    yield from stage.finish()

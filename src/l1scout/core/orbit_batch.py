@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from l1scout.core.provenance import joint_origin
 from l1scout.lhc import BX_PER_ORBIT
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ class OrbitBatch:
     Parameters
     ----------
     orbit : ndarray of int64, shape (rows,)
-        -1 where unknown, as for files of offline muons (BX 1 then).
+        Number of the orbit in its run, from 0; -1 where unknown, as for files of offline muons (BX 1 then).
     bx : ndarray of int64, shape (rows,)
-        1..3564.
+        Bunch crossing, 1..3564.
     offsets : ndarray of int64, shape (rows + 1,)
+        Index of the first object of each row, from 0; the last entry is the number of objects.
     columns : mapping of str to ndarray, each of shape (objects,)
         Hardware columns carry the names of the GMT word: ``hwPt``, ``hwPhiAtVtx``...
     run, lumisection : ndarray of int64, shape (rows,)
@@ -123,13 +125,21 @@ class OrbitBatch:
         return len(self.offsets) - 1
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """Return a column: one value an object."""
+        """Return a column: one value per object."""
         return self.columns[name]
 
     @property
     def n_objects(self) -> int:
         """Objects in all rows."""
         return int(self.offsets[-1])
+
+    @property
+    def origins(self) -> set[bool | None]:
+        """Whether it is simulated, to be united with others for `joint_origin`.
+
+        A batch without orbits and objects has no say: then this is empty.
+        """
+        return {self.simulated} if len(self) or self.n_orbits else set()
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -209,7 +219,7 @@ class OrbitBatch:
         return parts[0], parts[1]
 
     def to_awkward(self) -> "ak.Array":
-        """View as an awkward array with one row a crossing; no column is copied.
+        """View as an awkward array with one row per crossing; no column is copied.
 
         Its fields are ``run``, ``lumisection``, ``orbit``, ``bx`` and a jagged record ``objects``.
         """
@@ -236,10 +246,10 @@ def occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.arange(values.size) - np.repeat(start, counts)
 
 
-def joint_origin(simulated: Iterable[bool | None]) -> bool | None:
-    """Tell of data put together: simulated if any is, real if all is, None if nothing says so."""
-    origins = set(simulated)
-    return True if True in origins else False if origins == {False} else None
+def joint_simulated(batches: Iterable[OrbitBatch]) -> bool | None:
+    """Tell of batches put together; those without orbits and objects count only if there are no others."""
+    every = list(batches)
+    return joint_origin(set[bool | None]().union(*(b.origins for b in every)) or (b.simulated for b in every))
 
 
 def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
@@ -255,7 +265,7 @@ def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
         offsets=np.r_[0, np.cumsum(np.concatenate([b.counts for b in batches]))],
         columns={n: np.concatenate([b[n] for b in batches]) for n in batches[0].columns},
         n_orbits=None if None in orbits else sum(n for n in orbits if n is not None),
-        simulated=joint_origin(b.simulated for b in batches),
+        simulated=joint_simulated(batches),
         lost_orbits=sum(b.lost_orbits for b in batches),
         first_orbit=batches[0].first_orbit if _consecutive(batches) else None,
         **rows,

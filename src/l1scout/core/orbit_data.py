@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from l1scout.core.orbit_batch import OrbitBatch, final_muons, joint_origin
+from l1scout.core.orbit_batch import OrbitBatch, final_muons, joint_simulated
 from l1scout.errors import InputError
 
 MUON = "muon"
@@ -72,7 +72,11 @@ class OrbitData:
     @property
     def main(self) -> OrbitBatch:
         """Muons, or another stream's objects if the data have no muons: whose rows and orbits are counted."""
-        return self.streams[MUON] if MUON in self.streams else next(iter(self.streams.values()))
+        return self.streams[self._main_name]
+
+    @property
+    def _main_name(self) -> str:
+        return MUON if MUON in self.streams else next(iter(self.streams))
 
     @property
     def source(self) -> str:
@@ -82,12 +86,16 @@ class OrbitData:
     @property
     def simulated(self) -> bool | None:
         """Whether the data are simulated; None where nothing says so."""
-        return joint_origin(batch.simulated for batch in self.streams.values())
+        return joint_simulated(self.streams.values())
 
-    def with_main(self, objects: OrbitBatch) -> "OrbitData":
-        """Return these data with other objects in the place of `main`."""
-        name = MUON if MUON in self.streams else next(iter(self.streams))
-        return replace(self, streams={**self.streams, name: objects})
+    @property
+    def origins(self) -> set[bool | None]:
+        """Whether its streams are simulated, to be united with others for `joint_origin`."""
+        return set[bool | None]().union(*(batch.origins for batch in self.streams.values()))
+
+    def with_main(self, batch: OrbitBatch) -> "OrbitData":
+        """Return these data with other objects of the stream that `main` gives."""
+        return replace(self, streams={**self.streams, self._main_name: batch})
 
     def with_muons(self, muons: OrbitBatch) -> "OrbitData":
         """Return these data with other muons."""

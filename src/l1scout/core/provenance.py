@@ -32,6 +32,17 @@ def is_simulated(label: DataLabel) -> bool | None:
     return None if label == "unknown" else label == "simulated"
 
 
+def joint_origin(simulated: Iterable[bool | None]) -> bool | None:
+    """Return whether data put together are simulated: True if any are, False if none is, None if unknown."""
+    origins = set(simulated)
+    return True if True in origins else False if origins == {False} else None
+
+
+def joint_label(labels: Iterable[DataLabel]) -> DataLabel:
+    """Return the label of data put together; see `joint_origin`."""
+    return data_label(joint_origin(map(is_simulated, labels)))
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where a result comes from.
@@ -129,10 +140,19 @@ def current(**changes: Any) -> Provenance:
     return replace(_running or Provenance("Python library"), **changes)
 
 
+def stated(result: Mapping[str, Any]) -> bool | None:
+    """Return whether a result says that its data are simulated; None where it does not.
+
+    It says so as ``simulated`` (bool), or as ``data``: a label, or a record of a data set with ``simulated``.
+    """
+    data = result.get("data")
+    said = result.get("simulated", data.get("simulated") if isinstance(data, Mapping) else data)
+    return said if isinstance(said, bool) else {"simulated": True, "real": False}.get(str(said))
+
+
 def recorded(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result for JSON with its provenance, unless it has one; ``simulated`` is taken from it."""
-    simulated = result.get("simulated")
-    record = current(simulated=simulated if isinstance(simulated, bool) else None)
+    """Return a result for JSON with its provenance, unless it has one; see `stated`."""
+    record = current(simulated=stated(result))
     return {**result, "provenance": result.get("provenance") or record.as_dict()}
 
 

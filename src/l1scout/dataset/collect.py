@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from l1scout import __version__
-from l1scout.core.orbit_batch import joint_origin
 from l1scout.core.orbit_data import OrbitData
-from l1scout.core.provenance import KEY, current
+from l1scout.core.provenance import KEY, current, joint_origin
 from l1scout.dataset.cuts import CutFlow, MuonSelection, select_pairs
 from l1scout.dataset.matched import COLUMNS, STUB_COLUMNS
 from l1scout.errors import InputError
@@ -112,7 +111,7 @@ class _Pairs:
         if missing:
             msg = f"{events.source}: no column {', '.join(missing)}, which files before it have"
             raise InputError(msg)
-        self._origins.add(events.muons.simulated)
+        self._origins |= events.muons.origins
         self._runs |= set(np.unique(events.muons.run).tolist())
         if events.source not in self.sources:
             self.sources.append(events.source)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from l1scout.core.provenance import joint_origin
 from l1scout.dataset import plausibility, split
 from l1scout.errors import InputError
 from l1scout.formats.streams.muon import PHI_BINS
@@ -159,7 +160,10 @@ def read_datasets(paths: Sequence[Path]) -> Dataset:
 
 
 def joined(parts: Sequence[Dataset]) -> Dataset:
-    """Put data sets together; what they state of themselves stays if they agree."""
+    """Put data sets together; what they state of themselves stays if they agree.
+
+    If any is simulated, all is: that is stated even if others state something else.
+    """
     names = [n for n in parts[0].columns if all(n in p.columns for p in parts)]
     columns = {n: np.concatenate([p[n] for p in parts]) for n in names}
     sums = list(dict.fromkeys(p.sha256 for p in parts))
@@ -168,7 +172,8 @@ def joined(parts: Sequence[Dataset]) -> Dataset:
     name = files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
     first = parts[0].about
     about = {k: v for k, v in first.items() if all(p.about.get(k) == v for p in parts)}
-    return Dataset(columns, about, name, sha256)
+    simulated = joint_origin(p.simulated for p in parts)
+    return Dataset(columns, about | ({} if simulated is None else {"simulated": simulated}), name, sha256)
 
 
 class DatasetFile:

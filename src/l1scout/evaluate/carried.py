@@ -83,10 +83,10 @@ def recorded(path: Path = RECORD) -> tuple[dict[str, Any], list[Carried]]:
     return {k: v for k, v in content.items() if k != "samples"}, [_read(s) for s in content["samples"]]
 
 
-def record(about: Mapping[str, Any], samples: Sequence[Carried], path: Path = RECORD) -> None:
-    """Write a record."""
+def record(about: Mapping[str, Any], samples: Sequence[Carried]) -> None:
+    """Write the record."""
     content = {**about, "samples": [s.as_dict() for s in samples]}
-    path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    RECORD.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
 def _read(entry: Mapping[str, Any]) -> Carried:

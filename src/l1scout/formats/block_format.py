@@ -81,9 +81,9 @@ class BlockFormat(BlockLayout, WireFormat):
     def orbit_room(self) -> int:
         """Bytes that one orbit takes in a packet at most."""
 
-    def max_packet_bytes(self, orbits: int = MAX_ORBITS_PER_PACKET) -> int:
+    def max_packet_bytes(self) -> int:
         """Return the bytes that a packet may have; a longer stretch without a trailer is corrupt."""
-        return orbits * self.orbit_room + TRAILER_BYTES
+        return MAX_ORBITS_PER_PACKET * self.orbit_room + TRAILER_BYTES
 
     def split(self, stream: Readable) -> Iterator[tuple[memoryview, int]]:
         """Cut a stream at the packets' trailers."""

@@ -22,15 +22,15 @@ class Stream(ABC):
     Attributes
     ----------
     name : str
-        Of the stream in `core.orbit_data.OrbitData.streams`, and of its module.
+        Name of the stream in `core.orbit_data.OrbitData.streams`, and of its module.
     title : str
-        A few words for people.
+        Short description for people.
     source_ids : sequence of int
         Source ids of its frames; several streams may share one.
     layouts : mapping of str to tuple of Layout
         Words of an object, and of what else its records hold, by era such as "Run 3".
     absent : str
-        When a word holds no object.
+        Condition under which a word holds no object, for the documentation.
     """
 
     name: ClassVar[str]
@@ -70,8 +70,9 @@ class Stream(ABC):
         Parameters
         ----------
         objects : OrbitBatch
+            Hardware columns, as `decode` gives them.
         source : int, optional
-            Source id whose form of records is wanted.
+            Source id whose form of records is wanted; without it, the stream chooses one.
 
         Returns
         -------

@@ -22,13 +22,13 @@ class WireFormat(ABC):
     Attributes
     ----------
     name : str
-        Of the format, and of its module.
+        Name of the format, and of its module.
     title : str
-        A few words for people.
+        Short description for people.
     streams : tuple of str
         Names of the streams whose objects its packets hold.
     suffix : str
-        Of the files of its segments, without a dot; no two formats share one.
+        Suffix of the files of its segments, without the dot; no two formats share one.
     reports_empty_orbits : bool
         Whether packets and segments show orbits without any object.
     has_checksums : bool
@@ -80,7 +80,7 @@ class WireFormat(ABC):
 
     @abstractmethod
     def frame_room(self, orbits: PacketOrbits) -> int:
-        """Return the 32-bit words that orbits can take in a segment at most."""
+        """Return the largest number of 32-bit words that orbits can take in a segment."""
 
     @abstractmethod
     def frame(
@@ -91,7 +91,9 @@ class WireFormat(ABC):
         Parameters
         ----------
         orbits : PacketOrbits
+            As `find_orbits` gives them.
         run, source : int
+            Run number and source id that are written into the frames.
         out : ndarray of uint32, optional
             Memory to use again, at least ``frame_room(orbits)`` words.
 

@@ -135,8 +135,9 @@ def to_raw(
                 out.write(piece)
                 progress(out.tell(), said["bytes"])
             done = out.tell()
-        counts = (said[n] for n in ("orbits", "final_muons", "intermediate_muons", "verbatim", "crc32c"))
-        return Converted(file.size, done, *counts)
+        names = ("orbits", "final_muons", "intermediate_muons", "verbatim", "crc32c")
+        stated = parquet.metadata(file).get("simulated")
+        return Converted(file.size, done, **{n: said[n] for n in names}, simulated=stated)
 
 
 def metadata(file: InputFile) -> dict[str, Any]:

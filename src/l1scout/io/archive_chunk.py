@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.formats.decoded import Decoded, in_order_of_time
-from l1scout.formats.raw import Frame
+from l1scout.formats.raw import FRAME_WORDS, Frame
 from l1scout.formats.records import ORBIT_MASK, find_records
 from l1scout.formats.streams.muon import MUONS, MuonWords, decode_records
 from l1scout.io.archive_muons import to_muons
@@ -35,7 +35,6 @@ SIDE = np.dtype(
     [(n, "<u4") for n in ("rows", "frames", "splits", "patches", "verbatim", "checked", "crc32c")]
 )
 MAX_ROWS = 1 << 21
-HEAD_WORDS = 7
 _ALL_LINKS = 0xFFFF
 """``linkMatch`` where the BX and orbits of all links agree."""
 ORBIT_AT, _SIZE, _CRC = 3, 4, 5
@@ -123,7 +122,7 @@ def gather(parts: Sequence[Part], form: MuonWords, *, framed: bool) -> Stretch:
         foreign = {id(kept[k]) for k in np.flatnonzero(bad)}
         parts = [b"".join(views(p)) if id(p) in foreign else p for p in parts]
     head = b"".join(p.head for p in kept) if framed else b""
-    heads = np.frombuffer(head, "<u4").reshape(len(kept), HEAD_WORDS * framed)
+    heads = np.frombuffer(head, "<u4").reshape(len(kept), FRAME_WORDS * framed)
     return Stretch(words, starts, counts, heads, np.array(before, np.int64), b"".join(verbatim))
 
 
@@ -198,7 +197,7 @@ class Side:
         """Take the side of a chunk of `rows` rows apart (InputError if it is not that)."""
         numbers = np.frombuffer(side, SIDE, 1)[0]
         said, frames, splits, patches, verbatim, checked, crc = (int(numbers[n]) for n in SIDE.names or ())
-        width = 2 + HEAD_WORDS * framed
+        width = 2 + FRAME_WORDS * framed
         lengths = [SIDE.itemsize, 4 * frames * width, 4 * splits, 4 * patches, 4 * patches, verbatim]
         sizes = np.cumsum(lengths)
         if sizes[-1] != len(side) or said != rows:
@@ -260,7 +259,7 @@ def from_columns(
         words,
         starts,
         parsed.records,
-        np.zeros((parsed.frames.shape[1], HEAD_WORDS * framed), np.uint32),
+        np.zeros((parsed.frames.shape[1], FRAME_WORDS * framed), np.uint32),
         parsed.frames[0].astype(np.int64),
         parsed.verbatim,
     )
@@ -282,7 +281,7 @@ def _unexpected(stretch: Stretch, *, checked: bool) -> NDArray[np.uint32]:
     heads = stretch.heads
     if not heads.size:
         return heads
-    left = np.diff(heads, axis=0, prepend=np.zeros((1, HEAD_WORDS), np.uint32))
+    left = np.diff(heads, axis=0, prepend=np.zeros((1, FRAME_WORDS), np.uint32))
     left[:, _SIZE] = heads[:, _SIZE] - _sizes(stretch)
     left[:, _CRC] = 0 if checked else heads[:, _CRC]
     return np.asarray(left, np.uint32)
@@ -350,7 +349,7 @@ class ArchiveChunk:
             yield self.decode((number >= first) & (number < last))
 
     def decode(self, keep: NDArray[np.bool_]) -> Decoded:
-        """Return the muons of some records, as `formats.records.decode_records` gives them."""
+        """Return the muons of some records, as `formats.streams.muon.decode_records` gives them."""
         if self._stretch is not None:
             return decode_records(self._stretch.words, self._stretch.starts[keep], self._form)
         row, muons = self._row, self._muons

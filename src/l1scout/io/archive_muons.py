@@ -46,7 +46,7 @@ def _list_muons(first: Any, second: Any, twin: Any, counts: Any, row: Any, marks
 def to_muons(
     columns: Mapping[str, NDArray[Any]], first: NDArray[np.int64], form: MuonWords
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, NDArray[np.int16]]]:
-    """Make the muons of records of rows, as `formats.records.decode_records` would of the words.
+    """Make the muons of records of rows, as `formats.streams.muon.decode_records` would of the words.
 
     Parameters
     ----------

@@ -14,8 +14,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout import __version__
-from l1scout.core.orbit_batch import joint_origin
-from l1scout.core.provenance import KEY, Provenance, file_inputs
+from l1scout.core.provenance import KEY, Provenance, file_inputs, joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.block_format import BlockFormat
 from l1scout.formats.marks import stated_origin
@@ -58,6 +57,8 @@ class Converted:
         Bytes that are no muons' records and were kept as they are.
     crc32c : int
         Of the stored file.
+    simulated : bool, optional
+        As the file or its archive states; None where nothing does.
     """
 
     bytes_in: int
@@ -67,6 +68,7 @@ class Converted:
     intermediate_muons: int
     verbatim: int
     crc32c: int
+    simulated: bool | None = None
 
 
 class ArchiveWriter:
@@ -120,7 +122,7 @@ class ArchiveWriter:
         if (self._stream.crc, self._stream.bytes) != (self._crc, self._done):
             msg = f"{self._file.path}: its archive would not give back the same bytes; nothing was written"
             raise InputError(msg)
-        return Converted(self._done, 0, **self._counts, crc32c=self._crc)
+        return Converted(self._done, 0, **self._counts, crc32c=self._crc, simulated=simulated)
 
     def _table(self, pieces: list[Part], schema: pa.Schema, new: NewColumns | None) -> pa.Table:
         """Return the rows of some parts of the file, and count what they hold."""
@@ -212,7 +214,7 @@ def _chunks(stream: SummedStream, form: BlockFormat, header: RawFile | None) -> 
 def archive_schema(form: BlockFormat, *, framed: bool, plain: bool) -> pa.Schema:
     """Return the columns of an archive: `framed`, of a .raw file; `plain`, see `l1scout.io.archive`."""
     station = ("hwEta", "hwPhi") if plain else ("dEta", "dPhi")
-    fields = {"run": pa.int32()} if framed else {}
+    fields = {"run": pa.uint32()} if framed else {}
     fields |= {"lumisection": pa.int32(), "orbit": pa.int64(), "bx": pa.int16()}
     vertex = [f.name for f in form.muon.fields if f.name not in ("hwEta", "hwPhi", "reserved")]
     fields |= {n: pa.int16() for n in (*vertex, *station)}
@@ -241,7 +243,7 @@ def _table(columns: Mapping[str, NDArray[Any]], side: bytes, schema: pa.Schema, 
     """Rows of a chunk; if it has no muon, a row that is none (hwPt = 0) to hang the side on."""
     n = len(columns["hwPt"])
     made = {
-        "run": np.full(n, run, np.int32),
+        "run": np.full(n, run, np.uint32),
         "lumisection": lumisection(columns["orbit"]).astype(np.int32),
         **columns,
     }

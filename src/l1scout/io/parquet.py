@@ -37,6 +37,7 @@ IDENTITY = ("run", "lumisection", "orbit", "bx")
 METADATA_KEY = b"l1scout"
 """Key of the JSON object that our own writers leave in a file's metadata."""
 _MOST_DIGITS = 15
+_TOO_LARGE = 10**_MOST_DIGITS
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
@@ -116,16 +117,24 @@ def column(path: Path, batch: pa.RecordBatch, name: str) -> NDArray[Any]:
     return np.asarray(values.to_numpy(zero_copy_only=False))
 
 
+def whole_numbers(path: Path, batch: pa.RecordBatch, name: str) -> NDArray[Any]:
+    """Read a column of whole numbers of at most 15 digits (InputError if one is not)."""
+    values = column(path, batch, name)
+    if values.dtype.kind == "f" and not np.all(np.floor(values) == values):
+        msg = f"{path}: column {name} holds values that are not whole numbers"
+        raise InputError(msg)
+    if values.size and (values.max() >= _TOO_LARGE or values.min() <= -_TOO_LARGE):
+        msg = f"{path}: column {name} holds {values.min()} to {values.max()}: more than {_MOST_DIGITS} digits"
+        raise InputError(msg)
+    return values
+
+
 def hardware(path: Path, batch: pa.RecordBatch) -> dict[str, NDArray[np.int16]]:
     """Canonical hardware columns of a record batch, exactly."""
     out = {}
     for name in (*HARDWARE, *OPTIONAL, *STUBS):
         if name in batch.schema.names:
-            values = column(path, batch, name)
-            if not np.all(np.floor(values) == values):
-                msg = f"{path}: column {name} holds values that are not whole numbers"
-                raise InputError(msg)
-            out[name] = columns.integers(name, values)
+            out[name] = columns.integers(name, whole_numbers(path, batch, name))
     if "hwCharge" in out and np.any(out["hwCharge"] < 0):
         msg = f"{path}: hwCharge must be the word's bit, 0 or 1 = negative, not a sign"
         raise InputError(msg)

@@ -13,6 +13,7 @@ from l1scout.core.orbit_batch import OrbitBatch, occurrence
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.files import checksum
+from l1scout.formats.streams.muon import MUONS
 from l1scout.io.seen import (
     ContentSeen,
     EventsSeen,
@@ -134,7 +135,9 @@ class ReadQuality:
             self._checksums[path] = checksum(path)[1]
         return self._checksums[path]
 
-    def new_orbits(self, run: int, orbits: NDArray[np.int64], source: int = 0) -> NDArray[np.bool_]:
+    def new_orbits(
+        self, run: int, orbits: NDArray[np.int64], source: int = MUONS.source_ids[0]
+    ) -> NDArray[np.bool_]:
         """Return which orbits of a run were not read before from a source, and count the others.
 
         An orbit counts once, though several sources may have it: those of the first source are counted.
@@ -209,15 +212,13 @@ class ReadQuality:
         first, chunks = _peek(chunks)
         if (
             first is None
+            or len(first.streams) > 1  # the rows of several streams differ
             or first.offline is not None
             or not first.main.columns
             or np.any(first.main.orbit < 0)
         ):
             yield from chunks
             return
-        if len(first.streams) > 1:
-            msg = "a reader of several streams leaves out what was read before itself: set removes_duplicates"
-            raise TypeError(msg)
         for batch in whole_orbits(data.main for data in chunks):
             yield first.with_main(self.new_rows(batch))
 

@@ -8,9 +8,7 @@ from l1scout.core.provenance import Provenance, current
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.io.input_file import InputFile, opened
-from l1scout.io.reader import Columns, Compute, NewColumns, Rewritten, reader_of
-
-__all__ = ["Columns", "Compute", "Rewritten", "add_columns"]
+from l1scout.io.reader import Compute, NewColumns, Rewritten, reader_of
 
 ROWS = 50_000
 
@@ -64,7 +62,8 @@ def add_columns(
         if target.exists() and target.samefile(file.path):
             msg = f"{target}: is the input itself; name another file for the output"
             raise InputError(msg)
-        new = NewColumns(compute, rows, progress, made or current())
+        made = made or current(simulated=reader.conditions(file).simulated)
+        new = NewColumns(compute, rows, progress, made)
         if not reader.adds_columns:  # refuses, before a file is begun
             return reader.add_columns(file, target, new)
         with complete_or_nothing(target) as part:

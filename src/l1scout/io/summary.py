@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, joint_origin, muon_counts
+from l1scout.core.orbit_batch import OrbitBatch, muon_counts
 from l1scout.core.orbit_data import MUON, OrbitData, final_only
+from l1scout.core.provenance import joint_origin
 from l1scout.formats.streams.muon import FIELDS, PHI_BINS, TRACK_FINDERS
 from l1scout.io.columns import UNKNOWN_ORBIT, charge_valid
 from l1scout.io.quality import ReadQuality
@@ -92,7 +93,7 @@ def summarize(chunks: Iterable[OrbitData], quality: ReadQuality | None = None) -
         muons.count_intermediate(every)
         data = final_only(every)
         rows.add(data.main)
-        origins.add(data.simulated)
+        origins |= data.origins
         for name, batch in data.streams.items():
             streams[name] = streams.get(name, 0) + batch.n_objects
             ranges.add("L1 muon" if name == MUON else name, batch.columns.items())

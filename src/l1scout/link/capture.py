@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import joint_origin
+from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.records import LINKS
 from l1scout.link.frames import LINE_WORDS

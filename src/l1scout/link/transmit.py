@@ -149,11 +149,10 @@ class Transmitter:
             links.append((line.reshape(-1), np.tile(mask, stop - first)))
         return self._delayed(links, first, stop)
 
-    def idle(self, first: int, orbits: int = 1) -> Capture:
-        """Commas for some orbits of time, after what is still on its way."""
-        n = orbits * LINE_WORDS
-        idle = np.full(n, COMMA, np.uint32), np.full(n, COMMA_K, np.uint8)
-        return self._delayed([idle] * LINKS, first, first + orbits)
+    def idle(self, first: int) -> Capture:
+        """Send commas for the time of one orbit, after what is still on its way."""
+        idle = np.full(LINE_WORDS, COMMA, np.uint32), np.full(LINE_WORDS, COMMA_K, np.uint8)
+        return self._delayed([idle] * LINKS, first, first + 1)
 
     def _delayed(self, links: list[Any], first: int, stop: int) -> Capture:
         out = []

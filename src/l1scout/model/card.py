@@ -11,7 +11,7 @@ from pydantic import FiniteFloat
 from pydantic.dataclasses import dataclass
 
 from l1scout.core.documents import CLOSED, read_document, write_document
-from l1scout.core.provenance import current
+from l1scout.core.provenance import Provenance, current
 from l1scout.errors import printable
 from l1scout.io.conditions import Conditions, of_metadata
 from l1scout.model.resolution import Resolution
@@ -20,6 +20,7 @@ CARD_FILE = "card.json"
 KERAS_FILE = "model.keras"
 ONNX_FILE: Final = "model.onnx"
 _MAX_BYTES = 1 << 20
+_MAX_SCALE = 1e12
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -32,8 +33,8 @@ class Scaled:
     scale: FiniteFloat
 
     def __post_init__(self) -> None:
-        if self.scale == 0:
-            msg = f"{self.name} has scale 0"
+        if not 1 / _MAX_SCALE <= abs(self.scale) <= _MAX_SCALE or abs(self.offset) > _MAX_SCALE:
+            msg = f"{self.name} has scale {self.scale} and offset {self.offset}: no values of the trigger"
             raise ValueError(msg)
 
 
@@ -116,11 +117,16 @@ class Card:
         return self.network.sha256 if self.network else None
 
     @property
+    def simulated(self) -> bool | None:
+        """Whether the muons that it was trained on (imported: scored on) are simulated; None if not known."""
+        said = self.data.get("simulated")
+        return said if isinstance(said, bool) else None
+
+    @property
     def origin(self) -> str:
         """Say in a word or two what the model was trained on."""
         kinds = {True: "simulated muons", False: "real muons"}
-        said = self.data.get("simulated")
-        kind = kinds[said] if isinstance(said, bool) else "muons of unstated origin"
+        kind = "muons of unstated origin" if self.simulated is None else kinds[self.simulated]
         return f"unknown muons (imported network, scored on {kind})" if self.imported else kind
 
     @property
@@ -141,8 +147,7 @@ class Card:
 
     def write(self, directory: Path) -> None:
         """Write ``card.json`` into a directory."""
-        simulated = self.data.get("simulated")
-        made = current(simulated=simulated if isinstance(simulated, bool) else None)
+        made = current(simulated=self.simulated)
         card = replace(self, provenance=made.as_dict())
         (directory / CARD_FILE).write_bytes(write_document(card, indent=1))
 
@@ -158,6 +163,11 @@ def read_card(directory: str | Path) -> Card:
     path, hint = Path(directory) / CARD_FILE, "a model is a directory that `l1scout train` wrote"
     card = read_document(path, Card, max_bytes=_MAX_BYTES, hint=hint)
     return replace(card, name=printable(card.name))
+
+
+def made_from(card: Card) -> Provenance:
+    """Return the record of what the command that runs makes of a network: simulated as its muons were."""
+    return current(simulated=card.simulated, model=model_record(card))
 
 
 def model_record(card: Card) -> dict[str, Any]:

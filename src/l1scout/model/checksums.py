@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from l1scout.errors import InputError
+from l1scout.files import read_limited
 
 SUMS_FILE = "SHA256SUMS"
 _MAX_BYTES = 1 << 16
@@ -27,17 +28,9 @@ def check_sums(directory: Path, *needed: str) -> None:
         of the `needed` files.
     """
     path = directory / SUMS_FILE
+    hint = f"train the model again, or trust its files and run `sha256sum {' '.join(needed)} > {SUMS_FILE}`"
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            msg = f"{path}: larger than {_MAX_BYTES} bytes, so no list of sums"
-            raise InputError(msg)
-        lines = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
-    except OSError as error:
-        msg = (
-            f"{path}: cannot be read ({error.strerror}); "
-            f"train the model again, or trust its files and run `sha256sum {' '.join(needed)} > {SUMS_FILE}`"
-        )
-        raise InputError(msg) from error
+        lines = read_limited(path, _MAX_BYTES, hint).decode("utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         msg = f"{path}: damaged ({error.reason}); copy or train the model again"
         raise InputError(msg) from error

@@ -31,7 +31,7 @@ _MAX_VALUE = 1 << 15
 
 @dataclass(frozen=True, eq=False, config=CLOSED)
 class Layer:
-    """``activation(x @ weights + bias)``, batch normalisation included.
+    """A dense layer: ``activation(x @ weights + bias)``, batch normalisation included.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class LookUp:
 
 @dataclass(frozen=True, eq=False, config=CLOSED)
 class Network:
-    """Layers and look-ups: the trigger's integers in, L1 minus offline (rad, 1, GeV) out.
+    """A network of layers and look-ups: from the trigger's integers to L1 minus offline (rad, 1, GeV).
 
     Parameters
     ----------
@@ -168,11 +168,11 @@ class Network:
         return replace(self, layers=tuple(layers), look_ups=look_ups)
 
     def normalised(self, card: Card) -> "Network":
-        """Take the card's scaling out: the network as trained, about [0, 1] in and out."""
+        """Return the network as it was trained, with inputs and outputs scaled to about [0, 1]."""
         return self.rescaled(_scaling(card.inputs), _scaling(card.outputs))
 
     def in_physics_units(self, card: Card) -> "Network":
-        """Take the card's scaling into the first and last layer: the inverse of `normalised`."""
+        """Return the network with the card's scaling in its first and last layers, as before `normalised`."""
         return self.rescaled(*((-o / s, 1 / s) for o, s in map(_scaling, (card.inputs, card.outputs))))
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from l1scout.errors import InputError
+from l1scout.files import read_limited
 from l1scout.model.network import Network
 from l1scout.model.onnx_layers import read_layers
 
@@ -48,13 +49,4 @@ class OnnxFunction:
 
 def read_onnx(path: Path) -> OnnxFunction:
     """Read an ONNX file; InputError if it cannot be read or is too large."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_ONNX_BYTES + 1)
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror})"
-        raise InputError(msg) from error
-    if len(content) > MAX_ONNX_BYTES:
-        msg = f"{path}: larger than {MAX_ONNX_BYTES >> 20} MiB; take a smaller network"
-        raise InputError(msg)
-    return OnnxFunction(content)
+    return OnnxFunction(read_limited(path, MAX_ONNX_BYTES, "import a smaller network"))

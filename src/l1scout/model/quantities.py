@@ -10,23 +10,14 @@ from l1scout.io.parquet import STUBS
 
 Residuals = Mapping[str, NDArray[np.float64]]
 """Residuals of ``phi``, ``eta`` and ``pt``, each of shape (muons,)."""
-
-
 VARIABLES = ("phi", "eta", "pt")
-
-
+"""What a network corrects, in this order: in rad, dimensionless and in GeV."""
 INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
 """Columns that enter the network, in this order."""
-
-
 MORE_INPUTS = ("hwQual", "hwEta", "hwPhi", *STUBS)
 """Columns that can enter besides."""
-
-
 OUTPUTS = ("dphi", "deta", "dpt")
 """L1 minus offline, in this order: rad, 1, GeV."""
-
-
 OUTPUT_UNITS = ("rad", "1", "GeV")
 
 

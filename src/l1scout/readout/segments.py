@@ -5,51 +5,21 @@ its lumisection and its content follow from that, so that the same segment twice
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    Strict,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import AfterValidator, ConfigDict, Strict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from l1scout.core.orbit_batch import joint_origin
-from l1scout.core.provenance import DataLabel, data_label, is_simulated
+from l1scout.core.provenance import DataLabel, joint_label
 from l1scout.errors import InputError, first_fault
-from l1scout.formats.stream import add_counts
 from l1scout.formats.wire_format import WIRE_FORMATS
+from l1scout.readout.object_counts import U16, U32, FileSize, ObjectCounts
 
 _MAX_KINDS = 32
 _NAME = re.compile(r"run(\d{6,10})_source(\d{1,5})_ls(\d{4,10})_index(\d{6,10})\.([a-z0-9]+)\Z")
 CLOSED = ConfigDict(extra="forbid")
-
-U16 = Annotated[int, Strict(), Field(ge=0, lt=1 << 16)]
-U32 = Annotated[int, Strict(), Field(ge=0, lt=1 << 32)]
-U63 = Annotated[int, Strict(), Field(ge=0, lt=1 << 63)]
-FileSize = Annotated[int, Strict(), Field(ge=0, le=1 << 40)]
-Kind = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_-]{0,31}$")]
-ObjectCounts = dict[Kind, U63]
-"""Objects by kind, see `l1scout.formats.stream.Stream.counts`: each stream's own, and intermediate muons."""
-
-
-def sum_counts(*counts: Mapping[str, int]) -> ObjectCounts:
-    """Return the sum of objects of each kind."""
-    total: ObjectCounts = {}
-    for one in counts:
-        add_counts(total, one)
-    return total
-
-
-def objects_line(objects: Mapping[str, int]) -> str:
-    """Return the objects of each kind in one line, such as ``muon 1,204, intermediate muon 903``."""
-    return ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in objects.items())
 
 
 def _known_format(name: str) -> str:
@@ -178,11 +148,6 @@ class Segment:
 
 SEGMENT = TypeAdapter(Segment)
 """Reads and writes descriptions of segments."""
-
-
-def joint_label(labels: Iterable[DataLabel]) -> DataLabel:
-    """Return the label of data put together: simulated if any are, real if all are, else unknown."""
-    return data_label(joint_origin(map(is_simulated, labels)))
 
 
 def joint_data(segments: Iterable[Segment]) -> DataLabel:

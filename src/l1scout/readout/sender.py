@@ -4,11 +4,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from l1scout.access import Access
 from l1scout.files import checksum
-from l1scout.readout.messages import Answer, Offer
+from l1scout.readout.segment_messages import Answer, Offer
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool
-from l1scout.wire import Access, Channel, WireError, connect
+from l1scout.wire import Channel, WireError, connect
 
 _RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 _MAX_TRIES = 5

@@ -22,8 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 from l1scout.core.provenance import DataLabel
 from l1scout.errors import InputError
 from l1scout.files import checksum, sync_folder
+from l1scout.readout.object_counts import U63
 from l1scout.readout.salvage import salvage
-from l1scout.readout.segments import CLOSED, U63, Segment, parse_name
+from l1scout.readout.segments import CLOSED, Segment, parse_name
 
 RAM_DISK = Path("/dev/shm")
 MIN_RAM_BYTES = 1 << 30
@@ -123,8 +124,8 @@ class Spool:
         """Segments saved from an end without warning."""
         for segment in self.waiting():
             self._sizes[segment.name] = segment.size
-        for orphan in (p for p in folder.glob("run*.*") if p.suffix in (".raw", ".dat")):
-            if not orphan.with_name(orphan.name + ".json").exists():
+        for orphan in (p for p in folder.glob("run*.*") if parse_name(p.name)):
+            if read_note(orphan.with_name(orphan.name + ".json")) is None:
                 orphan.rename(orphan.with_name(orphan.name + ".bad"))
 
     @property

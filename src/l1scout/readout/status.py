@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from l1scout.core.provenance import DataLabel
-from l1scout.readout.segments import ObjectCounts
+from l1scout.readout.object_counts import ObjectCounts
 
 ProcessState = Literal["running", "draining", "idle"]
 

@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.provenance import DataLabel, data_label
+from l1scout.core.provenance import DataLabel, data_label, joint_label
 from l1scout.files import checksum, is_disk_full
 from l1scout.formats.marks import REAL
 from l1scout.formats.packets import MAX_ORBITS_PER_PACKET, PacketOrbits, Trailer
@@ -19,8 +19,10 @@ from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import add_counts
 from l1scout.formats.wire_format import WireFormat
 from l1scout.lhc import lumisection
-from l1scout.readout.segments import ObjectCounts, Segment, joint_label
+from l1scout.readout.object_counts import ObjectCounts
+from l1scout.readout.segments import Segment
 from l1scout.readout.spool import ReadoutPosition, Spool
+from l1scout.readout.totals import Totals
 
 ORBITS_PER_SEGMENT = 1 << 13
 """0.73 s of the LHC; a lumisection has 32 such."""
@@ -85,34 +87,11 @@ class _OpenSegment:
 
 @dataclass(frozen=True)
 class _SuspectTrailer:
-    """A trailer that was not believed, and the number of orbits by number that its packet came after."""
+    """A trailer not believed, the orbits by number that its packet came after, and those of the packet."""
 
     trailer: Trailer
     gap: int
-
-
-@dataclass
-class Totals:
-    """What this process has seen, for its status.
-
-    Parameters
-    ----------
-    packets, bytes_in, bytes_out, segments : int
-    waited_s : float
-        Time spent waiting for space in the spool.
-    counts : Counter
-        Counts of the segments' accounts, by the name of the segment's field.
-    objects : dict of str to int
-        Objects written, by kind.
-    """
-
-    packets: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    segments: int = 0
-    waited_s: float = 0.0
-    counts: Counter[str] = field(default_factory=Counter)
-    objects: ObjectCounts = field(default_factory=dict)
+    orbits: int
 
 
 class SegmentWriter:
@@ -227,7 +206,12 @@ class SegmentWriter:
     def finish(self) -> Segment:
         """End the run: close what is open as its last segment, with no orbits if need be."""
         # no trailer came any more that could tell of the unaccounted orbits
-        self._count(Counter(missed=self._position.unaccounted, dropped=self._dropped_last))
+        counts = Counter(missed=self._position.unaccounted, dropped=self._dropped_last)
+        s = self._suspect
+        if s and s.trailer.dropped <= s.gap and s.orbits <= s.trailer.orbits <= s.gap + s.orbits:
+            # a board that was started again, and of which only this packet came
+            counts = Counter(missed=s.gap - s.trailer.dropped, dropped=s.trailer.dropped)
+        self._count(counts)
         self._position = replace(self._position, unaccounted=0)
         return self._close(last=True)
 
@@ -295,7 +279,7 @@ class SegmentWriter:
             counts = Counter(missed=missed, dropped=trailer.dropped)
             return counts, _accepted(plain, trailer, gap_orbits)
         if n:
-            self._suspect = _SuspectTrailer(trailer, gap)
+            self._suspect = _SuspectTrailer(trailer, gap, n)
         return Counter(), plain
 
     def _write(self, orbits: PacketOrbits, counts: Counter[str]) -> None:

@@ -4,12 +4,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, style
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, heading, literal, style
 from l1scout.evaluate.bench import PUBLISHED, Bench
-from l1scout.report.figures import literal, svg_text
+from l1scout.report.figures import svg_text
 
 
-def bench_figure(found: Bench, about: str) -> str:
+def bench_figure(found: Bench, about: str, simulated: bool | None) -> str:
     """Throughput against batch, and times of one call, with the published rows, as SVG.
 
     Parameters
@@ -17,17 +17,19 @@ def bench_figure(found: Bench, about: str) -> str:
     found : Bench
     about : str
         Which model and muons.
+    simulated : bool or None
+        Whether the muons are simulated; None where that is not known.
     """
     engines = list(dict.fromkeys(r.engine for r in found.throughput))
     colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(engines)}
     with style():
         figure = Figure(figsize=(13, 6), layout="constrained")
         left, right = figure.subplots(1, 2)
-        left.set_title(r"$\bf{l1scout}$", loc="left")
+        left.set_title(heading(simulated), loc="left")
         right.set_title(literal(about), loc="right")
         _throughput(left, found, colours)
         _latency(right, found, colours)
-        return svg_text(figure, None)
+        return svg_text(figure, simulated)
 
 
 def _throughput(ax: Axes, found: Bench, colours: dict[str, str]) -> None:

@@ -10,9 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, WORSE_COLOUR, origin, style
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, WORSE_COLOUR, heading, literal, style
 from l1scout.core.provenance import current
-from l1scout.errors import printable
 from l1scout.evaluate.error_coverage import NOMINAL, PT_EDGES
 from l1scout.evaluate.evaluation import Evaluation
 from l1scout.evaluate.metrics import TAIL
@@ -179,11 +178,6 @@ def coverage_figure(evaluation: Evaluation) -> str:
         return svg_text(figure, evaluation.data.simulated)
 
 
-def literal(text: str) -> str:
-    """Return a name for a figure as it is: dollar signs do not begin a formula."""
-    return printable(text).replace("$", r"\$")
-
-
 def _series(numbers: Sequence[Measured]) -> tuple[Any, Any]:
     return np.array([m.value for m in numbers]), np.array([m.error for m in numbers])
 
@@ -191,10 +185,7 @@ def _series(numbers: Sequence[Measured]) -> tuple[Any, Any]:
 def label_evaluation(axes: Sequence[Axes], evaluation: Evaluation) -> None:
     """Label the first axes with l1scout and the muons' origin, and the last with which muons they are."""
     left, right = axes[0], axes[-1]
-    left.set_title(
-        rf"$\bf{{l1scout}}$ $\it{{{origin(evaluation.data.simulated).replace(' ', chr(92) + ' ')}}}$",
-        loc="left",
-    )
+    left.set_title(heading(evaluation.data.simulated), loc="left")
     right.set_title(f"barrel, {evaluation.part}, {len(evaluation.data):,} muons", loc="right")
 
 

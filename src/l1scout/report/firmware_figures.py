@@ -7,11 +7,11 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, style
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, heading, literal, style
 from l1scout.evaluate.metrics import KINDS
 from l1scout.firmware.against import WITHIN, Against
 from l1scout.model.quantities import VARIABLES
-from l1scout.report.figures import literal, svg_text
+from l1scout.report.figures import svg_text
 from l1scout.report.result_tables import KIND_NAMES, VARIABLE_NAMES
 
 
@@ -41,12 +41,12 @@ def pareto_rows(points: Sequence[Point]) -> list[dict[str, Any]]:
     return rows
 
 
-def pareto_figure(points: Sequence[Point], about: str) -> str:
+def pareto_figure(points: Sequence[Point], about: str, simulated: bool | None) -> str:
     """Area against the nine ratios firmware / float, as SVG."""
     with style():
         figure = Figure(figsize=(13, 5), layout="constrained")
         panels = figure.subplots(1, 3, sharex=True)
-        panels[0].set_title(r"$\bf{l1scout}$", loc="left")
+        panels[0].set_title(heading(simulated), loc="left")
         panels[-1].set_title(literal(about), loc="right")
         for ax, kind in zip(panels, KINDS, strict=True):
             ax.axhspan(1 - WITHIN, 1 + WITHIN, color=RAW_COLOUR, alpha=0.15, label="within 1 %")
@@ -68,4 +68,4 @@ def pareto_figure(points: Sequence[Point], about: str) -> str:
             ax.set_xlabel("LUTs, estimated by the compiler", loc="right")
             ax.set_ylabel(f"{KIND_NAMES[kind].split()[0]}, firmware / float", loc="top")
         panels[0].legend(frameon=False)
-        return svg_text(figure, None)
+        return svg_text(figure, simulated)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from l1scout.core.provenance import Provenance
 from l1scout.evaluate.bench import PUBLISHED
 from l1scout.firmware.against import Against
 from l1scout.report.render import render
@@ -17,7 +18,9 @@ _NAMES = {
 }
 
 
-def firmware_page(name: str, found: dict[str, Any], scores: Against | None, muons: str) -> str:
+def firmware_page(
+    name: str, found: dict[str, Any], scores: Against | None, muons: str, record: Provenance | None = None
+) -> str:
     """Make the page.
 
     Parameters
@@ -30,10 +33,13 @@ def firmware_page(name: str, found: dict[str, Any], scores: Against | None, muon
         Comparison with the float model.
     muons : str
         Description of the muons that were compared.
+    record : Provenance, optional
+        Kept in the page's metadata.
     """
     build, timing = found["build"], found["timing"]
     return render(
         "firmware.html",
+        provenance=record.as_json() if record else "",
         name=name,
         compiler=build["compiler"],
         stages=build["stages"],

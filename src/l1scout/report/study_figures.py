@@ -4,11 +4,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, origin, style
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, heading, literal, style
 from l1scout.evaluate.metrics import KINDS
 from l1scout.evaluate.published import PUBLISHED
 from l1scout.model.quantities import VARIABLES
-from l1scout.report.figures import SYMBOLS, literal, svg_text
+from l1scout.report.figures import SYMBOLS, svg_text
 from l1scout.report.result_tables import KIND_NAMES
 from l1scout.report.study_tables import MOST
 from l1scout.training.study import HANDLES, handles
@@ -45,7 +45,7 @@ def metric_figure(summary: Summary) -> str:
             ax.tick_params(axis="x", which="minor", bottom=False, top=False)
             ax.set_xlim(-0.7, len(shown) - 0.3)
         grid[0][0].legend(loc="best", frameon=False, fontsize=10)
-        grid[0][0].set_title(f"l1scout {origin(summary.study.data.simulated)}", loc="left")
+        grid[0][0].set_title(heading(summary.study.data.simulated), loc="left")
         return svg_text(figure, summary.study.data.simulated)
 
 
@@ -84,6 +84,6 @@ def parallel_figure(summary: Summary) -> str:
         ax.minorticks_off()
         ax.set_xlim(-0.1, len(axes) - 0.6)
         ax.set_ylim(-0.04, 1.04)
-        ax.set_title(f"l1scout {origin(summary.study.data.simulated)}", loc="left")
+        ax.set_title(heading(summary.study.data.simulated), loc="left")
         ax.set_title("objective: mean of the three RMS ratios to the raw trigger", loc="right")
         return svg_text(figure, summary.study.data.simulated)

@@ -1,5 +1,7 @@
 """The page of a study."""
 
+from l1scout.analysis.figures.canvas import origin
+from l1scout.core.provenance import current
 from l1scout.evaluate.published import SOURCE
 from l1scout.report.render import render
 from l1scout.report.result_tables import KIND_NAMES, RATIO_NAMES
@@ -25,6 +27,8 @@ def study_page(summary: Summary, command: str) -> str:
         folds=study.plan.folds,
         seeds=study.plan.seeds,
         muons=len(study.data),
+        provenance=current(simulated=study.data.simulated).as_json(),
+        origin=origin(study.data.simulated),
         simulated=study.data.simulated,
         kinds=KIND_NAMES,
         ratio_kinds=RATIO_NAMES,

@@ -3,10 +3,10 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, style
+from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, literal, style
 from l1scout.evaluate.evaluation import Evaluation
 from l1scout.evaluate.turn_on import EDGES_GEV
-from l1scout.report.figures import label_evaluation, literal, svg_text
+from l1scout.report.figures import label_evaluation, svg_text
 
 _TICKS = (2, 3, 5, 7, 10, 15, 20, 30, 45)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +35,8 @@ RESONANCES = {
 }
 CONTINUUM = "continuum"
 KINDS = (*RESONANCES, CONTINUUM)
+_CHUNK = 50_000
+"""Pairs made at a time."""
 
 
 DEFAULT_SHARES = {
@@ -80,16 +81,8 @@ class Pairs:
             raise ValueError(msg)
 
 
-def simulate_dimuons(
-    seed: int,
-    pairs: int,
-    settings: Pairs,
-    *,
-    bmtf_luts: Path | None = None,
-    gmt_luts: Path | None = None,
-    chunk: int = 50_000,
-) -> Iterator[OrbitData]:
-    """Simulate pairs, two muons a row.
+def simulate_dimuons(seed: int, pairs: int, settings: Pairs) -> Iterator[OrbitData]:
+    """Simulate pairs, two muons per row, up to 50,000 pairs at a time.
 
     Both come from one point and are back to back in the rest frame of the pair, in any direction. Offline
     columns have ``kind`` too: index into `KINDS`.
@@ -97,19 +90,17 @@ def simulate_dimuons(
     Parameters
     ----------
     seed : int
-        Same seed and chunk, same pairs, bit for bit.
-    pairs, chunk : int
-        All of them, and those made at a time.
+        Same seed, same pairs, bit for bit.
+    pairs : int
+        Number of pairs.
     settings : Pairs
-    bmtf_luts, gmt_luts : Path, optional
-        Directories of the official look-up tables; our own without them.
     """
     random = np.random.default_rng(seed)
-    tables: tuple[BmtfTables, Extrapolation] = trigger_tables(bmtf_luts, gmt_luts)
+    tables: tuple[BmtfTables, Extrapolation] = trigger_tables()
     names = list(settings.shares)
     weights = np.array([settings.shares[n] for n in names])
-    for first in range(0, pairs, chunk):
-        n = min(chunk, pairs - first)
+    for first in range(0, pairs, _CHUNK):
+        n = min(_CHUNK, pairs - first)
         counts = random.multinomial(n, weights / weights.sum())
         muons = np.concatenate(
             [_draw(random, settings, name, int(k)) for name, k in zip(names, counts, strict=True)], axis=1

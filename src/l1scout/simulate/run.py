@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from l1scout import lhc
 from l1scout.core.orbit_batch import OrbitBatch, occurrence
 from l1scout.formats.block import BlockLayout
-from l1scout.formats.streams.muon import PHI_BINS, TRACK_FINDERS
+from l1scout.formats.streams.muon import PHI_BINS, PROCESSORS, TRACK_FINDERS
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.transmit import Piece
 from l1scout.simulate.cosmic import legs
@@ -23,8 +23,6 @@ from l1scout.simulate.gmt import Extrapolation
 
 SLOTS = 8
 """Final muons of a crossing, and as many intermediate ones: four links of two each."""
-PROCESSORS = 36
-"""Of the track finders: tfMuonIndex // 3."""
 TRUTH = ("origin", "true_bx", "bx_shift")
 """Columns that no link carries."""
 BEAM, UPPER, LOWER, NOISE = range(4)

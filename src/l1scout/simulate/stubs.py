@@ -100,9 +100,9 @@ def _stubs(
             out.bend[i, s] = min(max(int(np.floor(bend / BEND_LSB + 0.5)), -512), 511)
 
 
-def stubs(crossings: Crossings, random: np.random.Generator, chambers: Chambers | None = None) -> Stubs:
+def stubs(crossings: Crossings, random: np.random.Generator) -> Stubs:
     """Digitise the crossings of the stations."""
-    c = chambers or Chambers()
+    c = Chambers()
     shape = crossings.phi.shape
     phi, bend, quality, wheel, theta = (np.zeros(shape, np.int64) for _ in range(5))
     out = Stubs(phi, bend, quality, wheel, theta, clean=np.zeros(shape, np.bool_))

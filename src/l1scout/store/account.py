@@ -6,7 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from l1scout.core.provenance import DataLabel
-from l1scout.readout.segments import ObjectCounts, Segment, joint_data, sum_counts
+from l1scout.readout.object_counts import ObjectCounts, sum_counts
+from l1scout.readout.segments import Segment, joint_data
 from l1scout.readout.spool import read_notes
 from l1scout.readout.status import BoardStatus
 from l1scout.store.catalogue import Catalogue, Stored

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from l1scout.errors import first_fault
 from l1scout.files import checksum, is_disk_full, sync_folder
-from l1scout.readout.messages import Answer, Offer
+from l1scout.readout.segment_messages import Answer, Offer
 from l1scout.readout.segments import Segment
 from l1scout.store.catalogue import Catalogue
 from l1scout.wire import Channel, WireError

@@ -11,8 +11,7 @@ from l1scout.evaluate.targets import corrected, raw_residuals, targets
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
 from l1scout.model.quantities import Residuals
-from l1scout.training import bin_guard as guard
-from l1scout.training import loss_functions as losses
+from l1scout.training import bin_guard, loss_functions
 from l1scout.training.epochs import MuonFiles, batches
 from l1scout.training.recipes import Recipe, compile_model
 
@@ -41,7 +40,7 @@ class InMemoryMuons:
 
     def weigh(self, weights: NDArray[np.float64]) -> None:
         """Give each muon the weights of its bins."""
-        self._y[:, 6:] = guard.of_muons(weights, self._train) * self.in_range[:, np.newaxis]
+        self._y[:, 6:] = bin_guard.of_muons(weights, self._train) * self.in_range[:, np.newaxis]
 
 
 class StreamedMuons:
@@ -53,7 +52,7 @@ class StreamedMuons:
         def arrays(block: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             x, y = _arrays(card, recipe, block)
             if self._weights is not None:
-                y[:, 6:] *= guard.of_muons(self._weights, block)
+                y[:, 6:] *= bin_guard.of_muons(self._weights, block)
             return x, y
 
         source = batches(stream, arrays, recipe.batch, seed)
@@ -106,7 +105,7 @@ def falling_rate(
     """Train at a falling learning rate, and on for the guard; the card's entries about it."""
     run, loss = 0, float("nan")
 
-    compile_model(model, recipe, recipe.epochs * muons.steps, guard.epochs(recipe.epochs) * muons.steps)
+    compile_model(model, recipe, recipe.epochs * muons.steps, bin_guard.epochs(recipe.epochs) * muons.steps)
 
     def go(epochs: int) -> None:
         nonlocal run, loss
@@ -120,11 +119,13 @@ def falling_rate(
 
         def again(weights: NDArray[np.float64]) -> None:
             muons.weigh(weights)
-            go(guard.epochs(recipe.epochs))
+            go(bin_guard.epochs(recipe.epochs))
 
         raw = raw_residuals(validation)
-        found["guard"] = guard.train(
-            model, again, lambda: guard.excess(validation, residuals_after(model, card, validation, raw), raw)
+        found["guard"] = bin_guard.train(
+            model,
+            again,
+            lambda: bin_guard.excess(validation, residuals_after(model, card, validation, raw), raw),
         )
     return {"epochs_run": run, "epoch_kept": run, "loss": loss, **found}
 
@@ -153,7 +154,7 @@ def _arrays(card: Card, recipe: Recipe, data: Dataset) -> tuple[NDArray[np.float
     gains = np.tile(scale, (len(data), 1))
     gains[:, 2] /= data["recoPt"]
     weights = np.ones_like(gains) * in_range(card, data)[:, np.newaxis]
-    return card.normalise(data.columns), losses.columns(wanted, gains, weights)
+    return card.normalise(data.columns), loss_functions.columns(wanted, gains, weights)
 
 
 def _tell(on_epoch: OnEpoch | None, before: int) -> list[Any]:

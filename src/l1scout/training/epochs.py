@@ -85,7 +85,8 @@ def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: N
     Raises
     ------
     InputError
-        As `dataset.read_dataset`, of each file; or if no muon falls into a part, or muons are repeated.
+        As `dataset.matched.read_dataset`, of each file; or if no muon falls into a part, or muons are
+        repeated.
     """
     total = done = 0
     for path in paths:

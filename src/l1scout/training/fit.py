@@ -18,8 +18,7 @@ from l1scout.model import resolution
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
 from l1scout.model.quantities import INPUTS
-from l1scout.training import bin_guard as guard
-from l1scout.training import embeddings
+from l1scout.training import bin_guard, embeddings
 from l1scout.training.epoch_loops import (
     InMemoryMuons,
     OnEpoch,
@@ -217,7 +216,7 @@ def _first_card(train: Dataset, validation: Dataset, recipe: Recipe, inputs: Seq
 def all_epochs(recipe: Recipe, epochs: int | None = None) -> int:
     """Return how many epochs a training has at most, those of the guard included."""
     epochs = epochs or recipe.epochs
-    return epochs + (guard.ROUNDS * guard.epochs(epochs) if recipe.guard else 0)
+    return epochs + (bin_guard.ROUNDS * bin_guard.epochs(epochs) if recipe.guard else 0)
 
 
 def score(trained: Trained, data: Dataset) -> tuple[Scores, Scores]:

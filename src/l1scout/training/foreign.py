@@ -15,7 +15,7 @@ import numpy as np
 from l1scout.deploy.engines.onnx import MAX_BATCH, open_session
 from l1scout.errors import InputError
 from l1scout.model.onnx_function import read_onnx
-from l1scout.model.quantities import INPUTS, MORE_INPUTS, OUTPUTS
+from l1scout.model.quantities import INPUTS, MORE_INPUTS, OUTPUTS, VARIABLES
 
 ANSWERS = {
     "subtract": "L1 minus offline, to be subtracted from the L1 value",
@@ -23,13 +23,11 @@ ANSWERS = {
     "values": "the corrected phi, eta and pT themselves",
 }
 """What the outputs of a network can be."""
-QUANTITIES = ("phi", "eta", "pt")
-"""Quantities that an output can give: in rad, dimensionless and in GeV."""
 IGNORED = "-"
 MAX_VALUES = 1 << 26
 """Largest number of values of an array in a graph."""
 _LOOPS = ("Loop", "Scan")
-_NAMES = {q: q for q in QUANTITIES} | dict(zip(OUTPUTS, QUANTITIES, strict=True))
+_NAMES = {q: q for q in VARIABLES} | dict(zip(OUTPUTS, VARIABLES, strict=True))
 """Names of a graph's own outputs from which their quantity is recognised."""
 TYPES = {
     "tensor(float)": np.float32,
@@ -177,18 +175,14 @@ def _columns(path: Path, ports: Sequence[Port], names: Sequence[str] | None) -> 
 def _quantities(path: Path, ports: Sequence[Port], names: Sequence[str] | None) -> tuple[str, ...]:
     found = [_NAMES.get(p.name, "") for p in ports]
     if names is None and not (all(found) and all(p.columns in (1, None) for p in ports)):
-        msg = (
-            f"{path}: gives {_listed(ports)}; name its columns in order, as --outputs {','.join(QUANTITIES)}"
-        )
+        msg = f"{path}: gives {_listed(ports)}; name its columns in order, as --outputs {','.join(VARIABLES)}"
         raise InputError(msg)
     quantities = tuple(names if names is not None else found)
-    unknown = [n for n in quantities if n not in (*QUANTITIES, IGNORED)]
+    unknown = [n for n in quantities if n not in (*VARIABLES, IGNORED)]
     known = [n for n in quantities if n != IGNORED]
     if unknown or not known or len(set(known)) < len(known):
         what = ", ".join(unknown) or ("a quantity twice" if known else "nothing")
-        msg = (
-            f"--outputs: {what} is not possible; choose among {', '.join(QUANTITIES)}; {IGNORED} ignores one"
-        )
+        msg = f"--outputs: {what} is not possible; choose among {', '.join(VARIABLES)}; {IGNORED} ignores one"
         raise InputError(msg)
     _need_fit(path, "gives", "--outputs", ports, quantities)
     return quantities

@@ -28,9 +28,9 @@ from l1scout.model.checksums import write_sums
 from l1scout.model.directory import Model, network_file
 from l1scout.model.onnx_export import interface
 from l1scout.model.onnx_function import OnnxFunction
-from l1scout.model.quantities import INPUTS, OUTPUTS, Residuals
+from l1scout.model.quantities import INPUTS, OUTPUTS, VARIABLES, Residuals
 from l1scout.training.fit import Validation, data_record, refuse_unselected, versions
-from l1scout.training.foreign import ANSWERS, QUANTITIES, ForeignGraph, open_source
+from l1scout.training.foreign import ANSWERS, ForeignGraph, open_source
 from l1scout.training.recipes import DEFAULT
 from l1scout.training.save_model import TOLERANCE, check_target, probes
 from l1scout.training.scaling import domain, scaling
@@ -74,7 +74,7 @@ def import_network(
     inputs : sequence of str, optional
         Hardware columns in the order of the network's inputs; by default the inputs' own names.
     outputs : sequence of str, optional
-        Quantities (`QUANTITIES`, or `IGNORED`) in the order of the network's outputs; by default the outputs'
+        Quantities (`VARIABLES`, or `IGNORED`) in the order of the network's outputs; by default the outputs'
         own names. A quantity that is not among them is not corrected.
     name : str, optional
         Of the model; by default that of the file.
@@ -124,7 +124,7 @@ def _card(source: ForeignGraph, data: Dataset, used: Sequence[str], name: str | 
     )
 
 
-def save_imported(imported: Imported, directory: str | Path, *, force: bool = False) -> None:
+def save_imported(imported: Imported, directory: str | Path) -> None:
     """Write a model directory: ``model.onnx``, ``card.json`` and their checksums; there is no Keras network.
 
     Raises
@@ -133,7 +133,7 @@ def save_imported(imported: Imported, directory: str | Path, *, force: bool = Fa
         If the directory holds something else or cannot be written.
     """
     path = Path(directory)
-    check_target(path, force=force)
+    check_target(path)
     with complete_folder(path) as part:
         (part / ONNX_FILE).write_bytes(imported.model.onnx_bytes)
         imported.model.card.write(part)
@@ -286,9 +286,9 @@ def _other_orders(
     for a, b in combinations(source.columns, 2):
         yield f"{a} and {b} exchanged in --inputs", outputs({**test.columns, a: test[b], b: test[a]})
     out = outputs(test.columns)
-    for a, b in combinations([q for q in QUANTITIES if q in source.quantities], 2):
-        columns = list(range(len(QUANTITIES)))
-        i, j = QUANTITIES.index(a), QUANTITIES.index(b)
+    for a, b in combinations([q for q in VARIABLES if q in source.quantities], 2):
+        columns = list(range(len(VARIABLES)))
+        i, j = VARIABLES.index(a), VARIABLES.index(b)
         columns[i], columns[j] = j, i
         yield f"{a} and {b} exchanged in --outputs", out[:, columns]
 
@@ -315,7 +315,7 @@ def _typical(
 ) -> dict[str, float]:
     """Return the median absolute residual over the trigger's, for each quantity that the network answers."""
     after = corrected(raw, correction, test["recoPt"])
-    used = [q for q in QUANTITIES if q in source.quantities]
+    used = [q for q in VARIABLES if q in source.quantities]
     return {q: _size(after[q]) / max(_size(raw[q]), 1e-9) for q in used}
 
 

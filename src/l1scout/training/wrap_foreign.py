@@ -17,8 +17,9 @@ from l1scout.errors import InputError
 from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.model.card import Card
 from l1scout.model.onnx_export import INPUT_NAME, OUTPUT_NAME, describe
+from l1scout.model.quantities import VARIABLES
 from l1scout.statistics import wrap
-from l1scout.training.foreign import IGNORED, QUANTITIES, TYPES, ForeignGraph
+from l1scout.training.foreign import IGNORED, TYPES, ForeignGraph
 
 _Steps = list[tuple[str, list[str], dict[str, Any]]]
 """Nodes that follow each other: operator, further inputs, attributes."""
@@ -49,8 +50,8 @@ def corrections(
         rows.append(np.concatenate([np.reshape(a, (step, -1)) for a in answers], axis=1).astype(np.float64))
     found = np.concatenate(rows)[:size]
     l1 = {"phi": PHI_VTX, "eta": ETA_VTX, "pt": PT}
-    out = np.zeros((len(QUANTITIES), size))
-    for row, quantity in zip(out, QUANTITIES, strict=True):
+    out = np.zeros((len(VARIABLES), size))
+    for row, quantity in zip(out, VARIABLES, strict=True):
         if quantity in source.quantities:
             field, answer = l1[quantity], found[:, source.quantities.index(quantity)]
             off = field.to_physical(columns[field.name]) - answer if source.answers == "values" else answer
@@ -92,7 +93,7 @@ def adapted(source: ForeignGraph, card: Card, rows: int | None) -> bytes:
     graph.input.append(helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, [shape, len(names)]))
     graph.input.extend(others)
     graph.output.append(
-        helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, [shape, len(QUANTITIES)])
+        helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, [shape, len(VARIABLES)])
     )
     describe(proto, card)
     return bytes(proto.SerializeToString(deterministic=True))
@@ -163,9 +164,9 @@ def _collect(nodes: _Nodes, source: ForeignGraph, names: Sequence[str]) -> None:
         at = "l1scout/answers"
         nodes.add("Concat", parts, at, axis=1)
     kept = [k for k, q in enumerate(source.quantities) if q != IGNORED]
-    choice = np.zeros((len(kept), len(QUANTITIES)))
+    choice = np.zeros((len(kept), len(VARIABLES)))
     for row, k in enumerate(kept):
-        choice[row, QUANTITIES.index(source.quantities[k])] = -1 if source.answers == "add" else 1
+        choice[row, VARIABLES.index(source.quantities[k])] = -1 if source.answers == "add" else 1
     steps = []
     if len(kept) < len(source.quantities):
         steps.append(("Gather", [nodes.constant("kept", kept, np.int64)], {"axis": 1}))
@@ -174,12 +175,12 @@ def _collect(nodes: _Nodes, source: ForeignGraph, names: Sequence[str]) -> None:
         nodes.chain(at, OUTPUT_NAME, steps)
     else:
         nodes.chain(at, "l1scout/values", steps)
-        _subtract(nodes, names, [q in source.quantities for q in QUANTITIES])
+        _subtract(nodes, names, [q in source.quantities for q in VARIABLES])
 
 
 def _subtract(nodes: _Nodes, names: Sequence[str], given: Sequence[bool]) -> None:
     """Subtract corrected values from the trigger's own; wrap phi to half a turn."""
-    gain, offset = np.zeros((len(names), len(QUANTITIES))), np.zeros(len(QUANTITIES))
+    gain, offset = np.zeros((len(names), len(VARIABLES))), np.zeros(len(VARIABLES))
     for k, field in enumerate((PHI_VTX, ETA_VTX, PT)):
         if given[k]:
             one, two = (float(field.to_physical(n)) for n in (1, 2))  # hwPt 0 is no muon

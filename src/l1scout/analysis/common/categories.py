@@ -15,6 +15,9 @@ from l1scout.analysis.common.peaks import gaussian_share
 from l1scout.errors import InputError
 from l1scout.statistics import Measured
 
+_DEGREE = 2
+"""Of the background's polynomial."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -39,7 +42,6 @@ def fit_categories(
     counts: NDArray[np.int64],
     window: tuple[float, float],
     shapes: Sequence[Shape],
-    degree: int = 2,
 ) -> Together:
     """Fit the yield of a signal of known shape in several spectra; with one, as `peaks.fit_peak` if fixed.
 
@@ -50,8 +52,6 @@ def fit_categories(
         Bins inside it are fitted, GeV.
     shapes : sequence of Shape
         One a category.
-    degree : int
-        Of the background's polynomial.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def fit_categories(
         raise InputError(msg)
     low, high = edges[:-1][inside], edges[1:][inside]
     x = (low + high - window[0] - window[1]) / (window[1] - window[0])  # -1 to 1
-    powers = x[None, :] ** np.arange(degree + 1)[:, None]
+    powers = x[None, :] ** np.arange(_DEGREE + 1)[:, None]
     signal = np.stack([s.share * gaussian_share(low, high, s.position, s.width) for s in shapes])
 
     def deviance(values: NDArray[np.float64]) -> float:
@@ -76,7 +76,7 @@ def fit_categories(
         mu = np.maximum(np.exp(np.clip(terms @ powers, -50, 50)) + values[0] * signal, 1e-9)
         return float(poisson_chi2(n.ravel(), mu.ravel()))
 
-    start = np.zeros((len(shapes), degree + 1))
+    start = np.zeros((len(shapes), _DEGREE + 1))
     start[:, 0] = np.log(np.maximum(n.mean(axis=1), 0.1))
     minuit = Minuit(deviance, np.r_[0.0, start.ravel()])
     minuit.errordef = Minuit.LEAST_SQUARES  # of -2 ln L

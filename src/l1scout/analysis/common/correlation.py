@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.common.coverage import Coverage
 from l1scout.analysis.common.kernels import coincidences
+from l1scout.analysis.common.seen_orbits import SeenOrbits
 from l1scout.lhc import BX_PER_ORBIT
 
 WINDOW = 100
@@ -60,14 +60,14 @@ class Correlation:
         self._sums: dict[int, NDArray[np.int64]] = {}
         self._open: list[_Window] = []
 
-    def add(self, first: Times, second: Times, covered: Coverage, other_orbits: int = 0) -> None:
+    def add(self, first: Times, second: Times, covered: SeenOrbits, other_orbits: int = 0) -> None:
         """Take in a batch of one run.
 
         Parameters
         ----------
         first, second : ndarray of int64
             Crossing of each object (`lhc.crossing`), never falling.
-        covered : Coverage
+        covered : SeenOrbits
             Orbits in which they were looked for.
         other_orbits : int
             Orbits of the batch of which it is not known which they are: they count for its first window.
@@ -78,7 +78,7 @@ class Correlation:
             window.orbits, other_orbits = window.orbits + other_orbits, 0
             self._take(window)
 
-    def _windows(self, first: Times, second: Times, covered: Coverage) -> Iterator[_Window]:
+    def _windows(self, first: Times, second: Times, covered: SeenOrbits) -> Iterator[_Window]:
         """Yield the windows of a batch that have objects, and the first and the last."""
         with_objects = np.unique(np.r_[first // _LENGTH, second // _LENGTH])
         ends = np.array([covered.first // WINDOW, covered.last // WINDOW], np.int64)
@@ -105,7 +105,8 @@ class Correlation:
         """Count the pairs of a window: whole numbers by the orbits seen, so that sums are exact."""
         if window.orbits < 2:
             return  # chance cannot be told
-        first, second = np.concatenate(window.first), np.concatenate(window.second)
+        # parts of a window may come in any order
+        first, second = (np.sort(np.concatenate(x), kind="stable") for x in (window.first, window.second))
         if not first.size or not second.size:
             return
         found = coincidences(first, second, self.reach, np.zeros(first.size, np.int64), 1)[0]

@@ -86,7 +86,7 @@ class Cosmics(OfOrigin):
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if muons lack columns, or the orbits are not counted)."""
         self.live.add(batch, prescale)
-        self.origins.add(batch.simulated)
+        self.origins |= batch.origins
         need(batch, "tfMuonIndex")
         muons = final(batch, self.cuts.min_hw_pt, self.cuts.min_quality)
         barrel = (muons["tfMuonIndex"] >= BMTF_INDEX.start) & (muons["tfMuonIndex"] < BMTF_INDEX.stop)

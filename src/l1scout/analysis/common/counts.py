@@ -39,7 +39,7 @@ class CrossingCounts(OfOrigin):
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if it does not say how many orbits it stands for)."""
-        self.origins.add(batch.simulated)
+        self.origins |= batch.origins
         for section, rows in self.live.add(batch, prescale):
             part = final(rows, self.min_hw_pt, self.min_quality)
             counts = part.counts

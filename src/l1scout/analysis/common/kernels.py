@@ -124,20 +124,28 @@ def coincidences(
     -------
     ndarray of int64, shape (kinds, 2 reach + 1)
         Column ``d + reach``: pairs whose second object comes d crossings after the first.
+
+    Raises
+    ------
+    ValueError
+        If the second objects are seen not to be in order of time.
     """
     counts = np.zeros((kinds, 2 * reach + 1), np.int64)
-    _coincidences(
+    ordered = _coincidences(
         np.ascontiguousarray(first, np.int64),
         np.ascontiguousarray(second, np.int64),
         reach,
         np.ascontiguousarray(kind, np.int64),
         counts,
     )
+    if not ordered:
+        msg = "objects are not in order of time"
+        raise ValueError(msg)
     return counts
 
 
 @kernel
-def _coincidences(first: Any, second: Any, reach: Any, kind: Any, counts: Any) -> None:
+def _coincidences(first: Any, second: Any, reach: Any, kind: Any, counts: Any) -> Any:
     begin = 0
     for i in range(first.size):
         while begin < second.size and second[begin] < first[i] - reach:
@@ -148,4 +156,7 @@ def _coincidences(first: Any, second: Any, reach: Any, kind: Any, counts: Any) -
             apart = second[j] - first[i]
             if apart > reach:
                 break
+            if apart < -reach:
+                return False
             counts[kind[i], apart + reach] += 1
+    return True

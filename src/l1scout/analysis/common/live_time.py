@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.common.coverage import Coverage, coverage
+from l1scout.analysis.common.seen_orbits import SeenOrbits, seen_orbits
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.lhc import ORBIT_FREQUENCY_HZ, ORBITS_PER_LUMISECTION
@@ -125,12 +125,12 @@ class LiveTime:
         Raises
         ------
         InputError
-            As `coverage`, or if there are more than `MAX_SECTIONS` sections.
+            As `seen_orbits`, or if there are more than `MAX_SECTIONS` sections.
         """
         if prescale < 1:
             msg = f"prescale must be 1 or more, not {prescale}"
             raise InputError(msg)
-        covered, left = coverage(batch)
+        covered, left = seen_orbits(batch)
         if not len(batch):
             self._add_empty(_Empty(batch.first_orbit, batch.n_orbits or 0, batch.lost_orbits, prescale))
             return []
@@ -152,7 +152,7 @@ class LiveTime:
         return self._rows_by_section(batch, number, placed)
 
     def _by_section(
-        self, c: Coverage, number: NDArray[np.int64], orbit: NDArray[np.int64]
+        self, c: SeenOrbits, number: NDArray[np.int64], orbit: NDArray[np.int64]
     ) -> dict[Section, int]:
         """Return how many orbits of a run were seen in each section."""
         run = c.run or 0
@@ -219,7 +219,7 @@ class LiveTime:
         elif empty.orbits and self._regular:
             start, none = np.array([empty.first], np.int64), np.zeros(0, np.int64)
             placed = self._by_section(
-                Coverage(section.run, start, start + empty.orbits, slice(0, 0)), none, none
+                SeenOrbits(section.run, start, start + empty.orbits, slice(0, 0)), none, none
             )
         for at, orbits in placed.items():
             self._at(at).add(orbits, empty.prescale)

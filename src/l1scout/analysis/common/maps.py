@@ -14,15 +14,13 @@ from l1scout.analysis.common.muons import FINDERS, OfOrigin, final, finder, need
 from l1scout.analysis.common.regions import ALPHA, Region, find_regions
 from l1scout.analysis.common.schemes import Scheme
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS, TRACK_FINDERS
+from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS, PROCESSORS, TRACK_FINDERS
 from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
 from l1scout.statistics import proportion
 
 if TYPE_CHECKING:
     from hist import Hist
 
-PROCESSORS = 36
-"""tfMuonIndex // 3: 6 of EMTF+, 6 of OMTF+, 12 of the BMTF, 6 of OMTF-, 6 of EMTF-."""
 PROCESSOR_FINDER = np.repeat(np.arange(len(FINDERS)), [len(r) // 3 for r in TRACK_FINDERS.values()])
 ETA_STEP, PHI_STEP = 16, 8
 """Hardware units of a cell: 0.174 and 5 degrees."""
@@ -81,7 +79,7 @@ class Occupancy(OfOrigin):
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if muons lack columns)."""
-        self.origins.add(batch.simulated)
+        self.origins |= batch.origins
         self.rates &= batch.n_orbits is not None
         if self.rates:
             self.counts.add(batch, prescale)

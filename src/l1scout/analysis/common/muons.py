@@ -6,7 +6,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, final_muons, joint_origin
+from l1scout.core.orbit_batch import OrbitBatch, final_muons
+from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.streams.muon import TRACK_FINDERS
 from l1scout.lhc import crossing

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from l1scout.analysis.common.kernels import pairs
 from l1scout.analysis.common.lines import Line, find_line
 from l1scout.analysis.common.muons import final, need
-from l1scout.core.orbit_batch import OrbitBatch, joint_origin
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
+from l1scout.core.provenance import joint_origin
 from l1scout.formats.streams.muon import BMTF_INDEX, ETA_VTX, MUON_MASS, PHI_VTX, PT
 from l1scout.io.columns import charge_valid
 from l1scout.statistics import Measured
@@ -183,7 +184,7 @@ class Masses:
         offline = events.offline if isinstance(events, OrbitData) else None
         self.rows += len(batch)
         self._lines = None
-        self._origins.add(batch.simulated)
+        self._origins |= batch.origins
         for name, muons in self._muons(batch, offline).items():
             mass, same, sigma, _ = self._pairs(*muons)
             if sigma is not None:

@@ -243,7 +243,7 @@ class SchemeWatch:
         self._likely: Scheme | None = None
         self._next = _FIRST_TRY
 
-    def add(self, events: OrbitData) -> list[OrbitData]:
+    def step(self, events: OrbitData) -> list[OrbitData]:
         """Take a batch; return the batches that may be analysed now (InputError if they contradict)."""
         batch = events.main
         at = (events.source, int(batch.run[0])) if len(batch) else self._at

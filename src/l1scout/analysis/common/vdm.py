@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.common.coverage import coverage
 from l1scout.analysis.common.live_time import LiveTime
 from l1scout.analysis.common.muons import OfOrigin, final
 from l1scout.analysis.common.schemes import Scheme
+from l1scout.analysis.common.seen_orbits import seen_orbits
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.statistics import Measured
@@ -219,15 +219,15 @@ class VdmScan(OfOrigin):
         self.orbits = {p: np.zeros(s.first.size, np.int64) for p, s in self.planes.items()}
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
-        """Take in a batch of the scan (the orbits that count: `l1scout.analysis.common.coverage`)."""
+        """Take in a batch of the scan (the orbits that count: `l1scout.analysis.common.seen_orbits`)."""
         self.live.add(batch, prescale)
-        self.origins.add(batch.simulated)
+        self.origins |= batch.origins
         muons = final(batch, self.min_hw_pt, self.min_quality)
         orbit = muons.orbit[(muons.counts > 0) & self.scheme.mask[muons.bx]]
         for plane, steps in self.planes.items():
             ends = np.stack([steps.first, steps.last + 1])
             self.occupied[plane] += np.diff(np.searchsorted(orbit, ends), axis=0)[0]
-            for covered in coverage(batch)[0]:
+            for covered in seen_orbits(batch)[0]:
                 seen = covered.before(ends.reshape(-1)).reshape(2, -1)
                 self.orbits[plane] += np.diff(seen, axis=0)[0]
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.common.correlation import Correlation
-from l1scout.analysis.common.coverage import coverage
 from l1scout.analysis.common.live_time import LiveTime
 from l1scout.analysis.common.muons import FINDERS, OfOrigin, final, finder, need, times
 from l1scout.analysis.common.schemes import Scheme
+from l1scout.analysis.common.seen_orbits import seen_orbits
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS
@@ -96,7 +96,7 @@ class Firing(OfOrigin):
     def add(self, batch: OrbitBatch, prescale: float = 1.0) -> None:
         """Take in a batch (InputError if muons lack columns, or the orbits are not counted)."""
         self.live.add(batch, prescale)
-        self.origins.add(batch.simulated)
+        self.origins |= batch.origins
         muons = final(batch, self.min_hw_pt, self.min_quality)
         name = "hwEta" if "hwEta" in muons.columns else "hwEtaAtVtx"
         need(muons, name)
@@ -107,7 +107,7 @@ class Firing(OfOrigin):
         need(muons, "hwPhi" if "hwPhi" in muons.columns else "hwPhiAtVtx")
         phi = muons["hwPhi"] if "hwPhi" in muons.columns else muons["hwPhiAtVtx"]
         half = phi.astype(np.int64) * HALVES // PHI_BINS
-        covered, left = coverage(batch)
+        covered, left = seen_orbits(batch)
         run = muons.run[muons.row]
         for c in covered:
             of_run = run == c.run

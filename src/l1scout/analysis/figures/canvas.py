@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from l1scout.errors import printable
+
 RAW_COLOUR = "#717581"
 COLOURS = ("#3f90da", "#ffa90e", "#832db6", "#a96b59", "#2e8b57", "#92dadd")
 """Of the models; after Petroff (2021), legible to the colour-blind. Red is kept for "worse"."""
@@ -52,10 +54,14 @@ def canvas(size: tuple[float, float]) -> Iterator[Figure]:
         yield Figure(figsize=size, layout="constrained")
 
 
+def literal(text: str) -> str:
+    """Return a name for a figure as it is: dollar signs do not begin a formula."""
+    return printable(text).replace("$", r"\$")
+
+
 def label(axes: Sequence[Axes], simulated: bool | None, what: str) -> None:
     """Label the first axes with l1scout and the muons' origin, and the last with a description."""
-    text = origin(simulated).replace(" ", r"\ ")
-    axes[0].set_title(rf"$\bf{{l1scout}}$ $\it{{{text}}}$", loc="left")
+    axes[0].set_title(heading(simulated), loc="left")
     axes[-1].set_title(what, loc="right")
 
 
@@ -118,6 +124,12 @@ def plus_minus(value: float, error: float, unit: str = "") -> str:
 def significant(value: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values that are twice their error or more; NaN for others, as denominators."""
     return np.where(value > 2 * error, value, np.nan)
+
+
+def heading(simulated: bool | None) -> str:
+    """Return the title of a figure: l1scout, and where its muons come from."""
+    text = origin(simulated).replace(" ", r"\ ")
+    return rf"$\bf{{l1scout}}$ $\it{{{text}}}$"
 
 
 def origin(simulated: bool | None) -> str:

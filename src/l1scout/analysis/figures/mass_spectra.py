@@ -17,6 +17,7 @@ from l1scout.analysis.figures.canvas import (
     headroom,
     label,
     legend,
+    literal,
     plus_minus,
     points,
     pull_axis,
@@ -134,7 +135,9 @@ def _spectrum(ax: Axes, state: Masses, edges: NDArray[np.float64], *, log: bool)
                 continue
             kind: dict[str, Any] = {"color": colours[name], "linewidth": 1.4 if sign == "opposite" else 1.0}
             shown = np.where(n > 0, n / width, np.nan)
-            ax.stairs(shown, edges, baseline=None, linestyle=line, label=f"{name}, {sign} sign", **kind)
+            ax.stairs(
+                shown, edges, baseline=None, linestyle=line, label=f"{literal(name)}, {sign} sign", **kind
+            )
             if sign == "opposite":
                 ax.errorbar(centre, shown, np.sqrt(n) / width, linestyle="none", alpha=0.6,
                             color=colours[name], elinewidth=0.8)  # fmt: skip
@@ -142,7 +145,7 @@ def _spectrum(ax: Axes, state: Masses, edges: NDArray[np.float64], *, log: bool)
         n = _counts({"low": by_error[0]}, edges)
         if n.sum():
             ax.stairs(np.where(n > 0, n / width, np.nan), edges, baseline=None, linestyle="--",
-                      color=colours[name], label=f"{name}, best-measured category")  # fmt: skip
+                      color=colours[name], label=f"{literal(name)}, best-measured category")  # fmt: skip
     if log:
         ax.set_xscale("log")
         ticks = [t for t in (0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100) if edges[0] <= t <= edges[-1]]

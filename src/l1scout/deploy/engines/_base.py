@@ -18,7 +18,7 @@ INT16, FLOAT32 = np.dtype(np.int16), np.dtype(np.float32)
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What an engine may be told besides its model.
+    """Options of an engine besides its model.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class EngineOptions:
 
 
 class Engine(ABC):
-    """A network that answers; used by one thread at a time, as some engines keep working memory.
+    """Evaluate the network of a model; used by one thread at a time, as some engines keep working memory.
 
     An engine is a subclass, registered by name in `l1scout.deploy.engines.ENGINES`. One without settings
     defines ``__init__`` and `correct` only.
@@ -84,15 +84,17 @@ class Engine(ABC):
         ----------
         hardware : ndarray of int, shape (4, muons)
             The card's inputs in their order, one column of hardware values each; int16 is fastest.
-            The caller keeps to the card's domain. Outside it a network's answer means nothing, and
-            the table's is NaN.
+            The caller keeps to the card's domain. Outside it the corrections mean nothing; the
+            table gives NaN.
         out : ndarray of float32, shape (3, muons), optional
-            Where the answer goes, so that no memory is allocated.
+            Where the corrections are written, so that no memory is allocated.
         """
 
 
 def int16_columns(hardware: NDArray[Any]) -> NDArray[np.int16]:
-    """Return hardware columns as int16; what does not fit becomes an end of int16, outside every domain.
+    """Return hardware columns as int16; values that do not fit become its smallest or largest value.
+
+    These are outside every domain.
 
     Raises
     ------
@@ -119,7 +121,7 @@ def kernel_ready(hardware: NDArray[Any], out: NDArray[Any]) -> bool:
 def check_arrays(
     hardware: NDArray[Any], inputs: int, outputs: int, out: NDArray[np.float32] | None
 ) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """Return int16 columns and where their answer goes.
+    """Return int16 columns, and the array for their corrections.
 
     Raises
     ------

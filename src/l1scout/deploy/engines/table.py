@@ -220,10 +220,9 @@ def _model_of(model: Model) -> TabulatedModel:
 
 
 def _describe(model: Model, steps: NDArray[np.float64]) -> bytes:
-    simulated = model.card.data.get("simulated")
     first, second, third = steps.tolist()
-    known = simulated if isinstance(simulated, bool) else None
-    return write_document(TableHeader(_model_of(model), (first, second, third), model.card.name, known))
+    about = (first, second, third), model.card.name, model.card.simulated
+    return write_document(TableHeader(_model_of(model), *about))
 
 
 def _header(text: bytes, checksum: int) -> bytes:

@@ -45,6 +45,9 @@ TRACK_FINDERS = {
     "OMTF-": range(72, 90),
     "EMTF-": range(90, 108),
 }
+"""Their tfMuonIndex."""
+PROCESSORS = 36
+"""Of all track finders, numbered tfMuonIndex // 3: 6 of EMTF+, 6 of OMTF+, 12 of the BMTF, 6, 6."""
 
 _PHI: dict[str, Any] = {"scale": PHI_LSB, "unit": "rad", "period": PHI_BINS}
 _ETA: dict[str, Any] = {"signed": True, "scale": ETA_LSB}
@@ -301,7 +304,8 @@ class MuonStream(Stream):
             for name, field in fields.items()
             if field.name in columns
         }
-        found["mass"] = np.full(len(columns["hwPt"]), MUON_MASS, np.float32)
+        if "hwPt" in columns:
+            found["mass"] = np.full(len(columns["hwPt"]), MUON_MASS, np.float32)
         if "hwCharge" in columns:
             valid = columns.get("hwChargeValid", np.int16(1)) != 0
             found["charge"] = np.where(valid, 1 - 2 * columns["hwCharge"], 0).astype(np.int8)

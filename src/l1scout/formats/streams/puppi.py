@@ -24,7 +24,6 @@ from l1scout.formats.stream import STREAMS, Stream
 from l1scout.jit import kernel
 from l1scout.lhc import BX_PER_ORBIT
 
-MAX_CANDIDATES = 255
 EVENT_TAG, ORBIT_TAG = 2, 3
 MAX_NULL_WORDS = 3
 EVENT_HEADER = Layout(

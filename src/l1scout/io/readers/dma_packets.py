@@ -8,8 +8,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, joint_origin
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import MUON, OrbitData
+from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import Found as PacketCounts
@@ -77,7 +78,7 @@ class DmaPacketsReader(FormatReader):
             for name, objects in data.streams.items():
                 add_counts(streams, STREAMS[name].counts(objects))
             quality.add(batch)
-            origins.add(data.simulated)
+            origins |= data.origins
             if len(batch):
                 orbits = _range([*orbits, int(batch.orbit.min()), int(batch.orbit.max())])
                 bx = _range([*bx, int(batch.bx.min()), int(batch.bx.max())])

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from l1scout.core.orbit_batch import joint_origin
+from l1scout.core.provenance import joint_origin
 from l1scout.io.input_file import InputFile
 from l1scout.io.reader import READERS, FormatReader
 from l1scout.link.capture import MAGIC, read_capture

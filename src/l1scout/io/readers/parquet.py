@@ -26,6 +26,7 @@ from l1scout.io.parquet import (
     describe_metadata,
     hardware,
     metadata,
+    whole_numbers,
 )
 from l1scout.io.parquet_columns import add_parquet_columns
 from l1scout.io.quality import ReadQuality
@@ -93,7 +94,7 @@ def _events(file: InputFile, batch: pa.RecordBatch, *, paired: bool) -> OrbitDat
     """Make rows of a batch of muons."""
     path, n = file.path, batch.num_rows
     l1 = hardware(path, batch)
-    ids = {i: column(path, batch, i).astype(np.int64) for i in IDENTITY if i in batch.schema.names}
+    ids = {i: whole_numbers(path, batch, i).astype(np.int64) for i in IDENTITY if i in batch.schema.names}
     first = np.arange(n)
     if not {"orbit", "bx"} <= set(ids):
         ids["orbit"], ids["bx"] = columns.unknown_crossings(n)
@@ -141,6 +142,10 @@ def _whole_crossings(
     file: InputFile, rows: int, wanted: list[str], together: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     """Record batches; muons at the end that agree in the columns `together` wait for those that follow."""
+    if not file.parquet.metadata.num_rows:  # it may state orbits all the same
+        schema = pa.schema([file.parquet.schema_arrow.field(name) for name in wanted])
+        yield pa.RecordBatch.from_pylist([], schema=schema)
+        return
     waiting: pa.RecordBatch | None = None
     for batch in file.parquet.iter_batches(rows, columns=wanted):
         if waiting is not None:
@@ -152,7 +157,7 @@ def _whole_crossings(
             cut = int(np.flatnonzero(~same)[-1]) + 1 if not same.all() else 0
             if batch.num_rows - cut < (rows if "bx" in together else max(rows, _MOST_MUONS)):
                 waiting, batch = batch.slice(cut), batch.slice(0, cut)
-        if batch.num_rows or not file.parquet.metadata.num_rows:
+        if batch.num_rows:
             yield batch
     if waiting is not None and waiting.num_rows:
         yield waiting

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
-from l1scout.readout.segments import FileSize, Segment
+from l1scout.readout.object_counts import FileSize
+from l1scout.readout.segments import Segment
 
 Reason = Annotated[str, StringConstraints(max_length=300)]
 
@@ -26,7 +27,7 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    done: bool = Field(False, description="The segment is stored: forget it.")
+    done: Annotated[bool, Strict()] = Field(False, description="The segment is stored: forget it.")
     send: FileSize | None = Field(None, description="Send the bytes from this offset on.")
     wait: Reason | None = Field(None, description="Offer it again later, for this reason.")
     again: Reason | None = Field(None, description="Offer it again now, for this reason.")

@@ -14,7 +14,7 @@ have their part by rows, and may end within an orbit."""
 
 
 @dataclass(frozen=True)
-class Coverage:
+class SeenOrbits:
     """Orbits of one run that were seen, as intervals.
 
     Parameters
@@ -55,7 +55,7 @@ class Coverage:
         return np.asarray(total[k] - beyond)
 
 
-def coverage(batch: OrbitBatch) -> tuple[list[Coverage], int]:
+def seen_orbits(batch: OrbitBatch) -> tuple[list[SeenOrbits], int]:
     """Return the orbits that a batch has certainly seen, by run, and how many others it has seen.
 
     If a batch does not state its first orbit, those between its first and its last row were seen if they are
@@ -83,16 +83,16 @@ def coverage(batch: OrbitBatch) -> tuple[list[Coverage], int]:
     if batch.first_orbit is not None and len(spans) < 2:
         run = int(batch.run[0]) if rows else None
         start = np.array([batch.first_orbit], np.int64)
-        return [Coverage(run, start, start + n, slice(0, rows))] * bool(n), 0
+        return [SeenOrbits(run, start, start + n, slice(0, rows))] * bool(n), 0
     ends = [(batch.orbit[a : a + 1], batch.orbit[b - 1 : b] + 1) for a, b in spans]
     found = [
-        Coverage(int(batch.run[a]), *both, slice(a, b)) for (a, b), both in zip(spans, ends, strict=True)
+        SeenOrbits(int(batch.run[a]), *both, slice(a, b)) for (a, b), both in zip(spans, ends, strict=True)
     ]
     if sum(c.orbits for c in found) > n:
         found = []
         for a, b in spans:
             orbit = np.unique(batch.orbit[a:b])
-            found.append(Coverage(int(batch.run[a]), orbit, orbit + 1, slice(a, b)))
+            found.append(SeenOrbits(int(batch.run[a]), orbit, orbit + 1, slice(a, b)))
     seen = sum(c.orbits for c in found)
     if seen > n * (1 + SLACK) + 2:
         msg = f"a batch of {n} orbits has muons in {seen}"
