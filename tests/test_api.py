@@ -146,6 +146,8 @@ def test_analyses_take_any_iterable(packets):
     whole = l1scout.analyse("occupancy", data).numbers
     assert l1scout.analyse("occupancy", list(data)).numbers == whole
     assert l1scout.analyse("occupancy", []).numbers["muons"] == 0
+    with pytest.raises(l1scout.InputError, match="min_pt must be 0 GeV or more, not nan"):
+        l1scout.analyse("occupancy", data, min_pt=float("nan"))
     with pytest.raises(l1scout.InputError, match="do not say how many orbits"):
         l1scout.analyse("luminosity", [])
 

@@ -354,6 +354,9 @@ def analyse(
     shared = {f.name for f in fields(Setup)} - {"scheme"}
     setup = {name: value for name, value in options.items() if name in shared}
     if "min_pt" in setup:
+        if not 0 <= setup["min_pt"] < np.inf:
+            msg = f"min_pt must be 0 GeV or more, not {setup['min_pt']}"
+            raise InputError(msg)
         setup.setdefault("min_hw_pt", lowest_hw_pt(setup["min_pt"]))
     own = chosen.Options(**{name: value for name, value in options.items() if name not in shared})
     given = None if scheme == "auto" or chosen.needs.scheme == "none" else load_scheme(str(scheme))

@@ -124,8 +124,9 @@ def test_no_rate_without_orbits():
         live.add(batch_of([3, 1], 5))
     with pytest.raises(InputError, match="without orbit"):
         live.add(batch_of([-1], 1))
-    with pytest.raises(InputError, match="prescale"):
-        live.add(batch_of([1], 1), prescale=0.5)
+    for prescale in (0.5, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="prescale"):
+            live.add(batch_of([1], 1), prescale=prescale)
     with pytest.raises(InputError, match="no orbit was seen"):
         live.rate(1)
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 from crc32c import crc32c
 from pydantic import ValidationError
 
-from l1scout.errors import first_fault
+from l1scout.errors import InputError, first_fault
 from l1scout.files import checksum, is_disk_full, sync_folder
 from l1scout.readout.segment_messages import Answer, Offer
 from l1scout.readout.segments import Segment
@@ -86,6 +87,10 @@ class SegmentReceiver:
             return
         try:
             self._take(channel, segment, peer)
+        except (sqlite3.Error, InputError) as error:
+            self._log("catalogue cannot be used", segment=segment.name, why=str(error))
+            msg = f"catalogue cannot be used ({error})"
+            raise WireError(msg) from error
         finally:
             with self._lock:
                 self._busy.discard(segment.key)

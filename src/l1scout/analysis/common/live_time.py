@@ -127,7 +127,7 @@ class LiveTime:
         InputError
             As `seen_orbits`, or if there are more than `MAX_SECTIONS` sections.
         """
-        if prescale < 1:
+        if not 1 <= prescale < np.inf:
             msg = f"prescale must be 1 or more, not {prescale}"
             raise InputError(msg)
         covered, left = seen_orbits(batch)
