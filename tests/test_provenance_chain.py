@@ -321,8 +321,11 @@ def test_analyses(scans, tmp_path, monkeypatch, name):
     own = analysis_options(name, tmp_path)
     for label, path in scans.items():
         out = tmp_path / label
-        result = told("analyse", name, path, *own, "--out", out)
+        written = ("--out", out) if label != "real" else ()
+        result = told("analyse", name, path, *own, *written)
         assert (result["origin"], of(result)) == (IN_WORDS[label], label)
+        if not written:
+            continue
         assert of(json.loads((out / f"{name}.json").read_text())) == label
         for table in out.glob("*.csv"):
             head = table.read_text().partition("\n")[0].partition("provenance: ")[2]
@@ -446,13 +449,13 @@ def small_models(folder):
 
 @pytest.mark.parametrize("label", LABELS)
 @follows("export", "compile", "verify")
-def test_what_is_made_of_a_model(firmware_models, small_models, tmp_path, label):
+def test_what_is_made_of_a_model(models, small_models, tmp_path, label):
     model = small_models[label]
     assert json.loads((model / "card.json").read_text())["provenance"]["data"] == label
     words = {
         "export": (model, "--out", tmp_path / "m.onnx"),
         "compile": ("-m", model, "--out", tmp_path / "m.table"),
-        "verify": ("-m", firmware_models[label], "--engine", "firmware", "--sample", 100),
+        "verify": ("-m", models[label], "--engine", "fused", "--sample", 100),
     }
     for command, options in words.items():
         result = told(command, *options)
@@ -480,24 +483,26 @@ def test_benchmark(small_models, data_sets, tmp_path, monkeypatch):
         assert_in_svg((tmp_path / "bench.svg").read_text(), label)
 
 
-@pytest.mark.parametrize("label", LABELS)
-@follows("train", "evaluate", "import")
-def test_scores(models, data_sets, tmp_path, label):
+@follows("train", "evaluate", "import", "export")
+def test_scores(models, data_sets, tmp_path):
     ran.add("train")  # in the fixture
-    model, data = models[label], data_sets[label]
-    words = ("evaluate", "--data", data, "--all", "--model", model, "--out", tmp_path / "report")
-    result = told(*words)
-    assert (result["data"].get("simulated"), of(result)) == (STATED[label], label)
-    assert result["provenance"]["model"]["A"]["trained_on"]["simulated"] is STATED[label]
-    assert of(json.loads((tmp_path / "report" / "metrics.json").read_text())) == label
-    assert_on_page(tmp_path / "report" / "report.html", label)
-    assert f"muons ({IN_WORDS[label]})" in run(*words)
+    for label, data in data_sets.items():
+        if label == "simulated":
+            continue  # the model was trained on these muons
+        result = told("evaluate", "--data", data, "--all", "--model", models["simulated"])
+        assert (result["data"].get("simulated"), of(result)) == (STATED[label], label)
+        assert result["provenance"]["model"]["A"]["trained_on"]["simulated"] is True
+    words = ("--data", data_sets["simulated"], "--model", models["simulated"])
+    text = run("evaluate", *words, "--out", tmp_path / "report")
+    assert "muons (simulation)" in text
+    assert of(json.loads((tmp_path / "report" / "metrics.json").read_text())) == "simulated"
+    assert_on_page(tmp_path / "report" / "report.html", "simulated")
     run("export", models["simulated"], "--out", tmp_path / "net.onnx")
-    words = ("--onnx", tmp_path / "net.onnx", "--data", data, "--answers", "subtract")
-    result = told("import", *words, "--out", tmp_path / "imported")
-    assert (result["simulated"], of(result)) == (STATED[label], label)
-    assert read_card(tmp_path / "imported").simulated is STATED[label]
-    assert f"scored on {TRAINED_ON[label]}" in run("import", *words, "--out", tmp_path / "again")
+    inputs = ("--inputs", "hwPhiAtVtx,hwEtaAtVtx,hwPt,hwCharge", "--outputs", "phi,eta,pt")
+    words = ("import", "--onnx", tmp_path / "net.onnx", "--data", data_sets["real"], "--answers", "subtract")
+    result = told(*words, *inputs, "--out", tmp_path / "imported")
+    assert (result["simulated"], of(result)) == (False, "real")
+    assert "scored on real muons" in read_card(tmp_path / "imported").origin
 
 
 BANNERS = {"simulated": "Simulated muons.", "real": "Recorded muons.", "unknown": "Muons of unstated origin."}
@@ -516,16 +521,15 @@ def assert_on_page(path, label):
         assert_in_svg(figure.decode(), label)
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", ["simulated", "unknown"])
 @follows("study")
 def test_study(data_sets, tmp_path, monkeypatch, label):
     monkeypatch.setattr(study, "train_run", pretended)
-    words = ("study", "--data", data_sets[label], "--models", "A,B", "--folds", 3, "--no-limit")
-    result = told(*words, "--out", tmp_path)
-    assert (result["data"].get("simulated"), of(result)) == (STATED[label], label)
-    assert of(json.loads((tmp_path / "study.json").read_text())) == label
-    assert_on_page(tmp_path / "study.html", label)
+    words = ("study", "--data", data_sets[label], "--models", "A", "--folds", 3, "--no-limit")
     assert f"muons ({IN_WORDS[label]})" in run(*words, "--out", tmp_path)
+    result = json.loads((tmp_path / "study.json").read_text())
+    assert (result["data"].get("simulated"), of(result)) == (STATED[label], label)
+    assert_on_page(tmp_path / "study.html", label)
 
 
 def pretended(_data, _run):

@@ -197,6 +197,9 @@ def test_demo_makes_everything(tmp_path, simulation):
     assert str(tmp_path / "demo" / "report.html") in text
     recalibrated = pq.read_table(tmp_path / "demo" / "muons-recalibrated.parquet")
     assert recalibrated.num_rows == 3000
+    records = [json.loads(recalibrated.schema.metadata[b"l1scout_provenance"])]
+    records.append(json.loads((tmp_path / "demo" / "metrics.json").read_text())["provenance"])
+    assert [record["data"] for record in records] == ["simulated"] * 2
     assert recalibrated["L1Mu_ptRecal"].type == "float"
     assert np.mean(recalibrated["L1Mu_isRecal"]) > 0.9  # but for the hardest, which few muons can check
     report = (tmp_path / "demo" / "report.html").read_text()

@@ -181,6 +181,7 @@ def test_commands_from_another_shell(chain):
         chain.flowing()
         told = json.loads(chain.call("status", *settings, "--json").stdout)
         assert (told["state"], told["run"], told["error"]) == ("running", 40, "")
+        assert told["data"] == told["provenance"]["data"] == "simulated"
         assert [r["state"] for r in told["processes"].values()] == ["running"] * 3
         assert told["processes"]["readout"]["real_time_factor"] > 0
         assert told["lost"]["missed"] == told["lost"]["corrupt"] == 0

@@ -308,6 +308,7 @@ def test_the_command(tmp_path, programs, monkeypatch):
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
     assert (result["identical"], result["simulated"], result["counters"]["delivered"]) == (True, True, 2)
+    assert result["provenance"]["data"] == "simulated"
     assert target.stat().st_size == result["counters"]["bytes"]
     assert "Verilog and software board: identical" in CliRunner().invoke(make_app(), command).stdout
     monkeypatch.setattr("l1scout.firmware.compare.Board.run", lambda self, pieces: BoardCounters())

@@ -223,6 +223,8 @@ def test_hls_project_emulates_to_the_same_bits(folder, tmp_path):
     inputs, differ = emulate(model, export(model, tmp_path / "hls"))
     assert (inputs, differ) == (16400, 0)
     assert (tmp_path / "hls" / "build_prj.tcl").exists()
+    told = call("hls", folder / "fw", "--out", tmp_path / "again", "--no-emulate")
+    assert told["provenance"]["data"] == "simulated"
 
 
 def call(*words):
@@ -240,7 +242,10 @@ def test_sweep_writes_models_and_the_front(folder, tmp_path):
     swept = call("train", *about, "--out", tmp_path / "sweep", "--sweep", "1e-2")
     assert [p["beta"] for p in swept["points"]] == [1e-2]
     assert json.loads((tmp_path / "sweep" / "pareto.json").read_text()) == swept
-    assert "<svg" in (tmp_path / "sweep" / "pareto.svg").read_text()
+    figure = (tmp_path / "sweep" / "pareto.svg").read_text()
+    assert r"\it{simulation}" in figure
+    assert '"data": "simulated"' in figure.replace("&quot;", '"')
+    assert swept["provenance"]["data"] == "simulated"
     assert set(swept["points"][0]["ratio"]) == {"rms", "core", "tail"}
 
 
@@ -262,6 +267,10 @@ def test_command_line_from_build_to_report(tmp_path):
         assert reported["timing"]["cores"] == 1
         html = (page / "firmware.html").read_text("utf-8")
         assert "No clock is promised here" in html
+        assert (
+            reported["provenance"]["data"] == "unknown"
+        )  # the model's card does not say what it learnt from
+        assert "&#34;data&#34;: &#34;unknown&#34;" in html
         assert f"{built['latency']} clock edges" in html
 
 
