@@ -172,7 +172,7 @@ def test_real_trainings_repeat_in_one_process_and_in_two(data, tmp_path):
     assert written(tmp_path / "one") == written(tmp_path / "two")
     assert "published" in text
     assert "Ours / limit" in text
-    assert text.splitlines()[3].startswith("GMT")
+    assert text.splitlines()[4].startswith("GMT")
     result = json.loads((tmp_path / "one" / "study.json").read_text())
     assert list(result["models"]) == ["A"]
     assert 0 < result["limit"]["reached"]["rms"]["phi"]["value"] < result["raw"]["rms"]["phi"]["value"]
