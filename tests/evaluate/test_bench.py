@@ -112,7 +112,7 @@ def test_results_are_written_and_published_rows_are_named(directory, tmp_path):
     assert "published: AC-510, 2 clusters, 1 / throughput" in done.stdout
     found = json.loads((tmp_path / "b" / "bench.json").read_text())
     assert {r["engine"] for r in found["throughput"]} == {"onnx", "fused", "fixed"}
-    assert found["muons"].startswith("toy.parquet, in its order, ")
+    assert found["muons"].startswith("toy.parquet (data of unstated origin), in its order, ")
     assert found["published"][1]["latency_ns"] == 364
     assert (tmp_path / "b" / "bench.svg").read_text().lstrip().startswith("<?xml")
 
