@@ -125,7 +125,7 @@ class Proxy:
                 s.close()
 
     def hold(self, after: int = 0) -> None:
-        """Let so many bytes through to the listener, and keep what comes after them."""
+        """Let a number of bytes through to the listener, and keep what comes after them."""
         self.held.clear()
         self._limit = self.passed + after
 
@@ -237,7 +237,7 @@ class Chain:
         return self._first
 
     def grant(self, orbits: int) -> None:
-        """Let the board send so many orbits more."""
+        """Let the board send a number of further orbits."""
         assert orbits % PACKET_ORBITS == 0
         self._granted += orbits
         new = self._gate_file.with_suffix(".new")
@@ -245,7 +245,7 @@ class Chain:
         new.replace(self._gate_file)
 
     def send(self, orbits: int) -> None:
-        """Let the board send so many orbits more; return when they are in its buffer, sent or dropped."""
+        """Let the board send further orbits; return when they are in its buffer, sent or dropped."""
         self.grant(orbits)
         self.wait_for("source", lambda: self._given() == self._granted, f"{orbits} more orbits are not sent")
 
@@ -312,7 +312,7 @@ class Chain:
         self.wait(name, field, self.status(name).get(field, 0) + more)
 
     def wait_stored(self, segments: int) -> None:
-        """Wait until the store has so many segments of the run."""
+        """Wait until the store has this number of segments of the run."""
 
         def stored() -> bool:
             return len({p.name.partition(".")[0] for p in self.stored.glob("run*")}) >= segments

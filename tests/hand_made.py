@@ -23,7 +23,7 @@ INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
 def model(weights=None, bias=(0.1, 0.02, 1.5), *, batch=None, **card):
     """Make a model that subtracts a constant, or what `weights` say: its card and its network.
 
-    With a size of batch it is an ONNX graph for just so many muons.
+    With a size of batch it is an ONNX graph for exactly that number of muons.
     """
     weights = np.zeros((4, 3)) if weights is None else np.asarray(weights, float)
     made = Network(INPUTS, (Layer(weights, np.asarray(bias, float), "linear"),))

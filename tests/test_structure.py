@@ -48,6 +48,12 @@ def test_classes_have_unique_names():
     assert not repeated(places), {n: places[n] for n in repeated(places)}
 
 
+def test_every_folder_is_a_package():
+    """import-linter does not see the modules of a folder without ``__init__.py``."""
+    folders = {Path(path).parent for path in trees()}
+    assert not [str(folder) for folder in folders if str(folder / "__init__.py") not in trees()]
+
+
 def test_no_file_is_long():
     lines = {path: len((ROOT / path).read_text("utf-8").splitlines()) for path in trees()}
     assert not {path: n for path, n in lines.items() if n > MAX_FILE_LINES}

@@ -45,7 +45,7 @@ class BoardSection(SettingsSection):
     simulate: int = Field(0, ge=0, description="Orbits to simulate and send, again and again; 0: none.")
     occupancy: float = Field(0.05, gt=0, lt=0.6, description="Of the simulation: part of the BX with a muon.")
     first_orbit: int = Field(0, ge=0, description="Number of the first orbit.")
-    orbits: int = Field(0, ge=0, description="Stop after so many orbits; 0: go on until stopped.")
+    orbits: int = Field(0, ge=0, description="Stop after this number of orbits; 0: go on until stopped.")
     pace: float = Field(
         1.0, ge=0, description="Speed, times that of the LHC; 0: as fast as readout takes it."
     )
@@ -75,7 +75,9 @@ class ReadoutSection(SettingsSection):
     segment_orbits: int = Field(
         8192, ge=1, description="A segment ends where the orbit is a multiple of this; 8192 are 0.73 s."
     )
-    segment_bytes: int = Field(256 << 20, ge=1 << 12, le=1 << 30, description="... or has so many bytes.")
+    segment_bytes: int = Field(
+        256 << 20, ge=1 << 12, le=1 << 30, description="... or has this size in bytes."
+    )
     segment_seconds: float = Field(10.0, gt=0, description="... or is so old, in s.")
     store: str = Field("127.0.0.1:7402", description="host:port of the store.")
     drain_seconds: float = Field(60.0, ge=0, description="When stopped, wait so long for the store, in s.")

@@ -92,7 +92,7 @@ def test_a_scan_says_which_uncertainty_is_which():
 
 
 def sections(*muons, orbits=(10, 10)):
-    """Measure sections of some orbits, with so many muons in each of the first crossings of one BX."""
+    """Measure sections; in each, the given numbers of muons are in the first crossings of one BX."""
     state, start = Luminosity(SCHEME, LiveTime(100)), 0
     for k, (counts, n) in enumerate(zip(muons, orbits, strict=True)):
         start = 100 * k

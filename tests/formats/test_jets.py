@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.raw import decode_frames, read_frames, read_header
-from l1scout.formats.stream import STREAMS, streams_of_source
+from l1scout.formats.stream import STREAMS, streams_of_sources
 from l1scout.formats.streams.jet import DMA_SOURCE, DMA_WORDS, JET, JETS, MAX_JETS, TCP_SOURCE
 
 COLUMNS = ("hwPt", "hwEta", "hwPhi", "hwDisplaced", "hwQual")
@@ -75,9 +75,9 @@ def test_frames_of_both_sources_in_one_file():
 
 
 def test_sources_name_their_streams():
-    assert [s.name for s in streams_of_source(TCP_SOURCE)] == ["jet"]
-    assert [s.name for s in streams_of_source(1)] == ["muon"]
-    assert streams_of_source(999) == []
+    assert [s.name for s in streams_of_sources([TCP_SOURCE])] == ["jet"]
+    assert [s.name for s in streams_of_sources([1])] == ["muon"]
+    assert streams_of_sources([999]) == []
     assert STREAMS["jet"] is JETS
 
 

@@ -90,7 +90,7 @@ def check(data: bytes, records: bytes, form: BlockFormat, *, whole: bool) -> Non
 
 
 def run(cases: int, seed: int, every: int) -> None:
-    """Run so many cases; one in `every` is decoded to muons, the others are only taken apart."""
+    """Run a number of cases; one in `every` is decoded to muons, the others are only taken apart."""
     random = np.random.default_rng(seed)
     start = {form.name: seeds(form) for form in BOARD_FORMATS.values()}
     for case in range(cases):

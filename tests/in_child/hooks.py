@@ -5,7 +5,7 @@ A test puts this folder on PYTHONPATH and describes in the variable CHAIN_HOOKS,
 limit_s
     Every limit on how long the other side may take becomes this long: a busy machine closes no connection.
 gate
-    File with a number: the board sends so many orbits, then waits until the number is larger.
+    File with a number: the board sends this number of orbits, then waits until the number is larger.
 kill, time, mark
     The process kills itself with SIGKILL when it comes to this point of `POINTS`, for the n-th time, unless
     the file `mark`, which it leaves behind, is there.

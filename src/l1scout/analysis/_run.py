@@ -47,7 +47,6 @@ def run_analysis(
     InputError
         If the data lack what it needs, are too few to find a scheme that is needed, or contradict `scheme`.
     """
-    data = map(needs.checked, data)
     if needs.scheme == "none":
         analysis = start(None)
         for piece in data:
@@ -57,7 +56,7 @@ def run_analysis(
 
     watch = SchemeWatch(scheme, needed=needs.scheme == "needed", repetition=repetition)
     made: A | None = None
-    for piece in through(data, watch):
+    for piece in through(map(needs.checked, data), watch):  # before a scheme is sought in them
         made = made or start(None if needs.scheme == "found" else watch.scheme)
         made.add(piece)
     return made or start(None if needs.scheme == "found" else watch.scheme), watch

@@ -18,6 +18,7 @@ from l1scout.analysis import (
     Result,
     Value,
 )
+from l1scout.analysis.common.counting_methods import Method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class LinearityOptions:
     reference: Annotated[
         Path, Option("CSV with columns section or bx, and reference: luminosity by another luminometer.")
     ]
-    method: Annotated[str, Option("Counting method: zero or rate.", choices=("rate", "zero"))] = "zero"
+    method: Method = "zero"
 
 
 @dataclass(kw_only=True)

@@ -20,16 +20,15 @@ from l1scout.analysis import (
     Result,
     Value,
 )
+from l1scout.analysis.common.counting_methods import Method
 from l1scout.errors import InputError
-
-METHODS = ("rate", "zero")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LuminosityOptions:
     """Options of the luminosity."""
 
-    method: Annotated[str, Option("Counting method: zero or rate.", choices=METHODS)] = "zero"
+    method: Method = "zero"
     sigma_vis: Annotated[
         str | None, Option("Visible cross section and uncertainty in microbarn: 50,1.", unit="ub")
     ] = None

@@ -87,7 +87,7 @@ class RepeatedPackets:
         pace : float
             Times the speed of the LHC; 0: without waiting.
         orbits : int
-            Stop after so many; 0: never.
+            Stop after this number; 0: never.
         going : callable
             Asked before each packet; False stops.
         """

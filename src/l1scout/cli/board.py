@@ -24,7 +24,8 @@ def board(
         Path | None, typer.Argument(help="Link capture, MP7 pattern, or packets to send again.")
     ] = None,
     orbits: Annotated[
-        int | None, typer.Option("--simulate", min=1, help="Simulate so many orbits instead of a source.")
+        int | None,
+        typer.Option("--simulate", min=1, help="Orbits to simulate instead of a source."),
     ] = None,
     form: Annotated[str, typer.Option("--format", help=FORMATS_HELP)] = "run3",
     min_hw_pt: Annotated[int, typer.Option(min=1, max=511, help="Smallest hwPt of a muon.")] = 1,

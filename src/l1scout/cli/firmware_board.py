@@ -24,7 +24,7 @@ def board(
     ] = None,
     crowded: Annotated[
         int | None,
-        typer.Option(min=1, help="Instead of a source, so many orbits with every BX full: the worst case."),
+        typer.Option(min=1, help="Instead of a source: orbits with every BX full, the worst case."),
     ] = None,
     form: Annotated[str, typer.Option("--format", help=FORMATS_HELP)] = "run3",
     min_hw_pt: Annotated[int, typer.Option(min=1, max=511, help="Smallest hwPt of a muon.")] = 1,

@@ -27,7 +27,7 @@ def train(
         typer.Option(help="Penalties to try one after the other, with commas: 1e-6,3e-6,1e-5."),
     ] = None,
     neurons: Annotated[
-        int | None, typer.Option(min=1, help="Leave so many in each hidden layer; by default 20.")
+        int | None, typer.Option(min=1, help="Neurons to leave in each hidden layer; by default 20.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="By default 240.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 1,

@@ -46,7 +46,7 @@ def train(
     ] = 1,
     patience: Annotated[
         int | None,
-        typer.Option(min=1, help="Stop after so many epochs without a better validation loss (A to F)."),
+        typer.Option(min=1, help="Epochs without a better validation loss after which to stop (A to F)."),
     ] = None,
     in_memory: Annotated[
         int, typer.Option(min=0, help="Muons to hold in memory; more are read again in every epoch.")

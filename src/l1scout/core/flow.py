@@ -4,13 +4,15 @@ A process of the chain, a batch job and a test drive the same objects: a process
 test calls it as often as it likes. A source is any iterator: ``next`` is its step.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 Out = TypeVar("Out", covariant=True)
 In = TypeVar("In", contravariant=True)
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+Progress = Callable[[int, int], object]
+"""Told how much is done, and how much there is in all."""
 
 
 class Stage(Protocol[In, Out]):

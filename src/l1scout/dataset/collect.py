@@ -51,7 +51,7 @@ def collect(
     path : str or Path
     selection : MuonSelection
     max_pairs : int, optional
-        Stop after so many.
+        Stop after this number.
     seed : int, optional
         Of the simulation, to be written into the file.
     conditions : Conditions, optional

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.flow import Progress
 from l1scout.deploy.engine import Engine, default_engine
 from l1scout.errors import InputError
 from l1scout.jit import float_kernel
@@ -122,9 +123,7 @@ def repeated(hardware: NDArray[np.int16], n: int) -> NDArray[np.int16]:
     return np.ascontiguousarray(np.resize(hardware.T, (n, len(hardware))).T)
 
 
-def simulated(
-    model: Model, n: int, *, progress: Callable[[int, int], object] = lambda _done, _of: None
-) -> NDArray[np.int16]:
+def simulated(model: Model, n: int, *, progress: Progress = lambda _done, _of: None) -> NDArray[np.int16]:
     """Return `n` simulated muons in the model's domain, no one twice: shape (4, n).
 
     Raises
@@ -153,7 +152,7 @@ def run(
     threads: int = 1,
     rounds: int = 15,
     batches: Sequence[int] = BATCHES,
-    progress: Callable[[int, int], object] = lambda _done, _of: None,
+    progress: Progress = lambda _done, _of: None,
 ) -> Bench:
     """Measure engines.
 

@@ -5,7 +5,7 @@ mean for an RMS, the densest window for a core, the one that leaves least outsid
 model has all nine, as these differ. The azimuth itself is left out (the simulation has no sectors), and
 muons are folded at eta = 0.
 
-Cells with few muons borrow from the cells of the same pT: the prior counts as so many muons, and that
+Cells with few muons borrow from the cells of the same pT: the prior counts as a number of muons, and that
 number is the one that is best on the validation part. The limit is what these answers reach on muons
 that they were not read off, so it can be reached; that of the muons they *were* read off is better than
 any model can be. The truth lies between the two.
@@ -144,7 +144,7 @@ class _Cells:
         return np.where(known, raw - self._sign(data) * answers[at], raw)
 
     def answers(self, kind: str, prior: float) -> NDArray[np.float64]:
-        """Best answer of every cell for a number (`KINDS`), with a prior of so many muons."""
+        """Best answer of every cell for a number (`KINDS`), with a prior of that number of muons."""
         out = np.empty(self.keys.size)
         share = self.by_pt / np.maximum(self.by_pt.sum(axis=1, keepdims=True), 1)
         for start in range(0, out.size, _CHUNK):

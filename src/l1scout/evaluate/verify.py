@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.flow import Progress
 from l1scout.deploy.engine import Engine
 from l1scout.deploy.engines.onnx import OnnxEngine
 from l1scout.deploy.engines.table import TableEngine
@@ -32,7 +33,7 @@ MOVED = 0.1
 """A recalibrated value has moved if it differs by more than this share of its core window (Table 1)."""
 CLOSE_COUNTS = 0.25
 CLOSE_PT = 1e-3
-"""An engine is close where phi and eta move by at most so many hardware counts, pT by this share."""
+"""An engine is close where phi and eta move by at most this many hardware counts, pT by at most this part."""
 _CHUNK = 1 << 13
 _PIECE = 1 << 8
 Reference = Callable[[NDArray[np.int16]], NDArray[np.float64]]
@@ -168,7 +169,7 @@ def verify(
     *,
     sample: int | None = None,
     seed: int = 1,
-    progress: Callable[[int, int], object] = lambda _done, _of: None,
+    progress: Progress = lambda _done, _of: None,
 ) -> dict[str, Verified]:
     """Compare engines with a reference at every input of the model's domain, or at a random sample of them.
 

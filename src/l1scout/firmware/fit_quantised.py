@@ -100,7 +100,7 @@ def fit(
         Area penalty: so much of the loss is a bit operation worth. A loss of 0.02 is, for each of phi, eta
         and pT, a distance of a twelfth of the resolution.
     neurons : int
-        At most so many of each hidden layer are left.
+        Largest number of neurons that are left in each hidden layer.
     epochs, batch, learning_rate, seed
     on_epoch : callable
         Told each epoch that is done, from 1.

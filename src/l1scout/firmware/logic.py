@@ -192,7 +192,7 @@ def _looked_up(at: IntegerLookUp, given: Any, low: Sequence[int], high: Sequence
 
 
 def _relu(sum_: Any, integer: int, fraction: int) -> Any:
-    """Return the ReLU of a sum with so many bits before and after the point.
+    """Return the ReLU of a sum with given numbers of bits before and after the point.
 
     Of a negated sum that is never negative da4ml 0.6.0 writes Verilog that takes the highest bit for a
     sign, so where there is nothing to clip, bits are dropped instead.

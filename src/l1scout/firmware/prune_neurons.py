@@ -13,7 +13,7 @@ _ONES = np.ones(3)
 
 
 def pruned(network: Network, columns: Any, neurons: int, gains: NDArray[np.float64] = _ONES) -> Network:
-    """Leave at most so many neurons in each hidden layer.
+    """Leave at most a given number of neurons in each hidden layer.
 
     One after the other goes whose loss hurts least, if the others stand in for it: what it gives is, as well
     as can be, a sum of what they give, which goes into their weights and into biases.

@@ -176,7 +176,7 @@ class VerilogBoard:
         busy : iterable of int
             The sink is not ready for a packet when it is asked for these times; the first is 1.
         stall : (int, int)
-            In so many clocks of so many the sink does not take a row.
+            (n, N): in n of N clock cycles the sink does not take a row.
         done : callable
             Is told the number of orbits sent so far.
 

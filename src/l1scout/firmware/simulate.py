@@ -2,13 +2,14 @@
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.flow import Progress
 from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.deploy.engines.table import TABLE_FILE, TableEngine
 from l1scout.deploy.engines.table import build as build_table
@@ -19,7 +20,6 @@ from l1scout.firmware.verilator import build_icarus, build_verilator, run_progra
 from l1scout.model.directory import Model
 
 _LANES = 1 << 17
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def suppress(
 
 
 def record_room(blocks: int) -> int:
-    """Words that the records of so many blocks can take at most."""
+    """Return the largest number of words that the records of `blocks` blocks can take."""
     return MAX_RECORD_WORDS * blocks
 
 

@@ -1,7 +1,7 @@
 """Streams: what kinds of object scouting records, one module each in `formats.streams`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -104,9 +104,10 @@ STREAMS: Registry[Stream] = Registry("streams", "l1scout.formats.streams", lambd
 """Streams by name; other packages add theirs as entry points of the group ``l1scout.streams``."""
 
 
-def streams_of_source(source: int) -> list[Stream]:
-    """Return the streams whose objects are in frames with this source id."""
-    return [stream for stream in STREAMS.values() if source in stream.source_ids]
+def streams_of_sources(sources: Iterable[int]) -> list[Stream]:
+    """Return the streams whose objects are in frames with any of these source ids."""
+    wanted = set(sources)
+    return [stream for stream in STREAMS.values() if not wanted.isdisjoint(stream.source_ids)]
 
 
 def add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from crc32c import crc32c
 from numpy.typing import NDArray
 
+from l1scout.core.flow import Progress
 from l1scout.core.provenance import Provenance, current
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
@@ -31,7 +32,6 @@ from l1scout.io.archive_writer import (
     VERSION,
     ArchiveWriter,
     Converted,
-    Progress,
     SummedStream,
     archive_schema,
 )

@@ -1,7 +1,7 @@
 """Write the compact archive: a stored file as Parquet, a row a muon."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -14,6 +14,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout import __version__
+from l1scout.core.flow import Progress
 from l1scout.core.provenance import KEY, Provenance, file_inputs, joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.block_format import BlockFormat
@@ -37,9 +38,6 @@ _DICTIONARY = ("hwIso", "hwDXY", "dPhi")
 _DICTIONARY_ALONE = ("hwEtaAtVtx", "hwPhiAtVtx", "hwEta", "hwPhi")
 _SPLIT = ("hwPt", "hwPtUnconstrained", "hwQual", "tfMuonIndex", "twin")
 _DELTA = ("orbit", "bx", "hwCharge")
-
-
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

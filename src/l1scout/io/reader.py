@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.flow import Progress
 from l1scout.core.orbit_data import MUON, OrbitData, Origin
 from l1scout.core.provenance import Provenance
 from l1scout.core.registry import Registry
@@ -49,7 +50,7 @@ class NewColumns:
 
     compute: Compute
     rows: int
-    progress: Callable[[int, int], object]
+    progress: Progress
     made: Provenance
 
     def __call__(self, path: Path, hardware: Mapping[str, NDArray[Any]], present: set[str]) -> Columns:

@@ -1,9 +1,9 @@
 """Copies of files with new columns for each L1 muon; everything else is kept."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from l1scout.core.flow import Progress
 from l1scout.core.provenance import Provenance, current
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
@@ -19,7 +19,7 @@ def add_columns(
     compute: Compute,
     *,
     rows: int = ROWS,
-    progress: Callable[[int, int], object] = lambda _done, _of: None,
+    progress: Progress = lambda _done, _of: None,
     made: Provenance | None = None,
     **options: Any,
 ) -> Rewritten:

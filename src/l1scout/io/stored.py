@@ -22,7 +22,7 @@ from l1scout.formats.records import (
     find_records,
     next_records,
 )
-from l1scout.formats.stream import STREAMS, Stream
+from l1scout.formats.stream import STREAMS, streams_of_sources
 from l1scout.formats.streams.muon import MUONS, decode_records
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io.input_file import HEAD, InputFile
@@ -163,19 +163,13 @@ def _decode_streams(
         if not number:
             quality.marked_orbits += sum(f.repeated for f in new[source])
     made = {}
-    for stream in _streams(frames):
+    for stream in streams_of_sources(frames) or [MUONS]:
         own = [new[source] for source in stream.source_ids if source in new]
         part = decode_frames(own[0] if len(own) == 1 else list(chain(*own)), stream, header)
         found.add(part)
         n_orbits = len({f.orbit for f in chain(*own)}) if len(own) > 1 else part.objects.n_orbits
         made[stream.name] = quality.flag(replace(part.objects, n_orbits=n_orbits), part.flagged)
     return made
-
-
-def _streams(sources: Iterable[int]) -> list[Stream]:
-    """Return the streams whose objects are in frames of some sources; muons if there are none."""
-    sources = set(sources)
-    return [s for s in STREAMS.values() if not sources.isdisjoint(s.source_ids)] or [MUONS]
 
 
 def read_records(

@@ -48,7 +48,7 @@ class LinkTiming:
     skew : int
         Words of line time (4 ns) by which it is late, -100..100 (16 BX).
     padding : int
-        One word in so many is padding, 26 or more.
+        One word in N is padding; N is 26 or more.
     phase : int
         First of them.
     """

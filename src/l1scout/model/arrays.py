@@ -14,9 +14,9 @@ MAX_INTEGER = (1 << 30) - 1
 
 @dataclass(frozen=True)
 class NestedLists:
-    """Marks an array type: float64 or int64, with so many dimensions.
+    """Marks an array type: float64 or int64, and its number of dimensions.
 
-    In Python any array of numbers of that many dimensions is accepted; in JSON finite numbers, or integers up
+    In Python any array of numbers with these dimensions is accepted; in JSON finite numbers, or integers up
     to `MAX_INTEGER` in size, in lists of equal lengths.
     """
 

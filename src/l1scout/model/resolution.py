@@ -28,7 +28,7 @@ MAX_CELLS = 512
 """Keeps the card small."""
 
 _WIDER = 1.12
-"""Each bin of hwPt ends at least so many times higher than it begins: 24 bins at most from 6 to 90."""
+"""Each bin of hwPt ends at least at this multiple of its beginning: 24 bins at most from 6 to 90."""
 _FINENESS = ((6, 3), (3, 2), (1, 1))
 """Bins of eta and of quality: the first pair that has muons enough."""
 _RARE = 0.05
@@ -163,7 +163,7 @@ def _equal(x: NDArray[np.int64], bins: int) -> tuple[int, ...]:
 
 
 def _common(x: NDArray[np.int64], bins: int) -> tuple[int, ...]:
-    """First integers of at most so many bins with at least `_RARE` of all entries each."""
+    """First integers of at most `bins` bins with at least `_RARE` of all entries each."""
     codes, counts = np.unique(x, return_counts=True)
     first, inside, left = [int(codes[0])], 0, x.size
     for code, n in zip(codes.tolist(), counts.tolist(), strict=True):

@@ -227,7 +227,7 @@ class SegmentWriter:
         return dropped if 0 < dropped <= ORBIT_MASK else 0
 
     def _move(self, position: ReadoutPosition, left: int) -> None:
-        """Take over what a packet says of the board, but for so many orbits not written yet."""
+        """Take over what a packet states of the board, without the `left` orbits that are not written yet."""
         self._position = replace(
             position,
             index=self._position.index,

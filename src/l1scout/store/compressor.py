@@ -84,7 +84,7 @@ class Compressor:
         return len(self._damaged)
 
     def start(self) -> "Compressor":
-        """Begin with what there is, in a thread."""
+        """Start the thread, which first compresses the segments that are stored already."""
         self._thread.start()
         return self
 

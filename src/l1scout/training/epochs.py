@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.flow import Progress
 from l1scout.dataset import plausibility, split
 from l1scout.dataset.matched import Dataset, joined, opened
 from l1scout.errors import InputError
@@ -21,7 +22,6 @@ SAMPLE = 2_000_000
 BLOCK = 1 << 21
 """Training muons that are mixed in memory at a time, at least; 0.3 GB."""
 Arrays = Callable[[Dataset], tuple[NDArray[np.float32], NDArray[np.float32]]]
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

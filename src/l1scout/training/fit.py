@@ -100,7 +100,7 @@ def fit(
         By default the recipe's.
     seed : int
     patience : int, optional
-        Stop after so many epochs without a better validation loss; by default all epochs are run. Not
+        Stop after this number of epochs without a better validation loss; by default all epochs are run. Not
         for a falling rate.
     on_epoch : callable, optional
         Told epoch (from 1) and loss at the end of every epoch.
@@ -127,7 +127,7 @@ def fit(
 
 
 def data_record(data: Dataset, muons: int) -> dict[str, Any]:
-    """Describe a data set of so many muons for a card."""
+    """Describe a data set for a card, where a network was trained on `muons` of its muons."""
     more = ("source", "era", "trigger", "tables", "seed", "selection")
     known = {k: data.about.get(k) for k in more}
     return {"file": data.name, "sha256": data.sha256, "muons": muons, "simulated": data.simulated, **known}

@@ -8,13 +8,14 @@ follow from the runs alone: the same command and seed give the same bytes, howev
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from l1scout.core.flow import Progress
 from l1scout.dataset.matched import Dataset, read_dataset
 from l1scout.dataset.split import fraction
 from l1scout.errors import InputError
@@ -41,7 +42,6 @@ _FIRST = {"loss": "mse", "optimizer": "adam", "regularization": "none", "hidden"
 
 _ASTRAY = 1e3
 
-Progress = Callable[[int, int], object]
 Numbers = dict[str, dict[str, float]]
 
 
@@ -63,7 +63,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """How every recipe is judged: cross validation in so many folds, with so many seeds."""
+    """How every recipe is judged: cross validation with a number of folds and of seeds."""
 
     folds: int = 5
     seeds: int = 1

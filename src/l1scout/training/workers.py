@@ -33,7 +33,7 @@ def here(work: Work[Run], data: Dataset, runs: Sequence[Run]) -> Iterator[tuple[
 def processes(
     work: Work[Run], data: Dataset, runs: Sequence[Run], number: int
 ) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """Do the runs in so many processes, a processor each, so that two do not hinder each other."""
+    """Do the runs in `workers` processes, one processor each, so that two do not hinder each other."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     for k in range(number):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.common.background import NAMES, Background, fit_background
+from l1scout.analysis.common.counting_methods import METHODS
 from l1scout.analysis.common.counts import Counts, CrossingCounts
 from l1scout.analysis.common.live_time import LiveTime, Section
 from l1scout.analysis.common.schemes import Scheme
@@ -25,7 +26,6 @@ from l1scout.statistics import Measured
 
 SLOTS = 8
 """Muons that the GMT sends of a crossing at most."""
-METHODS = ("rate", "zero")
 _FULL = 0.99
 """Of the slots: above it, rate counting is saturated."""
 

@@ -120,7 +120,7 @@ class LiveTime:
         batch : OrbitBatch
             With all its rows: orbits without a row are counted as empty.
         prescale : float
-            One in so many crossings was kept, at random; 1 in scouting.
+            N if one crossing in N was kept, at random; 1 in scouting.
 
         Raises
         ------

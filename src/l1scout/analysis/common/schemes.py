@@ -78,7 +78,7 @@ class Scheme:
         return self.bx[~self.mask[_moved(self.bx, 1)]]
 
     def empty(self, before: int = 0, after: int = 0) -> NDArray[np.int64]:
-        """BX with no collision in themselves, nor so many BX `before` one, nor so many `after` one."""
+        """Return BX without collisions, and not within `before` BX ahead of or `after` BX behind a collision."""
         near = self.mask.copy()
         for k in (*range(-before, 0), *range(1, after + 1)):
             near[_moved(self.bx, k)] = True
@@ -95,7 +95,7 @@ class Scheme:
 
 
 def _moved(bx: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """BX so many crossings later, round the orbit."""
+    """Return the BX that are `k` crossings later; after BX 3564 comes BX 1."""
     return (bx - 1 + k) % BX_PER_ORBIT + 1
 
 

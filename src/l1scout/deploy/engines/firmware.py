@@ -12,7 +12,7 @@ from l1scout.model.directory import Model
 from l1scout.model.domain import Domain
 from l1scout.model.integers import STEPS, IntegerNetwork
 
-_CHUNK = 1 << 11  # layers of so many stay in the cache
+_CHUNK = 1 << 11  # the layers of this number of muons stay in the cache
 
 
 @ENGINES.register("firmware")

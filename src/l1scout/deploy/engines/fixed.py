@@ -24,7 +24,7 @@ from l1scout.jit import kernel
 from l1scout.model.directory import Model
 from l1scout.model.network import Network
 
-_CHUNK = 1 << 11  # layers of so many stay in the cache
+_CHUNK = 1 << 11  # the layers of this number of muons stay in the cache
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _LANES = 16
 _ACTIVATIONS = ("linear", "relu", "softmax")
 _RELU, _SOFTMAX = 1, 2
 _FEW = 32
-"""Up to so many muons are faster one after the other."""
+"""Up to this number, muons are faster one after the other."""
 _1, _2, _3, _4, _5, _6, _7, _8 = (np.uint64(k) for k in range(1, 9))
 
 

@@ -11,7 +11,7 @@ from l1scout.errors import InputError
 from l1scout.model.directory import Model
 
 BATCH = 8192
-"""Muons a call: the layers of so many still fit into the processor's cache."""
+"""Muons per call: their layers still fit into the processor's cache."""
 MAX_BATCH = 1 << 16
 """Of a model that was made for one size of batch."""
 

@@ -25,6 +25,7 @@ from pydantic import FiniteFloat
 from pydantic.dataclasses import dataclass
 
 from l1scout.core.documents import CLOSED, parse_document, write_document
+from l1scout.core.flow import Progress
 from l1scout.deploy.engines import ENGINES
 from l1scout.deploy.engines._base import Engine, EngineOptions, check_arrays, kernel_ready
 from l1scout.deploy.engines.firmware import FirmwareEngine
@@ -49,7 +50,6 @@ _FIXED = struct.Struct("<8sIIII")
 _BLOCK = 1024
 _FEW = 12
 _LARGEST = 32767
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, config=CLOSED)

@@ -1,0 +1,1 @@
+"""What analyses share: counts, live time, filling schemes, pairs, fits of backgrounds and peaks."""

@@ -1,0 +1,1 @@
+"""Figures of the analyses, and what all figures have in common."""
