@@ -78,7 +78,7 @@ class Scheme:
         return self.bx[~self.mask[_moved(self.bx, 1)]]
 
     def empty(self, before: int = 0, after: int = 0) -> NDArray[np.int64]:
-        """Return BX without collisions, and not within `before` BX ahead of or `after` BX behind a collision."""
+        """Return BX with no collision in them, in the next `before` BX, or in the last `after` BX."""
         near = self.mask.copy()
         for k in (*range(-before, 0), *range(1, after + 1)):
             near[_moved(self.bx, k)] = True
