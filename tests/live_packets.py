@@ -60,7 +60,7 @@ def feed(writer: SegmentWriter, stream: bytes, form: str = "run3") -> None:
 
 def board_status(**values: object) -> BoardStatus:
     """Return the status of a board with some values, and others that do not matter."""
-    counts = ("first_orbit", "packets", "bytes", "waiting", "buffer", "real_time_factor", "seconds")
+    counts = ("first_orbit", "packets", "bytes", "waiting", "buffer", "real_time_factor", "seconds", "source")
     return BoardStatus(**{"readout": "connected", **dict.fromkeys(counts, 0), **values})
 
 
@@ -72,7 +72,7 @@ def stored_spool(spool: Spool, folder: Path, method: str = "") -> Path:
         path = folder / segment.folder / segment.name
         path.parent.mkdir(exist_ok=True)
         shutil.copy(spool.path(segment), path)
-        catalogue.add(segment, f"{segment.folder}/{segment.name}")
+        catalogue.add(spool.note(segment), f"{segment.folder}/{segment.name}")
         if method:
             catalogue.compressed(
                 segment, f"{segment.folder}/{segment.name}", method, segment.size, segment.crc32c

@@ -30,7 +30,7 @@ def store(tmp_path):
         writer.finish()
         for segment in spool.waiting():
             (folder / segment.name).write_bytes(spool.path(segment).read_bytes())
-            catalogue.add(segment, segment.name)
+            catalogue.add(spool.note(segment), segment.name)
     catalogue.close()
     return folder
 

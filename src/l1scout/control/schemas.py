@@ -11,12 +11,12 @@ from pydantic.json_schema import models_json_schema
 
 from l1scout.control.messages import ChainStatus, Command
 from l1scout.readout.segment_messages import Answer, Offer
-from l1scout.readout.spool import SpoolNote
+from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.status import STATUSES
 from l1scout.wire import Greeting, Hello, Welcome
 
 DOCUMENTS: tuple[type[BaseModel], ...] = (
-    SpoolNote,
+    SegmentNote,
     *STATUSES.values(),
     ChainStatus,
     Command,

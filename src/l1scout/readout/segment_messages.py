@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from l1scout.readout.object_counts import FileSize
-from l1scout.readout.segments import Segment
+from l1scout.readout.segment_note import SegmentNote
 
 Reason = Annotated[str, StringConstraints(max_length=300)]
 
@@ -15,7 +15,7 @@ class Offer(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    offer: Segment
+    offer: SegmentNote
 
     def as_message(self) -> dict[str, Any]:
         """Return the message with JSON types only."""

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from l1scout.core.provenance import DataLabel, joint_label
 from l1scout.errors import InputError, first_fault
 from l1scout.formats.wire_format import WIRE_FORMATS
-from l1scout.readout.object_counts import U16, U32, FileSize, ObjectCounts
+from l1scout.readout.object_counts import U16, U32, FileSize, ObjectCounts, Time
 
 _MAX_KINDS = 32
 _NAME = re.compile(r"run(\d{6,10})_source(\d{1,5})_ls(\d{4,10})_index(\d{6,10})\.([a-z0-9]+)\Z")
@@ -55,8 +55,12 @@ class Segment:
         ``simulated``, ``real`` or ``unknown``, as the board's packets state it.
     size, crc32c : int
         Of the file, in bytes; its checksum.
+    epoch : int
+        How often the orbit number had begun again in the run: it wrapped at 2**31, or the board restarted.
     first_orbit, last_orbit : int
         In the file; 0 and 0 if `orbits` is 0.
+    began, ended : float
+        When its first and its last packet came, by the readout's clock; seconds since 1970, 0 if unknown.
     orbits : int
         In the file.
     corrupt : int
@@ -88,8 +92,11 @@ class Segment:
     data: DataLabel = "unknown"
     size: FileSize = 0
     crc32c: U32 = 0
+    epoch: U16 = 0
     first_orbit: U32 = 0
     last_orbit: U32 = 0
+    began: Time = 0.0
+    ended: Time = 0.0
     orbits: U32 = 0
     corrupt: U32 = 0
     missed: U32 = 0

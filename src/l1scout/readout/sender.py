@@ -118,7 +118,7 @@ class Sender:
 
     def _push(self, channel: Channel, segment: Segment) -> float:
         """Offer a segment and send what the store lacks of it; return the seconds to wait before the next."""
-        channel.send(**Offer(offer=segment).as_message())
+        channel.send(**Offer(offer=self._spool.note(segment)).as_message())
         answer = channel.read(Answer)
         if answer.done:
             return self._acknowledged(segment)

@@ -1,6 +1,6 @@
 """The spool: a directory, best on a RAM disk, of segments that wait for the store.
 
-A segment is written as ``NAME.part``. When it is complete, its description ``NAME.json`` (`SpoolNote`) is
+A segment is written as ``NAME.part``. When it is complete, its note ``NAME.json`` (`SegmentNote`) is
 written, then the part gets its name: from then on the segment exists. When the store has acknowledged it, the
 file goes; the newest description of each run and source stays, so that readout finds its place after
 a restart.
@@ -13,65 +13,18 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import IO
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
-
-from l1scout.core.provenance import DataLabel
 from l1scout.errors import InputError
 from l1scout.files import checksum, sync_folder
-from l1scout.readout.object_counts import U63
 from l1scout.readout.salvage import salvage
-from l1scout.readout.segments import CLOSED, Segment, parse_name
+from l1scout.readout.segment_note import ReadoutPosition, SegmentNote, read_note
+from l1scout.readout.segments import Segment, parse_name
 
 RAM_DISK = Path("/dev/shm")
 MIN_RAM_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class ReadoutPosition:
-    """Where readout is in a run: what the next segment begins with.
-
-    Parameters
-    ----------
-    index : int
-        Of the next segment.
-    last_orbit : int
-        Written last; -1 before the first.
-    board_orbits, board_dropped : int
-        The board's counters as far as they are accounted for.
-    gap_orbits : int
-        Orbits by number that have passed, are not there and are not counted: the board was idle, or its
-        counters have not told yet.
-    unaccounted : int
-        Of these, orbits whose account was lost with a process that was killed.
-    ended : bool
-        The last segment of the run is there.
-    data : str
-        ``simulated``, ``real`` or ``unknown``: of the newest orbits.
-    """
-
-    index: U63 = 0
-    last_orbit: Annotated[int, Strict(), Field(ge=-1, lt=1 << 63)] = -1
-    board_orbits: U63 = 0
-    board_dropped: U63 = 0
-    gap_orbits: Annotated[int, Strict()] = 0
-    unaccounted: Annotated[int, Strict()] = 0
-    ended: Annotated[bool, Strict()] = False
-    data: DataLabel = "unknown"
-    __pydantic_config__ = CLOSED
-
-
-class SpoolNote(BaseModel):
-    """The file beside a segment in the spool: its description, and where readout was when it was complete."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    version: Literal[1] = 1
-    segment: Segment
-    position: ReadoutPosition
 
 
 def default_folder() -> Path:
@@ -158,6 +111,12 @@ class Spool:
         """Return where a segment lies, or will."""
         return self.folder / segment.name
 
+    def note(self, segment: Segment) -> SegmentNote:
+        """Return the note of a segment that waits."""
+        path = self.path(segment)
+        note = read_note(path.with_name(path.name + ".json"))
+        return note or SegmentNote(segment=segment, position=ReadoutPosition(index=segment.index + 1))
+
     def open(self, segment: Segment) -> IO[bytes]:
         """Begin a segment's file."""
         name = segment.name + ".part"
@@ -167,11 +126,11 @@ class Spool:
         """Complete the segment whose part lies there: from here on it exists."""
         path = self.path(segment)
         part, note = path.with_name(path.name + ".part"), path.with_name(path.name + ".json")
-        text = SpoolNote(segment=segment, position=position).model_dump_json()
+        text = SegmentNote(segment=segment, position=position).encode()
         draft = note.with_name(note.name + ".new")
         with part.open("rb") as file:
             os.fsync(file.fileno())
-        with draft.open("w") as file:
+        with draft.open("wb") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -260,14 +219,6 @@ def read_notes(folder: Path, *, waiting: bool = False) -> Iterator[Segment]:
             note = read_note(path)
             if note:
                 yield note.segment
-
-
-def read_note(path: Path) -> SpoolNote | None:
-    """Read the description of a segment; None if it is missing, incomplete or damaged."""
-    try:
-        return SpoolNote.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
 
 
 def _order(note: Path) -> tuple[int, int, int]:

@@ -22,6 +22,9 @@ class ProcessStatus(BaseModel):
     state: ProcessState
     pid: int = Field(default_factory=os.getpid)
     seconds: float = Field(description="Since the start of the process.")
+    alarms: list[str] = Field(
+        default_factory=list, description="What an operator must look at now: one line each, shown in red."
+    )
     cpu_s: float = Field(
         default_factory=lambda: sum(os.times()[:2]), description="Processor time of the process."
     )
@@ -33,9 +36,11 @@ class BoardStatus(ProcessStatus):
 
     process: Literal["board"] = "board"
     run: int
+    source: int = Field(description="Source id of the readout that it sends to.")
     first_orbit: int
     delivered: int = Field(description="Orbits sent.")
     dropped: int = Field(description="Orbits dropped because readout was slow.")
+    unsent: int = Field(0, description="Orbits of `delivered` that were given up when it was stopped.")
     packets: int
     bytes: int
     waiting: int = Field(description="Packets in the buffer.")

@@ -20,8 +20,9 @@ from l1scout.formats.stream import add_counts
 from l1scout.formats.wire_format import WireFormat
 from l1scout.lhc import lumisection
 from l1scout.readout.object_counts import ObjectCounts
+from l1scout.readout.segment_note import ReadoutPosition
 from l1scout.readout.segments import Segment
-from l1scout.readout.spool import ReadoutPosition, Spool
+from l1scout.readout.spool import Spool
 from l1scout.readout.totals import Totals
 
 ORBITS_PER_SEGMENT = 1 << 13

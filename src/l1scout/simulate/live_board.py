@@ -85,6 +85,7 @@ class LiveBoard:
         self._readout = ReadoutSink(settings.readout.listen, settings.access.access)
         self._sink = BufferedSink(self._readout, board.buffer, wait=board.pace == 0)
         self._board, self._first, self._log, self._run = board, first_orbit, log, settings.run.number
+        self._source = settings.readout.source
         self._stopping = threading.Event()
         self._began = time.monotonic()
 
@@ -117,6 +118,7 @@ class LiveBoard:
         return BoardStatus(
             state=state,
             run=self._run,
+            source=self._source,
             seconds=seconds,
             first_orbit=self._first,
             delivered=packets.delivered,

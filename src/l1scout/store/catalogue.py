@@ -11,23 +11,28 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from l1scout.errors import InputError
+from pydantic import TypeAdapter, ValidationError
+
+from l1scout.errors import InputError, first_fault
+from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment
 
 FILE = "catalogue.sqlite"
 VERSION = 1
 """Of the tables, in the file's ``user_version``."""
 _FIELDS = tuple(f.name for f in fields(Segment) if f.name not in ("objects", "version"))
-_TEXTS = ("wire_format", "data")
+_TYPES = {"wire_format": "TEXT", "data": "TEXT", "began": "REAL", "ended": "REAL"}
 _SUMS = ("orbits", "corrupt", "missed", "duplicate", "dropped", "flagged", "blocks", "bad_blocks",
          "corrupt_bytes", "size", "stored_size")  # fmt: skip
 # segments without orbits do not make the data of a run unknown
 _DATA = """CASE WHEN MAX(data = 'simulated') THEN 'simulated'
     WHEN MAX(data = 'real') AND MIN(data = 'real' OR orbits = 0) THEN 'real' ELSE 'unknown' END AS data"""
+_POSITION = TypeAdapter(ReadoutPosition)
 _OBJECTS = 'kind, SUM("count") AS "count"'
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS segments (
-  {", ".join(f'"{n}" {"TEXT" if n in _TEXTS else "INTEGER"} NOT NULL' for n in _FIELDS)},
+  {", ".join(f'"{n}" {_TYPES.get(n, "INTEGER")} NOT NULL' for n in _FIELDS)},
+  position TEXT NOT NULL,
   received REAL NOT NULL,
   file TEXT NOT NULL,
   method TEXT NOT NULL DEFAULT '',
@@ -173,16 +178,17 @@ class Catalogue:
             msg = f"{self._path}: the catalogue is damaged or in use ({error})"
             raise InputError(msg) from error
 
-    def add(self, segment: Segment, file: str) -> None:
-        """Enter a segment that is safely on disk."""
-        described = segment.to_dict()
+    def add(self, note: SegmentNote, file: str) -> None:
+        """Enter a segment that is safely on disk, in a file relative to the store's folder."""
+        segment, described = note.segment, note.segment.to_dict()
         names = ", ".join(f'"{n}"' for n in _FIELDS)
         marks = ", ".join("?" * len(_FIELDS))
-        values = (*(described[n] for n in _FIELDS), time.time(), file, segment.size, segment.crc32c)
+        position = json.dumps(note.model_dump(mode="json")["position"])
+        values = (*(described[n] for n in _FIELDS), position, time.time(), file, segment.size, segment.crc32c)
         with self._change() as base:
             base.execute(
-                f"INSERT INTO segments ({names}, received, file, stored_size, stored_crc32c) "
-                f"VALUES ({marks}, ?, ?, ?, ?)",
+                f"INSERT INTO segments ({names}, position, received, file, stored_size, stored_crc32c) "
+                f"VALUES ({marks}, ?, ?, ?, ?, ?)",
                 values,
             )
             base.executemany(
@@ -193,6 +199,18 @@ class Catalogue:
     def get(self, key: tuple[int, int, int]) -> Stored | None:
         """Return a segment by run, source and index; None if it is not there."""
         return next(iter(self._stored('WHERE run = ? AND source = ? AND "index" = ?', key)), None)
+
+    def position(self, run: int, source: int) -> ReadoutPosition:
+        """Return the position after the newest segment of a run (the beginning if there is none)."""
+        rows = self._rows(
+            'SELECT position FROM segments WHERE run = ? AND source = ? ORDER BY "index" DESC LIMIT 1',
+            (run, source),
+        )
+        try:
+            return _POSITION.validate_json(rows[0][0]) if rows else ReadoutPosition()
+        except ValidationError as error:
+            msg = f"{self._path}: the catalogue is damaged ({first_fault(error)})"
+            raise InputError(msg) from error
 
     def segments(self, run: int | None = None) -> list[Stored]:
         """Return the segments of a run, or all, in order."""

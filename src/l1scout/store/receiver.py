@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from l1scout.errors import InputError, first_fault
 from l1scout.files import checksum, is_disk_full, sync_folder
 from l1scout.readout.segment_messages import Answer, Offer
+from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.segments import Segment
 from l1scout.store.catalogue import Catalogue
 from l1scout.wire import Channel, WireError
@@ -74,11 +75,12 @@ class SegmentReceiver:
     def step(self, channel: Channel, peer: str) -> None:
         """Wait for an offer and answer it (WireError if something else comes, or nothing in time)."""
         try:
-            segment = Offer.model_validate(channel.receive(_QUIET_S)).offer
+            note = Offer.model_validate(channel.receive(_QUIET_S)).offer
         except ValidationError as error:
             msg = f"not an offer of a segment: {first_fault(error)}"
             _answer(channel, Answer(refused=msg[:200]))
             raise WireError(msg) from error
+        segment = note.segment
         with self._lock:
             busy = segment.key in self._busy
             self._busy.add(segment.key)
@@ -86,7 +88,7 @@ class SegmentReceiver:
             _answer(channel, Answer(wait="another connection sends it at this moment"))
             return
         try:
-            self._take(channel, segment, peer)
+            self._take(channel, note, peer)
         except (sqlite3.Error, InputError) as error:
             self._log("catalogue cannot be used", segment=segment.name, why=str(error))
             msg = f"catalogue cannot be used ({error})"
@@ -95,7 +97,8 @@ class SegmentReceiver:
             with self._lock:
                 self._busy.discard(segment.key)
 
-    def _take(self, channel: Channel, segment: Segment, peer: str) -> None:
+    def _take(self, channel: Channel, note: SegmentNote, peer: str) -> None:
+        segment = note.segment
         known = self._catalogue.get(segment.key)
         if known:
             if known.segment == segment:
@@ -114,7 +117,7 @@ class SegmentReceiver:
         part = self._folder / INCOMING / f"{segment.name}.{segment.crc32c:08x}.part"
         final = self._folder / segment.folder / segment.name
         if final.exists() and checksum(final) == (segment.size, segment.crc32c):
-            self._enter(channel, segment, final)  # it came before a crash, and nobody was told
+            self._enter(channel, note, final)  # it came before a crash, and nobody was told
             return
         there = min(part.stat().st_size, segment.size) if part.exists() else 0
         if shutil.disk_usage(self._folder).free < segment.size - there + self._reserve:
@@ -136,18 +139,18 @@ class SegmentReceiver:
             msg = f"cannot write ({error.strerror})"
             raise WireError(msg) from error
         if good:
-            self._enter(channel, segment, final)
+            self._enter(channel, note, final)
         else:
             part.unlink()
             self._log("segment damaged on the way", segment=segment.name, peer=peer)
             _answer(channel, Answer(again="checksum"))
 
-    def _enter(self, channel: Channel, segment: Segment, final: Path) -> None:
+    def _enter(self, channel: Channel, note: SegmentNote, final: Path) -> None:
         """Enter a segment whose file is complete into the catalogue, then acknowledge it."""
         sync_folder(final.parent)
         sync_folder(self._folder)  # the run's folder may be new
-        self._catalogue.add(segment, str(final.relative_to(self._folder)))
-        self.segments, self.bytes = self.segments + 1, self.bytes + segment.size
+        self._catalogue.add(note, str(final.relative_to(self._folder)))
+        self.segments, self.bytes = self.segments + 1, self.bytes + note.segment.size
         _answer(channel, Answer(done=True))
         self._stored()
 
