@@ -6,16 +6,18 @@ A setting ``[readout] listen`` is ``L1SCOUT_READOUT_LISTEN`` in the environment.
 import difflib
 import json
 import os
+import re
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from l1scout.access import Access
+from l1scout.access import Access, check_token, parse_addresses, parse_networks
 from l1scout.errors import InputError
 
 PREFIX = "L1SCOUT_"
@@ -24,7 +26,9 @@ PREFIX = "L1SCOUT_"
 class SettingsSection(BaseModel):
     """A table of the settings file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True
+    )
 
 
 class RunSection(SettingsSection):
@@ -63,8 +67,10 @@ class ReadoutSection(SettingsSection):
     data: Literal["real", "unknown"] = Field(
         "unknown", description="What orbits are that state nothing of themselves: real or unknown."
     )
-    handshake: bool = Field(
-        True, description="Boards show the token first, as l1scout's do; false: for hardware, loopback only."
+    trusted_networks: str = Field(
+        "",
+        description="Networks whose boards may connect without TLS, such as 192.0.2.0/24; commas between. "
+        "Boards of others need TLS and a certificate of access.client_authority.",
     )
     spool: Path | None = Field(
         None, description="Folder of segments that wait; by default on the RAM disk if it has 1 GiB free."
@@ -79,8 +85,26 @@ class ReadoutSection(SettingsSection):
         256 << 20, ge=1 << 12, le=1 << 30, description="... or has this size in bytes."
     )
     segment_seconds: float = Field(10.0, gt=0, description="... or is so old, in s.")
-    store: str = Field("127.0.0.1:7402", description="host:port of the store.")
+    store: str = Field(
+        "127.0.0.1:7402",
+        description="host:port of the store; another after a comma is used while the first fails.",
+    )
+    failover_seconds: float = Field(
+        10.0, ge=0, description="Go on to the next store when one has failed for so long, in s."
+    )
     drain_seconds: float = Field(60.0, ge=0, description="When stopped, wait so long for the store, in s.")
+
+    @field_validator("store")
+    @classmethod
+    def _addresses(cls, text: str) -> str:
+        parse_addresses(text)
+        return text
+
+    @field_validator("trusted_networks")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        parse_networks(text)
+        return text
 
 
 class StoreSection(SettingsSection):
@@ -110,26 +134,58 @@ class RecalibrateSection(SettingsSection):
 
 
 class AccessSection(SettingsSection):
-    """Who may connect to listeners that other machines can reach."""
+    """Who may connect to listeners that other machines can reach. Whatever is set is required."""
 
     token: str = Field(
-        "", repr=False, description="Shared secret, 16 characters or more; better in the environment."
+        "",
+        repr=False,
+        description="Shared secret of readout and store, 16 characters or more, over TLS only; "
+        "better in the environment.",
     )
-    certificate: Path | None = Field(None, description="TLS of listeners: certificate (PEM).")
-    key: Path | None = Field(None, description="TLS of listeners: its key (PEM).")
-    authority: Path | None = Field(None, description="TLS of senders: certificate to trust (PEM).")
+    certificate: Path | None = Field(
+        None, description="TLS: own certificate (PEM) of a listener, and of a client that is asked for one."
+    )
+    key: Path | None = Field(None, description="TLS: its key (PEM, no password).")
+    authority: Path | None = Field(
+        None, description="TLS of readout and boards: certificate to trust, of the other side or its issuer."
+    )
+    client_authority: Path | None = Field(
+        None, description="TLS of store and readout: issuer of the certificates that clients must show."
+    )
+
+    @field_validator("token")
+    @classmethod
+    def _token(cls, token: str) -> str:
+        check_token(token)
+        return token
+
+    @model_validator(mode="after")
+    def _over_tls(self) -> "AccessSection":
+        if self.token and not (self.certificate or self.authority):
+            msg = (
+                "access.token goes over TLS only, else whoever listens on the port first would get it: set "
+                "access.certificate and access.key (store), access.authority (readout); or unset the token: "
+                "on one machine none is needed"
+            )
+            raise ValueError(msg)
+        return self
 
     @property
     def access(self) -> Access:
-        """As the wire takes it."""
-        return Access(self.token, self.certificate, self.key, self.authority)
+        """As listeners and clients take it."""
+        return Access(self.token, self.certificate, self.key, self.authority, self.client_authority)
 
 
 class Settings(BaseSettings):
     """All settings: those that are not given have their defaults (see `read_settings`)."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="_", env_nested_max_split=1, extra="forbid", frozen=True
+        env_prefix=PREFIX,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     run: RunSection = RunSection()
@@ -189,13 +245,19 @@ def read_settings(
 
 def _file(path: Path) -> Values:
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        values = tomllib.loads(path.read_text("utf-8-sig"))
+        mode = path.stat().st_mode
     except OSError as error:
         msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
         raise InputError(msg) from error
     except ValueError as error:
         msg = f"{path}: invalid TOML ({error})"
         raise InputError(msg) from error
+    access = values.get("access")
+    if isinstance(access, dict) and access.get("token") and mode & stat.S_IROTH:
+        msg = f"{path}: everybody on this machine can read the token in it: chmod 600, or 640 for a group"
+        raise InputError(msg)
+    return values
 
 
 def _environment(environment: Mapping[str, str]) -> Values:
@@ -216,7 +278,15 @@ def _given(over: Iterable[str]) -> Values:
         name, equals, value = text.partition("=")
         section, dot, key = name.strip().partition(".")
         if not equals or not dot:
-            msg = f"{text}: section.name=value expected, such as readout.wire_format=run2"
+            shown = re.match(r"[a-z_.]{0,40}", name)  # nothing of a value, which may be a secret
+            msg = f"--set {shown and shown[0]}: section.name=value expected, such as readout.wire_format=run2"
+            raise InputError(msg)
+        field = _section(section).model_fields.get(key) if section in Settings.model_fields else None
+        if field is not None and not field.repr:
+            msg = (
+                f"--set {section}.{key}: everybody on this machine can read it on the command line; "
+                f"put it in the environment ({_variable(section, key)}) or in the settings file"
+            )
             raise InputError(msg)
         values.setdefault(section, {})[key] = value
     return values
@@ -229,6 +299,7 @@ def _variable(section: str, name: str) -> str:
 def _fault(error: ValidationError, sources: Mapping[str, Values]) -> str:
     """Describe the first fault: where the value was given, and the nearest known name if it is unknown."""
     fault = error.errors(include_url=False)[0]
+    why = fault["msg"].removeprefix("Value error, ")
     section, *keys = map(str, fault["loc"])
     key = keys[0] if keys else ""
     given = (o for o, v in sources.items() if section in v and (not keys or key in v[section]))
@@ -236,13 +307,18 @@ def _fault(error: ValidationError, sources: Mapping[str, Values]) -> str:
     if not keys:
         if fault["type"] == "extra_forbidden":
             return f"{origin}: [{section}] is unknown{_nearest(section, Settings.model_fields)}"
+        if fault["type"] == "value_error":
+            return f"{origin}: {why}"
         return f"{origin}: {section} is a table: [{section}]"
     if fault["type"] == "extra_forbidden":
         elsewhere = next((f"; did you mean {s}.{n}?" for s, n, _ in each_setting() if n == key), "")
         near = elsewhere or _nearest(key, _section(section).model_fields)
         return f"{origin}: {section}.{key} is unknown{near}"
     name = _variable(section, key) if origin == "environment" else f"{section}.{key}"
-    return f"{origin}: {name} = {str(fault['input'])[:40]!r}: {fault['msg'].lower()}"
+    if fault["type"] == "value_error":
+        return f"{origin}: {name}: {why}"
+    shown = f" = {str(fault['input'])[:40]!r}" if _section(section).model_fields[key].repr else ""
+    return f"{origin}: {name}{shown}: {why.lower()}"
 
 
 def each_setting() -> Iterator[tuple[str, str, FieldInfo]]:

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
-from l1scout.access import parse_address
+from l1scout.access import parse_address, parse_addresses
 from l1scout.control.child import REFUSED
 from l1scout.control.local import LocalServer
 from l1scout.control.messages import ChainStatus, Command
@@ -56,7 +56,8 @@ class Supervisor:
         self, settings: Settings, log: Callable[..., None], environment: Mapping[str, str] = os.environ
     ) -> None:
         self._settings, self._log, self._folder = settings, log, settings.run.folder
-        if parse_address(settings.readout.store)[1] != parse_address(settings.store.listen)[1]:
+        first_store = parse_addresses(settings.readout.store)[0]
+        if parse_address(first_store)[1] != parse_address(settings.store.listen)[1]:
             msg = (
                 f"readout sends to {settings.readout.store}, but the store listens at {settings.store.listen}"
             )
