@@ -1,7 +1,7 @@
 """A process of the chain that run control starts, and that ends cleanly when run control is gone.
 
 ``python -m l1scout.control.child FD NAME SETTINGS STATUS LOG [section.name=value ...]`` runs the service NAME
-of `l1scout.control.services` (``readout``, or, if there are several sources, ``readout.calo``) with the settings of a
+of `l1scout.control.services` (``readout``, or, of several sources, ``readout.calo``) with the settings of a
 file, and writes its status and its log to others. It gets SIGTERM when the pipe FD is closed at the other
 end. Run control holds the other end; so does the process that feeds this one, so that a chain whose run
 control was killed drains in its order.

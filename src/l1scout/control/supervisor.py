@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
-from l1scout.access import parse_address
+from l1scout.access import parse_address, parse_addresses
 from l1scout.control.alarms import Alarms
 from l1scout.control.chain_processes import ChainProcesses
 from l1scout.control.child import REFUSED
@@ -59,7 +59,7 @@ class Supervisor:
         self._settings, self._log, self._folder = settings, log, settings.run.folder
         for name in settings.sources or ("",):
             own = settings.of_source(name)
-            first = own.readout.store.split(",")[0]
+            first = parse_addresses(own.readout.store)[0]
             if parse_address(first)[1] != parse_address(settings.store.listen)[1]:
                 msg = f"readout sends to {first}, but the store listens at {settings.store.listen}"
                 raise InputError(msg)

@@ -10,11 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from l1scout.access import Access
+from l1scout.access import Access, check_token, parse_addresses, parse_networks
 from l1scout.errors import InputError
 from l1scout.settings.given_values import (
     SOURCE_SECTIONS,
@@ -31,7 +39,9 @@ from l1scout.settings.given_values import (
 class SettingsSection(BaseModel):
     """A table of the settings file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True
+    )
 
 
 class RunSection(SettingsSection):
@@ -70,8 +80,10 @@ class ReadoutSection(SettingsSection):
     data: Literal["real", "unknown"] = Field(
         "unknown", description="What orbits are that state nothing of themselves: real or unknown."
     )
-    handshake: bool = Field(
-        True, description="Boards show the token first, as l1scout's do; false: for hardware, loopback only."
+    trusted_networks: str = Field(
+        "",
+        description="Networks whose boards may connect without TLS, such as 192.0.2.0/24; commas between. "
+        "Boards of others need TLS and a certificate of access.client_authority.",
     )
     spool: Path | None = Field(
         None, description="Folder of segments that wait; by default on the RAM disk if it has 1 GiB free."
@@ -86,8 +98,26 @@ class ReadoutSection(SettingsSection):
         256 << 20, ge=1 << 12, le=1 << 30, description="... or has this size in bytes."
     )
     segment_seconds: float = Field(10.0, gt=0, description="... or is so old, in s.")
-    store: str = Field("127.0.0.1:7402", description="host:port of the store.")
+    store: str = Field(
+        "127.0.0.1:7402",
+        description="host:port of the store; another after a comma is used while the first fails.",
+    )
+    failover_seconds: float = Field(
+        10.0, ge=0, description="Go on to the next store when one has failed for so long, in s."
+    )
     drain_seconds: float = Field(60.0, ge=0, description="When stopped, wait so long for the store, in s.")
+
+    @field_validator("store")
+    @classmethod
+    def _addresses(cls, text: str) -> str:
+        parse_addresses(text)
+        return text
+
+    @field_validator("trusted_networks")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        parse_networks(text)
+        return text
 
 
 class StoreSection(SettingsSection):
@@ -122,19 +152,46 @@ class RecalibrateSection(SettingsSection):
 
 
 class AccessSection(SettingsSection):
-    """Who may connect to listeners that other machines can reach."""
+    """Who may connect to listeners that other machines can reach. Whatever is set is required."""
 
     token: str = Field(
-        "", repr=False, description="Shared secret, 16 characters or more; better in the environment."
+        "",
+        repr=False,
+        description="Shared secret of readout and store, 16 characters or more, over TLS only; "
+        "better in the environment.",
     )
-    certificate: Path | None = Field(None, description="TLS of listeners: certificate (PEM).")
-    key: Path | None = Field(None, description="TLS of listeners: its key (PEM).")
-    authority: Path | None = Field(None, description="TLS of senders: certificate to trust (PEM).")
+    certificate: Path | None = Field(
+        None, description="TLS: own certificate (PEM) of a listener, and of a client that is asked for one."
+    )
+    key: Path | None = Field(None, description="TLS: its key (PEM, no password).")
+    authority: Path | None = Field(
+        None, description="TLS of readout and boards: certificate to trust, of the other side or its issuer."
+    )
+    client_authority: Path | None = Field(
+        None, description="TLS of store and readout: issuer of the certificates that clients must show."
+    )
+
+    @field_validator("token")
+    @classmethod
+    def _token(cls, token: str) -> str:
+        check_token(token)
+        return token
+
+    @model_validator(mode="after")
+    def _over_tls(self) -> "AccessSection":
+        if self.token and not (self.certificate or self.authority):
+            msg = (
+                "access.token goes over TLS only, else whoever listens on the port first would get it: set "
+                "access.certificate and access.key (store), access.authority (readout); or unset the token: "
+                "on one machine none is needed"
+            )
+            raise ValueError(msg)
+        return self
 
     @property
     def access(self) -> Access:
-        """As the wire takes it."""
-        return Access(self.token, self.certificate, self.key, self.authority)
+        """As listeners and clients take it."""
+        return Access(self.token, self.certificate, self.key, self.authority, self.client_authority)
 
 
 class SourceSection(SettingsSection):
@@ -150,7 +207,7 @@ SourceName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9]{0,31}$")]
 class Settings(BaseSettings):
     """All settings: those that are not given have their defaults (see `read_settings`)."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     run: RunSection = RunSection()
     board: BoardSection = BoardSection()
@@ -255,7 +312,7 @@ def read_settings(
     InputError
         If the file cannot be read.
     """
-    given = {"--set": options(over), "environment": variables(environment, SECTIONS)}
+    given = {"--set": options(over, SECTIONS), "environment": variables(environment, SECTIONS)}
     if path is not None:
         given[str(path)] = file(path)
     merged: Values = {}

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,13 +24,19 @@ _SOURCE_VARIABLE = re.compile(rf"{PREFIX}SOURCES_([A-Z0-9]+)_({'|'.join(SOURCE_S
 def file(path: Path) -> Values:
     """Return what a TOML file sets (InputError if it cannot be read)."""
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        values = tomllib.loads(path.read_text("utf-8-sig"))
+        mode = path.stat().st_mode
     except OSError as error:
         msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
         raise InputError(msg) from error
     except ValueError as error:
         msg = f"{path}: invalid TOML ({error})"
         raise InputError(msg) from error
+    access = values.get("access")
+    if isinstance(access, dict) and access.get("token") and mode & stat.S_IROTH:
+        msg = f"{path}: everybody on this machine can read the token in it: chmod 600, or 640 for a group"
+        raise InputError(msg)
+    return values
 
 
 def variables(environment: Mapping[str, str], sections: Sections) -> Values:
@@ -59,14 +66,23 @@ def _put(values: Values, place: Iterable[str], value: str) -> None:
     values[name] = value
 
 
-def options(over: Iterable[str]) -> Values:
+def options(over: Iterable[str], sections: Sections) -> Values:
     """Return what texts such as ``readout.listen=host:port`` set (InputError if one is not of this form)."""
     values: Values = {}
     for text in over:
         name, equals, value = text.partition("=")
         place = name.strip().split(".")
         if not equals or len(place) != (4 if place[0] == "sources" else 2):
-            msg = f"{text}: section.name=value expected, such as readout.wire_format=run2"
+            shown = re.match(r"[a-z_.]{0,40}", name)  # nothing of a value, which may be a secret
+            msg = f"--set {shown and shown[0]}: section.name=value expected, such as readout.wire_format=run2"
+            raise InputError(msg)
+        section = place[-2]
+        field = sections[section].model_fields.get(place[-1]) if section in sections else None
+        if field is not None and not field.repr:
+            msg = (
+                f"--set {'.'.join(place)}: everybody on this machine can read it on the command line; "
+                f"put it in the environment ({_variable(*place)}) or in the settings file"
+            )
             raise InputError(msg)
         _put(values, place, value)
     return values
