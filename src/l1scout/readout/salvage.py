@@ -27,10 +27,11 @@ def salvage(data: bytes, segment: Segment, *, checked: bool = False) -> tuple[by
         With size, checksum, orbits and objects of these data, and simulated or real if they state that.
     """
     wire_format = WIRE_FORMATS[segment.wire_format]
+    run, lumisection = segment.run, segment.lumisection
     body, orbits = b"", list[int]()
     if wire_format.has_checksums or not checked:
-        body, orbits = wire_format.salvage(data, segment.source)
-    run, lumisection = segment.run, segment.lumisection
+        header = wire_format.segment_header(run, lumisection, 0, 0)  # what is there may be the damage
+        body, orbits = wire_format.salvage(header + data[len(header) :], segment.source)
     size = len(wire_format.segment_header(run, lumisection, len(orbits), 0)) + len(body)
     data = wire_format.segment_header(run, lumisection, len(orbits), size) + body
     simulated = wire_format.simulated(data)

@@ -35,9 +35,6 @@ class Sender:
     ----------
     sent, sent_bytes : int
         Segments acknowledged, and their bytes.
-    refused : set
-        Keys of segments that the store will not have, because it has others under their names: they
-        stay in the spool.
     """
 
     def __init__(
@@ -57,7 +54,6 @@ class Sender:
         self._failures = self._damaged = 0
         self._reported = ""
         self.sent = self.sent_bytes = 0
-        self.refused: set[tuple[int, int, int]] = set()
 
     @property
     def connected(self) -> bool:
@@ -77,7 +73,7 @@ class Sender:
 
     def drained(self) -> bool:
         """Say whether nothing waits that the store would have."""
-        return len(self._spool) <= len(self.refused)
+        return not len(self._spool)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -114,7 +110,7 @@ class Sender:
         self._channel = None
 
     def _next(self) -> Segment | None:
-        return next((s for s in self._spool.waiting() if s.key not in self.refused), None)
+        return next(self._spool.waiting(), None)
 
     def _push(self, channel: Channel, segment: Segment) -> float:
         """Offer a segment and send what the store lacks of it; return the seconds to wait before the next."""
@@ -123,7 +119,7 @@ class Sender:
         if answer.done:
             return self._acknowledged(segment)
         if answer.refused is not None:
-            self.refused.add(segment.key)
+            self._spool.refuse(segment, answer.refused)
             self._log("store refuses segment", segment=segment.name, why=answer.refused)
             return 0.0
         if answer.wait is not None:
