@@ -314,7 +314,7 @@ def test_a_segment_whose_description_cannot_be_read_is_kept_aside(tmp_path, wire
     assert not (folder / name).exists()
 
 
-def test_a_bit_that_flips_in_the_spool_costs_its_orbit(tmp_path):
+def test_damage_in_the_spool_costs_its_orbit(tmp_path):
     spool = Spool(tmp_path / "spool")
     writer = SegmentWriter(spool, RUN, 1, RUN3)
     feed(writer, b"".join(_packets()))
@@ -322,7 +322,7 @@ def test_a_bit_that_flips_in_the_spool_costs_its_orbit(tmp_path):
     path = spool.path(segment)
     data = bytearray(path.read_bytes())
     frames = list(read_frames(bytes(data), read_header(data)))
-    data[frames[5].stop - 1] ^= 1
+    data[frames[5].stop - 1] ^= 7
     path.write_bytes(data)
     mended = spool.repair(segment)
     assert (mended.orbits, mended.corrupt) == (23, 1)
