@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout.formats.decoded import Decoded
@@ -12,6 +13,7 @@ from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.raw import (
     FRAME_WORDS,
+    HEAD_WORDS,
     Frame,
     Frames,
     RawFile,
@@ -85,6 +87,16 @@ class RawSegmentFormat(WireFormat):
         frames = [f for f in _frames(data) if f.source == source and f.lumisection == lumisection(f.orbit)]
         frames = [frames[k] for k in rising([f.orbit for f in frames])]
         return b"".join(data[f.start : f.stop] for f in frames), [f.orbit for f in frames]
+
+    def with_source(self, data: bytes, source: int) -> bytes:
+        """Return a ``.raw`` file with another source id in each frame, and the checksums of that."""
+        frames, changed = _frames(data), bytearray(data)
+        words = np.frombuffer(changed, "<u4", len(changed) // 4)
+        starts = np.array([f.start for f in frames], np.int64) // 4
+        words[starts + HEAD_WORDS] = source
+        for frame, start in zip(frames, starts.tolist(), strict=True):
+            words[start + 5] = crc32c(memoryview(changed)[frame.start + 4 * HEAD_WORDS : frame.stop])
+        return bytes(changed)
 
     def simulated(self, data: bytes) -> bool | None:
         """Return whether the frames of a ``.raw`` file state that they are simulated."""
