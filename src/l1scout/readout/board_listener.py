@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from l1scout.access import Access, Networks, explain_tls, is_loopback, is_trusted, parse_address
 from l1scout.errors import InputError
+from l1scout.readout.streams_in import BoardStream, Ending
 from l1scout.wire import IDLE_S, interrupt, keep_alive, shut
 
 HANDSHAKE_S = 5.0
@@ -34,46 +35,29 @@ _MAX_HELD = 8
 _PEEK = 6
 
 
-class BoardConnection:
-    """A board's connection as a stream; it ends when the board closes it, is silent, or readout stops.
+class BoardConnection(BoardStream):
+    """The connection of the board that was let in.
 
     Parameters
     ----------
     connection : socket.socket
     peer : str
         Its address.
-    stopping : threading.Event
-        Set when no more bytes are wanted than those that have arrived.
-
-    Attributes
-    ----------
-    ended : bool
-        All that it sent was read.
+    ending : Ending
     """
 
-    def __init__(self, connection: socket.socket, peer: str, stopping: threading.Event) -> None:
-        self.socket, self.peer, self._stopping = connection, peer, stopping
-        self.ended = False
+    def __init__(self, connection: socket.socket, peer: str, ending: Ending) -> None:
+        super().__init__(connection, ending)
+        self.peer = peer
         self._began = time.monotonic()
         self._last_packet: float | None = None
         self._waits_since: float | None = None
-        connection.settimeout(_TICK_S)
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Wait for bytes."""
-        self._waits_since = since = time.monotonic()
+        self._waits_since = time.monotonic()
         try:
-            while time.monotonic() - since < IDLE_S:
-                try:
-                    n = self.socket.recv_into(buffer)
-                    self.ended = n == 0
-                    return n
-                except TimeoutError:
-                    if self._stopping.is_set():
-                        return 0
-                except OSError:
-                    return 0  # reset: what was received counts
-            return 0
+            return super().readinto(buffer)
         finally:
             self._waits_since = None
 
@@ -116,8 +100,8 @@ class BoardListener:
         Boards there connect without TLS, as those on this machine do.
     handle : callable
         Gets the `BoardConnection`, which is closed when it returns.
-    stopping : threading.Event
-        Given to the connections.
+    ending : Ending
+        Of the connections.
     log : callable
         ``log(event, level=..., **values)``; at most one line per second for rejected connections.
 
@@ -139,7 +123,7 @@ class BoardListener:
         networks: Networks,
         handle: Callable[[BoardConnection], None],
         *,
-        stopping: threading.Event,
+        ending: Ending,
         log: Callable[..., None],
     ) -> None:
         host, port = parse_address(address)
@@ -151,7 +135,7 @@ class BoardListener:
             )
             raise InputError(msg)
         self._context = access.server() if with_tls else None
-        self._networks, self._handle, self._stopping, self._log = networks, handle, stopping, log
+        self._networks, self._handle, self._ending, self._log = networks, handle, ending, log
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=1024)
@@ -314,7 +298,7 @@ class BoardListener:
             interrupt(board.socket)
         self._forget(held)
         keep_alive(held.socket)
-        new = BoardConnection(held.socket, held.peer, self._stopping)
+        new = BoardConnection(held.socket, held.peer, self._ending)
         thread = threading.Thread(target=self._serve, args=(new, serving), name="board", daemon=True)
         with self._lock:
             self._board, self._serving = new, thread
@@ -332,7 +316,7 @@ class BoardListener:
             with self._lock:
                 if self._board is board:
                     self._board = None
-            if board.ended and isinstance(board.socket, ssl.SSLSocket):
+            if board.at_end and isinstance(board.socket, ssl.SSLSocket):
                 with contextlib.suppress(OSError):
                     board.socket.unwrap()  # tell the board that all was read
             board.socket.close()  # without TLS, this tells it
