@@ -14,6 +14,7 @@ from l1scout.formats.packets import Readable
 from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.board_listener import BoardConnection, BoardListener
+from l1scout.readout.packet_file import check_packet_file
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool, default_folder
 from l1scout.readout.status import ProcessState, ReadoutStatus
@@ -118,6 +119,8 @@ class Readout:
 
     def read(self, path: Path | None, stream: Readable, status: Callable[[ReadoutStatus], None]) -> int:
         """Take packets from a stream, or from the words of a link capture, to their end."""
+        if path and not is_capture(path):
+            check_packet_file(path, self._wire_format)
         self._begin()
         stop = threading.Event()
 
