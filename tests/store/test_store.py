@@ -28,7 +28,7 @@ from l1scout.store.http_server import HttpServer
 from l1scout.store.store import DeadThreadError, Store
 from l1scout.store.transfer import transfer
 from live_packets import board_status, feed, packets
-from store_client import StoreClient, make_store, push
+from store_requests import StoreClient, make_store, push
 
 RUN = 7
 EVENTS: list[str] = []
