@@ -128,7 +128,7 @@ def test_error_says_who_said_it(tmp_path):
 
 def test_every_setting_is_described_with_its_unit():
     units = ("bytes", " s.", "orbits", "bx", "packets", "processes", "connected", "number", "level", "times",
-             " id ", "segments")  # fmt: skip
+             " id ", "segments", " in s;")  # fmt: skip
     every = list(each_setting())
     assert len(every) > 30
     for section, name, field in every:

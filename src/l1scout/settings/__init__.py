@@ -1,26 +1,39 @@
 """All settings of the live chain: one TOML file, the environment over it, every value documented here.
 
-A setting ``[readout] listen`` is ``L1SCOUT_READOUT_LISTEN`` in the environment.
+A setting ``[readout] listen`` is ``L1SCOUT_READOUT_LISTEN`` in the environment; for the source ``calo``,
+``[sources.calo.readout] listen`` is ``L1SCOUT_SOURCES_CALO_READOUT_LISTEN``.
 """
 
-import difflib
 import json
 import os
-import re
-import stat
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from l1scout.access import Access, check_token, parse_addresses, parse_networks
 from l1scout.errors import InputError
-
-PREFIX = "L1SCOUT_"
+from l1scout.settings.given_values import (
+    SOURCE_SECTIONS,
+    Values,
+    describe,
+    file,
+    nearest,
+    options,
+    put_over,
+    variables,
+)
 
 
 class SettingsSection(BaseModel):
@@ -122,6 +135,11 @@ class StoreSection(SettingsSection):
     )
     max_segment_bytes: int = Field(2 << 30, ge=1 << 12, description="Refuse segments of more bytes.")
     connections: int = Field(16, ge=1, description="Readouts connected at the same time.")
+    drain_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="When stopped, compress so long what waits, in s; the rest after the next start.",
+    )
 
 
 class RecalibrateSection(SettingsSection):
@@ -176,17 +194,20 @@ class AccessSection(SettingsSection):
         return Access(self.token, self.certificate, self.key, self.authority, self.client_authority)
 
 
+class SourceSection(SettingsSection):
+    """One of several boards with its readout: what is not set for it is as in [board] and [readout]."""
+
+    board: BoardSection = BoardSection()
+    readout: ReadoutSection = ReadoutSection()
+
+
+SourceName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9]{0,31}$")]
+
+
 class Settings(BaseSettings):
     """All settings: those that are not given have their defaults (see `read_settings`)."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="_",
-        env_nested_max_split=1,
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     run: RunSection = RunSection()
     board: BoardSection = BoardSection()
@@ -194,6 +215,50 @@ class Settings(BaseSettings):
     store: StoreSection = StoreSection()
     recalibrate: RecalibrateSection = RecalibrateSection()
     access: AccessSection = AccessSection()
+    sources: dict[SourceName, SourceSection] = {}
+
+    def of_source(self, name: str) -> "Settings":
+        """Return the settings of one source, as if it were the only one.
+
+        Without `sources`, there is one source without a name.
+
+        Raises
+        ------
+        InputError
+            If there is no source of this name.
+        """
+        if not name and not self.sources:
+            return self
+        if name not in self.sources:
+            msg = f"no source {name!r}{nearest(name, self.sources)}"
+            raise InputError(msg)
+        own = self.sources[name]
+        return self.model_copy(update={"board": own.board, "readout": own.readout, "sources": {}})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Give each source what is set in [board] and [readout], but not for it."""
+        sources = values.get("sources")
+        if not isinstance(sources, Mapping):
+            return values
+        return {**values, "sources": {n: _with_inherited(values, n, own) for n, own in sources.items()}}
+
+    @model_validator(mode="after")
+    def _sources_differ(self) -> Self:
+        """Refuse two sources with one source id, address or spool."""
+        for name in ("source", "listen", "spool"):
+            seen: dict[Any, str] = {}
+            for source, own in self.sources.items():
+                value = getattr(own.readout, name)
+                if value is not None and value in seen:
+                    msg = (
+                        f"sources.{seen[value]}.readout.{name} and sources.{source}.readout.{name} are both "
+                        f"{value}; give each its own"
+                    )
+                    raise ValueError(msg)
+                seen[value] = source
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -207,7 +272,24 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-Values = dict[str, Any]
+SECTIONS: dict[str, type[SettingsSection]] = {
+    name: type(field.default) for name, field in Settings.model_fields.items() if name != "sources"
+}
+"""Tables of the settings file, but those of sources, by name."""
+
+
+class SettingsError(InputError):
+    """Settings that cannot be used.
+
+    Parameters
+    ----------
+    faults : list of str
+        One line each; the first is the text of the exception.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__(faults[0])
+        self.faults = faults
 
 
 def read_settings(
@@ -225,106 +307,42 @@ def read_settings(
 
     Raises
     ------
+    SettingsError
+        If a name is unknown (the nearest known one is given) or a value is not possible.
     InputError
-        If the file cannot be read, a name is unknown (the nearest known one is given) or a value is
-        not possible.
+        If the file cannot be read.
     """
-    sources = {"--set": _given(over), "environment": _environment(environment)}
+    given = {"--set": options(over, SECTIONS), "environment": variables(environment, SECTIONS)}
     if path is not None:
-        sources[str(path)] = _file(path)
-    merged: dict[str, Any] = {}
-    for values in reversed(sources.values()):
-        for section, table in values.items():
-            known = merged.get(section)
-            merged[section] = known | table if isinstance(known, dict) and isinstance(table, dict) else table
+        given[str(path)] = file(path)
+    merged: Values = {}
+    for values in reversed(given.values()):
+        merged = put_over(merged, values)
     try:
         return Settings(**merged)
     except ValidationError as error:
-        raise InputError(_fault(error, sources)) from error
+        faults = [describe(fault, given, SECTIONS) for fault in error.errors(include_url=False)]
+        raise SettingsError([f for f in dict.fromkeys(faults) if f] or faults) from error
 
 
-def _file(path: Path) -> Values:
-    try:
-        values = tomllib.loads(path.read_text("utf-8-sig"))
-        mode = path.stat().st_mode
-    except OSError as error:
-        msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
-        raise InputError(msg) from error
-    except ValueError as error:
-        msg = f"{path}: invalid TOML ({error})"
-        raise InputError(msg) from error
-    access = values.get("access")
-    if isinstance(access, dict) and access.get("token") and mode & stat.S_IROTH:
-        msg = f"{path}: everybody on this machine can read the token in it: chmod 600, or 640 for a group"
-        raise InputError(msg)
-    return values
-
-
-def _environment(environment: Mapping[str, str]) -> Values:
-    known = {_variable(section, name) for section, name, _ in each_setting()}
-    ours = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
-    for name in ours:
-        if name not in known:
-            msg = f"environment: {name} is unknown{_nearest(name, known)}"
-            raise InputError(msg)
-    source = EnvSettingsSource(Settings)
-    source.env_vars = {name.lower(): value for name, value in ours.items()}
-    return source()
-
-
-def _given(over: Iterable[str]) -> Values:
-    values: Values = {}
-    for text in over:
-        name, equals, value = text.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not equals or not dot:
-            shown = re.match(r"[a-z_.]{0,40}", name)  # nothing of a value, which may be a secret
-            msg = f"--set {shown and shown[0]}: section.name=value expected, such as readout.wire_format=run2"
-            raise InputError(msg)
-        field = _section(section).model_fields.get(key) if section in Settings.model_fields else None
-        if field is not None and not field.repr:
-            msg = (
-                f"--set {section}.{key}: everybody on this machine can read it on the command line; "
-                f"put it in the environment ({_variable(section, key)}) or in the settings file"
-            )
-            raise InputError(msg)
-        values.setdefault(section, {})[key] = value
-    return values
-
-
-def _variable(section: str, name: str) -> str:
-    return f"{PREFIX}{section}_{name}".upper()
-
-
-def _fault(error: ValidationError, sources: Mapping[str, Values]) -> str:
-    """Describe the first fault: where the value was given, and the nearest known name if it is unknown."""
-    fault = error.errors(include_url=False)[0]
-    why = fault["msg"].removeprefix("Value error, ")
-    section, *keys = map(str, fault["loc"])
-    key = keys[0] if keys else ""
-    given = (o for o, v in sources.items() if section in v and (not keys or key in v[section]))
-    origin = next(given, "settings")
-    if not keys:
-        if fault["type"] == "extra_forbidden":
-            return f"{origin}: [{section}] is unknown{_nearest(section, Settings.model_fields)}"
-        if fault["type"] == "value_error":
-            return f"{origin}: {why}"
-        return f"{origin}: {section} is a table: [{section}]"
-    if fault["type"] == "extra_forbidden":
-        elsewhere = next((f"; did you mean {s}.{n}?" for s, n, _ in each_setting() if n == key), "")
-        near = elsewhere or _nearest(key, _section(section).model_fields)
-        return f"{origin}: {section}.{key} is unknown{near}"
-    name = _variable(section, key) if origin == "environment" else f"{section}.{key}"
-    if fault["type"] == "value_error":
-        return f"{origin}: {name}: {why}"
-    shown = f" = {str(fault['input'])[:40]!r}" if _section(section).model_fields[key].repr else ""
-    return f"{origin}: {name}{shown}: {why.lower()}"
+def _with_inherited(values: Values, name: str, own: Any) -> Any:
+    if not isinstance(own, Mapping):
+        return own
+    tables = dict(own)
+    for section in SOURCE_SECTIONS:
+        base, mine = values.get(section, {}), own.get(section, {})
+        base = base.model_dump(exclude_unset=True) if isinstance(base, BaseModel) else base
+        if isinstance(base, Mapping) and isinstance(mine, Mapping):
+            spool = base.get("spool")
+            own_spool = {"spool": Path(spool) / name} if isinstance(spool, str | Path) else {}
+            tables[section] = {**base, **own_spool, **mine}
+    return tables
 
 
 def each_setting() -> Iterator[tuple[str, str, FieldInfo]]:
     """Go through all settings: section, name, and what is known of it."""
-    for section in Settings.model_fields:
-        for name, field in _section(section).model_fields.items():
+    for section, model in SECTIONS.items():
+        for name, field in model.model_fields.items():
             yield section, name, field
 
 
@@ -335,15 +353,26 @@ def as_toml(settings: Settings | None = None) -> str:
     """
     settings, lines = settings or Settings(), [__doc__.split("\n", 1)[0], ""]
     lines[0] = f"# {lines[0]}"
-    for section in Settings.model_fields:
+    for section, model in SECTIONS.items():
         values = getattr(settings, section)
-        lines += [f"# {(_section(section).__doc__ or '').strip()}", f"[{section}]"]
-        for name, field in _section(section).model_fields.items():
+        lines += [f"# {(model.__doc__ or '').strip()}", f"[{section}]"]
+        for name, field in model.model_fields.items():
             value = getattr(values, name)
             unset = value is None or not field.repr
             lines += [f"# {field.description}", f"#{name} =" if unset else f"{name} = {_toml(value)}"]
         lines.append("")
-    return "\n".join(lines)
+    lines += [
+        "# Several boards, each with its readout: set for each what is not as in [board] and [readout]."
+    ]
+    if not settings.sources:
+        lines += ["#[sources.NAME.board]", "#[sources.NAME.readout]"]
+    for source, own in settings.sources.items():
+        for section in SOURCE_SECTIONS:
+            lines.append(f"[sources.{source}.{section}]")
+            for name, value in getattr(own, section):
+                if value is not None and value != getattr(getattr(settings, section), name):
+                    lines.append(f"{name} = {_toml(value)}")
+    return "\n".join([*lines, ""])
 
 
 def _toml(value: Any) -> str:
@@ -352,14 +381,3 @@ def _toml(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _section(name: str) -> type[SettingsSection]:
-    return type(Settings.model_fields[name].default)
-
-
-def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), 1, 0.5)
-    return (
-        f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}" if len(known) < 9 else ""
-    )
