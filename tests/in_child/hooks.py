@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 LIMITS = {
     "l1scout.wire": ("IDLE_S", "HANDSHAKE_S"),
     "l1scout.readout.readout": ("IDLE_S", "_LAST_BYTES_S"),
-    "l1scout.store.receiver": ("_QUIET_S",),
+    "l1scout.store.http_clients": ("REQUEST_S", "IDLE_S"),
     "l1scout.control.local": ("_PATIENCE_S", "_ANSWER_S"),
     "l1scout.control.process": ("_NO_STATUS_S",),
 }

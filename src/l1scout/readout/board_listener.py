@@ -24,6 +24,8 @@ HANDSHAKE_S = 5.0
 """A TLS handshake that has begun has so long in all."""
 TAKEOVER_S = 2.0
 """A board that is silent, or has sent no packet, for so long gives way to another connection that sends."""
+SURE_S = 2.0
+"""A board is at work if it sends packets for so long after another one has come."""
 _TICK_S = 0.25
 _MAX_WAITING = 128
 _ACCEPT_AT_ONCE = 64
@@ -86,7 +88,7 @@ class BoardConnection:
 
     def is_at_work(self, since: float) -> bool:
         """Say whether it still sends, long after another one has come."""
-        return self._last_packet is not None and self._last_packet - since >= TAKEOVER_S
+        return self._last_packet is not None and self._last_packet - since >= SURE_S
 
 
 @dataclass
