@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from l1scout.access import parse_addresses, parse_networks
 from l1scout.board.board import Board
 from l1scout.board.sources import captures, is_capture
 from l1scout.errors import InputError
@@ -13,16 +14,17 @@ from l1scout.formats.block_format import board_format
 from l1scout.formats.packets import Readable
 from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
-from l1scout.readout.alarms import SpoolForecast, spool_alarms, writer_alarms
+from l1scout.readout.board_listener import BoardConnection, BoardListener
 from l1scout.readout.deadline import Deadline
 from l1scout.readout.segment_note import ReadoutPosition
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool, default_folder
+from l1scout.readout.spool_alarms import SpoolForecast, spool_alarms, writer_alarms
 from l1scout.readout.status import ProcessState, ReadoutStatus
-from l1scout.readout.streams_in import TICK_S, BoardStream, Ending, stoppable
+from l1scout.readout.store_client import put_settings, stored_position
+from l1scout.readout.streams_in import TICK_S, Ending, stoppable
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped
-from l1scout.settings import Settings
-from l1scout.wire import Channel, Listener
+from l1scout.settings import Settings, as_toml
 
 try:  # of the branches that are to be merged
     from l1scout.readout.warm_up import compile_kernels  # type: ignore[import-not-found]
@@ -32,17 +34,12 @@ except ImportError:
         """Do nothing."""
 
 
-try:
-    from l1scout.readout.store_client import position as stored_position  # type: ignore[import-not-found]
-except ImportError:
-
-    def stored_position(_: Settings, __: int, ___: int) -> ReadoutPosition | None:
-        """Know nothing."""
-        return None
-
-
 _LAST_BYTES_S = 5.0
 """A board that goes on sending when readout is to stop has so long."""
+_KNOWN_S, _UNKNOWN_S = 1.0, 5.0
+"""When it starts, the store has so long to say where the run is: if the spool knows it, and if not."""
+_SETTINGS_S = 60.0
+"""So long it is tried to give the store the settings."""
 _COUNT_S = 2.0
 """So long takes, at most, the counting of what has arrived and nobody will write any more."""
 
@@ -100,13 +97,13 @@ class Readout:
         self._deadline = Deadline(s.drain_seconds)
         self._ending = Ending(self._deadline.began)
         self.writer = self._new_writer()
-        self.sender = Sender(self.spool, s.store, settings.access.access, log)
+        self.sender = Sender(self.spool, s.store, settings.access.access, log, failover_s=s.failover_seconds)
         self._lock = threading.Lock()
         self._failure: Exception | None = None
         self._forecast = SpoolForecast()
         self._position_unknown = False
         self._began = time.monotonic()
-        self.listener: Listener | None = None
+        self.listener: BoardListener | None = None
 
     def _new_writer(self) -> SegmentWriter:
         s = self._settings.readout
@@ -130,14 +127,13 @@ class Readout:
         """Take packets from boards until stopped; return the number of segments left in the spool."""
         s = self._settings.readout
         self._begin()
-        self.listener = Listener(
+        self.listener = BoardListener(
             s.listen,
-            "readout",
             self._settings.access.access,
+            parse_networks(s.trusted_networks),
             self._board,
-            connections=1,
+            ending=self._ending,
             log=self._log,
-            handshake=s.handshake,
         ).start()
         self._log("readout listens", address=self.listener.address, run=self._settings.run.number)
         with self._repeating(self._tick):
@@ -147,7 +143,7 @@ class Readout:
         self._take_last_bytes(self.listener, status)
         return self._drain(status)
 
-    def _take_last_bytes(self, listener: Listener, status: Callable[[ReadoutStatus], None]) -> None:
+    def _take_last_bytes(self, listener: BoardListener, status: Callable[[ReadoutStatus], None]) -> None:
         """Read what boards have sent: for a while, and then only what has arrived."""
         end = time.monotonic() + _LAST_BYTES_S
         while listener.connected and not self._deadline.over():
@@ -185,12 +181,20 @@ class Readout:
             msg = f"run {self._settings.run.number} has ended: set another run.number"
             raise InputError(msg)
         compile_kernels(self._wire_format)
+        threading.Thread(target=self._give_settings, name="settings to the store", daemon=True).start()
         self.sender.start()
+
+    def _give_settings(self) -> None:
+        """Let the store keep the settings in force with the run, as soon as it can be reached."""
+        run, source = self._settings.run.number, self._settings.readout.source
+        addresses, text = parse_addresses(self._settings.readout.store), as_toml(self._settings)
+        put_settings(addresses, self._settings.access.access, run, source, text, self._log, _SETTINGS_S)
 
     def _find_position(self) -> None:
         """Ask the store where to go on: a spool that was lost does not know."""
         run, source = self._settings.run.number, self._settings.readout.source
-        own, stored = self.spool.position(run, source), stored_position(self._settings, run, source)
+        own = self.spool.position(run, source)
+        stored = self._stored_position(run, source, _KNOWN_S if own.index else _UNKNOWN_S)
         self._position_unknown = stored is None and own.index == 0
         if self._position_unknown:
             why = "its segments are refused if the store has others of this run and source"
@@ -199,6 +203,10 @@ class Readout:
             self._log("goes on where the store is", run=run, index=stored.index, level="warning")
             self.spool.adopt(run, source, stored)
             self.writer = self._new_writer()
+
+    def _stored_position(self, run: int, source: int, patience_s: float) -> ReadoutPosition | None:
+        addresses, access = parse_addresses(self._settings.readout.store), self._settings.access.access
+        return stored_position(addresses, access, run, source, self._log, patience_s)
 
     @contextmanager
     def _repeating(self, act: Callable[[], object]) -> Iterator[None]:
@@ -219,9 +227,12 @@ class Readout:
         if self._failure:
             raise self._failure
 
-    def _board(self, channel: Channel, peer: str) -> None:
-        self._stream(BoardStream(channel.socket, self._ending))
-        self._log("board gone", peer=peer)
+    def _board(self, board: BoardConnection) -> None:
+        for packet in self._wire_format.split(board):
+            if packet[0]:
+                board.has_sent_packet()
+            self._take(packet)
+        self._log("board gone", peer=board.peer)
 
     def _stream(self, stream: Readable) -> None:
         for packet in self._wire_format.split(stream):
@@ -304,8 +315,10 @@ class Readout:
 
     def _alarms(self) -> list[str]:
         """Return what an operator must look at."""
-        alarms = [*getattr(self.writer, "alarms", ()), *getattr(self.sender, "alarms", ())]
-        alarms += [*writer_alarms(self.writer.totals), *spool_alarms(self.spool)]
+        alarms = [*getattr(self.writer, "alarms", ()), *writer_alarms(self.writer.totals)]
+        alarms += [*spool_alarms(self.spool), *self.sender.alarms]
+        if self.listener:
+            alarms += self.listener.alarms
         if self._position_unknown and not self.sender.sent:
             alarms.append("the store could not be asked where the run goes on: it begins with segment 0")
         return alarms
