@@ -32,7 +32,8 @@ def silent_store():
 
 
 @pytest.fixture
-def store():
+def store(monkeypatch):
+    monkeypatch.setattr("l1scout.readout.readout._UNKNOWN_S", 0.1)
     with silent_store() as address:
         yield address
 

@@ -16,6 +16,7 @@ from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.board_listener import BoardConnection, BoardListener
 from l1scout.readout.deadline import Deadline
+from l1scout.readout.renumbering import offer_as_source
 from l1scout.readout.segment_note import ReadoutPosition
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool, default_folder
@@ -174,6 +175,16 @@ class Readout:
         self._deadline.begin()
         self.sender.start()
         return self._send_rest(status)
+
+    def offer_refused(self, source: int, status: Callable[[ReadoutStatus], None]) -> int:
+        """Send the segments that the store has refused as those of another source; see `offer_as_source`."""
+        if not self.spool.n_refused:
+            msg = f"no refused segments in {self.spool.folder}"
+            raise InputError(msg)
+        made = offer_as_source(self.spool, source, lambda r, s: self._stored_position(r, s, _UNKNOWN_S))
+        for segment in made:
+            self._log("refused segment offered again", segment=segment.name, orbits=segment.orbits)
+        return self.drain(status)
 
     def _begin(self) -> None:
         self._find_position()
