@@ -110,13 +110,16 @@ def lengthen(module: ModuleType, limit_s: float, replace: Callable[[Any, str, An
 
 
 class _AfterImport:
-    """Finds modules as Python does, and calls functions when they have been imported."""
+    """Finds modules as Python does, and calls functions when they have been imported (now, if they are)."""
 
     def __init__(self) -> None:
         self._then: dict[str, list[Callable[[ModuleType], None]]] = {}
 
     def then(self, module: str, act: Callable[[ModuleType], None]) -> None:
-        self._then.setdefault(module, []).append(act)
+        if module in sys.modules:
+            act(sys.modules[module])
+        else:
+            self._then.setdefault(module, []).append(act)
 
     def find_spec(
         self, name: str, path: Any = None, target: Any = None
