@@ -16,7 +16,17 @@ from pathlib import Path
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.settings import read_settings
 from l1scout.store.account import StageAccount, account
-from processes import COMMAND, PATIENCE_S, Forked, Ports, RunningProcess, fork_server, wait_for, with_hooks
+from processes import (
+    COMMAND,
+    PATIENCE_S,
+    Forked,
+    Ports,
+    RunningProcess,
+    fork_server,
+    kill_with_children,
+    wait_for,
+    with_hooks,
+)
 from proxy import Proxy
 
 __all__ = ["COMMAND", "PATIENCE_S", "Chain", "Ports", "Proxy", "wait_for", "with_hooks"]
@@ -37,13 +47,28 @@ class Chain:
     folder, packets : Path
     gated : bool
         The board sends what `send` tells it to, and no side has a time limit shorter than `PATIENCE_S`.
-        Without, the processes are as a user starts them, and the board keeps its pace.
+        Without, the limits are those of a user's processes, and the board keeps its pace.
+    forked : bool, optional
+        Processes are forked from one that has everything imported, instead of started anew. As `gated`, if not
+        given.
+    multiple : int
+        The first orbit of each board is a multiple of this.
     settings
         By name, with two underscores for the point.
     """
 
-    def __init__(self, folder: Path, packets: Path, *, gated: bool = True, **settings: object) -> None:
-        self.folder, self._gated = folder, gated
+    def __init__(
+        self,
+        folder: Path,
+        packets: Path,
+        *,
+        gated: bool = True,
+        forked: bool | None = None,
+        multiple: int = 1,
+        **settings: object,
+    ) -> None:
+        self.folder, self._gated, self._multiple = folder, gated, multiple
+        self._forked = gated if forked is None else forked
         self._ports = Ports(2)
         self.readout_port, self.store_port = self._ports.numbers
         self.to_readout, self.to_store = Proxy(self.readout_port), Proxy(self.store_port)
@@ -96,13 +121,17 @@ class Chain:
             arguments = [str(a) for a in (name, *words, f"--status={status}", *self.over(**here), *more)]
             status.unlink(missing_ok=True)
             log = self.folder / f"{name}.log"
-            if self._gated:
-                environment = with_hooks(dict(os.environ), **hooks)
+            environment = with_hooks(dict(os.environ), **hooks) if self._gated else dict(os.environ)
+            if self._forked:
                 self.processes[name] = fork_server().start(arguments, environment, log)
                 continue
             with log.open("ab") as output:
                 self.processes[name] = subprocess.Popen(
-                    [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stderr=output, stdout=output
+                    [*COMMAND, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stderr=output,
+                    stdout=output,
+                    env=environment,
                 )
 
     @property
@@ -115,7 +144,8 @@ class Chain:
             if not self.boards:
                 self._began = time.monotonic()
             pace = float(str(self.settings["board.pace"]))
-            return int((time.monotonic() - self._began) * ORBIT_FREQUENCY_HZ * pace)
+            passed = (time.monotonic() - self._began) * ORBIT_FREQUENCY_HZ * pace
+            return -(-int(passed) // self._multiple) * self._multiple
         self._first = self.passed + (PAUSE_ORBITS if self.boards else 0)
         self._granted = 0
         (self.folder / f"gate-{self.boards}").write_text("0")
@@ -270,8 +300,7 @@ class Chain:
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
-                process.kill()
-                process.wait()
+                kill_with_children(process)
         if self._gated or sys.exc_info()[0]:
             print(self.logs())
         self.to_readout.close()

@@ -1,6 +1,7 @@
 """Processes of the live chain: waiting for them, ports for them, and a server that forks them."""
 
 import atexit
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Protocol
+
+import psutil
 
 PATIENCE_S = 240.0
 """The one limit on waiting for something that must happen, however busy the machine is."""
@@ -64,6 +67,17 @@ class RunningProcess(Protocol):
     def wait(self, timeout: float | None = None) -> int: ...
     def kill(self) -> None: ...
     def send_signal(self, sig: int, /) -> None: ...
+
+
+def kill_with_children(process: RunningProcess) -> None:
+    """Kill a process that runs, and all that it has started."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    psutil.wait_procs(children, PATIENCE_S)
 
 
 class Forked:
