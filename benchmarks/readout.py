@@ -3,10 +3,11 @@
     python benchmarks/readout.py [--seconds 60] [--trial-seconds 12] [--json]
 
 Board packets of a simulated LHC with muons in 5 % of the crossings (2.0 M blocks/s, 385 MB/s at the LHC's
-rate) -> records -> spool -> store -> zstd -> disk, as separate processes on loopback. First at full speed, where
-the board waits for readout; below that, the highest pace is bisected in short trials, each on a chain of its own
-after a warm-up. A pace is sustained if the board drops nothing, and what waits in the spool and to be compressed
-does not grow. The pace that is found is then held for ``--seconds``, and the account of that run must balance.
+rate) -> records -> spool -> store -> zstd -> disk, as separate processes on loopback. First at full speed,
+where the board waits for readout; below that, the highest pace is bisected in short trials, each on a chain
+of its own after a warm-up. A pace is sustained if the board drops nothing, and what waits in the spool and to
+be compressed does not grow. The pace that is found is then held for ``--seconds``, and the account of that
+run must balance.
 Peer: the same bytes through loopback TCP between two plain processes that do nothing else.
 """
 
