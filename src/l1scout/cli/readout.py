@@ -28,7 +28,8 @@ def readout(
     Stops cleanly on Ctrl-C: the run ends, what waits is sent. Killed, it goes on where it was when
     started again.
     """
-    from l1scout.control.services import check_all_sent, logger, on_signals, run_readout
+    from l1scout.control.logs import logger
+    from l1scout.control.services import check_all_sent, on_signals, run_readout
     from l1scout.readout.readout import Readout
 
     chosen, log, report = load(settings, over), logger("readout"), status_writer(status, _line)

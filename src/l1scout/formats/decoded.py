@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
-from l1scout.lhc import crossing
+from l1scout.lhc import order_of_time
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def join_decoded(parts: Sequence[Decoded]) -> Decoded:
 def in_order_of_time(
     orbit: NDArray[Any], bx: NDArray[Any], columns: Mapping[str, NDArray[Any]]
 ) -> OrbitBatch:
-    """Make a batch of objects with their orbit and BX (1..3564), sorted if damaged data are out of order."""
+    """Make a batch of objects with their orbit and BX (0..3564), sorted if damaged data are out of order."""
     orbit, bx = orbit.astype(np.int64), bx.astype(np.int64)
-    time = crossing(orbit, bx)
+    time = order_of_time(orbit, bx)
     if np.any(time[1:] < time[:-1]):
         order = np.argsort(time, kind="stable")
         orbit, bx, columns = orbit[order], bx[order], {n: c[order] for n, c in columns.items()}

@@ -70,7 +70,7 @@ class Frames:
         Word at which each orbit begins, and their end.
     orbit : ndarray of int64, shape (orbits,)
     bad_blocks : int
-        Left out because their BX is not 1..3564.
+        Left out because their BX is above 3564.
     objects : mapping of str to int
         Objects by kind, see `formats.stream.Stream.counts`.
     """

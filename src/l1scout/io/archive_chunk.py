@@ -29,7 +29,7 @@ from l1scout.formats.streams.muon import MUONS, MuonWords, decode_records
 from l1scout.io.archive_muons import to_muons
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
 from l1scout.io.stored import time_spans
-from l1scout.lhc import crossing
+from l1scout.lhc import order_of_time
 
 SIDE = np.dtype(
     [(n, "<u4") for n in ("rows", "frames", "splits", "patches", "verbatim", "checked", "crc32c")]
@@ -333,13 +333,13 @@ class ArchiveChunk:
         self._row, self._counts, self._muons = to_muons(columns, first, form)
 
     def _times(self) -> NDArray[np.int64]:
-        """Return the crossing of each record."""
+        """Return a number for each record that rises with time."""
         if self._stretch is not None:
             words, starts = self._stretch.words, self._stretch.starts
             orbit, bx = words[starts + 2] & ORBIT_MASK, words[starts + 1] & self._form.bx_mask
         else:
             orbit, bx = self._columns["orbit"][self._first], self._columns["bx"][self._first]
-        return crossing(orbit.astype(np.int64), bx.astype(np.int64))
+        return order_of_time(orbit, bx)
 
     def in_order(self, rows: int) -> Iterator[Decoded]:
         """Decode the records, `rows` at a time, by spans whose times rise."""

@@ -30,7 +30,7 @@ from l1scout.io.quality import ReadQuality
 from l1scout.io.reader import ROWS, FormatReader, origin
 from l1scout.io.seen import orbit_checksums, whole_orbits
 from l1scout.io.summary import summarize
-from l1scout.lhc import crossing, lumisection
+from l1scout.lhc import lumisection, order_of_time
 
 PIECE = 1 << 22
 _SURE = 64
@@ -70,7 +70,7 @@ def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
         n = fields["n1"] + fields["n2"]
         rank = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
         at = np.repeat(starts + HEADER_WORDS, n) + form.record_words * rank
-        good = _in_order(crossing(orbit, bx), orbit)
+        good = _in_order(order_of_time(orbit, bx), orbit)
         good &= bool(np.all(words[at] & form.present_bits) and np.all(words[starts] & (1 << 24)))
         if form.extra is not None:
             extra = words[at + 2] & form.bx_mask
@@ -263,7 +263,7 @@ def _in_time(
     """Decode bare records, `rows` at a time; records of an earlier time begin anew."""
     for words, starts in parts:
         orbit, bx = (words[starts + 2] & ORBIT_MASK).astype(np.int64), words[starts + 1] & form.bx_mask
-        for first, last in time_spans(crossing(orbit, bx), rows):
+        for first, last in time_spans(order_of_time(orbit, bx), rows):
             yield decode_records(words, starts[first:last], form)
 
 

@@ -1,11 +1,11 @@
 """The readout process: packets of boards in, segments to the store out, a status 4 times a second."""
 
-import socket
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from l1scout.access import parse_networks
 from l1scout.board.board import Board
 from l1scout.board.sources import captures, is_capture
 from l1scout.errors import InputError
@@ -13,12 +13,12 @@ from l1scout.formats.block_format import board_format
 from l1scout.formats.packets import Readable
 from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
+from l1scout.readout.board_listener import BoardConnection, BoardListener
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool, default_folder
 from l1scout.readout.status import ProcessState, ReadoutStatus
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped
 from l1scout.settings import Settings
-from l1scout.wire import IDLE_S, Channel, Listener
 
 _TICK_S = 0.25
 _LAST_BYTES_S = 5.0
@@ -31,28 +31,6 @@ def chosen_format(settings: Settings) -> WireFormat:
     except InputError as error:
         msg = f"readout.wire_format: {error}"
         raise InputError(msg) from error
-
-
-class BoardStream:
-    """A board's connection as a stream; it ends when the board closes it, is silent, or readout stops."""
-
-    def __init__(self, connection: socket.socket, stopping: threading.Event) -> None:
-        self._socket, self._stopping = connection, stopping
-        connection.settimeout(_TICK_S)
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Wait for bytes."""
-        silent = 0.0
-        while silent < IDLE_S:
-            try:
-                return self._socket.recv_into(buffer)
-            except TimeoutError:
-                if self._stopping.is_set():
-                    return 0
-                silent += _TICK_S
-            except OSError:
-                return 0  # reset: what was received counts
-        return 0
 
 
 class _WriterSink:
@@ -105,10 +83,10 @@ class Readout:
             self._forced.is_set,
             data=s.data,
         )
-        self.sender = Sender(self.spool, s.store, settings.access.access, log)
+        self.sender = Sender(self.spool, s.store, settings.access.access, log, failover_s=s.failover_seconds)
         self._lock = threading.Lock()
         self._began = time.monotonic()
-        self.listener: Listener | None = None
+        self.listener: BoardListener | None = None
 
     def stop(self) -> None:
         """Request a clean end; at the second request, an end at once."""
@@ -120,14 +98,13 @@ class Readout:
         """Take packets from boards until stopped; return the number of segments left in the spool."""
         s = self._settings.readout
         self._begin()
-        self.listener = Listener(
+        self.listener = BoardListener(
             s.listen,
-            "readout",
             self._settings.access.access,
+            parse_networks(s.trusted_networks),
             self._board,
-            connections=1,
+            stopping=self._stopping,
             log=self._log,
-            handshake=s.handshake,
         ).start()
         self._log("readout listens", address=self.listener.address, run=self._settings.run.number)
         while not self._stopping.wait(_TICK_S):
@@ -172,9 +149,12 @@ class Readout:
             raise InputError(msg)
         self.sender.start()
 
-    def _board(self, channel: Channel, peer: str) -> None:
-        self._stream(BoardStream(channel.socket, self._stopping))
-        self._log("board gone", peer=peer)
+    def _board(self, board: BoardConnection) -> None:
+        for packet in self._wire_format.split(board):
+            if packet[0]:
+                board.has_sent_packet()
+            self._take(packet)
+        self._log("board gone", peer=board.peer)
 
     def _stream(self, stream: Readable) -> None:
         for packet in self._wire_format.split(stream):
@@ -233,7 +213,7 @@ class Readout:
             store_connected=sender.connected,
             sent=sender.sent,
             sent_bytes=sender.sent_bytes,
-            refused=len(sender.refused),
+            refused=sender.refused,
             last_orbit=self.writer.position.last_orbit,
         )
 

@@ -25,6 +25,9 @@ class ProcessStatus(BaseModel):
     alarms: list[str] = Field(
         default_factory=list, description="What an operator must look at now: one line each, shown in red."
     )
+    dead_threads: list[str] = Field(
+        default_factory=list, description="Threads that an error has ended: the process must be started anew."
+    )
     cpu_s: float = Field(
         default_factory=lambda: sum(os.times()[:2]), description="Processor time of the process."
     )
