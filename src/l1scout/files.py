@@ -101,13 +101,16 @@ def own_folder(folder: Path, purpose: str, mode: int = 0o700) -> None:
     Raises
     ------
     InputError
-        If it cannot be made, is not a folder or a link to one, belongs to another user or can be written to
-        by others.
+        If it cannot be made, is a file or a link, belongs to another user or can be written to by others.
+    OSError
+        If the disk is full.
     """
     try:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
+        if is_disk_full(error):
+            raise
         msg = f"cannot use {folder} as the {purpose}: {(error.strerror or str(error)).lower()}"
         raise InputError(msg) from error
     why = ""

@@ -11,12 +11,13 @@ import pytest
 from chain import PATIENCE_S, wait_for
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.formats.wire_formats.run3 import RUN3
+from l1scout.readout.board_listener import BoardConnection
 from l1scout.readout.readout import Readout
 from l1scout.readout.segment_note import read_note
 from l1scout.readout.spool import Spool
-from l1scout.readout.streams_in import BoardStream, Ending
+from l1scout.readout.streams_in import Ending
 from l1scout.readout.writer import Limits, SegmentWriter
-from l1scout.settings import ReadoutSection, read_settings
+from l1scout.settings import read_settings
 from live_packets import feed, packets, repeated, small_packets
 
 RUN = 7
@@ -31,7 +32,8 @@ def silent_store():
 
 
 @pytest.fixture
-def store():
+def store(monkeypatch):
+    monkeypatch.setattr("l1scout.readout.readout._UNKNOWN_S", 0.1)
     with silent_store() as address:
         yield address
 
@@ -46,8 +48,6 @@ def readout_of(tmp_path, store, **settings: object) -> Readout:
         "readout.store": store,
         "readout.drain_seconds": 0.5,
     } | {name.replace("__", "."): value for name, value in settings.items()}
-    if "handshake" in ReadoutSection.model_fields:
-        given["readout.handshake"] = "false"
     return Readout(read_settings(None, {}, [f"{k}={v}" for k, v in given.items()]), lambda *_, **__: None)
 
 
@@ -166,11 +166,11 @@ def test_file_ends_when_readout_is_to_stop(tmp_path, store):
 def test_after_the_deadline_a_connection_gives_only_what_has_arrived():
     one, two = socket.socketpair()
     ending = Ending(lambda: True)
-    stream = BoardStream(one, ending)
+    board = BoardConnection(one, "board", ending)
     two.sendall(b"orbits")
     ending.now = True
     buffer = memoryview(bytearray(100))
-    assert (stream.readinto(buffer), stream.readinto(buffer)) == (6, 0)
+    assert (board.readinto(buffer), board.readinto(buffer)) == (6, 0)
     one.close()
     two.close()
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from l1scout.access import Access, Networks, explain_tls, is_loopback, is_trusted, parse_address
 from l1scout.errors import InputError
-from l1scout.readout.streams_in import BoardStream, Ending
+from l1scout.readout.streams_in import Ending
 from l1scout.wire import IDLE_S, interrupt, keep_alive, shut
 
 HANDSHAKE_S = 5.0
@@ -28,6 +28,8 @@ TAKEOVER_S = 2.0
 SURE_S = 2.0
 """A board is at work if it sends packets for so long after another one has come."""
 _TICK_S = 0.25
+_LEFT_BYTES = 1 << 26
+"""Read at most, of what had arrived when readout stopped to listen."""
 _MAX_WAITING = 128
 _ACCEPT_AT_ONCE = 64
 _ALARM_S = 60.0
@@ -35,8 +37,8 @@ _MAX_HELD = 8
 _PEEK = 6
 
 
-class BoardConnection(BoardStream):
-    """The connection of the board that was let in.
+class BoardConnection:
+    """A board's connection as a stream; it ends when the board closes it, is silent, or readout stops.
 
     Parameters
     ----------
@@ -44,22 +46,47 @@ class BoardConnection(BoardStream):
     peer : str
         Its address.
     ending : Ending
+        Whether readout is to stop.
+
+    Attributes
+    ----------
+    ended : bool
+        All that it sent was read.
     """
 
     def __init__(self, connection: socket.socket, peer: str, ending: Ending) -> None:
-        super().__init__(connection, ending)
-        self.peer = peer
+        self.socket, self.peer, self._ending = connection, peer, ending
+        self.ended, self._left = False, _LEFT_BYTES
         self._began = time.monotonic()
         self._last_packet: float | None = None
         self._waits_since: float | None = None
+        connection.settimeout(_TICK_S)
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Wait for bytes."""
-        self._waits_since = time.monotonic()
+        self._waits_since = since = time.monotonic()
         try:
-            return super().readinto(buffer)
+            while time.monotonic() - since < IDLE_S:
+                try:
+                    if self._ending.now:
+                        return self._what_has_arrived(buffer)
+                    n = self.socket.recv_into(buffer)
+                    self.ended = n == 0
+                    return n
+                except TimeoutError:
+                    if self._ending.soon():
+                        return 0
+                except OSError:
+                    return 0  # reset: what was received counts
+            return 0
         finally:
             self._waits_since = None
+
+    def _what_has_arrived(self, buffer: memoryview) -> int:
+        self.socket.settimeout(0)
+        n = self.socket.recv_into(buffer) if self._left > 0 else 0
+        self._left -= n
+        return n
 
     def has_sent_packet(self) -> None:
         """Note that a packet was read: who sends packets is a board."""
@@ -101,7 +128,7 @@ class BoardListener:
     handle : callable
         Gets the `BoardConnection`, which is closed when it returns.
     ending : Ending
-        Of the connections.
+        Given to the connections.
     log : callable
         ``log(event, level=..., **values)``; at most one line per second for rejected connections.
 
@@ -316,7 +343,7 @@ class BoardListener:
             with self._lock:
                 if self._board is board:
                     self._board = None
-            if board.at_end and isinstance(board.socket, ssl.SSLSocket):
+            if board.ended and isinstance(board.socket, ssl.SSLSocket):
                 with contextlib.suppress(OSError):
                     board.socket.unwrap()  # tell the board that all was read
             board.socket.close()  # without TLS, this tells it

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from l1scout.access import parse_networks
+from l1scout.access import parse_addresses, parse_networks
 from l1scout.board.board import Board
 from l1scout.board.sources import captures, is_capture
 from l1scout.errors import InputError
@@ -14,17 +14,19 @@ from l1scout.formats.block_format import board_format
 from l1scout.formats.packets import Readable
 from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
-from l1scout.readout.alarms import SpoolForecast, spool_alarms, writer_alarms
 from l1scout.readout.board_listener import BoardConnection, BoardListener
 from l1scout.readout.deadline import Deadline
+from l1scout.readout.packet_file import check_packet_file
+from l1scout.readout.renumbering import offer_as_source
+from l1scout.readout.segment_note import ReadoutPosition
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool, default_folder
+from l1scout.readout.spool_alarms import SpoolForecast, spool_alarms, writer_alarms
 from l1scout.readout.status import ProcessState, ReadoutStatus
-from l1scout.readout.store_client import position as stored_position
-from l1scout.readout.store_client import put_settings
+from l1scout.readout.store_client import put_settings, stored_position
 from l1scout.readout.streams_in import TICK_S, Ending, stoppable
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped
-from l1scout.settings import Settings
+from l1scout.settings import Settings, as_toml
 
 try:  # of the branches that are to be merged
     from l1scout.readout.warm_up import compile_kernels  # type: ignore[import-not-found]
@@ -36,8 +38,10 @@ except ImportError:
 
 _LAST_BYTES_S = 5.0
 """A board that goes on sending when readout is to stop has so long."""
+_KNOWN_S, _UNKNOWN_S = 1.0, 5.0
+"""When it starts, the store has so long to say where the run is: if the spool knows it, and if not."""
 _SETTINGS_S = 60.0
-"""While the run goes on, the settings are offered to the stores for so long."""
+"""So long it is tried to give the store the settings."""
 _COUNT_S = 2.0
 """So long takes, at most, the counting of what has arrived and nobody will write any more."""
 
@@ -157,6 +161,8 @@ class Readout:
 
     def read(self, path: Path | None, stream: Readable, status: Callable[[ReadoutStatus], None]) -> int:
         """Take packets from a stream, or from the words of a link capture, to their end or until stopped."""
+        if path and not is_capture(path):
+            check_packet_file(path, self._wire_format)
         self._begin()
         with self._repeating(lambda: status(self.status("running"))):
             if path and is_capture(path):
@@ -173,22 +179,36 @@ class Readout:
         self.sender.start()
         return self._send_rest(status)
 
+    def offer_refused(self, source: int, status: Callable[[ReadoutStatus], None]) -> int:
+        """Send the segments that the store has refused as those of another source; see `offer_as_source`."""
+        if not self.spool.n_refused:
+            msg = f"no refused segments in {self.spool.folder}"
+            raise InputError(msg)
+        made = offer_as_source(self.spool, source, lambda r, s: self._stored_position(r, s, _UNKNOWN_S))
+        for segment in made:
+            self._log("refused segment offered again", segment=segment.name, orbits=segment.orbits)
+        return self.drain(status)
+
     def _begin(self) -> None:
         self._find_position()
         if self.writer.position.ended:
             msg = f"run {self._settings.run.number} has ended: set another run.number"
             raise InputError(msg)
         compile_kernels(self._wire_format)
+        threading.Thread(target=self._give_settings, name="settings to the store", daemon=True).start()
         self.sender.start()
+
+    def _give_settings(self) -> None:
+        """Let the store keep the settings in force with the run, as soon as it can be reached."""
         run, source = self._settings.run.number, self._settings.readout.source
-        given = (self._settings, run, source, self._log, _SETTINGS_S)
-        threading.Thread(target=put_settings, args=given, name="settings to the store", daemon=True).start()
+        addresses, text = parse_addresses(self._settings.readout.store), as_toml(self._settings)
+        put_settings(addresses, self._settings.access.access, run, source, text, self._log, _SETTINGS_S)
 
     def _find_position(self) -> None:
         """Ask the store where to go on: a spool that was lost does not know."""
         run, source = self._settings.run.number, self._settings.readout.source
         own = self.spool.position(run, source)
-        stored = stored_position(self._settings, run, source, self._log)
+        stored = self._stored_position(run, source, _KNOWN_S if own.index else _UNKNOWN_S)
         self._position_unknown = stored is None and own.index == 0
         if self._position_unknown:
             why = "its segments are refused if the store has others of this run and source"
@@ -197,6 +217,10 @@ class Readout:
             self._log("goes on where the store is", run=run, index=stored.index, level="warning")
             self.spool.adopt(run, source, stored)
             self.writer = self._new_writer()
+
+    def _stored_position(self, run: int, source: int, patience_s: float) -> ReadoutPosition | None:
+        addresses, access = parse_addresses(self._settings.readout.store), self._settings.access.access
+        return stored_position(addresses, access, run, source, self._log, patience_s)
 
     @contextmanager
     def _repeating(self, act: Callable[[], object]) -> Iterator[None]:
@@ -305,9 +329,10 @@ class Readout:
 
     def _alarms(self) -> list[str]:
         """Return what an operator must look at."""
-        alarms = [*getattr(self.writer, "alarms", ()), *self.sender.alarms]
-        alarms += self.listener.alarms if self.listener else []
-        alarms += [*writer_alarms(self.writer.totals), *spool_alarms(self.spool)]
+        alarms = [*getattr(self.writer, "alarms", ()), *writer_alarms(self.writer.totals)]
+        alarms += [*spool_alarms(self.spool), *self.sender.alarms]
+        if self.listener:
+            alarms += self.listener.alarms
         if self._position_unknown and not self.sender.sent:
             alarms.append("the store could not be asked where the run goes on: it begins with segment 0")
         return alarms

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,9 @@ from typing import Any
 from crc32c import crc32c
 from pydantic import TypeAdapter, ValidationError
 
-from l1scout.access import Access, explain_tls, parse_addresses
+from l1scout.access import Access, explain_tls
 from l1scout.errors import InputError, first_fault, printable
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
-from l1scout.settings import Settings, as_toml
 from l1scout.wire import IDLE_S, WireError, connect, interrupt
 
 ANSWER_S = 60.0
@@ -278,51 +277,54 @@ def _explain(error: Exception, address: str) -> str:
     return f"{address}: not a store there ({type(error).__name__})"
 
 
-def position(
-    settings: Settings,
+def stored_position(
+    addresses: Sequence[str],
+    access: Access,
     run: int,
     source: int,
-    log: Callable[..., None] = lambda *_, **__: None,
+    log: Callable[..., None],
     patience_s: float = 5.0,
 ) -> ReadoutPosition | None:
     """Ask the stores where the readout of a run goes on; None if none of them answers in time.
 
     Of several answers, the one that is furthest on.
     """
-    known = _of_each(settings, lambda client: client.position(run, source), patience_s)
+    known = _of_each(addresses, access, lambda client: client.position(run, source), patience_s)
+    positions = [answer for answer in known.values() if isinstance(answer, ReadoutPosition)]
     for address, answer in known.items():
         if isinstance(answer, str):
             log("store does not say where to go on", level="warning", address=address, why=answer)
-    positions = (answer for answer in known.values() if isinstance(answer, ReadoutPosition))
     return max(positions, key=lambda position: position.index, default=None)
 
 
 def put_settings(
-    settings: Settings,
+    addresses: Sequence[str],
+    access: Access,
     run: int,
     source: int,
-    log: Callable[..., None] = lambda *_, **__: None,
+    text: str,
+    log: Callable[..., None],
     patience_s: float = 5.0,
 ) -> bool:
-    """Let the stores keep the settings of a run, without secrets; say whether one of them has them."""
-    text = as_toml(settings)
+    """Give the settings of a run to every store that can be reached in time; say whether one took them."""
 
     def put(client: StoreClient) -> bool:
         client.put_settings(run, source, text)
         return True
 
-    known = _of_each(settings, put, patience_s)
+    known = _of_each(addresses, access, put, patience_s)
     for address, answer in known.items():
         if isinstance(answer, str):
             log("settings not kept by the store", level="warning", address=address, why=answer)
     return True in known.values()
 
 
-def _of_each(settings: Settings, ask: Callable[[StoreClient], Any], patience_s: float) -> dict[str, Any]:
+def _of_each(
+    addresses: Sequence[str], access: Access, ask: Callable[[StoreClient], Any], patience_s: float
+) -> dict[str, Any]:
     """Ask all stores at the same time, again and again for so long; return each one's answer, or why not."""
-    addresses, end = parse_addresses(settings.readout.store), time.monotonic() + patience_s
-    known: dict[str, Any] = dict.fromkeys(addresses, "no answer in time")
-    clients = [StoreClient(address, settings.access.access) for address in addresses]
+    end, known = time.monotonic() + patience_s, dict.fromkeys(addresses, "no answer in time")
+    clients = [StoreClient(address, access) for address in addresses]
 
     def work(client: StoreClient) -> None:
         while time.monotonic() < end and isinstance(known[client.address], str):
