@@ -96,6 +96,11 @@ class SegmentReceiver:
         """Whether the disk has no space for a segment."""
         return self.folder.free <= self._reserve
 
+    @property
+    def receiving(self) -> int:
+        """Segments that are being received."""
+        return len(self._open)
+
     def progress(self, name: str) -> Segment | int:
         """Return the segment of a name if it is stored, else the bytes kept of its upload."""
         parsed = parse_name(name)
