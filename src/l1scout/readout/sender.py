@@ -93,8 +93,6 @@ class Sender:
             )
         if self._at:
             lines.append(f"segments go to {self._client.address}: {self._clients[0].address} has failed")
-        if self.refused:
-            lines.append(f"{self.refused} segments refused by the store; see the folder refused in the spool")
         return lines
 
     def start(self) -> "Sender":

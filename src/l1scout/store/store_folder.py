@@ -18,7 +18,7 @@ import weakref
 from pathlib import Path
 
 from l1scout.errors import InputError
-from l1scout.files import checksum, is_disk_full, sync_folder
+from l1scout.files import checksum, is_disk_full, own_folder, sync_folder
 from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.segments import Segment
 from l1scout.store.catalogue import Catalogue
@@ -44,8 +44,9 @@ class StoreFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.incoming = path, path / "incoming"
+        own_folder(path, "store folder", 0o755)
         try:
-            self.incoming.mkdir(parents=True, exist_ok=True)
+            self.incoming.mkdir(exist_ok=True)
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             self.close = weakref.finalize(self, os.close, lock)
             """Leave the folder to others."""
