@@ -111,9 +111,12 @@ class Running:
     def wait_stuck(self) -> None:
         """Wait until readout's buffers are full, too."""
         sink = self.board._readout
-        wait_for(
-            lambda: self.board.status("running").waiting == 10 and time.monotonic() - sink._progress > 0.5
-        )
+
+        def stuck() -> bool:
+            stands = sink._progress and time.monotonic() - sink._progress > 0.5
+            return bool(stands) and self.board.status("running").waiting == 10
+
+        wait_for(stuck)
 
     def stopped(self, times: int = 1) -> BoardStatus:
         """Stop the board; return its last status."""
