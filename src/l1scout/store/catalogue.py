@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,10 @@ _CHECKPOINT_PAGES = 32
 """Pages in the write-ahead log before they go into the main file: a few segments."""
 _WRONG_SUM = "a row has a wrong checksum or is missing"
 _POSITION = TypeAdapter(ReadoutPosition)
+_DELETE_NOT_COPIED = """DELETE FROM segments WHERE NOT EXISTS (
+  SELECT 1 FROM copies AS c WHERE c.run = segments.run AND c.source = segments.source
+    AND c."index" = segments."index" AND c.url = ? || segments.file
+    AND c.size = stored_size AND c.crc32c = stored_crc32c)"""
 _KEY = 'run = ? AND source = ? AND "index" = ?'
 
 
@@ -318,15 +322,26 @@ class Catalogue:
         query = "SELECT source, text FROM settings WHERE run = ? ORDER BY received"
         return dict(self._rows(query, (run,)))
 
-    def backup(self, path: Path) -> None:
-        """Write a consistent copy into a single file, while others may use the catalogue."""
-        with self._lock:
-            target = sqlite3.connect(path)
-            try:
-                self._base.backup(target)
-                target.execute("PRAGMA journal_mode=DELETE")
-            finally:
-                target.close()
+    def backup(self, path: Path, target: str) -> None:
+        """Write the catalogue of the segments that have a verified copy below a URL, as a single file.
+
+        Others may use the catalogue meanwhile.
+        """
+        with closing(sqlite3.connect(path, isolation_level=None)) as copy:
+            copy.create_function("row_checksum", -1, _row_checksum, deterministic=True)
+            with self._lock:
+                self._base.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+            (good,) = copy.execute(
+                f"SELECT COALESCE(MIN(row_crc32c IS {ROW_SUM}), 1) FROM segments"
+            ).fetchone()
+            if not good:
+                raise self._damaged(_WRONG_SUM)
+            copy.execute("BEGIN")
+            copy.execute(_DELETE_NOT_COPIED, (target,))
+            copy.execute("UPDATE segments SET deleted = NULL")  # there they are
+            copy.execute(f"UPDATE segments SET row_crc32c = {ROW_SUM}")
+            copy.execute("COMMIT")
 
 
 @contextmanager
