@@ -11,7 +11,7 @@ from l1scout.readout.segments import Segment, joint_data
 from l1scout.store.compress import content
 from l1scout.store.evidence import Evidence, Held, collect_evidence
 from l1scout.store.losses import dropped_by_board
-from l1scout.store.on_disk import FILE_CHANGED
+from l1scout.store.on_disk import FILE_CHANGED, FILE_MISSING
 from l1scout.store.transfer import silent
 
 LOSSES = ("corrupt", "missed", "dropped", "unsent", "refused")
@@ -202,8 +202,8 @@ def _store(
             moved += segment.orbits
             if not held.copies:
                 wrong.append(f"{segment.name}: deleted, and no verified copy is known")
-        elif fault == FILE_CHANGED or (changed := _fault(held, verify=verify)):
-            wrong.append(f"{held.path}: {fault}" if fault == FILE_CHANGED else changed)
+        elif fault in (FILE_CHANGED, FILE_MISSING) or (changed := _fault(held, verify=verify)):
+            wrong.append(f"{segment.name}: {fault}" if fault in (FILE_CHANGED, FILE_MISSING) else changed)
             continue
         else:
             here.append(segment)

@@ -30,12 +30,20 @@ REBUILD = "`l1scout store --rebuild` makes it again from the files"
 _CHECKPOINT_PAGES = 32
 """Pages in the write-ahead log before they go into the main file: a few segments."""
 _WRONG_SUM = "a row has a wrong checksum or is missing"
+_NO_DAMAGE = (
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR,
+)  # fmt: skip
 _POSITION = TypeAdapter(ReadoutPosition)
 _DELETE_NOT_COPIED = """DELETE FROM segments WHERE NOT EXISTS (
   SELECT 1 FROM copies AS c WHERE c.run = segments.run AND c.source = segments.source
     AND c."index" = segments."index" AND c.url = ? || segments.file
     AND c.size = stored_size AND c.crc32c = stored_crc32c)"""
 _KEY = 'run = ? AND source = ? AND "index" = ?'
+
+
+class DamagedError(InputError):
+    """A catalogue that is damaged, and can be made again from the files."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +116,7 @@ class Catalogue:
             self._open(writable=writable)
         except sqlite3.DatabaseError as error:
             self._base.close()
-            msg = f"{path}: cannot be used as a catalogue ({error}); {REBUILD}"
-            raise InputError(msg) from error
+            raise self._unusable(error) from error
         except InputError:
             self._base.close()
             raise
@@ -120,7 +127,7 @@ class Catalogue:
         filled = self._base.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
         if filled and version != VERSION:
             msg = f"{self._path}: not a catalogue of version {VERSION} (but {version}); {REBUILD}"
-            raise InputError(msg)
+            raise DamagedError(msg)
         if not writable:
             self._base.execute("SELECT 1 FROM segments LIMIT 1")
             return
@@ -156,11 +163,17 @@ class Catalogue:
                 cursor = self._base.execute(query, values)
                 return [c[0] for c in cursor.description], cursor.fetchall()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            msg = f"{self._path}: the catalogue is damaged or in use ({error}); {REBUILD}"
-            raise InputError(msg) from error
+            raise self._unusable(error) from error
 
-    def _damaged(self, why: object) -> InputError:
-        return InputError(f"{self._path}: the catalogue is damaged ({why}); {REBUILD}")
+    def _unusable(self, error: Exception) -> InputError:
+        """Return what to raise; a file that is in use or a full disk is no damage."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+        if code & 0xFF in _NO_DAMAGE and code != sqlite3.SQLITE_IOERR_SHORT_READ:
+            return InputError(f"{self._path}: the catalogue cannot be used now ({error}); try again")
+        return self._damaged(error)
+
+    def _damaged(self, why: object) -> DamagedError:
+        return DamagedError(f"{self._path}: the catalogue is damaged ({why}); {REBUILD}")
 
     def check(self) -> None:
         """Check the file's structure and the checksum of each row (InputError if something is damaged)."""
