@@ -12,7 +12,7 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from l1scout.access import parse_address, parse_addresses
-from l1scout.control.alarms import Alarms
+from l1scout.control.chain_alarms import Alarms
 from l1scout.control.chain_processes import ChainProcesses
 from l1scout.control.child import REFUSED
 from l1scout.control.draining import Drain

@@ -20,6 +20,7 @@ from l1scout.formats.raw import (
     decode_frames,
     file_header,
     frame_heads,
+    frames_without_header,
     read_frames,
     read_header,
     sum_frames,
@@ -132,7 +133,7 @@ def rising(numbers: Sequence[int]) -> list[int]:
 
 
 def _frames(data: bytes) -> list[Frame]:
-    found = read_header(data)
+    found = read_header(data) or frames_without_header(data)
     return list(read_frames(data, found)) if found else []
 
 

@@ -25,6 +25,8 @@ HANDSHAKE_S = 5.0
 """A TLS handshake that has begun has so long in all."""
 TAKEOVER_S = 2.0
 """A board that is silent, or has sent no packet, for so long gives way to another connection that sends."""
+SURE_S = 2.0
+"""A board is at work if it sends packets for so long after another one has come."""
 _TICK_S = 0.25
 _LEFT_BYTES = 1 << 26
 """Read at most, of what had arrived when readout stopped to listen."""
@@ -97,7 +99,7 @@ class BoardConnection:
 
     def is_at_work(self, since: float) -> bool:
         """Say whether it still sends, long after another one has come."""
-        return self._last_packet is not None and self._last_packet - since >= TAKEOVER_S
+        return self._last_packet is not None and self._last_packet - since >= SURE_S
 
 
 @dataclass

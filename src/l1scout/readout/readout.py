@@ -16,6 +16,7 @@ from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.board_listener import BoardConnection, BoardListener
 from l1scout.readout.deadline import Deadline
+from l1scout.readout.packet_file import check_packet_file
 from l1scout.readout.renumbering import offer_as_source
 from l1scout.readout.segment_note import ReadoutPosition
 from l1scout.readout.sender import Sender
@@ -161,6 +162,8 @@ class Readout:
 
     def read(self, path: Path | None, stream: Readable, status: Callable[[ReadoutStatus], None]) -> int:
         """Take packets from a stream, or from the words of a link capture, to their end or until stopped."""
+        if path and not is_capture(path):
+            check_packet_file(path, self._wire_format)
         self._begin()
         with self._repeating(lambda: status(self.status("running"))):
             if path and is_capture(path):

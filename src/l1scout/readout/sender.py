@@ -106,7 +106,9 @@ class Sender:
         for client in self._clients:
             client.interrupt()
         self._spool.added.set()
-        if self._thread.ident is not None:
+        if self._thread.ident is None:
+            self._client.close()
+        else:
             self._thread.join(5.0)
 
     def drained(self) -> bool:
