@@ -15,7 +15,6 @@ from l1scout.access import Access, parse_address, parse_networks
 from l1scout.errors import InputError
 from l1scout.readout import board_listener
 from l1scout.readout.board_listener import BoardConnection, BoardListener
-from l1scout.readout.streams_in import Ending
 
 PACKET = b"a packet of a board"
 
@@ -32,7 +31,7 @@ class Boards:
             access,
             parse_networks(networks),
             self._handle,
-            ending=Ending(self.stopping.is_set),
+            stopping=self.stopping,
             log=lambda event, **values: self.log.append((event, values)),
         ).start()
 
