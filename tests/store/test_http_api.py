@@ -6,6 +6,7 @@ import socket
 from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import replace
+from http.client import HTTPResponse
 
 import pytest
 
@@ -16,7 +17,7 @@ from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
-from l1scout.store import http_clients, http_server
+from l1scout.store import http_api, http_clients, http_server
 from l1scout.store.http_api import application, digest, parse_digest
 from l1scout.store.http_clients import MAX_HEAD_BYTES
 from l1scout.store.http_server import MAX_OPEN, MAX_WAITING, HttpServer, RateLimitedLog
@@ -77,6 +78,14 @@ def everything(connection) -> bytes:
     return received
 
 
+def status_on(connection) -> int:
+    """Read an answer to its end, and return its status."""
+    with HTTPResponse(connection) as answer:
+        answer.begin()
+        answer.read()
+        return answer.status
+
+
 def put_head(note, length, *more) -> bytes:
     segment = note.segment
     lines = [
@@ -103,11 +112,12 @@ def test_a_segment_is_stored_and_found(store, client, segments):
     assert client.ask("GET", "/healthz").content == {"state": "running", "alarms": []}
 
 
-def test_a_cut_segment_goes_on_where_it_was_cut(store, client, segments):
+def test_a_cut_segment_goes_on_where_it_was_cut(store, client, segments, monkeypatch):
+    monkeypatch.setattr(http_api, "_PIECE_BYTES", 1)
     (note, data), *_ = segments
     with dial(store) as connection:
         connection.sendall(put_head(note, len(data)) + data[:1000])
-    wait_for(lambda: client.head(note.segment.name).headers["Upload-Offset"] == "1000")
+        wait_for(lambda: client.head(note.segment.name).headers["Upload-Offset"] == "1000")
     wait_for(lambda: EVENTS["client gone in a request"])
     too_far = client.put(note, data, 1001)
     assert (too_far.status, too_far.headers["Upload-Offset"]) == (416, "1000")
@@ -122,7 +132,7 @@ def test_bytes_travel_only_when_they_are_wanted(store, segments):
         connection.sendall(put_head(note, len(data), "Expect: 100-continue"))
         assert connection.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(data)
-        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 201 ")
+        assert status_on(connection) == 201
         connection.sendall(put_head(note, len(data), "Expect: 100-continue"))
         assert everything(connection).startswith(b"HTTP/1.1 200 ")
 
@@ -247,11 +257,11 @@ def test_only_so_many_segments_at_a_time(tmp_path, segments):
     (note, data), (second, more), *_ = segments
     with dial(store) as connection, closing(StoreClient(store.server.address)) as client:
         connection.sendall(put_head(note, len(data)) + data[:10])
-        wait_for(lambda: client.head(note.segment.name).headers["Upload-Offset"] == "10")
+        wait_for(lambda: store.receiver.receiving)
         for busy in (client.put(second, more), client.put(note, data)):
             assert (busy.status, busy.headers["Retry-After"]) == (503, "1")
         connection.sendall(data[10:])
-        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 201 ")
+        assert status_on(connection) == 201
         assert client.put(second, more).status == 201
     store.close()
 
@@ -352,21 +362,23 @@ def test_a_body_that_stalls_is_given_up(store, segments, monkeypatch):
     """What came is kept, and the segment may be sent by others."""
     (note, data), *_ = segments
     with dial(store) as connection, closing(StoreClient(store.server.address)) as client:
+        monkeypatch.setattr(http_api, "_PIECE_BYTES", 1)
         connection.sendall(put_head(note, len(data)) + data[:10])
         wait_for(lambda: client.head(note.segment.name).headers["Upload-Offset"] == "10")
         monkeypatch.setattr(http_clients, "IDLE_S", 0.0)
         assert everything(connection) == b""
-        monkeypatch.undo()
-        wait_for(lambda: client.put(note, data, 10).status == 201)
+        monkeypatch.setattr(http_clients, "IDLE_S", PATIENCE_S)
+        wait_for(lambda: not store.receiver.receiving)
+        assert client.put(note, data, 10).status == 201
 
 
 def test_a_stop_lets_an_upload_end_for_a_while_only(tmp_path, segments, monkeypatch):
     monkeypatch.setattr(http_server, "STOP_S", 1)
     store = make_store(tmp_path / "store", method="none")
     (note, data), *_ = segments
-    with dial(store) as connection, closing(StoreClient(store.server.address)) as client:
+    with dial(store) as connection:
         connection.sendall(put_head(note, len(data)) + data[:10])
-        wait_for(lambda: client.head(note.segment.name).headers["Upload-Offset"] == "10")
+        wait_for(lambda: store.receiver.receiving)
         store.close()
         assert everything(connection) == b""
     assert not store.server.alive

@@ -14,11 +14,11 @@ from l1scout.settings import Settings
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import Method
 from l1scout.store.compressor import Compressor
-from l1scout.store.folder import StoreFolder
 from l1scout.store.http_api import application
 from l1scout.store.http_server import HttpServer, RateLimitedLog
 from l1scout.store.rebuild import open_catalogue
 from l1scout.store.receiver import SegmentReceiver
+from l1scout.store.store_folder import StoreFolder
 
 _TICK_S = 0.25
 _COMPRESS_S = 60.0
