@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.marks import ALL_MARKS, MARK_BITS, REPEATED, stated_origin
 from l1scout.formats.packets import PacketOrbits
+from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import Stream
 from l1scout.lhc import lumisection
 
@@ -83,11 +84,14 @@ class Frames:
 
 
 def frame_heads(packet: PacketOrbits, run: int, source: int) -> NDArray[np.uint32]:
-    """Return words 0 to 3 of the header of each orbit's frame, and the source id: shape (orbits, 5)."""
+    """Return words 0 to 3 of the header of each orbit's frame, and the source id: shape (orbits, 5).
+
+    Orbits are absolute: a frame states the orbit in its epoch, and the epoch by its lumisection.
+    """
     heads = np.empty((len(packet.orbit), 5), np.uint32)
     heads[:, 0], heads[:, 1], heads[:, 4] = VERSION, run, source
     heads[:, 0] |= (packet.marks & np.uint32(ALL_MARKS)) << np.uint32(16 + MARKS_AT)
-    heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit
+    heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit & ORBIT_MASK
     return heads
 
 
