@@ -63,8 +63,8 @@ class LossAlarms:
             )
         if self._totals.epochs:
             lines.append(
-                f"orbit numbers began again ({self._totals.epochs} times): a board was started again in mid-run, "
-                "or its orbit number wrapped at 2^31; lumisections are counted on from there"
+                f"orbit numbers began again ({self._totals.epochs} times): a board was started again in "
+                "mid-run, or its orbit number wrapped at 2^31; lumisections are counted on from there"
             )
         return lines
 
