@@ -1,19 +1,29 @@
-"""The live chain on this machine: board, readout and store as three processes on loopback.
+"""The live chain on this machine: the highest multiple of the LHC's rate that it sustains without loss.
 
-    python benchmarks/readout.py [--seconds 60]
+    python benchmarks/readout.py [--seconds 60] [--trial-seconds 12] [--json]
 
-Board packets of a simulated LHC with muons in 5 % of the crossings (2.0 M blocks/s, 385 MB/s) -> records
--> spool -> TCP -> store -> zstd -> disk, at the LHC's pace; then as fast as it goes, for the headroom.
+Board packets of a simulated LHC with muons in 5 % of the crossings (2.0 M blocks/s, 385 MB/s at the LHC's
+rate) -> records -> spool -> store -> zstd -> disk, as separate processes on loopback. First at full speed,
+where the board waits for readout; below that, the highest pace is bisected in short trials, each on a chain
+of its own after a warm-up. A pace is sustained if the board drops nothing, and what waits in the spool and to
+be compressed does not grow. The pace that is found is then held for ``--seconds``, and the account of that
+run must balance.
 Peer: the same bytes through loopback TCP between two plain processes that do nothing else.
 """
 
+import contextlib
 import json
 import multiprocessing
 import socket
+import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import numpy as np
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -24,62 +34,190 @@ from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.spool import default_folder
 from l1scout.simulate.live_board import simulated_packets
 
-STAGES = {"source": "board-0", "readout": "readout", "store": "store"}
+STAGES = {"board": ("source", "board-0"), "readout": ("readout", "readout"), "store": ("store", "store")}
+"""Name of the process and of its status file."""
+RESOLUTION = 1.05
+"""The bisection ends when a pace that is sustained and one that is not are so close."""
+GROWTH = 0.03
+"""What waits grows if more than this part of what comes is not worked off; a trial cannot tell less."""
+LOWEST_PACE = 0.01
+_SAMPLE_S = 0.25
+_WARM_UP_SEGMENTS = 3
 
 
-def run(folder: Path, packets: Path, spool: Path, seconds: float, pace: float) -> dict[str, object]:
-    """Run the chain; rates, losses and processor time by stage."""
-    chain = Chain(
-        folder,
-        packets,
-        gated=False,
-        board__pace=pace,
-        board__buffer=256,
-        readout__segment_orbits=8192,
-        readout__segment_seconds=10,
-        readout__spool=spool,
-    )
-    chain.to_store.port, chain.to_readout.port = chain.store_port, chain.readout_port  # no proxies
-    try:
-        chain.start("store", "readout")
-        chain.wait("readout", "seconds", 0)
-        chain.start("source")
-        chain.wait("board-0", "delivered", 2000)  # everything is compiled and connected
-        before, began = {n: chain.status(s) for n, s in STAGES.items()}, time.perf_counter()
-        most = 0
-        while time.perf_counter() < began + seconds:
-            most = max(most, chain.status("readout").get("spool_bytes", 0))
-            time.sleep(0.25)
-        after, took = {n: chain.status(s) for n, s in STAGES.items()}, time.perf_counter() - began
-        drain = time.perf_counter()
-        chain.finish()
-        drain = time.perf_counter() - drain
-        stages = chain.account()
-    finally:
-        chain.close()
-    orbits = after["readout"]["orbits"] - before["readout"]["orbits"]
-    lost = {n: k for s in stages for n, k in s.counted.items() if k}
+@dataclass
+class Trial:
+    """A chain that ran for some seconds at one pace.
 
-    def rate(stage: str, field: str) -> float:
-        return (after[stage][field] - before[stage][field]) / took / 1e6
+    Parameters
+    ----------
+    pace : float
+        Times the LHC's rate; 0: as fast as it goes.
+    seconds : float
+        Measured, after the warm-up.
+    times_lhc : float
+        Rate of the orbits that readout wrote.
+    dropped : int
+        Orbits that the board dropped.
+    backlog_growth : float
+        Part of the bytes that came and were not worked off, of spool and compression together.
+    spool_max_mb : float
+    cpu_us_per_orbit, mb_per_s : dict of str to float
+        By stage.
+    lost : dict of str to int
+        Orbits of the whole run that the account names as lost, by name.
+    why : str
+        Why the pace is not sustained; empty if it is.
+    """
 
-    return {
-        "seconds": took,
-        "real_time_factor": orbits / took / ORBIT_FREQUENCY_HZ,
-        "orbits": stages[-1].out,
-        "lost": lost,
-        "balances": not [w for s in stages for w in s.wrong],
-        "cores": {n: (after[n]["cpu_s"] - before[n]["cpu_s"]) / took for n in STAGES},
-        "mb_per_s": {
-            "packets": rate("readout", "bytes_in"),
-            "records": rate("readout", "bytes_out"),
-            "sent": rate("readout", "sent_bytes"),
-            "compressed": rate("store", "compressed_out"),
-        },
-        "spool_most_mb": most / 1e6,
-        "not_compressed_at_the_end": after["store"]["uncompressed"],
-        "drain_s": drain,
-    }
+    pace: float
+    seconds: float = 0.0
+    times_lhc: float = 0.0
+    dropped: int = 0
+    backlog_growth: float = 0.0
+    spool_max_mb: float = 0.0
+    cpu_us_per_orbit: dict[str, float] = field(default_factory=dict)
+    mb_per_s: dict[str, float] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    why: str = ""
+
+    @property
+    def sustained(self) -> bool:
+        """Whether nothing was lost and nothing piled up."""
+        return not self.why
+
+
+class Measurement:
+    """What the processes of a running chain have done since the measurement began."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._before, self._cpu = self._statuses(), self._cpu_s()
+        self._began = time.perf_counter()
+        self._samples: list[tuple[float, float]] = []
+        self._after = self._before
+        self._spool_max = 0
+
+    def _statuses(self) -> dict[str, dict[str, float]]:
+        return {stage: self._chain.status(file) for stage, (_, file) in STAGES.items()}
+
+    def _cpu_s(self) -> dict[str, float]:
+        """Return the processor time of every stage; the store's compression is a stage of its own."""
+        found = {
+            stage: psutil.Process(self._chain.processes[name].pid) for stage, (name, _) in STAGES.items()
+        }
+        cpu = {stage: sum(process.cpu_times()[:2]) for stage, process in found.items()}
+        workers = found["store"].children(recursive=True)
+        return cpu | {"compression": sum(sum(worker.cpu_times()[:2]) for worker in workers)}
+
+    def _change(self, stage: str, name: str) -> float:
+        return self._after[stage][name] - self._before[stage][name]
+
+    def watch(self, seconds: float) -> None:
+        """Sample for some seconds, or until the board drops something."""
+        while time.perf_counter() < self._began + seconds and not self._change("board", "dropped"):
+            time.sleep(_SAMPLE_S)
+            found = self._statuses()
+            self._after = {stage: found[stage] or self._after[stage] for stage in STAGES}
+            waits = self._change("readout", "bytes_out") - self._change("store", "compressed_in")
+            self._samples.append((time.perf_counter() - self._began, waits))
+            self._spool_max = max(self._spool_max, int(self._after["readout"]["spool_bytes"]))
+
+    def result(self, pace: float) -> Trial:
+        """Return what was measured."""
+        took, orbits = time.perf_counter() - self._began, self._change("readout", "orbits")
+        cpu = {stage: used - self._cpu[stage] for stage, used in self._cpu_s().items()}
+        came = self._change("readout", "bytes_out")
+        when, waits = np.array(self._samples).T
+        growth = float(np.polyfit(when, waits, 1)[0]) * took / came if came and len(when) > 2 else 0.0
+        mb = {
+            "packets": self._change("readout", "bytes_in"),
+            "records": came,
+            "received": self._change("store", "bytes_in"),
+            "compressed": self._change("store", "compressed_out"),
+        }
+        mb["to_disk"] = mb["received"] + mb["compressed"]
+        return Trial(
+            pace,
+            took,
+            orbits / took / ORBIT_FREQUENCY_HZ,
+            int(self._change("board", "dropped")),
+            growth,
+            self._spool_max / 1e6,
+            {stage: 1e6 * used / max(orbits, 1) for stage, used in cpu.items()},
+            {name: value / took / 1e6 for name, value in mb.items()},
+        )
+
+
+def run(folder: Path, packets: Path, pace: float, seconds: float) -> Trial:
+    """Run a chain at a pace, after a warm-up; one that does not sustain it is not waited for."""
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as name,
+        tempfile.TemporaryDirectory(prefix="l1scout-", dir=default_folder().parent) as spool,
+    ):
+        chain = Chain(
+            Path(name),
+            packets,
+            gated=False,
+            board__pace=pace,
+            board__buffer=256,
+            readout__segment_orbits=8192,
+            readout__segment_seconds=10,
+            readout__spool=spool,
+        )
+        chain.to_store.port, chain.to_readout.port = chain.store_port, chain.readout_port  # no proxies
+        with contextlib.closing(chain):
+            try:
+                return _run(chain, pace, seconds)
+            except (AssertionError, subprocess.TimeoutExpired) as error:
+                lines = [line for line in str(error).splitlines() if line.strip()]
+                return Trial(pace, why=f"the chain does not work: {lines[0] if lines else 'no reason given'}")
+
+
+def _run(chain: Chain, pace: float, seconds: float) -> Trial:
+    chain.start("store", "readout")
+    chain.wait("readout", "seconds", 0)
+    chain.start("source")
+    chain.wait("store", "compressed", _WARM_UP_SEGMENTS)  # everything is compiled, connected and at work
+    measurement = Measurement(chain)
+    measurement.watch(seconds)
+    trial = measurement.result(pace)
+    if trial.dropped:
+        trial.why = f"the board dropped {trial.dropped:,} orbits in {trial.seconds:.0f} s"
+    elif trial.backlog_growth > GROWTH:
+        trial.why = f"{trial.backlog_growth:.0%} of what comes piles up"
+    elif pace and trial.times_lhc < pace / RESOLUTION:
+        trial.why = f"the board reaches only {trial.times_lhc:.2f} x LHC"
+    if trial.why:
+        return trial
+    chain.finish()
+    stages = chain.account()
+    trial.lost = {n: k for s in stages for n, k in s.counted.items() if k}
+    if wrong := [w for s in stages for w in s.wrong]:
+        trial.why = f"the account does not balance: {wrong[0]}"
+    return trial
+
+
+def highest_pace(folder: Path, packets: Path, seconds: float, trial_seconds: float) -> list[Trial]:
+    """Find the highest pace that is sustained; return all trials, the one that lasted `seconds` last."""
+    trials = [_told(run(folder, packets, 0.0, trial_seconds))]
+    low, high = 0.0, trials[0].times_lhc * RESOLUTION or 1.0
+    while high > RESOLUTION * low and high > LOWEST_PACE:
+        pace = (low + high) / 2
+        trials.append(_told(run(folder, packets, pace, trial_seconds)))
+        low, high = (pace, high) if trials[-1].sustained else (low, pace)
+    while low > LOWEST_PACE:
+        trials.append(_told(run(folder, packets, low, seconds)))
+        if trials[-1].sustained:
+            break
+        low /= RESOLUTION
+    return trials
+
+
+def _told(trial: Trial) -> Trial:
+    pace = f"{trial.pace:.2f} x LHC" if trial.pace else f"full speed, {trial.times_lhc:.2f} x LHC"
+    print(f"{pace}, {trial.seconds:.0f} s: {trial.why or 'sustained'}", file=sys.stderr)
+    return trial
 
 
 def _sink(port: int) -> None:
@@ -105,51 +243,47 @@ def loopback(data: bytes, seconds: float = 3.0) -> float:
     return sent / took / 1e9
 
 
-def main() -> None:
-    """Measure and print."""
+def _print(best: Trial, peer: float) -> None:
+    lost = ", ".join(f"{n} {k:,}" for n, k in best.lost.items()) or "nothing"
+    print(f"sustained without loss: {best.times_lhc:.2f} x LHC, for {best.seconds:.0f} s")
+    print(f"  lost in the whole run, with start and warm-up: {lost}; account balances")
+    print("  MB/s: " + ", ".join(f"{n.replace('_', ' ')} {v:.1f}" for n, v in best.mb_per_s.items()))
+    cpu = ", ".join(f"{n} {v:.1f}" for n, v in best.cpu_us_per_orbit.items())
+    print(f"  processor time, us per orbit: {cpu}; together {sum(best.cpu_us_per_orbit.values()):.1f}")
+    print(f"  spool at most {best.spool_max_mb:.0f} MB")
+    share = best.mb_per_s["packets"] / 1e3 / peer
+    print(f"peer, loopback TCP and nothing else: {peer:.2f} GB/s; the chain takes {share:.2f} of it")
+
+
+def main() -> int:
+    """Measure and print; 1 if no pace is sustained."""
     parser = Parser(__doc__)
-    parser.add_argument("--seconds", type=positive_float, default=60.0)
+    parser.add_argument("--seconds", type=positive_float, default=60.0, help="to hold the pace that is found")
+    parser.add_argument("--trial-seconds", type=positive_float, default=12.0, help="of each trial")
     parser.add_argument(
         "--folder", type=Path, help="on the disk to write to; by default that of temporary files"
     )
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    result: dict[str, object] = {}
     with tempfile.TemporaryDirectory(prefix="l1scout-readout-", dir=asked.folder) as name:
         packets = Path(name) / "packets.dat"
         packets.write_bytes(simulated_packets(RUN3, 1000, 0.05).getvalue())
         peer = loopback(packets.read_bytes()[: 20 << 20])
-        for title, pace, seconds in (
-            ("at the LHC's pace", 1.0, asked.seconds),
-            ("at full speed", 0.0, asked.seconds / 3),
-        ):
-            folder = Path(name) / title.split()[-1]
-            folder.mkdir()
-            with tempfile.TemporaryDirectory(prefix="l1scout-", dir=default_folder().parent) as spool:
-                result[title] = found = run(folder, packets, Path(spool), seconds, pace)
-            if asked.json:
-                continue
-            mb, cores = found["mb_per_s"], found["cores"]
-            factor, lost = found["real_time_factor"], found["lost"] or "nothing"
-            balance = "balances" if found["balances"] else "DOES NOT BALANCE"
-            print(f"{title}, {found['seconds']:.0f} s: {factor:.2f} x LHC, lost: {lost}, account {balance}")
-            print("  MB/s: " + ", ".join(f"{n} {v:.0f}" for n, v in mb.items()))
-            shares = ", ".join(f"{n} {v:.2f}" for n, v in cores.items())
-            print(f"  cores: {shares}; together {sum(cores.values()):.2f}")
-            left, drain = found["not_compressed_at_the_end"], found["drain_s"]
-            print(
-                f"  spool at most {found['spool_most_mb']:.0f} MB; when the board stopped {left} segments",
-                end="",
-            )
-            print(f" were not compressed; drained in {drain:.1f} s")
-    result["loopback_gb_per_s"] = peer
+        trials = highest_pace(Path(name), packets, asked.seconds, asked.trial_seconds)
+    best = trials[-1] if trials[-1].sustained and trials[-1].pace else None
     if asked.json:
-        print(json.dumps(result, indent=1))
+        found = {
+            "sustained_times_lhc": best.times_lhc if best else 0.0,
+            "sustained": asdict(best) if best else None,
+            "trials": [asdict(trial) for trial in trials],
+            "loopback_gb_per_s": peer,
+        }
+        print(json.dumps(found, indent=1))
+    elif best:
+        _print(best, peer)
     else:
-        fast = result["at full speed"]["mb_per_s"]["packets"] / 1e3
-        print(
-            f"peer, loopback TCP and nothing else: {peer:.2f} GB/s; the chain takes {fast / peer:.2f} of it"
-        )
+        print(f"no pace above {LOWEST_PACE} x LHC is sustained; the last trial: {trials[-1].why}")
+    return int(best is None)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A simulated board whose every orbit is known, faults on the way to readout, and what readout must make of it."""
+"""A simulated board whose every orbit is known, faults on the way, and what readout must make of it."""
 
 import shutil
 import tempfile
@@ -15,7 +15,7 @@ from l1scout.formats.raw import read_frames, read_header
 from l1scout.formats.records import LINKS
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.orbit_numbers import EPOCH_ORBITS
-from l1scout.readout.spool import Spool
+from l1scout.readout.spool import Spool, default_folder
 from l1scout.readout.writer import Limits, SegmentWriter
 
 RUN = 7
@@ -58,7 +58,7 @@ class Board:
         """Send a packet."""
         parts = []
         for _ in range(orbits):
-            content = 0 if self.number % 3 else 1 + len(self.truth)
+            content = 0 if self.number % 3 else (1 + len(self.truth)) * 0x9E3779B1 & 0xFFFFFFFF
             self.truth[self.number] = content
             parts.append(orbit_bytes(self.number % EPOCH_ORBITS, content))
             self.number += 1
@@ -94,7 +94,7 @@ class Chain:
     """
 
     def __init__(self, first: int = 0, limit: int = 50) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="l1scout-truth-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="l1scout-truth-", dir=default_folder().parent))
         self.board, self._limit = Board(first), limit
         self._open()
 
@@ -131,7 +131,7 @@ class Chain:
             for frame in read_frames(data, header):
                 epoch = (frame.lumisection - 1) >> 13
                 content = int(np.frombuffer(frame.records, "<u4")[4]) if len(frame.records) else 0
-                stored.append((epoch * EPOCH_ORBITS + frame.orbit, content))
+                stored.append((frame.orbit, content))
                 assert epoch == segment.epoch
             assert header.corrupt == 0
         self.spool.close()
@@ -154,6 +154,16 @@ class Outcome:
         return self.counts["orbits"] + self.counts["corrupt"] + self.counts["missed"]
 
     @property
-    def wrong(self) -> list[int]:
-        """Orbits stored under a number that is not theirs, or with a content that is not."""
-        return [number for number, content in self.stored if self.truth.get(number) != content]
+    def misplaced(self) -> list[int]:
+        """Orbits stored under a number that is not theirs: of none, or of another orbit."""
+        others = {content: number for number, content in self.truth.items() if content}
+        return [
+            number
+            for number, content in self.stored
+            if number not in self.truth or others.get(content, number) != number
+        ]
+
+    @property
+    def lost(self) -> list[int]:
+        """Orbits that were sent and are not stored."""
+        return sorted(self.truth.keys() - {number for number, _ in self.stored})

@@ -4,14 +4,11 @@ Nothing here depends on how fast the machine is. The board is gated: it sends as
 says, when the test says so. Everything else is a wait for a counter, with one limit for all.
 """
 
-import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,10 +16,20 @@ from pathlib import Path
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.settings import read_settings
 from l1scout.store.account import StageAccount, account
+from processes import (
+    COMMAND,
+    PATIENCE_S,
+    Forked,
+    Ports,
+    RunningProcess,
+    fork_server,
+    kill_with_children,
+    wait_for,
+    with_hooks,
+)
+from proxy import Proxy
 
-PATIENCE_S = 240.0
-"""The one limit on waiting for something that must happen, however busy the machine is."""
-COMMAND = [sys.executable, "-c", "from l1scout.cli import main; main()"]
+__all__ = ["COMMAND", "PATIENCE_S", "Chain", "Ports", "Proxy", "wait_for", "with_hooks"]
 RUN = 5
 PACKET_ORBITS = 20
 SEGMENT_ORBITS = 200
@@ -30,122 +37,6 @@ PAUSE_ORBITS = 1000
 """Orbits of the LHC between the end of a gated board and the start of the next one."""
 OVERFLOW = {"board.pace": 1e9, "board.buffer": 64}
 """Settings of a board that drops orbits when its buffer is full, and never waits."""
-IN_CHILD = Path(__file__).parent / "in_child"
-
-
-def wait_for(what: Callable[[], object], why: Callable[[], str] = lambda: "waited in vain") -> None:
-    """Wait until something is true; `why` tells what was not, if it never is."""
-    end = time.monotonic() + PATIENCE_S
-    while not what():
-        if time.monotonic() > end:
-            raise AssertionError(why())
-        time.sleep(0.02)
-
-
-class Ports:
-    """Ports of this machine that nobody else gets until they are given back, but children can listen on."""
-
-    def __init__(self, n: int) -> None:
-        self._held = []
-        for _ in range(n):
-            one = socket.socket()
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(("127.0.0.1", 0))
-            self._held.append(one)
-        self.numbers = [one.getsockname()[1] for one in self._held]
-        if sys.platform != "linux":  # elsewhere a bound socket keeps a listener away
-            self.close()
-
-    def close(self) -> None:
-        for one in self._held:
-            one.close()
-
-
-def with_hooks(environment: dict[str, str], **hooks: object) -> dict[str, str]:
-    """Return the environment of a process into which hooks are put; see `in_child/hooks.py`."""
-    folders = filter(None, (str(IN_CHILD), environment.get("PYTHONPATH")))
-    text = json.dumps({"limit_s": PATIENCE_S} | hooks, default=str)
-    return {**environment, "PYTHONPATH": os.pathsep.join(folders), "CHAIN_HOOKS": text}
-
-
-class Proxy:
-    """Stands between two processes; can cut, hold after a number of bytes, and flip a bit."""
-
-    def __init__(self, to: int) -> None:
-        self._to = to
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = self._server.getsockname()[1]
-        self.flip_at = -1
-        self.passed = 0
-        self.held = threading.Event()
-        """Set while bytes wait here that are not to go on."""
-        self._limit = float("inf")
-        self._cuts = 0
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                one, _ = self._server.accept()
-            except OSError:
-                return
-            try:
-                two = socket.create_connection(("127.0.0.1", self._to))
-            except OSError:
-                one.close()
-                continue
-            self._open += [one, two]
-            for a, b, forward in ((one, two, True), (two, one, False)):
-                threading.Thread(target=self._pump, args=(a, b, forward), daemon=True).start()
-
-    def _pump(self, a: socket.socket, b: socket.socket, forward: bool) -> None:
-        cuts = self._cuts
-        try:
-            while piece := a.recv(1 << 16):
-                if not forward:
-                    b.sendall(piece)
-                while forward and piece and self._cuts == cuts:
-                    room = min(len(piece), self._limit - self.passed)
-                    if room <= 0:
-                        self.held.set()
-                        time.sleep(0.005)
-                        continue
-                    part, piece = bytearray(piece[: int(room)]), piece[int(room) :]
-                    if 0 <= self.flip_at - self.passed < len(part):
-                        part[self.flip_at - self.passed] ^= 4
-                    b.sendall(part)
-                    self.passed += len(part)
-        except OSError:
-            pass
-        finally:
-            for s in (a, b):
-                with contextlib.suppress(OSError):
-                    s.shutdown(socket.SHUT_RDWR)
-                s.close()
-
-    def hold(self, after: int = 0) -> None:
-        """Let a number of bytes through to the listener, and keep what comes after them."""
-        self.held.clear()
-        self._limit = self.passed + after
-
-    def release(self) -> None:
-        """Let everything through again."""
-        self._limit = float("inf")
-
-    def cut(self) -> None:
-        """Close all connections; what is held is lost."""
-        self._cuts += 1
-        for s in self._open:
-            with contextlib.suppress(OSError):
-                s.shutdown(socket.SHUT_RDWR)
-        self._open.clear()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        self.cut()
 
 
 class Chain:
@@ -156,13 +47,28 @@ class Chain:
     folder, packets : Path
     gated : bool
         The board sends what `send` tells it to, and no side has a time limit shorter than `PATIENCE_S`.
-        Without, the processes are as a user starts them, and the board keeps its pace.
+        Without, the limits are those of a user's processes, and the board keeps its pace.
+    forked : bool, optional
+        Processes are forked from one that has everything imported, instead of started anew. As `gated`, if not
+        given.
+    multiple : int
+        The first orbit of each board is a multiple of this.
     settings
         By name, with two underscores for the point.
     """
 
-    def __init__(self, folder: Path, packets: Path, *, gated: bool = True, **settings: object) -> None:
-        self.folder, self._gated = folder, gated
+    def __init__(
+        self,
+        folder: Path,
+        packets: Path,
+        *,
+        gated: bool = True,
+        forked: bool | None = None,
+        multiple: int = 1,
+        **settings: object,
+    ) -> None:
+        self.folder, self._gated, self._multiple = folder, gated, multiple
+        self._forked = gated if forked is None else forked
         self._ports = Ports(2)
         self.readout_port, self.store_port = self._ports.numbers
         self.to_readout, self.to_store = Proxy(self.readout_port), Proxy(self.store_port)
@@ -181,7 +87,7 @@ class Chain:
             **{k.replace("__", "."): v for k, v in settings.items()},
         }
         self.hooks: dict[str, object] = {}
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, RunningProcess] = {}
         self.boards = 0
         self._first = self._granted = 0
         self._began = 0.0
@@ -212,12 +118,20 @@ class Chain:
                 "readout.store": f"127.0.0.1:{self.to_store.port}",
                 "store.listen": f"127.0.0.1:{self.store_port}",
             }
-            command = [*COMMAND, name, *words, f"--status={status}", *self.over(**here), *more]
-            environment = with_hooks(dict(os.environ), **hooks) if self._gated else None
+            arguments = [str(a) for a in (name, *words, f"--status={status}", *self.over(**here), *more)]
             status.unlink(missing_ok=True)
-            with (self.folder / f"{name}.log").open("ab") as log:
+            log = self.folder / f"{name}.log"
+            environment = with_hooks(dict(os.environ), **hooks) if self._gated else dict(os.environ)
+            if self._forked:
+                self.processes[name] = fork_server().start(arguments, environment, log)
+                continue
+            with log.open("ab") as output:
                 self.processes[name] = subprocess.Popen(
-                    list(map(str, command)), stdin=subprocess.DEVNULL, stderr=log, stdout=log, env=environment
+                    [*COMMAND, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stderr=output,
+                    stdout=output,
+                    env=environment,
                 )
 
     @property
@@ -230,7 +144,8 @@ class Chain:
             if not self.boards:
                 self._began = time.monotonic()
             pace = float(str(self.settings["board.pace"]))
-            return int((time.monotonic() - self._began) * ORBIT_FREQUENCY_HZ * pace)
+            passed = (time.monotonic() - self._began) * ORBIT_FREQUENCY_HZ * pace
+            return -(-int(passed) // self._multiple) * self._multiple
         self._first = self.passed + (PAUSE_ORBITS if self.boards else 0)
         self._granted = 0
         (self.folder / f"gate-{self.boards}").write_text("0")
@@ -337,9 +252,10 @@ class Chain:
 
     def freeze(self, name: str) -> None:
         """Stop a process, and return when it stands still."""
-        self.signal(name, signal.SIGSTOP)
-        _, status = os.waitpid(self.processes[name].pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status), f"{name} has ended"
+        process = self.processes[name]
+        assert isinstance(process, Forked)
+        process.send_signal(signal.SIGSTOP)
+        process.wait_stopped()
 
     def thaw(self, name: str) -> None:
         self.signal(name, signal.SIGCONT)
@@ -384,8 +300,7 @@ class Chain:
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
-                process.kill()
-                process.wait()
+                kill_with_children(process)
         if self._gated or sys.exc_info()[0]:
             print(self.logs())
         self.to_readout.close()

@@ -1,6 +1,7 @@
 """Settings: one file, the environment over it, --set over both; nothing unknown passes."""
 
 import tomllib
+import traceback
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 from l1scout.cli import make_app
 from l1scout.errors import InputError
 from l1scout.settings import ReadoutSection, Settings, as_toml, each_setting, read_settings
+
+SECRET = "a-secret-of-some-length"
 
 
 def write(folder: Path, text: str) -> Path:
@@ -25,14 +28,59 @@ def test_printed_defaults_are_the_defaults(tmp_path):
 
 def test_command_prints_what_is_in_force(tmp_path, monkeypatch):
     monkeypatch.setenv("L1SCOUT_READOUT_SOURCE", "7")
-    monkeypatch.setenv("L1SCOUT_ACCESS_TOKEN", "a secret of some length")
+    monkeypatch.setenv("L1SCOUT_ACCESS_TOKEN", SECRET)
+    monkeypatch.setenv("L1SCOUT_ACCESS_AUTHORITY", "cert.pem")
     path = write(tmp_path, "[store]\nworkers = 2\n")
     told = (
         CliRunner().invoke(make_app(), ["settings", "--settings", str(path), "--set", "run.number=9"]).stdout
     )
     said = tomllib.loads(told)
     assert (said["run"]["number"], said["readout"]["source"], said["store"]["workers"]) == (9, 7, 2)
-    assert "secret of" not in told
+    assert SECRET not in told
+
+
+WAYS_TO_GET_IT_WRONG = {
+    "too short": ("[access]\ntoken = 'TOKEN'\n", {}, ()),
+    "no TLS": ("[access]\ntoken = 'TOKEN-of-sixteen'\n", {}, ()),
+    "no string": ("[access]\ntoken = ['TOKEN']\n", {}, ()),
+    "a header of its own": ('[access]\ntoken = "TOKEN-of-sixteen\\nX: y"\n', {}, ()),
+    "no table": ("access = 'TOKEN'\n", {}, ()),
+    "wrong section": ("[readout]\ntoken = 'TOKEN'\n", {}, ()),
+    "wrong name": ("[access]\ntokn = 'TOKEN'\n", {}, ()),
+    "not closed": ("[access]\ntoken = 'TOKEN\n", {}, ()),
+    "fault beside it": ("[access]\ntoken = 'TOKEN-of-sixteen'\ncertificate = 5\n", {}, ()),
+    "environment": ("", {"L1SCOUT_ACCESS_TOKEN": "TOKEN"}, ()),
+    "wrong variable": ("", {"L1SCOUT_ACCESS_TOKN": "TOKEN"}, ()),
+    "command line": ("", {}, ["access.token=TOKEN-of-sixteen"]),
+    "command line without =": ("", {}, ["access.token:TOKEN"]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_GET_IT_WRONG)
+def test_no_message_and_no_traceback_has_the_token_in_it(tmp_path, way):
+    text, environment, over = WAYS_TO_GET_IT_WRONG[way]
+    path = write(tmp_path, text)
+    path.chmod(0o600)
+    with pytest.raises(InputError) as caught:
+        read_settings(path, environment, over)
+    assert "TOKEN" not in "".join(traceback.format_exception(caught.value)).replace("ACCESS_TOKEN", "")
+
+
+def test_settings_with_a_token_do_not_show_it(tmp_path):
+    environment = {"L1SCOUT_ACCESS_TOKEN": SECRET, "L1SCOUT_ACCESS_CERTIFICATE": "cert.pem"}
+    settings = read_settings(None, environment)
+    shown = (repr(settings), str(settings.access), repr(settings.access.access), as_toml(settings))
+    assert not any(SECRET in text for text in shown)
+    assert settings.access.access.token == SECRET
+
+
+def test_a_file_that_everybody_can_read_may_not_hold_the_token(tmp_path):
+    path = write(tmp_path, f"[access]\ntoken = '{SECRET}'\nauthority = 'cert.pem'\n")
+    path.chmod(0o644)
+    with pytest.raises(InputError, match="chmod 600"):
+        read_settings(path, {})
+    path.chmod(0o640)
+    assert read_settings(path, {}).access.token == SECRET
 
 
 def test_environment_is_over_file_and_set_over_both(tmp_path):
@@ -80,7 +128,7 @@ def test_error_says_who_said_it(tmp_path):
 
 def test_every_setting_is_described_with_its_unit():
     units = ("bytes", " s.", "orbits", "bx", "packets", "processes", "connected", "number", "level", "times",
-             " id ", "segments")  # fmt: skip
+             " id ", "segments", " in s;")  # fmt: skip
     every = list(each_setting())
     assert len(every) > 30
     for section, name, field in every:
@@ -90,10 +138,10 @@ def test_every_setting_is_described_with_its_unit():
             assert any(unit in text.lower() for unit in units), (section, name)
 
 
-@given(st.text(), st.floats(min_value=1e-300, allow_infinity=True), st.booleans())
-def test_any_value_survives_the_file(tmp_path_factory, text, number, flag):
+@given(st.text(), st.floats(min_value=1e-300, allow_infinity=True))
+def test_any_value_survives_the_file(tmp_path_factory, text, number):
     text = text.strip()
-    settings = Settings(readout=ReadoutSection(store=text, segment_seconds=number, handshake=flag))
+    settings = Settings(readout=ReadoutSection(listen=text, segment_seconds=number))
     path = write(tmp_path_factory.getbasetemp(), "")
     path.write_bytes(as_toml(settings).encode())
     assert read_settings(path, {}) == settings

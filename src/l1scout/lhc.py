@@ -1,7 +1,8 @@
 """Orbit, bunch-crossing and lumisection arithmetic. The only home of 3564.
 
-Bunch crossings (BX) are numbered 1..3564 here, as in Run-2 and Run-3 data. Lumisections are
-numbered from 1, orbits from 0; both start again with each run.
+Bunch crossings (BX) are numbered 1..3564 here, as in Run-2 and Run-3 data; data that count them from 0 keep
+their BX as written, and so may have a BX 0 (docs/decisions/0015). Lumisections are numbered from 1, orbits
+from 0; both start again with each run.
 """
 
 from __future__ import annotations
@@ -67,6 +68,16 @@ def crossing(orbit: ArrayLike, bx: ArrayLike) -> NDArray[np.int64]:
     import numpy as np
 
     return np.asarray(orbit, np.int64) * BX_PER_ORBIT + (np.asarray(bx, np.int64) - 1)
+
+
+def order_of_time(orbit: ArrayLike, bx: ArrayLike) -> NDArray[np.int64]:
+    """Rising numbers by which to sort crossings; BX 0 of an orbit comes after all of the orbit before.
+
+    Differences are not times: see `crossing`.
+    """
+    import numpy as np
+
+    return np.asarray(orbit, np.int64) * (BX_PER_ORBIT + 1) + np.asarray(bx, np.int64)
 
 
 def orbit_and_bx(crossing: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -50,12 +50,13 @@ def test_a_process_that_cannot_work_says_why_in_its_last_line(tmp_path, name, ch
     settings = tmp_path / "settings.toml"
     settings.write_text(as_toml(Settings()))
     end, hold = os.pipe()
-    where = (str(end), name, str(settings), f"{tmp_path}/status.json")
+    log = tmp_path / "process.log"
+    where = (str(end), name, str(settings), f"{tmp_path}/status.json", str(log))
     done = run("-m", "l1scout.control.child", *where, f"readout.spool={tmp_path}/spool", changed, keep=(end,))
     os.close(end)
     os.close(hold)
     assert done.returncode == REFUSED
-    assert done.stderr.splitlines()[-1].startswith(f"l1scout: {reason}")
+    assert log.read_text().splitlines()[-1].startswith(f"l1scout: {reason}")
 
 
 def test_a_status_file_holds_a_status_of_its_kind(tmp_path):

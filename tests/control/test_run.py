@@ -15,6 +15,7 @@ import pytest
 
 from chain import PATIENCE_S, Ports, wait_for, with_hooks
 from in_child.hooks import lengthen
+from l1scout.cli.live import LOSSES
 from l1scout.control import local
 from l1scout.control.local import ask
 from l1scout.control.supervisor import Supervisor
@@ -121,8 +122,8 @@ class Chain:
                 print(f"--- {path.name}\n{path.read_text(errors='replace')}")
         self._ports.close()
 
-    def ends_well(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.wait(PATIENCE_S) == 0
+    def ends_well(self, process: subprocess.Popen[bytes], status: int = 0) -> None:
+        assert process.wait(PATIENCE_S) == status
 
     def kill(self, name: str) -> None:
         os.kill(self.status()["processes"][name]["pid"], signal.SIGKILL)
@@ -206,10 +207,13 @@ def test_what_is_killed_comes_back(chain):
             wait_for(lambda name=name: chain.status()["processes"][name]["restarts"] == 1)
             chain.flowing()
         wait_for(lambda: all(p["state"] == "running" for p in chain.status()["processes"].values()))
+        status = chain.status()
+        assert [a for a in status["alarms"] if "readout: has died, and was started again 1 times" in a]
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        chain.ends_well(process)
+        chain.ends_well(process, LOSSES)
         passed = (time.monotonic() - began) * ORBIT_FREQUENCY_HZ * PACE
-    chain.check(7)
+    sums = chain.check(7)
+    assert f"run 7: orbits lost: {sums['missed']:,} missed; run 7: board: has died" in chain.said()
     killed, last = chain.report("board-0"), chain.report("board-1")
     assert (killed["state"], last["state"]) == ("running", "idle")
     # the LHC went on meanwhile

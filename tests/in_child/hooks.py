@@ -29,14 +29,19 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 LIMITS = {
-    "l1scout.wire": ("IDLE_S", "HANDSHAKE_S"),
-    "l1scout.readout.readout": ("IDLE_S", "_LAST_BYTES_S"),
-    "l1scout.store.receiver": ("_QUIET_S",),
+    "l1scout.wire": ("CONNECT_S", "IDLE_S"),
+    "l1scout.board.sinks": ("IDLE_S", "PATIENCE_S", "CONFIRM_S"),
+    "l1scout.readout.readout": ("_LAST_BYTES_S",),
+    "l1scout.readout.board_listener": ("IDLE_S", "HANDSHAKE_S"),
+    "l1scout.readout.store_client": ("IDLE_S", "ANSWER_S"),
+    "l1scout.store.http_server": ("STOP_S",),
+    "l1scout.store.http_clients": ("REQUEST_S", "IDLE_S"),
     "l1scout.control.local": ("_PATIENCE_S", "_ANSWER_S"),
     "l1scout.control.process": ("_NO_STATUS_S",),
 }
 BOARD = "l1scout.board.repeat"
-WIRE = "l1scout.wire"
+CLIENT = "l1scout.readout.store_client"
+API = "l1scout.store.http_api"
 WORKER = "worker of the store"
 
 
@@ -47,10 +52,10 @@ class Point(NamedTuple):
     ----------
     process : str
     event : str
-        ``rename``, ``remove`` or ``open`` of a file, just before it is done; ``before sending`` and ``after
-        sending`` a message; ``half a segment`` and ``half a packet``, sent.
+        ``rename``, ``remove`` or ``open`` of a file, just before it is done; ``before PUT`` of a segment and
+        ``half a segment``, sent; ``before 201`` and ``after 201``, the answer; ``half a packet``, sent.
     pattern : str
-        Of the file's path (of the old one in a renaming), or a key of the message.
+        Of the file's path (of the old one in a renaming).
     """
 
     process: str
@@ -59,24 +64,25 @@ class Point(NamedTuple):
 
 
 POINTS = {
-    "before the sidecar has its name": Point("readout", "rename", "*/spool/*.json.new"),
-    "between sidecar and segment": Point("readout", "rename", "*/spool/*.raw.part"),
+    "before the note has its name": Point("readout", "rename", "*/spool/*.json.new"),
+    "between note and segment": Point("readout", "rename", "*/spool/*.raw.part"),
     "before the names in the spool are on disk": Point("readout", "open", "*/spool"),
-    "after an offer": Point("readout", "after sending", "offer"),
+    "before PUT": Point("readout", "before PUT"),
     "in the middle of a segment": Point("readout", "half a segment"),
     "before an acknowledged segment goes": Point("readout", "remove", "*/spool/*.raw"),
     "before the first byte of a segment": Point("store", "open", "*/incoming/*.part"),
+    "before the stored note has its name": Point("store", "rename", "*/run000005/*.json.new"),
     "before a segment has its name": Point("store", "rename", "*/incoming/*.part"),
     "before the catalogue knows": Point("store", "open", "*/store/run000005"),
-    "before the acknowledgement": Point("store", "before sending", "done"),
-    "after the acknowledgement": Point("store", "after sending", "done"),
+    "before 201": Point("store", "before 201"),
+    "after 201": Point("store", "after 201"),
     "before a compressed file has its name": Point(WORKER, "rename", "*/run000005/*.zst.part"),
     "before an original goes": Point("store", "remove", "*/run000005/*.raw"),
     "in the middle of a packet": Point("source", "half a packet"),
 }
 _AUDITED = {"rename": "os.rename", "remove": "os.remove", "open": "open"}
 _LARGE = 10_000
-"""A packet is larger, a message is not."""
+"""A packet and a piece of a segment are larger, the head of a request is not."""
 
 
 def install(text: str) -> None:
@@ -104,19 +110,19 @@ def lengthen(module: ModuleType, limit_s: float, replace: Callable[[Any, str, An
     """Make the time limits of a module as long as `limit_s`."""
     for name in LIMITS[module.__name__]:
         replace(module, name, limit_s)
-    if module.__name__ == WIRE:  # these took the constants as defaults when they were defined
-        replace(module.Channel.receive, "__defaults__", (limit_s,))
-        replace(module.connect, "__defaults__", (limit_s,))
 
 
 class _AfterImport:
-    """Finds modules as Python does, and calls functions when they have been imported."""
+    """Finds modules as Python does, and calls functions when they have been imported (now, if they are)."""
 
     def __init__(self) -> None:
         self._then: dict[str, list[Callable[[ModuleType], None]]] = {}
 
     def then(self, module: str, act: Callable[[ModuleType], None]) -> None:
-        self._then.setdefault(module, []).append(act)
+        if module in sys.modules:
+            act(sys.modules[module])
+        else:
+            self._then.setdefault(module, []).append(act)
 
     def find_spec(
         self, name: str, path: Any = None, target: Any = None
@@ -170,35 +176,49 @@ def _kill_at(point: Point, time_: int, mark: Path, finder: _AfterImport) -> None
         if event == wanted and fnmatch.fnmatch(str(args[0]), point.pattern) and here():
             die()
 
-    def watch_messages(module: ModuleType) -> None:
-        real = module.Channel.send
+    def watch_client(module: ModuleType) -> None:
+        real = module.StoreClient.put
 
-        def send(self: Any, **message: Any) -> None:
-            hit = point.pattern in message and here()
-            if not hit or point.event == "after sending":
-                real(self, **message)
-            if hit:
+        def put(self: Any, note: Any, path: Path, start: int) -> Any:
+            if here():
+                die()
+            return real(self, note, path, start)
+
+        module.StoreClient.put = put
+
+    def watch_answers(module: ModuleType) -> None:
+        real_put, real_call = module._Api.put_segment, module._Access.__call__
+
+        async def put_segment(self: Any, request: Any) -> Any:
+            answer = await real_put(self, request)
+            if here():
+                die()
+            return answer
+
+        async def call(self: Any, scope: Any, receive: Any, send: Any) -> None:
+            await real_call(self, scope, receive, send)
+            if scope["method"] == "PUT" and here():
                 die()
 
-        module.Channel.send = send
+        if point.event == "before 201":
+            module._Api.put_segment = put_segment
+        else:
+            module._Access.__call__ = call
 
-    def sendfile(self: socket.socket, file: Any, offset: int = 0, count: int | None = None) -> int:
-        if here():
-            real_sendfile(self, file, offset, (count or os.fstat(file.fileno()).st_size - offset) // 2)
-            die()
-        return real_sendfile(self, file, offset, count)
+    def half(real: Callable[..., Any]) -> Callable[..., Any]:
+        def send(self: socket.socket, data: Any, *flags: int) -> Any:
+            if len(data) > _LARGE and here():
+                real(self, memoryview(data)[: len(data) // 2], *flags)
+                die()
+            return real(self, data, *flags)
 
-    def sendall(self: socket.socket, data: Any, *flags: int) -> None:
-        if len(data) > _LARGE and here():
-            real_sendall(self, data[: len(data) // 2], *flags)
-            die()
-        real_sendall(self, data, *flags)
+        return send
 
     if wanted := _AUDITED.get(point.event):
         sys.addaudithook(audit)
-    elif point.event.endswith("sending"):
-        finder.then(WIRE, watch_messages)
-    elif point.event == "half a segment":
-        real_sendfile, socket.socket.sendfile = socket.socket.sendfile, sendfile
+    elif point.event == "before PUT":
+        finder.then(CLIENT, watch_client)
+    elif point.event.endswith("201"):
+        finder.then(API, watch_answers)
     else:
-        real_sendall, socket.socket.sendall = socket.socket.sendall, sendall
+        socket.socket.sendall, socket.socket.send = half(socket.socket.sendall), half(socket.socket.send)

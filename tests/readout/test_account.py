@@ -1,9 +1,5 @@
 """Whatever happens between board and readout: an orbit is stored under its number, or counted."""
 
-import lzma
-from collections import Counter
-
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -52,7 +48,9 @@ def send(chain, sent, fault):
         chain.kill()
 
 
-@given(st.sampled_from([0, 1000, EPOCH_ORBITS - 50]), st.lists(st.tuples(st.integers(2, 5), FAULT), max_size=12))
+@given(
+    st.sampled_from([0, 1000, EPOCH_ORBITS - 50]), st.lists(st.tuples(st.integers(2, 5), FAULT), max_size=12)
+)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_orbit_is_stored_or_counted(first, faults):
     """Faults of all kinds, with at least two good packets between them."""
@@ -69,7 +67,7 @@ def test_every_orbit_is_stored_or_counted(first, faults):
         send(chain, sent, ("good",))
     told += chain.board.sent
     outcome = chain.finish()
-    assert outcome.wrong == []
+    assert outcome.misplaced == []
     numbers = [number for number, _ in outcome.stored]
     assert numbers == sorted(set(numbers))
     assert outcome.counts["orbits"] == len(numbers)

@@ -2,18 +2,25 @@
 
 import queue
 import socket
+import ssl
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import BinaryIO
 
-from l1scout.access import Access, parse_address
+from l1scout.access import Access, Networks, explain_tls, is_trusted, parse_address
 from l1scout.errors import InputError
-from l1scout.wire import Channel, connect
+from l1scout.formats.packets import TRAILER_BYTES, Trailer
+from l1scout.wire import IDLE_S, WireError, connect, own_address, peer_is_silent, shut
 
+PATIENCE_S = 5.0
+"""A board that is to end gives up when readout is not reached, or takes nothing, for so long."""
+CONFIRM_S = 15.0
+"""Readout has so long to read what the last packets left in the sockets' buffers."""
 _CONNECT_S = 10.0
 _RETRY_S = 0.2
+_TICK_S = 0.25
 
 
 class StreamSink:
@@ -42,23 +49,40 @@ class StreamSink:
 class ReadoutSink:
     """Sends packets to readout, and comes back to it after every cut.
 
-    A packet that was cut is sent again; what had not left the sockets' buffers is lost, and readout
-    counts it as missed.
+    Raw TCP to this machine and from trusted networks, TLS to others. A packet that was cut is sent again;
+    what had not left the sockets' buffers is lost, and readout counts it as missed.
 
     Parameters
     ----------
     address : str
         ``host:port``.
     access : Access
-    patience_s : float
-        When closed, keep trying for so long.
+    networks : tuple of networks
+        From there, TLS is not needed: as readout has it.
+    drain_s : float
+        Once it is to end, all is over after so long, however slow readout is.
+
+    Attributes
+    ----------
+    orbits : int
+        Orbits of the packets that were sent, by the count in the last one's trailer.
+    why : str
+        Why readout is not connected; empty if it is.
+
+    Raises
+    ------
+    InputError
+        If the address is none, or the TLS files cannot be used.
     """
 
-    def __init__(self, address: str, access: Access, patience_s: float = 5.0) -> None:
+    def __init__(self, address: str, access: Access, networks: Networks = (), drain_s: float = 60.0) -> None:
         parse_address(address)
-        self._address, self._access, self._patience = address, access, patience_s
-        self._channel: Channel | None = None
-        self._closing = float("inf")
+        self._address, self._networks, self._context = address, networks, access.client()
+        self._drain = drain_s
+        self._socket: socket.socket | None = None
+        self._ending, self._end = False, float("inf")
+        self._progress = 0.0
+        self.orbits = 0
         self.why = "not connected yet"
 
     def ready(self) -> bool:
@@ -66,33 +90,112 @@ class ReadoutSink:
         return True
 
     def step(self, packet: memoryview) -> None:
-        """Send a packet, now or as soon as readout is there (OSError if it is not when closing)."""
+        """Send a packet, now or as soon as readout is there (OSError if it is given up)."""
+        self._progress = time.monotonic()
         while True:
             try:
-                self._channel = self._channel or connect(self._address, "readout", self._access)
+                self._socket = self._socket or self._connect()
                 self.why = ""
-                # a readout whose spool is full may well stand still for long
-                self._channel.socket.settimeout(None)
-                self._channel.socket.sendall(packet)
+                self._send(self._socket, packet)
             except OSError as error:
-                self.why = str(error)
-                if self._channel:
-                    self._channel.close()
-                    self._channel = None
-                if time.monotonic() > self._closing:
-                    raise
+                self._disconnect(error)
+                if self._gives_up():
+                    raise WireError(self.why) from error
                 time.sleep(_RETRY_S)
             else:
+                if trailer := Trailer.decode(packet[-TRAILER_BYTES:]):
+                    self.orbits = trailer.orbits
                 return
 
-    def hurry(self) -> None:
+    def _gives_up(self) -> bool:
+        """Say whether the board is to end, and readout has taken nothing for too long."""
+        now = time.monotonic()
+        return self._ending and (now - self._progress > PATIENCE_S or now > self._end)
+
+    def _connect(self) -> socket.socket:
+        plain = is_trusted(own_address(self._address), self._networks)  # as readout sees it
+        if not (plain or self._context):
+            msg = (
+                f"{self._address}: is another machine: set access.authority, certificate and key (TLS), "
+                "or readout.trusted_networks here and there"
+            )
+            raise WireError(msg)
+        connection = connect(self._address, None if plain else self._context)
+        connection.settimeout(_TICK_S)
+        return connection
+
+    def _send(self, connection: socket.socket, packet: memoryview) -> None:
+        """Send all of a packet: a readout whose spool is full may well stand still for long."""
+        left = packet
+        while left:
+            try:
+                left = left[connection.send(left) :]
+                self._progress = time.monotonic()
+            except TimeoutError:
+                if self._gives_up() or peer_is_silent(connection, IDLE_S):
+                    msg = f"{self._address}: takes nothing any more"
+                    raise WireError(msg) from None
+
+    def _disconnect(self, error: OSError) -> None:
+        connection, self._socket = self._socket, None
+        self.why = (
+            str(error) if isinstance(error, WireError) else f"{self._address}: {_reason(error, connection)}"
+        )
+        if connection:
+            shut(connection)
+
+    def end_soon(self) -> None:
         """Give up what cannot be sent soon."""
-        self._closing = time.monotonic() + self._patience
+        if not self._ending:
+            self._progress = time.monotonic()
+            self._ending, self._end = True, self._progress + self._drain
+
+    def end_now(self) -> None:
+        """Give up what is not sent yet."""
+        self._ending, self._end = True, 0.0
 
     def finish(self) -> None:
-        """Close the connection."""
-        if self._channel:
-            self._channel.close()
+        """Close the connection when readout has read everything (OSError if that is not certain)."""
+        connection, self._socket = self._socket, None
+        if connection is None:
+            return
+        end = min(self._end, time.monotonic() + CONFIRM_S)
+        try:
+            connection.settimeout(_TICK_S)
+            if isinstance(connection, ssl.SSLSocket):
+                connection.settimeout(max(end - time.monotonic(), _TICK_S))
+                connection = connection.unwrap()
+            connection.shutdown(socket.SHUT_WR)
+            while not self._is_closed(connection):
+                if time.monotonic() > min(end, self._end):
+                    msg = "it is slow"
+                    raise WireError(msg)
+        except OSError as error:
+            msg = f"{self._address}: has perhaps not read everything ({_reason(error, None)})"
+            raise WireError(msg) from error
+        finally:
+            connection.close()
+
+    @staticmethod
+    def _is_closed(connection: socket.socket) -> bool:
+        """Wait a little for the other side to close (OSError if it does so before it has read everything)."""
+        try:
+            return not connection.recv(4096)
+        except TimeoutError:
+            return False
+
+
+def _reason(error: OSError, connection: socket.socket | None) -> str:
+    """Say why a connection ended: a listener with TLS tells only who reads."""
+    if isinstance(connection, ssl.SSLSocket):
+        try:
+            connection.settimeout(_TICK_S)
+            connection.recv(1)
+        except OSError as said:
+            error = said if isinstance(said, ssl.SSLError) else error
+    if isinstance(error, ssl.SSLError):
+        return explain_tls(error, "").removeprefix(": ")
+    return (error.strerror or str(error) or "connection lost").lower()
 
 
 def open_sink(target: str) -> "StreamSink | ReadoutSink":
@@ -171,7 +274,7 @@ class BufferedSink:
             A packet to write after all others.
         """
         if isinstance(self._sink, ReadoutSink):
-            self._sink.hurry()
+            self._sink.end_soon()
         if last is not None:
             self._queue.put(last)
         self._queue.put(None)

@@ -24,6 +24,9 @@ StatusPath = Annotated[
     Path | None, typer.Option("--status", help="Write the status there, as JSON, 4 times a second.")
 ]
 
+LOSSES = 3
+"""Exit status: the chain works, but orbits were lost, or alarms are up."""
+
 
 def load(path: Path | None, over: list[str] | None) -> "Settings":
     """Read the settings of a command (InputError)."""
@@ -37,7 +40,7 @@ def status_writer(path: Path | None, line: Callable[[Any], str]) -> "StatusFile"
     from l1scout.control.services import StatusFile
 
     if not sys.stderr.isatty():
-        return StatusFile(path)
+        return StatusFile(path, line=line)
     shown = err.status("starting")
     shown.start()
 
@@ -46,4 +49,4 @@ def status_writer(path: Path | None, line: Callable[[Any], str]) -> "StatusFile"
         if status.state == "idle":
             shown.stop()
 
-    return StatusFile(path, show)
+    return StatusFile(path, show, line)

@@ -23,7 +23,8 @@ def source(
     What is sent is set by board.packets or board.simulate. Orbit numbers go on rising; when readout is too
     slow, orbits are dropped and counted, as a board does.
     """
-    from l1scout.control.services import logger, run_board
+    from l1scout.control.logs import logger
+    from l1scout.control.services import run_board
 
     first = [] if first_orbit is None else [f"board.first_orbit={first_orbit}"]
     run_board(load(settings, [*(over or ()), *first]), logger("board"), status_writer(status, _line))

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 def store(settings: SettingsFile = None, over: Set = None, status: StatusPath = None) -> None:
     """Receive segments from readouts, acknowledge them once on disk, compress and catalogue them."""
-    from l1scout.control.services import logger, run_store
+    from l1scout.control.logs import logger
+    from l1scout.control.services import run_store
 
     run_store(load(settings, over), logger("store"), status_writer(status, _line))
 

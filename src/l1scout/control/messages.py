@@ -16,6 +16,9 @@ class Command(BaseModel):
 
     do: Literal["start", "stop", "status"]
     run: U32 | None = Field(None, description="Number of the run to start; null: the next.")
+    now: Annotated[bool, Strict()] = Field(
+        False, description="Of stop: do not wait for what is slow; what is not sent stays in the spool."
+    )
 
 
 class Buffer(BaseModel):
@@ -44,6 +47,12 @@ class ProcessRow(BaseModel):
     mb_out_per_s: float | None = None
     lag_s: float | None = Field(None, description="Behind the process before.")
     lag_orbits: int | None = Field(None, description="Behind the process before.")
+    full_in_s: float | None = Field(
+        None, description="Until the spool or the store's disk is full at the present rate; null: never."
+    )
+    lost: dict[str, int] = Field(
+        default_factory=dict, description="Of a readout: orbits of its source not written, by cause."
+    )
 
 
 class ChainStatus(BaseModel):
@@ -63,5 +72,22 @@ class ChainStatus(BaseModel):
     orbits: int = Field(description="Orbits written.")
     objects: ObjectCounts = Field(description="Objects written, by kind.")
     lost: dict[str, int] = Field(description="Orbits not written, by what became of them.")
+    duplicates: int = Field(description="Orbits that came twice or late, and were left out.")
+    alarms: list[str] = Field(description="What an operator must look at now: ``process: what``.")
+    waiting_for: str = Field(description="While draining: what is waited for, and how long at most.")
     warnings: list[str]
     processes: dict[str, ProcessRow]
+
+
+def finding(status: ChainStatus) -> str:
+    """Say in one line what of a run's losses and alarms needs a look; empty if there are none."""
+    counts = [f"{count:,} {name}" for name, count in status.lost.items() if count]
+    texts = [f"orbits lost: {', '.join(counts)}"] if counts else []
+    return "; ".join([f"run {status.run}: {text}" for text in [*texts, *status.alarms]])
+
+
+def line(status: ChainStatus) -> str:
+    """Describe a chain in one line."""
+    alarms = f", {len(status.alarms)} alarms" if status.alarms else ""
+    lost = sum(status.lost.values())
+    return f"run {status.run}: {status.state}, {status.orbits:,} orbits written, {lost:,} lost{alarms}"

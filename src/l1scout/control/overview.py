@@ -1,7 +1,6 @@
 """What run control reports of each process: speed, buffers, lag, losses."""
 
-from collections.abc import Mapping
-
+from l1scout.control.chain_processes import ChainProcesses, SourceProcesses
 from l1scout.control.messages import Buffer, ProcessRow
 from l1scout.control.process import Process
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
@@ -9,33 +8,57 @@ from l1scout.readout.status import BoardStatus, ReadoutStatus, StoreStatus
 from l1scout.settings import Settings
 
 
-def losses(processes: Mapping[str, Process]) -> dict[str, int]:
-    """Return the orbits of the run that are not in the files, by what became of them, over all restarts."""
-    board = processes.get("board")
-    lost = {n: processes["readout"].total(n) for n in ("missed", "corrupt", "dropped", "duplicate")}
-    if board:  # readout hears of it with the next packet
-        lost["dropped"] = max(lost["dropped"], board.total("dropped"))
-    return lost
-
-
-def overview(processes: Mapping[str, Process], settings: Settings) -> dict[str, ProcessRow]:
-    """Return a row per process, by name."""
-    rows = {name: _ROWS[name](process) for name, process in processes.items()}
-    board, readout = (processes[n].last if n in processes else None for n in ("board", "readout"))
-    changes: dict[str, float | int | None] = {}
-    if isinstance(readout, ReadoutStatus):
-        if isinstance(board, BoardStatus):
-            sent = board.first_orbit + board.delivered + board.dropped
-            changes["lag_orbits"] = behind = max(sent - readout.last_orbit - 1, 0)
-            orbits_per_s = ORBIT_FREQUENCY_HZ * (settings.board.pace or rows["board"].real_time_factor or 0.0)
-            changes["lag_s"] = behind / orbits_per_s if orbits_per_s else None
-        if out := rows["readout"].mb_out_per_s:
-            rows["store"] = rows["store"].model_copy(update={"lag_s": readout.spool_bytes / 1e6 / out})
-    rows["readout"] = rows["readout"].model_copy(update=changes)
+def overview(processes: ChainProcesses, settings: Settings) -> dict[str, ProcessRow]:
+    """Return a row per process, by name, in the order in which data flow."""
+    rows = {process.name: _ROWS[process.kind](process) for process in processes}
+    for source in processes.sources:
+        name = source.readout.name
+        rows[name] = rows[name].model_copy(update={"lost": source.lost(), **_lag(source, rows)})
+    store = processes.store
+    changes: dict[str, float | None] = {"full_in_s": _disk_full_in_s(store, settings.store.reserve_bytes)}
+    waiting, sent_per_s = 0.0, 0.0
+    for source in processes.sources:
+        if isinstance(last := source.readout.last, ReadoutStatus):
+            waiting += last.spool_bytes
+            sent_per_s += source.readout.rate("bytes_out")
+    if sent_per_s:
+        changes["lag_s"] = waiting / sent_per_s
+    rows[store.name] = rows[store.name].model_copy(update=changes)
     return rows
 
 
-def _row(process: Process, buffer: Buffer, **values: float) -> ProcessRow:
+def _lag(source: SourceProcesses, rows: dict[str, ProcessRow]) -> dict[str, float | int | None]:
+    """Return how far a readout is behind its board."""
+    board, readout = source.board and source.board.last, source.readout.last
+    if not isinstance(board, BoardStatus) or not isinstance(readout, ReadoutStatus):
+        return {}
+    sent = board.first_orbit + board.delivered + board.dropped
+    behind = max(sent - readout.last_orbit - 1, 0)
+    assert source.board
+    pace = source.settings.board.pace or rows[source.board.name].real_time_factor or 0.0
+    orbits_per_s = ORBIT_FREQUENCY_HZ * pace
+    return {"lag_orbits": behind, "lag_s": behind / orbits_per_s if orbits_per_s else None}
+
+
+def _spool_full_in_s(process: Process) -> float | None:
+    """Return when the spool will hold its limit, if it goes on as in the last seconds."""
+    last = process.latest
+    growth = process.rate("spool_bytes")
+    if not isinstance(last, ReadoutStatus) or not last.spool_limit or growth <= 0:
+        return None
+    return max(last.spool_limit - last.spool_bytes, 0) / growth
+
+
+def _disk_full_in_s(process: Process, reserve_bytes: int) -> float | None:
+    """Return when the store's disk will be full, if it goes on as in the last minute."""
+    last = process.latest
+    growth = process.trend("bytes_in") - process.trend("compressed_in") + process.trend("compressed_out")
+    if not isinstance(last, StoreStatus) or growth <= 0:
+        return None
+    return max(last.disk_free - reserve_bytes, 0) / growth
+
+
+def _row(process: Process, buffer: Buffer, **values: float | None) -> ProcessRow:
     return ProcessRow(
         state=process.state,
         pid=process.pid,
@@ -67,6 +90,7 @@ def _readout(process: Process) -> ProcessRow:
         real_time_factor=process.rate("orbits") / ORBIT_FREQUENCY_HZ,
         mb_in_per_s=process.rate("bytes_in") / 1e6,
         mb_out_per_s=process.rate("bytes_out") / 1e6,
+        full_in_s=_spool_full_in_s(process),
     )
 
 

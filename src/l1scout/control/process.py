@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from l1scout.control.child import REFUSED
+from l1scout.files import open_own
 from l1scout.readout.object_counts import ObjectCounts, sum_counts
 from l1scout.readout.status import STATUSES, ProcessStatus, ReadoutStatus
 
@@ -20,7 +21,8 @@ BACKOFF_S = (0.2, 5.0)
 GOOD_S = 10.0
 """A process that has lived so long gets the shortest wait again."""
 _NO_STATUS_S = 30.0
-_RATE_S = 3.0
+_AGAIN_S = 1.0
+_RATE_S, _TREND_S = 3.0, 60.0
 _LINE_BYTES = 4096
 _MAX_STATUS = 1 << 16
 
@@ -31,7 +33,8 @@ class Process:
     Parameters
     ----------
     name : str
-        One of `l1scout.control.services.SERVICES`; its log is ``NAME.log``.
+        One of `l1scout.control.services.SERVICES`, with a point and the name of its source if there are
+        several; its log is ``NAME.log``.
     folder : Path
         Of the run.
     environment : mapping of str to str
@@ -61,7 +64,8 @@ class Process:
         lifeline: int,
         holds: Sequence[int],
     ) -> None:
-        self.name, self._folder, self._environment = name, folder, dict(environment)
+        self.name, self.kind = name, name.partition(".")[0]
+        self._folder, self._environment = folder, dict(environment)
         self._lifeline, self._holds = lifeline, holds
         self._popen: subprocess.Popen[bytes] | None = None
         self.reset()
@@ -71,12 +75,17 @@ class Process:
         self.restarts = self.lives = 0
         self.ended = self.asked = False
         self.refusal = ""
-        self._began = self._next = 0.0
+        self._began = self._next = self._heard = self._next_term = 0.0
         self._backoff = BACKOFF_S[0]
         self.last: ProcessStatus | None = None
         self._past: Counter[str] = Counter()
         self._past_objects: ObjectCounts = {}
         self._seen: deque[ProcessStatus] = deque()
+
+    @property
+    def log(self) -> Path:
+        """File of its log."""
+        return self._folder / f"{self.name}.log"
 
     @property
     def alive(self) -> bool:
@@ -101,12 +110,13 @@ class Process:
             Where the process writes its status.
         """
         self._status, self._began, self.asked = status, now, False
+        self._heard, self._next_term = now, 0.0
         self._next = now + BACKOFF_S[1]
         command = [sys.executable, "-m", "l1scout.control.child", str(self._lifeline), self.name]
         status.unlink(missing_ok=True)
-        with (self._folder / f"{self.name}.log").open("ab") as log:
+        with open_own(self.log, "ab") as log:  # for what is written before the process opens it itself
             self._popen = subprocess.Popen(
-                [*command, str(settings), str(status), *changed],
+                [*command, str(settings), str(status), str(self.log), *changed],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -120,7 +130,7 @@ class Process:
         """Read its status; return how it ended, once, if it has."""
         code = self._popen.poll() if self._popen else None
         if self._popen:
-            self._read()
+            self._read(now)
         if code is None:
             return None
         if latest := self.latest:
@@ -140,7 +150,13 @@ class Process:
     def ask(self, now: float, *, at_once: bool = False) -> None:
         """Ask it to stop, once; as soon as it listens to that, or at once."""
         if self._popen and not self.asked and (at_once or self.latest or now - self._began > _NO_STATUS_S):
-            self.asked = True
+            self.asked, self._next_term = True, now + _AGAIN_S
+            self.signal(signal.SIGTERM)
+
+    def force(self, now: float) -> None:
+        """Ask it to stop at once, again and again: of signals that come together only one is seen."""
+        if self._popen and now >= self._next_term:
+            self.asked, self._next_term = True, now + _AGAIN_S
             self.signal(signal.SIGTERM)
 
     def signal(self, number: signal.Signals) -> None:
@@ -168,10 +184,23 @@ class Process:
 
     def rate(self, name: str) -> float:
         """Return how much a count or a time has grown per second, over the last three seconds."""
+        return self._growth(name, _RATE_S)
+
+    def trend(self, name: str) -> float:
+        """Return how much a count has grown per second, over the last minute."""
+        return self._growth(name, _TREND_S)
+
+    def _growth(self, name: str, seconds: float) -> float:
         if len(self._seen) < 2:
             return 0.0
-        old, new = self._seen[0], self._seen[-1]
-        return float(getattr(new, name) - getattr(old, name)) / (new.seconds - old.seconds)
+        new = self._seen[-1]
+        old = next(s for s in self._seen if s is new or new.seconds - s.seconds <= seconds)
+        passed = new.seconds - old.seconds
+        return float(getattr(new, name) - getattr(old, name)) / passed if passed else 0.0
+
+    def silent_s(self, now: float) -> float:
+        """Return for how long it has not reported; 0 if it does not run."""
+        return now - self._heard if self._popen else 0.0
 
     @property
     def state(self) -> str:
@@ -187,25 +216,26 @@ class Process:
         """Its process id."""
         return self._popen.pid if self._popen else None
 
-    def _read(self) -> None:
+    def _read(self, now: float) -> None:
         try:
             with self._status.open("rb") as file:
-                status = STATUSES[self.name].model_validate_json(file.read(_MAX_STATUS))
+                status = STATUSES[self.kind].model_validate_json(file.read(_MAX_STATUS))
         except (OSError, ValidationError):
             return
         assert self._popen is not None
         if status.pid != self._popen.pid or (self.latest and status.seconds <= self.latest.seconds):
             return
         self._seen.append(status)
-        self.last = status
-        while status.seconds - self._seen[0].seconds > _RATE_S:
+        self.last, self._heard = status, now
+        while status.seconds - self._seen[0].seconds > _TREND_S:
             self._seen.popleft()
 
     def _last_line(self) -> str:
-        with (self._folder / f"{self.name}.log").open("rb") as log:
+        with self.log.open("rb") as log:
             log.seek(max(log.seek(0, os.SEEK_END) - _LINE_BYTES, 0))
-            lines = log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1].removeprefix("l1scout: ") if lines else "no reason given"
+            lines = log.read().decode(errors="replace").splitlines()
+        said = [line.removeprefix("l1scout: ") for line in lines if line.startswith("l1scout: ")]
+        return said[-1] if said else "no reason given"
 
 
 def _objects(status: ProcessStatus | None) -> ObjectCounts:

@@ -10,21 +10,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from l1scout.control.messages import ChainStatus, Command
-from l1scout.readout.segment_messages import Answer, Offer
 from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.status import STATUSES
-from l1scout.wire import Greeting, Hello, Welcome
 
 DOCUMENTS: tuple[type[BaseModel], ...] = (
     SegmentNote,
     *STATUSES.values(),
     ChainStatus,
     Command,
-    Greeting,
-    Hello,
-    Welcome,
-    Offer,
-    Answer,
 )
 
 
@@ -33,7 +26,7 @@ def schemas() -> dict[str, Any]:
     return models_json_schema(
         [(document, "validation") for document in DOCUMENTS],
         title="JSON of l1scout's live chain",
-        description="Notes of the spool, status files, messages over the wire and to run control.",
+        description="Notes of the spool, status files, commands to run control.",
     )[1]
 
 

@@ -1,41 +1,49 @@
-"""The chain's processes as functions of their settings, with log lines, status files and signals."""
+"""The chain's processes as functions of their settings, with status files, signals and a watchdog."""
 
 import contextlib
 import signal
-import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-import structlog
-
+from l1scout.control.logs import Log
+from l1scout.control.sd_notify import notify
 from l1scout.errors import InputError
+from l1scout.files import write_small
+from l1scout.readout.refused import REFUSED
 from l1scout.readout.status import ProcessStatus
 from l1scout.settings import Settings
 
 if TYPE_CHECKING:
     from l1scout.readout.readout import Readout
 
-Log = Callable[..., None]
 Report = Callable[[Any], None]
 
+_dead_threads: list[str] = []
 
-def logger(process: str, file: TextIO | None = None) -> Log:
-    """Return ``log(event, **values)``: a line on standard error, or in a file, with time and names."""
-    structlog.configure(
-        processors=[
-            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "process", "event"]),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(file or sys.stderr),
-    )
-    log: Log = structlog.get_logger(process=process).info
-    return log
+
+def watch_threads(log: Log) -> None:
+    """Log the error that ends a thread of this process, and name it in every status from then on."""
+
+    def note(ended: threading.ExceptHookArgs) -> None:
+        if issubclass(ended.exc_type, SystemExit):
+            return
+        name = ended.thread.name if ended.thread else "unknown"
+        _dead_threads.append(f"{name} ({ended.exc_type.__name__}: {ended.exc_value})")
+        trace = "".join(traceback.format_exception(ended.exc_type, ended.exc_value, ended.exc_traceback))
+        log("thread died", level="error", thread=name, trace=trace)
+
+    threading.excepthook = note
 
 
 class StatusFile:
     """Writes statuses to a file: every change of state, and others at most 4 times a second.
+
+    Systemd, if it started this process, hears of them, too: when the process is up, that it is alive (as
+    long as none of its threads has died), and when it stops.
 
     Parameters
     ----------
@@ -43,10 +51,17 @@ class StatusFile:
         None writes nothing.
     show : callable
         Gets the statuses that are written.
+    line : callable
+        Returns a status in one line, for systemd.
     """
 
-    def __init__(self, path: Path | None, show: Callable[[Any], None] = lambda _: None) -> None:
-        self._path, self._show = path, show
+    def __init__(
+        self,
+        path: Path | None,
+        show: Callable[[Any], None] = lambda _: None,
+        line: Callable[[Any], str] = lambda status: str(status.state),
+    ) -> None:
+        self._path, self._show, self._line = path, show, line
         self._next = 0.0
         self._last_state = ""
 
@@ -55,13 +70,17 @@ class StatusFile:
         now = time.monotonic()
         if now < self._next and status.state == self._last_state:
             return
-        self._next, self._last_state = now + 0.2, status.state
+        before, self._last_state = self._last_state, status.state
+        self._next = now + 0.2
+        if _dead_threads:
+            status = status.model_copy(update={"dead_threads": [*status.dead_threads, *_dead_threads]})
         if self._path:
-            draft = self._path.with_name(self._path.name + ".new")
             with contextlib.suppress(OSError):  # a full disk must not end the run
-                draft.write_text(status.model_dump_json())
-                draft.replace(self._path)
+                write_small(self._path, status.model_dump_json().encode())
         self._show(status)
+        first = {"running": ["READY=1"], "draining": ["STOPPING=1"]}.get(status.state, [])
+        alive = [] if status.dead_threads else ["WATCHDOG=1"]
+        notify(*(first if before != status.state else []), f"STATUS={self._line(status)}", *alive)
 
 
 def on_signals(stop: Callable[[], None]) -> None:
@@ -75,6 +94,7 @@ def run_board(settings: Settings, log: Log, report: Report) -> None:
     from l1scout.simulate.live_board import LiveBoard
 
     board = LiveBoard(settings, settings.board.first_orbit, log)
+    watch_threads(log)
     on_signals(board.stop)
     board.run(report)
 
@@ -84,15 +104,23 @@ def run_readout(settings: Settings, log: Log, report: Report) -> None:
     from l1scout.readout.readout import Readout
 
     readout = Readout(settings, log)
+    watch_threads(log)
     on_signals(readout.stop)
     check_all_sent(readout, readout.listen(report))
 
 
 def check_all_sent(readout: "Readout", left: int) -> None:
-    """Raise `InputError` if segments are left in the spool."""
+    """Raise `InputError` if segments are left in the spool, or orbits were given up."""
+    folder, found = readout.spool.folder, list[str]()
+    if given_up := readout.writer.totals.discarded:
+        found.append(f"{given_up} orbits were given up and counted as missed: the spool was full")
     if left:
-        msg = f"{left} segments wait in {readout.spool.folder}; `l1scout readout --drain` sends them later"
-        raise InputError(msg)
+        found.append(f"{left} segments wait in {folder}; `l1scout readout --drain` sends them later")
+    if refused := readout.spool.n_refused:
+        way_out = "`l1scout readout --refused-as-source N` stores them under another source id"
+        found.append(f"{refused} segments refused by the store lie in {folder / REFUSED}; {way_out}")
+    if found:
+        raise InputError(". ".join(found))
 
 
 def run_store(settings: Settings, log: Log, report: Report) -> None:
@@ -100,6 +128,7 @@ def run_store(settings: Settings, log: Log, report: Report) -> None:
     from l1scout.store.store import Store
 
     store = Store(settings, log)
+    watch_threads(log)
     on_signals(store.stop)
     store.run(report)
 

@@ -1,11 +1,14 @@
 """The table of a running chain."""
 
+from collections.abc import Mapping
+
 from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from l1scout.control.messages import Buffer, ChainStatus
+from l1scout.control.chain_alarms import DISK_FULL_S, SPOOL_FULL_S
+from l1scout.control.messages import Buffer, ChainStatus, ProcessRow
 from l1scout.readout.object_counts import objects_line
 
 _STATES = {"running": "green", "draining": "yellow", "error": "red", "refuses": "red", "dead": "red"}
@@ -18,34 +21,38 @@ def table(status: ChainStatus, hint: str = "") -> Group:
     drawn = Table(title=title, title_justify="left", box=box.SIMPLE, padding=0)
     drawn.add_column("")
     drawn.add_column("state")
-    for name in ("x LHC", "MB/s\nin", "MB/s\nout", "buffer", "lag", "CPU\n%", "re-\nstarts"):
+    for name in ("x LHC", "MB/s\nin", "MB/s\nout", "buffer", "full\nin", "lag", "CPU\n%", "re-\nstarts"):
         drawn.add_column(name, justify="right")
     for name, row in status.processes.items():
         drawn.add_row(
-            name,
+            "\n".join(name.split(".", 1)),
             Text(row.state, _STATES.get(row.state, "dim")),
             _number(row.real_time_factor, ".2f"),
             _number(row.mb_in_per_s, ".1f"),
             _number(row.mb_out_per_s, ".1f"),
             _buffer(row.buffer),
+            _full_in(row),
             "\n".join(filter(None, (_number(row.lag_s, ".1f s"), _number(row.lag_orbits, ",d orbits")))),
             _number(row.cpu_cores * 100, ".0f"),
             Text(str(row.restarts), "red" if row.restarts else ""),
         )
-    orbits = Text(f"orbits: written {status.orbits:,}")
-    for name, count in status.lost.items():
-        orbits.append(f", {name} {count:,}", "red" if count else "")
+    orbits = _orbits("orbits", status.orbits, status.lost)
+    orbits.append(f", duplicate {status.duplicates:,}", "yellow" if status.duplicates else "")
+    sources = {name: row.lost for name, row in status.processes.items() if any(row.lost.values())}
+    losses = [_orbits(name, None, lost) for name, lost in sources.items()] if len(sources) > 1 else []
     lines = [
         Text(text, style)
         for text, style in (
             (f"{status.data} data; objects: {objects_line(status.objects) or 'none yet'}", ""),
+            (status.waiting_for and f"waits for {status.waiting_for}", "yellow"),
             (status.error, "red"),
+            *((text, "red") for text in status.alarms),
             *((text, "yellow") for text in status.warnings),
             (hint, "dim"),
         )
         if text
     ]
-    return Group(drawn, orbits, *lines)
+    return Group(drawn, orbits, *losses, *lines)
 
 
 def _number(value: float | None, form: str) -> str:
@@ -57,3 +64,20 @@ def _buffer(buffer: Buffer) -> Text:
     holds, limit, unit = buffer.holds, buffer.limit, buffer.unit
     text = f"{holds:,.0f} / {limit:,.0f} {unit}" if limit else f"{holds:,.0f} {unit}"
     return Text(text, "red" if limit and holds > 0.8 * limit else "")
+
+
+def _orbits(what: str, written: int | None, lost: Mapping[str, int]) -> Text:
+    text = Text(f"{what}: " + ("lost" if written is None else f"written {written:,}"))
+    for k, (name, count) in enumerate(lost.items()):
+        text.append(f"{' ' if written is None and not k else ', '}{name} {count:,}", "red" if count else "")
+    return text
+
+
+def _full_in(row: ProcessRow) -> Text:
+    """Tell how long a spool or a disk lasts: in red when there is an alarm, in yellow ten times before."""
+    left = row.full_in_s
+    if left is None:
+        return Text("")
+    alarm = SPOOL_FULL_S if row.buffer.unit == "MB" else DISK_FULL_S
+    text = f"{left:,.0f} s" if left < 600 else f"{left / 3600:,.1f} h" if left < 360_000 else "> 100 h"
+    return Text(text, "red" if left < alarm else "yellow" if left < 10 * alarm else "")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from l1scout.core.provenance import joint_origin
-from l1scout.lhc import BX_PER_ORBIT
+from l1scout.lhc import BX_PER_ORBIT, order_of_time
 
 if TYPE_CHECKING:
     import awkward as ak
@@ -28,7 +28,7 @@ class OrbitBatch:
     orbit : ndarray of int64, shape (rows,)
         Number of the orbit in its run, from 0; -1 where unknown, as for files of offline muons (BX 1 then).
     bx : ndarray of int64, shape (rows,)
-        Bunch crossing, 1..3564.
+        Bunch crossing, 1..3564; 0 occurs in data that count from 0.
     offsets : ndarray of int64, shape (rows + 1,)
         Index of the first object of each row, from 0; the last entry is the number of objects.
     columns : mapping of str to ndarray, each of shape (objects,)
@@ -49,7 +49,7 @@ class OrbitBatch:
     Raises
     ------
     ValueError
-        If lengths or offsets do not agree, a BX is outside 1..3564, or an orbit is outside those that
+        If lengths or offsets do not agree, a BX is outside 0..3564, or an orbit is outside those that
         `first_orbit` and `n_orbits` state.
     """
 
@@ -80,8 +80,8 @@ class OrbitBatch:
             if column.shape != (self.offsets[-1],):
                 msg = f"column {name} has shape {column.shape}, but offsets say {self.offsets[-1]} objects"
                 raise ValueError(msg)
-        if rows and not (self.bx.min() >= 1 and self.bx.max() <= BX_PER_ORBIT):
-            msg = f"BX outside 1..{BX_PER_ORBIT}: {self.bx.min()}..{self.bx.max()}"
+        if rows and not (self.bx.min() >= 0 and self.bx.max() <= BX_PER_ORBIT):
+            msg = f"BX outside 0..{BX_PER_ORBIT}: {self.bx.min()}..{self.bx.max()}"
             raise ValueError(msg)
         if rows and self.first_orbit is not None and self.n_orbits is not None:
             end = self.first_orbit + self.n_orbits
@@ -95,7 +95,7 @@ class OrbitBatch:
     ) -> "OrbitBatch":
         """Group objects given in order of time, each with its own orbit and BX, into rows."""
         orbit, bx = np.asarray(orbit, np.int64), np.asarray(bx, np.int64)
-        time = orbit * BX_PER_ORBIT + bx
+        time = order_of_time(orbit, bx)
         step = np.diff(time)
         if np.any(step < 0):
             msg = f"object {int(np.flatnonzero(step < 0)[0]) + 1} is earlier than the one before it"

@@ -22,7 +22,8 @@ ROWS = 6
 BLOCK_WORDS = LINKS * ROWS
 BLOCK_BYTES = 4 * BLOCK_WORDS
 MAP_WORDS = 112
-"""Of a map of the non-empty BX of an orbit: bit b is BX b + 1; the last 20 of the 3584 bits stay 0."""
+"""Of a map of the non-empty BX of an orbit: bit b is BX b + 1 or, in packets of the public DAQ code, BX b;
+the last bits of the 3584 stay 0."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def decode_blocks(blocks: NDArray[np.uint32], layout: BlockLayout) -> Decoded:
     """Decode the muons (hwPt > 0) of BX blocks.
 
     A block whose links do not agree on orbit and BX flags its orbit; orbit and BX are those of link 0.
-    A block with a BX outside 1..3564 is counted and left out.
+    A block with a BX above 3564 is counted and left out.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def decode_blocks(blocks: NDArray[np.uint32], layout: BlockLayout) -> Decoded:
     layout : BlockLayout
     """
     bx, orbit = blocks[:, layout.bx_row] & layout.bx_mask, blocks[:, layout.orbit_row] & ORBIT_MASK
-    good = (bx[:, 0] >= 1) & (bx[:, 0] <= BX_PER_ORBIT)
+    good = bx[:, 0] <= BX_PER_ORBIT
     disagree = np.any(
         (bx != bx[:, :1]) | (orbit != orbit[:, :1]) | (blocks[:, layout.orbit_row] & LINK_BAD != 0), axis=1
     )

@@ -1,14 +1,14 @@
 """What decoding gives for one stream: its objects, flagged orbits, and what could not be read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
-from l1scout.lhc import crossing
+from l1scout.lhc import order_of_time
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,27 @@ def join_decoded(parts: Sequence[Decoded]) -> Decoded:
     )
 
 
+def join_epochs(parts: Mapping[int, Decoded]) -> Decoded:
+    """Put parts of one stream together, given by the first orbit of the epoch of each."""
+    moved = [
+        replace(
+            part,
+            objects=replace(part.objects, orbit=part.objects.orbit + first),
+            flagged=part.flagged + first,
+        )
+        if first
+        else part
+        for first, part in sorted(parts.items())
+    ]
+    return moved[0] if len(moved) == 1 else join_decoded(moved)
+
+
 def in_order_of_time(
     orbit: NDArray[Any], bx: NDArray[Any], columns: Mapping[str, NDArray[Any]]
 ) -> OrbitBatch:
-    """Make a batch of objects with their orbit and BX (1..3564), sorted if damaged data are out of order."""
+    """Make a batch of objects with their orbit and BX (0..3564), sorted if damaged data are out of order."""
     orbit, bx = orbit.astype(np.int64), bx.astype(np.int64)
-    time = crossing(orbit, bx)
+    time = order_of_time(orbit, bx)
     if np.any(time[1:] < time[:-1]):
         order = np.argsort(time, kind="stable")
         orbit, bx, columns = orbit[order], bx[order], {n: c[order] for n, c in columns.items()}

@@ -32,7 +32,7 @@ def suppress_words(
         second = differing(words, at + np.uint64(32), zero, pt)
         muons = differing(words, at + np.uint64(16), zero, pt) | (second << np.uint32(8))
         bx, orbit = words[at + bx_at] & bx_mask, words[at + orbit_at] & orbit_mask
-        if bx - np.uint32(1) >= np.uint32(BX_PER_ORBIT):
+        if bx > np.uint32(BX_PER_ORBIT):
             bad += 1
             continue
         if muons == 0:
@@ -77,7 +77,7 @@ def suppress(
     records : ndarray of uint32
         A part of `out`.
     bad : int
-        Blocks left out because their BX (that of link 0) is not 1..3564.
+        Blocks left out because their BX (that of link 0) is above 3564.
 
     Raises
     ------

@@ -71,6 +71,8 @@ class Found:
         not say which they cover: there `orbits` are those with a block.
     corrupt, corrupt_bytes : int
         Stretches that could not be read.
+    maps_from_0 : int
+        Packets whose map of the non-empty BX begins with BX 0 rather than 1.
     trailer : Trailer, optional
         The last one.
     objects : dict of str to int
@@ -82,13 +84,14 @@ class Found:
     blocks: int = 0
     corrupt: int = 0
     corrupt_bytes: int = 0
+    maps_from_0: int = 0
     trailer: Trailer | None = None
     flagged: int = 0
     objects: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: "Found") -> None:
         """Count what was found further on."""
-        for name in ("packets", "orbits", "blocks", "corrupt", "corrupt_bytes", "flagged"):
+        for name in ("packets", "orbits", "blocks", "corrupt", "corrupt_bytes", "maps_from_0", "flagged"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.trailer = other.trailer or self.trailer
         add_counts(self.objects, other.objects)
@@ -161,6 +164,9 @@ class PacketOrbits:
         Non-empty crossings of each orbit.
     marks : ndarray of uint32, shape (orbits,)
         Bits of `formats.marks` that the board states; 0 where it or the format states nothing.
+    numbered : bool
+        Whether the packet tells the numbers of its orbits. If not, all are empty and numbered from 0: see
+        `following`.
     """
 
     rows: NDArray[Any]
@@ -170,6 +176,11 @@ class PacketOrbits:
     found: Found
     blocks_of_orbit: NDArray[np.int64]
     marks: NDArray[np.uint32]
+    numbered: bool = True
+
+    def following(self, last: int) -> "PacketOrbits":
+        """Return the orbits, numbered from `last` + 1 on if the packet does not tell their numbers."""
+        return self if self.numbered else replace(self, orbit=self.orbit + last + 1, numbered=True)
 
     @property
     def blocks(self) -> int:

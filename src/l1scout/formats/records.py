@@ -75,7 +75,7 @@ def _length(words: Any, at: Any, end: Any, size: Any, bx_mask: Any) -> Any:
     length = HEADER_WORDS + size * (n1 + n2)
     if head & np.uint32(_RESERVED) or max(n1, n2) > LINKS or n1 + n2 == 0 or at + length > end:
         return 0
-    return length if 1 <= bx <= BX_PER_ORBIT else 0
+    return length if bx <= BX_PER_ORBIT else 0
 
 
 @kernel

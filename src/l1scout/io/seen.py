@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
-from l1scout.lhc import ORBITS_PER_LUMISECTION, crossing
+from l1scout.lhc import ORBITS_PER_LUMISECTION, order_of_time
 
 _BLOCK = ORBITS_PER_LUMISECTION
 """Orbits of a block of memory."""
@@ -153,7 +153,7 @@ class EventsSeen:
         out = np.ones(len(batch), np.bool_)
         for run in np.unique(batch.run).tolist():
             rows = np.flatnonzero((batch.run == run) & (batch.orbit >= 0))
-            time = crossing(batch.orbit[rows], batch.bx[rows])
+            time = order_of_time(batch.orbit[rows], batch.bx[rows])
             before = self._runs.get(run, np.zeros(0, np.int64))
             out[rows] = is_first(time) & ~np.isin(time, before)
             self._runs[run] = np.union1d(before, time)

@@ -30,7 +30,7 @@ from l1scout.io.quality import ReadQuality
 from l1scout.io.reader import ROWS, FormatReader, origin
 from l1scout.io.seen import orbit_checksums, whole_orbits
 from l1scout.io.summary import summarize
-from l1scout.lhc import crossing, lumisection
+from l1scout.lhc import lumisection, order_of_time
 
 PIECE = 1 << 22
 _SURE = 64
@@ -47,7 +47,13 @@ def records_of(file: InputFile) -> BlockFormat | None:
 
 def is_raw(file: InputFile) -> bool:
     """Return whether a file, plain or compressed, begins with the header of a ``.raw`` file."""
-    return read_header(file.content_head[: FILE_HEADER.itemsize]) is not None
+    return raw_header(file) is not None
+
+
+def raw_header(file: InputFile) -> RawFile | None:
+    """Return the header of a ``.raw`` file, compared with its first frames; None if it begins with none."""
+    header = file.once("raw header", lambda: read_header(file.content_head))
+    return None if header is None else replace(header)
 
 
 def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
@@ -70,7 +76,7 @@ def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
         n = fields["n1"] + fields["n2"]
         rank = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
         at = np.repeat(starts + HEADER_WORDS, n) + form.record_words * rank
-        good = _in_order(crossing(orbit, bx), orbit)
+        good = _in_order(order_of_time(orbit, bx), orbit)
         good &= bool(np.all(words[at] & form.present_bits) and np.all(words[starts] & (1 << 24)))
         if form.extra is not None:
             extra = words[at + 2] & form.bx_mask
@@ -136,8 +142,8 @@ def read_raw(file: InputFile, rows: int, quality: ReadQuality, found: StoredCont
         Is filled with what the file holds.
     """
     with file.content() as content:
-        header = read_header(content.read(FILE_HEADER.itemsize))
-        if header is None:
+        header, size = raw_header(file), FILE_HEADER.itemsize
+        if header is None or len(content.read(size)) < size:
             msg = f"{file.path}: changed while it was read"
             raise InputError(msg)
         found.form, found.header = RUN3.name, header
@@ -263,7 +269,7 @@ def _in_time(
     """Decode bare records, `rows` at a time; records of an earlier time begin anew."""
     for words, starts in parts:
         orbit, bx = (words[starts + 2] & ORBIT_MASK).astype(np.int64), words[starts + 1] & form.bx_mask
-        for first, last in time_spans(crossing(orbit, bx), rows):
+        for first, last in time_spans(order_of_time(orbit, bx), rows):
             yield decode_records(words, starts[first:last], form)
 
 

@@ -141,7 +141,7 @@ class OrbitSequence:
         orbit = arrival.orbits.orbit
         if arrival.damaged or not orbit.size:
             return None
-        number = absolute(orbit, self.last, self._period)
+        number = self._numbers(arrival)
         first, end = int(number[0]), int(number[-1])
         if first <= self.last or not is_increasing(number):
             return None
@@ -166,7 +166,7 @@ class OrbitSequence:
         old = chain.any() and number[chain][-1] <= self.last
         if old and self._begins_epoch(held, number[chain], following):
             counts += self._begin_epoch(held, int(number[chain][-1]))
-            number = absolute(held.orbits.orbit, self.last, self._period)
+            number = self._numbers(held)
             chain, old = longest_chain(number, self.last + 1), False
         if old and not self._is_new(held.trailer):
             counts["duplicate"] += number.size
@@ -194,11 +194,13 @@ class OrbitSequence:
     def _numbers(self, held: Arrival) -> NDArray[np.int64]:
         """Return absolute orbits; those after the last one if the packet states none and fits there."""
         orbit, trailer = held.orbits.orbit, held.trailer
-        if orbit.size and trailer and not held.damaged and bool((orbit < 0).all()):
-            packet = PacketNumbers(orbit.size, orbit.size, orbit.size)
-            if self.account.goes_on(trailer, packet):
-                return np.arange(self.last + 1, self.last + 1 + orbit.size)
-        return absolute(orbit, self.last, self._period)
+        if held.orbits.numbered:
+            return absolute(orbit, self.last, self._period)
+        packet = PacketNumbers(orbit.size, orbit.size, orbit.size)
+        sure = trailer is not None and not held.damaged and self.account.goes_on(trailer, packet)
+        if sure and (self.last + 1) % self._period:
+            return np.arange(self.last + 1, self.last + 1 + orbit.size)
+        return np.full(orbit.size, -1)
 
     def _is_new(self, trailer: Trailer | None) -> bool:
         """Return whether counters are later than those of the packets before."""
@@ -209,7 +211,7 @@ class OrbitSequence:
         """Return what the next packet says, if it is not a repeat."""
         if following is None:
             return _Ahead(None, np.zeros(0, np.int64), damaged=False, ends=True)
-        number = absolute(following.orbits.orbit, self.last, self._period)
+        number = self._numbers(following)
         number = number[longest_chain(number, self.last + 1)]
         return _Ahead(following.trailer, number[number > self.last], following.damaged, ends=False)
 
@@ -328,7 +330,7 @@ class OrbitSequence:
         if following is None or self.last // EPOCH_ORBITS >= MAX_EPOCH:
             return False
         end = int(old[-1])
-        number = absolute(following.orbits.orbit, self.last, self._period)
+        number = self._numbers(following)
         number = number[longest_chain(number, end + 1)]
         if not number.size or int(number[0]) <= end or int(number[-1]) > self.last:
             return False

@@ -1,10 +1,12 @@
 """The board process of the live chain: packets of a file or a simulation, without end, to readout."""
 
+import contextlib
 import io
 import threading
 import time
 from collections.abc import Callable
 
+from l1scout.access import parse_networks
 from l1scout.board.board import Board
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.board.sinks import BufferedSink, ReadoutSink
@@ -82,19 +84,35 @@ class LiveBoard:
             log("simulating", orbits=board.simulate)
             stream = simulated_packets(form, board.simulate, board.occupancy)
             self._packets = RepeatedPackets(stream, form, first_orbit)
-        self._readout = ReadoutSink(settings.readout.listen, settings.access.access)
+        self._readout = ReadoutSink(
+            settings.readout.listen,
+            settings.access.access,
+            parse_networks(settings.readout.trusted_networks),
+            drain_s=settings.readout.drain_seconds,
+        )
         self._sink = BufferedSink(self._readout, board.buffer, wait=board.pace == 0)
         self._board, self._first, self._log, self._run = board, first_orbit, log, settings.run.number
         self._source = settings.readout.source
         self._stopping = threading.Event()
+        self._alarms: list[str] = []
+        self._unsent = 0
         self._began = time.monotonic()
 
     def stop(self) -> None:
-        """Ask for the end."""
+        """Request the end, when what is buffered has been sent; at the second request, at once."""
+        if self._stopping.is_set():
+            self._readout.end_now()
+        self._readout.end_soon()  # a full buffer must not keep the board from hearing of it
         self._stopping.set()
 
     def run(self, status: Callable[[BoardStatus], None]) -> None:
-        """Send until stopped, or until all orbits of the settings are sent."""
+        """Send until stopped, or until all orbits of the settings are sent.
+
+        Raises
+        ------
+        InputError
+            If not all could be sent; the last status has the number of orbits, too.
+        """
         board, next_status = self._board, 0.0
 
         def going() -> bool:
@@ -105,12 +123,29 @@ class LiveBoard:
             return not self._stopping.is_set()
 
         self._log("board sends", first_orbit=self._first, pace=board.pace)
-        self._packets.run(self._sink, pace=board.pace, orbits=board.orbits, going=going)
+        with contextlib.suppress(OSError):  # given up while it was sending: counted below
+            self._packets.run(self._sink, pace=board.pace, orbits=board.orbits, going=going)
+        fault = self._finish()
+        status(self.status("idle"))
+        if fault:
+            raise InputError(fault)
+
+    def _finish(self) -> str:
+        """Send what is buffered; return in words what could not be sent, empty if nothing."""
         try:
             self._sink.finish(self._packets.last_trailer())
         except OSError as error:
-            self._log("readout not reached: what was buffered is lost", why=str(error))
-        status(self.status("idle"))
+            why = str(error)
+        else:
+            return ""
+        self._unsent = self._packets.delivered - self._readout.orbits
+        if self._unsent:
+            fault = f"board: {self._unsent} orbits were not sent: readout was not reachable ({why})"
+        else:
+            fault = f"board: what readout did not read is missing in the account of the run ({why})"
+        self._alarms.append(fault)
+        self._log("board could not send everything", level="error", unsent_orbits=self._unsent, why=why)
+        return fault
 
     def status(self, state: ProcessState) -> BoardStatus:
         """Return counts since the start of this process."""
@@ -123,6 +158,8 @@ class LiveBoard:
             first_orbit=self._first,
             delivered=packets.delivered,
             dropped=packets.dropped,
+            unsent=self._unsent,
+            alarms=self._alarms,
             packets=packets.packets,
             bytes=packets.bytes,
             waiting=self._sink.waiting,

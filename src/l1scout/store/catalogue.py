@@ -1,75 +1,37 @@
-"""The catalogue: every segment that the store has acknowledged, in a SQLite file beside the data."""
+"""The catalogue: every segment that the store has acknowledged, in a SQLite file beside the data.
+
+It is an index over the store's files: `l1scout.store.rebuild` makes it again from them. Each row has a
+checksum, which is compared whenever the row is used.
+"""
 
 import json
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crc32c import crc32c
 from pydantic import TypeAdapter, ValidationError
 
 from l1scout.errors import InputError, first_fault
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment
+from l1scout.store import run_journal
+from l1scout.store.catalogue_tables import COLUMNS, QUOTED, ROW_SUM, SCHEMA, SEGMENT_FIELDS, VERSION
+from l1scout.store.run_journal import JournalEntry
 
 FILE = "catalogue.sqlite"
-VERSION = 1
-"""Of the tables, in the file's ``user_version``."""
-_FIELDS = tuple(f.name for f in fields(Segment) if f.name not in ("objects", "version"))
-_TYPES = {"wire_format": "TEXT", "data": "TEXT", "began": "REAL", "ended": "REAL"}
-_SUMS = ("orbits", "corrupt", "missed", "duplicate", "dropped", "flagged", "blocks", "bad_blocks",
-         "corrupt_bytes", "size", "stored_size")  # fmt: skip
-# segments without orbits do not make the data of a run unknown
-_DATA = """CASE WHEN MAX(data = 'simulated') THEN 'simulated'
-    WHEN MAX(data = 'real') AND MIN(data = 'real' OR orbits = 0) THEN 'real' ELSE 'unknown' END AS data"""
+REBUILD = "`l1scout store --rebuild` makes it again from the files"
+_CHECKPOINT_PAGES = 32
+"""Pages in the write-ahead log before they go into the main file: a few segments."""
+_WRONG_SUM = "a row has a wrong checksum or is missing"
 _POSITION = TypeAdapter(ReadoutPosition)
-_OBJECTS = 'kind, SUM("count") AS "count"'
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS segments (
-  {", ".join(f'"{n}" {_TYPES.get(n, "INTEGER")} NOT NULL' for n in _FIELDS)},
-  position TEXT NOT NULL,
-  received REAL NOT NULL,
-  file TEXT NOT NULL,
-  method TEXT NOT NULL DEFAULT '',
-  stored_size INTEGER NOT NULL,
-  stored_crc32c INTEGER NOT NULL,
-  deleted REAL,
-  PRIMARY KEY (run, source, "index")
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS objects (
-  run INTEGER NOT NULL, source INTEGER NOT NULL, "index" INTEGER NOT NULL,
-  kind TEXT NOT NULL, "count" INTEGER NOT NULL,
-  PRIMARY KEY (run, source, "index", kind),
-  FOREIGN KEY (run, source, "index") REFERENCES segments ON DELETE CASCADE
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS copies (
-  run INTEGER NOT NULL, source INTEGER NOT NULL, "index" INTEGER NOT NULL,
-  url TEXT NOT NULL, size INTEGER NOT NULL, crc32c INTEGER NOT NULL, verified REAL NOT NULL,
-  PRIMARY KEY (run, source, "index", url)
-) WITHOUT ROWID;
-CREATE VIEW IF NOT EXISTS lumisections AS
-  SELECT run, source, lumisection, {_DATA}, COUNT(*) AS segments,
-    {", ".join(f"SUM({n}) AS {n}" for n in _SUMS)}
-  FROM segments GROUP BY run, source, lumisection;
-CREATE VIEW IF NOT EXISTS lumisection_objects AS
-  SELECT run, source, lumisection, {_OBJECTS}
-  FROM objects JOIN segments USING (run, source, "index") GROUP BY run, source, lumisection, kind;
-CREATE VIEW IF NOT EXISTS runs AS
-  SELECT run, source, {_DATA}, COUNT(*) AS segments, MAX("last") AS ended, MIN(received) AS began,
-    MAX(received) AS latest, {", ".join(f"SUM({n}) AS {n}" for n in _SUMS)}
-  FROM segments GROUP BY run, source;
-CREATE VIEW IF NOT EXISTS run_objects AS
-  SELECT run, source, {_OBJECTS} FROM objects GROUP BY run, source, kind;
-PRAGMA user_version = {VERSION};
-"""
-_SEGMENT_OBJECTS = """(
-  SELECT json_group_object(kind, "count")
-  FROM objects AS o WHERE o.run = s.run AND o.source = s.source AND o."index" = s."index")"""
+_KEY = 'run = ? AND source = ? AND "index" = ?'
 
 
 @dataclass(frozen=True)
@@ -82,13 +44,15 @@ class Stored:
     file : str
         Relative to the store's folder.
     method : str
-        ``zstd``, ``bzip2``, or empty while it is not compressed.
+        ``zstd``, ``bzip2``, ``parquet``, or empty while it is not compressed.
     stored_size, stored_crc32c : int
         Of that file.
     received : float
         When it came; seconds since 1970.
     deleted : float or None
         When it was deleted here.
+    fault : str
+        What is known to be wrong with it, such as that its note was lost; empty for nothing.
     """
 
     segment: Segment
@@ -97,7 +61,8 @@ class Stored:
     stored_size: int
     stored_crc32c: int
     received: float
-    deleted: float | None
+    deleted: float | None = None
+    fault: str = ""
 
 
 class Catalogue:
@@ -111,6 +76,8 @@ class Catalogue:
     folder : Path
     create : bool
         Make it if there is none.
+    name : str
+        Of the file.
 
     Raises
     ------
@@ -118,36 +85,46 @@ class Catalogue:
         If there is none, or the file is not a catalogue of this version.
     """
 
-    def __init__(self, folder: Path, *, create: bool = False) -> None:
-        path = folder / FILE
+    def __init__(self, folder: Path, *, create: bool = False, name: str = FILE) -> None:
+        path = folder / name
         if not create and not path.exists():
-            msg = f"{folder}: no catalogue ({FILE}) there; name the store's folder"
+            msg = f"{folder}: no catalogue ({name}) there; name the store's folder"
             raise InputError(msg)
-        self._lock, self._path = threading.Lock(), path
+        self._lock, self._path, self._folder = threading.Lock(), path, folder
         writable = create or (os.access(folder, os.W_OK) and os.access(path, os.W_OK))
         uri = path.absolute().as_uri() + ("" if writable else "?immutable=1")
         try:
             self._base = sqlite3.connect(
                 uri, uri=True, timeout=30.0, check_same_thread=False, isolation_level=None
             )
-            (version,) = self._base.execute("PRAGMA user_version").fetchone()
-            filled = self._base.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
-            if filled and version != VERSION:
-                msg = (
-                    f"{path}: not a catalogue of version {VERSION} (but {version}); name another store folder"
-                )
-                raise InputError(msg)
-            if not writable:
-                self._base.execute("SELECT 1 FROM segments LIMIT 1")
-                return
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=FULL")
-            self._base.execute("PRAGMA foreign_keys=ON")
-            if not filled:
-                self._base.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
             msg = f"{path}: cannot be used as a catalogue ({error})"
             raise InputError(msg) from error
+        try:
+            self._open(writable=writable)
+        except sqlite3.DatabaseError as error:
+            self._base.close()
+            msg = f"{path}: cannot be used as a catalogue ({error}); {REBUILD}"
+            raise InputError(msg) from error
+        except InputError:
+            self._base.close()
+            raise
+
+    def _open(self, *, writable: bool) -> None:
+        self._base.create_function("row_checksum", -1, _row_checksum, deterministic=True)
+        (version,) = self._base.execute("PRAGMA user_version").fetchone()
+        filled = self._base.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+        if filled and version != VERSION:
+            msg = f"{self._path}: not a catalogue of version {VERSION} (but {version}); {REBUILD}"
+            raise InputError(msg)
+        if not writable:
+            self._base.execute("SELECT 1 FROM segments LIMIT 1")
+            return
+        self._base.execute("PRAGMA journal_mode=WAL")
+        self._base.execute("PRAGMA synchronous=FULL")
+        self._base.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+        if not filled:
+            self._base.executescript(f"BEGIN; {SCHEMA} COMMIT;")
 
     def close(self) -> None:
         """Close the file."""
@@ -175,42 +152,69 @@ class Catalogue:
                 cursor = self._base.execute(query, values)
                 return [c[0] for c in cursor.description], cursor.fetchall()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            msg = f"{self._path}: the catalogue is damaged or in use ({error})"
+            msg = f"{self._path}: the catalogue is damaged or in use ({error}); {REBUILD}"
             raise InputError(msg) from error
 
+    def _damaged(self, why: object) -> InputError:
+        return InputError(f"{self._path}: the catalogue is damaged ({why}); {REBUILD}")
+
+    def check(self) -> None:
+        """Check the file's structure and the checksum of each row (InputError if something is damaged)."""
+        for (line,) in self._rows("PRAGMA quick_check(1)"):
+            if line != "ok":
+                raise self._damaged(str(line).splitlines()[-1])
+        self._check_rows("", ())
+        for table in ("copies", "settings", "runs", "lumisections", "run_objects", "lumisection_objects"):
+            self._rows(f"SELECT * FROM {table}")
+
+    def _check_rows(self, where: str, values: tuple[Any, ...]) -> None:
+        """Compare the checksums of rows."""
+        query = f"SELECT COUNT(*), SUM(row_crc32c IS {ROW_SUM}) FROM segments {where}"
+        ((rows, good),) = self._rows(query, values)
+        if rows and good != rows:
+            raise self._damaged(_WRONG_SUM)
+
     def add(self, note: SegmentNote, file: str) -> None:
-        """Enter a segment that is safely on disk, in a file relative to the store's folder."""
-        segment, described = note.segment, note.segment.to_dict()
-        names = ", ".join(f'"{n}"' for n in _FIELDS)
-        marks = ", ".join("?" * len(_FIELDS))
-        position = json.dumps(note.model_dump(mode="json")["position"])
-        values = (*(described[n] for n in _FIELDS), position, time.time(), file, segment.size, segment.crc32c)
+        """Enter a segment that is safely on disk, in a file relative to the store's folder.
+
+        One that was entered without its note, because that was lost, is replaced.
+        """
+        segment = note.segment
+        stored = Stored(segment, file, "", segment.size, segment.crc32c, time.time())
         with self._change() as base:
-            base.execute(
-                f"INSERT INTO segments ({names}, position, received, file, stored_size, stored_crc32c) "
-                f"VALUES ({marks}, ?, ?, ?, ?, ?)",
-                values,
-            )
-            base.executemany(
-                "INSERT INTO objects VALUES (?, ?, ?, ?, ?)",
-                [(*segment.key, kind, count) for kind, count in segment.objects.items()],
-            )
+            base.execute(f"DELETE FROM segments WHERE {_KEY} AND fault != ''", segment.key)
+            base.execute(*_insertion(note, stored))
+
+    def put(self, entries: Iterable[tuple[SegmentNote, Stored]]) -> None:
+        """Enter segments with all that is known of them, in one transaction; known ones are replaced."""
+        with self._change() as base:
+            for note, stored in entries:
+                base.execute(f"DELETE FROM segments WHERE {_KEY}", stored.segment.key)
+                base.execute(*_insertion(note, stored))
 
     def get(self, key: tuple[int, int, int]) -> Stored | None:
         """Return a segment by run, source and index; None if it is not there."""
-        return next(iter(self._stored('WHERE run = ? AND source = ? AND "index" = ?', key)), None)
+        return next(iter(self._stored(f"WHERE {_KEY}", key)), None)
+
+    def note(self, stored: Stored) -> SegmentNote:
+        """Return the note of a segment."""
+        rows = self._rows(f"SELECT position FROM segments WHERE {_KEY}", stored.segment.key)
+        return SegmentNote(segment=stored.segment, position=self._position(rows))
 
     def position(self, run: int, source: int) -> ReadoutPosition:
         """Return the position after the newest segment of a run (the beginning if there is none)."""
-        rows = self._rows(
-            'SELECT position FROM segments WHERE run = ? AND source = ? ORDER BY "index" DESC LIMIT 1',
-            (run, source),
-        )
+        newest = 'run = ? AND source = ? ORDER BY "index" DESC LIMIT 1'
+        rows = self._rows(f"SELECT position, row_crc32c IS {ROW_SUM} FROM segments WHERE {newest}",
+                          (run, source))  # fmt: skip
+        if rows and not rows[0][1]:
+            raise self._damaged(_WRONG_SUM)
+        return self._position(rows)
+
+    def _position(self, rows: list[tuple[Any, ...]]) -> ReadoutPosition:
         try:
             return _POSITION.validate_json(rows[0][0]) if rows else ReadoutPosition()
         except ValidationError as error:
-            msg = f"{self._path}: the catalogue is damaged ({first_fault(error)})"
-            raise InputError(msg) from error
+            raise self._damaged(first_fault(error)) from error
 
     def segments(self, run: int | None = None) -> list[Stored]:
         """Return the segments of a run, or all, in order."""
@@ -221,36 +225,36 @@ class Catalogue:
         return self._stored("WHERE method = '' AND deleted IS NULL")
 
     def _stored(self, where: str = "", values: tuple[Any, ...] = ()) -> list[Stored]:
-        names = ", ".join(
-            f's."{n}"'
-            for n in (*_FIELDS, "file", "method", "stored_size", "stored_crc32c", "received", "deleted")
+        query = (
+            f'SELECT {QUOTED}, row_crc32c IS {ROW_SUM} FROM segments {where} ORDER BY run, source, "index"'
         )
-        rows = self._rows(
-            f"SELECT {_SEGMENT_OBJECTS}, {names} FROM segments AS s {where} "
-            'ORDER BY s.run, s.source, s."index"',
-            values,
-        )
-        n = len(_FIELDS)
         found = []
-        for objects, *row in rows:
-            described = dict(zip(_FIELDS, row, strict=False))
-            described["last"] = bool(described["last"])
+        for *row, good in self._rows(query, values):
+            if not good:
+                raise self._damaged(_WRONG_SUM)
             try:
-                segment = Segment.from_dict(described | {"objects": json.loads(objects)})
+                found.append(entry_of_row(row)[1])
             except (InputError, ValueError) as error:
-                msg = f"{self._path}: the catalogue is damaged ({error})"
-                raise InputError(msg) from error
-            found.append(Stored(segment, *row[n:]))
+                raise self._damaged(error) from error
         return found
+
+    def _update(self, segment: Segment, change: str, values: tuple[Any, ...]) -> None:
+        """Change the row of a segment, unless its checksum is wrong."""
+        with self._change() as base:
+            query = f"UPDATE segments SET {change} WHERE {_KEY} AND row_crc32c IS {ROW_SUM}"
+            if base.execute(query, (*values, *segment.key)).rowcount != 1:
+                raise self._damaged(_WRONG_SUM)
+            base.execute(f"UPDATE segments SET row_crc32c = {ROW_SUM} WHERE {_KEY}", segment.key)
+
+    def _journal(self, segment: Segment, event: str, **values: Any) -> None:
+        entry = JournalEntry.model_validate({"event": event, "segment": segment.name, **values})
+        run_journal.append(self._folder / segment.folder, entry)
 
     def compressed(self, segment: Segment, file: str, method: str, size: int, crc: int) -> None:
         """Enter the compressed file of a segment."""
-        with self._change() as base:
-            base.execute(
-                "UPDATE segments SET file = ?, method = ?, stored_size = ?, stored_crc32c = ? "
-                'WHERE run = ? AND source = ? AND "index" = ?',
-                (file, method, size, crc, *segment.key),
-            )
+        self._journal(segment, "compressed", file=Path(file).name, method=method, size=size, crc32c=crc)
+        change = "file = ?, method = ?, stored_size = ?, stored_crc32c = ?"
+        self._update(segment, change, (file, method, size, crc))
 
     def runs(self) -> list[dict[str, Any]]:
         """Return the sums of every run and source; ``objects`` holds those of each kind of object."""
@@ -265,6 +269,7 @@ class Catalogue:
         self, view: str, objects_view: str, keys: tuple[str, ...], run: int | None = None
     ) -> list[dict[str, Any]]:
         where, values = ("", ()) if run is None else ("WHERE run = ?", (run,))
+        self._check_rows(where, values)
         order = ", ".join(keys)
         objects: dict[tuple[int, ...], dict[str, int]] = {}
         names, rows = self._read(f"SELECT * FROM {view} {where} ORDER BY {order}", values)
@@ -276,24 +281,90 @@ class Catalogue:
 
     def copied(self, stored: Stored, url: str) -> None:
         """Enter a copy that was read back and found to be right."""
+        size, crc = stored.stored_size, stored.stored_crc32c
+        file = Path(stored.file).name
+        self._journal(stored.segment, "copied", url=url, file=file, size=size, crc32c=crc)
+        self.put_copies([(*stored.segment.key, url, size, crc, time.time())])
+
+    def put_copies(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Enter rows of the table of copies."""
         with self._change() as base:
-            base.execute(
-                "INSERT OR REPLACE INTO copies VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*stored.segment.key, url, stored.stored_size, stored.stored_crc32c, time.time()),
-            )
+            base.executemany("INSERT OR REPLACE INTO copies VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def copies(self, stored: Stored) -> list[str]:
         """Return where verified copies of a segment's present file are."""
         rows = self._rows(
-            'SELECT url FROM copies WHERE run = ? AND source = ? AND "index" = ? AND size = ? AND crc32c = ?',
+            f"SELECT url FROM copies WHERE {_KEY} AND size = ? AND crc32c = ?",
             (*stored.segment.key, stored.stored_size, stored.stored_crc32c),
         )
         return [url for (url,) in rows]
 
     def deleted(self, stored: Stored) -> None:
         """Enter that the file here is gone."""
-        with self._change() as base:
-            base.execute(
-                'UPDATE segments SET deleted = ? WHERE run = ? AND source = ? AND "index" = ?',
-                (time.time(), *stored.segment.key),
-            )
+        now = time.time()
+        self._journal(stored.segment, "deleted", file=Path(stored.file).name, time=now)
+        self._update(stored.segment, "deleted = ?", (now,))
+
+    def put_settings(self, run: int, source: int, text: str, received: float | None = None) -> None:
+        """Enter the settings that a readout had in force, unless they are the newest known ones."""
+        newest = self.settings(run).get(source)
+        if newest != text:
+            with self._change() as base:
+                values = (run, source, time.time() if received is None else received, text)
+                base.execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?, ?)", values)
+
+    def settings(self, run: int) -> dict[int, str]:
+        """Return the newest settings of each source of a run, as TOML."""
+        query = "SELECT source, text FROM settings WHERE run = ? ORDER BY received"
+        return dict(self._rows(query, (run,)))
+
+    def backup(self, path: Path) -> None:
+        """Write a consistent copy into a single file, while others may use the catalogue."""
+        with self._lock:
+            target = sqlite3.connect(path)
+            try:
+                self._base.backup(target)
+                target.execute("PRAGMA journal_mode=DELETE")
+            finally:
+                target.close()
+
+
+@contextmanager
+def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a catalogue of which only a part may be readable (sqlite3.Error)."""
+    base = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        base.create_function("row_checksum", -1, _row_checksum, deterministic=True)
+        yield base
+    finally:
+        base.close()
+
+
+def entry_of_row(row: Iterable[Any]) -> tuple[SegmentNote, Stored]:
+    """Read a row of the table of segments, whose columns are `COLUMNS` (InputError, ValueError)."""
+    described = dict(zip(COLUMNS, row, strict=True))
+    fields: dict[str, Any] = {n: described[n] for n in SEGMENT_FIELDS}
+    fields |= {"last": bool(fields["last"]), "objects": json.loads(described["objects"])}
+    segment = Segment.from_dict(fields)
+    note = SegmentNote(segment=segment, position=_POSITION.validate_json(described["position"]))
+    names = ("file", "method", "stored_size", "stored_crc32c", "received", "deleted", "fault")
+    return note, Stored(segment, *(described[n] for n in names))
+
+
+def _insertion(note: SegmentNote, stored: Stored) -> tuple[str, tuple[Any, ...]]:
+    """Return the SQL that enters a segment, and its values."""
+    described = note.segment.to_dict()
+    position = json.dumps(note.model_dump(mode="json")["position"])
+    values = (
+        *(described[n] for n in SEGMENT_FIELDS), json.dumps(described["objects"]), position,
+        float(stored.received), stored.file, stored.method, stored.stored_size, stored.stored_crc32c,
+        stored.deleted, stored.fault,
+    )  # fmt: skip
+    values = tuple(int(v) if isinstance(v, bool) else v for v in values)
+    marks = ", ".join("?" * (len(values) + 1))
+    query = f"INSERT INTO segments ({QUOTED}, row_crc32c) VALUES ({marks})"
+    return query, (*values, _row_checksum(*values))
+
+
+def _row_checksum(*values: Any) -> int:
+    return crc32c(repr(values).encode("utf-8", "backslashreplace"))

@@ -21,6 +21,8 @@ from l1scout.store.catalogue import Stored
 if TYPE_CHECKING:
     from l1scout.deploy.recalibrate import Recalibrator
 
+MAX_BYTES = 2 << 30
+"""Of a segment, where its note does not tell how many it has."""
 SUFFIX = {"zstd": ".zst", "bzip2": ".bz2", "parquet": ".parquet"}
 
 
@@ -160,16 +162,40 @@ def decompress(path: Path, method: str, size: int) -> bytes:
         If the file is damaged.
     """
     if method == "parquet":
-        from l1scout.io import archive
-
-        with tempfile.TemporaryDirectory() as folder:
-            whole = Path(folder) / "segment"
-            archive.to_raw(path, whole)
-            return whole.read_bytes()
+        return _unarchived(path, size)
     packed = path.read_bytes()
     if method == "zstd":
         return bytes(pa.Codec("zstd").decompress(packed, size, asbytes=True))
-    return bz2.decompress(packed) if method == "bzip2" else packed
+    return bz2.BZ2Decompressor().decompress(packed, size + 1) if method == "bzip2" else packed
+
+
+def decompress_unknown(path: Path, method: str) -> bytes:
+    """Return the bytes of a compressed segment of which nothing is known (OSError, InputError)."""
+    if method == "parquet":
+        return _unarchived(path, MAX_BYTES)
+    from l1scout.io.input_file import InputFile
+
+    with InputFile(path) as file, file.content() as stream:
+        data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        msg = f"{path}: larger than {MAX_BYTES} bytes when decompressed: not a segment"
+        raise InputError(msg)
+    return data
+
+
+def _unarchived(path: Path, max_bytes: int) -> bytes:
+    """Return the bytes of the segment in an archive (InputError if it states more than there may be)."""
+    from l1scout.io import archive
+    from l1scout.io.input_file import InputFile
+
+    with tempfile.TemporaryDirectory() as folder, InputFile(path) as file:
+        stated = archive.metadata(file)["bytes"]
+        if stated > max_bytes:
+            msg = f"{path}: archive of {stated} bytes, but the segment has at most {max_bytes}"
+            raise InputError(msg)
+        whole = Path(folder) / "segment"
+        archive.to_raw(file, whole)
+        return whole.read_bytes()
 
 
 def content(folder: Path, stored: Stored) -> bytes:

@@ -1,36 +1,56 @@
-"""Receive segments: acknowledged after fsync, rename and entry in the catalogue, and not before."""
+"""Receive segments: bounded, checked against their notes, and acknowledged when they are on disk for good.
 
+What the store answers is an HTTP status; how it travels is the business of `l1scout.store.http_api`.
+"""
+
+import mmap
 import os
-import shutil
 import sqlite3
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 from crc32c import crc32c
-from pydantic import ValidationError
 
-from l1scout.errors import InputError, first_fault
-from l1scout.files import checksum, is_disk_full, sync_folder
-from l1scout.readout.segment_messages import Answer, Offer
-from l1scout.readout.segment_note import SegmentNote
-from l1scout.readout.segments import Segment
-from l1scout.store.catalogue import Catalogue
-from l1scout.wire import Channel, WireError
+from l1scout.errors import InputError, ScoutingError
+from l1scout.files import checksum, is_disk_full
+from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
+from l1scout.readout.segments import Segment, parse_name
+from l1scout.store.catalogue import Catalogue, Stored
+from l1scout.store.check_segment import compile_checks, contradiction
+from l1scout.store.folder import StoreFolder
 
-INCOMING = "incoming"
-_PIECE = 1 << 20
-_QUIET_S = 60.0
-_STALE_S = 86400.0
+BUSY_S, FULL_S = 1, 5
+"""In how many seconds to try again when the store is busy, and when its disk is full."""
 
 
-class SegmentReceiver:
-    """Answers what readouts offer, and writes what they send.
+class RefusedError(ScoutingError):
+    """The store does not take a segment, or not now.
 
     Parameters
     ----------
-    folder : Path
+    status : HTTPStatus
+    why : str
+        What, where, and what to do, in one line.
+    retry_s : int
+        In how many seconds to try again; 0: no advice.
+    offset : int, optional
+        Where the upload has got to.
+    """
+
+    def __init__(self, status: HTTPStatus, why: str, *, retry_s: int = 0, offset: int | None = None) -> None:
+        super().__init__(why)
+        self.status, self.retry_s, self.offset = status, retry_s, offset
+
+
+class SegmentReceiver:
+    """Takes segments into the store's folder and its catalogue. Its methods block: call them in threads.
+
+    Parameters
+    ----------
+    folder : StoreFolder
     catalogue : Catalogue
     log : callable
         ``log(event, **values)``.
@@ -38,6 +58,8 @@ class SegmentReceiver:
         Longest segment.
     reserve_bytes : int
         To stay free on the disk.
+    uploads : int
+        Segments that are received at the same time.
     stored : callable
         Called after each segment that was taken.
 
@@ -45,142 +67,273 @@ class SegmentReceiver:
     ----------
     segments, bytes, again : int
         Taken; and offered though they were there.
+    refused : int
+        Refused because others have their identity.
+    damaged : int
+        Received with another checksum, or contradicting their notes.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: StoreFolder,
         catalogue: Catalogue,
         log: Callable[..., None],
         *,
         max_bytes: int,
         reserve_bytes: int,
+        uploads: int,
         stored: Callable[[], None] = lambda: None,
     ) -> None:
-        self._folder, self._catalogue, self._log, self._stored = folder, catalogue, log, stored
-        self._max_bytes, self._reserve = max_bytes, reserve_bytes
+        self.folder, self.catalogue, self._log, self._stored = folder, catalogue, log, stored
+        self.max_bytes, self._reserve, self._uploads = max_bytes, reserve_bytes, uploads
         self._lock = threading.Lock()
-        self._busy: set[tuple[int, int, int]] = set()
-        self.segments = self.bytes = self.again = 0
-        (folder / INCOMING).mkdir(parents=True, exist_ok=True)
-        for part in (folder / INCOMING).iterdir():
-            if time.time() - part.stat().st_mtime > _STALE_S:
-                part.unlink()
+        self._open: dict[tuple[int, int, int], tuple[int, Path | None]] = {}
+        self.segments = self.bytes = self.again = self.refused = self.damaged = 0
+        compile_checks()
 
-    def handle(self, channel: Channel, peer: str) -> None:
-        """Serve a connection to its end."""
-        while True:
-            self.step(channel, peer)
+    @property
+    def is_full(self) -> bool:
+        """Whether the disk has no space for a segment."""
+        return self.folder.free <= self._reserve
 
-    def step(self, channel: Channel, peer: str) -> None:
-        """Wait for an offer and answer it (WireError if something else comes, or nothing in time)."""
+    def progress(self, name: str) -> Segment | int:
+        """Return the segment of a name if it is stored, else the bytes kept of its upload."""
+        parsed = parse_name(name)
+        if parsed is None:
+            msg = f"{name}: not a segment; expected such as run000001_source01_ls0001_index000000.raw"
+            raise RefusedError(HTTPStatus.NOT_FOUND, msg, offset=0)
+        known = self._known((int(parsed["run"]), int(parsed["source"]), int(parsed["index"])))
+        if known and not known.fault and known.segment.name == name:
+            return known.segment
+        return self.folder.kept(name)
+
+    def position(self, run: int, source: int) -> ReadoutPosition:
+        """Return where the readout of a source is in a run, after the newest segment that is stored."""
         try:
-            note = Offer.model_validate(channel.receive(_QUIET_S)).offer
-        except ValidationError as error:
-            msg = f"not an offer of a segment: {first_fault(error)}"
-            _answer(channel, Answer(refused=msg[:200]))
-            raise WireError(msg) from error
+            return self.catalogue.position(run, source)
+        except (sqlite3.Error, InputError) as error:
+            raise self._unusable(error) from error
+
+    def keep_settings(self, run: int, source: int, text: str) -> None:
+        """Keep the settings of the readout that sends a source of a run."""
+        name = f"settings of run {run}, source {source}"
+        if self.is_full:
+            raise self._full(name)
+        with self.writing(name):
+            self.folder.keep_settings(run, source, text, self.catalogue)
+
+    def begin(self, note: SegmentNote, start: int = 0) -> "Upload | HTTPStatus":
+        """Begin or continue an upload.
+
+        Parameters
+        ----------
+        note : SegmentNote
+        start : int
+            Byte of the segment with which it goes on.
+
+        Returns
+        -------
+        Upload or HTTPStatus
+            The status if there is nothing to send: OK if the segment was stored already, CREATED if it was
+            here and is stored now.
+
+        Raises
+        ------
+        RefusedError
+        """
         segment = note.segment
         with self._lock:
-            busy = segment.key in self._busy
-            self._busy.add(segment.key)
-        if busy:
-            _answer(channel, Answer(wait="another connection sends it at this moment"))
-            return
+            if segment.key in self._open:
+                msg = f"{segment.name}: another connection sends it at this moment; try again"
+                raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=BUSY_S)
+            if len(self._open) >= self._uploads:
+                msg = f"{segment.name}: {self._uploads} other segments are being received; try again"
+                raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=BUSY_S)
+            self._open[segment.key] = 0, None
         try:
-            self._take(channel, note, peer)
-        except (sqlite3.Error, InputError) as error:
-            self._log("catalogue cannot be used", segment=segment.name, why=str(error))
-            msg = f"catalogue cannot be used ({error})"
-            raise WireError(msg) from error
-        finally:
-            with self._lock:
-                self._busy.discard(segment.key)
-
-    def _take(self, channel: Channel, note: SegmentNote, peer: str) -> None:
-        segment = note.segment
-        known = self._catalogue.get(segment.key)
-        if known:
-            if known.segment == segment:
-                self.again += 1
-                _answer(channel, Answer(done=True))
-            else:
-                self._log("segment refused: another one has its name", segment=segment.name, peer=peer)
-                _answer(channel, Answer(refused="another segment of this run, source and index is stored"))
-            return
-        if segment.size > self._max_bytes:
-            reason = (
-                f"the segment has {segment.size} bytes; the limit is {self._max_bytes} (max_segment_bytes)"
-            )
-            _answer(channel, Answer(refused=reason))
-            return
-        part = self._folder / INCOMING / f"{segment.name}.{segment.crc32c:08x}.part"
-        final = self._folder / segment.folder / segment.name
-        if final.exists() and checksum(final) == (segment.size, segment.crc32c):
-            self._enter(channel, note, final)  # it came before a crash, and nobody was told
-            return
-        there = min(part.stat().st_size, segment.size) if part.exists() else 0
-        if shutil.disk_usage(self._folder).free < segment.size - there + self._reserve:
-            self._log("disk full: readout waits", folder=str(self._folder))
-            _answer(channel, Answer(wait="disk full"))
-            return
-        _answer(channel, Answer(send=there))
-        try:
-            good = self._receive(channel, segment, part, there)
-            if good:
-                final.parent.mkdir(exist_ok=True)
-                part.replace(final)
-        except WireError:
+            found = self._find(note, start)
+        except BaseException:
+            self.release(segment)
             raise
+        if not isinstance(found, Upload):
+            self.release(segment)
+        return found
+
+    def release(self, segment: Segment) -> None:
+        """End an upload: others may begin it."""
+        with self._lock:
+            self._open.pop(segment.key, None)
+
+    def _find(self, note: SegmentNote, start: int) -> "Upload | HTTPStatus":
+        segment = note.segment
+        known = self._known(segment.key)
+        if known and known.fault:
+            known = None  # its note was lost or its file has changed: here it comes again
+        if known and known.segment == segment:
+            self.again += 1
+            return HTTPStatus.OK
+        if known:
+            self.refused += 1
+            self._log("segment refused: another one has its identity", level="error", segment=segment.name)
+            msg = (
+                f"{segment.name}: another segment of this run, source and index is stored; "
+                "do not offer this one again"
+            )
+            raise RefusedError(HTTPStatus.CONFLICT, msg)
+        if segment.size > self.max_bytes:
+            msg = (
+                f"{segment.name}: the segment has {segment.size} bytes; "
+                f"the limit is {self.max_bytes} (store.max_segment_bytes)"
+            )
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, msg)
+        part = self.folder.part(segment)
+        if self.folder.has(segment):  # the catalogue could not be written when it came
+            self.enter(note, None)
+            return HTTPStatus.CREATED
+        kept = part.stat().st_size if part.exists() else 0
+        if start > kept:
+            msg = f"{segment.name}: {kept} bytes are here; go on from there, not from {start}"
+            raise RefusedError(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, msg, offset=kept)
+        self._reserve_space(segment, part, segment.size - start)
+        with self.writing(segment.name, part):
+            return Upload(self, note, part, start)
+
+    def _reserve_space(self, segment: Segment, part: Path, left: int) -> None:
+        """See that there is space for the rest of a segment, or refuse it."""
+        with self._lock:
+            for other in set(self.folder.parts(segment.name)) - {part}:  # of other bytes under its name
+                other.unlink(missing_ok=True)
+            self._open[segment.key] = left, part
+            needed = self._reserve + sum(left for left, _ in self._open.values())
+            if self.folder.free < needed:
+                for idle in set(self.folder.parts()) - {part for _, part in self._open.values()}:
+                    idle.unlink(missing_ok=True)
+            free = self.folder.free
+        if free < needed:
+            raise self._full(segment.name)
+
+    def _full(self, name: str) -> RefusedError:
+        self._log("disk full: readout waits", level="error", folder=str(self.folder.path))
+        where = f"the disk of {self.folder.path} is full ({self._reserve} bytes stay free)"
+        msg = f"{name}: {where}; make space"
+        return RefusedError(HTTPStatus.INSUFFICIENT_STORAGE, msg, retry_s=FULL_S)
+
+    def _known(self, key: tuple[int, int, int]) -> Stored | None:
+        try:
+            return self.catalogue.get(key)
+        except (sqlite3.Error, InputError) as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> RefusedError:
+        self._log("catalogue cannot be used", level="error", why=str(error))
+        msg = f"the store's catalogue cannot be used ({error}); see the log of the store"
+        return RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=FULL_S)
+
+    @contextmanager
+    def writing(self, name: str, part: Path | None = None) -> Iterator[None]:
+        """Turn what goes wrong while something is written into a refusal; on a full disk, no part is kept."""
+        try:
+            yield
         except OSError as error:
             if is_disk_full(error):
-                part.unlink(missing_ok=True)
-            self._log("cannot write", file=str(part), why=error.strerror)
-            msg = f"cannot write ({error.strerror})"
-            raise WireError(msg) from error
-        if good:
-            self._enter(channel, note, final)
-        else:
-            part.unlink()
-            self._log("segment damaged on the way", segment=segment.name, peer=peer)
-            _answer(channel, Answer(again="checksum"))
+                if part:
+                    part.unlink(missing_ok=True)
+                raise self._full(name) from error
+            self._log("cannot write", level="error", file=name, why=error.strerror)
+            msg = f"{name}: the store cannot write it ({error.strerror}); see the log of the store"
+            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=FULL_S) from error
+        except (sqlite3.Error, InputError) as error:
+            raise self._unusable(error) from error
 
-    def _enter(self, channel: Channel, note: SegmentNote, final: Path) -> None:
-        """Enter a segment whose file is complete into the catalogue, then acknowledge it."""
-        sync_folder(final.parent)
-        sync_folder(self._folder)  # the run's folder may be new
-        self._catalogue.add(note, str(final.relative_to(self._folder)))
-        self.segments, self.bytes = self.segments + 1, self.bytes + note.segment.size
-        _answer(channel, Answer(done=True))
+    def enter(self, note: SegmentNote, part: Path | None) -> None:
+        """Make a segment that is complete one of the store's; None: its file has its name already."""
+        segment = note.segment
+        with self.writing(segment.name, part):
+            self.folder.keep(note, part, self.catalogue)
+        with self._lock:
+            self.segments, self.bytes = self.segments + 1, self.bytes + segment.size
         self._stored()
 
-    def _receive(self, channel: Channel, segment: Segment, part: Path, there: int) -> bool:
-        """Write what comes; True if it is right."""
-        crc = 0
-        with part.open("r+b" if there else "wb", buffering=0) as file:
-            if there:
-                file.truncate(there)
-                crc = checksum(part)[1]
-                file.seek(there)
-            buffer = memoryview(bytearray(_PIECE))
-            left = segment.size - there
-            while left:
-                try:
-                    n = channel.socket.recv_into(buffer[: min(left, _PIECE)])
-                except OSError as error:
-                    msg = f"cut in a segment ({error})"
-                    raise WireError(msg) from error
-                if n == 0:
-                    msg = "cut in a segment"
-                    raise WireError(msg)
-                piece = buffer[:n]
-                crc = crc32c(piece, crc)
-                left -= n
-                while piece:
-                    piece = piece[file.write(piece) :]
-            os.fsync(file.fileno())
-        return crc == segment.crc32c
+    def reject(self, segment: Segment, part: Path, why: str) -> RefusedError:
+        """Drop a segment that was received and is not what its note says."""
+        part.unlink(missing_ok=True)
+        with self._lock:
+            self.damaged += 1
+        self._log("segment damaged on the way", level="warning", segment=segment.name, why=why)
+        return RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, why)
 
 
-def _answer(channel: Channel, answer: Answer) -> None:
-    channel.send(**answer.as_message())
+class Upload:
+    """A segment that is being received; made by `SegmentReceiver.begin`, to be closed in any case.
+
+    Parameters
+    ----------
+    receiver : SegmentReceiver
+    note : SegmentNote
+    part : Path
+    start : int
+        Byte of the segment with which it goes on; what is kept after that is dropped.
+
+    Attributes
+    ----------
+    left : int
+        Bytes that are to come.
+    """
+
+    def __init__(self, receiver: SegmentReceiver, note: SegmentNote, part: Path, start: int) -> None:
+        self._receiver, self._note, self._part = receiver, note, part
+        self.left = note.segment.size - start
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(part, flags, 0o644), "wb", buffering=0)
+        try:
+            self._file.truncate(start)
+            self._file.seek(start)
+            self._crc = checksum(part)[1]
+        except BaseException:
+            self._file.close()
+            raise
+
+    def write(self, pieces: Iterable[bytes]) -> None:
+        """Write what came next."""
+        segment = self._note.segment
+        with self._receiver.writing(segment.name, self._part):
+            for piece in pieces:
+                if len(piece) > self.left:
+                    msg = f"more bytes came than the {segment.size} of the segment"
+                    raise self._receiver.reject(segment, self._part, f"{segment.name}: {msg}; send it again")
+                self._crc = crc32c(piece, self._crc)
+                self.left -= len(piece)
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+
+    def finish(self) -> None:
+        """Compare the segment with its note and store it: when this returns, it may be acknowledged."""
+        segment = self._note.segment
+        if self.left or self._crc != segment.crc32c:
+            why = (
+                f"{self.left} bytes are missing" if self.left else "the bytes do not have the note's checksum"
+            )
+            raise self._receiver.reject(segment, self._part, f"{segment.name}: {why}; send it again")
+        with mapped(self._part) as data:
+            why = contradiction(data, segment)
+        if why:
+            msg = f"{segment.name}: the bytes are not what the note says: {why}; send what readout wrote"
+            raise self._receiver.reject(segment, self._part, msg)
+        self._receiver.enter(self._note, self._part)
+
+    def close(self) -> None:
+        """End the upload; what came stays, and the upload may go on from there."""
+        self._file.close()
+        self._receiver.release(self._note.segment)
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[memoryview]:
+    """Give the bytes of a file, not read before they are looked at."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            yield memoryview(b"")
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
+            yield view

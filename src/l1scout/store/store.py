@@ -1,30 +1,53 @@
 """The store process: segments in, compressed files and their catalogue out."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
 
 import psutil
 
+from l1scout.errors import ScoutingError
+from l1scout.files import is_disk_full
 from l1scout.readout.status import ProcessState, StoreStatus
 from l1scout.settings import Settings
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import Method
 from l1scout.store.compressor import Compressor
+from l1scout.store.folder import StoreFolder
+from l1scout.store.http_api import application
+from l1scout.store.http_server import HttpServer, RateLimitedLog
+from l1scout.store.rebuild import open_catalogue
 from l1scout.store.receiver import SegmentReceiver
-from l1scout.wire import Listener
 
 _TICK_S = 0.25
+_COMPRESS_S = 60.0
+"""When stopped, what is stored is compressed for so long; the rest after the next start."""
+_BEGIN_BYTES = 4 << 20
+"""With less space than this, the catalogue is not opened."""
+
+
+class DeadThreadError(ScoutingError):
+    """A thread without which the store does not work has ended."""
 
 
 class Store:
     """Receives, compresses, keeps the catalogue.
+
+    A store whose disk is full waits until there is space, whether that happens before it began or later.
 
     Parameters
     ----------
     settings : Settings
     log : callable
         ``log(event, **values)``.
+
+    Attributes
+    ----------
+    folder, catalogue, receiver : StoreFolder, Catalogue, SegmentReceiver
+        None while the disk is too full to begin.
+    server : HttpServer
+    state : str
 
     Raises
     ------
@@ -35,69 +58,147 @@ class Store:
     def __init__(self, settings: Settings, log: Callable[..., None]) -> None:
         s = settings.store
         self._settings, self._log = settings, log
-        s.folder.mkdir(parents=True, exist_ok=True)
-        self.catalogue = Catalogue(s.folder, create=True)
-        method = Method(s.method, s.level, settings.recalibrate.model, settings.recalibrate.engine)
-        method.check()
-        self._compressor = (
-            Compressor(s.folder, self.catalogue, method, s.workers, log) if s.method != "none" else None
-        )
-        self.receiver = SegmentReceiver(
-            s.folder,
-            self.catalogue,
-            log,
-            max_bytes=s.max_segment_bytes,
-            reserve_bytes=s.reserve_bytes,
-            stored=self._compressor.wake if self._compressor else lambda: None,
-        )
-        self.listener = Listener(
-            s.listen,
-            "store",
-            settings.access.access,
-            self.receiver.handle,
-            connections=s.connections,
-            log=log,
-        )
+        self._method = Method(s.method, s.level, settings.recalibrate.model, settings.recalibrate.engine)
+        self._method.check()
+        self.state: ProcessState = "running"
+        self.folder: StoreFolder | None = None
+        self.catalogue: Catalogue | None = None
+        self.receiver: SegmentReceiver | None = None
+        self._compressor: Compressor | None = None
+        self._alarms: list[str] = []
         self._stopping = threading.Event()
         self._began = time.monotonic()
+        access = settings.access.access
+        self._brief_log = RateLimitedLog(log)
+        api = application(self, access.token, self._brief_log)
+        self.server = HttpServer(api, s.listen, access, self._brief_log)
+        try:
+            self.open()
+        except BaseException:
+            self.server.stop()
+            if self.folder:
+                self.folder.close()
+            raise
+
+    def open(self) -> bool:
+        """Take the folder and open the catalogue; False while the disk is too full for that."""
+        s = self._settings.store
+        try:
+            self.folder = self.folder or StoreFolder(s.folder)
+            if self.folder.free < _BEGIN_BYTES:  # a catalogue that cannot be written looks like a damaged one
+                return False
+            self.catalogue, self._alarms = open_catalogue(s.folder, self._log)
+        except OSError as error:
+            if is_disk_full(error):
+                return False
+            raise
+        if s.method != "none":
+            self._compressor = Compressor(s.folder, self.catalogue, self._method, s.workers, self._brief_log)
+        self.receiver = SegmentReceiver(
+            self.folder,
+            self.catalogue,
+            self._brief_log,
+            max_bytes=s.max_segment_bytes,
+            reserve_bytes=s.reserve_bytes,
+            uploads=s.connections,
+            stored=self._compressor.wake if self._compressor else lambda: None,
+        )
+        return True
 
     def stop(self) -> None:
         """Request a clean end."""
         self._stopping.set()
 
     def run(self, status: Callable[[StoreStatus], None]) -> None:
-        """Serve until stopped, then compress what is there."""
+        """Serve until stopped, then compress what is there (DeadThreadError if a thread ends before)."""
+        self.start()
+        while not self._stopping.wait(_TICK_S):
+            if self.receiver is None and self.open():
+                self._start_compressor()
+            status(self.status())
+            self._check_threads()
+        self.close(status)
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._start_compressor()
+        self.server.start()
+        self._log("store listens", address=self.server.address, folder=str(self._settings.store.folder))
+        if self.receiver is None:
+            self._log("disk full: waits for space", level="error", folder=str(self._settings.store.folder))
+
+    def close(self, status: Callable[[StoreStatus], None] = lambda _: None) -> None:
+        """Let uploads end, compress what is there, and leave the folder."""
+        self.state = "draining"
+        status(self.status())
+        self.server.stop()
+        if self._compressor and not self._compressor.finish(_COMPRESS_S):
+            self._log("segments are left uncompressed until the next start", level="warning")
+        self.state = "idle"
+        status(self.status())
+        if self.catalogue:
+            self.catalogue.close()
+        if self.folder:
+            self.folder.close()
+
+    def _start_compressor(self) -> None:
         if self._compressor:
             self._compressor.start()
-        self.listener.start()
-        self._log("store listens", address=self.listener.address, folder=str(self._settings.store.folder))
-        while not self._stopping.wait(_TICK_S):
-            status(self.status("running"))
-        self.listener.close()
-        status(self.status("draining"))
-        if self._compressor:
-            self._compressor.finish()
-        status(self.status("idle"))
-        self.catalogue.close()
 
-    def status(self, state: ProcessState) -> StoreStatus:
+    def _check_threads(self) -> None:
+        if not self.server.alive:
+            msg = f"the thread that serves {self.server.address} has died ({self.server.error!r})"
+            raise DeadThreadError(msg) from self.server.error
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether segments can be taken."""
+        compresses = self._compressor is None or self._compressor.alive
+        return self.receiver is not None and not self.receiver.is_full and self.server.alive and compresses
+
+    @property
+    def alarms(self) -> list[str]:
+        """What an operator must look at now, one line each."""
+        found, folder, receiver = list(self._alarms), self._settings.store.folder, self.receiver
+        if receiver is None or receiver.is_full:
+            found.append(f"disk full: {folder} has less than store.reserve_bytes free; make space")
+        if receiver and receiver.refused:
+            found.append(
+                f"{receiver.refused} times a segment was refused because another one has its identity; "
+                "see SPOOL/refused of the readout"
+            )
+        if receiver and receiver.damaged:
+            found.append(f"{receiver.damaged} segments were damaged on the way or not what their notes say")
+        if not self.server.alive and self.state == "running":
+            found.append(f"nobody serves {self.server.address}: restart the store")
+        return found + (self._compressor.alarms if self._compressor else [])
+
+    def status(self) -> StoreStatus:
         """Return counts since the start of this process."""
         compressor, receiver = self._compressor, self.receiver
         return StoreStatus(
-            state=state,
+            state=self.state,
             seconds=time.monotonic() - self._began,
             cpu_s=_cpu_s(),
-            segments=receiver.segments,
-            bytes_in=receiver.bytes,
-            again=receiver.again,
+            segments=receiver.segments if receiver else 0,
+            bytes_in=receiver.bytes if receiver else 0,
+            again=receiver.again if receiver else 0,
             compressed=compressor.done if compressor else 0,
             uncompressed=compressor.waiting if compressor else 0,
             compressed_in=compressor.bytes_in if compressor else 0,
             compressed_out=compressor.bytes_out if compressor else 0,
             damaged=compressor.damaged if compressor else 0,
             warnings=compressor.warnings if compressor else [],
-            disk_free=psutil.disk_usage(str(self._settings.store.folder)).free,
+            alarms=self.alarms,
+            disk_free=_free(self._settings),
         )
+
+
+def _free(settings: Settings) -> int:
+    try:
+        return shutil.disk_usage(settings.store.folder).free
+    except OSError:
+        return 0
 
 
 def _cpu_s() -> float:

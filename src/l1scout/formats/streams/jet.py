@@ -67,8 +67,10 @@ def _find(words: Any, bounds: Any, is_dma: Any, starts: Any, counts: Any, ends: 
                 jets = np.int64(words[at] & np.uint32(0xFF))
                 length = HEADER_WORDS + jets
             bx = words[at + 1]
-            if jets > MAX_JETS or at + length > bounds[k + 1] or bx < 1 or bx > BX_PER_ORBIT:
+            if jets > MAX_JETS or at + length > bounds[k + 1] or bx > BX_PER_ORBIT:
                 break
+            if bx == 0 and not np.any(words[at + HEADER_WORDS : at + length]):
+                break  # zeros are damage, not a crossing
             starts[n], counts[n] = at, jets
             n += 1
             at += length

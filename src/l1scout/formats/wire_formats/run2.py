@@ -7,22 +7,22 @@ wrong order of time.
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.formats.block import BLOCK_BYTES, ROWS
+from l1scout.formats.block import BLOCK_BYTES, ROWS, occupied
 from l1scout.formats.block_format import BLOCKS_ROOM, BlockFormat, first_packet
 from l1scout.formats.fine_suppression import frame_orbits
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.packets import TRAILER_BYTES, Found, PacketOrbits, Readable
 from l1scout.formats.raw import Frames
-from l1scout.formats.records import ORBIT, ORBIT_MASK, RECORD_HEADER, records_end
+from l1scout.formats.records import LINKS, ORBIT, ORBIT_MASK, RECORD_HEADER, records_end
 from l1scout.formats.streams.muon import MUONS, RUN2_MUONS, read_records
 from l1scout.formats.wire_format import WIRE_FORMATS
-from l1scout.lhc import BX_PER_ORBIT, crossing
+from l1scout.lhc import BX_PER_ORBIT, order_of_time
 
 BX_RUN2 = Layout(
     "BX word of a link, Run 2",
     32,
     (
-        Field("bx", 0, RUN2_MUONS.bx_bits, note="1..3564"),
+        Field("bx", 0, RUN2_MUONS.bx_bits, note="1..3564, or 0..3563"),
         Field("link", 23, 4),
         Field("marker", 27, 4, note="15 = intermediate muons, 0 = final"),
     ),
@@ -62,8 +62,10 @@ class Run2(BlockFormat):
             return self._orbits(rows, nowhere, none, bad)
         bx = (rows[self.bx_row :: ROWS, 0] & self.bx_mask).astype(np.int64)
         number = (rows[self.orbit_row :: ROWS, 0] & ORBIT_MASK).astype(np.int64)
-        time = crossing(number, bx)
-        if np.any((bx < 1) | (bx > BX_PER_ORBIT)) or np.any(time[1:] <= time[:-1]):
+        time = order_of_time(number, bx)
+        zero = np.flatnonzero(bx == 0)  # only where there is a muon: a block of zeros is damage
+        impossible = np.any(bx > BX_PER_ORBIT) or np.any(time[1:] <= time[:-1])
+        if impossible or not occupied(rows.reshape(-1, ROWS, LINKS)[zero]).all():
             return self._orbits(rows, nowhere, none, bad)
         orbit, first = np.unique(number, return_index=True)
         spans = ROWS * np.stack([first, np.append(first[1:], number.size)[: first.size]], axis=1)

@@ -3,10 +3,17 @@
 For each orbit of a packet there is a header of 32 bytes, BX blocks, and a trailer of 544 bytes with a map of
 the non-empty BX; at the end is the packet's trailer. Everything is in rows of 32 bytes.
 
+Bit b of the map is BX b + 1, as l1scout writes it, or BX b, as the public DAQ code has it: the BX words of
+the blocks tell which, and all orbits of a packet must agree. These words come from the links and are kept as
+they are: where they count from 0, muons have BX 0 to 3563.
+
 No public source says what is in the header and in the last two rows of an orbit's trailer; ours hold
-`ORBIT_HEADER`, the state of each link and its realigns; reading does not depend on them.
+`ORBIT_HEADER`, the state of each link and its realigns; reading does not depend on them. An empty orbit
+whose header is not of l1scout (all zeros, say) has the number that follows from the orbits beside it; where a
+packet has no other orbits, from the packet before.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +22,7 @@ from numpy.typing import NDArray
 from l1scout.formats.block import MAP_WORDS, ROWS
 from l1scout.formats.block_format import BLOCKS_ROOM, BlockFormat, OrbitState, first_packet
 from l1scout.formats.fine_suppression import frame_orbits
+from l1scout.formats.lanes import lowest
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.packets import ORBIT_END, ROW_BYTES, Found, PacketOrbits, Readable
 from l1scout.formats.raw import FILE_HEADER, FRAME_HEADER, Frames, frame_heads
@@ -47,7 +55,7 @@ _ORBIT_AT, _BLOCKS_AT, _GOOD_AT, _FLAGS_AT = (
 BX_RUN3 = Layout(
     "BX word of a link, Run 3",
     32,
-    (Field("bx", 0, RUN3_MUONS.bx_bits, note="1..3564"), *MUON_RUN3_EXTRA.fields[1:]),
+    (Field("bx", 0, RUN3_MUONS.bx_bits, note="1..3564, or 0..3563"), *MUON_RUN3_EXTRA.fields[1:]),
     "The fields above the BX are those of the record's third word, as their widths suggest.",
 )
 
@@ -56,10 +64,11 @@ BX_RUN3 = Layout(
 def _find_orbits(rows: Any, limit: Any, spans: Any) -> Any:
     """Find the first and last block of each orbit of a Run-3 packet, while they make sense.
 
-    rows (n, 8) without the packet's trailer. Returns the number of orbits and the row where it
-    ended: n if the whole packet makes sense.
+    rows (n, 8) without the packet's trailer. Returns the number of orbits, the row where it ended (n if the
+    whole packet makes sense), and the BX of the map's first bit: 1, 0, or -1 if no orbit tells.
     """
-    n, at = 0, 0
+    n, at, first_bx = 0, 0, np.int64(-1)
+    ours = rows.shape[0] > 0 and rows[0, 0] == np.uint32(HEADER_MARK)
     while at < rows.shape[0] and n < spans.shape[0]:
         first = at + 1
         end = first
@@ -68,30 +77,36 @@ def _find_orbits(rows: Any, limit: Any, spans: Any) -> Any:
         blocks = (end - first) // ROWS
         if end + ORBIT_TRAILER_ROWS > rows.shape[0] or blocks > limit:
             break
+        if (rows[at, 0] == np.uint32(HEADER_MARK)) != ours:  # all headers are of l1scout, or none
+            break
         # all blocks of one orbit, and ours is as the header says
         for other in range(first, end, ROWS):
             if (rows[other, 0] ^ rows[first, 0]) & np.uint32(ORBIT_MASK):
-                return n, at
+                return n, at, first_bx
         apart = rows[at, 2] != blocks or (blocks and (rows[at, 1] ^ rows[first, 0]) & np.uint32(ORBIT_MASK))
-        if apart and rows[at, 0] == np.uint32(HEADER_MARK):
+        if apart and ours:
             break
         k = 0
         for w in range(MAP_WORDS):
-            bits, bx = rows[end + 1 + w // LINKS, w % LINKS], 32 * w + 1
-            while bits != 0 and k <= blocks:
-                if bits & np.uint32(1):
-                    # the map and the blocks must tell the same BX, in order
-                    if k == blocks or np.int64(rows[first + ROWS * k + 1, 0] & np.uint32(0x1FFF)) != bx:
-                        return n, at
-                    k += 1
-                bits >>= np.uint32(1)
-                bx += 1
+            bits = rows[end + 1 + w // LINKS, w % LINKS]
+            while bits != 0:
+                if k == blocks:
+                    return n, at, first_bx
+                # the map and the blocks must tell the same BX, in order
+                bx = np.int64(rows[first + ROWS * k + 1, 0] & np.uint32(0x1FFF))
+                apart_bx = bx - (32 * w + np.int64(lowest(bits)))
+                if first_bx < 0 and (apart_bx == 1 or (apart_bx == 0 and not ours)):
+                    first_bx = apart_bx
+                if apart_bx != first_bx:
+                    return n, at, first_bx
+                k += 1
+                bits &= bits - np.uint32(1)
         if k != blocks:
             break
         spans[n, 0], spans[n, 1] = first, end
         n += 1
         at = end + ORBIT_TRAILER_ROWS
-    return n, at
+    return n, at, first_bx
 
 
 @kernel
@@ -100,6 +115,26 @@ def _is_end(row: Any) -> Any:
     for word in row:
         same += word == np.uint32(ORBIT_END)
     return same == LINKS
+
+
+def _numbers(n: int, filled: NDArray[np.int64], stated: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Return the numbers of `n` orbits of which the `filled` ones state theirs, and how many can be told.
+
+    An empty orbit follows the one before it, or precedes the first that states its number.
+    """
+    place = np.arange(n)
+    if not filled.size:
+        return place, n
+    before = np.maximum(np.searchsorted(filled, place, "right") - 1, 0)
+    orbit = stated[before] + place - filled[before]
+    # between two that state theirs there may be fewer numbers than empty orbits: one of them is damaged
+    half = (ORBIT_MASK + 1) // 2
+    step = (np.diff(orbit) + half) % (2 * half) - half
+    inferred = np.ones(n, np.bool_)
+    inferred[filled] = False
+    crowded = np.flatnonzero((step <= 0) & inferred[:-1])
+    n = int(crowded[0]) + 1 if crowded.size else n
+    return orbit[:n] & ORBIT_MASK, n
 
 
 @kernel
@@ -140,24 +175,28 @@ class Run3(BlockFormat, RawSegmentFormat):
     def _find(self, rows: NDArray[np.uint32], size: int, found: Found, marks: int) -> PacketOrbits:
         """Find the orbits before the first one that makes no sense: header, blocks and map must agree.
 
-        An empty orbit whose header is not of l1scout is taken to follow the one before it. Marks are those of
-        the headers, orbit by orbit, and not the trailer's.
+        Numbers of empty orbits with headers of others follow from their neighbours. Marks are those of the
+        headers, orbit by orbit, and not the trailer's.
         """
         del marks
         room = np.empty((rows.shape[0] // (1 + ORBIT_TRAILER_ROWS) + 1, 2), np.int64)
-        n, end = _find_orbits(rows, BX_PER_ORBIT, room)
-        spans = room[:n]
+        n, end, first_bx = _find_orbits(rows, BX_PER_ORBIT, room)
+        spans, numbered = room[:n], True
+        if n and rows[0, 0] != HEADER_MARK:
+            filled = np.flatnonzero(spans[:, 0] < spans[:, 1])
+            orbit, n = _numbers(n, filled, (rows[spans[filled, 0], 0] & ORBIT_MASK).astype(np.int64))
+            end = end if n == len(spans) else spans[n, 0] - 1
+            spans, numbered = spans[:n], filled.size > 0
+            flagged, stated = np.zeros(0, np.int64), np.zeros(n, np.uint32)
+        else:
+            heads = rows[spans[:, 0] - 1]
+            orbit = (heads[:, _ORBIT_AT] & ORBIT_MASK).astype(np.int64)
+            flagged, stated = orbit[heads[:, _GOOD_AT] != (1 << LINKS) - 1], heads[:, _FLAGS_AT]
         found.corrupt_bytes = size - int(end) * ROW_BYTES
         found.corrupt = int(found.corrupt_bytes > 0)
-        heads = rows[spans[:, 0] - 1]
-        ours = heads[:, 0] == HEADER_MARK
-        orbit = np.where(ours, heads[:, _ORBIT_AT] & ORBIT_MASK, -1).astype(np.int64)
-        for k in np.flatnonzero(~ours):
-            filled = spans[k, 0] < spans[k, 1]
-            orbit[k] = rows[spans[k, 0], 0] & ORBIT_MASK if filled else orbit[k - 1] + 1 if k else 0
-        flagged = orbit[ours & (heads[:, _GOOD_AT] != (1 << LINKS) - 1)]
-        stated = np.where(ours, heads[:, _FLAGS_AT], 0).astype(np.uint32)
-        return self._orbits(rows, spans, orbit, found, flagged, stated)
+        found.maps_from_0 = int(first_bx == 0)
+        orbits = self._orbits(rows, spans, orbit, found, flagged, stated)
+        return orbits if numbered else replace(orbits, numbered=False)
 
     def write_orbit(self, packet: NDArray[np.uint32], start: int, stop: int, state: OrbitState) -> int:
         """Write the header of an orbit, and its trailer with map, states and realigns of the links."""

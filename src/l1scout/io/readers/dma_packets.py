@@ -66,8 +66,9 @@ class DmaPacketsReader(FormatReader):
             ``form`` ("run2" or "run3"); ``packets``, ``orbits`` and ``blocks`` that could be read;
             ``final_muons`` and ``intermediate_muons``; ``orbit`` and ``bx`` [first, last];
             ``flagged_orbits``; ``duplicate_orbits``, which are left out; ``repeated_orbits`` with the content
-            of an earlier one; ``corrupt`` stretches and ``corrupt_bytes``; ``counters`` of the last trailer
-            (None if it has none).
+            of an earlier one; ``maps_from_0``, packets whose map of the non-empty BX begins with BX 0;
+            ``corrupt`` stretches and ``corrupt_bytes``; ``counters`` of the last trailer (None if it has
+            none).
         """
         found, quality, streams = PacketCounts(), ReadQuality(), dict[str, int]()
         orbits: list[int] = []
@@ -97,6 +98,7 @@ class DmaPacketsReader(FormatReader):
             "flagged_orbits": found.flagged,
             "duplicate_orbits": quality.duplicate_orbits,
             "repeated_orbits": quality.repeated_orbits,
+            "maps_from_0": found.maps_from_0,
             "corrupt": found.corrupt,
             "corrupt_bytes": found.corrupt_bytes,
             "counters": vars(found.trailer) if found.trailer else None,
@@ -108,6 +110,7 @@ def _read(file: InputFile, rows: int, quality: ReadQuality, found: PacketCounts)
     if form is None:
         msg = f"{file.path}: no DMA packets of a known wire format"
         raise InputError(msg)
+    last = -1
     for packet, skipped in form.split(file.stream()):
         quality.bytes += len(packet) + skipped
         if skipped:
@@ -115,7 +118,8 @@ def _read(file: InputFile, rows: int, quality: ReadQuality, found: PacketCounts)
             quality.damage(1, skipped)
         if not packet:
             continue
-        orbits = form.find_orbits(packet)
+        orbits = form.find_orbits(packet).following(last)
+        last = int(orbits.orbit[-1]) if orbits.orbit.size else last
         once = is_first(orbits.orbit)
         quality.duplicate_orbits += int(np.count_nonzero(~once))
         yield from _new_orbits(
