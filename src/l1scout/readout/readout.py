@@ -25,16 +25,9 @@ from l1scout.readout.spool_alarms import SpoolForecast, spool_alarms, writer_ala
 from l1scout.readout.status import ProcessState, ReadoutStatus
 from l1scout.readout.store_client import put_settings, stored_position
 from l1scout.readout.streams_in import TICK_S, Ending, stoppable
+from l1scout.readout.warm_up import compile_kernels
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped
 from l1scout.settings import Settings, as_toml
-
-try:  # of the branches that are to be merged
-    from l1scout.readout.warm_up import compile_kernels  # type: ignore[import-not-found]
-except ImportError:
-
-    def compile_kernels(_: WireFormat) -> None:
-        """Do nothing."""
-
 
 _LAST_BYTES_S = 5.0
 """A board that goes on sending when readout is to stop has so long."""
@@ -330,7 +323,7 @@ class Readout:
 
     def _alarms(self) -> list[str]:
         """Return what an operator must look at."""
-        alarms = [*getattr(self.writer, "alarms", ()), *writer_alarms(self.writer.totals)]
+        alarms = [*self.writer.alarms, *writer_alarms(self.writer.totals)]
         alarms += [*spool_alarms(self.spool), *self.sender.alarms]
         if self.listener:
             alarms += self.listener.alarms
