@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from l1scout.control.alarms import DISK_FULL_S, SPOOL_FULL_S
+from l1scout.control.chain_alarms import DISK_FULL_S, SPOOL_FULL_S
 from l1scout.control.messages import Buffer, ChainStatus, ProcessRow
 from l1scout.readout.object_counts import objects_line
 

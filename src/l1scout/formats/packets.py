@@ -177,7 +177,7 @@ class PacketOrbits:
     numbered: bool = True
 
     def following(self, last: int) -> "PacketOrbits":
-        """Number orbits whose packet does not tell their numbers from `last` + 1 on."""
+        """Return the orbits, numbered from `last` + 1 on if the packet does not tell their numbers."""
         return self if self.numbered else replace(self, orbit=self.orbit + last + 1, numbered=True)
 
     @property

@@ -114,6 +114,11 @@ class WireFormat(ABC):
         The header of the file is not among the bytes.
         """
 
+    def with_source(self, data: bytes, source: int) -> bytes:
+        """Return a segment's file with another source id; as it is, if its orbits do not state theirs."""
+        del source
+        return data
+
     def simulated(self, data: bytes) -> bool | None:
         """Return whether a segment's file states that its orbits are simulated; None if it states nothing."""
         del data

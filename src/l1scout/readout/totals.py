@@ -15,6 +15,8 @@ class Totals:
     packets, bytes_in, bytes_out, segments : int
     waited_s : float
         Time spent waiting for space in the spool.
+    discarded : int
+        Orbits of those missed that arrived, and were left out because the spool was full when the run ended.
     counts : Counter
         Counts of the segments' accounts, by the name of the segment's field.
     objects : dict of str to int
@@ -26,5 +28,6 @@ class Totals:
     bytes_out: int = 0
     segments: int = 0
     waited_s: float = 0.0
+    discarded: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     objects: ObjectCounts = field(default_factory=dict)

@@ -115,7 +115,8 @@ class SegmentWriter:
     wire_format : WireFormat
     limits : Limits
     stopping : callable
-        Asked while the spool is full; True ends the wait with `Stopped`.
+        Asked while the spool or its disk is full; True ends the wait: what cannot be written from then on is
+        left out, and counted as missed.
     clock : callable
         Seconds that never go back.
     data : str
@@ -143,6 +144,8 @@ class SegmentWriter:
         self._suspect: _SuspectTrailer | None = None
         self._dropped_last = 0
         self.totals = Totals()
+        self.discarding = False
+        """Whether orbits are left out, because the spool was full when the run was to end."""
 
     @property
     def position(self) -> ReadoutPosition:
@@ -201,7 +204,7 @@ class SegmentWriter:
 
     def tick(self) -> None:
         """Close the segment if its time is over: to be called now and then when no packets come."""
-        if self._open and self._clock() - self._open.began >= self._limits.seconds:
+        if self._open and not self.discarding and self._clock() - self._open.began >= self._limits.seconds:
             self._close()
 
     def finish(self) -> Segment:
@@ -286,14 +289,23 @@ class SegmentWriter:
     def _write(self, orbits: PacketOrbits, counts: Counter[str]) -> None:
         first, last = int(orbits.orbit[0]), int(orbits.orbit[-1])
         lumi = int(lumisection(first))
-        if self._open and self._ends_before(self._open, first, lumi):
+        if self._open and not self.discarding and self._ends_before(self._open, first, lumi):
             self._close()
         current = self._open or self._begin(lumi)
+        if self.discarding:
+            self._leave_out(orbits, counts)
+            return
         room = self._format.frame_room(orbits)
         if self._frames.size < room:
             self._frames = np.empty(room, np.uint32)
         frames = self._format.frame(orbits, self._run, self._source, self._frames)
-        self._put(current, frames.words)
+        try:
+            self._put(current, frames.words)
+        except Stopped:
+            self._discard()
+            current.file.truncate(current.size)
+            self._leave_out(orbits, counts)
+            return
         counts["orbits"] += len(orbits.orbit)
         counts["flagged"] += len(orbits.flagged)
         counts["blocks"] += orbits.blocks
@@ -304,6 +316,18 @@ class SegmentWriter:
             current.first_orbit = first
         current.last_orbit = last
         self._position = replace(self._position, last_orbit=last)
+
+    def _leave_out(self, orbits: PacketOrbits, counts: Counter[str]) -> None:
+        """Count orbits that arrived and cannot be written any more."""
+        counts["missed"] += len(orbits.orbit)
+        self.totals.discarded += len(orbits.orbit)
+        self._count(counts)
+        self._position = replace(self._position, last_orbit=int(orbits.orbit[-1]))
+
+    def _discard(self) -> None:
+        """Write no more orbits: the rest of the run has only what was kept for its account."""
+        self.discarding = True
+        self._spool.release_reserve()
 
     def _ends_before(self, current: _OpenSegment, orbit: int, lumi: int) -> bool:
         """Say whether a segment is complete when `orbit` comes next."""
@@ -321,11 +345,16 @@ class SegmentWriter:
         add_counts(self.totals.objects, objects)
 
     def _begin(self, lumi: int) -> _OpenSegment:
-        self._wait(self._spool.is_full)
-        file = self._retry(lambda: self._spool.open(self._segment(lumi)))
-        self._open = _OpenSegment(lumi, file, self._clock())
+        try:
+            while self._spool.is_full() and not self.discarding:
+                self._pause()
+        except Stopped:
+            self._discard()
+        file = self._insist(lambda: self._spool.open(self._segment(lumi)))
         header = self._format.segment_header(self._run, lumi, 0, 0)
-        self._put(self._open, np.frombuffer(header, np.uint32))
+        self._insist(partial(file.write, header))
+        self._open = _OpenSegment(lumi, file, self._clock(), len(header))
+        self.totals.bytes_out += len(header)
         return self._open
 
     def _segment(self, lumi: int) -> Segment:
@@ -363,7 +392,7 @@ class SegmentWriter:
             **dict[str, Any](current.counts),
         )
         self._position = replace(self._position, index=segment.index + 1, ended=last)
-        self._retry(lambda: self._spool.add(segment, self._position))
+        self._insist(lambda: self._spool.add(segment, self._position))
         self._open = None
         self.totals.segments += 1
         return segment
@@ -377,9 +406,13 @@ class SegmentWriter:
                     raise
             self._pause()
 
-    def _wait(self, while_true: Callable[[], bool]) -> None:
-        while while_true():
-            self._pause()
+    def _insist(self, act: Callable[[], T]) -> T:
+        """Do what must be done, with the room that was kept for it once the run is to end."""
+        try:
+            return self._retry(act)
+        except Stopped:
+            self._discard()
+            return act()
 
     def _pause(self) -> None:
         if self._stopping():
