@@ -138,7 +138,7 @@ def test_a_board_whose_readout_reads_everything_has_sent_everything(tmp_path, re
     running = Running(tmp_path, reader.address, board__orbits=480)
     wait_for(lambda: running.statuses and running.statuses[-1].state == "idle")
     last = running.stopped()
-    assert (running.error, last.unsent, last.alarms, last.delivered) == ("", 0, [], 480)
+    assert (running.error, last.unsent, last.confirmed, last.alarms, last.delivered) == ("", 0, True, [], 480)
     assert orbits_in(reader.received) == 480
 
 
@@ -151,7 +151,7 @@ def test_what_could_not_be_sent_is_counted_in_orbits(tmp_path, nobody, monkeypat
     assert last.state == "idle"
     assert last.unsent == last.delivered > 0
     assert running.error == (
-        f"board: {last.unsent} orbits were not sent: readout was not reachable ({nobody}: connection refused)"
+        f"{last.unsent} orbits were not sent: readout was not reachable ({nobody}: connection refused)"
     )
     assert last.alarms == [running.error]
     event, values = running.log[-1]
@@ -196,8 +196,8 @@ def test_a_readout_that_dies_unread_is_told(tmp_path, frozen):
     wait_for(lambda: frozen.board and running.board._readout.orbits == 24)
     frozen.board.close()  # with bytes unread
     last = running.stopped()
-    assert (last.unsent, last.delivered) == (0, 24)
-    assert "what readout did not read is missing" in running.error
+    assert (last.unsent, last.delivered, last.confirmed) == (0, 24, False)
+    assert "readout may not have read everything" in running.error
 
 
 def test_a_packet_that_was_cut_is_sent_again(reader, monkeypatch):

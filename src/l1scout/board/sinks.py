@@ -168,10 +168,10 @@ class ReadoutSink:
             connection.shutdown(socket.SHUT_WR)
             while not self._is_closed(connection):
                 if time.monotonic() > min(end, self._end):
-                    msg = "it is slow"
+                    msg = "is slow"
                     raise WireError(msg)
         except OSError as error:
-            msg = f"{self._address}: has perhaps not read everything ({_reason(error, None)})"
+            msg = f"{self._address}: {_reason(error, None)}"
             raise WireError(msg) from error
         finally:
             connection.close()
