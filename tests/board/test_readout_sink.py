@@ -206,13 +206,33 @@ def test_a_packet_that_was_cut_is_sent_again(reader, monkeypatch):
     one, two = packets()[:2]
     sink.step(memoryview(one))
     wait_for(lambda: len(reader.received) == len(one))
-    reader.board.shutdown(socket.SHUT_RDWR)
-    wait_for(lambda: sink._socket.recv(1) == b"")
     sink._socket.shutdown(socket.SHUT_WR)  # the board hears of it with this packet
     sink.step(memoryview(two))
     sink.finish()
     assert reader.received == one + two
     assert sink.orbits == orbits_in(two)
+
+
+def test_a_connection_that_readout_has_closed_costs_no_packet(reader, monkeypatch):
+    """Neither an old one, nor a new one to a forwarder with nobody behind it."""
+    monkeypatch.setattr(sinks, "_RETRY_S", 0.01)
+    monkeypatch.setattr(sinks, "SETTLE_S", PATIENCE_S)
+    sent = packets()[:3]
+    with socket.create_server(("127.0.0.1", 0)) as forwarder:
+        sink = ReadoutSink("{}:{}".format(*forwarder.getsockname()), Access())
+        sending = threading.Thread(target=sink.step, args=(memoryview(sent[0]),), daemon=True)
+        sending.start()
+        forwarder.accept()[0].close()
+        wait_for(lambda: sink.why.endswith("closed the connection"))
+        sink._address = reader.address
+        monkeypatch.setattr(sinks, "SETTLE_S", 0.0)
+    sending.join()
+    wait_for(lambda: len(reader.received) == len(sent[0]))
+    reader.board.shutdown(socket.SHUT_RDWR)
+    for packet in sent[1:]:
+        sink.step(memoryview(packet))
+    sink.finish()
+    assert reader.received == b"".join(sent)
 
 
 @pytest.fixture
