@@ -36,7 +36,7 @@ def store(
 
 def _rebuild(settings: "Settings", log: "Log", *, verify: bool) -> int:
     """Make the catalogue again; return the exit status, 1 if something is not as it was stored."""
-    from l1scout.store.folder import StoreFolder
+    from l1scout.store.store_folder import StoreFolder
     from l1scout.store.rebuild import rebuild
 
     folder = settings.store.folder
