@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from l1scout.access import parse_addresses, parse_networks
+from l1scout.access import parse_address, parse_addresses, parse_networks
 from l1scout.board.board import Board
 from l1scout.board.sources import captures, is_capture
 from l1scout.errors import InputError
@@ -31,7 +31,7 @@ from l1scout.settings import Settings, as_toml
 
 _LAST_BYTES_S = 5.0
 """A board that goes on sending when readout is to stop has so long."""
-_KNOWN_S, _UNKNOWN_S = 1.0, 5.0
+_KNOWN_S, _UNKNOWN_S = 1.0, 3.0
 """When it starts, the store has so long to say where the run is: if the spool knows it, and if not."""
 _SETTINGS_S = 60.0
 """So long it is tried to give the store the settings."""
@@ -121,6 +121,7 @@ class Readout:
     def listen(self, status: Callable[[ReadoutStatus], None]) -> int:
         """Take packets from boards until stopped; return the number of segments left in the spool."""
         s = self._settings.readout
+        parse_address(s.listen)
         self._begin()
         self.listener = BoardListener(
             s.listen,
