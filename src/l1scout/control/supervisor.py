@@ -250,7 +250,8 @@ class Supervisor:
                 self._log("stop forced", level="warning", signals=self._acted)
 
     def _died(self, process: Process, code: int) -> None:
-        finished = process.kind == "board" and code == 0 and self._settings.board.orbits > 0
+        limited = [s.board for s in self._processes.sources if s.settings.board.orbits]
+        finished = code == 0 and process in limited
         if code == REFUSED:
             process.ended = True
             self._error = self._error or f"{process.name}: {process.refusal}"
