@@ -177,6 +177,10 @@ class Chain:
 
         wait_for(dropped, lambda: "the board drops nothing")
 
+    def wait_lost_in_sockets(self) -> None:
+        """Wait until whole packets have left the board, of 10 that nobody reads."""
+        self.wait_for("source", lambda: self.board()["waiting"] <= 7, "no packet has left the board")
+
     def send_through(self) -> None:
         """Send until readout has an orbit that was sent after now, and all that came after it.
 

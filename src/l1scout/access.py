@@ -206,7 +206,8 @@ def explain_tls(error: OSError, address: str) -> str:
         reason = (error.reason or str(error)).upper()
         why = next((text for name, text in _REASONS.items() if name in reason), f"TLS failed ({reason})")
         return f"{address}: {why}"
-    return f"{address}: {(error.strerror or str(error)).lower()}"
+    what = "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
+    return f"{address}: {what} to TLS (does it speak TLS there?)"
 
 
 _FOREIGN = "its certificate is not one of access.authority, nor issued by it; copy the right one there"

@@ -1,23 +1,27 @@
-"""Atomic, durable and checksummed file writes, and reads of limited size."""
+"""Atomic, durable and checksummed file writes, reads of limited size, and folders of one user."""
 
 import contextlib
 import errno
 import mmap
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from crc32c import crc32c
 
-from l1scout.errors import InputError
+from l1scout.errors import InputError, printable
 
 
 @contextlib.contextmanager
 def complete_or_nothing(path: Path) -> Iterator[Path]:
     """Give a path ending in ``.part`` to write to; it gets its name if the block ends well.
 
-    If not, whatever was there before stays, and the part is removed. Missing folders are made.
+    If not, whatever was there before stays, and the part is removed. Missing folders are made. The part is
+    made anew before the block: in a folder that others may write to, such as /tmp, no link of theirs is
+    followed.
 
     Raises
     ------
@@ -30,6 +34,7 @@ def complete_or_nothing(path: Path) -> Iterator[Path]:
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(_new(part))
         yield part
         part.replace(path)
     except OSError as error:
@@ -44,6 +49,80 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, which appears when it is complete (InputError if it cannot be written)."""
     with complete_or_nothing(path) as part:
         part.write_text(text, "utf-8", "backslashreplace")
+
+
+def write_small(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a small file, which has its old or its new content at any time (OSError if it cannot be written).
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes
+    durable : bool
+        Synchronise the file with the disk; its name is for the caller (`sync_folder`).
+    """
+    draft = path.with_name(path.name + ".new")
+    with open(_new(draft), "wb") as file:
+        file.write(content)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _new(path: Path) -> int:
+    """Open a new file of ours, in the place of whatever has its name."""
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def open_own(path: Path, mode: str = "rb", **options: Any) -> IO[Any]:
+    """Open a file as `open` does, but not through a symbolic link (OSError if it is one)."""
+    return open(path, mode, opener=_not_through_links, **options)
+
+
+def _not_through_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def own_folder(folder: Path, purpose: str, mode: int = 0o700) -> None:
+    """Make a folder of this user, or check that the one there is safe to write to.
+
+    Only where nobody else can put files, names of files lead where they are meant to.
+
+    Parameters
+    ----------
+    folder : Path
+    purpose : str
+        What it is to be, for messages, such as ``spool folder``.
+    mode : int
+        Permissions of a new one.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made, is a file or a link, belongs to another user or can be written to by others.
+    OSError
+        If the disk is full.
+    """
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        msg = f"cannot use {folder} as the {purpose}: {(error.strerror or str(error)).lower()}"
+        raise InputError(msg) from error
+    why = ""
+    if stat.S_ISLNK(found.st_mode):
+        why = f"it is a symbolic link; name the folder that it leads to ({printable(str(folder.resolve()))})"
+    elif found.st_uid != os.geteuid():
+        why = f"it belongs to user {found.st_uid}, and this is user {os.geteuid()}; name a folder of your own"
+    elif found.st_mode & 0o022:
+        why = f"other users may write to it; take that away with `chmod go-w {folder}`"
+    if why:
+        msg = f"cannot use {folder} as the {purpose}: {why}"
+        raise InputError(msg)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Orbit, bunch-crossing and lumisection arithmetic. The only home of 3564.
 
 Bunch crossings (BX) are numbered 1..3564 here, as in Run-2 and Run-3 data; data that count them from 0 keep
-their BX as written, and so may have a BX 0 (docs/decisions/0015). Lumisections are numbered from 1, orbits from
-0; both start again with each run.
+their BX as written, and so may have a BX 0 (docs/decisions/0015). Lumisections are numbered from 1, orbits
+from 0; both start again with each run.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def crossing(orbit: ArrayLike, bx: ArrayLike) -> NDArray[np.int64]:
 
 
 def order_of_time(orbit: ArrayLike, bx: ArrayLike) -> NDArray[np.int64]:
-    """Rising numbers by which to sort crossings, BX 0..3564: BX 0 of an orbit comes after all of the one before.
+    """Rising numbers by which to sort crossings; BX 0 of an orbit comes after all of the orbit before.
 
     Differences are not times: see `crossing`.
     """

@@ -4,46 +4,38 @@ import bz2
 import json
 import shutil
 import subprocess
+import threading
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from chain import PATIENCE_S, wait_for
+from chain import wait_for
 from hand_made import model as hand_made
 from hand_made import model_directory
-from in_child.hooks import lengthen
-from l1scout import wire
-from l1scout.access import Access
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.files import checksum
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.object_counts import sum_counts
-from l1scout.readout.segments import Segment
-from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.settings import read_settings
 from l1scout.store.account import account
-from l1scout.store.catalogue import Catalogue
+from l1scout.store.catalogue import FILE, Catalogue
 from l1scout.store.compress import ChangedError, Method, compress, content
-from l1scout.store.store import Store
-from l1scout.store.transfer import transfer
-from l1scout.wire import WireError, connect
-from live_packets import board_status, feed, packets
+from l1scout.store.http_server import HttpServer
+from l1scout.store.store import DeadThreadError, Store
+from live_packets import feed, packets
+from store_requests import StoreClient, make_store, push
 
 RUN = 7
 EVENTS: list[str] = []
+DISK_FULL = "disk full: {}/store has less than store.reserve_bytes free; make space"
 
 
 def log(event: str, **values: object) -> None:
     EVENTS.append(event)
-
-
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch):
-    lengthen(wire, PATIENCE_S, monkeypatch.setattr)
 
 
 @pytest.fixture(scope="module")
@@ -67,38 +59,15 @@ def model(tmp_path_factory):
     return model_directory(tmp_path_factory.mktemp("models") / "constant")
 
 
-def make_store(folder, **settings) -> Store:
-    over = [f"store.{k}={v}" for k, v in {"listen": "127.0.0.1:0", "folder": folder, **settings}.items()]
-    store = Store(read_settings(None, {}, over), log)
-    store.listener.start()
-    if store._compressor:
-        store._compressor.start()
-    return store
-
-
-def end(store: Store) -> None:
-    store.listener.close()
-    if store._compressor:
-        store._compressor.finish()
-    store.catalogue.close()
-
-
-def push(spool: Spool, store: Store) -> Sender:
-    sender = Sender(spool, store.listener.address, Access(), log).start()
-    wait_for(sender.drained)
-    sender.stop()
-    return sender
-
-
 @pytest.mark.parametrize(("method", "command"), [("bzip2", "bunzip2"), ("zstd", "zstd -dq --rm")])
 def test_files_open_with_the_common_tools(spool, tmp_path, method, command):
     whole = {s.name: spool.path(s).read_bytes() for s in spool.waiting()}
     store = make_store(tmp_path / "store", method=method)
     push(spool, store)
-    end(store)
+    store.close()
     if shutil.which(command.split()[0]) is None:
         pytest.skip(f"no {command.split()[0]} here")
-    files = sorted((tmp_path / "store" / "run000007").iterdir())
+    files = sorted(p for p in (tmp_path / "store" / "run000007").glob("*.raw.*") if p.suffix != ".json")
     assert len(files) == len(whole) == 5
     for path in files:
         subprocess.run([*command.split(), path], check=True)
@@ -109,7 +78,7 @@ def test_the_catalogue_knows_everything(spool, tmp_path):
     segments = list(spool.waiting())
     store = make_store(tmp_path / "store")
     push(spool, store)
-    end(store)
+    store.close()
     catalogue = Catalogue(tmp_path / "store")
     stored = catalogue.segments(RUN)
     assert [s.segment for s in stored] == segments
@@ -123,7 +92,6 @@ def test_the_catalogue_knows_everything(spool, tmp_path):
     assert run["objects"] == sum_counts(*(s.objects for s in segments))
     assert run["objects"]["muon"] > 0
     catalogue.close()
-    assert len(spool) == 0
 
 
 def test_what_a_killed_store_left_behind_goes(spool, tmp_path):
@@ -131,126 +99,91 @@ def test_what_a_killed_store_left_behind_goes(spool, tmp_path):
     whole = {s: spool.path(s).read_bytes() for s in spool.waiting()}
     store = make_store(tmp_path / "store")
     push(spool, store)
-    end(store)
+    store.close()
     before = sorted((tmp_path / "store").rglob("*.raw*"))
     for segment, data in whole.items():
         (tmp_path / "store" / segment.folder / segment.name).write_bytes(data)
     other = tmp_path / "store" / "run000007" / "run_of_somebody.raw"
     other.write_text("not ours")
-    end(make_store(tmp_path / "store"))
+    make_store(tmp_path / "store").close()
     assert sorted((tmp_path / "store").rglob("*.raw*")) == sorted([*before, other])
 
 
 def test_the_same_segment_twice_is_no_harm(spool, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(spool.folder, copy)
     store = make_store(tmp_path / "store", method="none")
-    push(spool, store)
-    push(Spool(copy), store)
+    assert push(spool, store) == [201] * 5
+    assert push(spool, store) == [200] * 5
     assert (store.receiver.segments, store.receiver.again) == (5, 5)
     assert len(store.catalogue.segments()) == 5
-    end(store)
+    store.close()
 
 
-def offer(channel, segment: Segment, **change: object) -> dict:
-    channel.send(offer=segment.to_dict() | change)
-    return channel.receive()
-
-
-def test_a_cut_segment_goes_on_where_it_was_cut(spool, tmp_path):
-    segment = next(iter(spool.waiting()))
-    data = spool.path(segment).read_bytes()
-    store = make_store(tmp_path / "store", method="none")
-    channel = connect(store.listener.address, "store", Access())
-    assert offer(channel, segment) == {"send": 0}
-    channel.socket.sendall(data[:1000])
-    channel.close()
-    part = tmp_path / "store" / "incoming" / f"{segment.name}.{segment.crc32c:08x}.part"
-    wait_for(lambda: part.exists() and part.stat().st_size == 1000)
-    answers = []
-
-    def may_go_on():  # the first connection's thread may not have seen the end yet
-        nonlocal channel
-        channel = connect(store.listener.address, "store", Access())
-        answers.append(offer(channel, segment))
-        if "wait" in answers[-1]:
-            channel.close()
-        return "wait" not in answers[-1]
-
-    wait_for(may_go_on)
-    assert answers[-1] == {"send": 1000}
-    channel.socket.sendall(data[1000:])
-    assert channel.receive() == {"done": True}
-    assert (tmp_path / "store" / "run000007" / segment.name).read_bytes() == data
-    # stored before a crash, the catalogue was not told: taken as it is
-    store.catalogue._base.execute("DELETE FROM segments")
-    assert offer(channel, segment) == {"done": True}
-    assert store.catalogue.get(segment.key).segment == segment
-    channel.close()
-    end(store)
-
-
-def test_a_sender_goes_on_where_another_was_cut(spool, tmp_path):
-    EVENTS.clear()
-    segment = next(iter(spool.waiting()))
-    data = spool.path(segment).read_bytes()
-    incoming = tmp_path / "store" / "incoming"
-    incoming.mkdir(parents=True)
-    (incoming / f"{segment.name}.{segment.crc32c:08x}.part").write_bytes(data[:1000])
-    store = make_store(tmp_path / "store", method="none")
-    sender = push(spool, store)
-    assert (sender.sent, store.receiver.segments) == (5, 5)
-    assert (tmp_path / "store" / segment.folder / segment.name).read_bytes() == data
-    assert "segment damaged on the way" not in EVENTS
-    end(store)
-
-
-def test_wrong_bytes_are_not_acknowledged(spool, tmp_path):
-    segment = next(iter(spool.waiting()))
-    data = spool.path(segment).read_bytes()
-    store = make_store(tmp_path / "store", method="none")
-    channel = connect(store.listener.address, "store", Access())
-    assert offer(channel, segment) == {"send": 0}
-    channel.socket.sendall(data[:-1] + bytes([data[-1] ^ 1]))
-    assert channel.receive() == {"again": "checksum"}
-    assert store.catalogue.get(segment.key) is None
-    assert offer(channel, segment) == {"send": 0}
-    channel.socket.sendall(data)
-    assert channel.receive() == {"done": True}
-    channel.close()
-    end(store)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"size": 1 << 39}, {"run": -1}, {"wire_format": "../../etc/passwd"}, {"index": "1/../2"}, {"extra": 1}],
-    ids=str,
-)
-def test_impossible_offers_are_refused(spool, tmp_path, change):
-    segment = next(iter(spool.waiting()))
+def test_two_stores_do_not_use_one_folder(tmp_path):
     store = make_store(tmp_path / "store")
-    channel = connect(store.listener.address, "store", Access())
-    assert "refused" in offer(channel, segment, **change)
-    channel.close()
-    for message in ({"offer": [1]}, {"offer": None}, {"hello": 1}):
-        channel = connect(store.listener.address, "store", Access())
-        channel.send(**message)
-        assert "refused" in channel.receive()
-        with pytest.raises(WireError):
-            channel.receive()
-        channel.close()
-    end(store)
-    assert [p.name for p in (tmp_path / "store").iterdir() if p.is_dir()] == ["incoming"]
+    with pytest.raises(InputError, match=f"{tmp_path}/store: another store uses this folder; stop it"):
+        make_store(tmp_path / "store")
+    store.close()
+    make_store(tmp_path / "store").close()
 
 
-def test_another_segment_under_the_same_name_is_refused(spool, tmp_path):
-    segment = next(iter(spool.waiting()))
+def test_a_store_that_starts_on_a_full_disk_waits_for_space(spool, tmp_path, monkeypatch):
+    """It says so, takes nothing, and works when there is space."""
+    free = [0]
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free[0]))
+    statuses, events = [], []
+    store = make_store(tmp_path / "store", lambda event, **_: events.append(event), start=False)
+    thread = threading.Thread(target=store.run, args=(statuses.append,))
+    thread.start()
+    wait_for(lambda: len(statuses) > 1)
+    client = StoreClient(store.server.address)
+    assert client.ask("GET", "/healthz").status == 503
+    assert (statuses[-1].alarms, "disk full: waits for space" in events) == (
+        [DISK_FULL.format(tmp_path)],
+        True,
+    )
+    (first, *_) = spool.waiting()
+    reply = client.put(spool.note(first), spool.path(first).read_bytes())
+    assert (reply.status, reply.headers["Retry-After"]) == (507, "5")
+    free[0] = 1 << 40
+    wait_for(lambda: client.ask("GET", "/healthz").status == 200)
+    client.close()
+    assert push(spool, store) == [201] * 5
+    store.stop()
+    thread.join()
+    assert (statuses[-1].state, statuses[-1].segments, statuses[-1].alarms) == ("idle", 5, [])
+
+
+def test_a_store_whose_server_has_died_ends_with_an_error(tmp_path, monkeypatch):
+    async def fail(_):
+        msg = "cannot accept"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(HttpServer, "_accept", fail)
+    store = make_store(tmp_path / "store", start=False)
+    with pytest.raises(
+        DeadThreadError, match=r"the thread that serves 127\.0\.0\.1:\d+ has died .*cannot accept"
+    ):
+        store.run(lambda status: None)
+    store.close()
+
+
+def test_a_lost_note_comes_again_with_the_segment(spool, tmp_path):
+    """What the catalogue knows only from the bytes is replaced by what readout offers again."""
     store = make_store(tmp_path / "store", method="none")
     push(spool, store)
-    channel = connect(store.listener.address, "store", Access())
-    assert "refused" in offer(channel, segment, crc32c=1)
-    channel.close()
-    end(store)
+    store.close()
+    first = next(iter(spool.waiting()))
+    folder = tmp_path / "store" / first.folder
+    (folder / f"{first.name}.json").unlink()
+    (tmp_path / "store" / FILE).unlink()
+    store = make_store(tmp_path / "store", method="none")
+    assert store.catalogue.get(first.key).fault
+    assert any("without a note" in alarm for alarm in store.alarms)
+    assert push(spool, store) == [201, 200, 200, 200, 200]
+    assert [s.fault for s in store.catalogue.segments()] == [""] * 5
+    assert store.catalogue.segments()[0].segment == first
+    store.close()
 
 
 def test_compression_checks_what_it_reads(tmp_path):
@@ -267,13 +200,9 @@ def test_compression_checks_what_it_reads(tmp_path):
 def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
     EVENTS.clear()
     whole = [spool.path(s).read_bytes() for s in spool.waiting()]
-    over = [f"recalibrate.model={model}", "store.method=parquet"]
-    chosen = ["store.listen=127.0.0.1:0", f"store.folder={tmp_path}/store", *over]
-    store = Store(read_settings(None, {}, chosen), log)
-    store.listener.start()
-    store._compressor.start()
+    store = make_store(tmp_path / "store", log, method="parquet", recalibrate__model=model)
     push(spool, store)
-    end(store)
+    store.close()
     catalogue = Catalogue(tmp_path / "store")
     stored = catalogue.segments(RUN)
     assert {s.method for s in stored} == {"parquet"}
@@ -287,7 +216,7 @@ def test_the_archive_and_its_recalibrated_columns(spool, tmp_path, model):
     expected = Recalibrator.load(model, engine="fused")(columns)
     np.testing.assert_array_equal(table["L1Mu_ptRecal"].to_numpy(), expected.pt)
     np.testing.assert_array_equal(table["L1Mu_isRecal"].to_numpy(), expected.recalibrated)
-    (warning,) = store.status("idle").warnings  # once, not once a segment
+    (warning,) = store.status().warnings  # once, not once a segment
     assert warning.startswith(f"run {RUN}: cannot compare origin, era")
     assert EVENTS.count("recalibration: other conditions than in training") == 1
     assert expected.recalibrated.any()
@@ -315,100 +244,3 @@ def test_recalibration_needs_columns(tmp_path, model):
     over = [f"recalibrate.model={model}", f"store.folder={tmp_path}", "store.listen=127.0.0.1:0"]
     with pytest.raises(InputError, match="set store"):
         Store(read_settings(None, {}, over), log)
-
-
-@pytest.fixture
-def stored(spool, tmp_path):
-    store = make_store(tmp_path / "store")
-    push(spool, store)
-    end(store)
-    return tmp_path / "store"
-
-
-def test_account_balances_and_says_where_not(stored):
-    stages = account(RUN, stored, verify=True)
-    assert [s.name for s in stages] == ["board, as readout saw it", "readout of source 1", "wire", "store"]
-    assert not [w for s in stages for w in s.wrong]
-    assert {s.out for s in stages} == {24}
-    catalogue = Catalogue(stored)
-    catalogue._base.execute('DELETE FROM segments WHERE "index" = 2')
-    catalogue.close()
-    wrong = [w for s in account(RUN, stored) for w in s.wrong]
-    assert wrong == ["1 segments neither stored nor waiting: index 2"]
-    next(iter((stored / "run000007").glob("*index000001*"))).unlink()
-    wrong = [w for s in account(RUN, stored) for w in s.wrong]
-    assert any("is missing" in w for w in wrong)
-    assert any("5 orbits unaccounted for" in w for w in wrong)
-    assert account(RUN + 1, stored) == []
-    with pytest.raises(InputError, match="no catalogue"):
-        account(RUN, stored / "nowhere")
-
-
-def test_segments_that_share_an_orbit_overlap(stored):
-    catalogue = Catalogue(stored)
-    catalogue._base.execute(
-        'UPDATE segments SET first_orbit = 4 WHERE "index" = 1'
-    )  # 0 to 4 are in the first
-    catalogue.close()
-    assert [w for s in account(RUN, stored) for w in s.wrong] == ["segments 0 and 1 overlap"]
-
-
-def test_a_file_that_holds_another_segment_is_noticed(stored):
-    """Its own checksum is right, but what it was made from is not what the store acknowledged."""
-    catalogue = Catalogue(stored)
-    catalogue._base.execute('UPDATE segments SET crc32c = crc32c + 1 WHERE "index" = 1')
-    first, second, *_ = catalogue.segments(RUN)
-    catalogue.close()
-    assert len(content(stored, first)) == first.segment.size
-    with pytest.raises(ChangedError, match="has changed"):
-        content(stored, second)
-
-
-def test_account_and_the_boards_own_count(stored, tmp_path):
-    report = board_status(run=RUN, state="idle", delivered=24, dropped=3)
-    (tmp_path / "board-0.json").write_text(report.model_dump_json())
-    first = account(RUN, stored, boards=tmp_path)[0]
-    assert (first.into, first.out, first.wrong) == (27, 24, [])
-    (tmp_path / "board-1.json").write_text(report.model_copy(update={"delivered": 2}).model_dump_json())
-    assert account(RUN, stored, boards=tmp_path)[0].wrong == ["+2 orbits unaccounted for"]
-
-
-def test_transfer_verifies_and_deletes_only_what_is_there(stored, tmp_path):
-    target = f"file://{tmp_path}/archive"
-    done = transfer(stored, target)
-    assert (done.copied, done.there, done.deleted, done.failed) == (5, 0, 0, {})
-    done = transfer(stored, target, keep_days=1)
-    assert (done.copied, done.there, done.deleted) == (0, 5, 0)  # too young
-    files = sorted((tmp_path / "archive" / "run000007").iterdir())
-    files[0].write_bytes(b"x" * files[0].stat().st_size)
-    files[1].unlink()
-    done = transfer(stored, target, keep_days=0)
-    assert done.deleted == 3
-    assert len(done.failed) == 2
-    left = sorted(p.name for p in (stored / "run000007").iterdir())
-    assert left == [files[0].name, files[1].name]
-    stages = account(RUN, stored)
-    assert not [w for s in stages for w in s.wrong]
-    assert stages[-1].counted == {"copied_and_deleted": 14}
-
-
-def test_transfer_keeps_files_for_so_many_days(stored, tmp_path):
-    catalogue = Catalogue(stored)
-    catalogue._base.execute("UPDATE segments SET received = 1e9")
-    catalogue.close()
-    for seconds, deleted in ((2 * 86400 - 1, 0), (2 * 86400, 5)):
-        done = transfer(stored, f"file://{tmp_path}/archive", keep_days=2, now=1e9 + seconds)
-        assert (done.deleted, done.failed) == (deleted, {})
-
-
-def test_transfer_to_memory_and_to_nowhere(stored):
-    assert transfer(stored, "memory://archive").copied == 5
-    with pytest.raises(InputError, match="nosuch"):
-        transfer(stored, "nosuch://x")
-
-
-def test_a_damaged_file_is_not_copied(stored):
-    path = min((stored / "run000007").iterdir())
-    path.write_bytes(path.read_bytes()[:-1] + b"!")
-    done = transfer(stored, "memory://other")
-    assert (done.copied, list(done.failed.values())) == (4, ["has changed since it was stored: not copied"])

@@ -22,6 +22,15 @@ def readout(
     over: Set = None,
     status: StatusPath = None,
     drain: Annotated[bool, typer.Option("--drain", help="Only send what waits in the spool.")] = False,
+    refused_as_source: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=(1 << 16) - 1,
+            metavar="N",
+            help="Only send the segments that the store has refused, as those of an unused source N.",
+        ),
+    ] = None,
 ) -> None:
     """Apply fine zero suppression, spool segments and forward them to the store.
 
@@ -33,12 +42,14 @@ def readout(
     from l1scout.readout.readout import Readout
 
     chosen, log, report = load(settings, over), logger("readout"), status_writer(status, _line)
-    if source is None and not drain:
+    if source is None and not drain and refused_as_source is None:
         run_readout(chosen, log, report)
         return
     work = Readout(chosen, log)
     on_signals(work.stop)
-    if drain:
+    if refused_as_source is not None:
+        left = work.offer_refused(refused_as_source, report)
+    elif drain:
         left = work.drain(report)
     elif source == "-":
         with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:

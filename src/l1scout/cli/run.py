@@ -10,6 +10,7 @@ import typer
 from l1scout.cli.live import LOSSES, Set, load
 from l1scout.cli.output import err, print_problem
 from l1scout.errors import InputError
+from l1scout.files import own_folder
 
 if TYPE_CHECKING:
     from l1scout.control.messages import ChainStatus
@@ -46,7 +47,7 @@ def run(
     folder, terminal = settings.run.folder, sys.stderr.isatty()
     hint = f"Ctrl-C drains and ends; logs in {folder}"
     if terminal:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(folder, "run folder")
     work = Supervisor(settings, logger("control", folder / "control.log" if terminal else None))
     on_signals(work.signal)
     with Live(console=err, auto_refresh=False) if terminal else nullcontext() as live:

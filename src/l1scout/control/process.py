@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from l1scout.control.child import REFUSED
+from l1scout.files import open_own
 from l1scout.readout.object_counts import ObjectCounts, sum_counts
 from l1scout.readout.status import STATUSES, ProcessStatus, ReadoutStatus
 
@@ -113,7 +114,7 @@ class Process:
         self._next = now + BACKOFF_S[1]
         command = [sys.executable, "-m", "l1scout.control.child", str(self._lifeline), self.name]
         status.unlink(missing_ok=True)
-        with self.log.open("ab") as log:  # for what is written before the process opens it itself
+        with open_own(self.log, "ab") as log:  # for what is written before the process opens it itself
             self._popen = subprocess.Popen(
                 [*command, str(settings), str(status), str(self.log), *changed],
                 stdin=subprocess.DEVNULL,

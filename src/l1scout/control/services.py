@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from l1scout.control.logs import Log
 from l1scout.control.sd_notify import notify
 from l1scout.errors import InputError
+from l1scout.files import write_small
+from l1scout.readout.refused import REFUSED
 from l1scout.readout.status import ProcessStatus
 from l1scout.settings import Settings
 
@@ -73,10 +75,8 @@ class StatusFile:
         if _dead_threads:
             status = status.model_copy(update={"dead_threads": [*status.dead_threads, *_dead_threads]})
         if self._path:
-            draft = self._path.with_name(self._path.name + ".new")
             with contextlib.suppress(OSError):  # a full disk must not end the run
-                draft.write_text(status.model_dump_json())
-                draft.replace(self._path)
+                write_small(self._path, status.model_dump_json().encode())
         self._show(status)
         first = {"running": ["READY=1"], "draining": ["STOPPING=1"]}.get(status.state, [])
         alive = [] if status.dead_threads else ["WATCHDOG=1"]
@@ -110,10 +110,17 @@ def run_readout(settings: Settings, log: Log, report: Report) -> None:
 
 
 def check_all_sent(readout: "Readout", left: int) -> None:
-    """Raise `InputError` if segments are left in the spool."""
+    """Raise `InputError` if segments are left in the spool, or orbits were given up."""
+    folder, found = readout.spool.folder, list[str]()
+    if given_up := readout.writer.totals.discarded:
+        found.append(f"{given_up} orbits were given up and counted as missed: the spool was full")
     if left:
-        msg = f"{left} segments wait in {readout.spool.folder}; `l1scout readout --drain` sends them later"
-        raise InputError(msg)
+        found.append(f"{left} segments wait in {folder}; `l1scout readout --drain` sends them later")
+    if refused := readout.spool.n_refused:
+        way_out = "`l1scout readout --refused-as-source N` stores them under another source id"
+        found.append(f"{refused} segments refused by the store lie in {folder / REFUSED}; {way_out}")
+    if found:
+        raise InputError(". ".join(found))
 
 
 def run_store(settings: Settings, log: Log, report: Report) -> None:

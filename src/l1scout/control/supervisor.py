@@ -23,7 +23,7 @@ from l1scout.control.process import Process
 from l1scout.control.states import Event, State, after
 from l1scout.core.provenance import joint_label
 from l1scout.errors import InputError, first_fault
-from l1scout.files import complete_or_nothing
+from l1scout.files import complete_or_nothing, open_own, own_folder
 from l1scout.readout.object_counts import sum_counts
 from l1scout.readout.readout import chosen_format
 from l1scout.readout.status import ReadoutStatus, StoreStatus
@@ -281,9 +281,9 @@ class Supervisor:
 
 def _take(folder: Path) -> IO[str]:
     """Make the run folder ours; return the file that holds the lock (InputError if it is somebody's)."""
+    own_folder(folder, "run folder")
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = (folder / "lock").open("a")
+        file = open_own(folder / "lock", "a")
     except OSError as error:
         msg = f"{folder}: cannot be the run folder ({error.strerror or error})"
         raise InputError(msg) from error

@@ -22,8 +22,8 @@ ROWS = 6
 BLOCK_WORDS = LINKS * ROWS
 BLOCK_BYTES = 4 * BLOCK_WORDS
 MAP_WORDS = 112
-"""Of a map of the non-empty BX of an orbit: bit b is BX b + 1, in the public DAQ code's packets BX b; the last
-bits of the 3584 stay 0."""
+"""Of a map of the non-empty BX of an orbit: bit b is BX b + 1 or, in packets of the public DAQ code, BX b;
+the last bits of the 3584 stay 0."""
 
 
 @dataclass(frozen=True)

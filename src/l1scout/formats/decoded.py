@@ -1,7 +1,7 @@
 """What decoding gives for one stream: its objects, flagged orbits, and what could not be read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,21 @@ def join_decoded(parts: Sequence[Decoded]) -> Decoded:
         sum(p.corrupt for p in parts),
         sum(p.corrupt_bytes for p in parts),
     )
+
+
+def join_epochs(parts: Mapping[int, Decoded]) -> Decoded:
+    """Put parts of one stream together, given by the first orbit of the epoch of each."""
+    moved = [
+        replace(
+            part,
+            objects=replace(part.objects, orbit=part.objects.orbit + first),
+            flagged=part.flagged + first,
+        )
+        if first
+        else part
+        for first, part in sorted(parts.items())
+    ]
+    return moved[0] if len(moved) == 1 else join_decoded(moved)
 
 
 def in_order_of_time(

@@ -155,6 +155,8 @@ class PacketOrbits:
     spans : ndarray of int64, shape (orbits, 2)
         First row of each orbit's crossings, and the row after the last.
     orbit : ndarray of int64, shape (orbits,)
+        As the packet states them, and negative where it does not; readout makes them absolute: the epoch
+        times 2**31, plus the orbit.
     flagged : ndarray of int64
         Orbits that their headers flag.
     found : Found
@@ -177,7 +179,7 @@ class PacketOrbits:
     numbered: bool = True
 
     def following(self, last: int) -> "PacketOrbits":
-        """Number orbits whose packet does not tell their numbers from `last` + 1 on."""
+        """Return the orbits, numbered from `last` + 1 on if the packet does not tell their numbers."""
         return self if self.numbered else replace(self, orbit=self.orbit + last + 1, numbered=True)
 
     @property

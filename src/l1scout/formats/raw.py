@@ -1,9 +1,16 @@
 """CMSSW's scouting file, ``.raw``: a header, then a frame for each orbit with its zero-suppressed records.
 
-Frames have their own checksum: damage costs an orbit, not the file. Empty orbits have a frame too.
+Frames have their own checksum: damage costs an orbit, not the file. Empty orbits have a frame too. Headers
+are under no checksum: a file's header is compared with its frames, and a frame's with those beside it
+(`formats.frame_checks`).
+
+Orbit numbers have 31 bits. Where they begin anew, in a new epoch, a frame's lumisection goes on counting: a
+frame whose lumisection follows from its orbit, (lumisection - 1) mod 8192 = orbit / 2^18, has the orbit
+number epoch x 2^31 + orbit, with epoch (lumisection - 1) / 8192.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from struct import Struct
@@ -13,11 +20,13 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from l1scout.formats.decoded import Decoded
+from l1scout.formats.decoded import Decoded, join_epochs
+from l1scout.formats.frame_checks import checked
 from l1scout.formats.marks import ALL_MARKS, MARK_BITS, REPEATED, stated_origin
 from l1scout.formats.packets import PacketOrbits
+from l1scout.formats.records import ORBIT, ORBIT_MASK
 from l1scout.formats.stream import Stream
-from l1scout.lhc import lumisection
+from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
 
 MAGIC = b"RAW_0002"
 FILE_HEADER = np.dtype(
@@ -57,6 +66,14 @@ MAX_FRAME_BYTES = 1 << 20
 """Of any source, when read from a stream: GMT frames are at most 0.73 MB, calorimeter ones 0.84 MB."""
 _PIECE = 1 << 22
 _BEGINNING_BYTES = 8
+_CONSTANT = MAGIC + FILE_HEADER.itemsize.to_bytes(2, "little") + DATA_TYPE.to_bytes(2, "little")
+"""Of the file's header."""
+_WITNESSES = 16
+"""Frames that are asked for the run at most."""
+EPOCH_AT = ORBIT["orbit"].width
+"""Lowest bit of the epoch in an orbit's number."""
+_SECTIONS = (ORBIT_MASK + 1) // ORBITS_PER_LUMISECTION
+"""Lumisections of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,7 @@ def frame_heads(packet: PacketOrbits, run: int, source: int) -> NDArray[np.uint3
     heads = np.empty((len(packet.orbit), 5), np.uint32)
     heads[:, 0], heads[:, 1], heads[:, 4] = VERSION, run, source
     heads[:, 0] |= (packet.marks & np.uint32(ALL_MARKS)) << np.uint32(16 + MARKS_AT)
-    heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit
+    heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit & ORBIT_MASK
     return heads
 
 
@@ -105,7 +122,10 @@ def file_header(run: int, lumi: int, orbits: int, size: int) -> bytes:
 
 
 class Frame(NamedTuple):
-    """An orbit's frame in a file: where it is, its head (with the source id) and its records (without)."""
+    """An orbit's frame in a file: where it is, its head (with the source id) and its records (without).
+
+    `orbit` has the epoch above its 31 bits; `is_dated`: the lumisection follows from the orbit.
+    """
 
     start: int
     stop: int
@@ -115,6 +135,12 @@ class Frame(NamedTuple):
     source: int
     head: memoryview
     records: memoryview
+    is_dated: bool
+
+    @property
+    def flags(self) -> int:
+        """Flags of the frame's header."""
+        return self.head[2] | self.head[3] << 8
 
     @property
     def marks(self) -> int:
@@ -134,9 +160,12 @@ class RawFile:
     Parameters
     ----------
     run, lumisection, orbits, size : int
-        As its header says; an unfinished file has `size` 0.
+        As its header says; the run as the frames have it. An unfinished file has `size` 0.
+    is_damaged : bool
+        Whether the header contradicts the frames.
     corrupt, corrupt_bytes : int
-        Stretches that could not be read, filled while reading. An end that is missing counts as one.
+        Stretches that could not be read, filled while reading. An end that is missing, and a damaged header,
+        count as one each.
     missing_orbits, missing_bytes : int
         What the header announces and the file does not have, filled when the end is reached.
     """
@@ -145,6 +174,7 @@ class RawFile:
     lumisection: int
     orbits: int
     size: int
+    is_damaged: bool = False
     corrupt: int = 0
     corrupt_bytes: int = 0
     missing_orbits: int = 0
@@ -152,28 +182,69 @@ class RawFile:
 
     def end(self, size: int, frames: int, *, lost: bool) -> None:
         """Compare the header with the file's size and frames; `lost`: its last bytes are no frame."""
-        if not self.size:
-            return
-        self.missing_orbits = max(self.orbits - frames, 0)
-        self.missing_bytes = max(self.size - size, 0)
-        self.corrupt += bool(self.missing_bytes) and not lost
+        if self.size:
+            missing_orbits, missing_bytes = max(self.orbits - frames, 0), max(self.size - size, 0)
+            if not self.corrupt and (missing_orbits == 0) != (missing_bytes == 0):
+                # all is there by one of them: the other is damaged, or the file was cut between two frames
+                self.is_damaged |= missing_bytes == 0 or self.orbits == frames
+                missing_orbits *= missing_bytes > 0
+                missing_bytes *= self.orbits != frames
+            self.missing_orbits, self.missing_bytes = missing_orbits, missing_bytes
+            self.corrupt += bool(missing_bytes) and not lost
+        if self.is_damaged:
+            self.corrupt, self.corrupt_bytes = self.corrupt + 1, self.corrupt_bytes + FILE_HEADER.itemsize
 
 
 def read_header(data: bytes | memoryview) -> RawFile | None:
-    """Decode the header of a file; None if it is none."""
-    if len(data) < FILE_HEADER.itemsize or bytes(data[: len(MAGIC)]) != MAGIC:
+    """Decode the header of a file from its first bytes; None if it is none.
+
+    Where there are frames among the bytes, a damaged header is one, too: the file is recognised by them, and
+    its run is the one that most of them state.
+    """
+    view = memoryview(data)
+    if len(view) < FILE_HEADER.itemsize:
         return None
-    head = np.frombuffer(data, FILE_HEADER, 1)[0]
-    if head["headerSize"] != FILE_HEADER.itemsize:
+    damaged = bytes(view[: len(_CONSTANT)]) != _CONSTANT
+    if damaged and not _is_frame(view, FILE_HEADER.itemsize):
         return None
-    return RawFile(int(head["run"]), int(head["lumisection"]), int(head["orbits"]), int(head["fileSize"]))
+    head = np.frombuffer(view, FILE_HEADER, 1)[0]
+    run, votes = int(head["run"]), _runs(view)
+    likely, n = votes.most_common(1)[0] if votes else (run, 0)
+    if n > 1 or damaged:
+        damaged, run = damaged or likely != run, likely
+    return RawFile(run, int(head["lumisection"]), int(head["orbits"]), int(head["fileSize"]), damaged)
+
+
+def frames_without_header(data: bytes | memoryview) -> RawFile | None:
+    """Return a file's description by its frames alone; None if it has none with a checksum."""
+    votes = _runs(memoryview(data))
+    return RawFile(votes.most_common(1)[0][0], 0, 0, 0, is_damaged=True) if votes else None
+
+
+def _is_frame(view: memoryview, at: int) -> bool:
+    """Return whether a frame with a checksum lies there, whatever its run."""
+    frame = _frame_at(view, at, None)
+    return frame is not None and any(frame.head[20:24])
+
+
+def _runs(view: memoryview) -> Counter[int]:
+    """Count the runs that the first frames with checksums state."""
+    votes, begins, at = Counter[int](), _beginning(None), FILE_HEADER.itemsize
+    while at < len(view) and votes.total() < _WITNESSES:
+        frame = _frame_at(view, at, None)
+        if frame is None or not any(frame.head[20:24]):
+            at = _find(view, begins, at + 1)
+            continue
+        votes[frame.run] += 1
+        at = frame.stop
+    return votes
 
 
 def read_frames(data: bytes | memoryview, found: RawFile) -> Iterator[Frame]:
     """Walk through the frames of a file, header and all, and over what is damaged.
 
-    A frame counts if its checksum fits; after one that does not, the next place that begins as the
-    file's frames do is tried.
+    A frame counts if its checksum fits and its header agrees with the frames beside it; after one that does
+    not fit, the next place that begins as the file's frames do is tried.
 
     Parameters
     ----------
@@ -183,21 +254,16 @@ def read_frames(data: bytes | memoryview, found: RawFile) -> Iterator[Frame]:
         From `read_header`; gets the corrupt stretches counted.
     """
     view = memoryview(data)
-    at = lost = FILE_HEADER.itemsize
-    begins, frames = _beginning(found), 0
-    while at < len(view):
-        frame = _frame_at(view, at, found.run)
-        if frame is None:
-            at = _find(view, begins, at + 1)
-            continue
-        if at > lost:
-            found.corrupt, found.corrupt_bytes = found.corrupt + 1, found.corrupt_bytes + at - lost
-        yield frame
-        at = lost = frame.stop
-        frames += 1
-    if len(view) > lost:
-        found.corrupt, found.corrupt_bytes = found.corrupt + 1, found.corrupt_bytes + len(view) - lost
-    found.end(len(view), frames, lost=len(view) > lost)
+    parts, _ = _parts(view, FILE_HEADER.itemsize, found.run, last=True)
+    frames, lost = 0, False
+    for part in checked(parts, {}):
+        if isinstance(part, Frame):
+            yield part
+            frames += 1
+        else:
+            found.corrupt, found.corrupt_bytes = found.corrupt + (not lost), found.corrupt_bytes + len(part)
+        lost = not isinstance(part, Frame)
+    found.end(len(view), frames, lost=lost)
 
 
 def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
@@ -213,26 +279,49 @@ def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
     found : RawFile
         From `read_header`; gets the corrupt stretches counted.
     """
-    begins, frames = _beginning(found), 0
-    held, done, lost, last = b"", 0, False, False
+    frames, held, done, lost, last, before = 0, b"", 0, False, False, dict[int, int]()
     while not last:
         piece = stream.read(_PIECE)
-        held, at, last = held + piece, 0, not piece
-        view = memoryview(held)
-        while at < len(held) and (last or len(held) - at >= MAX_FRAME_BYTES):
-            frame = _frame_at(view, at, found.run, done)
-            if frame is not None:
-                yield frame
-                at, lost, frames = frame.stop - done, False, frames + 1
-                continue
-            stop = _find(view, begins, at + 1)
-            if stop == len(view) and not last:
-                stop -= _BEGINNING_BYTES
-            found.corrupt, found.corrupt_bytes = found.corrupt + (not lost), found.corrupt_bytes + stop - at
-            yield held[at:stop]
-            at, lost = stop, True
+        held, last = held + piece, not piece
+        parts, at = _parts(memoryview(held), 0, found.run, last=last, base=done)
+        for part in checked(parts, before):
+            if isinstance(part, Frame):
+                yield part
+                frames += 1
+            else:
+                found.corrupt, found.corrupt_bytes = (
+                    found.corrupt + (not lost),
+                    found.corrupt_bytes + len(part),
+                )
+                yield bytes(part)
+            lost = not isinstance(part, Frame)
         held, done = held[at:], done + at
     found.end(FILE_HEADER.itemsize + done, frames, lost=lost)
+
+
+def _parts(
+    view: memoryview, at: int, run: int, *, last: bool, base: int = 0
+) -> tuple[list[Frame | memoryview], int]:
+    """Return frames and what lies between them, and where to go on when more was read."""
+    parts, begins = list[Frame | memoryview](), _beginning(run)
+    while at < len(view) and (last or len(view) - at >= MAX_FRAME_BYTES):
+        frame = _frame_at(view, at, run, base)
+        if frame is not None:
+            parts.append(frame)
+            at = frame.stop - base
+            continue
+        stop = _find(view, begins, at + 1)
+        if stop == len(view) and not last:
+            stop -= _BEGINNING_BYTES
+        parts.append(view[at:stop])
+        at = stop
+    return parts, at
+
+
+def epochs(lumisections: NDArray[np.int64], orbits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the epochs of frames by the lumisections and orbits of their headers; see `Frame`."""
+    is_dated = (lumisections - 1 - orbits // ORBITS_PER_LUMISECTION) % _SECTIONS == 0
+    return np.where(is_dated & (lumisections > 0), (lumisections - 1) // _SECTIONS, 0)
 
 
 def frame_marks(first_words: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -240,25 +329,30 @@ def frame_marks(first_words: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return np.asarray(first_words >> np.uint32(16 + MARKS_AT))
 
 
-def _beginning(found: RawFile) -> re.Pattern[bytes]:
-    """Return what matches the first 8 bytes of a frame of the file, with any marks and no other flags."""
-    version, run = (np.array(n, t).tobytes() for n, t in ((VERSION, "<u2"), (found.run, "<u4")))
+def _beginning(run: int | None) -> re.Pattern[bytes]:
+    """Return what matches the first 8 bytes of a frame of the run (or any), with marks but no other flags."""
+    version = np.array(VERSION, "<u2").tobytes()
     flags = b"".join(bytes([marks << (MARKS_AT - 8)]) for marks in range(1 << MARK_BITS))
-    return re.compile(re.escape(version) + b"\0[" + re.escape(flags) + b"]" + re.escape(run), re.DOTALL)
+    of_run = b"...." if run is None else re.escape(np.array(run, "<u4").tobytes())
+    return re.compile(re.escape(version) + b"\0[" + re.escape(flags) + b"]" + of_run, re.DOTALL)
 
 
-def _frame_at(view: memoryview, at: int, run: int, base: int = 0) -> Frame | None:
+def _frame_at(view: memoryview, at: int, run: int | None, base: int = 0) -> Frame | None:
     first = at + _HEAD_BYTES
     if first + 4 > len(view):
         return None
     version, _, said, lumi, orbit, size, crc, source = _HEAD.unpack_from(view, at)
     stop = first + size
-    if version != VERSION or said != run or stop < first + 4 or stop > len(view):
+    if version != VERSION or (said != run and run is not None) or stop < first + 4 or stop > len(view):
         return None
     if crc and crc32c(view[first:stop]) != crc:
         return None
     head, records = view[at : first + 4], view[first + 4 : stop]
-    return Frame(base + at, base + stop, said, lumi, orbit, source, head, records)
+    is_dated = lumi > 0 and (lumi - 1 - orbit // ORBITS_PER_LUMISECTION) % _SECTIONS == 0
+    orbit &= ORBIT_MASK
+    if is_dated:
+        orbit |= (lumi - 1) // _SECTIONS << EPOCH_AT
+    return Frame(base + at, base + stop, said, lumi, orbit, source, head, records, is_dated)
 
 
 def _find(view: memoryview, begins: re.Pattern[bytes], at: int, piece: int = 1 << 20) -> int:
@@ -273,12 +367,10 @@ def _find(view: memoryview, begins: re.Pattern[bytes], at: int, piece: int = 1 <
 
 def decode_frames(frames: Sequence[Frame], stream: Stream, found: RawFile) -> Decoded:
     """Decode the objects of frames of one stream; in each, up to a record that makes no sense."""
-    words = np.frombuffer(b"".join(f.records[: len(f.records) & ~3] for f in frames), "<u4")
-    sizes = np.array([len(f.records) for f in frames], np.int64)
-    bounds = np.r_[0, np.cumsum(sizes // 4)]
-    sources = np.array([f.source for f in frames], np.int64)
-    part, ends = stream.decode(words, bounds, sources)
-    lost = sizes - 4 * (ends - bounds[:-1])
+    of_epoch: dict[int, list[Frame]] = {}
+    for frame in frames:
+        of_epoch.setdefault(frame.orbit & ~ORBIT_MASK, []).append(frame)
+    part = join_epochs({first: _decode(own, stream) for first, own in (of_epoch or {0: []}).items()})
     objects = replace(
         part.objects,
         run=np.full(len(part.objects), found.run, np.int64),
@@ -286,4 +378,15 @@ def decode_frames(frames: Sequence[Frame], stream: Stream, found: RawFile) -> De
         n_orbits=len(frames),
         simulated=stated_origin(np.array([f.marks for f in frames], np.int64)),
     )
-    return Decoded(objects, part.flagged, int(np.count_nonzero(lost)), int(lost.sum()))
+    return replace(part, objects=objects)
+
+
+def _decode(frames: Sequence[Frame], stream: Stream) -> Decoded:
+    """Decode the objects of frames of one epoch, with the orbits that their records state."""
+    words = np.frombuffer(b"".join(f.records[: len(f.records) & ~3] for f in frames), "<u4")
+    sizes = np.array([len(f.records) for f in frames], np.int64)
+    bounds = np.r_[0, np.cumsum(sizes // 4)]
+    sources = np.array([f.source for f in frames], np.int64)
+    part, ends = stream.decode(words, bounds, sources)
+    lost = sizes - 4 * (ends - bounds[:-1])
+    return replace(part, corrupt=int(np.count_nonzero(lost)), corrupt_bytes=int(lost.sum()))

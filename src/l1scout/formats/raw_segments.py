@@ -1,8 +1,11 @@
 """Segments that are ``.raw`` files: what wire formats share whose orbits become frames."""
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout.formats.decoded import Decoded
@@ -10,18 +13,21 @@ from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.raw import (
     FRAME_WORDS,
+    HEAD_WORDS,
     Frame,
     Frames,
     RawFile,
     decode_frames,
     file_header,
     frame_heads,
+    frames_without_header,
     read_frames,
     read_header,
     sum_frames,
 )
 from l1scout.formats.stream import STREAMS, Stream, add_counts
 from l1scout.formats.wire_format import WireFormat
+from l1scout.lhc import lumisection
 
 
 class RawSegmentFormat(WireFormat):
@@ -75,9 +81,23 @@ class RawSegmentFormat(WireFormat):
         return file_header(run, lumisection, orbits, size)
 
     def salvage(self, data: bytes, source: int) -> tuple[bytes, list[int]]:
-        """Return the frames of the source whose checksum fits."""
-        frames = [f for f in _frames(data) if f.source == source]
+        """Return the frames of the source whose checksum fits, and whose orbit fits to those around it.
+
+        The checksum is not of a frame's header.
+        """
+        frames = [f for f in _frames(data) if f.source == source and f.lumisection == lumisection(f.orbit)]
+        frames = [frames[k] for k in rising([f.orbit for f in frames])]
         return b"".join(data[f.start : f.stop] for f in frames), [f.orbit for f in frames]
+
+    def with_source(self, data: bytes, source: int) -> bytes:
+        """Return a ``.raw`` file with another source id in each frame, and the checksums of that."""
+        frames, changed = _frames(data), bytearray(data)
+        words = np.frombuffer(changed, "<u4", len(changed) // 4)
+        starts = np.array([f.start for f in frames], np.int64) // 4
+        words[starts + HEAD_WORDS] = source
+        for frame, start in zip(frames, starts.tolist(), strict=True):
+            words[start + 5] = crc32c(memoryview(changed)[frame.start + 4 * HEAD_WORDS : frame.stop])
+        return bytes(changed)
 
     def simulated(self, data: bytes) -> bool | None:
         """Return whether the frames of a ``.raw`` file state that they are simulated."""
@@ -95,8 +115,25 @@ class RawSegmentFormat(WireFormat):
         return frames if len(self.streams) == 1 else [f for f in frames if f.source in stream.source_ids]
 
 
+def rising(numbers: Sequence[int]) -> list[int]:
+    """Return the places of the longest rising selection of numbers, without any that is there twice."""
+    ends: list[int] = []  # place of the last number of the best selection of each length
+    before = [-1] * len(numbers)
+    for k, number in enumerate(numbers):
+        length = bisect_left(ends, number, key=numbers.__getitem__)
+        before[k] = ends[length - 1] if length else -1
+        ends[length : length + 1] = [k]
+    chosen: list[int] = []
+    k = ends[-1] if ends else -1
+    while k >= 0:
+        chosen.append(k)
+        k = before[k]
+    often = Counter(numbers)
+    return [k for k in reversed(chosen) if often[numbers[k]] == 1]
+
+
 def _frames(data: bytes) -> list[Frame]:
-    found = read_header(data)
+    found = read_header(data) or frames_without_header(data)
     return list(read_frames(data, found)) if found else []
 
 

@@ -17,7 +17,7 @@ from l1scout.core.provenance import Provenance, current
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.formats.block_format import board_format
-from l1scout.formats.raw import read_header
+from l1scout.formats.raw import FILE_HEADER
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import parquet
@@ -143,8 +143,9 @@ def to_raw(
 def metadata(file: InputFile) -> dict[str, Any]:
     """Return what an archive says of itself (InputError if it is none).
 
-    ``form``, ``header`` (bytes; empty for bare records), ``bytes`` and ``crc32c`` of the stored file,
-    ``orbits``, ``final_muons``, ``intermediate_muons``, ``missing_orbits``, ``verbatim``.
+    ``form``, ``header`` (bytes; empty for bare records), ``run`` (0 for bare records), ``bytes`` and
+    ``crc32c`` of the stored file, ``orbits``, ``final_muons``, ``intermediate_muons``, ``missing_orbits``,
+    ``verbatim``.
     """
     path = file.path
     said: Any = parquet.metadata(file).get("archive")
@@ -152,11 +153,11 @@ def metadata(file: InputFile) -> dict[str, Any]:
     if isinstance(version, int) and version != VERSION:
         msg = f"{path}: archive of version {version}, not {VERSION}; make it again from its source"
         raise InputError(msg)
-    numbers = ("version", "bytes", "crc32c", "verbatim", *_COUNTS)
+    numbers = ("version", "run", "bytes", "crc32c", "verbatim", *_COUNTS)
     with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
         header = bytes.fromhex(said["header"])
         good = all(isinstance(said[n], int) for n in numbers)
-        if good and said["form"] in WIRE_FORMATS and (not header or read_header(header) is not None):
+        if good and said["form"] in WIRE_FORMATS and len(header) in (0, FILE_HEADER.itemsize):
             return {**said, "header": header}
     msg = f"{path}: no archive of a stored file: a Parquet file of other making"
     raise InputError(msg)

@@ -22,8 +22,8 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
-from l1scout.formats.decoded import Decoded, in_order_of_time
-from l1scout.formats.raw import FRAME_WORDS, Frame
+from l1scout.formats.decoded import Decoded, in_order_of_time, join_epochs
+from l1scout.formats.raw import EPOCH_AT, FRAME_WORDS, Frame, epochs
 from l1scout.formats.records import ORBIT_MASK, find_records
 from l1scout.formats.streams.muon import MUONS, MuonWords, decode_records
 from l1scout.io.archive_muons import to_muons
@@ -37,7 +37,7 @@ SIDE = np.dtype(
 MAX_ROWS = 1 << 21
 _ALL_LINKS = 0xFFFF
 """``linkMatch`` where the BX and orbits of all links agree."""
-ORBIT_AT, _SIZE, _CRC = 3, 4, 5
+_LUMISECTION, _ORBIT, _SIZE, _CRC = 2, 3, 4, 5
 """Words of a frame's head."""
 Part = Frame | tuple[NDArray[np.uint32], NDArray[np.int64]] | bytes
 Columns = dict[str, NDArray[Any]]
@@ -139,6 +139,10 @@ def to_columns(stretch: Stretch, form: MuonWords, crc: int, *, plain: bool) -> t
     words, starts = stretch.words, stretch.starts
     columns, first = to_rows(words, starts, form)
     columns.pop("reserved", None)
+    if stretch.heads.size:
+        numbers = _numbers(stretch.heads[:, _LUMISECTION], stretch.heads[:, _ORBIT])
+        of_record = np.repeat(numbers & ~np.int64(ORBIT_MASK), stretch.records)
+        columns["orbit"] += np.repeat(of_record, np.diff(np.append(first, len(columns["orbit"]))))
     same = _as_before(columns)[first]
     back, _ = to_records(columns, first, form)
     patches = np.flatnonzero(back != words)
@@ -154,6 +158,12 @@ def to_columns(stretch: Stretch, form: MuonWords, crc: int, *, plain: bool) -> t
     side = np.array((*counts, len(stretch.verbatim), checked, crc), SIDE)
     rest = frames, splits, patches, back[patches] ^ words[patches]
     return columns, side.tobytes() + b"".join(a.astype("<u4").tobytes() for a in rest) + stretch.verbatim
+
+
+def _numbers(lumisections: NDArray[np.uint32], orbits: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Return the orbit numbers of frames, with their epochs, by two words of their heads."""
+    words = orbits.astype(np.int64)
+    return (words & ORBIT_MASK) | epochs(lumisections.astype(np.int64), words) << EPOCH_AT
 
 
 def _as_before(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
@@ -332,6 +342,11 @@ class ArchiveChunk:
         self._first, self._columns = first, columns
         self._row, self._counts, self._muons = to_muons(columns, first, form)
 
+    @property
+    def orbits(self) -> NDArray[np.int64]:
+        """Orbit numbers of the frames, with their epochs."""
+        return _numbers(self.side.head_word(_LUMISECTION), self.side.head_word(_ORBIT))
+
     def _times(self) -> NDArray[np.int64]:
         """Return a number for each record that rises with time."""
         if self._stretch is not None:
@@ -351,7 +366,14 @@ class ArchiveChunk:
     def decode(self, keep: NDArray[np.bool_]) -> Decoded:
         """Return the muons of some records, as `formats.streams.muon.decode_records` gives them."""
         if self._stretch is not None:
-            return decode_records(self._stretch.words, self._stretch.starts[keep], self._form)
+            words, starts = self._stretch.words, self._stretch.starts
+            framed = self._stretch.heads.size
+            first = (
+                np.repeat(self.orbits & ~np.int64(ORBIT_MASK), self.side.records) if framed else np.zeros(1)
+            )
+            epochs = np.unique(first).astype(np.int64).tolist() or [0]
+            of_epoch = {e: starts[keep & (first == e)] for e in epochs}
+            return join_epochs({e: decode_records(words, own, self._form) for e, own in of_epoch.items()})
         row, muons = self._row, self._muons
         if not keep.all():
             of_muon = np.repeat(keep, self._counts)

@@ -117,7 +117,8 @@ def _unfold(first: Any, muons: Any, eta: Any, when: Any, small: Any, size: Any, 
         starts[r] = end
         head = np.uint32(match[k] & np.uint16(0xFF00)) << np.uint32(16)
         head |= np.uint32(match[k] & np.uint16(0xFF)) << np.uint32(8)
-        out[end + 1], out[end + 2] = np.uint32(bx[k]), np.uint32(orbit[k])
+        # of an orbit's number the epoch is in no word
+        out[end + 1], out[end + 2] = np.uint32(bx[k]), np.uint32(orbit[k] & ORBIT_MASK)
         if last - k == 1 and second[k] == 0 and (twin[k] == 0 or twin[k] == 2):  # nearly all
             total = 1 + np.int64(twin[k] != 0)
             row[0], row[1], is_twin[0], is_twin[1] = k, k, False, True

@@ -19,14 +19,14 @@ from l1scout.core.provenance import KEY, Provenance, file_inputs, joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.block_format import BlockFormat
 from l1scout.formats.marks import stated_origin
-from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, frame_marks, read_header, split_raw
+from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, frame_marks, split_raw
 from l1scout.formats.streams.muon import is_intermediate
 from l1scout.io import runs
 from l1scout.io.archive_chunk import MAX_ROWS, Part, gather, to_columns, views, with_station
 from l1scout.io.input_file import InputFile
 from l1scout.io.parquet import HARDWARE, OPTIONAL
 from l1scout.io.reader import NewColumns
-from l1scout.io.stored import is_raw, split_records
+from l1scout.io.stored import is_raw, raw_header, split_records
 from l1scout.lhc import lumisection
 
 CHUNK = 1 << 25
@@ -88,7 +88,7 @@ class ArchiveWriter:
         self._head, self._header = b"", None
         if is_raw(file):
             self._head = stream.read(FILE_HEADER.itemsize)
-            self._header = read_header(self._head)
+            self._header = raw_header(file)
             if self._header is None:
                 msg = f"{file.path}: changed while it was read"
                 raise InputError(msg)
@@ -153,6 +153,7 @@ class ArchiveWriter:
                 "version": VERSION,
                 "form": self._form.name,
                 "header": self._head.hex(),
+                "run": header.run if header else 0,
                 "bytes": self._done,
                 "crc32c": self._crc,
                 **self._counts,

@@ -47,7 +47,13 @@ def records_of(file: InputFile) -> BlockFormat | None:
 
 def is_raw(file: InputFile) -> bool:
     """Return whether a file, plain or compressed, begins with the header of a ``.raw`` file."""
-    return read_header(file.content_head[: FILE_HEADER.itemsize]) is not None
+    return raw_header(file) is not None
+
+
+def raw_header(file: InputFile) -> RawFile | None:
+    """Return the header of a ``.raw`` file, compared with its first frames; None if it begins with none."""
+    header = file.once("raw header", lambda: read_header(file.content_head))
+    return None if header is None else replace(header)
 
 
 def records_format(head: bytes, *, whole: bool) -> BlockFormat | None:
@@ -136,8 +142,8 @@ def read_raw(file: InputFile, rows: int, quality: ReadQuality, found: StoredCont
         Is filled with what the file holds.
     """
     with file.content() as content:
-        header = read_header(content.read(FILE_HEADER.itemsize))
-        if header is None:
+        header, size = raw_header(file), FILE_HEADER.itemsize
+        if header is None or len(content.read(size)) < size:
             msg = f"{file.path}: changed while it was read"
             raise InputError(msg)
         found.form, found.header = RUN3.name, header

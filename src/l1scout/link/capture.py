@@ -43,7 +43,7 @@ class Capture:
     k_at : ndarray of uint32, shape (all K words,)
         Position, in its link, of each word that has a K flag; rising within a link.
     k_mask : ndarray of uint8, shape (all K words,)
-        Its flags; bit b is byte b of the word.
+        Its flags; bit b is byte b of the word. Not 0.
     k_starts : ndarray of int64, shape (9,)
     ticks : ndarray of int64, shape (8, orbits + 1)
         Where in each link's words the orbit signals came: first 0, last the number of words.
@@ -79,6 +79,7 @@ class Capture:
             or np.any(np.diff(self.k_starts) < 0)
             or self.starts[-1] != self.words.size
             or not self.k_starts[-1] == self.k_at.size == self.k_mask.size
+            or not self.k_mask.all()
             or np.any(self.ticks[:, 0] != 0)
             or np.any(np.diff(self.ticks, axis=1) < 0)
             or np.any(self.ticks[:, -1] != sizes)
@@ -256,6 +257,9 @@ def _read_piece(stream: Any, left: int, where: str) -> tuple[Capture, int]:
             msg = f"{where}: K flags of link {n} are out of order or outside its words"
             raise InputError(msg)
     words = take(int(starts[-1]), "<u4")
+    if not k_mask.all():  # words listed without any flag are data
+        k_starts = np.r_[0, np.cumsum(k_mask > 0)][k_starts]
+        k_at, k_mask = k_at[k_mask > 0], k_mask[k_mask > 0]
     try:
         origin = _ORIGINS[int(head["simulated"])]
         capture = Capture(int(head["first_orbit"]), words, starts, k_at, k_mask, k_starts, ticks, origin)

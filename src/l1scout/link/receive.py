@@ -1,7 +1,8 @@
 """One orbit from the words of eight links: find the gaps, strip padding, check length and CRC.
 
-Nothing is remembered from one orbit to the next but counters: whatever happened before, an orbit
-between two good gaps is read. Its number is that of the orbit signal near which it began.
+Nothing is remembered from one orbit to the next but counters and the last orbit signal: whatever happened
+before, an orbit between two good gaps is read. Its number is that of the orbit signal near which it began; a
+signal so soon after another that both are near the same gap has no orbit: it counts as lost.
 """
 
 from dataclasses import dataclass, field
@@ -203,6 +204,8 @@ class LinkReceiver:
         self.states = self._found[:, 0]
         self._skews = np.full(LINKS, _NO_SKEW)
         self._seen = np.zeros(LINKS, np.bool_)
+        self._next, self._words = -1, 0
+        """Orbit after the one received last, and how many words after it its signal came."""
 
     def receive(self, capture: Capture, n: int) -> int:
         """Receive orbit `n` of a capture, counted from 0.
@@ -215,6 +218,12 @@ class LinkReceiver:
             Bit l is set if the data of link l can be used.
         """
         found, c = self._found, capture
+        too_soon = c.first_orbit + n == self._next and self._words < LATENCY_WORDS + MAX_SKEW_WORDS
+        self._next, self._words = c.first_orbit + n + 1, int((c.ticks[:, n + 1] - c.ticks[:, n]).min())
+        if too_soon:
+            self.states[:] = UNLOCKED
+            self.counters.states[UNLOCKED] += 1
+            return 0
         _unframe(c.words, c.starts, c.k_at, c.k_mask, c.k_starts, c.ticks, n, self.payload, self.busy, found)
         # of links in another state there may be less to compute from, but nothing outside the row
         self._crcs[:] = [self._function(view) for view in self._views]

@@ -18,13 +18,18 @@ from dataclasses import dataclass
 
 from l1scout.access import Access, Networks, explain_tls, is_loopback, is_trusted, parse_address
 from l1scout.errors import InputError
+from l1scout.readout.streams_in import Ending
 from l1scout.wire import IDLE_S, interrupt, keep_alive, shut
 
 HANDSHAKE_S = 5.0
 """A TLS handshake that has begun has so long in all."""
 TAKEOVER_S = 2.0
 """A board that is silent, or has sent no packet, for so long gives way to another connection that sends."""
+SURE_S = 2.0
+"""A board is at work if it sends packets for so long after another one has come."""
 _TICK_S = 0.25
+_LEFT_BYTES = 1 << 26
+"""Read at most, of what had arrived when readout stopped to listen."""
 _MAX_WAITING = 128
 _ACCEPT_AT_ONCE = 64
 _ALARM_S = 60.0
@@ -40,8 +45,8 @@ class BoardConnection:
     connection : socket.socket
     peer : str
         Its address.
-    stopping : threading.Event
-        Set when no more bytes are wanted than those that have arrived.
+    ending : Ending
+        Whether readout is to stop.
 
     Attributes
     ----------
@@ -49,9 +54,9 @@ class BoardConnection:
         All that it sent was read.
     """
 
-    def __init__(self, connection: socket.socket, peer: str, stopping: threading.Event) -> None:
-        self.socket, self.peer, self._stopping = connection, peer, stopping
-        self.ended = False
+    def __init__(self, connection: socket.socket, peer: str, ending: Ending) -> None:
+        self.socket, self.peer, self._ending = connection, peer, ending
+        self.ended, self._left = False, _LEFT_BYTES
         self._began = time.monotonic()
         self._last_packet: float | None = None
         self._waits_since: float | None = None
@@ -63,17 +68,25 @@ class BoardConnection:
         try:
             while time.monotonic() - since < IDLE_S:
                 try:
+                    if self._ending.now:
+                        return self._what_has_arrived(buffer)
                     n = self.socket.recv_into(buffer)
                     self.ended = n == 0
                     return n
                 except TimeoutError:
-                    if self._stopping.is_set():
+                    if self._ending.soon():
                         return 0
                 except OSError:
                     return 0  # reset: what was received counts
             return 0
         finally:
             self._waits_since = None
+
+    def _what_has_arrived(self, buffer: memoryview) -> int:
+        self.socket.settimeout(0)
+        n = self.socket.recv_into(buffer) if self._left > 0 else 0
+        self._left -= n
+        return n
 
     def has_sent_packet(self) -> None:
         """Note that a packet was read: who sends packets is a board."""
@@ -86,7 +99,7 @@ class BoardConnection:
 
     def is_at_work(self, since: float) -> bool:
         """Say whether it still sends, long after another one has come."""
-        return self._last_packet is not None and self._last_packet - since >= TAKEOVER_S
+        return self._last_packet is not None and self._last_packet - since >= SURE_S
 
 
 @dataclass
@@ -114,7 +127,7 @@ class BoardListener:
         Boards there connect without TLS, as those on this machine do.
     handle : callable
         Gets the `BoardConnection`, which is closed when it returns.
-    stopping : threading.Event
+    ending : Ending
         Given to the connections.
     log : callable
         ``log(event, level=..., **values)``; at most one line per second for rejected connections.
@@ -137,7 +150,7 @@ class BoardListener:
         networks: Networks,
         handle: Callable[[BoardConnection], None],
         *,
-        stopping: threading.Event,
+        ending: Ending,
         log: Callable[..., None],
     ) -> None:
         host, port = parse_address(address)
@@ -149,7 +162,7 @@ class BoardListener:
             )
             raise InputError(msg)
         self._context = access.server() if with_tls else None
-        self._networks, self._handle, self._stopping, self._log = networks, handle, stopping, log
+        self._networks, self._handle, self._ending, self._log = networks, handle, ending, log
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=1024)
@@ -312,7 +325,7 @@ class BoardListener:
             interrupt(board.socket)
         self._forget(held)
         keep_alive(held.socket)
-        new = BoardConnection(held.socket, held.peer, self._stopping)
+        new = BoardConnection(held.socket, held.peer, self._ending)
         thread = threading.Thread(target=self._serve, args=(new, serving), name="board", daemon=True)
         with self._lock:
             self._board, self._serving = new, thread

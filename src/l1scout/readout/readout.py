@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from l1scout.access import parse_networks
+from l1scout.access import parse_address, parse_addresses, parse_networks
 from l1scout.board.board import Board
 from l1scout.board.sources import captures, is_capture
 from l1scout.errors import InputError
@@ -14,14 +15,28 @@ from l1scout.formats.packets import Readable
 from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.board_listener import BoardConnection, BoardListener
+from l1scout.readout.deadline import Deadline
+from l1scout.readout.packet_file import check_packet_file
+from l1scout.readout.renumbering import offer_as_source
+from l1scout.readout.segment_note import ReadoutPosition
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool, default_folder
+from l1scout.readout.spool_alarms import SpoolForecast, spool_alarms, writer_alarms
 from l1scout.readout.status import ProcessState, ReadoutStatus
+from l1scout.readout.store_client import put_settings, stored_position
+from l1scout.readout.streams_in import TICK_S, Ending, stoppable
+from l1scout.readout.warm_up import compile_kernels
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped
-from l1scout.settings import Settings
+from l1scout.settings import Settings, as_toml
 
-_TICK_S = 0.25
 _LAST_BYTES_S = 5.0
+"""A board that goes on sending when readout is to stop has so long."""
+_KNOWN_S, _UNKNOWN_S = 1.0, 3.0
+"""When it starts, the store has so long to say where the run is: if the spool knows it, and if not."""
+_SETTINGS_S = 60.0
+"""So long it is tried to give the store the settings."""
+_COUNT_S = 2.0
+"""So long takes, at most, the counting of what has arrived and nobody will write any more."""
 
 
 def chosen_format(settings: Settings) -> WireFormat:
@@ -36,13 +51,15 @@ def chosen_format(settings: Settings) -> WireFormat:
 class _WriterSink:
     """The board's packets straight into the writer: board and readout in one process."""
 
-    def __init__(self, take: Callable[[tuple[memoryview, int]], None]) -> None:
-        self._take = take
+    def __init__(self, take: Callable[[tuple[memoryview, int]], None], stopping: Callable[[], bool]) -> None:
+        self._take, self._stopping = take, stopping
 
     def ready(self) -> bool:
         return True
 
     def step(self, packet: memoryview) -> None:
+        if self._stopping():
+            raise Stopped
         self._take((packet, 0))
 
     def finish(self) -> None:
@@ -71,83 +88,152 @@ class Readout:
         self.spool = Spool(s.spool or default_folder(), s.spool_bytes)
         log("spool", folder=str(self.spool.folder), waiting=len(self.spool))
         for segment in self.spool.recovered:
-            log("segment recovered", segment=segment.name, orbits=segment.orbits)
-        self._forced = threading.Event()
-        self._stopping = threading.Event()
-        self.writer = SegmentWriter(
-            self.spool,
-            settings.run.number,
-            s.source,
-            self._wire_format,
-            Limits(s.segment_orbits, s.segment_bytes, s.segment_seconds),
-            self._forced.is_set,
-            data=s.data,
-        )
+            log("segment recovered", segment=segment.name, orbits=segment.orbits, level="warning")
+        self._deadline = Deadline(s.drain_seconds)
+        self._ending = Ending(self._deadline.began)
+        self.writer = self._new_writer()
         self.sender = Sender(self.spool, s.store, settings.access.access, log, failover_s=s.failover_seconds)
         self._lock = threading.Lock()
+        self._failure: Exception | None = None
+        self._forecast = SpoolForecast()
+        self._position_unknown = False
         self._began = time.monotonic()
         self.listener: BoardListener | None = None
 
+    def _new_writer(self) -> SegmentWriter:
+        s = self._settings.readout
+        return SegmentWriter(
+            self.spool,
+            self._settings.run.number,
+            s.source,
+            self._wire_format,
+            Limits(s.segment_orbits, s.segment_bytes, s.segment_seconds),
+            self._deadline.close_to_its_end,
+            data=s.data,
+        )
+
     def stop(self) -> None:
-        """Request a clean end; at the second request, an end at once."""
-        if self._stopping.is_set():
-            self._forced.set()
-        self._stopping.set()
+        """Request a clean end within ``readout.drain_seconds``; at the second request, an end at once."""
+        if self._deadline.began():
+            self._deadline.expire()
+        self._deadline.begin()
 
     def listen(self, status: Callable[[ReadoutStatus], None]) -> int:
         """Take packets from boards until stopped; return the number of segments left in the spool."""
         s = self._settings.readout
+        parse_address(s.listen)
         self._begin()
         self.listener = BoardListener(
             s.listen,
             self._settings.access.access,
             parse_networks(s.trusted_networks),
             self._board,
-            stopping=self._stopping,
+            ending=self._ending,
             log=self._log,
         ).start()
         self._log("readout listens", address=self.listener.address, run=self._settings.run.number)
-        while not self._stopping.wait(_TICK_S):
-            status(self.step())
-        end = time.monotonic() + _LAST_BYTES_S
-        while self.listener.connected and time.monotonic() < end and not self._forced.is_set():
-            time.sleep(0.05)
-            status(self.status("draining"))
-        self.listener.close()
+        with self._repeating(self._tick):
+            while not self._deadline.began():
+                status(self.status("running"))
+                time.sleep(TICK_S)
+        self._take_last_bytes(self.listener, status)
         return self._drain(status)
 
+    def _take_last_bytes(self, listener: BoardListener, status: Callable[[ReadoutStatus], None]) -> None:
+        """Read what boards have sent: for a while, and then only what has arrived."""
+        end = time.monotonic() + _LAST_BYTES_S
+        while listener.connected and not self._deadline.over():
+            if time.monotonic() >= end:
+                self._ending.now = True
+            time.sleep(0.05)
+            status(self.status("draining"))
+        self._ending.now = True
+        end = time.monotonic() + _COUNT_S
+        while listener.connected and time.monotonic() < end:
+            time.sleep(0.01)
+        listener.close()
+
     def read(self, path: Path | None, stream: Readable, status: Callable[[ReadoutStatus], None]) -> int:
-        """Take packets from a stream, or from the words of a link capture, to their end."""
+        """Take packets from a stream, or from the words of a link capture, to their end or until stopped."""
+        if path and not is_capture(path):
+            check_packet_file(path, self._wire_format)
         self._begin()
-        stop = threading.Event()
-
-        def report() -> None:
-            while not stop.wait(_TICK_S):
-                status(self.status("running"))
-
-        reporter = threading.Thread(target=report, daemon=True)
-        reporter.start()
-        try:
+        with self._repeating(lambda: status(self.status("running"))):
             if path and is_capture(path):
-                board = Board(_WriterSink(self._take), board_format(self._wire_format.name))
-                board.run(captures(path))
+                sink = _WriterSink(self._take, self._deadline.began)
+                with suppress(Stopped):
+                    Board(sink, board_format(self._wire_format.name)).run(captures(path))
             else:
-                self._stream(stream)
-        finally:
-            stop.set()
-            reporter.join()
+                self._stream(stoppable(stream, self._ending))
         return self._drain(status)
 
     def drain(self, status: Callable[[ReadoutStatus], None]) -> int:
         """Send what waits in the spool; return the number of segments left."""
+        self._deadline.begin()
         self.sender.start()
         return self._send_rest(status)
 
+    def offer_refused(self, source: int, status: Callable[[ReadoutStatus], None]) -> int:
+        """Send the segments that the store has refused as those of another source; see `offer_as_source`."""
+        if not self.spool.n_refused:
+            msg = f"no refused segments in {self.spool.folder}"
+            raise InputError(msg)
+        made = offer_as_source(self.spool, source, lambda r, s: self._stored_position(r, s, _UNKNOWN_S))
+        for segment in made:
+            self._log("refused segment offered again", segment=segment.name, orbits=segment.orbits)
+        return self.drain(status)
+
     def _begin(self) -> None:
+        self._find_position()
         if self.writer.position.ended:
             msg = f"run {self._settings.run.number} has ended: set another run.number"
             raise InputError(msg)
+        compile_kernels(self._wire_format)
+        threading.Thread(target=self._give_settings, name="settings to the store", daemon=True).start()
         self.sender.start()
+
+    def _give_settings(self) -> None:
+        """Let the store keep the settings in force with the run, as soon as it can be reached."""
+        run, source = self._settings.run.number, self._settings.readout.source
+        addresses, text = parse_addresses(self._settings.readout.store), as_toml(self._settings)
+        put_settings(addresses, self._settings.access.access, run, source, text, self._log, _SETTINGS_S)
+
+    def _find_position(self) -> None:
+        """Ask the store where to go on: a spool that was lost does not know."""
+        run, source = self._settings.run.number, self._settings.readout.source
+        own = self.spool.position(run, source)
+        stored = self._stored_position(run, source, _KNOWN_S if own.index else _UNKNOWN_S)
+        self._position_unknown = stored is None and own.index == 0
+        if self._position_unknown:
+            why = "its segments are refused if the store has others of this run and source"
+            self._log("store not reached: the run begins with segment 0", run=run, why=why, level="warning")
+        if stored is not None and stored.index > own.index:
+            self._log("goes on where the store is", run=run, index=stored.index, level="warning")
+            self.spool.adopt(run, source, stored)
+            self.writer = self._new_writer()
+
+    def _stored_position(self, run: int, source: int, patience_s: float) -> ReadoutPosition | None:
+        addresses, access = parse_addresses(self._settings.readout.store), self._settings.access.access
+        return stored_position(addresses, access, run, source, self._log, patience_s)
+
+    @contextmanager
+    def _repeating(self, act: Callable[[], object]) -> Iterator[None]:
+        """Do something 4 times a second in a thread; afterwards, raise what ended the writing of segments."""
+        done = threading.Event()
+
+        def repeat() -> None:
+            while not done.wait(TICK_S):
+                act()
+
+        thread = threading.Thread(target=repeat, name="readout, 4 times a second", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(TICK_S)
+        if self._failure:
+            raise self._failure
 
     def _board(self, board: BoardConnection) -> None:
         for packet in self._wire_format.split(board):
@@ -161,30 +247,46 @@ class Readout:
             self._take(packet)
 
     def _take(self, packet: tuple[memoryview, int]) -> None:
-        with self._lock:
+        with self._lock, self._noticed():
             self.writer.step(packet)
 
-    def step(self) -> ReadoutStatus:
-        """Close the segment if its time is over, and return the status."""
-        # while the writer waits for space there is nothing to close
+    def _tick(self) -> None:
+        """Close the segment if its time is over, unless the writer waits for space."""
         if self._lock.acquire(blocking=False):
             try:
-                self.writer.tick()
+                with self._noticed():
+                    self.writer.tick()
             finally:
                 self._lock.release()
-        return self.status("running")
+
+    @contextmanager
+    def _noticed(self) -> Iterator[None]:
+        """Let readout end with an error if the spool cannot be written."""
+        try:
+            yield
+        except Exception as error:
+            self._failure = error
+            self.stop()
+            raise
 
     def _drain(self, status: Callable[[ReadoutStatus], None]) -> int:
+        self._deadline.begin()
+        folder = self.spool.folder
+        if not self._lock.acquire(timeout=min(self._deadline.left() + _COUNT_S, threading.TIMEOUT_MAX)):
+            msg = (
+                f"{folder}: the disk of the spool does not answer; started again, readout goes on from there"
+            )
+            raise InputError(msg)
         try:
-            with self._lock:
-                self.writer.finish()
-        except Stopped:
-            self._log("stopped with the spool full; start again to go on")
+            self.writer.finish()
+        finally:
+            self._lock.release()
+        if discarded := self.writer.totals.discarded:
+            self._log("spool full: orbits given up", orbits=discarded, folder=str(folder), level="error")
         return self._send_rest(status)
 
     def _send_rest(self, status: Callable[[ReadoutStatus], None]) -> int:
-        end = time.monotonic() + self._settings.readout.drain_seconds
-        while not self.sender.drained() and time.monotonic() < end and not self._forced.is_set():
+        while not (self.sender.drained() or self._deadline.over()):
             status(self.status("draining"))
             time.sleep(0.05)
         self.sender.stop()
@@ -197,6 +299,7 @@ class Readout:
         seconds = time.monotonic() - self._began
         return ReadoutStatus(
             state=state,
+            alarms=self._alarms(),
             run=self._settings.run.number,
             data=self.writer.position.data,
             seconds=seconds,
@@ -209,13 +312,24 @@ class Readout:
             spool_segments=len(spool),
             spool_bytes=spool.held,
             spool_limit=self._settings.readout.spool_bytes,
+            spool_seconds_left=self._forecast.seconds_left(time.monotonic(), spool),
             waited_s=totals.waited_s,
             store_connected=sender.connected,
             sent=sender.sent,
             sent_bytes=sender.sent_bytes,
-            refused=sender.refused,
+            refused=spool.n_refused,
             last_orbit=self.writer.position.last_orbit,
         )
+
+    def _alarms(self) -> list[str]:
+        """Return what an operator must look at."""
+        alarms = [*self.writer.alarms, *writer_alarms(self.writer.totals)]
+        alarms += [*spool_alarms(self.spool), *self.sender.alarms]
+        if self.listener:
+            alarms += self.listener.alarms
+        if self._position_unknown and not self.sender.sent:
+            alarms.append("the store could not be asked where the run goes on: it begins with segment 0")
+        return alarms
 
 
 _COUNTS = ("orbits", "corrupt", "missed", "duplicate", "dropped", "flagged", "corrupt_bytes")

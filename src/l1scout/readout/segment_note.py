@@ -16,7 +16,7 @@ from l1scout.core.provenance import DataLabel
 from l1scout.errors import InputError, first_fault
 from l1scout.files import read_limited
 from l1scout.readout.object_counts import U16, U32, U63
-from l1scout.readout.segments import CLOSED, Segment
+from l1scout.readout.segments import CLOSED, Segment, parse_name
 
 MAX_NOTE_BYTES = 1 << 14
 
@@ -104,6 +104,22 @@ def read_note(path: Path) -> SegmentNote | None:
         return SegmentNote.decode(read_limited(path, MAX_NOTE_BYTES, "no note of a segment is so large"))
     except InputError:
         return None
+
+
+def note_of(segment: Path) -> Path:
+    """Return where the note of a segment's file lies."""
+    return segment.with_name(segment.name + ".json")
+
+
+def part_of(segment: Path) -> Path:
+    """Return where a segment's file lies while it is written."""
+    return segment.with_name(segment.name + ".part")
+
+
+def by_identity(note: Path) -> tuple[int, int, int]:
+    """Return run, source and index of a note by its name, to sort notes."""
+    name = parse_name(note.stem) or {"run": 0, "source": 0, "index": -1}
+    return int(name["run"]), int(name["source"]), int(name["index"])
 
 
 def _checksum(content: dict[str, Any]) -> int:

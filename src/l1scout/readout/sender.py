@@ -93,8 +93,6 @@ class Sender:
             )
         if self._at:
             lines.append(f"segments go to {self._client.address}: {self._clients[0].address} has failed")
-        if self.refused:
-            lines.append(f"{self.refused} segments refused by the store; see the folder refused in the spool")
         return lines
 
     def start(self) -> "Sender":
@@ -108,7 +106,9 @@ class Sender:
         for client in self._clients:
             client.interrupt()
         self._spool.added.set()
-        if self._thread.ident is not None:
+        if self._thread.ident is None:
+            self._client.close()
+        else:
             self._thread.join(5.0)
 
     def drained(self) -> bool:

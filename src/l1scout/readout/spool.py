@@ -2,8 +2,10 @@
 
 A segment is written as ``NAME.part``. When it is complete, its note ``NAME.json`` (`SegmentNote`) is
 written, then the part gets its name: from then on the segment exists. When the store has acknowledged it, the
-file goes; the newest description of each run and source stays, so that readout finds its place after
-a restart.
+file goes. The note goes when the next segment of the run and source has been acknowledged, so that readout
+finds its place after a restart, and every segment that waits has the note before it.
+
+Segments that the store refuses lie in ``refused`` (`l1scout.readout.refused`), damaged files end in ``.bad``.
 """
 
 import fcntl
@@ -13,18 +15,31 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from l1scout.errors import InputError
-from l1scout.files import checksum, sync_folder
+from l1scout.files import is_disk_full, open_own, own_folder, sync_folder, write_small
+from l1scout.readout.recovery import recover
+from l1scout.readout.refused import keep_refused, refused_notes
 from l1scout.readout.salvage import salvage
-from l1scout.readout.segment_note import ReadoutPosition, SegmentNote, read_note
+from l1scout.readout.segment_note import (
+    ReadoutPosition,
+    SegmentNote,
+    by_identity,
+    note_of,
+    part_of,
+    read_note,
+)
 from l1scout.readout.segments import Segment, parse_name
 
 RAM_DISK = Path("/dev/shm")
 MIN_RAM_BYTES = 1 << 30
+RESERVE = "reserve"
+RESERVE_BYTES = 1 << 16
+"""Kept on the disk of the spool, so that the last segment's account can be written when it is full."""
 
 
 def default_folder() -> Path:
@@ -50,14 +65,14 @@ class Spool:
     Raises
     ------
     InputError
-        If it cannot be written, or another readout has it.
+        If it cannot be written, others may write to it, or another readout has it.
     """
 
     def __init__(self, folder: Path, max_bytes: int = 0) -> None:
-        self.folder, self._max_bytes = folder, max_bytes
+        self.folder, self.max_bytes = folder, max_bytes
+        own_folder(folder, "spool folder")
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             self.close = weakref.finalize(self, os.close, lock)
             """Leave the spool to others."""
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,21 +80,23 @@ class Spool:
             msg = f"{folder}: another readout uses this spool; give each its own"
             raise InputError(msg) from error
         except OSError as error:
-            msg = f"cannot use {folder} as the spool folder: {error.strerror or error}"
+            msg = f"cannot use {folder} as the spool folder: {error.filename}: {error.strerror or error}"
             raise InputError(msg) from error
         self.added = threading.Event()
         """Set when a segment has been added."""
         self._guard = threading.Lock()
         self._sizes: dict[str, int] = {}
-        self.recovered = [
-            segment for part in sorted(folder.glob("*.part")) if (segment := self._recover(part))
-        ]
-        """Segments saved from an end without warning."""
-        for segment in self.waiting():
-            self._sizes[segment.name] = segment.size
-        for orphan in (p for p in folder.glob("run*.*") if parse_name(p.name)):
-            if read_note(orphan.with_name(orphan.name + ".json")) is None:
-                orphan.rename(orphan.with_name(orphan.name + ".bad"))
+        self._adopted: dict[tuple[int, int], ReadoutPosition] = {}
+        self._last_gone: dict[tuple[int, int], Path] = {}
+        self.bad = sum(1 for _ in folder.glob("*.bad"))
+        """Damaged files that were kept."""
+        self.recovered = recover(self)
+        """Segments saved from an end without warning, or from damage."""
+        self._sizes = {segment.name: segment.size for segment in self.waiting()}
+        self._forget_old_notes()
+        self.n_refused = sum(1 for _ in refused_notes(folder))
+        """Segments that the store refuses."""
+        self._take_reserve()
 
     @property
     def held(self) -> int:
@@ -92,20 +109,31 @@ class Spool:
 
     def is_full(self) -> bool:
         """Say whether the next segment must wait for one to go."""
-        return bool(self._max_bytes) and self.held >= self._max_bytes
+        return bool(self.max_bytes) and self.held >= self.max_bytes
+
+    def room(self) -> int:
+        """Return the bytes that the spool can still take: up to its limit, and that of the disk."""
+        free = 0
+        with suppress(OSError):
+            free = shutil.disk_usage(self.folder).free
+        return max(min(free, self.max_bytes - self.held) if self.max_bytes else free, 0)
 
     def waiting(self) -> Iterator[Segment]:
         """Go through the segments that wait, oldest first."""
         yield from read_notes(self.folder, waiting=True)
 
     def position(self, run: int, source: int) -> ReadoutPosition:
-        """Return where readout is in a run (the beginning, if the spool has nothing of it)."""
-        newest = ReadoutPosition()
+        """Return where readout is in a run (the beginning, if nothing of it is known)."""
+        newest = self._adopted.get((run, source), ReadoutPosition())
         for path in self.folder.glob(f"run{run:06d}_source{source:02d}_*.json"):
             note = read_note(path)
             if note and note.position.index > newest.index:
                 newest = note.position
         return newest
+
+    def adopt(self, run: int, source: int, position: ReadoutPosition) -> None:
+        """Go on from a position of the store where it is newer than that of the spool, which was lost."""
+        self._adopted[run, source] = position
 
     def path(self, segment: Segment) -> Path:
         """Return where a segment lies, or will."""
@@ -113,28 +141,20 @@ class Spool:
 
     def note(self, segment: Segment) -> SegmentNote:
         """Return the note of a segment that waits."""
-        path = self.path(segment)
-        note = read_note(path.with_name(path.name + ".json"))
+        note = read_note(note_of(self.path(segment)))
         return note or SegmentNote(segment=segment, position=ReadoutPosition(index=segment.index + 1))
 
     def open(self, segment: Segment) -> IO[bytes]:
         """Begin a segment's file."""
-        name = segment.name + ".part"
-        return (self.folder / name).open("w+b", buffering=0)
+        return open_own(part_of(self.path(segment)), "w+b", buffering=0)
 
     def add(self, segment: Segment, position: ReadoutPosition) -> None:
         """Complete the segment whose part lies there: from here on it exists."""
         path = self.path(segment)
-        part, note = path.with_name(path.name + ".part"), path.with_name(path.name + ".json")
-        text = SegmentNote(segment=segment, position=position).encode()
-        draft = note.with_name(note.name + ".new")
-        with part.open("rb") as file:
+        part = part_of(path)
+        with open_own(part) as file:
             os.fsync(file.fileno())
-        with draft.open("wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(note)
+        write_small(note_of(path), SegmentNote(segment=segment, position=position).encode(), durable=True)
         self._sizes[segment.name] = segment.size  # first: the sender may be quick
         part.replace(path)
         sync_folder(self.folder)
@@ -144,11 +164,28 @@ class Spool:
         """Forget a segment that the store has acknowledged."""
         with self._guard:
             self.path(segment).unlink(missing_ok=True)
-            self._sizes.pop(segment.name, None)
-            notes = self.folder.glob(f"run{segment.run:06d}_source{segment.source:02d}_*.json")
-            for note in sorted(notes, key=_order)[:-1]:
-                if not note.with_suffix("").exists():
-                    note.unlink(missing_ok=True)
+            self._gone(segment)
+
+    def refuse(self, segment: Segment, why: str) -> None:
+        """Put a segment aside that the store will never take: it waits no longer."""
+        with self._guard:
+            keep_refused(self.folder, self.note(segment), why)
+            self._gone(segment)
+            self.n_refused += 1
+
+    def refused(self) -> list[Segment]:
+        """Return the segments that the store refuses, oldest first."""
+        return [note.segment for _, note in refused_notes(self.folder)]
+
+    def set_aside(self, path: Path) -> Path:
+        """Keep a damaged file beside, as ``.bad``; return its new path."""
+        bad, k = path.with_name(path.name + ".bad"), 1
+        while os.path.lexists(bad):
+            k += 1
+            bad = path.with_name(f"{path.name}-{k}.bad")
+        path.replace(bad)
+        self.bad += 1
+        return bad
 
     def repair(self, segment: Segment) -> Segment:
         """Write a segment anew whose bytes have changed since: what can still be read of it.
@@ -160,53 +197,58 @@ class Spool:
         Segment
             With the orbits that are gone counted as corrupt.
         """
-        path = self.path(segment)
-        bad, note = (path.with_name(path.name + suffix) for suffix in (".bad", ".json"))
-        path.replace(bad)
-        data = bad.read_bytes()
+        path, position = self.path(segment), self.note(segment).position
+        with open_own(path) as file:
+            data = file.read()
         good, mended = salvage(data, segment, checked=True)
-        path.with_name(path.name + ".part").write_bytes(good)
+        self.write(path, good)
+        if path.exists():
+            self.set_aside(path)
         mended = replace(
             mended,
             corrupt=segment.corrupt + segment.orbits - mended.orbits,
-            corrupt_bytes=segment.corrupt_bytes + len(data) - len(good),
+            corrupt_bytes=segment.corrupt_bytes + max(segment.size, len(data)) - len(good),
         )
-        described = read_note(note)
-        position = described.position if described else ReadoutPosition(segment.index + 1, segment.last_orbit)
         self.add(mended, position)
         return mended
 
-    def _recover(self, part: Path) -> Segment | None:
-        """Make a segment of a part that nobody completed; its description may be there or not."""
-        path = part.with_suffix("")
-        name = parse_name(path.name)
-        note = read_note(path.with_name(path.name + ".json"))
-        size, crc = checksum(part)
-        if note and (size, crc) == (note.segment.size, note.segment.crc32c):
-            part.replace(path)
-            return note.segment
-        if name is None or size == 0 or path.exists():
-            part.unlink()
-            return None
-        empty = Segment.from_dict(name)
-        before = self.position(empty.run, empty.source)
-        data, segment = salvage(part.read_bytes(), replace(empty, data=before.data))
-        if not segment.orbits:
-            part.unlink()
-            return None
-        part.write_bytes(data)
-        gap = segment.last_orbit - before.last_orbit - segment.orbits
-        position = replace(
-            before,
-            index=segment.index + 1,
-            last_orbit=segment.last_orbit,
-            data=segment.data,
-            board_orbits=before.board_orbits + segment.orbits,
-            gap_orbits=before.gap_orbits + gap,
-            unaccounted=before.unaccounted + gap,
-        )
-        self.add(segment, position)
-        return segment
+    def write(self, path: Path, content: bytes) -> None:
+        """Write the part of a segment as a whole."""
+        with open_own(part_of(path), "wb") as file:
+            file.write(content)
+
+    def release_reserve(self) -> None:
+        """Give the disk back what was kept for the end of the run."""
+        (self.folder / RESERVE).unlink(missing_ok=True)
+
+    def _take_reserve(self) -> None:
+        path = self.folder / RESERVE
+        try:
+            with open_own(path, "wb") as file:
+                file.write(bytes(RESERVE_BYTES))
+        except OSError as error:
+            if not is_disk_full(error):
+                msg = f"cannot use {self.folder} as the spool folder: {path}: {error.strerror or error}"
+                raise InputError(msg) from error
+
+    def _gone(self, segment: Segment) -> None:
+        """Take over that a segment waits no longer: its note replaces that of the one before."""
+        self._sizes.pop(segment.name, None)
+        source, note = (segment.run, segment.source), note_of(self.path(segment))
+        before = self._last_gone.get(source)
+        if before and before != note and not before.with_suffix("").exists():
+            before.unlink(missing_ok=True)
+        self._last_gone[source] = note
+
+    def _forget_old_notes(self) -> None:
+        """Remove notes of segments that are gone, but for the newest of each run and source."""
+        for path in sorted(self.folder.glob("*.json"), key=by_identity):
+            name = parse_name(path.stem)
+            if name and not path.with_suffix("").exists():
+                source = int(name["run"]), int(name["source"])
+                if before := self._last_gone.get(source):
+                    before.unlink(missing_ok=True)
+                self._last_gone[source] = path
 
 
 def read_notes(folder: Path, *, waiting: bool = False) -> Iterator[Segment]:
@@ -214,13 +256,8 @@ def read_notes(folder: Path, *, waiting: bool = False) -> Iterator[Segment]:
 
     The spool may be in use by a readout.
     """
-    for path in sorted(folder.glob("*.json"), key=_order):
+    for path in sorted(folder.glob("*.json"), key=by_identity):
         if not waiting or path.with_suffix("").exists():
             note = read_note(path)
             if note:
                 yield note.segment
-
-
-def _order(note: Path) -> tuple[int, int, int]:
-    name = parse_name(note.stem) or {"run": 0, "source": 0, "index": -1}
-    return int(name["run"]), int(name["source"]), int(name["index"])

@@ -73,6 +73,9 @@ class ReadoutStatus(ProcessStatus):
     spool_segments: int
     spool_bytes: int
     spool_limit: int = Field(description="Bytes that the spool may hold; 0: no limit.")
+    spool_seconds_left: float | None = Field(
+        None, description="Until the spool is full, at the present rate; null: it does not fill."
+    )
     waited_s: float = Field(description="Time spent waiting for space in the spool.")
     store_connected: bool
     sent: int = Field(description="Segments that the store has acknowledged.")

@@ -13,8 +13,12 @@ class Totals:
     Parameters
     ----------
     packets, bytes_in, bytes_out, segments : int
+    epochs : int
+        How often the orbit number has begun again.
     waited_s : float
         Time spent waiting for space in the spool.
+    discarded : int
+        Orbits of those missed that arrived, and were left out because the spool was full when the run ended.
     counts : Counter
         Counts of the segments' accounts, by the name of the segment's field.
     objects : dict of str to int
@@ -25,6 +29,8 @@ class Totals:
     bytes_in: int = 0
     bytes_out: int = 0
     segments: int = 0
+    epochs: int = 0
     waited_s: float = 0.0
+    discarded: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     objects: ObjectCounts = field(default_factory=dict)

@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from l1scout.errors import InputError, printable
-from l1scout.files import is_disk_full
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment
 from l1scout.store.receiver import FULL_S, RefusedError, SegmentReceiver, Upload
@@ -137,15 +136,17 @@ class _Api:
         note = _note(request)
         start = _start(request, note.segment)
         upload = await asyncio.to_thread(receiver.begin, note, start)
-        if isinstance(upload, Upload):
-            try:
-                await _receive(request, upload)
-                await asyncio.to_thread(upload.finish)
-            finally:
-                upload.close()
-            upload = HTTPStatus.CREATED
-        name, sum_ = note.segment.name, digest(note.segment.crc32c)
-        return JSONResponse({"segment": name}, upload, headers={"Repr-Digest": sum_})
+        status = HTTPStatus.CREATED if isinstance(upload, Upload) else upload
+        answer = JSONResponse({"segment": note.segment.name}, status)
+        answer.headers["Repr-Digest"] = digest(note.segment.crc32c)
+        if not isinstance(upload, Upload):
+            return _without_body(request, answer)
+        try:
+            await _receive(request, upload)
+            await asyncio.to_thread(upload.finish)
+        finally:
+            upload.close()
+        return answer
 
     async def get_position(self, request: Request) -> Response:
         """Say with what a readout goes on in a run."""
@@ -157,33 +158,23 @@ class _Api:
         """Keep the settings of a readout beside its segments."""
         run, source = _run_and_source(request)
         receiver = self._receiver
-        text = b"".join([piece async for piece in _body(request, MAX_SETTINGS_BYTES)])
-        _check_settings(text)
-        if receiver.is_full:
-            msg = f"the disk of {receiver.folder.path} is full; make space"
-            raise RefusedError(HTTPStatus.INSUFFICIENT_STORAGE, msg, retry_s=FULL_S)
-        try:
-            await asyncio.to_thread(receiver.folder.keep_settings, run, source, text)
-        except OSError as error:
-            status = (
-                HTTPStatus.INSUFFICIENT_STORAGE if is_disk_full(error) else HTTPStatus.SERVICE_UNAVAILABLE
-            )
-            raise RefusedError(
-                status, f"settings cannot be written ({error.strerror})", retry_s=FULL_S
-            ) from error
+        text = _settings(b"".join([piece async for piece in _body(request, MAX_SETTINGS_BYTES)]))
+        await asyncio.to_thread(receiver.keep_settings, run, source, text)
         return JSONResponse({}, HTTPStatus.CREATED)
 
 
 async def _receive(request: Request, upload: Upload) -> None:
-    """Hand the body to an upload, in large pieces."""
+    """Hand the body to an upload, in large pieces; what came of one that is cut is kept."""
     pieces, size = list[bytes](), 0
-    async for piece in request.stream():
-        pieces.append(piece)
-        size += len(piece)
-        if size >= _PIECE_BYTES:
-            await asyncio.to_thread(upload.write, pieces)
-            pieces, size = [], 0
-    await asyncio.to_thread(upload.write, pieces)
+    try:
+        async for piece in request.stream():
+            pieces.append(piece)
+            size += len(piece)
+            if size >= _PIECE_BYTES:
+                full, pieces, size = pieces, [], 0
+                await asyncio.to_thread(upload.write, full)
+    finally:
+        await asyncio.to_thread(upload.write, pieces)
 
 
 async def _body(request: Request, limit: int) -> AsyncIterator[bytes]:
@@ -251,9 +242,10 @@ def _run_and_source(request: Request) -> tuple[int, int]:
     raise RefusedError(HTTPStatus.NOT_FOUND, msg)
 
 
-def _check_settings(text: bytes) -> None:
+def _settings(body: bytes) -> str:
     try:
-        settings = tomllib.loads(text.decode())
+        text = body.decode()
+        settings = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         msg = f"settings: invalid TOML ({printable(str(error))})"
         raise RefusedError(HTTPStatus.BAD_REQUEST, msg) from error
@@ -261,6 +253,7 @@ def _check_settings(text: bytes) -> None:
     if isinstance(access, dict) and access.get("token"):
         msg = "settings: leave out access.token, it is a secret"
         raise RefusedError(HTTPStatus.BAD_REQUEST, msg)
+    return text
 
 
 def digest(crc: int) -> str:
@@ -278,7 +271,14 @@ def _error(status: int, why: str) -> Response:
     return JSONResponse({"error": why}, status)
 
 
-async def _refused(_: Request, refusal: Any) -> Response:
+def _without_body(request: Request, answer: Response) -> Response:
+    """Close the connection after an answer to a client that waits whether it is to send the body."""
+    if "expect" in request.headers:
+        answer.headers["Connection"] = "close"
+    return answer
+
+
+async def _refused(request: Request, refusal: Any) -> Response:
     answer = _error(refusal.status, str(refusal))
     if refusal.retry_s:
         answer.headers["Retry-After"] = str(refusal.retry_s)
@@ -286,7 +286,7 @@ async def _refused(_: Request, refusal: Any) -> Response:
         answer.headers["Upload-Offset"] = str(refusal.offset)
     if refusal.status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.LENGTH_REQUIRED):
         answer.headers["Connection"] = "close"  # and not the rest of what comes
-    return answer
+    return _without_body(request, answer)
 
 
 async def _http_error(_: Request, error: Any) -> Response:

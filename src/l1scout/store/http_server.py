@@ -1,8 +1,9 @@
 """Serve HTTP(S) to few good clients among many silent, slow or hostile ones; in a thread of its own.
 
 uvicorn has no limits for what comes before a request is complete. Here a connection that has not made an
-accepted request is closed after `REQUEST_S`, and gives way, oldest first, when too many are open; heads of
-requests have a limited size; a body on which nothing moves for `IDLE_S` is given up.
+accepted request is closed after `http_clients.REQUEST_S`, and gives way, oldest first, when there are too
+many; heads of requests have a limited size; a body on which nothing moves is given up after
+`http_clients.IDLE_S`.
 """
 
 import asyncio
@@ -16,9 +17,10 @@ from typing import Any
 
 import uvicorn
 
-from l1scout.access import Access, is_loopback, parse_address
+from l1scout.access import Access, parse_address
 from l1scout.errors import InputError
-from l1scout.store.http_clients import REQUEST_S, Client, ClientProtocol
+from l1scout.store import http_clients
+from l1scout.store.http_clients import Client, ClientProtocol
 
 KEEP_ALIVE_S = 120
 """Between the requests of a client."""
@@ -29,7 +31,6 @@ MAX_WAITING = 128
 MAX_OPEN = 256
 _LOOK_S = 0.25
 _RETRY_S = 0.02
-_MIN_TOKEN = 16
 
 
 class RateLimitedLog:
@@ -87,7 +88,7 @@ class HttpServer:
 
     def __init__(self, application: Any, address: str, access: Access, log: Callable[..., None]) -> None:
         host, port = parse_address(address)
-        check_listener(address, host, access)
+        access.check(address)
         self._tls = access.server()
         self._log = log
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -194,7 +195,11 @@ class HttpServer:
         def protocol() -> ClientProtocol:
             return ClientProtocol(self._config, self._server.server_state, client, self._forget)
 
-        limits = {"ssl_handshake_timeout": REQUEST_S, "ssl_shutdown_timeout": 1.0} if self._tls else {}
+        limits = (
+            {"ssl_handshake_timeout": http_clients.REQUEST_S, "ssl_shutdown_timeout": 1.0}
+            if self._tls
+            else {}
+        )
         try:
             await loop.connect_accepted_socket(protocol, client.socket, ssl=self._tls, **limits)
         except OSError as error:  # ssl.SSLError is one
@@ -243,18 +248,3 @@ class _Server(uvicorn.Server):
         """Begin."""
         del sockets
         self.started = True
-
-
-def check_listener(address: str, host: str, access: Access) -> None:
-    """Check that nobody can connect unseen: `InputError` if other machines or a token need TLS."""
-    has_authority = getattr(access, "client_authority", None) is not None
-    if access.certificate is None and (access.token or not is_loopback(host)):
-        reason = "a token must not travel without TLS" if is_loopback(host) else "other machines can reach it"
-        msg = f"{address}: {reason}: set access.certificate and access.key"
-        raise InputError(msg)
-    if access.token and len(access.token) < _MIN_TOKEN:
-        msg = f"{address}: access.token is short: set one of at least {_MIN_TOKEN} characters"
-        raise InputError(msg)
-    if not is_loopback(host) and not access.token and not has_authority:
-        msg = f"{address}: other machines can reach it: set access.token or access.client_authority"
-        raise InputError(msg)

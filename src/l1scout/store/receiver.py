@@ -20,7 +20,7 @@ from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment, parse_name
 from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.check_segment import compile_checks, contradiction
-from l1scout.store.folder import StoreFolder
+from l1scout.store.store_folder import StoreFolder
 
 BUSY_S, FULL_S = 1, 5
 """In how many seconds to try again when the store is busy, and when its disk is full."""
@@ -87,7 +87,7 @@ class SegmentReceiver:
         self.folder, self.catalogue, self._log, self._stored = folder, catalogue, log, stored
         self.max_bytes, self._reserve, self._uploads = max_bytes, reserve_bytes, uploads
         self._lock = threading.Lock()
-        self._open: dict[tuple[int, int, int], int] = {}
+        self._open: dict[tuple[int, int, int], tuple[int, Path | None]] = {}
         self.segments = self.bytes = self.again = self.refused = self.damaged = 0
         compile_checks()
 
@@ -96,6 +96,11 @@ class SegmentReceiver:
         """Whether the disk has no space for a segment."""
         return self.folder.free <= self._reserve
 
+    @property
+    def receiving(self) -> int:
+        """Segments that are being received."""
+        return len(self._open)
+
     def progress(self, name: str) -> Segment | int:
         """Return the segment of a name if it is stored, else the bytes kept of its upload."""
         parsed = parse_name(name)
@@ -103,7 +108,7 @@ class SegmentReceiver:
             msg = f"{name}: not a segment; expected such as run000001_source01_ls0001_index000000.raw"
             raise RefusedError(HTTPStatus.NOT_FOUND, msg, offset=0)
         known = self._known((int(parsed["run"]), int(parsed["source"]), int(parsed["index"])))
-        if known and known.segment.name == name:
+        if known and not known.fault and known.segment.name == name:
             return known.segment
         return self.folder.kept(name)
 
@@ -113,6 +118,14 @@ class SegmentReceiver:
             return self.catalogue.position(run, source)
         except (sqlite3.Error, InputError) as error:
             raise self._unusable(error) from error
+
+    def keep_settings(self, run: int, source: int, text: str) -> None:
+        """Keep the settings of the readout that sends a source of a run."""
+        name = f"settings of run {run}, source {source}"
+        if self.is_full:
+            raise self._full(name)
+        with self.writing(name):
+            self.folder.keep_settings(run, source, text, self.catalogue)
 
     def begin(self, note: SegmentNote, start: int = 0) -> "Upload | HTTPStatus":
         """Begin or continue an upload.
@@ -141,7 +154,7 @@ class SegmentReceiver:
             if len(self._open) >= self._uploads:
                 msg = f"{segment.name}: {self._uploads} other segments are being received; try again"
                 raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=BUSY_S)
-            self._open[segment.key] = 0
+            self._open[segment.key] = 0, None
         try:
             found = self._find(note, start)
         except BaseException:
@@ -159,6 +172,8 @@ class SegmentReceiver:
     def _find(self, note: SegmentNote, start: int) -> "Upload | HTTPStatus":
         segment = note.segment
         known = self._known(segment.key)
+        if known and known.fault:
+            known = None  # its note was lost or its file has changed: here it comes again
         if known and known.segment == segment:
             self.again += 1
             return HTTPStatus.OK
@@ -185,29 +200,27 @@ class SegmentReceiver:
             msg = f"{segment.name}: {kept} bytes are here; go on from there, not from {start}"
             raise RefusedError(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, msg, offset=kept)
         self._reserve_space(segment, part, segment.size - start)
-        with self.writing(segment, part):
+        with self.writing(segment.name, part):
             return Upload(self, note, part, start)
 
     def _reserve_space(self, segment: Segment, part: Path, left: int) -> None:
         """See that there is space for the rest of a segment, or refuse it."""
         with self._lock:
-            names = {f"{p.name}" for p in self.folder.parts(segment.name)} - {part.name}
-            for other in names:  # of a segment with the same name and other bytes
-                (self.folder.incoming / other).unlink(missing_ok=True)
-            self._open[segment.key] = left
-            needed = self._reserve + sum(self._open.values())
+            for other in set(self.folder.parts(segment.name)) - {part}:  # of other bytes under its name
+                other.unlink(missing_ok=True)
+            self._open[segment.key] = left, part
+            needed = self._reserve + sum(left for left, _ in self._open.values())
             if self.folder.free < needed:
-                busy = tuple(f"run{r:06d}_source{s:02d}_" for r, s, _ in self._open)
-                for idle in (p for p in self.folder.parts() if not p.name.startswith(busy)):
+                for idle in set(self.folder.parts()) - {part for _, part in self._open.values()}:
                     idle.unlink(missing_ok=True)
             free = self.folder.free
         if free < needed:
-            raise self._full(segment)
+            raise self._full(segment.name)
 
-    def _full(self, segment: Segment) -> RefusedError:
+    def _full(self, name: str) -> RefusedError:
         self._log("disk full: readout waits", level="error", folder=str(self.folder.path))
         where = f"the disk of {self.folder.path} is full ({self._reserve} bytes stay free)"
-        msg = f"{segment.name}: {where}; make space"
+        msg = f"{name}: {where}; make space"
         return RefusedError(HTTPStatus.INSUFFICIENT_STORAGE, msg, retry_s=FULL_S)
 
     def _known(self, key: tuple[int, int, int]) -> Stored | None:
@@ -222,26 +235,26 @@ class SegmentReceiver:
         return RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=FULL_S)
 
     @contextmanager
-    def writing(self, segment: Segment, part: Path) -> Iterator[None]:
-        """Turn what goes wrong while a segment is written into a refusal; of a full disk, nothing is kept."""
+    def writing(self, name: str, part: Path | None = None) -> Iterator[None]:
+        """Turn what goes wrong while something is written into a refusal; on a full disk, no part is kept."""
         try:
             yield
         except OSError as error:
             if is_disk_full(error):
-                part.unlink(missing_ok=True)
-                raise self._full(segment) from error
-            self._log("cannot write", level="error", file=str(part), why=error.strerror)
-            msg = f"{segment.name}: the store cannot write it ({error.strerror}); see the log of the store"
+                if part:
+                    part.unlink(missing_ok=True)
+                raise self._full(name) from error
+            self._log("cannot write", level="error", file=name, why=error.strerror)
+            msg = f"{name}: the store cannot write it ({error.strerror}); see the log of the store"
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=FULL_S) from error
+        except (sqlite3.Error, InputError) as error:
+            raise self._unusable(error) from error
 
     def enter(self, note: SegmentNote, part: Path | None) -> None:
         """Make a segment that is complete one of the store's; None: its file has its name already."""
         segment = note.segment
-        try:
-            with self.writing(segment, part or self.folder.part(segment)):
-                self.folder.keep(note, part, self.catalogue)
-        except (sqlite3.Error, InputError) as error:
-            raise self._unusable(error) from error
+        with self.writing(segment.name, part):
+            self.folder.keep(note, part, self.catalogue)
         with self._lock:
             self.segments, self.bytes = self.segments + 1, self.bytes + segment.size
         self._stored()
@@ -277,14 +290,18 @@ class Upload:
         self.left = note.segment.size - start
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = os.fdopen(os.open(part, flags, 0o644), "wb", buffering=0)
-        self._file.truncate(start)
-        self._file.seek(start)
-        self._crc = checksum(part)[1]
+        try:
+            self._file.truncate(start)
+            self._file.seek(start)
+            self._crc = checksum(part)[1]
+        except BaseException:
+            self._file.close()
+            raise
 
     def write(self, pieces: Iterable[bytes]) -> None:
         """Write what came next."""
         segment = self._note.segment
-        with self._receiver.writing(segment, self._part):
+        with self._receiver.writing(segment.name, self._part):
             for piece in pieces:
                 if len(piece) > self.left:
                     msg = f"more bytes came than the {segment.size} of the segment"

@@ -7,21 +7,24 @@ from collections.abc import Callable
 
 import psutil
 
-from l1scout.errors import InputError, ScoutingError
+from l1scout.errors import ScoutingError
 from l1scout.files import is_disk_full
 from l1scout.readout.status import ProcessState, StoreStatus
 from l1scout.settings import Settings
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import Method
 from l1scout.store.compressor import Compressor
-from l1scout.store.folder import StoreFolder
 from l1scout.store.http_api import application
 from l1scout.store.http_server import HttpServer, RateLimitedLog
+from l1scout.store.rebuild import open_catalogue
 from l1scout.store.receiver import SegmentReceiver
+from l1scout.store.store_folder import StoreFolder
 
 _TICK_S = 0.25
+_COMPRESS_S = 60.0
+"""When stopped, what is stored is compressed for so long; the rest after the next start."""
 _BEGIN_BYTES = 4 << 20
-"""With less space than this, a catalogue may not be opened."""
+"""With less space than this, the catalogue is not opened."""
 
 
 class DeadThreadError(ScoutingError):
@@ -62,30 +65,35 @@ class Store:
         self.catalogue: Catalogue | None = None
         self.receiver: SegmentReceiver | None = None
         self._compressor: Compressor | None = None
+        self._alarms: list[str] = []
         self._stopping = threading.Event()
         self._began = time.monotonic()
         access = settings.access.access
         self._brief_log = RateLimitedLog(log)
         api = application(self, access.token, self._brief_log)
         self.server = HttpServer(api, s.listen, access, self._brief_log)
-        self.open()
+        try:
+            self.open()
+        except BaseException:
+            self.server.stop()
+            if self.folder:
+                self.folder.close()
+            raise
 
     def open(self) -> bool:
         """Take the folder and open the catalogue; False while the disk is too full for that."""
         s = self._settings.store
         try:
             self.folder = self.folder or StoreFolder(s.folder)
-            self.catalogue = self.catalogue or Catalogue(s.folder, create=True)
-            entered = self.folder.enter_missing(self.catalogue)
-        except (OSError, InputError) as error:
-            full = is_disk_full(error) if isinstance(error, OSError) else self._is_too_full()
-            if not full:
-                raise
-            return False
-        if entered:
-            self._log("segments entered that a killed store had not", segments=entered)
+            if self.folder.free < _BEGIN_BYTES:  # a catalogue that cannot be written looks like a damaged one
+                return False
+            self.catalogue, self._alarms = open_catalogue(s.folder, self._log)
+        except OSError as error:
+            if is_disk_full(error):
+                return False
+            raise
         if s.method != "none":
-            self._compressor = Compressor(s.folder, self.catalogue, self._method, s.workers, self._log)
+            self._compressor = Compressor(s.folder, self.catalogue, self._method, s.workers, self._brief_log)
         self.receiver = SegmentReceiver(
             self.folder,
             self.catalogue,
@@ -96,12 +104,6 @@ class Store:
             stored=self._compressor.wake if self._compressor else lambda: None,
         )
         return True
-
-    def _is_too_full(self) -> bool:
-        try:
-            return shutil.disk_usage(self._settings.store.folder).free < _BEGIN_BYTES
-        except OSError:
-            return False
 
     def stop(self) -> None:
         """Request a clean end."""
@@ -130,8 +132,8 @@ class Store:
         self.state = "draining"
         status(self.status())
         self.server.stop()
-        if self._compressor:
-            self._compressor.finish()
+        if self._compressor and not self._compressor.finish(_COMPRESS_S):
+            self._log("segments are left uncompressed until the next start", level="warning")
         self.state = "idle"
         status(self.status())
         if self.catalogue:
@@ -151,12 +153,21 @@ class Store:
     @property
     def is_healthy(self) -> bool:
         """Whether segments can be taken."""
-        return self.receiver is not None and not self.receiver.is_full and self.server.alive
+        return self.receiver is not None and not self.receiver.is_full and not self.dead_threads
+
+    @property
+    def dead_threads(self) -> list[str]:
+        """Threads that have ended though they should not have."""
+        dead = {
+            "http": self.state == "running" and not self.server.alive,
+            "compressor": self._compressor is not None and not self._compressor.alive,
+        }
+        return [name for name, is_dead in dead.items() if is_dead]
 
     @property
     def alarms(self) -> list[str]:
         """What an operator must look at now, one line each."""
-        found, folder, receiver = list[str](), self._settings.store.folder, self.receiver
+        found, folder, receiver = list(self._alarms), self._settings.store.folder, self.receiver
         if receiver is None or receiver.is_full:
             found.append(f"disk full: {folder} has less than store.reserve_bytes free; make space")
         if receiver and receiver.refused:
@@ -166,7 +177,7 @@ class Store:
             )
         if receiver and receiver.damaged:
             found.append(f"{receiver.damaged} segments were damaged on the way or not what their notes say")
-        return found
+        return found + (self._compressor.alarms if self._compressor else [])
 
     def status(self) -> StoreStatus:
         """Return counts since the start of this process."""
@@ -185,6 +196,7 @@ class Store:
             damaged=compressor.damaged if compressor else 0,
             warnings=compressor.warnings if compressor else [],
             alarms=self.alarms,
+            dead_threads=self.dead_threads,
             disk_free=_free(self._settings),
         )
 

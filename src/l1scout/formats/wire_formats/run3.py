@@ -3,14 +3,14 @@
 For each orbit of a packet there is a header of 32 bytes, BX blocks, and a trailer of 544 bytes with a map of
 the non-empty BX; at the end is the packet's trailer. Everything is in rows of 32 bytes.
 
-Bit b of the map is BX b + 1, as l1scout writes it, or BX b, as the public DAQ code has it: the BX words of the
-blocks tell which, and all orbits of a packet must agree. These words come from the links and are kept as they
-are: where they count from 0, muons have BX 0 to 3563.
+Bit b of the map is BX b + 1, as l1scout writes it, or BX b, as the public DAQ code has it: the BX words of
+the blocks tell which, and all orbits of a packet must agree. These words come from the links and are kept as
+they are: where they count from 0, muons have BX 0 to 3563.
 
 No public source says what is in the header and in the last two rows of an orbit's trailer; ours hold
-`ORBIT_HEADER`, the state of each link and its realigns; reading does not depend on them. An empty orbit whose
-header is not of l1scout (all zeros, say) has the number that follows from the orbits beside it; where a packet
-has no other orbits, from the packet before.
+`ORBIT_HEADER`, the state of each link and its realigns; reading does not depend on them. An empty orbit
+whose header is not of l1scout (all zeros, say) has the number that follows from the orbits beside it; where a
+packet has no other orbits, from the packet before.
 """
 
 from dataclasses import replace
@@ -118,7 +118,7 @@ def _is_end(row: Any) -> Any:
 
 
 def _numbers(n: int, filled: NDArray[np.int64], stated: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
-    """Number `n` orbits of which only the `filled` ones state theirs; and how many can be numbered so.
+    """Return the numbers of `n` orbits of which the `filled` ones state theirs, and how many can be told.
 
     An empty orbit follows the one before it, or precedes the first that states its number.
     """

@@ -13,9 +13,9 @@ from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
 from l1scout.formats.block_format import board_format
 from l1scout.formats.marks import REPEATED, stated_origin
-from l1scout.formats.raw import RawFile, frame_marks, read_header
+from l1scout.formats.raw import frame_marks
 from l1scout.io import archive
-from l1scout.io.archive_chunk import ORBIT_AT, ArchiveChunk, with_station
+from l1scout.io.archive_chunk import ArchiveChunk, with_station
 from l1scout.io.conditions import Conditions
 from l1scout.io.guard import guarded
 from l1scout.io.input_file import InputFile
@@ -43,17 +43,17 @@ class ArchiveReader(FormatReader):
         """Read muons (InputError if the archive is damaged, or rows of it were changed)."""
         said = archive.metadata(file)
         quality.bytes += said["bytes"]
-        form, header = board_format(said["form"]), read_header(said["header"])
+        form = board_format(said["form"])
         simulated = metadata(file).get("simulated")
-        framed = header is not None
+        framed = bool(said["header"])
         with guarded(file.path, "damaged archive"):
             chunks = (ArchiveChunk(c, s, form, framed=framed) for c, s in archive.chunks(file, said))
-            if header is None:
+            if not framed:
                 found = StoredContent()
                 pieces = (piece for chunk in chunks for piece in chunk.in_order(rows))
                 batches = read_pieces(pieces, rows, found, quality)
             else:
-                batches = (b for chunk in chunks for b in _orbits(chunk, header, rows, quality))
+                batches = (b for chunk in chunks for b in _orbits(chunk, said["run"], rows, quality))
             source = origin(file, metadata(file))
             for muons in batches:
                 stated = simulated if muons.simulated is None else muons.simulated
@@ -74,16 +74,16 @@ class ArchiveReader(FormatReader):
         return add_parquet_columns(file, self.title, target, new, lambda b: _hardware(file, b))
 
 
-def _orbits(chunk: ArchiveChunk, header: RawFile, rows: int, quality: ReadQuality) -> Iterator[Any]:
+def _orbits(chunk: ArchiveChunk, run: int, rows: int, quality: ReadQuality) -> Iterator[Any]:
     """Yield the orbits of the frames of a chunk that were not read before."""
-    orbits = chunk.side.head_word(ORBIT_AT).astype(np.int64)
-    new = quality.new_orbits(header.run, orbits)
+    orbits = chunk.orbits
+    new = quality.new_orbits(run, orbits)
     marks = frame_marks(chunk.side.head_word(0))[new]
     quality.marked_orbits += int(np.count_nonzero(marks & np.uint32(REPEATED)))
     part = chunk.decode(np.repeat(new, chunk.side.records))
     muons = replace(
         part.objects,
-        run=np.full(len(part.objects), header.run, np.int64),
+        run=np.full(len(part.objects), run, np.int64),
         lumisection=lumisection(part.objects.orbit),
         simulated=stated_origin(marks),
     )

@@ -66,8 +66,9 @@ class DmaPacketsReader(FormatReader):
             ``form`` ("run2" or "run3"); ``packets``, ``orbits`` and ``blocks`` that could be read;
             ``final_muons`` and ``intermediate_muons``; ``orbit`` and ``bx`` [first, last];
             ``flagged_orbits``; ``duplicate_orbits``, which are left out; ``repeated_orbits`` with the content
-            of an earlier one; ``maps_from_0``, packets whose map begins with BX 0; ``corrupt`` stretches and ``corrupt_bytes``; ``counters`` of the last trailer
-            (None if it has none).
+            of an earlier one; ``maps_from_0``, packets whose map of the non-empty BX begins with BX 0;
+            ``corrupt`` stretches and ``corrupt_bytes``; ``counters`` of the last trailer (None if it has
+            none).
         """
         found, quality, streams = PacketCounts(), ReadQuality(), dict[str, int]()
         orbits: list[int] = []

@@ -7,7 +7,7 @@
     incoming/NAME.CRC.part      upload that is not complete; CRC is that of the whole segment
     runNNNNNN/NAME              segment as it was sent, until it is compressed
     runNNNNNN/NAME.json         its note, `l1scout.readout.segment_note`
-    runNNNNNN/settings_sourceNN.toml  settings of the readout that sends the source
+    runNNNNNN/sourceNN_settings.toml  settings of the readout that sends the source
 """
 
 import fcntl
@@ -15,13 +15,12 @@ import os
 import shutil
 import time
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 from l1scout.errors import InputError
-from l1scout.files import checksum, is_disk_full, sync_folder
-from l1scout.readout.segment_note import SegmentNote, read_note
-from l1scout.readout.segments import Segment, parse_name
+from l1scout.files import checksum, is_disk_full, own_folder, sync_folder
+from l1scout.readout.segment_note import SegmentNote
+from l1scout.readout.segments import Segment
 from l1scout.store.catalogue import Catalogue
 
 _STALE_S = 86400.0
@@ -45,8 +44,9 @@ class StoreFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.incoming = path, path / "incoming"
+        own_folder(path, "store folder", 0o755)
         try:
-            self.incoming.mkdir(parents=True, exist_ok=True)
+            self.incoming.mkdir(exist_ok=True)
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             self.close = weakref.finalize(self, os.close, lock)
             """Leave the folder to others."""
@@ -96,8 +96,8 @@ class StoreFolder:
         """Make a segment one of the store's for good: when this returns, it may be acknowledged.
 
         The note gets its name before the segment does: a segment in a run's folder never lacks its note.
-        Whatever is interrupted is completed when the segment is offered again, or by `enter_missing` at the
-        next start.
+        Whatever is interrupted is completed when the segment is offered again, or by
+        `l1scout.store.rebuild.check` at the next start.
 
         Parameters
         ----------
@@ -117,36 +117,24 @@ class StoreFolder:
         sync_folder(self.path)  # the run's folder may be new
         catalogue.add(note, str(path.relative_to(self.path)))
 
-    def unlisted(self, catalogue: Catalogue) -> Iterator[SegmentNote]:
-        """Go through the segments that lie here complete, as they were sent, and are not in the catalogue."""
-        for path in sorted(self.path.glob("run*/run*")):
-            name = parse_name(path.name)
-            if name is None or catalogue.get((int(name["run"]), int(name["source"]), int(name["index"]))):
-                continue
-            note = read_note(path.with_name(path.name + ".json"))
-            if note is not None and self.file(note.segment) == path and self.has(note.segment):
-                yield note
-
-    def enter_missing(self, catalogue: Catalogue) -> int:
-        """Enter complete segments that a store was killed before it could enter; return how many."""
-        missing = list(self.unlisted(catalogue))
-        for note in missing:
-            self.keep(note, None, catalogue)
-        return len(missing)
-
-    def keep_settings(self, run: int, source: int, text: bytes) -> None:
-        """Keep the settings of the readout that sends a source of a run."""
+    def keep_settings(self, run: int, source: int, text: str, catalogue: Catalogue) -> None:
+        """Keep the settings of the readout that sends a source of a run, in a file and in the catalogue."""
         folder = self.path / f"run{run:06d}"
         folder.mkdir(exist_ok=True)
-        write_synced(folder / f"settings_source{source:02d}.toml", text)
+        write_synced(folder / f"source{source:02d}_settings.toml", text.encode())
         sync_folder(folder)
         sync_folder(self.path)
+        catalogue.put_settings(run, source, text)
 
     def _tidy(self) -> None:
         """Delete uploads that nobody has continued for a day; leave the last byte of others to be sent.
 
-        An upload that was complete when the store was killed can so be finished as any other.
+        An upload that was complete when the store was killed can so be finished as any other. And see that
+        names which a killed store gave to segments are on the disk, before the segments are entered.
         """
+        for folder in self.path.glob("run*/"):
+            sync_folder(folder)
+        sync_folder(self.path)
         for part in self.parts():
             found = part.stat()
             if time.time() - found.st_mtime > _STALE_S:

@@ -1,0 +1,152 @@
+"""Tell frames whose headers are damaged, which their checksums do not cover, by what else states the same.
+
+Four witnesses: the lumisection follows from the orbit; the records state their orbit, under the checksum;
+orbits rise from frame to frame; flags do not change for a single frame. A witness that contradicts more than
+a few of a source's frames is not heard: then the file was made by other rules. Nothing tells the number of an
+empty orbit in the middle of a gap.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.formats.marks import REPEATED
+from l1scout.formats.records import HEADER_WORDS, ORBIT_MASK
+
+if TYPE_CHECKING:
+    from l1scout.formats.raw import Frame
+
+_BESIDE = 8
+"""Frames beside a first or last one that must follow on each other for a step to it to be damage."""
+_ORBIT_AT = 4 * (HEADER_WORDS - 1)
+_FEW = 20
+"""One frame in so many may be contradicted by a witness that is heard, or one in all."""
+
+
+def checked(parts: Sequence["Frame | memoryview"], before: dict[int, int]) -> Iterator["Frame | memoryview"]:
+    """Yield frames and what lies between them, in order; frames whose headers are damaged as bytes.
+
+    Parameters
+    ----------
+    parts : sequence of Frame or memoryview
+    before : dict of int to int
+        Last orbit of each source before these frames; is brought up to date.
+    """
+    frames, lost, at = list["Frame"](), list[int](), 0
+    for part in parts:
+        if isinstance(part, memoryview):
+            lost.append(at)
+            at += len(part)
+        else:
+            frames.append(part)
+            at = part.stop
+    bad = iter(doubtful(frames, lost, before).tolist())
+    for part in parts:
+        if not isinstance(part, memoryview) and next(bad):
+            yield memoryview(b"".join((part.head, part.records)))
+        else:
+            yield part
+
+
+def doubtful(frames: Sequence["Frame"], lost: Sequence[int], before: dict[int, int]) -> NDArray[np.bool_]:
+    """Return which frames have damaged headers.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        In the order of the file.
+    lost : sequence of int
+        Where stretches begin that are no frames.
+    before : dict of int to int
+        Last orbit of each source before these frames; is brought up to date.
+    """
+    out = np.zeros(len(frames), np.bool_)
+    sources = np.array([f.source for f in frames], np.int64)
+    for source in np.unique(sources).tolist():
+        at = np.flatnonzero(sources == source)
+        own = [frames[k] for k in at.tolist()]
+        bad = _contradicted([f.is_dated for f in own], np.ones(len(own), np.bool_))
+        proven, other = _by_records(own)
+        bad |= other
+        bad |= _odd_flags(np.array([f.flags for f in own], np.int64))
+        left = np.flatnonzero(~bad)
+        gaps = np.sort(np.r_[np.asarray(lost, np.int64), [own[k].start for k in np.flatnonzero(bad)]])
+        bad[left] |= _out_of_order([own[k] for k in left.tolist()], proven[left], gaps, before.get(source))
+        good = np.flatnonzero(~bad)
+        if good.size:
+            before[source] = own[int(good[-1])].orbit
+        out[at] = bad
+    return out
+
+
+def _contradicted(agrees: Any, heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where a witness that is `heard` does not agree, if it agrees with most."""
+    bad = heard & ~np.asarray(agrees, np.bool_)
+    return bad if 2 * np.count_nonzero(bad) < np.count_nonzero(heard) else np.zeros(bad.size, np.bool_)
+
+
+def _by_records(frames: Sequence["Frame"]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which frames have records of their orbit, and which of another."""
+    number = [int.from_bytes(f.records[_ORBIT_AT : _ORBIT_AT + 4], "little") & ORBIT_MASK for f in frames]
+    filled = np.array([len(f.records) > _ORBIT_AT for f in frames], np.bool_)
+    agrees = np.array([n == f.orbit & ORBIT_MASK for n, f in zip(number, frames, strict=True)], np.bool_)
+    return agrees & filled, _contradicted(agrees, filled)
+
+
+def _few(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return what is bad if it is the exception."""
+    return bad if np.count_nonzero(bad) <= max(1, bad.size // _FEW) else np.zeros(bad.size, np.bool_)
+
+
+def _odd_flags(flags: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which frames have other flags than those on both sides, which agree."""
+    bad = np.zeros(flags.size, np.bool_)
+    if flags.size < 3:
+        return bad
+    bad[1:-1] = (flags[1:-1] != flags[:-2]) & (flags[:-2] == flags[2:])
+    repeats = REPEATED << 13
+    begins = flags[1] == flags[2] and flags[0] | repeats == flags[1]  # what repeats has a first orbit
+    bad[0] = flags[0] != flags[1] and flags[1] == flags[2] and not begins
+    bad[-1] = flags[-1] != flags[-2] and flags[-2] == flags[-3]
+    return _few(bad)
+
+
+def _out_of_order(
+    frames: Sequence["Frame"], proven: NDArray[np.bool_], gaps: NDArray[np.int64], before: int | None
+) -> NDArray[np.bool_]:
+    """Return which frames are not between the orbits of those beside them, or at an end leave a gap.
+
+    Records prove the number of their orbit, but for its epoch: those frames may be in any order within one.
+    Frames beside a gap in the file may leave one in the orbits.
+    """
+    orbit = np.array([f.orbit for f in frames], np.int64)
+    known = orbit if before is None else np.r_[before, orbit]
+    bad = np.zeros(known.size, np.bool_)
+    if known.size < 3:
+        return bad[known.size - orbit.size :]
+    first, this, last = known[:-2], known[1:-1], known[2:]
+    skip = known.size - orbit.size
+    filled = np.r_[np.ones(skip, np.bool_), [len(f.records) > 0 for f in frames]]
+    proven = np.r_[np.ones(skip, np.bool_), proven]
+    # an empty orbit does not take the number of the next one, whose records prove it
+    taken = (this == last) & ~filled[1:-1] & proven[2:]
+    bad[1:-1] = (first < last) & ((this < first) | (this > last) | taken)
+    # a number twice, and none for the orbit between
+    bad[1:-1] |= (last - first == 2) & (this != first + 1)
+    bad[1:-1] &= ~proven[1:-1] | (np.abs(this - first) >= ORBIT_MASK)
+    steps, ends = np.diff(known), (0, min(1, orbit.size - 1), max(orbit.size - 2, 0), -1)
+    at = np.searchsorted(gaps, [frames[k].start for k in ends])
+    if before is None and not bad[1] and at[0] == at[1]:
+        bad[0] = _is_apart(int(steps[0]), steps[1 : 1 + _BESIDE], proven=bool(proven[0]))
+    if not bad[-2] and at[2] == at[3]:
+        bad[-1] = _is_apart(int(steps[-1]), steps[-1 - _BESIDE : -1], proven=bool(proven[-1]))
+    return _few(bad[skip:])
+
+
+def _is_apart(step: int, beside: NDArray[np.int64], *, proven: bool) -> bool:
+    """Return whether a first or last frame does not belong to those beside it."""
+    if proven or not beside.size:
+        return bool(beside.size and np.all(beside == 1) and abs(step) >= ORBIT_MASK)
+    return bool(np.all(beside == 1) and step != 1) or bool(np.all(beside > 0) and step < 0)
