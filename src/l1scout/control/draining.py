@@ -79,6 +79,11 @@ class Drain:
             process.force(now)
         return False
 
+    @property
+    def is_forced(self) -> bool:
+        """Whether what is slow is not waited for any more."""
+        return self._forced is not None
+
     def waits_for(self) -> str:
         """Say what is waited for, and how long at most."""
         if not self._stages or self._since is None:

@@ -122,7 +122,8 @@ class _LogFile(RotatingFileHandler):
         return stream
 
     def __del__(self) -> None:
-        self.close()
+        if self.stream:
+            self.stream.close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Go on: a full disk must not end the run."""

@@ -267,6 +267,11 @@ class Supervisor:
         else:
             how = signal.Signals(-code).name if code < 0 else f"status {code}"
             self._log("died", level="error", name=process.name, how=how, log=str(process.log))
+            if self._drain.is_forced and process.kind == "readout" and not self._error:
+                self._error = (
+                    f"{process.name}: ended by {how}; what it has not sent is in its spool: "
+                    "`l1scout readout --drain` sends it later"
+                )
 
     def _conclude(self, now: float) -> None:
         """End the run: all processes have ended."""
