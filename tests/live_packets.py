@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from l1scout.simulate.live_board import simulated_packets
 from l1scout.simulate.run import Running, simulate_run
 from l1scout.simulate.write import Fibres
 from l1scout.store.catalogue import Catalogue
+from l1scout.store.catalogue_tables import ROW_SUM
+from l1scout.store.compress import Method
+from l1scout.store.compressor import Compressor
 
 
 @cache
@@ -60,22 +64,40 @@ def feed(writer: SegmentWriter, stream: bytes, form: str = "run3") -> None:
 
 def board_status(**values: object) -> BoardStatus:
     """Return the status of a board with some values, and others that do not matter."""
-    counts = ("first_orbit", "packets", "bytes", "waiting", "buffer", "real_time_factor", "seconds", "source")
-    return BoardStatus(**{"readout": "connected", **dict.fromkeys(counts, 0), **values})
+    counts = ("first_orbit", "packets", "bytes", "waiting", "buffer", "real_time_factor", "seconds")
+    return BoardStatus(**{"readout": "connected", "source": 1, **dict.fromkeys(counts, 0), **values})
 
 
 def stored_spool(spool: Spool, folder: Path, method: str = "") -> Path:
-    """Put the segments of a spool into a store's folder and its catalogue, as they are."""
+    """Put the segments of a spool and their notes into a store's folder and its catalogue, as they are."""
     folder.mkdir()
     catalogue = Catalogue(folder, create=True)
     for segment in spool.waiting():
         path = folder / segment.folder / segment.name
         path.parent.mkdir(exist_ok=True)
         shutil.copy(spool.path(segment), path)
+        path.with_name(f"{path.name}.json").write_bytes(spool.note(segment).encode())
         catalogue.add(spool.note(segment), f"{segment.folder}/{segment.name}")
         if method:
             catalogue.compressed(
                 segment, f"{segment.folder}/{segment.name}", method, segment.size, segment.crc32c
             )
+    catalogue.close()
+    return folder
+
+
+def change_rows(catalogue: Catalogue, change: str) -> None:
+    """Change segments in a catalogue as SQL says, with right checksums: as if the store had written that."""
+    catalogue._base.execute(f"UPDATE segments SET {change}")
+    catalogue._base.execute(f"UPDATE segments SET row_crc32c = {ROW_SUM}")
+
+
+def compressed_store(spool: Spool, folder: Path, method: str = "zstd") -> Path:
+    """Make a store's folder of a spool as a store leaves it, compressed."""
+    stored_spool(spool, folder)
+    catalogue = Catalogue(folder)
+    compressor = Compressor(folder, catalogue, Method(method), 1, lambda *_, **__: None, ThreadPoolExecutor)
+    while compressor.step() == 0:
+        pass
     catalogue.close()
     return folder

@@ -161,6 +161,7 @@ def open(  # noqa: A001
     source: "str | Path | Iterable[str | Path]",
     *,
     run: int | None = None,
+    source_id: int | None = None,
     intermediate: bool = False,
     flavour: str | None = None,
     accept_damaged: bool = False,
@@ -173,6 +174,8 @@ def open(  # noqa: A001
         Files of any format that l1scout reads, folders of such, or with `run` the folder of a store.
     run : int, optional
         A run in the store `source`.
+    source_id : int, optional
+        With `run`: which source, if the run has several.
     intermediate : bool
         Give intermediate muons, too, and a column ``intermediate`` that tells them from final muons.
     flavour : {"dpg", "scouting"}, optional
@@ -200,7 +203,7 @@ def open(  # noqa: A001
         if len(paths) != 1:
             msg = f"run {run}: name one store, not {len(paths)} paths"
             raise InputError(msg)
-        files, title = stored_run(paths[0], run)[0], f"run {run} of {paths[0]}"
+        files, title = stored_run(paths[0], run, source_id)[0], f"run {run} of {paths[0]}"
     else:
         missing = [p for p in paths if not _exists(p)]
         if missing or not paths:

@@ -74,6 +74,7 @@ class Chain:
             [board]
             {board}
             pace = {PACE}
+            buffer = 5000
             [readout]
             listen = "127.0.0.1:{self.boards}"
             store = "127.0.0.1:{self.store}"

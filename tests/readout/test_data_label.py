@@ -110,7 +110,7 @@ def test_objects_are_counted_by_kind_at_every_stage(tmp_path):
     store = stored_spool(spool, tmp_path / "store")
     catalogue = Catalogue(store)
     (run,) = catalogue.runs()
-    rows = catalogue._rows('SELECT kind, SUM("count") FROM objects GROUP BY kind ORDER BY kind')
+    rows = catalogue._rows('SELECT kind, SUM("count") FROM run_objects GROUP BY kind ORDER BY kind')
     catalogue.close()
     assert run["objects"] == dict(rows) == {"muon": muons, "intermediate_muon": intermediate}
     for stage in account(REAL_RUN, store)[1:]:

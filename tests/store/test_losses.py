@@ -21,7 +21,7 @@ from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.losses import lost_in_file, with_losses
-from live_packets import board_status, dropping, feed, packets, small_packets, stored_spool
+from live_packets import board_status, change_rows, dropping, feed, packets, small_packets, stored_spool
 
 RUN = 7
 
@@ -78,14 +78,14 @@ def test_reports_of_killed_boards_and_other_runs_are_not_used(chain, tmp_path):
 
 def test_the_live_fraction_of_stored_files_knows_what_was_lost(chain, tmp_path):
     store, _ = chain
-    files = sorted((store / f"run{RUN:06d}").iterdir())
+    files = sorted((store / f"run{RUN:06d}").glob("*.raw"))
     seen = l1scout("analyse", "livetime", *files, "--json")["sections"]
     assert [row["orbits"] for row in seen] == [18]
     assert [row["lost_orbits"] for row in seen] == [6]
     assert seen[0]["live_fraction"] == pytest.approx(18 / 24)
     # what is lost at the end of a segment leaves no gap between orbits: only the catalogue tells
     catalogue = Catalogue(store)
-    catalogue._base.execute('UPDATE segments SET missed = 6 WHERE "index" = 1')
+    change_rows(catalogue, 'missed = CASE "index" WHEN 1 THEN 6 ELSE missed END')
     catalogue.close()
     live = LiveTime()
     for events in with_losses(read_batches(files)):
@@ -100,7 +100,7 @@ def test_the_live_fraction_of_stored_files_knows_what_was_lost(chain, tmp_path):
 @pytest.mark.parametrize("damage", ["row", "page"])
 def test_a_damaged_catalogue_is_one_line(chain, damage):
     store, _ = chain
-    files = sorted((store / f"run{RUN:06d}").iterdir())
+    files = sorted((store / f"run{RUN:06d}").glob("*.raw"))
     catalogue = Catalogue(store)
     if damage == "row":
         catalogue._base.execute("UPDATE segments SET missed = 'many'")
@@ -147,7 +147,7 @@ def test_impossible_last_words_of_a_board_are_not_believed(tmp_path, orbits, dro
 
 def test_losses_are_read_from_a_folder_that_may_not_be_written(chain, monkeypatch):
     store, _ = chain
-    files = sorted((store / f"run{RUN:06d}").iterdir())
+    files = sorted((store / f"run{RUN:06d}").glob("*.raw"))
     before = sorted(p.name for p in store.iterdir())
     monkeypatch.setattr("os.access", lambda *_: False)
     assert sum(map(lost_in_file, files)) == 6

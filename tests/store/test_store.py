@@ -26,8 +26,7 @@ from l1scout.store.catalogue import FILE, Catalogue
 from l1scout.store.compress import ChangedError, Method, compress, content
 from l1scout.store.http_server import HttpServer
 from l1scout.store.store import DeadThreadError, Store
-from l1scout.store.transfer import transfer
-from live_packets import board_status, feed, packets
+from live_packets import feed, packets
 from store_requests import StoreClient, make_store, push
 
 RUN = 7
@@ -245,100 +244,3 @@ def test_recalibration_needs_columns(tmp_path, model):
     over = [f"recalibrate.model={model}", f"store.folder={tmp_path}", "store.listen=127.0.0.1:0"]
     with pytest.raises(InputError, match="set store"):
         Store(read_settings(None, {}, over), log)
-
-
-@pytest.fixture
-def stored(spool, tmp_path):
-    store = make_store(tmp_path / "store")
-    push(spool, store)
-    store.close()
-    return tmp_path / "store"
-
-
-def test_account_balances_and_says_where_not(stored):
-    stages = account(RUN, stored, verify=True)
-    assert [s.name for s in stages] == ["board, as readout saw it", "readout of source 1", "wire", "store"]
-    assert not [w for s in stages for w in s.wrong]
-    assert {s.out for s in stages} == {24}
-    catalogue = Catalogue(stored)
-    catalogue._base.execute('DELETE FROM segments WHERE "index" = 2')
-    catalogue.close()
-    wrong = [w for s in account(RUN, stored) for w in s.wrong]
-    assert wrong == ["1 segments neither stored nor waiting: index 2"]
-    next(iter((stored / "run000007").glob("*index000001*"))).unlink()
-    wrong = [w for s in account(RUN, stored) for w in s.wrong]
-    assert any("is missing" in w for w in wrong)
-    assert any("5 orbits unaccounted for" in w for w in wrong)
-    assert account(RUN + 1, stored) == []
-    with pytest.raises(InputError, match="no catalogue"):
-        account(RUN, stored / "nowhere")
-
-
-def test_segments_that_share_an_orbit_overlap(stored):
-    catalogue = Catalogue(stored)
-    catalogue._base.execute(
-        'UPDATE segments SET first_orbit = 4 WHERE "index" = 1'
-    )  # 0 to 4 are in the first
-    catalogue.close()
-    assert [w for s in account(RUN, stored) for w in s.wrong] == ["segments 0 and 1 overlap"]
-
-
-def test_a_file_that_holds_another_segment_is_noticed(stored):
-    """Its own checksum is right, but what it was made from is not what the store acknowledged."""
-    catalogue = Catalogue(stored)
-    catalogue._base.execute('UPDATE segments SET crc32c = crc32c + 1 WHERE "index" = 1')
-    first, second, *_ = catalogue.segments(RUN)
-    catalogue.close()
-    assert len(content(stored, first)) == first.segment.size
-    with pytest.raises(ChangedError, match="has changed"):
-        content(stored, second)
-
-
-def test_account_and_the_boards_own_count(stored, tmp_path):
-    report = board_status(run=RUN, state="idle", delivered=24, dropped=3)
-    (tmp_path / "board-0.json").write_text(report.model_dump_json())
-    first = account(RUN, stored, boards=tmp_path)[0]
-    assert (first.into, first.out, first.wrong) == (27, 24, [])
-    (tmp_path / "board-1.json").write_text(report.model_copy(update={"delivered": 2}).model_dump_json())
-    assert account(RUN, stored, boards=tmp_path)[0].wrong == ["+2 orbits unaccounted for"]
-
-
-def test_transfer_verifies_and_deletes_only_what_is_there(stored, tmp_path):
-    target = f"file://{tmp_path}/archive"
-    done = transfer(stored, target)
-    assert (done.copied, done.there, done.deleted, done.failed) == (5, 0, 0, {})
-    done = transfer(stored, target, keep_days=1)
-    assert (done.copied, done.there, done.deleted) == (0, 5, 0)  # too young
-    files = sorted((tmp_path / "archive" / "run000007").iterdir())
-    files[0].write_bytes(b"x" * files[0].stat().st_size)
-    files[1].unlink()
-    done = transfer(stored, target, keep_days=0)
-    assert done.deleted == 3
-    assert len(done.failed) == 2
-    left = sorted(p.name for p in (stored / "run000007").iterdir())
-    assert left == [files[0].name, files[1].name]
-    stages = account(RUN, stored)
-    assert not [w for s in stages for w in s.wrong]
-    assert stages[-1].counted == {"copied_and_deleted": 14}
-
-
-def test_transfer_keeps_files_for_so_many_days(stored, tmp_path):
-    catalogue = Catalogue(stored)
-    catalogue._base.execute("UPDATE segments SET received = 1e9")
-    catalogue.close()
-    for seconds, deleted in ((2 * 86400 - 1, 0), (2 * 86400, 5)):
-        done = transfer(stored, f"file://{tmp_path}/archive", keep_days=2, now=1e9 + seconds)
-        assert (done.deleted, done.failed) == (deleted, {})
-
-
-def test_transfer_to_memory_and_to_nowhere(stored):
-    assert transfer(stored, "memory://archive").copied == 5
-    with pytest.raises(InputError, match="nosuch"):
-        transfer(stored, "nosuch://x")
-
-
-def test_a_damaged_file_is_not_copied(stored):
-    path = min((stored / "run000007").iterdir())
-    path.write_bytes(path.read_bytes()[:-1] + b"!")
-    done = transfer(stored, "memory://other")
-    assert (done.copied, list(done.failed.values())) == (4, ["has changed since it was stored: not copied"])

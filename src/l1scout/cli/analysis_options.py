@@ -56,6 +56,12 @@ StoreFolder = Annotated[
     Path | None,
     typer.Option("--store", help="Folder of the store, for --run.", rich_help_panel=_SELECTION),
 ]
+StoredSource = Annotated[
+    int | None,
+    typer.Option(
+        "--source", min=0, help="Source id, for --run, if the run has several.", rich_help_panel=_SELECTION
+    ),
+]
 AcceptDamaged = Annotated[
     bool,
     typer.Option(
@@ -103,6 +109,7 @@ class Options:
     golden: Golden = None
     run: StoredRun = None
     store: StoreFolder = None
+    source: StoredSource = None
     simulate: Simulate = None
     seed: Seed = 1
     simulated_scheme: SimulatedScheme = "2018"

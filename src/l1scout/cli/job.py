@@ -26,6 +26,7 @@ _MEANING = {
     "lumisections": "lumisections",
     "golden": "golden_json",
     "run": "stored_run",
+    "source": "source",
     "section": "section_orbits",
     "prescale": "prescale",
     "min_quality": "min_hw_qual",

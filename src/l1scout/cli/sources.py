@@ -91,7 +91,7 @@ class AnalysisInput:
             from l1scout.store.stored_run import stored_run
 
             folder = options.store or load(None, None).store.folder
-            self.files, self.notes = stored_run(folder, options.run)
+            self.files, self.notes = stored_run(folder, options.run, options.source)
         else:
             self.files, skipped = expand(options.files or ())
             self.notes = [f"skipped: {reason}" for reason in skipped]

@@ -130,17 +130,14 @@ def _out_of_order(
     skip = known.size - orbit.size
     filled = np.r_[np.ones(skip, np.bool_), [len(f.records) > 0 for f in frames]]
     proven = np.r_[np.ones(skip, np.bool_), proven]
-    bad[1:-1] = (first < last) & (
-        (this < first) | (this > last) | (this == last) & ~filled[1:-1] & filled[2:]
-    )
+    # an empty orbit does not take the number of the next one, whose records prove it
+    taken = (this == last) & ~filled[1:-1] & proven[2:]
+    bad[1:-1] = (first < last) & ((this < first) | (this > last) | taken)
     # a number twice, and none for the orbit between
     bad[1:-1] |= (last - first == 2) & (this != first + 1)
     bad[1:-1] &= ~proven[1:-1] | (np.abs(this - first) >= ORBIT_MASK)
-    steps, near = (
-        np.diff(known),
-        [frames[k].start for k in (0, min(1, orbit.size - 1), max(orbit.size - 2, 0), -1)],
-    )
-    at = np.searchsorted(gaps, near)
+    steps, ends = np.diff(known), (0, min(1, orbit.size - 1), max(orbit.size - 2, 0), -1)
+    at = np.searchsorted(gaps, [frames[k].start for k in ends])
     if before is None and not bad[1] and at[0] == at[1]:
         bad[0] = _is_apart(int(steps[0]), steps[1 : 1 + _BESIDE], proven=bool(proven[0]))
     if not bad[-2] and at[2] == at[3]:

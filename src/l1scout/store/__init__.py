@@ -1,1 +1,1 @@
-"""Store: segments in over TCP, acknowledged when they are on disk; compressed, catalogued, sent on."""
+"""Store: segments in, acknowledged when they are on disk; compressed, catalogued, sent on."""

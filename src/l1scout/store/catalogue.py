@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,20 @@ REBUILD = "`l1scout store --rebuild` makes it again from the files"
 _CHECKPOINT_PAGES = 32
 """Pages in the write-ahead log before they go into the main file: a few segments."""
 _WRONG_SUM = "a row has a wrong checksum or is missing"
+_NO_DAMAGE = (
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR,
+)  # fmt: skip
 _POSITION = TypeAdapter(ReadoutPosition)
+_DELETE_NOT_COPIED = """DELETE FROM segments WHERE NOT EXISTS (
+  SELECT 1 FROM copies AS c WHERE c.run = segments.run AND c.source = segments.source
+    AND c."index" = segments."index" AND c.url = ? || segments.file
+    AND c.size = stored_size AND c.crc32c = stored_crc32c)"""
 _KEY = 'run = ? AND source = ? AND "index" = ?'
+
+
+class DamagedError(InputError):
+    """A catalogue that is damaged, and can be made again from the files."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +116,7 @@ class Catalogue:
             self._open(writable=writable)
         except sqlite3.DatabaseError as error:
             self._base.close()
-            msg = f"{path}: cannot be used as a catalogue ({error}); {REBUILD}"
-            raise InputError(msg) from error
+            raise self._unusable(error) from error
         except InputError:
             self._base.close()
             raise
@@ -116,7 +127,7 @@ class Catalogue:
         filled = self._base.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
         if filled and version != VERSION:
             msg = f"{self._path}: not a catalogue of version {VERSION} (but {version}); {REBUILD}"
-            raise InputError(msg)
+            raise DamagedError(msg)
         if not writable:
             self._base.execute("SELECT 1 FROM segments LIMIT 1")
             return
@@ -152,11 +163,17 @@ class Catalogue:
                 cursor = self._base.execute(query, values)
                 return [c[0] for c in cursor.description], cursor.fetchall()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            msg = f"{self._path}: the catalogue is damaged or in use ({error}); {REBUILD}"
-            raise InputError(msg) from error
+            raise self._unusable(error) from error
 
-    def _damaged(self, why: object) -> InputError:
-        return InputError(f"{self._path}: the catalogue is damaged ({why}); {REBUILD}")
+    def _unusable(self, error: Exception) -> InputError:
+        """Return what to raise; a file that is in use or a full disk is no damage."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+        if code & 0xFF in _NO_DAMAGE and code != sqlite3.SQLITE_IOERR_SHORT_READ:
+            return InputError(f"{self._path}: the catalogue cannot be used now ({error}); try again")
+        return self._damaged(error)
+
+    def _damaged(self, why: object) -> DamagedError:
+        return DamagedError(f"{self._path}: the catalogue is damaged ({why}); {REBUILD}")
 
     def check(self) -> None:
         """Check the file's structure and the checksum of each row (InputError if something is damaged)."""
@@ -318,15 +335,26 @@ class Catalogue:
         query = "SELECT source, text FROM settings WHERE run = ? ORDER BY received"
         return dict(self._rows(query, (run,)))
 
-    def backup(self, path: Path) -> None:
-        """Write a consistent copy into a single file, while others may use the catalogue."""
-        with self._lock:
-            target = sqlite3.connect(path)
-            try:
-                self._base.backup(target)
-                target.execute("PRAGMA journal_mode=DELETE")
-            finally:
-                target.close()
+    def backup(self, path: Path, target: str) -> None:
+        """Write the catalogue of the segments that have a verified copy below a URL, as a single file.
+
+        Others may use the catalogue meanwhile.
+        """
+        with closing(sqlite3.connect(path, isolation_level=None)) as copy:
+            copy.create_function("row_checksum", -1, _row_checksum, deterministic=True)
+            with self._lock:
+                self._base.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+            (good,) = copy.execute(
+                f"SELECT COALESCE(MIN(row_crc32c IS {ROW_SUM}), 1) FROM segments"
+            ).fetchone()
+            if not good:
+                raise self._damaged(_WRONG_SUM)
+            copy.execute("BEGIN")
+            copy.execute(_DELETE_NOT_COPIED, (target,))
+            copy.execute("UPDATE segments SET deleted = NULL")  # there they are
+            copy.execute(f"UPDATE segments SET row_crc32c = {ROW_SUM}")
+            copy.execute("COMMIT")
 
 
 @contextmanager

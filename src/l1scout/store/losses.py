@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 from pydantic import ValidationError
 
 from l1scout.core.orbit_data import OrbitData
+from l1scout.errors import ScoutingWarning
 from l1scout.readout.segments import Segment, parse_name
 from l1scout.readout.status import BoardStatus
 from l1scout.store.catalogue import FILE, Catalogue
@@ -41,14 +43,14 @@ def dropped_by_board(reports: Sequence[BoardStatus]) -> int | None:
 
 
 def runs_with_losses(catalogue: Catalogue, boards: Path) -> list[dict[str, Any]]:
-    """Return the sums of every run and source; ``dropped`` has what only the boards' own reports tell, too.
+    """Return the sums of every run and source, with what only the boards' own reports tell.
 
-    That is what a board dropped after the last packet that readout received: it is counted for the run's
-    last source.
+    ``dropped`` has what a board dropped after the last packet that readout received, too; ``unsent`` is what
+    was given up when the board was stopped.
     """
     rows = catalogue.runs()
-    for run, row in {r["run"]: r for r in rows}.items():
-        row["dropped"] += _known_to_boards_only(rows, boards, run)
+    for run in {r["run"] for r in rows}:
+        _add_reports([r for r in rows if r["run"] == run], board_reports(boards, run))
     return rows
 
 
@@ -58,15 +60,20 @@ def lumisections_with_losses(catalogue: Catalogue, boards: Path, run: int) -> li
     What only the boards' reports tell is counted for the last lumisection.
     """
     rows = catalogue.lumisections(run)
-    if rows:
-        last = max(rows, key=lambda r: r["lumisection"])
-        last["dropped"] += _known_to_boards_only(rows, boards, run)
+    _add_reports(rows, board_reports(boards, run))
     return rows
 
 
-def _known_to_boards_only(rows: Sequence[dict[str, Any]], boards: Path, run: int) -> int:
-    reported = dropped_by_board(board_reports(boards, run)) or 0
-    return max(reported - sum(int(r["dropped"]) for r in rows if r["run"] == run), 0)
+def _add_reports(rows: Sequence[dict[str, Any]], reports: Sequence[BoardStatus]) -> None:
+    """Add what the boards of a run report to the last row of each source."""
+    for row in rows:
+        row["unsent"] = 0
+    for source in {row["source"] for row in rows}:
+        own = [row for row in rows if row["source"] == source]
+        told = [r for r in reports if r.source == source]
+        last = max(own, key=lambda r: int(r.get("lumisection", 0)))
+        last["dropped"] += max((dropped_by_board(told) or 0) - sum(int(r["dropped"]) for r in own), 0)
+        last["unsent"] += sum(r.unsent for r in told)
 
 
 def lost_orbits(segment: Segment) -> int:
@@ -77,7 +84,8 @@ def lost_orbits(segment: Segment) -> int:
 def lost_in_file(path: Path) -> int:
     """Return the orbits that were lost of a segment's file in the folder of a store.
 
-    0 for every other file: only the catalogue beside it tells what was lost.
+    0 for every other file: only the catalogue beside it tells what was lost. Where the catalogue does not
+    know either, a `ScoutingWarning` says so.
 
     Raises
     ------
@@ -95,6 +103,8 @@ def lost_in_file(path: Path) -> int:
         stored = catalogue.get((int(parsed["run"]), int(parsed["source"]), int(parsed["index"])))
     finally:
         catalogue.close()
+    if stored and stored.fault:
+        warn(f"{path}: {stored.fault}", ScoutingWarning, stacklevel=2)
     return lost_orbits(stored.segment) if stored else 0
 
 

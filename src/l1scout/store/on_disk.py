@@ -18,7 +18,8 @@ from l1scout.store.compress import SUFFIX, decompress, decompress_unknown
 from l1scout.store.run_journal import JournalEntry, read_journal
 
 MAX_SETTINGS_BYTES = 1 << 16
-NOTE_LOST = "its note was lost: the orbits lost of it are unknown"
+NOTE_LOST = "its note was lost: what was lost of it is unknown, and so is whether its data are right"
+FILE_MISSING = "its file is missing"
 FILE_CHANGED = "its file has changed since it was stored"
 _RUN = re.compile(r"run\d{6,10}\Z")
 _SETTINGS = re.compile(r"source(\d{2,5})_settings\.toml\Z")

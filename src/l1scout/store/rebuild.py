@@ -8,15 +8,17 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing, sync_folder
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
-from l1scout.store.catalogue import FILE, Catalogue, Stored, entry_of_row, open_read_only
+from l1scout.store.catalogue import FILE, Catalogue, DamagedError, Stored, entry_of_row, open_read_only
 from l1scout.store.catalogue_tables import QUOTED, ROW_SUM
 from l1scout.store.on_disk import (
+    FILE_MISSING,
+    NOTE_LOST,
     FilesOfSegment,
     RunFolder,
     describe,
@@ -111,7 +113,7 @@ def open_catalogue(folder: Path, log: Log) -> tuple[Catalogue, list[str]]:
         try:
             catalogue = Catalogue(folder, create=True)
             return catalogue, check(folder, catalogue, log)
-        except InputError as error:
+        except DamagedError as error:
             if catalogue:
                 catalogue.close()
             why = str(error)
@@ -153,8 +155,8 @@ def check(folder: Path, catalogue: Catalogue, log: Log) -> list[str]:
         listed = list_folder(paths.get(name, folder / name))
         entries, problems = _compare(listed, known.get(name, {}), catalogue)
         catalogue.put(entries)
-        if entries:
-            line = f"{name}: {len(entries)} segments lay there that the catalogue did not know as they are"
+        if new := sum(not stored.fault for _, stored in entries):
+            line = f"{name}: {new} segments lay there that the catalogue did not know as they are"
             alarms.append(line + ": entered")
         alarms += problems
         _heal_notes(listed, known.get(name, {}), catalogue, log)
@@ -173,10 +175,13 @@ def _compare(
     wrong: dict[str, list[str]] = {}
     for name in sorted(folder.segments.keys() | known.keys()):
         files, stored = folder.segments.get(name, FilesOfSegment(name)), known.get(name)
-        if stored and (stored.deleted is not None or _is_there(files, stored)):
+        faulty = stored is not None and stored.fault not in ("", NOTE_LOST)
+        if stored and (stored.deleted is not None or _is_there(files, stored)) and not faulty:
             continue
         note = catalogue.note(stored) if stored else note_on_disk(folder, files)
-        found = describe(folder, files, note) if note else None
+        found = describe(folder, files, note, verify=faulty) if note else None
+        if note and stored and not found:  # the readout may send it again
+            entries.append((note, replace(stored, fault=FILE_MISSING)))
         if note and found:
             entries.append((note, found))
             if found.fault:
@@ -203,7 +208,7 @@ def _heal_notes(folder: RunFolder, known: dict[str, Stored], catalogue: Catalogu
     """Write notes that are missing again."""
     for name, stored in known.items():
         files = folder.segments.get(name)
-        if stored.fault or (files and files.note) or not folder.path.is_dir():
+        if stored.fault == NOTE_LOST or (files and files.note) or not folder.path.is_dir():
             continue
         with contextlib.suppress(InputError):
             write_note(folder, catalogue.note(stored))

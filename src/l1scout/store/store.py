@@ -14,11 +14,11 @@ from l1scout.settings import Settings
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import Method
 from l1scout.store.compressor import Compressor
-from l1scout.store.folder import StoreFolder
 from l1scout.store.http_api import application
 from l1scout.store.http_server import HttpServer, RateLimitedLog
 from l1scout.store.rebuild import open_catalogue
 from l1scout.store.receiver import SegmentReceiver
+from l1scout.store.store_folder import StoreFolder
 
 _TICK_S = 0.25
 _COMPRESS_S = 60.0
@@ -153,8 +153,16 @@ class Store:
     @property
     def is_healthy(self) -> bool:
         """Whether segments can be taken."""
-        compresses = self._compressor is None or self._compressor.alive
-        return self.receiver is not None and not self.receiver.is_full and self.server.alive and compresses
+        return self.receiver is not None and not self.receiver.is_full and not self.dead_threads
+
+    @property
+    def dead_threads(self) -> list[str]:
+        """Threads that have ended though they should not have."""
+        dead = {
+            "http": self.state == "running" and not self.server.alive,
+            "compressor": self._compressor is not None and not self._compressor.alive,
+        }
+        return [name for name, is_dead in dead.items() if is_dead]
 
     @property
     def alarms(self) -> list[str]:
@@ -169,8 +177,6 @@ class Store:
             )
         if receiver and receiver.damaged:
             found.append(f"{receiver.damaged} segments were damaged on the way or not what their notes say")
-        if not self.server.alive and self.state == "running":
-            found.append(f"nobody serves {self.server.address}: restart the store")
         return found + (self._compressor.alarms if self._compressor else [])
 
     def status(self) -> StoreStatus:
@@ -190,6 +196,7 @@ class Store:
             damaged=compressor.damaged if compressor else 0,
             warnings=compressor.warnings if compressor else [],
             alarms=self.alarms,
+            dead_threads=self.dead_threads,
             disk_free=_free(self._settings),
         )
 

@@ -1,5 +1,11 @@
-"""Copy stored segments elsewhere, read every copy back, and only then delete the original on request."""
+"""Copy stored segments elsewhere, read every copy back, and only then delete the original on request.
 
+Notes, settings and a catalogue go along: the copy is a store of its own.
+"""
+
+import contextlib
+import errno
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -8,13 +14,18 @@ from typing import Any
 
 import fsspec
 from crc32c import crc32c
+from fsspec.implementations.local import LocalFileSystem
 
 from l1scout.core.provenance import DataLabel
 from l1scout.errors import InputError
+from l1scout.files import checksum, sync_folder
 from l1scout.readout.segments import joint_data
-from l1scout.store.catalogue import Catalogue, Stored
+from l1scout.store.catalogue import FILE, Catalogue, Stored
+from l1scout.store.on_disk import FILE_CHANGED, list_folder
 
 _PIECE = 1 << 22
+_FOR_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors that every further file would meet, too."""
 
 
 def silent(_done: int, _of: int) -> None:
@@ -29,8 +40,14 @@ class Transferred:
     ----------
     copied, copied_bytes : int
         Files copied and verified.
+    again : int
+        Of these, files of which a copy had been there and was gone or damaged.
     there : int
-        Files of which a verified copy was there already.
+        Files of which a verified copy was there already, and still is.
+    not_compressed : int
+        Segments that wait for their compression, and were left for the next time.
+    not_tried : int
+        Files left because the target takes no more.
     deleted, deleted_bytes : int
         Files deleted here.
     failed : dict of str to str
@@ -41,7 +58,10 @@ class Transferred:
 
     copied: int = 0
     copied_bytes: int = 0
+    again: int = 0
     there: int = 0
+    not_compressed: int = 0
+    not_tried: int = 0
     deleted: int = 0
     deleted_bytes: int = 0
     failed: dict[str, str] = field(default_factory=dict)
@@ -54,14 +74,16 @@ def transfer(
     *,
     run: int | None = None,
     keep_days: float | None = None,
+    verify: bool = False,
+    uncompressed: bool = False,
     progress: Callable[[int, int], None] = silent,
     now: float | None = None,
 ) -> Transferred:
-    """Copy all compressed segments to a URL.
+    """Copy all compressed segments to a URL, with their notes, and the catalogue of what is there.
 
     A copy gets its name when it is complete where the file system can rename; it is then read back,
     and entered in the catalogue if size and CRC32C are right. Started again, it goes on with what has
-    no verified copy.
+    no verified copy, or whose copy has gone.
 
     Parameters
     ----------
@@ -74,70 +96,208 @@ def transfer(
     keep_days : float, optional
         Delete here what was received longer ago, if a copy is verified, and is still there with the
         right checksum when looked at once more. None deletes nothing.
+    verify : bool
+        Read the copies that are there already, too.
+    uncompressed : bool
+        Copy segments that are not compressed, too: those of a store that compresses nothing.
     progress : callable
         ``progress(done, of)``, in bytes.
 
     Raises
     ------
     InputError
-        If there is no catalogue, or nothing can be opened at the URL.
+        If there is no catalogue, it is damaged, or nothing can be opened at the URL.
     """
-    try:
-        files, root = fsspec.core.url_to_fs(target)
-    except (ValueError, ImportError) as error:
-        msg = f"{target}: {error}"
-        raise InputError(msg) from error
     catalogue = Catalogue(folder)
     try:
-        todo = [s for s in catalogue.segments(run) if s.deleted is None and s.method]
-        done = Transferred(data=joint_data(s.segment for s in todo))
-        total, ended = sum(s.stored_size for s in todo), 0
-        for stored in todo:
-            copy = f"{root.rstrip('/')}/{stored.file}"
-            try:
-                url = f"{target.rstrip('/')}/{stored.file}"
-                if url in catalogue.copies(stored):
-                    done.there += 1
-                else:
-                    _copy(files, folder / stored.file, copy, stored)
-                    catalogue.copied(stored, url)
-                    done.copied, done.copied_bytes = done.copied + 1, done.copied_bytes + stored.stored_size
-                if keep_days is not None and _old(catalogue, stored, keep_days, now or time.time()):
-                    _check(files, copy, stored)
-                    _delete(catalogue, folder, stored, done)
-            except Exception as error:  # file systems of others raise what they like
-                done.failed[stored.file] = str(error) or type(error).__name__
-            ended += stored.stored_size
-            progress(ended, total)
+        catalogue.check()
+        return _Transfer(folder, catalogue, _Target(target), verify=verify).run(
+            run, keep_days, now or time.time(), progress, uncompressed=uncompressed
+        )
     finally:
         catalogue.close()
-    return done
 
 
-def _delete(catalogue: Catalogue, folder: Path, stored: Stored, done: Transferred) -> None:
-    catalogue.deleted(stored)  # first the entry: a file too many does no harm
-    (folder / stored.file).unlink()
-    done.deleted, done.deleted_bytes = done.deleted + 1, done.deleted_bytes + stored.stored_size
+class _Target:
+    """Where the copies go: files by their path relative to the store's folder.
+
+    Parameters
+    ----------
+    url : str
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._files, root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            msg = f"{url}: {error}"
+            raise InputError(msg) from error
+        self._root, self.url = root.rstrip("/"), url.rstrip("/") + "/"
+        self._listed: dict[str, dict[str, int]] = {}
+        self._files.invalidate_cache()
+
+    def path(self, file: str) -> str:
+        """Return the path in the file system."""
+        return f"{self._root}/{file}"
+
+    def size(self, file: str) -> int | None:
+        """Return the size of a file as listed once for each folder; None if it is not there."""
+        folder, _, name = file.rpartition("/")
+        if folder not in self._listed:
+            try:
+                entries = self._files.ls(self.path(folder), detail=True)
+            except FileNotFoundError:
+                entries = []
+            sizes = {e["name"].rpartition("/")[2]: e.get("size") for e in entries if e.get("type") == "file"}
+            self._listed[folder] = sizes
+        return self._listed[folder].get(name)
+
+    def put(self, source: Path, file: str, size: int, crc: int) -> None:
+        """Copy a file, read it back, and give it its name (OSError if it is not right)."""
+        there, part = self.path(file), self.path(file) + ".part"
+        self._files.makedirs(there.rpartition("/")[0], exist_ok=True)
+        try:
+            self._files.put_file(str(source), part)
+            self.check(file + ".part", size, crc)
+            self._sync(part)
+            self._files.mv(part, there)
+        except Exception:
+            with contextlib.suppress(Exception):  # what went wrong before is what counts
+                self._files.rm_file(part)
+            raise
+        self._sync(there.rpartition("/")[0])
+        if self._files.size(there) != size:
+            msg = "copy has another size after it was renamed"
+            raise OSError(msg)
+        folder, _, name = file.rpartition("/")
+        self._listed.setdefault(folder, {})[name] = size
+
+    def _sync(self, path: str) -> None:
+        """Give a file or folder to the disk, where that is known to be possible."""
+        if isinstance(self._files, LocalFileSystem):
+            sync_folder(Path(path))
+
+    def check(self, file: str, size: int, crc: int) -> None:
+        """Read a copy (OSError if it is another one)."""
+        if _sum(_pieces(self._files.open(self.path(file), "rb"))) != (size, crc):
+            msg = "copy reads back different"
+            raise OSError(msg)
+
+    def is_right(self, file: str, size: int, crc: int) -> bool:
+        """Return whether a copy is there and reads back right."""
+        try:
+            self.check(file, size, crc)
+        except OSError:
+            return False
+        return True
 
 
-def _copy(files: Any, source: Path, there: str, stored: Stored) -> None:
-    if _sum(_pieces(source.open("rb"))) != (stored.stored_size, stored.stored_crc32c):
-        msg = "has changed since it was stored: not copied"
-        raise OSError(msg)
-    files.makedirs(there.rpartition("/")[0], exist_ok=True)
-    part = there + ".part"
-    files.put_file(str(source), part)
-    _check(files, part, stored)
-    files.mv(part, there)
-    if files.size(there) != stored.stored_size:
-        msg = "copy has another size after it was renamed"
-        raise OSError(msg)
+class _Transfer:
+    def __init__(self, folder: Path, catalogue: Catalogue, target: _Target, *, verify: bool) -> None:
+        self._folder, self._catalogue, self._target, self._verify = folder, catalogue, target, verify
+        self._done = Transferred()
+        self._took = False
 
+    def run(
+        self,
+        run: int | None,
+        keep_days: float | None,
+        now: float,
+        progress: Callable[[int, int], None],
+        *,
+        uncompressed: bool,
+    ) -> Transferred:
+        done = self._done
+        here = [s for s in self._catalogue.segments(run) if s.deleted is None]
+        todo = [s for s in here if s.method or uncompressed]
+        done.data, done.not_compressed = joint_data(s.segment for s in here), len(here) - len(todo)
+        total, ended = sum(s.stored_size for s in todo), 0
+        for k, stored in enumerate(todo):
+            try:
+                self._one(stored, keep_days, now)
+            except Exception as error:  # file systems of others raise what they like
+                done.failed[stored.file] = str(error) or type(error).__name__
+                if isinstance(error, OSError) and error.errno in _FOR_ALL:
+                    done.not_tried = len(todo) - k - 1
+                    return done
+            ended += stored.stored_size
+            progress(ended, total)
+        try:
+            self._settings({s.segment.folder for s in todo})
+            self._copy_catalogue()
+        except Exception as error:
+            done.failed[FILE] = str(error) or type(error).__name__
+        return done
 
-def _check(files: Any, there: str, stored: Stored) -> None:
-    if _sum(_pieces(files.open(there, "rb"))) != (stored.stored_size, stored.stored_crc32c):
-        msg = "copy reads back different"
-        raise OSError(msg)
+    def _one(self, stored: Stored, keep_days: float | None, now: float) -> None:
+        """Copy a segment and its note, unless they are there; then delete it here, if it is old."""
+        done, target = self._done, self._target
+        size, crc = stored.stored_size, stored.stored_crc32c
+        url = target.url + stored.file
+        known = url in self._catalogue.copies(stored)
+        there = target.size(stored.file) == size
+        if there and (self._verify or not known):
+            there = target.is_right(stored.file, size, crc)
+        if there:
+            done.there += 1
+        else:
+            self._copy(stored)
+            done.copied, done.copied_bytes = done.copied + 1, done.copied_bytes + size
+            done.again += known
+        self._note(stored)
+        if not (known and there):
+            self._catalogue.copied(stored, url)
+        if keep_days is not None and stored.received <= now - 86400.0 * keep_days:
+            target.check(stored.file, size, crc)
+            self._delete(stored)
+
+    def _copy(self, stored: Stored) -> None:
+        path = self._folder / stored.file
+        if stored.fault == FILE_CHANGED or checksum(path) != (stored.stored_size, stored.stored_crc32c):
+            msg = "has changed since it was stored: not copied"
+            raise OSError(msg)
+        self._target.put(path, stored.file, stored.stored_size, stored.stored_crc32c)
+
+    def _note(self, stored: Stored) -> None:
+        """Copy the note of a segment, as the catalogue knows it."""
+        if stored.fault:  # it has none
+            return
+        data = self._catalogue.note(stored).encode()
+        file = f"{stored.segment.folder}/{stored.segment.name}.json"
+        size, crc = len(data), crc32c(data)
+        if self._target.size(file) == size and (not self._verify or self._target.is_right(file, size, crc)):
+            return
+        self._put_bytes(data, file)
+
+    def _put_bytes(self, data: bytes, file: str) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "file"
+            path.write_bytes(data)
+            self._target.put(path, file, len(data), crc32c(data))
+
+    def _delete(self, stored: Stored) -> None:
+        self._catalogue.deleted(stored)  # first the entry: a file too many does no harm
+        (self._folder / stored.file).unlink()
+        self._done.deleted, self._done.deleted_bytes = (
+            self._done.deleted + 1,
+            self._done.deleted_bytes + stored.stored_size,
+        )
+
+    def _settings(self, folders: set[str]) -> None:
+        """Copy the settings of the readouts of runs."""
+        for folder in sorted(folders):
+            for path in list_folder(self._folder / folder).settings.values():
+                data = path.read_bytes()
+                file = f"{folder}/{path.name}"
+                if not self._target.is_right(file, len(data), crc32c(data)):
+                    self._put_bytes(data, file)
+
+    def _copy_catalogue(self) -> None:
+        """Write the catalogue of what is there beside it."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / FILE
+            self._catalogue.backup(path, self._target.url)
+            self._target.put(path, FILE, *checksum(path))
 
 
 def _pieces(file: Any) -> Iterator[bytes]:
@@ -151,7 +311,3 @@ def _sum(pieces: Iterator[bytes]) -> tuple[int, int]:
     for piece in pieces:
         size, crc = size + len(piece), crc32c(piece, crc)
     return size, crc
-
-
-def _old(catalogue: Catalogue, stored: Stored, days: float, now: float) -> bool:
-    return bool(catalogue.copies(stored)) and stored.received <= now - 86400.0 * days
