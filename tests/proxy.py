@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 
@@ -72,12 +73,16 @@ class Proxy:
         self._limit = float("inf")
 
     def cut(self) -> None:
-        """Close all connections; what is held is lost."""
+        """Reset all connections; what is held is lost.
+
+        Reset, because the other side would take long to notice an end while nothing of its data is read.
+        """
         self._cuts += 1
-        for s in self._open:
+        while self._open:
+            s = self._open.pop()
             with contextlib.suppress(OSError):
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 s.shutdown(socket.SHUT_RDWR)
-        self._open.clear()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

@@ -89,7 +89,7 @@ def test_what_is_wrong_is_said_in_one_line(settings, tmp_path):
         (("readout", "--set", "readout.lisen=x"), "did you mean listen?"),
         (("store", "--set", "store.method=gzip"), "store.method"),
         (("source",), "set either packets (a file) or simulate"),
-        (("readout", "--set", "readout.listen=0.0.0.0:7000"), "set a token of at least 16 characters"),
+        (("readout", "--set", "readout.listen=0.0.0.0:7000"), "set readout.trusted_networks"),
     ):
         done = l1scout(*words, "--settings", settings, check=2)
         last = done.stderr.strip().splitlines()[-1]

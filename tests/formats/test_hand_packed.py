@@ -21,6 +21,7 @@ from l1scout.formats.streams.muon import FIELDS, MUON_2018, MUON_RUN3, MUON_RUN3
 from l1scout.formats.wire_formats.run2 import BX_RUN2, RUN2
 from l1scout.formats.wire_formats.run3 import BX_RUN3, RUN3
 from l1scout.io import read_events
+from l1scout.io.inspect import describe
 
 F = {"hwPhiAtVtx": 413, "hwPt": 301, "hwQual": 10, "hwEtaAtVtx": -93}
 S = {"hwIso": 2, "hwCharge": 1, "hwChargeValid": 0, "tfMuonIndex": 77, "hwPhi": 530}
@@ -168,6 +169,7 @@ SAMPLES = {
     "run380963_ls0001_index000000.raw": ([1, 3564, 77], [-90, 95, -256, 5], [0, 0, 1, 0], [1, 2, 3, 1]),
     "bare_run3_records.dat": ([1, 3564, 77], [-90, 95, -256, 5], [0, 0, 1, 0], [1, 2, 3, 1]),
     "bxword_with_eta.raw": ([7], [5], [0], [1]),
+    "bx0.raw": ([0, 5], [5, 5], [0, 0], [1, 2]),
 }
 
 
@@ -183,16 +185,31 @@ def test_samples_of_run_3_packed_after_the_public_code(shared_cases, name):
     assert not muons["shower"].any()
 
 
-@pytest.mark.parametrize("name", ["dma_run3_map_bit_is_bx_minus_1.dat", "dma_run2_2018.dat"])
+PACKETS = {
+    "dma_run3_map_bit_is_bx_minus_0.dat": 3563,
+    "dma_run3_map_bit_is_bx_minus_1.dat": 3563,
+    "dma_run2_2018.dat": 3564,
+}
+
+
+@pytest.mark.parametrize("name", PACKETS)
 def test_samples_of_packets_packed_after_the_public_code(shared_cases, name):
     found = [e.muons for e in read_events(shared_cases / "chain" / "format-samples" / name)]
-    index = np.concatenate([m["tfMuonIndex"] for m in found])
-    eta = np.concatenate([m["hwEta"] for m in found])
-    assert index.tolist() == [36, 71, 90] * 100
-    assert np.unique(np.stack([index, eta], axis=1), axis=0).tolist() == [[36, -90], [71, 95], [90, -256]]
+    columns = [np.concatenate([m[n] for m in found]) for n in ("tfMuonIndex", "hwEta", "hwPt", "link")]
+    assert np.stack(columns, axis=1).tolist() == [[36, -90, 21, 3], [71, 95, 511, 3], [90, -256, 9, 3]] * 100
+    orbit, bx = (np.concatenate([getattr(m, n)[m.row] for m in found]) for n in ("orbit", "bx"))
+    assert orbit.tolist() == np.repeat(np.arange(100, 200), 3).tolist()
+    assert bx.reshape(100, 3).tolist() == [[5 + o % 20, 100, PACKETS[name]] for o in range(100)]
     if "run3" in name:
         dxy = np.concatenate([m["hwDXY"] for m in found])
         assert dxy.tolist() == [1, 2, 3] * 100
+
+
+def test_inspect_says_how_the_map_and_bx_are_numbered(shared_cases):
+    folder = shared_cases / "chain" / "format-samples"
+    counts = [describe(folder / f"dma_run3_map_bit_is_bx_minus_{k}.dat")["maps_from_0"] for k in (0, 1)]
+    assert counts == [5, 0]
+    assert describe(folder / "bx0.raw")["bx"] == [0, 5]
 
 
 def test_sample_of_run_2_records(shared_cases):

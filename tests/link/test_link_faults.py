@@ -2,6 +2,7 @@
 
 import io
 from collections import defaultdict
+from dataclasses import replace
 
 import numba
 import numpy as np
@@ -13,7 +14,7 @@ from front_end import BOARD_FORMATS, Keep, decode_muons, make_run, rows, through
 from l1scout.board.board import Board
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link import receive
-from l1scout.link.capture import Capture
+from l1scout.link.capture import Capture, read_capture, write_capture
 from l1scout.simulate.faults import FaultRates, Injector, near, truncate
 
 RUNS = {name: make_run(form, 8) for name, form in BOARD_FORMATS.items()}
@@ -164,3 +165,43 @@ def test_receiver_stays_inside_its_memory():
                 receiver.payload, receiver.busy, found,
             )  # fmt: skip
             receiver.receive(c, n)
+
+
+@pytest.mark.parametrize("words", [1, 100, 203])
+@pytest.mark.parametrize("seam", [False, True])
+def test_two_orbit_signals_near_one_gap_give_no_muon_twice(words, seam):
+    """The second one has no orbit, and counts as lost: within a piece of a capture, and where two meet."""
+    truth, captures, _ = RUNS["run3"]
+    pieces = list(captures)
+    piece, at = (1, 1) if seam else (0, 2)
+    ticks = pieces[piece].ticks
+    pieces[piece] = replace(pieces[piece], ticks=np.insert(ticks, at, ticks[:, at - 1] + words, axis=1))
+    for k in range(piece + 1, len(pieces)):
+        pieces[k] = replace(pieces[k], first_orbit=pieces[k].first_orbit + 1)
+    decoded, _, counters = through_board(pieces)
+    second = pieces[piece].first_orbit + at
+    assert rows(decoded.objects) == [(o + (o >= second), *m) for o, *m in rows(truth)]
+    assert (counters.lost, counters.flagged) == (1, 0)
+
+
+def test_a_k_flag_of_mask_0_is_a_data_word():
+    truth, captures, _ = RUNS["run3"]
+    c = captures[0]
+    n = int(c.k_starts[1])
+    data_words = np.setdiff1d(np.arange(2000, dtype=np.uint32), c.k_at[:n])[::100]
+    at = np.sort(np.r_[c.k_at[:n], data_words])
+    mask = np.where(np.isin(at, data_words), 0, 1).astype(np.uint8)
+    mask[mask > 0] = c.k_mask[:n]
+    stream = io.BytesIO()
+    write_capture(stream, c)
+    plain = stream.getvalue()
+    head = bytearray(plain[:96])
+    counts = np.diff(c.k_starts) + np.r_[at.size - n, np.zeros(7, np.int64)]
+    head[32:96] = counts.astype("<i8").tobytes()
+    k_at, k_mask = np.r_[at, c.k_at[n:]].astype("<u4"), np.r_[mask, c.k_mask[n:]]
+    data = bytes(head) + c.ticks.astype("<i8").tobytes() + k_at.tobytes() + k_mask.tobytes()
+    data += c.words.astype("<u4").tobytes()
+    (back,) = read_capture(io.BytesIO(data), len(data), "capture")
+    decoded, _, counters = through_board([back, *captures[1:]])
+    assert rows(decoded.objects) == rows(truth)
+    assert (counters.flagged, counters.lost) == (0, 0)

@@ -15,6 +15,7 @@ from l1scout.access import Access, parse_address, parse_networks
 from l1scout.errors import InputError
 from l1scout.readout import board_listener
 from l1scout.readout.board_listener import BoardConnection, BoardListener
+from l1scout.readout.streams_in import Ending
 
 PACKET = b"a packet of a board"
 
@@ -25,13 +26,12 @@ class Boards:
     def __init__(self, access: Access = Access(), networks: str = "", address: str = "127.0.0.1:0") -> None:  # noqa: B008
         self.log: list[tuple[str, dict]] = []
         self.received: list[bytes] = []
-        self.stopping = threading.Event()
         self.listener = BoardListener(
             address,
             access,
             parse_networks(networks),
             self._handle,
-            stopping=self.stopping,
+            ending=Ending(lambda: False),
             log=lambda event, **values: self.log.append((event, values)),
         ).start()
 

@@ -113,18 +113,9 @@ def store():
     store.close()
 
 
-class RefusingSpool(Spool):
-    def refuse(self, segment, why):
-        self.gone = [*getattr(self, "gone", []), segment]
-        self.remove(segment)
-
-    def refused(self):
-        return self.gone
-
-
 @pytest.fixture
 def spool(tmp_path):
-    spool = RefusingSpool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool")
     writer = SegmentWriter(spool, 7, 1, RUN3, Limits(orbits=12))
     feed(writer, b"".join(packets()))
     writer.finish()
@@ -287,7 +278,6 @@ def test_what_the_store_refuses_does_not_keep_the_others_back(spool, store, send
     step(sender, clock)
     assert (sender.drained(), sender.sent, sender.refused) == (True, 1, 1)
     assert "segment refused by the store" in log.events
-    assert any("1 segments refused" in line for line in sender.alarms)
 
 
 @pytest.mark.parametrize("status", [400, 422])
@@ -333,15 +323,13 @@ def test_a_segment_that_changed_in_the_spool_is_repaired_and_not_sent_before(spo
     sender, log, clock = sender_of(spool, store.address)
     first, _ = spool.waiting()
     path = spool.path(first)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    good = path.read_bytes()
+    path.write_bytes(good[:500] + bytes([good[500] ^ 1]) + good[501:])
     assert step(sender, clock) == 0
     assert "segment changed in the spool, repaired" in log.events
+    assert (len(spool), sender.sent) == (2, 0)
     step(sender, clock)
-    sent = SegmentNote.decode(store.put[-1].headers["L1scout-Note"]).segment
-    assert sent.orbits + sent.corrupt == first.orbits + first.corrupt
-    assert store.put[-1].body == path.read_bytes() if path.exists() else sent.orbits < first.orbits
+    assert store.put[-1].body == good
     assert sender.sent == 1
 
 

@@ -126,6 +126,9 @@ def test_whatever_happens_to_packets(tmp_path_factory, data):
         if fate == "twice":
             feed(writer, packet)
         if [*killed, 1][k] == 0:  # and started again
+            # a packet that is held back is lost with the process, as what is in its sockets
+            held, last = writer._sequence._held, writer._sequence.last
+            intact = [n for n in intact if n <= last or held is None or n not in held.orbits.orbit]
             kill(spool, writer)
             spool = Spool(folder)
             writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=8))

@@ -15,8 +15,8 @@ from l1scout.readout.spool import Spool
 from l1scout.readout.writer import SegmentWriter
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.check_segment import contradiction
-from l1scout.store.folder import StoreFolder
 from l1scout.store.receiver import RefusedError, SegmentReceiver
+from l1scout.store.store_folder import StoreFolder
 from live_packets import feed, packets
 
 RUN = 7

@@ -11,9 +11,9 @@ from l1scout.readout.spool import Spool
 from l1scout.readout.writer import SegmentWriter
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import Method, compress
-from l1scout.store.folder import StoreFolder
 from l1scout.store.rebuild import open_catalogue
 from l1scout.store.receiver import SegmentReceiver, Upload
+from l1scout.store.store_folder import StoreFolder
 from live_packets import feed, packets
 from power_cut import Disk, Killed
 

@@ -4,17 +4,14 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
-from l1scout.control.chain_processes import ChainProcesses, SourceProcesses
-from l1scout.control.messages import ProcessRow
+from l1scout.control.chain_processes import ChainProcesses
+from l1scout.control.messages import GROWING, ProcessRow
 from l1scout.control.process import Process
-from l1scout.readout.status import ReadoutStatus
 
 LOSS_S = 10.0
 """Losses that have grown within this time are an alarm."""
 SILENT_S = 30.0
 """A process that has not reported for this time is one."""
-MAX_DUPLICATES = 0.01
-"""Part of the orbits that may come twice."""
 SPOOL_FULL_S, DISK_FULL_S = 30.0, 2 * 3600.0
 """A spool, and a disk, that will be full within this time at the present rate are one."""
 
@@ -59,9 +56,6 @@ class Alarms:
         for process in self._processes:
             for text in (*_of_process(process, now), *_forecast(process, rows[process.name])):
                 yield f"{process.name}: {text}"
-        for source in self._processes.sources:
-            for text in _of_source(source):
-                yield f"{source.readout.name}: {text}"
         yield from self._losing(now)
 
     def _losing(self, now: float) -> Iterator[str]:
@@ -71,7 +65,7 @@ class Alarms:
         before, lost = self._lost[0][1], self._lost[-1][1]
         for name, count in lost.items():
             if count > before[name]:
-                yield f"orbits: {name} {count - before[name]:,} more in the last {LOSS_S:.0f} s"
+                yield f"{GROWING}{name} {count - before[name]:,} more in the last {LOSS_S:.0f} s"
 
 
 def _of_process(process: Process, now: float) -> Iterator[str]:
@@ -84,14 +78,6 @@ def _of_process(process: Process, now: float) -> Iterator[str]:
         yield f"{process.state}: {process.refusal or f'see {process.log}'}"
     if process.silent_s(now) > SILENT_S:
         yield f"has not reported for {process.silent_s(now):.0f} s"
-
-
-def _of_source(source: SourceProcesses) -> Iterator[str]:
-    orbits, duplicates = (source.readout.total(name) for name in ("orbits", "duplicate"))
-    if duplicates > MAX_DUPLICATES * (orbits + duplicates):
-        yield f"{duplicates:,} orbits came twice or late: two boards, or one that began again?"
-    if isinstance(last := source.readout.last, ReadoutStatus) and last.refused:
-        yield f"the store has refused {last.refused} segments: see docs/running.md, refused segments"
 
 
 def _forecast(process: Process, row: ProcessRow) -> Iterator[str]:

@@ -121,6 +121,10 @@ class _LogFile(RotatingFileHandler):
                 os.dup2(stream.fileno(), descriptor)
         return stream
 
+    def __del__(self) -> None:
+        if self.stream:
+            self.stream.close()
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Go on: a full disk must not end the run."""
 

@@ -50,6 +50,7 @@ class ProcessRow(BaseModel):
     full_in_s: float | None = Field(
         None, description="Until the spool or the store's disk is full at the present rate; null: never."
     )
+    orbits: int | None = Field(None, description="Of a readout: orbits written.")
     lost: dict[str, int] = Field(
         default_factory=dict, description="Of a readout: orbits of its source not written, by cause."
     )
@@ -79,11 +80,16 @@ class ChainStatus(BaseModel):
     processes: dict[str, ProcessRow]
 
 
+GROWING = "orbits: "
+"""Alarms that orbits are being lost begin so."""
+
+
 def finding(status: ChainStatus) -> str:
     """Say in one line what of a run's losses and alarms needs a look; empty if there are none."""
     counts = [f"{count:,} {name}" for name, count in status.lost.items() if count]
     texts = [f"orbits lost: {', '.join(counts)}"] if counts else []
-    return "; ".join([f"run {status.run}: {text}" for text in [*texts, *status.alarms]])
+    texts += [text for text in status.alarms if not text.startswith(GROWING)]
+    return "; ".join(f"run {status.run}: {text}" for text in texts)
 
 
 def line(status: ChainStatus) -> str:

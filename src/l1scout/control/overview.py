@@ -13,7 +13,8 @@ def overview(processes: ChainProcesses, settings: Settings) -> dict[str, Process
     rows = {process.name: _ROWS[process.kind](process) for process in processes}
     for source in processes.sources:
         name = source.readout.name
-        rows[name] = rows[name].model_copy(update={"lost": source.lost(), **_lag(source, rows)})
+        written = {"orbits": source.readout.total("orbits"), "lost": source.lost()}
+        rows[name] = rows[name].model_copy(update=written | _lag(source, rows))
     store = processes.store
     changes: dict[str, float | None] = {"full_in_s": _disk_full_in_s(store, settings.store.reserve_bytes)}
     waiting, sent_per_s = 0.0, 0.0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from l1scout.core.orbit_data import MUON
 from l1scout.errors import InputError
-from l1scout.formats.block import BLOCK_BYTES, ROWS, BlockLayout, decode_blocks
+from l1scout.formats.block import BLOCK_BYTES, BLOCK_WORDS, MAP_WORDS, ROWS, BlockLayout, decode_blocks
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.fine_suppression import frame_room
 from l1scout.formats.packets import (
@@ -120,6 +120,18 @@ class BlockFormat(BlockLayout, WireFormat):
         marks = np.zeros(orbit.size, np.uint32) if marks is None else marks
         found.orbits, found.blocks = orbit.size, int(blocks.sum())
         return PacketOrbits(rows, spans, orbit, flagged, found, blocks, marks)
+
+    def example_packet(self) -> bytes:
+        """Return a packet of one orbit with one muon."""
+        packet = np.zeros((self.orbit_room + TRAILER_BYTES) // 4, np.uint32)
+        block = packet[self.head_words : self.head_words + BLOCK_WORDS].reshape(ROWS, LINKS)
+        block[self.bx_row], block[2, 0] = 1, self.present_bits
+        bx_map = np.zeros(MAP_WORDS, np.uint32)
+        bx_map[0] = 1
+        links = np.zeros(LINKS, np.uint32)
+        state = OrbitState(0, 1, (1 << LINKS) - 1, 0, 0, bx_map, links, links)
+        end = self.write_orbit(packet, 0, self.head_words + BLOCK_WORDS, state)
+        return packet[:end].tobytes() + Trailer(0, 0, 1).encode()
 
     def blocks(self, orbits: PacketOrbits) -> NDArray[np.uint32]:
         """Return the blocks of all orbits, shape (n, 6, 8)."""

@@ -101,16 +101,23 @@ def _few(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _odd_flags(flags: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which frames have other flags than those on both sides, which agree."""
+    """Return which frames have a bit of their flags that those on both sides, which agree, do not have.
+
+    A difference in several bits was meant: then data are of another origin.
+    """
     bad = np.zeros(flags.size, np.bool_)
     if flags.size < 3:
         return bad
-    bad[1:-1] = (flags[1:-1] != flags[:-2]) & (flags[:-2] == flags[2:])
+    bad[1:-1] = _one_bit(flags[1:-1] ^ flags[:-2]) & (flags[:-2] == flags[2:])
     repeats = REPEATED << 13
-    begins = flags[1] == flags[2] and flags[0] | repeats == flags[1]  # what repeats has a first orbit
-    bad[0] = flags[0] != flags[1] and flags[1] == flags[2] and not begins
-    bad[-1] = flags[-1] != flags[-2] and flags[-2] == flags[-3]
+    begins = flags[0] | repeats == flags[1]  # what repeats has a first orbit
+    bad[0] = _one_bit(flags[0] ^ flags[1]) and flags[1] == flags[2] and not begins
+    bad[-1] = _one_bit(flags[-1] ^ flags[-2]) and flags[-2] == flags[-3]
     return _few(bad)
+
+
+def _one_bit(difference: Any) -> Any:
+    return (difference != 0) & (difference & (difference - 1) == 0)
 
 
 def _out_of_order(
@@ -130,17 +137,14 @@ def _out_of_order(
     skip = known.size - orbit.size
     filled = np.r_[np.ones(skip, np.bool_), [len(f.records) > 0 for f in frames]]
     proven = np.r_[np.ones(skip, np.bool_), proven]
-    bad[1:-1] = (first < last) & (
-        (this < first) | (this > last) | (this == last) & ~filled[1:-1] & filled[2:]
-    )
+    # an empty orbit does not take the number of the next one, whose records prove it
+    taken = (this == last) & ~filled[1:-1] & proven[2:]
+    bad[1:-1] = (first < last) & ((this < first) | (this > last) | taken)
     # a number twice, and none for the orbit between
     bad[1:-1] |= (last - first == 2) & (this != first + 1)
     bad[1:-1] &= ~proven[1:-1] | (np.abs(this - first) >= ORBIT_MASK)
-    steps, near = (
-        np.diff(known),
-        [frames[k].start for k in (0, min(1, orbit.size - 1), max(orbit.size - 2, 0), -1)],
-    )
-    at = np.searchsorted(gaps, near)
+    steps, ends = np.diff(known), (0, min(1, orbit.size - 1), max(orbit.size - 2, 0), -1)
+    at = np.searchsorted(gaps, [frames[k].start for k in ends])
     if before is None and not bad[1] and at[0] == at[1]:
         bad[0] = _is_apart(int(steps[0]), steps[1 : 1 + _BESIDE], proven=bool(proven[0]))
     if not bad[-2] and at[2] == at[3]:

@@ -13,6 +13,7 @@ from l1scout.formats.decoded import Decoded, join_decoded
 from l1scout.formats.layout import Layout
 from l1scout.formats.packets import Found, PacketOrbits, Readable, Trailer
 from l1scout.formats.raw import Frames
+from l1scout.formats.records import ORBIT
 from l1scout.formats.stream import STREAMS, add_counts
 
 
@@ -31,6 +32,8 @@ class WireFormat(ABC):
         Suffix of the files of its segments, without the dot; no two formats share one.
     reports_empty_orbits : bool
         Whether packets and segments show orbits without any object.
+    orbit_bits : int
+        Width of its orbit numbers: where they begin again.
     has_checksums : bool
         Whether each orbit of a segment's file has a checksum by which the intact ones are told.
     layouts : tuple of Layout
@@ -44,6 +47,7 @@ class WireFormat(ABC):
     streams: ClassVar[tuple[str, ...]]
     suffix: ClassVar[str]
     reports_empty_orbits: ClassVar[bool]
+    orbit_bits: ClassVar[int] = ORBIT["orbit"].width
     has_checksums: ClassVar[bool]
     layouts: ClassVar[tuple[Layout, ...]] = ()
     headers: ClassVar[Mapping[str, np.dtype[Any]]] = {}
@@ -73,6 +77,10 @@ class WireFormat(ABC):
     @abstractmethod
     def find_orbits(self, packet: memoryview) -> PacketOrbits:
         """Find the orbits of a packet; what is damaged is left out and counted."""
+
+    def example_packet(self) -> bytes:
+        """Return a small packet with an object in it, for compiling kernels with; empty if there is none."""
+        return b""
 
     @abstractmethod
     def decode(self, orbits: PacketOrbits) -> Mapping[str, Decoded]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from l1scout.access import parse_addresses, parse_networks
+from l1scout.access import parse_address, parse_addresses, parse_networks
 from l1scout.board.board import Board
 from l1scout.board.sources import captures, is_capture
 from l1scout.errors import InputError
@@ -25,20 +25,13 @@ from l1scout.readout.spool_alarms import SpoolForecast, spool_alarms, writer_ala
 from l1scout.readout.status import ProcessState, ReadoutStatus
 from l1scout.readout.store_client import put_settings, stored_position
 from l1scout.readout.streams_in import TICK_S, Ending, stoppable
+from l1scout.readout.warm_up import compile_kernels
 from l1scout.readout.writer import Limits, SegmentWriter, Stopped
 from l1scout.settings import Settings, as_toml
 
-try:  # of the branches that are to be merged
-    from l1scout.readout.warm_up import compile_kernels  # type: ignore[import-not-found]
-except ImportError:
-
-    def compile_kernels(_: WireFormat) -> None:
-        """Do nothing."""
-
-
 _LAST_BYTES_S = 5.0
 """A board that goes on sending when readout is to stop has so long."""
-_KNOWN_S, _UNKNOWN_S = 1.0, 5.0
+_KNOWN_S, _UNKNOWN_S = 1.0, 3.0
 """When it starts, the store has so long to say where the run is: if the spool knows it, and if not."""
 _SETTINGS_S = 60.0
 """So long it is tried to give the store the settings."""
@@ -128,6 +121,7 @@ class Readout:
     def listen(self, status: Callable[[ReadoutStatus], None]) -> int:
         """Take packets from boards until stopped; return the number of segments left in the spool."""
         s = self._settings.readout
+        parse_address(s.listen)
         self._begin()
         self.listener = BoardListener(
             s.listen,
@@ -329,7 +323,7 @@ class Readout:
 
     def _alarms(self) -> list[str]:
         """Return what an operator must look at."""
-        alarms = [*getattr(self.writer, "alarms", ()), *writer_alarms(self.writer.totals)]
+        alarms = [*self.writer.alarms, *writer_alarms(self.writer.totals)]
         alarms += [*spool_alarms(self.spool), *self.sender.alarms]
         if self.listener:
             alarms += self.listener.alarms

@@ -6,6 +6,7 @@ from typing import Any
 from crc32c import crc32c
 
 from l1scout.core.provenance import data_label
+from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.jit import kernel
 from l1scout.readout.segments import Segment
@@ -45,7 +46,7 @@ def salvage(data: bytes, segment: Segment, *, checked: bool = False) -> tuple[by
     size = len(wire_format.segment_header(run, lumisection, len(orbits), 0)) + len(body)
     data = wire_format.segment_header(run, lumisection, len(orbits), size) + body
     simulated = wire_format.simulated(data)
-    first, last = (orbits[0], orbits[-1]) if orbits else (0, 0)
+    first, last = (orbits[0] & ORBIT_MASK, orbits[-1] & ORBIT_MASK) if orbits else (0, 0)
     return data, replace(
         segment,
         data=segment.data if simulated is None else data_label(simulated),

@@ -6,7 +6,6 @@ from l1scout.readout.spool import Spool
 from l1scout.readout.totals import Totals
 
 _FILLED = 0.8
-_DUPLICATES = 0.01
 _DISK_BYTES = 1 << 22
 _SPAN_S = 30.0
 _MIN_SPAN_S = 1.0
@@ -43,18 +42,13 @@ def spool_alarms(spool: Spool) -> list[str]:
     held, room = spool.held, spool.room()
     if held > _FILLED * (held + room):
         alarms.append(f"spool {100 * held / (held + room):.0f} % full: the store takes less than comes in")
-    elif room < _DISK_BYTES:
-        alarms.append(f"disk of the spool full ({room} bytes free): {spool.folder}")
+    if (free := spool.disk_free()) < _DISK_BYTES:
+        alarms.append(f"disk of the spool full ({free:,} bytes free): {spool.folder}")
     return alarms
 
 
 def writer_alarms(totals: Totals) -> list[str]:
     """Return what is wrong with what has arrived."""
-    alarms = []
-    seen, duplicate = totals.counts["orbits"], totals.counts["duplicate"]
-    if duplicate > _DUPLICATES * (seen + duplicate):
-        share = 100 * duplicate / (seen + duplicate)
-        alarms.append(f"{duplicate:,} duplicate orbits ({share:.1f} %) left out: does one board send twice?")
     if totals.discarded:
-        alarms.append(f"{totals.discarded:,} orbits given up at the end of the run: the spool was full")
-    return alarms
+        return [f"{totals.discarded:,} orbits given up at the end of the run: the spool was full"]
+    return []

@@ -13,6 +13,8 @@ class Totals:
     Parameters
     ----------
     packets, bytes_in, bytes_out, segments : int
+    epochs : int
+        How often the orbit number has begun again.
     waited_s : float
         Time spent waiting for space in the spool.
     discarded : int
@@ -27,6 +29,7 @@ class Totals:
     bytes_in: int = 0
     bytes_out: int = 0
     segments: int = 0
+    epochs: int = 0
     waited_s: float = 0.0
     discarded: int = 0
     counts: Counter[str] = field(default_factory=Counter)

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from l1scout.core.provenance import DataLabel, data_label, joint_label
 from l1scout.files import checksum, is_disk_full
 from l1scout.formats.marks import REAL
-from l1scout.formats.packets import MAX_ORBITS_PER_PACKET, PacketOrbits, Trailer
-from l1scout.formats.records import ORBIT_MASK
+from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.stream import add_counts
 from l1scout.formats.wire_format import WireFormat
-from l1scout.lhc import lumisection
+from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
+from l1scout.readout.loss_alarms import LossAlarms
 from l1scout.readout.object_counts import ObjectCounts
+from l1scout.readout.orbit_numbers import EPOCH_ORBITS
+from l1scout.readout.orbit_sequence import Arrival, Judged, OrbitSequence
 from l1scout.readout.segment_note import ReadoutPosition
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool
@@ -27,6 +29,7 @@ from l1scout.readout.totals import Totals
 
 ORBITS_PER_SEGMENT = 1 << 13
 """0.73 s of the LHC; a lumisection has 32 such."""
+_LUMISECTION = ORBITS_PER_LUMISECTION
 _WAIT_S = 0.1
 T = TypeVar("T")
 
@@ -66,7 +69,9 @@ class _OpenSegment:
     size : int
         Bytes written.
     first_orbit, last_orbit : int
-        Written first and last; -1 before the first.
+        Written first and last, absolute; -1 before the first.
+    first_time, last_time : float
+        When packets were written first and last, seconds since 1970; 0 before the first.
     counts : Counter
         Counts of its account, by the name of the segment's field.
     objects : dict of str to int
@@ -81,32 +86,18 @@ class _OpenSegment:
     size: int = 0
     first_orbit: int = -1
     last_orbit: int = -1
+    first_time: float = 0.0
+    last_time: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     objects: ObjectCounts = field(default_factory=dict)
     labels: set[DataLabel] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
-class _SuspectTrailer:
-    """A trailer not believed, the orbits by number that its packet came after, and those of the packet."""
-
-    trailer: Trailer
-    gap: int
-    orbits: int
-
-
 class SegmentWriter:
     """Writes the segments of one run and source.
 
-    Packets come in order; an orbit that is not later than the last one written is a duplicate and
-    is left out. What the packets' trailers count and what arrives are compared: orbits that the
-    board sent and that are not there are counted as corrupt if there was damage since the last
-    trailer, else as missed. A trailer whose counters cannot be (fewer orbits than have arrived, more
-    than have passed) is not believed. If the next one goes on from it, the board was started again,
-    and the orbits between are counted as missed.
-
-    Packets of Run 2 do not show empty orbits. There, orbits that are not seen are taken to be empty
-    if the packet has other gaps, and missed if it has none.
+    Packets come in order. `OrbitSequence` says which of their orbits are to be stored, and when, and
+    `BoardAccount` compares what the board sent with what arrived.
 
     Parameters
     ----------
@@ -140,10 +131,10 @@ class SegmentWriter:
         self._data = data
         self._open: _OpenSegment | None = None
         self._frames = np.empty(0, np.uint32)
-        self._damaged = False
-        self._suspect: _SuspectTrailer | None = None
-        self._dropped_last = 0
+        self._sequence = OrbitSequence(self._position, wire_format)
+        self._held_since = 0.0
         self.totals = Totals()
+        self._alarms = LossAlarms(wire_format, self.totals)
         self.discarding = False
         """Whether orbits are left out, because the spool was full when the run was to end."""
 
@@ -151,6 +142,11 @@ class SegmentWriter:
     def position(self) -> ReadoutPosition:
         """Where the run is."""
         return self._position
+
+    @property
+    def alarms(self) -> list[str]:
+        """What an operator must look at: losses, wrong formats, new epochs; one line each."""
+        return self._alarms.lines(self._clock())
 
     def ready(self) -> bool:
         """Say whether a packet would be taken at once; if not, `step` waits for space in the spool."""
@@ -161,37 +157,44 @@ class SegmentWriter:
         packet, skipped = item
         self.totals.bytes_in += len(packet) + skipped
         if skipped:
-            self._damaged = True
+            self._sequence.damage()
             self._count(Counter(corrupt_bytes=skipped))
         if not packet:
             return
         self.totals.packets += 1
-        arrived = self._format.find_orbits(packet)
-        self._damaged |= arrived.found.corrupt > 0
-        if len(arrived.orbit):
-            arrived = self._labelled(arrived)
-        last = np.maximum.accumulate(np.append(self._position.last_orbit, arrived.orbit))[:-1]
-        fresh = arrived.orbit > last
-        kept = arrived if fresh.all() else arrived.select(fresh)
-        n = len(kept.orbit)
-        trailer = self._format.trailer(packet)
-        self._dropped_last = self._dropped_at_the_end(trailer) if not len(arrived.rows) else 0
-        counts, position = self._compare(trailer, kept.orbit)
-        counts["duplicate"] = len(arrived.orbit) - n
-        counts["corrupt_bytes"] = arrived.found.corrupt_bytes
+        orbits = self._format.find_orbits(packet)
+        found = orbits.found
+        if found.corrupt:
+            self._alarms.unreadable(packet, found)
+            self._count(Counter(corrupt_bytes=found.corrupt_bytes))
+        arrival = Arrival(orbits, self._format.trailer(packet), found.corrupt > 0)
+        for judged in self._sequence.take(arrival):
+            self._store(judged)
+        if self._sequence.holds:
+            self._held_since = self._clock()
+
+    def _store(self, judged: Judged) -> None:
+        """Write the orbits of a packet; cut where a segment, a lumisection or an epoch ends."""
+        orbits, counts = judged.orbits, judged.counts
+        number = orbits.orbit
+        n = number.size
         if n == 0:
             self._count(counts)
-            self._move(position, 0)
+            self._move(judged, 0)
             return
-        # cut where a segment or a lumisection ends
-        part = kept.orbit // self._limits.orbits
-        cuts = np.flatnonzero((part[1:] != part[:-1]) | (np.diff(lumisection(kept.orbit)) != 0)) + 1
-        number = np.arange(n)
-        for first, end in zip([0, *cuts], [*cuts, n], strict=True):
-            chunk = kept.select((number >= first) & (number < end)) if len(cuts) else kept
-            self._write(chunk, counts)
+        orbits = self._labelled(orbits)
+        first, last, length = int(number[0]), int(number[-1]), self._limits.orbits
+        if first // length == last // length and first // _LUMISECTION == last // _LUMISECTION:
+            self._write(orbits, counts)
+            self._move(judged, 0)
+            return
+        part, lumi = number // length, lumisection(number)
+        cuts = np.flatnonzero((part[1:] != part[:-1]) | (lumi[1:] != lumi[:-1])) + 1
+        place = np.arange(n)
+        for begin, end in zip([0, *cuts], [*cuts, n], strict=True):
+            self._write(orbits.select((place >= begin) & (place < end)), counts)
             counts = Counter()
-            self._move(position, n - int(end))
+            self._move(judged, n - int(end), int(number[end - 1]))
 
     def _labelled(self, arrived: PacketOrbits) -> PacketOrbits:
         """Take over what orbits state of themselves; mark as real those that state nothing, if told so."""
@@ -204,87 +207,34 @@ class SegmentWriter:
 
     def tick(self) -> None:
         """Close the segment if its time is over: to be called now and then when no packets come."""
+        if self._sequence.holds and self._clock() - self._held_since >= self._limits.seconds:
+            for judged in self._sequence.settle():
+                self._store(judged)
         if self._open and not self.discarding and self._clock() - self._open.began >= self._limits.seconds:
             self._close()
 
     def finish(self) -> Segment:
         """End the run: close what is open as its last segment, with no orbits if need be."""
-        # no trailer came any more that could tell of the unaccounted orbits
-        counts = Counter(missed=self._position.unaccounted, dropped=self._dropped_last)
-        s = self._suspect
-        if s and s.trailer.dropped <= s.gap and s.orbits <= s.trailer.orbits <= s.gap + s.orbits:
-            # a board that was started again, and of which only this packet came
-            counts = Counter(missed=s.gap - s.trailer.dropped, dropped=s.trailer.dropped)
-        self._count(counts)
-        self._position = replace(self._position, unaccounted=0)
+        for judged in self._sequence.finish():
+            self._store(judged)
         return self._close(last=True)
 
-    def _dropped_at_the_end(self, trailer: Trailer | None) -> int:
-        """Return the orbits that a packet of a trailer alone says were dropped after the last orbit sent.
-
-        No later orbit shows that their time has passed: they count when the run ends with this packet.
-        """
-        position = self._position
-        if trailer is None or self._damaged or trailer.orbits != position.board_orbits:
-            return 0
-        dropped = trailer.dropped - position.board_dropped
-        return dropped if 0 < dropped <= ORBIT_MASK else 0
-
-    def _move(self, position: ReadoutPosition, left: int) -> None:
-        """Take over what a packet states of the board, without the `left` orbits that are not written yet."""
-        self._position = replace(
-            position,
-            index=self._position.index,
-            last_orbit=self._position.last_orbit,
-            board_orbits=position.board_orbits - left,
+    def _move(self, judged: Judged, left: int, last: int | None = None) -> None:
+        """Move on after a packet, or after a part of it that ends with orbit `last` and leaves `left`."""
+        last = judged.last if last is None else last
+        epoch, orbit = divmod(last, EPOCH_ORBITS) if last >= 0 else (0, last)
+        before = self._position
+        self.totals.epochs += epoch - before.epoch
+        self._position = ReadoutPosition(
+            index=before.index,
+            epoch=epoch,
+            last_orbit=orbit,
+            board_orbits=judged.board_orbits - left,
+            board_dropped=judged.board_dropped,
+            gap_orbits=judged.gap - (judged.last - last - left),
+            unaccounted=judged.unaccounted,
+            data=before.data,
         )
-
-    def _compare(
-        self, trailer: Trailer | None, orbit: NDArray[np.int64]
-    ) -> tuple[Counter[str], ReadoutPosition]:
-        """Compare what the board says to have sent with the orbits that have arrived.
-
-        Returns the counts, and the position when all this is written.
-        """
-        n, position = len(orbit), self._position
-        gap = int(orbit[-1]) - position.last_orbit - n if n else 0
-        plain = replace(
-            position, board_orbits=position.board_orbits + n, gap_orbits=position.gap_orbits + gap
-        )
-        if trailer is None:
-            return Counter(), plain
-        slack = MAX_ORBITS_PER_PACKET if self._damaged or not self._format.reports_empty_orbits else 0
-        sent, dropped = trailer.orbits - position.board_orbits, trailer.dropped - position.board_dropped
-        if not (dropped >= 0 and n <= sent and sent + dropped <= n + plain.gap_orbits + slack):
-            return self._treat_as_suspect(trailer, orbit, plain)
-        self._suspect = None
-        missing, counts = sent - n, Counter(dropped=dropped)
-        gap_orbits = plain.gap_orbits - missing - dropped
-        if not (self._format.reports_empty_orbits or self._damaged):
-            span = int(orbit[-1] - orbit[0]) + 1 if n else 0
-            empty = min(missing, MAX_ORBITS_PER_PACKET if span > n else span - n)
-            counts["orbits"], missing = empty, missing - empty
-        counts["corrupt" if self._damaged else "missed"] = missing
-        self._damaged = False
-        return counts, _accepted(plain, trailer, gap_orbits)
-
-    def _treat_as_suspect(
-        self, trailer: Trailer, orbit: NDArray[np.int64], plain: ReadoutPosition
-    ) -> tuple[Counter[str], ReadoutPosition]:
-        """Treat counters that do not go on from the last ones: damage, or a board that began again."""
-        n, before = len(orbit), self._suspect
-        gap = self._position.unaccounted + int(orbit[0]) - self._position.last_orbit - 1 if n else 0
-        possible = before is not None and before.trailer.dropped <= trailer.dropped <= before.gap + gap
-        if before and n and possible and n <= trailer.orbits - before.trailer.orbits <= gap + n:
-            self._suspect = None
-            missed = max(before.gap - before.trailer.dropped, 0)
-            missed += trailer.orbits - before.trailer.orbits - n
-            gap_orbits = plain.gap_orbits - missed - trailer.dropped
-            counts = Counter(missed=missed, dropped=trailer.dropped)
-            return counts, _accepted(plain, trailer, gap_orbits)
-        if n:
-            self._suspect = _SuspectTrailer(trailer, gap, n)
-        return Counter(), plain
 
     def _write(self, orbits: PacketOrbits, counts: Counter[str]) -> None:
         first, last = int(orbits.orbit[0]), int(orbits.orbit[-1])
@@ -312,17 +262,16 @@ class SegmentWriter:
         counts["bad_blocks"] += frames.bad_blocks
         self._count(counts, frames.objects)
         current.labels.add(self._position.data)
+        current.last_time = time.time()
         if current.first_orbit < 0:
-            current.first_orbit = first
+            current.first_orbit, current.first_time = first, current.last_time
         current.last_orbit = last
-        self._position = replace(self._position, last_orbit=last)
 
     def _leave_out(self, orbits: PacketOrbits, counts: Counter[str]) -> None:
         """Count orbits that arrived and cannot be written any more."""
         counts["missed"] += len(orbits.orbit)
         self.totals.discarded += len(orbits.orbit)
         self._count(counts)
-        self._position = replace(self._position, last_orbit=int(orbits.orbit[-1]))
 
     def _discard(self) -> None:
         """Write no more orbits: the rest of the run has only what was kept for its account."""
@@ -338,11 +287,15 @@ class SegmentWriter:
         return current.first_orbit >= 0 and full
 
     def _count(self, counts: Counter[str], objects: Mapping[str, int] = MappingProxyType({})) -> None:
-        current = self._open or self._begin(int(lumisection(max(self._position.last_orbit, 0))))
+        current = self._open or self._begin(int(lumisection(max(self._last, 0))))
         add_counts(current.counts, counts)
         add_counts(self.totals.counts, counts)
         add_counts(current.objects, objects)
         add_counts(self.totals.objects, objects)
+
+    @property
+    def _last(self) -> int:
+        return self._position.epoch * EPOCH_ORBITS + self._position.last_orbit
 
     def _begin(self, lumi: int) -> _OpenSegment:
         try:
@@ -385,8 +338,11 @@ class SegmentWriter:
             data=joint_label(current.labels or {self._position.data}),
             size=size,
             crc32c=crc,
-            first_orbit=max(current.first_orbit, 0),
-            last_orbit=max(current.last_orbit, 0),
+            epoch=max(current.first_orbit, self._last, 0) // EPOCH_ORBITS,
+            first_orbit=max(current.first_orbit, 0) % EPOCH_ORBITS,
+            last_orbit=max(current.last_orbit, 0) % EPOCH_ORBITS,
+            began=current.first_time,
+            ended=current.last_time,
             objects=current.objects,
             last=last,
             **dict[str, Any](current.counts),
@@ -419,13 +375,3 @@ class SegmentWriter:
             raise Stopped
         time.sleep(_WAIT_S)
         self.totals.waited_s += _WAIT_S
-
-
-def _accepted(position: ReadoutPosition, trailer: Trailer, gap_orbits: int) -> ReadoutPosition:
-    return replace(
-        position,
-        board_orbits=trailer.orbits,
-        board_dropped=trailer.dropped,
-        gap_orbits=gap_orbits,
-        unaccounted=0,
-    )

@@ -90,6 +90,12 @@ class Evidence:
         )
 
 
+def _spools(spool: Path) -> list[Path]:
+    """Return a spool, and those of several sources below it."""
+    below = sorted(spool.iterdir()) if spool.is_dir() else []
+    return [spool, *(folder for folder in below if folder.is_dir() and folder.name != REFUSED)]
+
+
 def collect_evidence(run: int, stores: Sequence[Path], spool: Path | None, boards: Path | None) -> Evidence:
     """Collect what is known of a run.
 
@@ -122,8 +128,10 @@ def collect_evidence(run: int, stores: Sequence[Path], spool: Path | None, board
     found.held = [by_key[key] for key in sorted(by_key)]
     if spool:
         # what is stored too was acknowledged, and the answer was cut
-        found.waiting = [s for s in read_notes(spool, waiting=True) if s.run == run and s.key not in by_key]
-        found.refused = [s for s in read_notes(spool / REFUSED, waiting=True) if s.run == run]
+        for folder in _spools(spool):
+            waiting = [s for s in read_notes(folder, waiting=True) if s.run == run]
+            found.waiting += [s for s in waiting if s.key not in by_key]
+            found.refused += [s for s in read_notes(folder / REFUSED, waiting=True) if s.run == run]
     known = by_key.keys() | {s.key for s in found.waiting}
     for store in stores:
         _not_catalogued(store, run, set(known), found)

@@ -164,15 +164,17 @@ class _Api:
 
 
 async def _receive(request: Request, upload: Upload) -> None:
-    """Hand the body to an upload, in large pieces."""
+    """Hand the body to an upload, in large pieces; what came of one that is cut is kept."""
     pieces, size = list[bytes](), 0
-    async for piece in request.stream():
-        pieces.append(piece)
-        size += len(piece)
-        if size >= _PIECE_BYTES:
-            await asyncio.to_thread(upload.write, pieces)
-            pieces, size = [], 0
-    await asyncio.to_thread(upload.write, pieces)
+    try:
+        async for piece in request.stream():
+            pieces.append(piece)
+            size += len(piece)
+            if size >= _PIECE_BYTES:
+                full, pieces, size = pieces, [], 0
+                await asyncio.to_thread(upload.write, full)
+    finally:
+        await asyncio.to_thread(upload.write, pieces)
 
 
 async def _body(request: Request, limit: int) -> AsyncIterator[bytes]:

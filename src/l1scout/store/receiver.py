@@ -20,7 +20,7 @@ from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment, parse_name
 from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.check_segment import compile_checks, contradiction
-from l1scout.store.folder import StoreFolder
+from l1scout.store.store_folder import StoreFolder
 
 BUSY_S, FULL_S = 1, 5
 """In how many seconds to try again when the store is busy, and when its disk is full."""
@@ -95,6 +95,11 @@ class SegmentReceiver:
     def is_full(self) -> bool:
         """Whether the disk has no space for a segment."""
         return self.folder.free <= self._reserve
+
+    @property
+    def receiving(self) -> int:
+        """Segments that are being received."""
+        return len(self._open)
 
     def progress(self, name: str) -> Segment | int:
         """Return the segment of a name if it is stored, else the bytes kept of its upload."""

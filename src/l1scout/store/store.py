@@ -14,15 +14,13 @@ from l1scout.settings import Settings
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import Method
 from l1scout.store.compressor import Compressor
-from l1scout.store.folder import StoreFolder
 from l1scout.store.http_api import application
 from l1scout.store.http_server import HttpServer, RateLimitedLog
 from l1scout.store.rebuild import open_catalogue
 from l1scout.store.receiver import SegmentReceiver
+from l1scout.store.store_folder import StoreFolder
 
 _TICK_S = 0.25
-_COMPRESS_S = 60.0
-"""When stopped, what is stored is compressed for so long; the rest after the next start."""
 _BEGIN_BYTES = 4 << 20
 """With less space than this, the catalogue is not opened."""
 
@@ -67,6 +65,7 @@ class Store:
         self._compressor: Compressor | None = None
         self._alarms: list[str] = []
         self._stopping = threading.Event()
+        self._at_once = False
         self._began = time.monotonic()
         access = settings.access.access
         self._brief_log = RateLimitedLog(log)
@@ -106,7 +105,9 @@ class Store:
         return True
 
     def stop(self) -> None:
-        """Request a clean end."""
+        """Request a clean end; at the second request, one that compresses nothing more."""
+        if self._stopping.is_set():
+            self._at_once = True
         self._stopping.set()
 
     def run(self, status: Callable[[StoreStatus], None]) -> None:
@@ -132,8 +133,12 @@ class Store:
         self.state = "draining"
         status(self.status())
         self.server.stop()
-        if self._compressor and not self._compressor.finish(_COMPRESS_S):
-            self._log("segments are left uncompressed until the next start", level="warning")
+        end = time.monotonic() + self._settings.store.drain_seconds
+        while self._compressor and not self._compressor.finish(_TICK_S):
+            if self._at_once or time.monotonic() >= end:
+                self._log("segments are left uncompressed until the next start", level="warning")
+                break
+            status(self.status())
         self.state = "idle"
         status(self.status())
         if self.catalogue:
@@ -153,8 +158,16 @@ class Store:
     @property
     def is_healthy(self) -> bool:
         """Whether segments can be taken."""
-        compresses = self._compressor is None or self._compressor.alive
-        return self.receiver is not None and not self.receiver.is_full and self.server.alive and compresses
+        return self.receiver is not None and not self.receiver.is_full and not self.dead_threads
+
+    @property
+    def dead_threads(self) -> list[str]:
+        """Threads that have ended though they should not have."""
+        dead = {
+            "http": self.state == "running" and not self.server.alive,
+            "compressor": self._compressor is not None and not self._compressor.alive,
+        }
+        return [name for name, is_dead in dead.items() if is_dead]
 
     @property
     def alarms(self) -> list[str]:
@@ -169,8 +182,6 @@ class Store:
             )
         if receiver and receiver.damaged:
             found.append(f"{receiver.damaged} segments were damaged on the way or not what their notes say")
-        if not self.server.alive and self.state == "running":
-            found.append(f"nobody serves {self.server.address}: restart the store")
         return found + (self._compressor.alarms if self._compressor else [])
 
     def status(self) -> StoreStatus:
@@ -190,6 +201,7 @@ class Store:
             damaged=compressor.damaged if compressor else 0,
             warnings=compressor.warnings if compressor else [],
             alarms=self.alarms,
+            dead_threads=self.dead_threads,
             disk_free=_free(self._settings),
         )
 

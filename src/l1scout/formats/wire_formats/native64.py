@@ -17,6 +17,7 @@ from l1scout.formats.decoded import Decoded
 from l1scout.formats.packets import Found, PacketOrbits, Readable
 from l1scout.formats.raw import Frames
 from l1scout.formats.streams.puppi import (
+    COLUMNS,
     EVENT_HEADER,
     EVENT_TAG,
     ORBIT_TAG,
@@ -47,6 +48,7 @@ class Native64(WireFormat):
     streams = (PUPPI.name,)
     suffix = "native64"
     reports_empty_orbits = True
+    orbit_bits = 32
     has_checksums = False
     layouts = (EVENT_HEADER,)
 
@@ -135,6 +137,13 @@ class Native64(WireFormat):
         free[starts[:-1]] = False
         words[free] = candidate_words(objects)
         return words.tobytes()
+
+    def example_packet(self) -> bytes:
+        """Return the events of an orbit without candidates, but for the first."""
+        columns = {name: np.ones(1, np.int64) for name in COLUMNS}
+        return self.encode(
+            OrbitBatch(np.zeros(1, np.int64), np.ones(1, np.int64), np.array([0, 1]), columns), 0, 1
+        )
 
     def frame_room(self, orbits: PacketOrbits) -> int:
         """Return the 32-bit words that orbits can take in a segment at most."""

@@ -1,0 +1,22 @@
+"""Compile kernels before a board connects: else its first packets wait, and it drops orbits."""
+
+import io
+from dataclasses import replace
+
+from l1scout.formats.wire_format import WireFormat
+
+
+def compile_kernels(wire_format: WireFormat) -> None:
+    """Do once, with a small packet, all that `SegmentWriter.step` does with packets of a format.
+
+    Parameters
+    ----------
+    wire_format : WireFormat
+        One without an `example_packet` is left as it is.
+    """
+    for packet, _ in wire_format.split(io.BytesIO(wire_format.example_packet())):
+        orbits = wire_format.find_orbits(packet)
+        # the packet's own memory, and a copy as of packets that are held back: for kernels not the same type
+        for one in (orbits, replace(orbits, rows=orbits.rows.copy())):
+            wire_format.frame(one, run=1, source=1)
+            wire_format.frame(one.select(one.orbit >= 0), run=1, source=1)

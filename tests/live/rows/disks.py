@@ -1,0 +1,75 @@
+"""Disks that are full, and files that change."""
+
+from chain import OVERFLOW, Chain, wait_for
+from live.fault_table import SOME, chain_fault
+
+
+@chain_fault(
+    "bit flipped in a segment that waits",
+    "spool",
+    "the orbit is corrupt, and counted; its segment is mended",
+    "segment changed in the spool, repaired",
+    lost={"corrupt": 1},
+)
+def flip_in_spool(chain: Chain) -> None:
+    chain.kill("store")
+    chain.send(400)
+    chain.wait("readout", "spool_segments", 2)
+    path = max((chain.folder / "spool").glob("*.raw"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    chain.start("store")
+    chain.wait_log("repaired")
+
+
+@chain_fault(
+    "spool full",
+    "readout",
+    "the board drops orbits, and counts them",
+    lost={"dropped": SOME},
+    settings={"readout.spool_bytes": 500_000, **OVERFLOW},
+)
+def full_spool(chain: Chain) -> None:
+    chain.freeze("store")
+    chain.overflow()
+    chain.wait("readout", "waited_s", 0.1)
+    chain.thaw("store")
+    chain.send_through()
+
+
+@chain_fault(
+    "RAM disk of the spool full",
+    "readout",
+    "the board drops orbits, and counts them",
+    lost={"dropped": SOME},
+    settings={"readout.spool_bytes": 0, **OVERFLOW},
+    mounts={"spool": "1m"},
+)
+def full_ram_disk(chain: Chain) -> None:
+    full_spool(chain)
+
+
+@chain_fault(
+    "disk full",
+    "store",
+    "nothing is lost; the spool holds until there is room",
+    "disk full: readout waits",
+    "make room",
+    settings={"store.method": "zstd"},
+    mounts={"store": "10m"},
+)
+def full_disk(chain: Chain) -> None:
+    """Fill the store's disk but for 1 MB, then tidy up."""
+    ballast = chain.folder / "store" / "ballast"
+    ballast.write_bytes(bytes(9 << 20))
+
+    def full() -> bool:
+        chain.send(200)
+        return "disk full" in chain.logs()
+
+    wait_for(full)
+    chain.wait("readout", "spool_segments", 1)
+    before = chain.status("readout")["sent"]
+    ballast.unlink()
+    chain.wait("readout", "sent", before + 1)

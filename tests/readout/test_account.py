@@ -1,0 +1,74 @@
+"""Whatever happens between board and readout: an orbit is stored under its number, or counted."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from board_truth import EPOCH_ORBITS, Chain, flipped
+
+PLACE = st.floats(0, 1, exclude_max=True)
+FAULT = st.one_of(
+    st.just(("good",)),
+    st.just(("lost",)),
+    st.just(("twice",)),
+    st.tuples(st.just("flipped"), PLACE, st.integers(0, 7)),
+    st.tuples(st.just("cut"), PLACE),
+    st.tuples(st.just("late"), st.integers(1, 5)),
+    st.tuples(st.just("dropped"), st.integers(1, 40)),
+    st.tuples(st.just("idle"), st.integers(1, 1 << 20)),
+    st.just(("killed",)),
+    st.tuples(st.just("again"), st.none() | st.integers(0, 1000)),
+)
+"""What happens with the next packet, or before it."""
+
+
+def send(chain, sent, fault):
+    """Let the board send a packet, and a fault happen."""
+    kind, board = fault[0], chain.board
+    if kind == "dropped":
+        board.drop(fault[1])
+    elif kind == "idle":
+        board.number += fault[1]
+    elif kind == "again":
+        board.restart(fault[1])
+    packet = board.packet(4)
+    sent.append(packet)
+    if kind == "flipped":
+        packet = flipped(packet, *fault[1:])
+    elif kind == "cut":
+        packet = packet[: int(fault[1] * len(packet))]
+        chain.skip(len(packet))
+        return
+    if kind != "lost":
+        chain.feed(packet)
+    if kind == "twice":
+        chain.feed(packet)
+    elif kind == "late":
+        chain.feed(sent[-1 - min(fault[1], len(sent) - 1)])
+    elif kind == "killed":
+        chain.kill()
+
+
+@given(
+    st.sampled_from([0, 1000, EPOCH_ORBITS - 50]), st.lists(st.tuples(st.integers(2, 5), FAULT), max_size=12)
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_orbit_is_stored_or_counted(first, faults):
+    """Faults of all kinds, with at least two good packets between them."""
+    chain, sent = Chain(first), []
+    told, idle = 0, 0
+    for good, fault in [*faults, (3, ("good",))]:
+        for _ in range(good):
+            send(chain, sent, ("good",))
+        if fault[0] == "again":
+            told += chain.board.sent
+            idle += chain.board.number_left if fault[1] is None else fault[1]
+        send(chain, sent, fault)
+    for _ in range(3):
+        send(chain, sent, ("good",))
+    told += chain.board.sent
+    outcome = chain.finish()
+    assert outcome.misplaced == []
+    numbers = [number for number, _ in outcome.stored]
+    assert numbers == sorted(set(numbers))
+    assert outcome.counts["orbits"] == len(numbers)
+    assert outcome.accounted == told + idle
