@@ -61,7 +61,7 @@ def test_every_orbit_is_stored_or_counted(first, faults):
             send(chain, sent, ("good",))
         if fault[0] == "again":
             told += chain.board.sent
-            idle += fault[1] or 0
+            idle += chain.board.number_left if fault[1] is None else fault[1]
         send(chain, sent, fault)
     for _ in range(3):
         send(chain, sent, ("good",))

@@ -303,9 +303,7 @@ class OrbitSequence:
             return account.pass_over(trailer, packet)
         if back:
             return account.begin_again(trailer, packet, _unread(trailer, then, end, ahead, packet))
-        if account.is_possible(trailer, packet) or not packet.orbits:
-            return account.believe(trailer, packet)
-        return account.pass_over(trailer, packet)
+        return account.believe(trailer, packet)
 
     def _was_restarted(self, trailer: Trailer, packet: PacketNumbers) -> bool:
         """Return whether the counters of the run's last packet can be those of a board started again."""

@@ -14,7 +14,7 @@ from l1scout.store.losses import dropped_by_board
 from l1scout.store.on_disk import FILE_CHANGED, FILE_MISSING
 from l1scout.store.transfer import silent
 
-LOSSES = ("corrupt", "missed", "dropped", "unsent", "refused")
+LOSSES = ("corrupt", "missed", "dropped", "unsent", "unread", "refused")
 """Kinds of counted orbits that are lost; the others are elsewhere, or came twice."""
 _MAX_DUPLICATES = 0.01
 
@@ -140,7 +140,11 @@ def _board(source: int, own: Evidence, every: list[Segment]) -> StageAccount:
         dropped = sum(s.dropped for s in every)
         return StageAccount(f"{name}, as readout saw it", sent + dropped, sent, {"dropped": dropped})
     counted = {"dropped": lost, "unsent": sum(r.unsent for r in own.reports)}
-    return StageAccount(name, sum(r.delivered for r in own.reports) + lost, sent, counted)
+    into = sum(r.delivered for r in own.reports) + lost
+    if not all(r.confirmed for r in own.reports):
+        # they had left the board, and no later packet told readout of them
+        counted["unread"] = max(into - sent - sum(counted.values()), 0)
+    return StageAccount(name, into, sent, counted)
 
 
 def _stage(name: str, into: int, out: int, counted: dict[str, int], segments: list[Segment]) -> StageAccount:
