@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
-from l1scout.settings import read_settings
 from l1scout.store.account import StageAccount, account
 from processes import (
     COMMAND,
@@ -101,6 +100,15 @@ class Chain:
         """Return the settings as options of a command."""
         return [f"--set={k}={v}" for k, v in (self.settings | settings).items()]
 
+    @property
+    def addresses(self) -> dict[str, object]:
+        """Addresses of the processes; to the store by way of its proxy."""
+        return {
+            "readout.listen": f"127.0.0.1:{self.readout_port}",
+            "readout.store": f"127.0.0.1:{self.to_store.port}",
+            "store.listen": f"127.0.0.1:{self.store_port}",
+        }
+
     def start(self, *names: str, words: Iterable[object] = (), **hooks: object) -> None:
         """Start processes; more words of the command, and hooks that are put into them."""
         for name in names:
@@ -112,12 +120,9 @@ class Chain:
                 more.append(f"--first-orbit={self._next_orbit()}")
                 self.boards += 1
                 hooks["gate"] = self._gate_file
-            listen = self.to_readout.port if name == "source" else self.readout_port
-            here = {
-                "readout.listen": f"127.0.0.1:{listen}",
-                "readout.store": f"127.0.0.1:{self.to_store.port}",
-                "store.listen": f"127.0.0.1:{self.store_port}",
-            }
+            here = dict(self.addresses)
+            if name == "source":
+                here["readout.listen"] = f"127.0.0.1:{self.to_readout.port}"
             arguments = [str(a) for a in (name, *words, f"--status={status}", *self.over(**here), *more)]
             status.unlink(missing_ok=True)
             log = self.folder / f"{name}.log"
@@ -279,12 +284,19 @@ class Chain:
         assert self.stop("store") == 0
 
     def account(self) -> list[StageAccount]:
-        chosen = read_settings(None, {}, [f"{k}={v}" for k, v in self.settings.items()])
-        return account(RUN, chosen.store.folder, spool=chosen.readout.spool, boards=self.folder, verify=True)
+        """Return the account of the run, all files read again."""
+        return self.account_of(Path(str(self.settings["readout.spool"])))
+
+    def account_of(self, spool: Path) -> list[StageAccount]:
+        """Return the account of the run with the segments of a spool."""
+        store = Path(str(self.settings["store.folder"]))
+        return account(RUN, store, spool=spool, boards=self.folder, verify=True)
 
     def begin(self) -> None:
         """Start everything, and send two complete segments and the beginning of a third."""
-        self.start("store", "readout", "source")
+        self.start("store", "readout")
+        self.wait_log("readout listens")
+        self.start("source")
         self.send(2 * SEGMENT_ORBITS + PACKET_ORBITS)
         self.wait("readout", "last_orbit", self.passed - 1)
         self.wait("readout", "sent", 2)

@@ -1,7 +1,7 @@
 """Simulated orbits whose muons are known, and the comparison of a store with them, orbit by orbit."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -131,33 +131,51 @@ class Comparison:
 
 
 def compare(truth: OrbitTruth, store: Path, run: int, passed: int, elsewhere: int = 0) -> Comparison:
-    """Compare every orbit from 0 to `passed` with what a store has, or counts.
+    """Compare every orbit from 0 to `passed` with what a store has, or counts; see `compare_segments`."""
+    return compare_segments(truth, stored_segments(store, run), [range(passed)], elsewhere)
 
-    Every stored orbit must be one of these, be there once, in order, with its muons; the others must be as many
-    as the segments count as lost, and no segment may count orbits as lost that have not passed. Others have
-    counted `elsewhere` orbits.
+
+def compare_segments(
+    truth: OrbitTruth, segments: Iterable[tuple[Segment, bytes]], passed: Sequence[range], elsewhere: int = 0
+) -> Comparison:
+    """Compare every orbit with what segments have, or count.
+
+    Every stored orbit must be one of those that have passed, be there once, in order, with its muons; the others
+    must be as many as the segments count as lost, and no segment may count orbits as lost that have not passed.
+
+    Parameters
+    ----------
+    truth : OrbitTruth
+    segments : iterable of (Segment, bytes)
+    passed : sequence of range
+        Absolute numbers of the orbits that a board sent or dropped, or that passed while there was none.
+    elsewhere : int
+        Orbits that others have counted.
     """
-    found, last, gaps = Comparison(counted=elsewhere), -1, 0
-    for segment, data in stored_segments(store, run):
+    found, last = Comparison(counted=elsewhere), -1
+    for segment, data in segments:
         orbits, muons = read_segment(data)
         found.counted += segment.corrupt + segment.missed + segment.dropped
+        found.stored += len(orbits)
         if len(orbits):
-            if orbits[0] <= last or np.any(np.diff(orbits) <= 0):
+            number = orbits + (segment.epoch << 31)
+            if number[0] <= last or np.any(np.diff(number) <= 0):
                 found.wrong.append(f"{segment.name}: orbits are not in order, or stored twice")
                 continue
             bad = truth.wrong(orbits, muons)
             if len(bad):
                 found.wrong.append(f"{segment.name}: {len(bad)} orbits with wrong muons, first {bad[0]}")
-            gaps += int(orbits[-1]) - last - len(orbits)
-            last = int(orbits[-1])
-        found.stored += len(orbits)
-        if found.counted - elsewhere > gaps + COUNTED_AHEAD and not segment.last:
-            found.wrong.append(f"{segment.name}: {found.counted - gaps} orbits counted that have not passed")
-    if last >= passed:
-        found.wrong.append(f"orbit {last} is stored, but only {passed} have passed")
-    missing = passed - found.stored - found.counted
+            inside = sum(np.count_nonzero((number >= p.start) & (number < p.stop)) for p in passed)
+            if inside < len(number):
+                found.wrong.append(f"{segment.name}: {len(number) - inside} orbits that no board has sent")
+            last = int(number[-1])
+        so_far = sum(len(range(p.start, min(p.stop, last + 1))) for p in passed)
+        early = found.counted - elsewhere + found.stored - so_far
+        if early > COUNTED_AHEAD and not segment.last:
+            found.wrong.append(f"{segment.name}: {early} orbits counted that have not passed")
+    missing = sum(map(len, passed)) - found.stored - found.counted
     if missing:
-        found.wrong.append(f"{missing:+,} of {passed:,} orbits are neither stored nor counted")
+        found.wrong.append(f"{missing:+,} orbits are neither stored nor counted")
     return found
 
 

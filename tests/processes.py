@@ -179,3 +179,10 @@ class ForkServer:
 def fork_server() -> ForkServer:
     """Return the one server of these tests."""
     return ForkServer()
+
+
+def run_command(folder: Path, *arguments: object) -> tuple[int, str]:
+    """Run the command line to its end; return the exit status and what it has written."""
+    log = folder / f"command-{len(list(folder.glob('command-*')))}.out"
+    process = fork_server().start([str(a) for a in arguments], with_hooks(dict(os.environ)), log)
+    return process.wait(), log.read_text(errors="replace")

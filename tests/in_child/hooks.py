@@ -9,6 +9,8 @@ gate
 kill, time, mark
     The process kills itself with SIGKILL when it comes to this point of `POINTS`, for the n-th time, unless
     the file `mark`, which it leaves behind, is there.
+compressor_fails
+    This number of times, the step of the store's compressor raises an error.
 clock_jumps
     The time of day jumps by a day, forth and back, every second.
 
@@ -41,6 +43,7 @@ LIMITS = {
 }
 BOARD = "l1scout.board.repeat"
 CLIENT = "l1scout.readout.store_client"
+COMPRESSOR = "l1scout.store.compressor"
 API = "l1scout.store.http_api"
 WORKER = "worker of the store"
 
@@ -100,6 +103,8 @@ def install(text: str) -> None:
         "spawn_main" in sys.orig_argv[-2]
     ):
         _kill_at(POINTS[name], asked["time"], Path(asked["mark"]), finder)
+    if times := asked.get("compressor_fails"):
+        finder.then(COMPRESSOR, lambda loaded: _compressor_fails(loaded, times))
     if asked.get("clock_jumps"):
         real, began = time.time, time.monotonic()
         time.time = lambda: real() + 86400 * (int(time.monotonic() - began) % 2)
@@ -158,6 +163,20 @@ def _gate(module: ModuleType, path: Path) -> None:
         real(self, sink, pace=pace, orbits=orbits, going=may)
 
     module.RepeatedPackets.run = run
+
+
+def _compressor_fails(module: ModuleType, times: int) -> None:
+    real, left = module.Compressor.step, times
+
+    def step(self: Any) -> float:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            msg = "fault of a test"
+            raise RuntimeError(msg)
+        return float(real(self))
+
+    module.Compressor.step = step
 
 
 def _kill_at(point: Point, time_: int, mark: Path, finder: _AfterImport) -> None:

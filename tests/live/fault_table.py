@@ -6,13 +6,13 @@ parts that they are about, with real files and sockets, and check the same for t
 """
 
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from chain import RUN, Chain
-from orbit_truth import OrbitTruth, compare
+from orbit_truth import OrbitTruth, compare_segments, stored_segments
 
 SOME = -1
 """Orbits that are lost for certain; how many depends on the buffers of sockets."""
@@ -102,12 +102,18 @@ def fault(
     return add
 
 
-def run_on_chain(row: Fault, folder: Path) -> str:
-    """Run a row of a chain, end the run, and compare every orbit; return what was logged."""
+def make_chain(folder: Path, **settings: object) -> Chain:
+    """Return a chain whose orbits are those of `TRUTH`."""
     packets = folder / "packets.dat"
     packets.write_bytes(TRUTH.packets)
     chain = Chain(folder, packets, store__method="none")
-    chain.settings |= row.settings
+    chain.settings |= settings
+    return chain
+
+
+def run_on_chain(row: Fault, folder: Path) -> str:
+    """Run a row of a chain, end the run, and compare every orbit; return what was logged."""
+    chain = make_chain(folder, **row.settings)
     chain.hooks["clock_jumps"] = row.clock_jumps
     mounted = []
     try:
@@ -125,15 +131,32 @@ def run_on_chain(row: Fault, folder: Path) -> str:
             subprocess.run(["umount", "-l", path], check=True)
 
 
-def all_accounted(chain: Chain, expected: Mapping[str, int]) -> None:
-    """Compare every orbit that has passed with the store, and what is lost with what is expected."""
+def all_accounted(
+    chain: Chain,
+    expected: Mapping[str, int],
+    optional: Sequence[str] = (),
+    passed: Sequence[range] | None = None,
+) -> None:
+    """Compare every orbit that has passed with the store, and what is lost with what is expected.
+
+    Parameters
+    ----------
+    chain : Chain
+    expected : mapping of str to int
+        Orbits lost, by the name under which they are counted.
+    optional : sequence of str
+        Those of them of which there may be none.
+    passed : sequence of range
+        Orbits that have passed, if they are not all up to the last one that a board was to send.
+    """
     stages = chain.account()
     assert not [w for s in stages for w in s.wrong]
     lost = {n: k for s in stages for n, k in s.counted.items() if k and n not in _NOT_LOST}
-    assert lost.keys() == expected.keys(), lost
-    assert all(n in (lost[name], SOME) for name, n in expected.items()), lost
+    assert lost.keys() | set(optional) == expected.keys() | set(optional), lost
+    assert all(expected[name] in (n, SOME) for name, n in lost.items()), lost
     elsewhere = sum(n for name, n in lost.items() if name not in _IN_SEGMENTS)
-    found = compare(TRUTH, chain.folder / "store", RUN, chain.passed, elsewhere)
+    segments = stored_segments(chain.folder / "store", RUN)
+    found = compare_segments(TRUTH, segments, passed or [range(chain.passed)], elsewhere)
     assert not found.wrong, found.wrong
 
 

@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))  # to be run as a script too
 
 from live.fault_table import FAULTS, Fault, page, run_on_chain, says
-from live.rows import disks, network, processes  # noqa: F401
+from live.rows import access, data, disks, network, processes, stops, stores  # noqa: F401
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 

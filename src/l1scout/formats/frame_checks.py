@@ -101,16 +101,23 @@ def _few(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _odd_flags(flags: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which frames have other flags than those on both sides, which agree."""
+    """Return which frames have a bit of their flags that those on both sides, which agree, do not have.
+
+    A difference in several bits was meant: then data are of another origin.
+    """
     bad = np.zeros(flags.size, np.bool_)
     if flags.size < 3:
         return bad
-    bad[1:-1] = (flags[1:-1] != flags[:-2]) & (flags[:-2] == flags[2:])
+    bad[1:-1] = _one_bit(flags[1:-1] ^ flags[:-2]) & (flags[:-2] == flags[2:])
     repeats = REPEATED << 13
-    begins = flags[1] == flags[2] and flags[0] | repeats == flags[1]  # what repeats has a first orbit
-    bad[0] = flags[0] != flags[1] and flags[1] == flags[2] and not begins
-    bad[-1] = flags[-1] != flags[-2] and flags[-2] == flags[-3]
+    begins = flags[0] | repeats == flags[1]  # what repeats has a first orbit
+    bad[0] = _one_bit(flags[0] ^ flags[1]) and flags[1] == flags[2] and not begins
+    bad[-1] = _one_bit(flags[-1] ^ flags[-2]) and flags[-2] == flags[-3]
     return _few(bad)
+
+
+def _one_bit(difference: Any) -> Any:
+    return (difference != 0) & (difference & (difference - 1) == 0)
 
 
 def _out_of_order(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from l1scout.readout.refused import REFUSED, refused_notes
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import read_notes
 from l1scout.readout.status import BoardStatus
@@ -11,8 +12,6 @@ from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.losses import board_reports
 from l1scout.store.on_disk import list_folder, note_on_disk
 
-REFUSED = "refused"
-"""Folder in a spool of the segments that the store refused."""
 Key = tuple[int, int, int]
 
 
@@ -90,6 +89,12 @@ class Evidence:
         )
 
 
+def _spools(spool: Path) -> list[Path]:
+    """Return a spool, and those of several sources below it."""
+    below = sorted(spool.iterdir()) if spool.is_dir() else []
+    return [spool, *(folder for folder in below if folder.is_dir() and folder.name != REFUSED)]
+
+
 def collect_evidence(run: int, stores: Sequence[Path], spool: Path | None, boards: Path | None) -> Evidence:
     """Collect what is known of a run.
 
@@ -122,8 +127,10 @@ def collect_evidence(run: int, stores: Sequence[Path], spool: Path | None, board
     found.held = [by_key[key] for key in sorted(by_key)]
     if spool:
         # what is stored too was acknowledged, and the answer was cut
-        found.waiting = [s for s in read_notes(spool, waiting=True) if s.run == run and s.key not in by_key]
-        found.refused = [s for s in read_notes(spool / REFUSED, waiting=True) if s.run == run]
+        for folder in _spools(spool):
+            waiting = [s for s in read_notes(folder, waiting=True) if s.run == run]
+            found.waiting += [s for s in waiting if s.key not in by_key]
+            found.refused += [note.segment for _, note in refused_notes(folder) if note.segment.run == run]
     known = by_key.keys() | {s.key for s in found.waiting}
     for store in stores:
         _not_catalogued(store, run, set(known), found)

@@ -2,7 +2,7 @@
 
 import subprocess
 
-from chain import COMMAND, PACKET_ORBITS, PATIENCE_S, Chain, wait_for
+from chain import COMMAND, PACKET_ORBITS, Chain, wait_for
 from live.fault_table import SOME, chain_fault
 
 HEADS = 10_000
@@ -83,18 +83,3 @@ def second_board(chain: Chain) -> None:
         other.kill()
         other.wait()
     chain.send(200)
-
-
-@chain_fault(
-    "second readout of the same run and source",
-    "store",
-    "its segments are refused and put aside in its spool",
-    "segment refused by the store ... do not offer this one again",
-    "`l1scout readout --refused-as-source N` stores them under another source",
-)
-def second_readout(chain: Chain) -> str:
-    """Same run and source, other spool: its segments have the names of the first one's."""
-    other = {"readout.spool": chain.folder / "spool2", "readout.store": f"127.0.0.1:{chain.store_port}"}
-    command = [*COMMAND, "readout", str(chain.settings["board.packets"]), *chain.over(**other)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
-    return done.stderr

@@ -67,7 +67,8 @@ def kill_store(chain: Chain) -> None:
 def kill_worker(chain: Chain) -> None:
     chain.wait("store", "compressed", 1)
     for process in psutil.Process(chain.processes["store"].pid).children(recursive=True):
-        process.kill()
+        if "spawn_main" in " ".join(process.cmdline()):
+            process.kill()
     chain.send(400)
     chain.wait("store", "compressed", 3)
 
