@@ -76,6 +76,17 @@ def test_a_wrong_number_costs_its_orbit_only(place, number):
     assert (found.counts["corrupt"], found.accounted) == (1, 18)
 
 
+def test_a_wrong_number_after_a_lost_packet_does_not_take_the_place_of_a_lost_orbit():
+    chain = Chain()
+    for k in range(7):
+        packet = chain.board.packet(4)
+        if k != 3:
+            chain.feed(with_number(packet, 0, 13) if k == 4 else packet)
+    found = chain.finish()
+    assert found.lost == [12, 13, 14, 15, 16]
+    assert (found.accounted, found.counts["corrupt"] + found.counts["missed"]) == (28, 5)
+
+
 def test_a_wrong_number_in_the_last_packet_is_not_believed():
     chain = Chain()
     for _ in range(3):
