@@ -295,7 +295,7 @@ class Chain:
     def begin(self) -> None:
         """Start everything, and send two complete segments and the beginning of a third."""
         self.start("store", "readout")
-        self.wait_log("readout listens")
+        self.wait_for("readout", lambda: "readout listens" in self.logs(), "readout does not listen")
         self.start("source")
         self.send(2 * SEGMENT_ORBITS + PACKET_ORBITS)
         self.wait("readout", "last_orbit", self.passed - 1)
