@@ -295,7 +295,9 @@ class Chain:
 
     def begin(self) -> None:
         """Start everything, and send two complete segments and the beginning of a third."""
-        self.start("store", "readout", "source")
+        self.start("store", "readout")
+        self.wait_log("readout listens")
+        self.start("source")
         self.send(2 * SEGMENT_ORBITS + PACKET_ORBITS)
         self.wait("readout", "last_orbit", self.passed - 1)
         self.wait("readout", "sent", 2)

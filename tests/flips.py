@@ -1,6 +1,6 @@
 """Random bit flips in packets: every orbit is stored under its number, or counted.
 
-    python tests/flips.py [FLIPS] [SEED]
+python tests/flips.py [FLIPS] [SEED]
 """
 
 import random

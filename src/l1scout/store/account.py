@@ -11,7 +11,7 @@ from l1scout.readout.segments import Segment, joint_data
 from l1scout.store.compress import content
 from l1scout.store.evidence import Evidence, Held, collect_evidence
 from l1scout.store.losses import dropped_by_board
-from l1scout.store.on_disk import FILE_CHANGED, FILE_MISSING
+from l1scout.store.on_disk import FILE_CHANGED, FILE_MISSING, WORKED_OUT
 from l1scout.store.transfer import silent
 
 LOSSES = ("corrupt", "missed", "dropped", "unsent", "unread", "refused")
@@ -199,6 +199,7 @@ def _store(
     own: Evidence, arrived: list[Segment], *, verify: bool, advance: Callable[[int], None]
 ) -> StageAccount:
     here, moved, wrong = [], 0, []
+    alarms: list[str] = []
     for k, held in enumerate(own.held):
         advance(k)
         segment, fault = held.stored.segment, held.stored.fault
@@ -212,11 +213,12 @@ def _store(
         else:
             here.append(segment)
         if fault:
-            wrong.append(f"{segment.name}: {fault}")
+            (alarms if fault == WORKED_OUT else wrong).append(f"{segment.name}: {fault}")
     advance(len(own.held))
     into, out = sum(s.orbits for s in arrived), sum(s.orbits for s in here)
     store = _stage("store", into, out, {"copied_and_deleted": moved}, here)
     store.wrong += wrong
+    store.alarms += alarms
     return store
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from l1scout.readout.refused import REFUSED, refused_notes
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import read_notes
 from l1scout.readout.status import BoardStatus
@@ -11,8 +12,6 @@ from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.losses import board_reports
 from l1scout.store.on_disk import list_folder, note_on_disk
 
-REFUSED = "refused"
-"""Folder in a spool of the segments that the store refused."""
 Key = tuple[int, int, int]
 
 
@@ -131,7 +130,7 @@ def collect_evidence(run: int, stores: Sequence[Path], spool: Path | None, board
         for folder in _spools(spool):
             waiting = [s for s in read_notes(folder, waiting=True) if s.run == run]
             found.waiting += [s for s in waiting if s.key not in by_key]
-            found.refused += [s for s in read_notes(folder / REFUSED, waiting=True) if s.run == run]
+            found.refused += [note.segment for _, note in refused_notes(folder) if note.segment.run == run]
     known = by_key.keys() | {s.key for s in found.waiting}
     for store in stores:
         _not_catalogued(store, run, set(known), found)

@@ -145,7 +145,9 @@ def open_store(folder: Path) -> str:
     "set readout.trusted_networks, or TLS",
 )
 def open_readout(folder: Path) -> str:
-    return refused_settings(folder, "readout", "readout.listen=0.0.0.0:0", f"readout.spool={folder / 'spool'}")
+    return refused_settings(
+        folder, "readout", "readout.listen=0.0.0.0:0", f"readout.spool={folder / 'spool'}"
+    )
 
 
 @fault(

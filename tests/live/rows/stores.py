@@ -216,7 +216,9 @@ def deleted_copy(folder: Path) -> None:
     assert transfer(store, str(target), RUN).copied == 1
 
 
-def refused_by_store(folder: Path, hurt: Callable[[SegmentNote, bytes], tuple[SegmentNote, bytes]], status: int) -> str:
+def refused_by_store(
+    folder: Path, hurt: Callable[[SegmentNote, bytes], tuple[SegmentNote, bytes]], status: int
+) -> str:
     """Offer the first segment of a run changed, and then right; return what the store answers at first."""
     spool, store = spooled(folder), make_store(folder / "store", method="none")
     with closing(store), closing(StoreClient(store.server.address)) as client:
