@@ -85,6 +85,7 @@ class Chain:
             [store]
             listen = "127.0.0.1:{self.store}"
             folder = "{self.stored}"
+            drain_seconds = {PATIENCE_S}
         """)
 
     def command(self, *arguments: str) -> list[str]:

@@ -1,6 +1,8 @@
 """A catalogue that is damaged, deleted or old is made again from the files; nothing is silently lost."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from l1scout.store.compress import content
 from l1scout.store.on_disk import NOTE_LOST, WORKED_OUT
 from l1scout.store.rebuild import check as check_store
 from l1scout.store.rebuild import open_catalogue, rebuild
+from l1scout.store.store_folder import StoreFolder
 from l1scout.store.transfer import transfer
 from live_packets import compressed_store, feed, packets, stored_spool
 
@@ -305,6 +308,22 @@ def test_the_command(packed):
     assert done.exit_code == 1
     with pytest.raises(InputError, match="no such folder"):
         rebuild(packed / "nowhere", print)
+    with closing(StoreFolder(packed)), pytest.raises(InputError, match="another store uses this folder"):
+        CliRunner().invoke(make_app(), words, catch_exceptions=False)
+
+
+def test_a_catalogue_that_is_in_use_is_not_taken_for_damaged(packed, log, monkeypatch):
+    """It stays as it is, and whoever wanted it is told to try again."""
+
+    def busy(*_, **__):
+        error = sqlite3.OperationalError("database is locked")
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise error
+
+    monkeypatch.setattr(Catalogue, "_open", busy)
+    with pytest.raises(InputError, match="cannot be used now"):
+        open_catalogue(packed, log)
+    assert list(packed.glob("*.bad-*")) == []
 
 
 def test_foreign_files_and_links_are_left_alone(packed, log, tmp_path):

@@ -341,7 +341,7 @@ def _old_entries(folder: Path) -> tuple[dict[str, Entry], list[tuple[object, ...
     """Return what can be read of the catalogue that is there: its right rows by segment, and its copies."""
     entries: dict[str, Entry] = {}
     copies: list[tuple[object, ...]] = []
-    with contextlib.suppress(sqlite3.Error, OSError), open_read_only(folder / FILE) as base:
+    with contextlib.suppress(sqlite3.Error, OSError, ValueError), open_read_only(folder / FILE) as base:
         for order in ("ASC", "DESC"):  # from both ends, as far as damaged pages allow
             query = (
                 f"SELECT {QUOTED} FROM segments WHERE row_crc32c IS {ROW_SUM} "
