@@ -9,7 +9,7 @@ from l1scout.core.provenance import DataLabel
 from l1scout.readout.object_counts import ObjectCounts, sum_counts
 from l1scout.readout.segments import Segment, joint_data
 from l1scout.store.compress import content
-from l1scout.store.evidence import Evidence, Held, collect_evidence
+from l1scout.store.evidence import Evidence, HeldSegment, collect_evidence
 from l1scout.store.losses import dropped_by_board
 from l1scout.store.on_disk import FILE_CHANGED, FILE_MISSING, WORKED_OUT
 from l1scout.store.transfer import silent
@@ -222,7 +222,7 @@ def _store(
     return store
 
 
-def _fault(held: Held, *, verify: bool) -> str:
+def _fault(held: HeldSegment, *, verify: bool) -> str:
     path, size = held.path, held.stored.stored_size
     if not path.is_file():
         return f"{held.stored.file}: is missing"

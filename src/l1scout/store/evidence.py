@@ -16,7 +16,7 @@ Key = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldSegment:
     """A segment that a store has, or had.
 
     Parameters
@@ -44,7 +44,7 @@ class Evidence:
 
     Parameters
     ----------
-    held : list of Held
+    held : list of HeldSegment
         Of each segment one, in whichever store its file is.
     waiting, refused : list of Segment
         In the spool.
@@ -55,7 +55,7 @@ class Evidence:
         What does not fit, by source.
     """
 
-    held: list[Held] = field(default_factory=list)
+    held: list[HeldSegment] = field(default_factory=list)
     waiting: list[Segment] = field(default_factory=list)
     refused: list[Segment] = field(default_factory=list)
     not_catalogued: list[Segment] = field(default_factory=list)
@@ -114,14 +114,14 @@ def collect_evidence(run: int, stores: Sequence[Path], spool: Path | None, board
         If a catalogue is missing or damaged.
     """
     found = Evidence(reports=board_reports(boards, run) if boards else [])
-    by_key: dict[Key, Held] = {}
+    by_key: dict[Key, HeldSegment] = {}
     for store in stores:
         catalogue = Catalogue(store)
         try:
             catalogue.check()
             for stored in catalogue.segments(run):
                 copies = tuple(catalogue.copies(stored)) if stored.deleted is not None else ()
-                _add(Held(store, stored, copies), by_key, found)
+                _add(HeldSegment(store, stored, copies), by_key, found)
         finally:
             catalogue.close()
     found.held = [by_key[key] for key in sorted(by_key)]
@@ -137,7 +137,7 @@ def collect_evidence(run: int, stores: Sequence[Path], spool: Path | None, board
     return found
 
 
-def _add(new: Held, by_key: dict[Key, Held], found: Evidence) -> None:
+def _add(new: HeldSegment, by_key: dict[Key, HeldSegment], found: Evidence) -> None:
     """Add a segment, unless another store has it already."""
     segment = new.stored.segment
     known = by_key.setdefault(segment.key, new)
@@ -150,7 +150,7 @@ def _add(new: Held, by_key: dict[Key, Held], found: Evidence) -> None:
         by_key[segment.key] = new
 
 
-def _rank(held: Held) -> tuple[bool, bool]:
+def _rank(held: HeldSegment) -> tuple[bool, bool]:
     """Return how good a store's segment is: with nothing wrong, and with its file."""
     return not held.stored.fault, held.stored.deleted is None and held.path.is_file()
 
