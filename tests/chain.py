@@ -81,6 +81,7 @@ class Chain:
             "readout.segment_orbits": SEGMENT_ORBITS,
             "readout.segment_seconds": PATIENCE_S,
             "readout.drain_seconds": PATIENCE_S,
+            "store.drain_seconds": PATIENCE_S,
             "store.folder": folder / "store",
             "store.reserve_bytes": 0,
             **{k.replace("__", "."): v for k, v in settings.items()},
@@ -294,7 +295,9 @@ class Chain:
 
     def begin(self) -> None:
         """Start everything, and send two complete segments and the beginning of a third."""
-        self.start("store", "readout", "source")
+        self.start("store", "readout")
+        self.wait_for("readout", lambda: "readout listens" in self.logs(), "readout does not listen")
+        self.start("source")
         self.send(2 * SEGMENT_ORBITS + PACKET_ORBITS)
         self.wait("readout", "last_orbit", self.passed - 1)
         self.wait("readout", "sent", 2)

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chain import PATIENCE_S
 from l1scout.control.draining import FORCED_S, MARGIN_S, Drain
 from l1scout.settings import Settings
+from store_requests import make_store
 
 TICK_S = 0.5
 NEVER = 1e9
@@ -106,3 +108,20 @@ def test_now_does_not_wait(at, least):
     chain = chain_of(NEVER, 1.0)
     assert drain(chain, **at) <= 3 * (1.0 + 2 * TICK_S)
     assert all(least in p.told for stage in chain.stages for p in stage)
+
+
+@pytest.mark.parametrize(("stops", "drain_seconds"), [(2, NEVER), (1, 0.0)])
+def test_a_store_ends_though_its_compression_does_not(tmp_path, monkeypatch, stops, drain_seconds):
+    events = []
+    store = make_store(
+        tmp_path, lambda event, **_: events.append(event), start=False, drain_seconds=drain_seconds
+    )
+    finish = store._compressor.finish
+    monkeypatch.setattr(store._compressor, "finish", lambda _limit_s: False)
+    for _ in range(stops):
+        store.stop()
+    statuses = []
+    store.run(statuses.append)
+    assert statuses[-1].state == "idle"
+    assert "segments are left uncompressed until the next start" in events
+    assert finish(PATIENCE_S)

@@ -44,6 +44,11 @@ def test_a_flood_of_one_event_is_limited_and_counted(tmp_path, monkeypatch):
     assert sum("something else" in line for line in lines) == 1
 
 
+def test_what_was_held_back_is_told_at_the_end():
+    done = in_process("log = logger('store')\nfor k in range(30): log('flood')", capture_output=True)
+    assert done.stderr.splitlines()[-1].endswith('event=flood suppressed="20 more suppressed"')
+
+
 def test_what_was_held_back_is_told_when_the_time_is_over(monkeypatch):
     monkeypatch.setattr(logs, "SECONDS", 0.01)
     told, came = [], threading.Event()

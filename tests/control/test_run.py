@@ -85,6 +85,7 @@ class Chain:
             [store]
             listen = "127.0.0.1:{self.store}"
             folder = "{self.stored}"
+            drain_seconds = {PATIENCE_S}
         """)
 
     def command(self, *arguments: str) -> list[str]:
@@ -215,7 +216,11 @@ def test_what_is_killed_comes_back(chain):
         chain.ends_well(process, LOSSES)
         passed = (time.monotonic() - began) * ORBIT_FREQUENCY_HZ * PACE
     sums = chain.check(7)
-    assert f"run 7: orbits lost: {sums['missed']:,} missed; run 7: board: has died" in chain.said()
+    said = re.findall(
+        r"^run 7: orbits lost: ([\d,]+) missed; run 7: board: has died", chain.said(), re.MULTILINE
+    )
+    # what readout had counted of its open segment when it was killed, its successor counts again
+    assert int(said[-1].replace(",", "")) >= sums["missed"] > 0
     killed, last = chain.report("board-0"), chain.report("board-1")
     assert (killed["state"], last["state"]) == ("running", "idle")
     # the LHC went on meanwhile

@@ -66,7 +66,7 @@ def test_the_same_as_json(store):
     told = json.loads(run(*words(store, "--logbook", "--json")).stdout)
     (source,) = told["sources"]
     assert (told["run"], told["data"], told["balanced"]) == (RUN, "simulated", True)
-    assert source["lost"] == {"corrupt": 0, "missed": 0, "dropped": 6, "unsent": 0, "refused": 0}
+    assert {kind: n for kind, n in source["lost"].items() if n} == {"dropped": 6}
     assert source["lost_fraction"] == 0.25
     assert source["duration_s"] == 100.0
     rate = source["objects"]["muon"] / 18 * ORBIT_FREQUENCY_HZ

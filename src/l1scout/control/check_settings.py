@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from l1scout.access import is_loopback, parse_address, parse_addresses, parse_networks
 from l1scout.errors import InputError
+from l1scout.files import own_folder
 from l1scout.readout.readout import chosen_format
 from l1scout.readout.spool import default_folder
 from l1scout.settings import Settings
@@ -42,8 +43,9 @@ def check_settings(settings: Settings, roles: tuple[str, ...] = ROLES) -> Iterat
             yield from _board(own, prefix)
     if "store" in roles:
         yield from _store(settings)
-        if "readout" in roles:
-            yield from _fit(settings, sources)
+    if set(ROLES) <= set(roles):  # as `l1scout run` has them
+        yield from _folder("run.folder", settings.run.folder)
+        yield from _fit(settings, sources)
     yield from _certificates(settings)
 
 
@@ -67,7 +69,7 @@ def _readout(settings: Settings, prefix: str) -> Iterator[CheckLine]:
             lambda address=address: access.check_client(address),  # type: ignore[misc]
         )
     spool = readout.spool or default_folder()
-    yield from _folder(f"{prefix}readout.spool", spool, private=True)
+    yield from _folder(f"{prefix}readout.spool", spool)
     free = _free_bytes(spool)
     if readout.spool_bytes > free:
         yield CheckLine(
@@ -117,7 +119,7 @@ def _store(settings: Settings) -> Iterator[CheckLine]:
         lambda: settings.access.access.check(store.listen),
     )
     yield from _port("store.listen", store.listen)
-    yield from _folder("store.folder", store.folder, private=False)
+    yield from _folder("store.folder", store.folder)
     free, needed = _free_bytes(store.folder), store.reserve_bytes + store.max_segment_bytes
     if free < needed:
         yield CheckLine(
@@ -203,24 +205,19 @@ def _port(name: str, address: str) -> Iterator[CheckLine]:
         yield CheckLine("ok", f"{name}: {address} is free")
 
 
-def _folder(name: str, folder: Path, *, private: bool) -> Iterator[CheckLine]:
+def _folder(name: str, folder: Path) -> Iterator[CheckLine]:
     """Say whether a folder, or the one in which it is to be made, can be written, and is ours."""
     there = _existing(folder)
     try:
-        status = there.lstat() if there == folder else there.stat()
-    except OSError as error:
-        yield CheckLine("error", f"{name}: {there}: {error.strerror or error}")
+        if there == folder.absolute():
+            own_folder(folder, name)  # it is there: nothing is made
+    except (InputError, OSError) as error:
+        yield CheckLine("error", str(error))
         return
-    if not stat.S_ISDIR(status.st_mode):
-        yield CheckLine("error", f"{name}: {there} is not a folder, or is a link to one")
-    elif not os.access(there, os.W_OK | os.X_OK):
-        yield CheckLine("error", f"{name}: {there} cannot be written by this user")
-    elif private and there == folder and status.st_uid != os.getuid():
-        yield CheckLine("error", f"{name}: {there} belongs to another user (uid {status.st_uid})")
-    elif private and there == folder and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        yield CheckLine("error", f"{name}: others can write {there}: chmod 700")
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        yield CheckLine("error", f"{name}: {there} is not a folder that this user can write")
     else:
-        made = "" if there == folder else " (will be made)"
+        made = "" if there == folder.absolute() else " (will be made)"
         yield CheckLine("ok", f"{name}: {folder}{made}, {_free_bytes(folder) / 1e9:.1f} GB free")
 
 

@@ -41,15 +41,6 @@ def _lag(source: SourceProcesses, rows: dict[str, ProcessRow]) -> dict[str, floa
     return {"lag_orbits": behind, "lag_s": behind / orbits_per_s if orbits_per_s else None}
 
 
-def _spool_full_in_s(process: Process) -> float | None:
-    """Return when the spool will hold its limit, if it goes on as in the last seconds."""
-    last = process.latest
-    growth = process.rate("spool_bytes")
-    if not isinstance(last, ReadoutStatus) or not last.spool_limit or growth <= 0:
-        return None
-    return max(last.spool_limit - last.spool_bytes, 0) / growth
-
-
 def _disk_full_in_s(process: Process, reserve_bytes: int) -> float | None:
     """Return when the store's disk will be full, if it goes on as in the last minute."""
     last = process.latest
@@ -85,13 +76,14 @@ def _board(process: Process) -> ProcessRow:
 def _readout(process: Process) -> ProcessRow:
     last = process.last
     holds, limit = (last.spool_bytes, last.spool_limit) if isinstance(last, ReadoutStatus) else (0, 0)
+    full_in_s = last.spool_seconds_left if isinstance(last, ReadoutStatus) else None
     return _row(
         process,
         Buffer(unit="MB", holds=holds / 1e6, limit=limit / 1e6),
         real_time_factor=process.rate("orbits") / ORBIT_FREQUENCY_HZ,
         mb_in_per_s=process.rate("bytes_in") / 1e6,
         mb_out_per_s=process.rate("bytes_out") / 1e6,
-        full_in_s=_spool_full_in_s(process),
+        full_in_s=full_in_s,
     )
 
 
