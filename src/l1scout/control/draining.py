@@ -9,7 +9,7 @@ from l1scout.readout.status import BoardStatus, ReadoutStatus, StoreStatus
 from l1scout.settings import Settings
 
 MARGIN_S = 30.0
-"""So long after its own bound a process is told to stop at once."""
+"""So long after its own bound a process is stopped at once."""
 FORCED_S = 10.0
 """So long after that it is killed."""
 
@@ -57,7 +57,7 @@ class Drain:
                 self._forced = now
                 if late:
                     names = " ".join(p.name for p in stage if not p.ended)
-                    self._log("too slow: told to stop at once", level="warning", name=names, bound_s=bound)
+                    self._log("too slow: stopped at once", level="warning", name=names, bound_s=bound)
             ended = [self._ended(process, now, kill=kill) for process in stage]
             if not all(ended):
                 return False

@@ -231,11 +231,12 @@ class Process:
             self._seen.popleft()
 
     def _last_line(self) -> str:
-        with self.log.open("rb") as log:
+        lines: list[str] = []
+        with contextlib.suppress(OSError), self.log.open("rb") as log:
             log.seek(max(log.seek(0, os.SEEK_END) - _LINE_BYTES, 0))
             lines = log.read().decode(errors="replace").splitlines()
-        said = [line.removeprefix("l1scout: ") for line in lines if line.startswith("l1scout: ")]
-        return said[-1] if said else "no reason given"
+        reasons = [line.removeprefix("l1scout: ") for line in lines if line.startswith("l1scout: ")]
+        return reasons[-1] if reasons else "no reason given"
 
 
 def _objects(status: ProcessStatus | None) -> ObjectCounts:

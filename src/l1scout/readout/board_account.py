@@ -21,8 +21,6 @@ class PacketNumbers:
         Orbits by number from the last one stored to the last one of these.
     span : int
         Orbits by number from the first to the last one of these.
-    repeated : int
-        Orbits of the packet that are stored already.
     damaged : bool
         Whether some of the packet cannot be read, or is not believed.
     """
@@ -30,7 +28,6 @@ class PacketNumbers:
     orbits: int
     passed: int
     span: int
-    repeated: int = 0
     damaged: bool = False
 
 

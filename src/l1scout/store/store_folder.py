@@ -18,7 +18,7 @@ import weakref
 from pathlib import Path
 
 from l1scout.errors import InputError
-from l1scout.files import checksum, is_disk_full, own_folder, sync_folder
+from l1scout.files import checksum, is_disk_full, own_folder, sync_folder, write_small
 from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.segments import Segment
 from l1scout.store.catalogue import Catalogue
@@ -110,7 +110,7 @@ class StoreFolder:
         if part is not None:
             _sync(part)
         path.parent.mkdir(exist_ok=True)
-        write_synced(self.note_file(note.segment), note.encode())
+        write_small(self.note_file(note.segment), note.encode(), durable=True)
         if part is not None:
             part.replace(path)
         sync_folder(path.parent)
@@ -121,7 +121,7 @@ class StoreFolder:
         """Keep the settings of the readout that sends a source of a run, in a file and in the catalogue."""
         folder = self.path / f"run{run:06d}"
         folder.mkdir(exist_ok=True)
-        write_synced(folder / f"source{source:02d}_settings.toml", text.encode())
+        write_small(folder / f"source{source:02d}_settings.toml", text.encode(), durable=True)
         sync_folder(folder)
         sync_folder(self.path)
         catalogue.put_settings(run, source, text)
@@ -142,16 +142,6 @@ class StoreFolder:
             elif found.st_size:
                 os.truncate(part, found.st_size - 1)
                 os.utime(part, ns=(found.st_atime_ns, found.st_mtime_ns))
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a file that has its name only when its bytes are on the disk."""
-    draft = path.with_name(path.name + ".new")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _sync(path: Path) -> None:
