@@ -270,7 +270,8 @@ def test_an_answer_without_a_body_says_what_to_do_too(spool, store, sender_of):
     sender, _, clock = sender_of(spool, store.address)
     store.script = [Reply(401)]
     assert step(sender, clock) == 5.0
-    assert sender.alarms == [f"{store.address}: no token or a wrong one; set access.token as the store has it"]
+    wanted = "no token or a wrong one; set access.token as the store has it"
+    assert sender.alarms == [f"{store.address}: {wanted}"]
 
 
 @pytest.mark.parametrize("status", [409, 413])
