@@ -1,8 +1,8 @@
 """The fault table: what can go wrong, what becomes of it, what is said, and how it is made good.
 
-Each row is data and a function. The rows of a chain get one that has sent two segments and a part of a third;
-after the function the run is ended, and the store is compared with the truth orbit by orbit. Other rows use the
-parts that they are about, with real files and sockets, and check the same for themselves.
+Each row is data and a function. The rows of a chain get one that has sent two segments and a part of a
+third; after the function the run is ended, and the store is compared with the truth orbit by orbit. Other
+rows use the parts that they are about, with real files and sockets, and check the same for themselves.
 """
 
 import subprocess
@@ -30,11 +30,11 @@ class Fault:
     ----------
     name, stage, outcome : str
     message : str
-        What the log, an alarm or the command says, with ``...`` for what differs; empty if there is nothing to say.
+        What the log, an alarm or the command says, with ``...`` for what differs; empty if nothing is said.
     recovery : str
     hurt : callable
-        Makes it happen: gets a running chain, or an empty folder. What it returns is searched for the message,
-        too.
+        Makes it happen: gets a running chain, or an empty folder. What it returns is searched for the
+        message, too.
     on_chain : bool
     lost : mapping of str to int
         Orbits that the account counts as lost.
@@ -57,6 +57,11 @@ class Fault:
     settings: Mapping[str, object] = field(default_factory=dict)
     mounts: Mapping[str, str] = field(default_factory=dict)
     clock_jumps: bool = False
+
+    @property
+    def test_id(self) -> str:
+        """Module and name of the function."""
+        return f"{self.hurt.__module__.rpartition('.')[2]}-{self.hurt.__name__}"
 
     @property
     def line(self) -> str:
@@ -184,10 +189,11 @@ def page() -> str:
         [
             "# What can go wrong in the live chain, and what becomes of it",
             "",
-            "Made by `python tests/live/test_chain_faults.py > docs/faults.md` from the rows that the tests run,",
-            "with real processes, sockets and files. After each, every orbit is in the store once with its own",
-            "muons, or is counted by the account of the run under the name that the row tells; nothing else is",
-            "lost. Messages are in the log, the status or the answer of the command; `...` stands for what differs.",
+            "Made by `python tests/live/test_chain_faults.py > docs/faults.md` from the rows that the tests",
+            "run, with real processes, sockets and files. After each, every orbit is in the store once with",
+            "its own muons, or is counted by the account of the run under the name that the row tells;",
+            "nothing else is lost. Messages are in the log, the status or the output of the command; `...`",
+            "stands for what differs.",
             "",
             "| fault | stage | outcome | message | recovery |",
             "|---|---|---|---|---|",

@@ -6,6 +6,7 @@ from l1scout.readout.spool import Spool
 from l1scout.readout.totals import Totals
 
 _FILLED = 0.8
+_DISK_BYTES = 1 << 22
 _SPAN_S = 30.0
 _MIN_SPAN_S = 1.0
 
