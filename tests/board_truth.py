@@ -3,15 +3,17 @@
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from crc32c import crc32c
 
 from l1scout.formats.block import BLOCK_WORDS, MAP_WORDS, ROWS
 from l1scout.formats.block_format import OrbitState
 from l1scout.formats.packets import TRAILER_BYTES, Trailer
-from l1scout.formats.raw import read_frames, read_header
+from l1scout.formats.raw import FILE_HEADER, FRAME_HEADER
 from l1scout.formats.records import LINKS
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.orbit_numbers import EPOCH_ORBITS
@@ -68,6 +70,12 @@ class Board:
     def drop(self, orbits: int) -> None:
         """Drop orbits, and count them."""
         self.number, self.dropped = self.number + orbits, self.dropped + orbits
+
+    @property
+    def number_left(self) -> int:
+        """Orbits to the end of the epoch, if it is near: a start at orbit 0 is so much later."""
+        left = -self.number % EPOCH_ORBITS
+        return left if left < 1 << 20 else 0
 
     def restart(self, later: int | None) -> None:
         """Start again, so many orbits later, or at orbit 0."""
@@ -126,17 +134,25 @@ class Chain:
         for segment in segments:
             for name in ("orbits", "corrupt", "missed", "dropped", "duplicate"):
                 counts[name] += getattr(segment, name)
-            data = self.spool.path(segment).read_bytes()
-            header = read_header(data)
-            for frame in read_frames(data, header):
-                epoch = (frame.lumisection - 1) >> 13
-                content = int(np.frombuffer(frame.records, "<u4")[4]) if len(frame.records) else 0
-                stored.append((frame.orbit, content))
-                assert epoch == segment.epoch
-            assert header.corrupt == 0
+            found = list(stored_orbits(self.spool.path(segment).read_bytes()))
+            assert {number // EPOCH_ORBITS for number, _ in found} <= {segment.epoch}
+            stored += found
         self.spool.close()
         shutil.rmtree(self.folder)
         return Outcome(counts, stored, self.board.truth, self.writer.alarms)
+
+
+def stored_orbits(data: bytes) -> Iterator[tuple[int, int]]:
+    """Go through the frames of a segment's file: absolute number and content."""
+    at = FILE_HEADER.itemsize
+    while at < len(data):
+        head = np.frombuffer(data, FRAME_HEADER, 1, at)[0]
+        first, end = at + FRAME_HEADER.itemsize, at + FRAME_HEADER.itemsize + int(head["payloadSize"])
+        assert crc32c(data[first:end]) == head["crc32c"]
+        number = (int(head["lumisection"]) - 1 >> 13) * EPOCH_ORBITS + int(head["orbit"])
+        yield number, int.from_bytes(data[first + 20 : first + 24], "little") if end > first + 20 else 0
+        at = end
+    assert at == len(data)
 
 
 @dataclass

@@ -40,6 +40,7 @@ def make_certificate(
     *,
     host: str = "IP:127.0.0.1",
     expired: bool = False,
+    days: int = 2,
     issuer: Certificate | None = None,
 ) -> Certificate:
     """Make a certificate for a host, by an issuer or signed by itself."""
@@ -56,7 +57,7 @@ def make_certificate(
         if issuer
         else ("-selfsign", "-keyfile", made.key)
     )
-    age = ("-startdate", "20200101000000Z", "-enddate", "20200102000000Z") if expired else ("-days", "2")
+    age = ("-startdate", "20200101000000Z", "-enddate", "20200102000000Z") if expired else ("-days", days)
     files = ("-config", config, "-in", request, "-out", made.certificate)
     _openssl("ca", "-batch", "-notext", *files, *by, *age)
     return made

@@ -81,6 +81,7 @@ class Chain:
             "readout.segment_orbits": SEGMENT_ORBITS,
             "readout.segment_seconds": PATIENCE_S,
             "readout.drain_seconds": PATIENCE_S,
+            "store.drain_seconds": PATIENCE_S,
             "store.folder": folder / "store",
             "store.reserve_bytes": 0,
             **{k.replace("__", "."): v for k, v in settings.items()},

@@ -67,7 +67,7 @@ def make_store(
     folder: Path, log: Any = lambda event, **_: None, *, start: bool = True, **settings: object
 ) -> Store:
     """Make a store on a free port; names of settings in other sections than its own have two underscores."""
-    given = {"listen": "127.0.0.1:0", "folder": folder, **settings}
+    given = {"listen": "127.0.0.1:0", "folder": folder, "drain_seconds": PATIENCE_S, **settings}
     over = [f"{n.replace('__', '.') if '__' in n else 'store.' + n}={v}" for n, v in given.items()]
     store = Store(read_settings(None, {}, over), log)
     if start:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from l1scout.cli import make_app
 from l1scout.errors import InputError
-from l1scout.settings import ReadoutSection, Settings, as_toml, each_setting, read_settings
+from l1scout.settings import ReadoutSection, Settings, SettingsError, as_toml, each_setting, read_settings
 
 SECRET = "a-secret-of-some-length"
 
@@ -145,3 +145,57 @@ def test_any_value_survives_the_file(tmp_path_factory, text, number):
     path = write(tmp_path_factory.getbasetemp(), "")
     path.write_bytes(as_toml(settings).encode())
     assert read_settings(path, {}) == settings
+
+
+SOURCES = """
+[board]
+pace = 0.5
+[readout]
+wire_format = "run2"
+spool = "/spool"
+[sources.gmt.board]
+simulate = 10
+[sources.calo.readout]
+source = 2
+listen = "127.0.0.1:7411"
+"""
+
+
+def test_a_source_has_what_is_set_for_it_and_for_all(tmp_path):
+    settings = read_settings(write(tmp_path, SOURCES), {"L1SCOUT_SOURCES_CALO_BOARD_ORBITS": "7"})
+    gmt, calo = settings.of_source("gmt"), settings.of_source("calo")
+    assert (gmt.board.simulate, gmt.board.pace, gmt.readout.source) == (10, 0.5, 1)
+    assert (calo.board.simulate, calo.board.pace, calo.board.orbits) == (0, 0.5, 7)
+    assert (calo.readout.wire_format, calo.readout.source) == ("run2", 2)
+    assert (gmt.readout.spool, calo.readout.spool) == (Path("/spool/gmt"), Path("/spool/calo"))
+    over = read_settings(write(tmp_path, SOURCES), {}, ["sources.calo.readout.source=9"])
+    assert over.of_source("calo").readout.source == 9
+    assert read_settings(write(tmp_path, as_toml(settings)), {}) == settings
+    with pytest.raises(InputError, match="no source 'cali'; did you mean calo"):
+        settings.of_source("cali")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[sources.calo.readout]\nsource = 1", "sources.calo.readout.source are both 1; give each its own"),
+        ("[sources.calo.readout]\nsource = 2", "are both 127.0.0.1:7401; give each its own"),
+        ("[sources.calo.readout]\nsource = 'x'", "sources.calo.readout.source = 'x': input should be"),
+        ("[sources.calo.readout]\nlisen = 'x'", "readout.lisen is unknown; did you mean listen?"),
+        ("[sources.calo.store]\nlevel = 1", "[sources.calo.store] is unknown; known are board, readout"),
+        ("[sources.'Calo 1'.board]", "cannot be the name of a source"),
+        ("[sources]\ncalo = 1", "sources.calo is a table"),
+    ],
+)  # fmt: skip
+def test_sources_that_do_not_fit_are_refused(tmp_path, text, said):
+    with pytest.raises(InputError) as caught:
+        read_settings(write(tmp_path, f"[sources.gmt.board]\nsimulate = 1\n{text}\n"), {})
+    assert said in str(caught.value)
+
+
+def test_all_faults_are_known(tmp_path):
+    path = write(tmp_path, "[run]\nnumber = -1\nname = 'x'\n[store]\nlevel = 99\n")
+    with pytest.raises(SettingsError) as caught:
+        read_settings(path, {})
+    assert len(caught.value.faults) == 3
+    assert str(caught.value) == caught.value.faults[0]

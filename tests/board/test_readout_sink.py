@@ -138,7 +138,7 @@ def test_a_board_whose_readout_reads_everything_has_sent_everything(tmp_path, re
     running = Running(tmp_path, reader.address, board__orbits=480)
     wait_for(lambda: running.statuses and running.statuses[-1].state == "idle")
     last = running.stopped()
-    assert (running.error, last.unsent, last.alarms, last.delivered) == ("", 0, [], 480)
+    assert (running.error, last.unsent, last.confirmed, last.alarms, last.delivered) == ("", 0, True, [], 480)
     assert orbits_in(reader.received) == 480
 
 
@@ -151,7 +151,7 @@ def test_what_could_not_be_sent_is_counted_in_orbits(tmp_path, nobody, monkeypat
     assert last.state == "idle"
     assert last.unsent == last.delivered > 0
     assert running.error == (
-        f"board: {last.unsent} orbits were not sent: readout was not reachable ({nobody}: connection refused)"
+        f"{last.unsent} orbits were not sent: readout was not reachable ({nobody}: connection refused)"
     )
     assert last.alarms == [running.error]
     event, values = running.log[-1]
@@ -196,8 +196,8 @@ def test_a_readout_that_dies_unread_is_told(tmp_path, frozen):
     wait_for(lambda: frozen.board and running.board._readout.orbits == 24)
     frozen.board.close()  # with bytes unread
     last = running.stopped()
-    assert (last.unsent, last.delivered) == (0, 24)
-    assert "what readout did not read is missing" in running.error
+    assert (last.unsent, last.delivered, last.confirmed) == (0, 24, False)
+    assert "readout may not have read everything" in running.error
 
 
 def test_a_packet_that_was_cut_is_sent_again(reader, monkeypatch):
@@ -206,13 +206,33 @@ def test_a_packet_that_was_cut_is_sent_again(reader, monkeypatch):
     one, two = packets()[:2]
     sink.step(memoryview(one))
     wait_for(lambda: len(reader.received) == len(one))
-    reader.board.shutdown(socket.SHUT_RDWR)
-    wait_for(lambda: sink._socket.recv(1) == b"")
     sink._socket.shutdown(socket.SHUT_WR)  # the board hears of it with this packet
     sink.step(memoryview(two))
     sink.finish()
     assert reader.received == one + two
     assert sink.orbits == orbits_in(two)
+
+
+def test_a_connection_that_readout_has_closed_costs_no_packet(reader, monkeypatch):
+    """Neither an old one, nor a new one to a forwarder with nobody behind it."""
+    monkeypatch.setattr(sinks, "_RETRY_S", 0.01)
+    monkeypatch.setattr(sinks, "SETTLE_S", PATIENCE_S)
+    sent = packets()[:3]
+    with socket.create_server(("127.0.0.1", 0)) as forwarder:
+        sink = ReadoutSink("{}:{}".format(*forwarder.getsockname()), Access())
+        sending = threading.Thread(target=sink.step, args=(memoryview(sent[0]),), daemon=True)
+        sending.start()
+        forwarder.accept()[0].close()
+        wait_for(lambda: sink.why.endswith("closed the connection"))
+        sink._address = reader.address
+        monkeypatch.setattr(sinks, "SETTLE_S", 0.0)
+    sending.join()
+    wait_for(lambda: len(reader.received) == len(sent[0]))
+    reader.board.shutdown(socket.SHUT_RDWR)
+    for packet in sent[1:]:
+        sink.step(memoryview(packet))
+    sink.finish()
+    assert reader.received == b"".join(sent)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from l1scout.formats.wire_formats.run2 import BX_RUN2, RUN2
 from l1scout.formats.wire_formats.run3 import BX_RUN3, RUN3
 from l1scout.io import read_events
 from l1scout.io.inspect import describe
+from l1scout.io.quality import ReadQuality
 
 F = {"hwPhiAtVtx": 413, "hwPt": 301, "hwQual": 10, "hwEtaAtVtx": -93}
 S = {"hwIso": 2, "hwCharge": 1, "hwChargeValid": 0, "tfMuonIndex": 77, "hwPhi": 530}
@@ -217,3 +218,10 @@ def test_sample_of_run_2_records(shared_cases):
     assert events.muons.bx.tolist() == list(range(10, 22))
     assert events.muons["tfMuonIndex"].reshape(-1, 2).tolist() == [[36, 71], [71, 90], [90, 36]] * 4
     assert events.muons["hwEta"][:6].tolist() == [-90, 95, 95, -256, -256, -90]
+
+
+def test_bx_0_gives_a_warning(shared_cases):
+    quality = ReadQuality()
+    for events in read_events(shared_cases / "chain" / "format-samples" / "bx0.raw", quality=quality):
+        quality.add(events.main)
+    assert [w for w in quality.warnings() if "1 crossings have BX 0" in w]

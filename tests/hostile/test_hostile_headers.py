@@ -23,8 +23,8 @@ def record(bx: int, orbit: int, pt: int) -> bytes:
     return struct.pack("<6I", 0xFF01FF00, bx, orbit & 0x7FFFFFFF, pt << 10 | 1, 36 << 4, 0)
 
 
-def frame(orbit: int, records: bytes) -> bytes:
-    payload = struct.pack("<I", 1) + records
+def frame(orbit: int, records: bytes, source: int = 1) -> bytes:
+    payload = struct.pack("<I", source) + records
     lumisection = orbit // ORBITS_PER_LUMISECTION + 1
     head = (6, REAL, RUN, lumisection, orbit & 0x7FFFFFFF, len(payload), crc32c(payload))
     return struct.pack("<HHIIIII", *head) + payload
@@ -79,6 +79,23 @@ def test_every_bit_of_every_header(name):
         muons = decode_frames(frames, MUONS, found).objects
         assert set(muons.orbit.tolist()) <= {o for o, r in truth.items() if r}
         np.testing.assert_array_equal(muons.lumisection, muons.orbit // ORBITS_PER_LUMISECTION + 1)
+
+
+@pytest.mark.parametrize("order", ["by orbit", "by source"])
+def test_every_bit_of_a_file_of_two_sources(order):
+    pairs = [(o, s) for o in range(1000, 1004) for s in (1, 2)]
+    pairs.sort(key=(lambda pair: pair[::-1]) if order == "by source" else None)
+    truth = {(o, s): record(5, o, 3) if (o + s) % 3 == 0 else b"" for o, s in pairs}
+    body = b"".join(frame(o, r, s) for (o, s), r in truth.items())
+    data = file_header(RUN, 1, len(pairs), 32 + len(body)) + body
+    for bit in bits_of_headers(truth):
+        bad = flipped(data, bit)
+        found = read_header(bad)
+        frames = list(read_frames(bad, found))
+        got = {(f.orbit, f.source): bytes(f.records) for f in frames}
+        assert len(got) == len(frames), bit
+        assert got.items() <= truth.items(), bit
+        assert len(truth) - len(got) == (found.corrupt if bit >= 8 * 32 else 0), bit
 
 
 @pytest.mark.parametrize("bit", range(3, 32 * 8, 11))

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 from crc32c import crc32c
 
+from l1scout.formats.packets import Trailer
 from l1scout.formats.raw import file_header
+from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import read_events
 from l1scout.io.archive import to_parquet, to_raw
 from l1scout.io.inspect import describe
 from l1scout.io.quality import ReadQuality
+from l1scout.readout.spool import Spool
+from l1scout.readout.writer import SegmentWriter
 
 RUN, EPOCH = 320040, 1 << 31
 
@@ -80,6 +84,34 @@ def test_flagged_orbits_of_a_later_epoch_are_left_out(tmp_path):
         quality = ReadQuality(skip_flagged=True)
         kept = [o for e in read_events(stored, quality=quality) for o in e.muons.orbit.tolist()]
         assert (kept, quality.flagged_orbits) == (orbits[:3], 3)
+
+
+def test_a_run_over_the_end_of_the_orbit_numbers(tmp_path):
+    """From packets to the files of a run: every muon once, in order."""
+    numbers = [EPOCH - 4, EPOCH - 3, EPOCH - 2, EPOCH - 1, 0, 1, 2, 3]
+    writer = SegmentWriter(Spool(tmp_path / "spool"), RUN, 1, RUN3)
+    for sent in range(2, 9, 2):
+        writer.step((memoryview(packet(numbers[sent - 2 : sent], sent)), 0))
+    writer.finish()
+    quality, found = ReadQuality(), []
+    for path in sorted((tmp_path / "spool").glob("*.raw")):
+        for events in read_events(path, quality=quality):
+            found += zip(events.muons.orbit.tolist(), events.muons["hwPt"].tolist(), strict=True)
+    assert found == [(EPOCH - 4 + k, 5) for k in range(8)]
+    assert (quality.duplicate_orbits, quality.damaged_parts, quality.missing_orbits) == (0, 0, 0)
+
+
+def packet(numbers: list[int], sent: int) -> bytes:
+    """A packet of orbits with a muon of hwPt 5 in BX 7 each."""
+    data = b""
+    for number in numbers:
+        block = np.zeros((6, 8), "<u4")
+        block[0], block[1], block[2, 0] = number, 7, 5 << 10 | 1
+        bits = bytearray(448)
+        bits[0] = 1 << 6
+        end = np.full(8, 0xBEEFDEAD, "<u4").tobytes() + bits + bytes(64)
+        data += bytes(32) + block.tobytes() + end
+    return data + Trailer(0, 0, sent).encode()
 
 
 def test_two_files_of_one_run(tmp_path):

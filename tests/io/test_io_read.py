@@ -139,7 +139,7 @@ def test_parquet_without_offline_muons_groups_by_crossing(tmp_path):
         ({"hwPt": [1.5], "hwCharge": [0]}, "whole"),
         ({"hwPt": [None], "hwCharge": [0]}, "hwPt"),
         ({"hwPt": [70000], "hwCharge": [0]}, "16 bits"),
-        ({"hwPt": [1], "hwCharge": [0], "orbit": [1], "bx": [0]}, "BX"),
+        ({"hwPt": [1], "hwCharge": [0], "orbit": [1], "bx": [-1]}, "BX"),
     ],
 )
 def test_parquet_with_nonsense_is_refused(tmp_path, columns, text):

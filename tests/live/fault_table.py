@@ -168,7 +168,7 @@ def all_accounted(
 def mount(folder: Path, size: str) -> None:
     """Mount a RAM disk of some size."""
     folder.mkdir()
-    options = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    options = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(folder)]
     subprocess.run(options, check=True, capture_output=True)
 
 

@@ -2,7 +2,6 @@
 
 import random
 from functools import cache
-from itertools import pairwise
 
 import pytest
 from crc32c import crc32c
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 
 from l1scout.files import checksum
 from l1scout.formats.raw import read_frames, read_header
-from l1scout.formats.raw_segments import rising
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.salvage import with_bit_put_right
 from l1scout.readout.spool import Spool
@@ -230,26 +228,3 @@ def test_single_flipped_bit_is_found(data, chosen):
     hurt[bit // 8] ^= 1 << (bit + 1) % 8  # two bits are not taken for one in so few bytes
     assert with_bit_put_right(bytes(hurt), size, crc) is None
     assert with_bit_put_right(bytes(hurt) + b"0", size, crc) is None
-
-
-@given(st.lists(st.integers(0, 50), max_size=30))
-def test_numbers_that_do_not_rise_are_left_out(numbers):
-    places = rising(numbers)
-    kept = [numbers[k] for k in places]
-    assert places == sorted(places)
-    assert all(a < b for a, b in pairwise(kept))
-    assert all(numbers.count(n) == 1 for n in kept)
-
-
-@pytest.mark.parametrize(
-    ("numbers", "kept"),
-    [
-        ([1, 2, 3], [1, 2, 3]),
-        ([1, 2, 99, 3, 4], [1, 2, 3, 4]),
-        ([7, 8, 1, 9, 10], [7, 8, 9, 10]),
-        ([7, 9, 9, 10], [7, 10]),
-        ([], []),
-    ],
-)
-def test_orbit_that_does_not_fit_to_those_around_it(numbers, kept):
-    assert [numbers[k] for k in rising(numbers)] == kept

@@ -14,7 +14,7 @@ from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
-from l1scout.store.account import account
+from l1scout.store.account import LOSSES, account
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import ChangedError, content
 from live_packets import board_status, change_rows, compressed_store, feed, packets
@@ -136,6 +136,15 @@ def test_account_and_the_boards_own_count(stored, tmp_path):
     assert account(RUN, stored, boards=tmp_path)[0].wrong == ["+2 orbits unaccounted for"]
 
 
+def test_what_left_the_board_and_was_never_read_is_counted(stored, tmp_path):
+    """Readout died with bytes in its sockets, and neither of them came back: only the board knows."""
+    report = board_status(run=RUN, state="idle", delivered=ORBITS + 7, dropped=0, unsent=2, confirmed=False)
+    (tmp_path / "board-0.json").write_text(report.model_dump_json())
+    first = account(RUN, stored, boards=tmp_path)[0]
+    assert (first.counted, first.wrong) == ({"dropped": 0, "unsent": 2, "unread": 5}, [])
+    assert first.lost == 7
+
+
 def test_a_board_of_which_nothing_arrived_is_accounted_for(stored, tmp_path):
     """It has a source of its own: the other's account says nothing of it."""
     report = board_status(run=RUN, state="idle", delivered=100, dropped=0, source=2)
@@ -224,7 +233,7 @@ def test_losses_are_shown_and_what_is_wrong_is_the_exit_status(stored, tmp_path)
     assert "balances" in done.stdout
     assert done.exit_code == 0
     told = json.loads(CliRunner().invoke(make_app(), [*words, "--json"]).stdout)
-    assert told["lost"] == {"corrupt": 0, "missed": 6, "dropped": 0, "unsent": 0, "refused": 0}
+    assert told["lost"] == dict.fromkeys(LOSSES, 0) | {"missed": 6}
     forget(stored, 4)
     done = CliRunner().invoke(make_app(), words)
     assert "does not balance" in done.stderr

@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import replace
 from http.client import HTTPResponse
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +20,7 @@ from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.store import http_api, http_clients, http_server
 from l1scout.store.http_api import application, digest, parse_digest
-from l1scout.store.http_clients import MAX_HEAD_BYTES
+from l1scout.store.http_clients import MAX_HEAD_BYTES, ClientProtocol
 from l1scout.store.http_server import MAX_OPEN, MAX_WAITING, HttpServer, RateLimitedLog
 from live_packets import feed, packets
 from store_requests import StoreClient, make_store
@@ -275,7 +276,7 @@ def test_requests_one_after_the_other_without_waiting(store, segments):
     assert (answer.count(b"200 OK"), answer.count(b"404 Not Found")) == (3, 1)
     with dial(store) as connection:
         with suppress(ConnectionError):
-            connection.sendall(10_000 * request)
+            connection.sendall(100 * request)
         assert everything(connection).count(b"200 OK") <= 10
     assert_works(store, segments)
 
@@ -370,6 +371,26 @@ def test_a_body_that_stalls_is_given_up(store, segments, monkeypatch):
         monkeypatch.setattr(http_clients, "IDLE_S", PATIENCE_S)
         wait_for(lambda: not store.receiver.receiving)
         assert client.put(note, data, 10).status == 201
+
+
+@pytest.mark.parametrize(
+    ("age_s", "silent_s", "size", "paused", "given_up"),
+    [
+        (10.0, 9.0, 0, False, False),
+        (100.0, 16.0, 1 << 30, False, True),
+        (100.0, 14.0, 1 << 30, False, False),
+        (100.0, 1.0, 400_000, False, True),  # less than 4 kB/s
+        (100.0, 1.0, 500_000, False, False),
+        (100.0, 99.0, 0, True, False),  # the store itself does not read
+    ],
+)
+def test_when_a_body_is_given_up(monkeypatch, age_s, silent_s, size, paused, given_up):
+    monkeypatch.setattr(http_clients, "IDLE_S", 15.0)
+    protocol = object.__new__(ClientProtocol)
+    protocol.flow = SimpleNamespace(read_paused=paused)
+    protocol._head_began, protocol._body_began, protocol._moved = None, 1000.0 - age_s, 1000.0 - silent_s
+    protocol._body_bytes = size
+    assert (protocol.fault(1000.0) != "") == given_up
 
 
 def test_a_stop_lets_an_upload_end_for_a_while_only(tmp_path, segments, monkeypatch):

@@ -1,6 +1,8 @@
 """A catalogue that is damaged, deleted or old is made again from the files; nothing is silently lost."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,10 @@ from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import content
-from l1scout.store.on_disk import NOTE_LOST
+from l1scout.store.on_disk import NOTE_LOST, WORKED_OUT
 from l1scout.store.rebuild import check as check_store
 from l1scout.store.rebuild import open_catalogue, rebuild
+from l1scout.store.store_folder import StoreFolder
 from l1scout.store.transfer import transfer
 from live_packets import compressed_store, feed, packets, stored_spool
 
@@ -197,24 +200,31 @@ def test_a_lost_note_is_written_again_while_the_catalogue_knows_it(packed, log, 
     assert note.read_bytes() == text
 
 
-def test_a_segment_without_note_and_catalogue_is_entered_by_its_own_bytes(store, log):
+@pytest.mark.parametrize(("index", "fault"), [(0, WORKED_OUT), (2, WORKED_OUT), (4, NOTE_LOST)])
+def test_a_segment_without_note_and_catalogue_is_entered_by_its_own_bytes(store, log, index, fault):
+    """Its losses follow from the board's counters before and after it, if there is a segment after it."""
     before = contents(store)
-    note = one(store, "*index000002.raw.json")
+    note = one(store, f"*index{index:06d}.raw.json")
     note.write_bytes(note.read_bytes()[:-40])
     (store / "catalogue.sqlite").unlink()
     catalogue, alarms = open_catalogue(store, log)
     data = [content(store, s) for s in catalogue.segments()]
     catalogue.close()
-    assert "1 without a note, whose losses are unknown (run000007_source01" in alarms[0]
+    assert "1 have no note, and were read themselves (run000007_source01" in alarms[0]
     found = contents(store)
-    assert found[2][-1] == NOTE_LOST
+    assert found[index][-1] == fault
     seen = [
         [(s[0].name, s[0].crc32c, s[0].orbits, s[0].last_orbit, s[0].objects) for s in x]
         for x in (found, before)
     ]
     assert seen[0] == seen[1]
     assert len(data) == 5
-    assert [w.partition(": ")[2] for w in wrong(store)] == [NOTE_LOST]
+    if fault == WORKED_OUT:
+        assert wrong(store) == []
+        assert [a.partition(": ")[2] for a in account(RUN, store)[-1].alarms] == [WORKED_OUT]
+    else:  # with it went the word that it was the last
+        assert "the run has not ended: its last segment is missing" in wrong(store)
+        assert any(NOTE_LOST in w for w in wrong(store))
 
 
 def test_the_readout_may_still_bring_the_note(sent, packed, log):
@@ -298,6 +308,22 @@ def test_the_command(packed):
     assert done.exit_code == 1
     with pytest.raises(InputError, match="no such folder"):
         rebuild(packed / "nowhere", print)
+    with closing(StoreFolder(packed)), pytest.raises(InputError, match="another store uses this folder"):
+        CliRunner().invoke(make_app(), words, catch_exceptions=False)
+
+
+def test_a_catalogue_that_is_in_use_is_not_taken_for_damaged(packed, log, monkeypatch):
+    """It stays as it is, and whoever wanted it is told to try again."""
+
+    def busy(*_, **__):
+        error = sqlite3.OperationalError("database is locked")
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise error
+
+    monkeypatch.setattr(Catalogue, "_open", busy)
+    with pytest.raises(InputError, match="cannot be used now"):
+        open_catalogue(packed, log)
+    assert list(packed.glob("*.bad-*")) == []
 
 
 def test_foreign_files_and_links_are_left_alone(packed, log, tmp_path):

@@ -9,15 +9,17 @@ from types import SimpleNamespace
 import pytest
 from crc32c import crc32c
 
+from front_end import BOARD_FORMATS
 from l1scout.formats.wire_formats.run3 import RUN3
-from l1scout.readout.segment_note import SegmentNote
+from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
+from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool
-from l1scout.readout.writer import SegmentWriter
+from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.check_segment import contradiction
 from l1scout.store.receiver import RefusedError, SegmentReceiver
 from l1scout.store.store_folder import StoreFolder
-from live_packets import feed, packets
+from live_packets import feed, packets, repeated
 
 RUN = 7
 
@@ -241,6 +243,8 @@ def test_bytes_with_another_checksum_are_dropped(sent, make):
         ({"source": 2}, "another source"),
         ({"first_orbit": 1}, "the file has orbits 0 to 23, the note 1 to 23"),
         ({"last_orbit": 22}, "the file has orbits 0 to 23, the note 0 to 22"),
+        ({"epoch": 1}, "orbits 0 to 23 are not in its lumisection"),
+        ({"last_orbit": 1 << 18}, "orbits 0 to 262144 are not in its lumisection"),
         ({"data": "real"}, "the orbits are simulated, the note says real"),
         ({"data": "unknown"}, "the orbits are simulated, the note says unknown"),
     ],
@@ -267,3 +271,22 @@ def test_frames_that_contradict_each_other(sent):
     assert misfits == [version, version, version, order, fit, fit, "frame 0 has another source"]
     for cut in range(1, 60):
         assert "another header" in contradiction(memoryview(data[:cut]), note.segment) or cut >= 32
+
+
+@pytest.mark.parametrize("form", ["run2", "run3"])
+@pytest.mark.parametrize("first", [0, (1 << 18) - 7, (1 << 31) - 10])
+def test_what_readout_writes_does_not_contradict_itself(tmp_path, form, first):
+    """Also where a lumisection ends, and where the orbit number begins again."""
+    before = Segment(RUN, 1, 0, 1, form)
+    position = ReadoutPosition(index=1, last_orbit=first - 1)
+    note = SegmentNote(segment=before, position=position)
+    (tmp_path / f"{before.name}.json").write_bytes(note.encode())
+    spool = Spool(tmp_path)
+    writer = SegmentWriter(spool, RUN, 1, BOARD_FORMATS[form], Limits(orbits=16))
+    feed(writer, repeated(form, first, 40), form)
+    writer.finish()
+    segments = list(spool.waiting())
+    assert sum(segment.orbits for segment in segments) >= 24
+    assert max(segment.epoch for segment in segments) == (first + 40) >> 31
+    for segment in segments:
+        assert contradiction(memoryview(spool.path(segment).read_bytes()), segment) == ""

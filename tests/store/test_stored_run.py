@@ -80,3 +80,12 @@ def test_what_is_not_one_stored_run(store, tmp_path):
         stored_run(store, 8)
     with pytest.raises(InputError, match="catalogue"):
         stored_run(tmp_path, 7)
+
+
+def test_one_of_several_sources_is_chosen(store):
+    files, _ = stored_run(store, 8, 2)
+    assert {f.name.split("_")[1] for f in files} == {"source02"}
+    with pytest.raises(InputError, match="run 8 has no source 3; it has 1, 2"):
+        stored_run(store, 8, 3)
+    args = ["analyse", "livetime", "--run", "8", "--source", "1", "--store", str(store), "--json"]
+    assert json.loads(CliRunner().invoke(make_app(), args).stdout)["orbits"] == ORBITS

@@ -1,6 +1,8 @@
 """Where the board's packets go: a file, a pipe, a TCP connection, readout; at once or through a buffer."""
 
+import contextlib
 import queue
+import select
 import socket
 import ssl
 import sys
@@ -18,6 +20,8 @@ PATIENCE_S = 5.0
 """A board that is to end gives up when readout is not reached, or takes nothing, for so long."""
 CONFIRM_S = 15.0
 """Readout has so long to read what the last packets left in the sockets' buffers."""
+SETTLE_S = 0.05
+"""A forwarder of ports without a readout behind it closes a new connection within this time, or later."""
 _CONNECT_S = 10.0
 _RETRY_S = 0.2
 _TICK_S = 0.25
@@ -94,7 +98,9 @@ class ReadoutSink:
         self._progress = time.monotonic()
         while True:
             try:
-                self._socket = self._socket or self._connect()
+                if self._socket is None:
+                    self._socket = self._connect()
+                    self._check_open(self._socket, SETTLE_S)
                 self.why = ""
                 self._send(self._socket, packet)
             except OSError as error:
@@ -124,8 +130,19 @@ class ReadoutSink:
         connection.settimeout(_TICK_S)
         return connection
 
+    def _check_open(self, connection: socket.socket, wait_s: float) -> None:
+        """Raise `OSError` if readout has closed the connection: a packet would be lost."""
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        if poll.poll(1000 * wait_s):
+            with contextlib.suppress(TimeoutError):  # TLS has things of its own to read
+                if not connection.recv(1):
+                    msg = f"{self._address}: closed the connection"
+                    raise WireError(msg)
+
     def _send(self, connection: socket.socket, packet: memoryview) -> None:
         """Send all of a packet: a readout whose spool is full may well stand still for long."""
+        self._check_open(connection, 0.0)
         left = packet
         while left:
             try:
@@ -168,10 +185,10 @@ class ReadoutSink:
             connection.shutdown(socket.SHUT_WR)
             while not self._is_closed(connection):
                 if time.monotonic() > min(end, self._end):
-                    msg = "it is slow"
+                    msg = "is slow"
                     raise WireError(msg)
         except OSError as error:
-            msg = f"{self._address}: has perhaps not read everything ({_reason(error, None)})"
+            msg = f"{self._address}: {_reason(error, None)}"
             raise WireError(msg) from error
         finally:
             connection.close()

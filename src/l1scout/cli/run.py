@@ -10,7 +10,6 @@ import typer
 from l1scout.cli.live import LOSSES, Set, load
 from l1scout.cli.output import err, print_problem
 from l1scout.errors import InputError
-from l1scout.files import own_folder
 
 if TYPE_CHECKING:
     from l1scout.control.messages import ChainStatus
@@ -42,6 +41,7 @@ def run(
     from l1scout.control.services import on_signals
     from l1scout.control.status_table import table
     from l1scout.control.supervisor import Supervisor
+    from l1scout.files import own_folder
 
     settings = load(config, over)
     folder, terminal = settings.run.folder, sys.stderr.isatty()

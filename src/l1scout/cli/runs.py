@@ -99,7 +99,7 @@ def _sums(row: dict[str, Any]) -> tuple[str, ...]:
     objects = [f"{kind.replace('_', ' ')} {n:,}" for kind, n in row["objects"].items()]
     counts = (f"{row['segments']:,}", f"{row['orbits']:,}", "\n".join(objects), _red(lost))
     megabytes = (f"{row[n] / 1e6:,.1f}" for n in ("size", "stored_size"))
-    remarks = ["not ended"] * (row.get("ended") == 0) + ["losses unknown"] * bool(row["faulty"])
+    remarks = ["not ended"] * (row.get("ended") == 0) + ["see `l1scout account`"] * bool(row["faulty"])
     return (
         _time(row["start_time"], "%Y-%m-%d %H:%M:%S"),
         _time(row["stop_time"], "%H:%M:%S"),

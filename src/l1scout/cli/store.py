@@ -36,8 +36,8 @@ def store(
 
 def _rebuild(settings: "Settings", log: "Log", *, verify: bool) -> int:
     """Make the catalogue again; return the exit status, 1 if something is not as it was stored."""
-    from l1scout.store.folder import StoreFolder
     from l1scout.store.rebuild import rebuild
+    from l1scout.store.store_folder import StoreFolder
 
     folder = settings.store.folder
     with closing(StoreFolder(folder)) if folder.is_dir() else nullcontext():  # no store may use it

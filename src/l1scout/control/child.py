@@ -36,14 +36,16 @@ def main(lifeline: str, name: str, settings: str, status: str, log: str, *change
     kind, _, source = name.partition(".")
     try:
         chosen = read_settings(Path(settings), over=changed)
-        SERVICES[kind](
-            chosen if kind == "store" else chosen.of_source(source), write, StatusFile(Path(status))
-        )
+        own = chosen if kind == "store" else chosen.of_source(source)
+        SERVICES[kind](own, write, StatusFile(Path(status)))
     except (InputError, OSError) as error:
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         print(f"l1scout: {printable(where + why, 2000)}", file=sys.stderr)
         return REFUSED
+    finally:
+        # Python takes its handlers away before it has ended: one more SIGTERM would change the exit status
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return 0
 
 

@@ -8,8 +8,6 @@ from l1scout.control.process import Process
 from l1scout.readout.status import BoardStatus, ReadoutStatus, StoreStatus
 from l1scout.settings import Settings
 
-BOARD_S = 30.0
-"""A board has so long to send what is in its buffer."""
 MARGIN_S = 30.0
 """So long after its own bound a process is told to stop at once."""
 FORCED_S = 10.0
@@ -18,6 +16,8 @@ FORCED_S = 10.0
 
 class Drain:
     """Asks boards, then readouts, then the store to stop.
+
+    Boards and readouts have ``readout.drain_seconds`` each, the store has ``store.drain_seconds``.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Drain:
     def __init__(self, processes: ChainProcesses, settings: Settings, log: Callable[..., None]) -> None:
         self._log = log
         readout_s = max((s.settings.readout.drain_seconds for s in processes.sources), default=0.0)
-        bounds = (BOARD_S, readout_s + MARGIN_S, settings.store.drain_seconds + MARGIN_S)
+        bounds = (readout_s + MARGIN_S, readout_s + MARGIN_S, settings.store.drain_seconds + MARGIN_S)
         self._stages = list(zip(processes.stages, bounds, strict=True))
         self._since: float | None = None
         self._forced: float | None = None
@@ -78,6 +78,11 @@ class Drain:
         else:
             process.force(now)
         return False
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether what is slow is not waited for any more."""
+        return self._forced is not None
 
     def waits_for(self) -> str:
         """Say what is waited for, and how long at most."""

@@ -4,6 +4,7 @@ A line is in logfmt: ``timestamp=... level=... process=... event=... name=value 
 journal it has no time, which the journal adds, and begins with the priority that ``journalctl -p`` knows.
 """
 
+import atexit
 import logging
 import os
 import sys
@@ -52,6 +53,8 @@ def logger(process: str, path: Path | None = None, *, own_stderr: bool = False) 
     )
     limit = EventLimit(lambda event, n: lines.warning(event, suppressed=f"{n} more suppressed"))
 
+    atexit.register(limit.flush)
+
     def log(event: str, /, level: str = "info", **values: Any) -> None:
         if limit.allows(event):
             getattr(lines, level)(event, **values)
@@ -93,6 +96,14 @@ class EventLimit:
             self._report(event, held)
         return n <= LINES
 
+    def flush(self) -> None:
+        """Say now how many lines were held back of each event."""
+        with self._guard:
+            held = {event: n - LINES for event, n in self._counts.items() if n > LINES}
+            self._counts.update(dict.fromkeys(held, LINES))
+        for event, n in held.items():
+            self._report(event, n)
+
     def _expire(self, event: str) -> None:
         with self._guard:
             if time.monotonic() < self._ends[event]:  # a line of this event began new seconds, and reported
@@ -120,6 +131,10 @@ class _LogFile(RotatingFileHandler):
             for descriptor in (1, 2):
                 os.dup2(stream.fileno(), descriptor)
         return stream
+
+    def __del__(self) -> None:
+        if self.stream:
+            self.stream.close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Go on: a full disk must not end the run."""

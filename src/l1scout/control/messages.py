@@ -50,6 +50,7 @@ class ProcessRow(BaseModel):
     full_in_s: float | None = Field(
         None, description="Until the spool or the store's disk is full at the present rate; null: never."
     )
+    orbits: int | None = Field(None, description="Of a readout: orbits written.")
     lost: dict[str, int] = Field(
         default_factory=dict, description="Of a readout: orbits of its source not written, by cause."
     )

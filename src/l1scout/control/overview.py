@@ -13,7 +13,8 @@ def overview(processes: ChainProcesses, settings: Settings) -> dict[str, Process
     rows = {process.name: _ROWS[process.kind](process) for process in processes}
     for source in processes.sources:
         name = source.readout.name
-        rows[name] = rows[name].model_copy(update={"lost": source.lost(), **_lag(source, rows)})
+        written = {"orbits": source.readout.total("orbits"), "lost": source.lost()}
+        rows[name] = rows[name].model_copy(update=written | _lag(source, rows))
     store = processes.store
     changes: dict[str, float | None] = {"full_in_s": _disk_full_in_s(store, settings.store.reserve_bytes)}
     waiting, sent_per_s = 0.0, 0.0
@@ -38,15 +39,6 @@ def _lag(source: SourceProcesses, rows: dict[str, ProcessRow]) -> dict[str, floa
     pace = source.settings.board.pace or rows[source.board.name].real_time_factor or 0.0
     orbits_per_s = ORBIT_FREQUENCY_HZ * pace
     return {"lag_orbits": behind, "lag_s": behind / orbits_per_s if orbits_per_s else None}
-
-
-def _spool_full_in_s(process: Process) -> float | None:
-    """Return when the spool will hold its limit, if it goes on as in the last seconds."""
-    last = process.latest
-    growth = process.rate("spool_bytes")
-    if not isinstance(last, ReadoutStatus) or not last.spool_limit or growth <= 0:
-        return None
-    return max(last.spool_limit - last.spool_bytes, 0) / growth
 
 
 def _disk_full_in_s(process: Process, reserve_bytes: int) -> float | None:
@@ -84,13 +76,14 @@ def _board(process: Process) -> ProcessRow:
 def _readout(process: Process) -> ProcessRow:
     last = process.last
     holds, limit = (last.spool_bytes, last.spool_limit) if isinstance(last, ReadoutStatus) else (0, 0)
+    full_in_s = last.spool_seconds_left if isinstance(last, ReadoutStatus) else None
     return _row(
         process,
         Buffer(unit="MB", holds=holds / 1e6, limit=limit / 1e6),
         real_time_factor=process.rate("orbits") / ORBIT_FREQUENCY_HZ,
         mb_in_per_s=process.rate("bytes_in") / 1e6,
         mb_out_per_s=process.rate("bytes_out") / 1e6,
-        full_in_s=_spool_full_in_s(process),
+        full_in_s=full_in_s,
     )
 
 

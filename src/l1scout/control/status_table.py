@@ -36,10 +36,17 @@ def table(status: ChainStatus, hint: str = "") -> Group:
             _number(row.cpu_cores * 100, ".0f"),
             Text(str(row.restarts), "red" if row.restarts else ""),
         )
-    orbits = _orbits("orbits", status.orbits, status.lost)
+    orbits = _orbits(f"orbits: written {status.orbits:,}", status.lost)
     orbits.append(f", duplicate {status.duplicates:,}", "yellow" if status.duplicates else "")
     sources = {name: row.lost for name, row in status.processes.items() if any(row.lost.values())}
-    losses = [_orbits(name, None, lost) for name, lost in sources.items()] if len(sources) > 1 else []
+    losses = (
+        [
+            _orbits(f"{name}: written {status.processes[name].orbits:,}", lost)
+            for name, lost in sources.items()
+        ]
+        if len(sources) > 1
+        else []
+    )
     lines = [
         Text(text, style)
         for text, style in (
@@ -66,10 +73,10 @@ def _buffer(buffer: Buffer) -> Text:
     return Text(text, "red" if limit and holds > 0.8 * limit else "")
 
 
-def _orbits(what: str, written: int | None, lost: Mapping[str, int]) -> Text:
-    text = Text(f"{what}: " + ("lost" if written is None else f"written {written:,}"))
-    for k, (name, count) in enumerate(lost.items()):
-        text.append(f"{' ' if written is None and not k else ', '}{name} {count:,}", "red" if count else "")
+def _orbits(what: str, lost: Mapping[str, int]) -> Text:
+    text = Text(what)
+    for name, count in lost.items():
+        text.append(f", {name} {count:,}", "red" if count else "")
     return text
 
 

@@ -250,7 +250,8 @@ class Supervisor:
                 self._log("stop forced", level="warning", signals=self._acted)
 
     def _died(self, process: Process, code: int) -> None:
-        finished = process.kind == "board" and code == 0 and self._settings.board.orbits > 0
+        limited = [s.board for s in self._processes.sources if s.settings.board.orbits]
+        finished = code == 0 and process in limited
         if code == REFUSED:
             process.ended = True
             self._error = self._error or f"{process.name}: {process.refusal}"
@@ -266,6 +267,11 @@ class Supervisor:
         else:
             how = signal.Signals(-code).name if code < 0 else f"status {code}"
             self._log("died", level="error", name=process.name, how=how, log=str(process.log))
+            if self._drain.is_forced and process.kind == "readout" and not self._error:
+                self._error = (
+                    f"{process.name}: ended by {how}; what it has not sent is in its spool: "
+                    "`l1scout readout --drain` sends it later"
+                )
 
     def _conclude(self, now: float) -> None:
         """End the run: all processes have ended."""

@@ -22,8 +22,8 @@ tables decode and encode the words; change the tables, not this page.
 Words are little-endian; a 64-bit word made of two 32-bit words has the first (f) in its low half.
 `values` are the hardware's integers, two's complement where they begin below 0; `physics` is what
 they mean. Phi is cyclic: 576 values of a muon's are a full turn, wrapped to [-pi, pi). Bunch crossings are
-numbered 1..3564, as CMS does; words of muons and jets are kept as they are, and have a BX 0 if they count from 0
-(see [the decision](decisions/0015-bx-and-orbits-as-the-data-have-them.md)).
+numbered 1..3564, as CMS does; words of muons and jets are kept as they are, and have a BX 0 if they count
+from 0 (see [the decision](decisions/0015-bx-and-orbits-as-the-data-have-them.md)).
 
 """
 

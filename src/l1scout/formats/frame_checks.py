@@ -100,17 +100,32 @@ def _few(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return bad if np.count_nonzero(bad) <= max(1, bad.size // _FEW) else np.zeros(bad.size, np.bool_)
 
 
+def mended_marks(marks: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the marks of successive orbits; where one has an odd bit, those of the one beside it."""
+    if marks.size < 3 or not np.any(marks != marks[0]):
+        return marks
+    place = np.arange(marks.size)
+    return marks[np.where(_odd_flags(marks.astype(np.int64) << 13), np.where(place > 0, place - 1, 1), place)]
+
+
 def _odd_flags(flags: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which frames have other flags than those on both sides, which agree."""
+    """Return which frames have a bit of their flags that those on both sides, which agree, do not have.
+
+    A difference in several bits was meant: then data are of another origin.
+    """
     bad = np.zeros(flags.size, np.bool_)
     if flags.size < 3:
         return bad
-    bad[1:-1] = (flags[1:-1] != flags[:-2]) & (flags[:-2] == flags[2:])
+    bad[1:-1] = _one_bit(flags[1:-1] ^ flags[:-2]) & (flags[:-2] == flags[2:])
     repeats = REPEATED << 13
-    begins = flags[1] == flags[2] and flags[0] | repeats == flags[1]  # what repeats has a first orbit
-    bad[0] = flags[0] != flags[1] and flags[1] == flags[2] and not begins
-    bad[-1] = flags[-1] != flags[-2] and flags[-2] == flags[-3]
+    begins = flags[0] | repeats == flags[1]  # what repeats has a first orbit
+    bad[0] = _one_bit(flags[0] ^ flags[1]) and flags[1] == flags[2] and not begins
+    bad[-1] = _one_bit(flags[-1] ^ flags[-2]) and flags[-2] == flags[-3]
     return _few(bad)
+
+
+def _one_bit(difference: Any) -> Any:
+    return (difference != 0) & (difference & (difference - 1) == 0)
 
 
 def _out_of_order(
@@ -139,14 +154,22 @@ def _out_of_order(
     steps, ends = np.diff(known), (0, min(1, orbit.size - 1), max(orbit.size - 2, 0), -1)
     at = np.searchsorted(gaps, [frames[k].start for k in ends])
     if before is None and not bad[1] and at[0] == at[1]:
-        bad[0] = _is_apart(int(steps[0]), steps[1 : 1 + _BESIDE], proven=bool(proven[0]))
+        bad[0] = _is_apart(known[0] ^ (known[1] - 1), steps[0], steps[1 : 1 + _BESIDE], proven=proven[0])
     if not bad[-2] and at[2] == at[3]:
-        bad[-1] = _is_apart(int(steps[-1]), steps[-1 - _BESIDE : -1], proven=bool(proven[-1]))
+        bad[-1] = _is_apart(
+            known[-1] ^ (known[-2] + 1), steps[-1], steps[-1 - _BESIDE : -1], proven=proven[-1]
+        )
     return _few(bad[skip:])
 
 
-def _is_apart(step: int, beside: NDArray[np.int64], *, proven: bool) -> bool:
-    """Return whether a first or last frame does not belong to those beside it."""
-    if proven or not beside.size:
-        return bool(beside.size and np.all(beside == 1) and abs(step) >= ORBIT_MASK)
-    return bool(np.all(beside == 1) and step != 1) or bool(np.all(beside > 0) and step < 0)
+def _is_apart(changed: Any, step: Any, beside: NDArray[np.int64], *, proven: Any) -> bool:
+    """Return whether a first or last frame does not belong to those beside it.
+
+    A step of another length than 1 may be a gap; it is damage if a single bit is `changed` from the number
+    without a gap, or if it is one of an epoch.
+    """
+    follow = beside.size > 0 and bool(np.all(beside == 1))
+    if proven or abs(step) >= ORBIT_MASK:
+        return follow and bool(abs(step) >= ORBIT_MASK)
+    falls = beside.size > 0 and bool(np.all(beside > 0) and step < 0)
+    return (follow and bool(_one_bit(changed))) or falls

@@ -155,8 +155,7 @@ class PacketOrbits:
     spans : ndarray of int64, shape (orbits, 2)
         First row of each orbit's crossings, and the row after the last.
     orbit : ndarray of int64, shape (orbits,)
-        As the packet states them, and negative where it does not; readout makes them absolute: the epoch
-        times 2**31, plus the orbit.
+        As the packet states them; readout makes them absolute: the epoch times 2**31, plus the orbit.
     flagged : ndarray of int64
         Orbits that their headers flag.
     found : Found

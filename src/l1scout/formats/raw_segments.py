@@ -1,8 +1,6 @@
 """Segments that are ``.raw`` files: what wire formats share whose orbits become frames."""
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from crc32c import crc32c
@@ -27,7 +25,6 @@ from l1scout.formats.raw import (
 )
 from l1scout.formats.stream import STREAMS, Stream, add_counts
 from l1scout.formats.wire_format import WireFormat
-from l1scout.lhc import lumisection
 
 
 class RawSegmentFormat(WireFormat):
@@ -81,12 +78,8 @@ class RawSegmentFormat(WireFormat):
         return file_header(run, lumisection, orbits, size)
 
     def salvage(self, data: bytes, source: int) -> tuple[bytes, list[int]]:
-        """Return the frames of the source whose checksum fits, and whose orbit fits to those around it.
-
-        The checksum is not of a frame's header.
-        """
-        frames = [f for f in _frames(data) if f.source == source and f.lumisection == lumisection(f.orbit)]
-        frames = [frames[k] for k in rising([f.orbit for f in frames])]
+        """Return the frames of the source whose checksum fits."""
+        frames = [f for f in _frames(data) if f.source == source]
         return b"".join(data[f.start : f.stop] for f in frames), [f.orbit for f in frames]
 
     def with_source(self, data: bytes, source: int) -> bytes:
@@ -113,23 +106,6 @@ class RawSegmentFormat(WireFormat):
     def _own(self, frames: list[Frame], stream: Stream) -> list[Frame]:
         """Return the frames of a stream: all, whatever their source, if it is the only one."""
         return frames if len(self.streams) == 1 else [f for f in frames if f.source in stream.source_ids]
-
-
-def rising(numbers: Sequence[int]) -> list[int]:
-    """Return the places of the longest rising selection of numbers, without any that is there twice."""
-    ends: list[int] = []  # place of the last number of the best selection of each length
-    before = [-1] * len(numbers)
-    for k, number in enumerate(numbers):
-        length = bisect_left(ends, number, key=numbers.__getitem__)
-        before[k] = ends[length - 1] if length else -1
-        ends[length : length + 1] = [k]
-    chosen: list[int] = []
-    k = ends[-1] if ends else -1
-    while k >= 0:
-        chosen.append(k)
-        k = before[k]
-    often = Counter(numbers)
-    return [k for k in reversed(chosen) if often[numbers[k]] == 1]
 
 
 def _frames(data: bytes) -> list[Frame]:

@@ -23,6 +23,8 @@ _SKIPPABLE = b"\x50\x2a\x4d\x18"
 """First bytes of a zstd frame without data; the low half of the first byte is free."""
 _MAX_RATIO, _UNCHECKED = 1000, 1 << 26
 """A file that grows more when decompressed, after the first 64 MiB, was not made of records."""
+_MAX_ROWS_PER_BYTE, _UNCHECKED_ROWS = 4, 1 << 20
+"""A Parquet file with more rows, after the first million, was not made of muons."""
 
 
 class InputFile:
@@ -201,7 +203,17 @@ class InputFile:
             msg = f"{self.path}: Parquet file without its end: truncated; copy it again"
             raise InputError(msg)
         with guarded(self.path, "not a readable Parquet file"):
-            return self._stack.enter_context(pq.ParquetFile(self.stream(), page_checksum_verification=True))
+            stated = pq.read_metadata(self.stream())
+            if stated.num_rows > max(_UNCHECKED_ROWS, _MAX_ROWS_PER_BYTE * self.size):
+                msg = f"{self.path}: {stated.num_rows} rows in {self.size} bytes: no muons are so much alike"
+                raise InputError(msg)
+            leaves = (stated.schema.column(k) for k in range(len(stated.schema)))
+            # a long value that is the same in all rows is kept once, not written out for each
+            texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+            file = pq.ParquetFile(
+                self.stream(), metadata=stated, read_dictionary=texts, page_checksum_verification=True
+            )
+            return self._stack.enter_context(file)
 
 
 class FileStream(io.RawIOBase):

@@ -68,6 +68,8 @@ class ReadQuality:
         Stretches of the files that could not be read; all bytes.
     repeated_orbits : int
         Used, although their content is that of an earlier orbit: a source that sends the same data in a loop.
+    bx_0 : int
+        Crossings with BX 0, of data that count BX from 0.
     """
 
     skip_flagged: bool = False
@@ -85,6 +87,7 @@ class ReadQuality:
     damaged_bytes: int = 0
     bytes: int = 0
     marked_orbits: int = 0
+    bx_0: int = 0
     _orbits: dict[int, OrbitsSeen] = field(default_factory=dict, repr=False)
     _content: ContentSeen = field(default_factory=ContentSeen, repr=False)
     _events: EventsSeen = field(default_factory=EventsSeen, repr=False)
@@ -237,6 +240,7 @@ class ReadQuality:
     def add(self, batch: OrbitBatch) -> None:
         """Count what is used, and look for repetition."""
         self.rows += len(batch)
+        self.bx_0 += int(np.count_nonzero(batch.bx == 0))
         self.orbits += batch.n_orbits or 0
         if batch.n_orbits is not None or (len(batch) and batch.run[0] == 0 and batch.orbit.min() >= 0):
             self._repetition.add(batch)
@@ -291,6 +295,11 @@ class ReadQuality:
             yield (
                 f"{self.duplicate_orbits:,} orbits and {self.duplicate_events:,} events left out: "
                 "they were read before (overlapping files or an orbit written twice)"
+            )
+        if self.bx_0:
+            yield (
+                f"{self.bx_0:,} crossings have BX 0: these data count BX from 0, one less than CMS; they "
+                "are used as written, and BX 0 is no bunch"
             )
         if self.other_particles:
             yield f"{self.other_particles:,} particles left out: they are electrons"

@@ -38,6 +38,11 @@ def absolute(orbit: NDArray[np.int64], last: int, period: int) -> NDArray[np.int
     return number
 
 
+def begun_after(last_orbit: int) -> int:
+    """Return the last orbit of an epoch as counted in the next: below -1 if numbers may have wrapped."""
+    return last_orbit - EPOCH_ORBITS if last_orbit >= EPOCH_ORBITS - _NEAR else -1
+
+
 def is_increasing(number: NDArray[np.int64]) -> bool:
     """Return whether each number is larger than the one before."""
     return bool((number[1:] > number[:-1]).all())

@@ -16,7 +16,7 @@ Orbits that are not believed count as corrupt.
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from l1scout.formats.packets import MAX_ORBITS_PER_PACKET, PacketOrbits, Trailer
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.wire_format import WireFormat
+from l1scout.readout.arrival import Ahead, Arrival, Judged
 from l1scout.readout.board_account import BoardAccount, PacketNumbers
 from l1scout.readout.orbit_numbers import (
     EPOCH_ORBITS,
@@ -38,32 +39,6 @@ from l1scout.readout.segment_note import ReadoutPosition
 
 _REPEATS = 8
 """Packets in a row, each going on from the one before, that are no repeats any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A packet as it arrived: orbits (numbers as it states them), counters, and whether some is damaged."""
-
-    orbits: PacketOrbits
-    trailer: Trailer | None
-    damaged: bool
-
-    def copy(self) -> "Arrival":
-        """Return a copy that stays when the packet's memory is used again."""
-        return replace(self, orbits=replace(self.orbits, rows=self.orbits.rows.copy()))
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Orbits to be stored, with absolute numbers, what is to be counted with them, and the position after."""
-
-    orbits: PacketOrbits
-    counts: Counter[str]
-    last: int
-    board_orbits: int
-    board_dropped: int
-    gap: int
-    unaccounted: int
 
 
 class OrbitSequence:
@@ -133,7 +108,7 @@ class OrbitSequence:
     def finish(self) -> list[Judged]:
         """Decide at the end of the run, and count what nothing tells of any more."""
         done, counts = self.settle(), self.account.finish()
-        empty = self._format.find_orbits(memoryview(b""))
+        empty = self._format.find_orbits(memoryview(bytearray()))
         return [*done, self._judged(empty, counts)]
 
     def _at_once(self, arrival: Arrival) -> Judged | None:
@@ -207,16 +182,16 @@ class OrbitSequence:
         account = self.account
         return trailer is not None and trailer.orbits > account.orbits and trailer.dropped >= account.dropped
 
-    def _ahead(self, following: Arrival | None) -> "_Ahead":
+    def _ahead(self, following: Arrival | None) -> Ahead:
         """Return what the next packet says, if it is not a repeat."""
         if following is None:
-            return _Ahead(None, np.zeros(0, np.int64), damaged=False, ends=True)
+            return Ahead(None, np.zeros(0, np.int64), damaged=False, ends=True)
         number = self._numbers(following)
         number = number[longest_chain(number, self.last + 1)]
-        return _Ahead(following.trailer, number[number > self.last], following.damaged, ends=False)
+        return Ahead(following.trailer, number[number > self.last], following.damaged, ends=False)
 
     def _believed(
-        self, held: Arrival, number: NDArray[np.int64], keep: NDArray[np.bool_], ahead: "_Ahead"
+        self, held: Arrival, number: NDArray[np.int64], keep: NDArray[np.bool_], ahead: Ahead
     ) -> NDArray[np.bool_]:
         """Return which orbits of a packet are believed, of those that go together and are new."""
         places = np.flatnonzero(keep)
@@ -260,9 +235,7 @@ class OrbitSequence:
             in_line = not self.account.shows_idle(trailer, passed)
         return int(new.size) if in_line else int(new.size) - 1
 
-    def _is_confirmed(
-        self, trailer: Trailer | None, new: NDArray[np.int64], tail: int, ahead: "_Ahead"
-    ) -> bool:
+    def _is_confirmed(self, trailer: Trailer | None, new: NDArray[np.int64], tail: int, ahead: Ahead) -> bool:
         """Return whether the orbits after a step at the end of a packet are believed, by the next packet."""
         end, account, then = int(new[-1]), self.account, ahead.trailer
         several = new.size - tail > 1
@@ -280,7 +253,7 @@ class OrbitSequence:
         idle = account.gap_after(trailer, end - self.last)
         return account.gap_after(then, last - self.last) >= idle - account.unseen
 
-    def _count(self, held: Arrival, packet: PacketNumbers, ahead: "_Ahead") -> Counter[str]:
+    def _count(self, held: Arrival, packet: PacketNumbers, ahead: Ahead) -> Counter[str]:
         """Count what a packet's trailer tells, if it is believed."""
         trailer, account, then = held.trailer, self.account, ahead.trailer
         if trailer is None:
@@ -301,11 +274,12 @@ class OrbitSequence:
         end = self.last + packet.passed
         if then is None or not self._go_on(trailer, then, end, ahead, packet):
             return account.pass_over(trailer, packet)
+        both = replace(packet, orbits=packet.orbits + ahead.number.size)
+        if back and not account.has_gone_back(then, both):
+            return account.pass_over(trailer, packet)  # the next counters go on from those before this packet
         if back:
             return account.begin_again(trailer, packet, _unread(trailer, then, end, ahead, packet))
-        if account.is_possible(trailer, packet) or not packet.orbits:
-            return account.believe(trailer, packet)
-        return account.pass_over(trailer, packet)
+        return account.believe(trailer, packet)
 
     def _was_restarted(self, trailer: Trailer, packet: PacketNumbers) -> bool:
         """Return whether the counters of the run's last packet can be those of a board started again."""
@@ -313,9 +287,7 @@ class OrbitSequence:
         few = packet.orbits <= trailer.orbits <= between + packet.span
         return few and packet.orbits > 0 and trailer.dropped <= between
 
-    def _go_on(
-        self, trailer: Trailer, then: Trailer, end: int, ahead: "_Ahead", packet: PacketNumbers
-    ) -> bool:
+    def _go_on(self, trailer: Trailer, then: Trailer, end: int, ahead: Ahead, packet: PacketNumbers) -> bool:
         """Return whether the counters of the next packet can follow these."""
         sent, dropped = then.orbits - trailer.orbits, then.dropped - trailer.dropped
         if sent < ahead.number.size or dropped < 0:
@@ -338,9 +310,12 @@ class OrbitSequence:
         if self._repeats >= _REPEATS:
             return True
         trailer, then, account = held.trailer, following.trailer, self.account
-        ahead = _Ahead(then, number, following.damaged, ends=False)
+        ahead = Ahead(then, number, following.damaged, ends=False)
         packet = PacketNumbers(old.size, end - self.last, end - int(old[0]) + 1, damaged=held.damaged)
         if trailer is None or then is None or not self._go_on(trailer, then, end, ahead, packet):
+            return False
+        damaged = MAX_ORBITS_PER_PACKET if held.damaged or following.damaged else 0
+        if then.orbits - trailer.orbits > max(number.size, damaged):
             return False
         if self._is_new(trailer):
             return True
@@ -359,17 +334,7 @@ class OrbitSequence:
         return counts
 
 
-@dataclass(frozen=True, slots=True)
-class _Ahead:
-    """What the packet after the one in question says: counters, later orbits; or that the run ends."""
-
-    trailer: Trailer | None
-    number: NDArray[np.int64]
-    damaged: bool
-    ends: bool
-
-
-def _unread(trailer: Trailer, then: Trailer, end: int, ahead: _Ahead, packet: PacketNumbers) -> int:
+def _unread(trailer: Trailer, then: Trailer, end: int, ahead: Ahead, packet: PacketNumbers) -> int:
     """Return the orbits at a packet's end that cannot be read, by numbers and counters of the next."""
     if not (packet.damaged and packet.orbits and ahead.number.size):
         return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from l1scout.files import checksum, open_own
 from l1scout.lhc import lumisection
+from l1scout.readout.orbit_numbers import begun_after
 from l1scout.readout.salvage import salvage
 from l1scout.readout.segment_note import (
     ReadoutPosition,
@@ -129,7 +130,8 @@ def _account(
     """
     orbits, last = segment.orbits, segment.last_orbit if segment.orbits else start.last_orbit
     same_epoch = segment.epoch == start.epoch or not orbits
-    gap = max(last - (start.last_orbit if same_epoch else -1) - orbits, 0)
+    before = start.last_orbit if same_epoch else begun_after(start.last_orbit)
+    gap = max(last - before - orbits, 0)
     position = replace(
         start,
         index=segment.index + 1,

@@ -113,10 +113,14 @@ class Spool:
 
     def room(self) -> int:
         """Return the bytes that the spool can still take: up to its limit, and that of the disk."""
-        free = 0
-        with suppress(OSError):
-            free = shutil.disk_usage(self.folder).free
+        free = self.disk_free()
         return max(min(free, self.max_bytes - self.held) if self.max_bytes else free, 0)
+
+    def disk_free(self) -> int:
+        """Return the bytes free on the disk; 0 if that cannot be told."""
+        with suppress(OSError):
+            return shutil.disk_usage(self.folder).free
+        return 0
 
     def waiting(self) -> Iterator[Segment]:
         """Go through the segments that wait, oldest first."""

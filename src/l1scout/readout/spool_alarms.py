@@ -42,8 +42,8 @@ def spool_alarms(spool: Spool) -> list[str]:
     held, room = spool.held, spool.room()
     if held > _FILLED * (held + room):
         alarms.append(f"spool {100 * held / (held + room):.0f} % full: the store takes less than comes in")
-    elif room < _DISK_BYTES:
-        alarms.append(f"disk of the spool full ({room} bytes free): {spool.folder}")
+    if (free := spool.disk_free()) < _DISK_BYTES:
+        alarms.append(f"disk of the spool full ({free:,} bytes free): {spool.folder}")
     return alarms
 
 

@@ -44,6 +44,10 @@ class BoardStatus(ProcessStatus):
     delivered: int = Field(description="Orbits sent.")
     dropped: int = Field(description="Orbits dropped because readout was slow.")
     unsent: int = Field(0, description="Orbits of `delivered` that were given up when it was stopped.")
+    confirmed: bool = Field(
+        True,
+        description="Whether readout had read all that was sent when it was stopped, as far as it knows.",
+    )
     packets: int
     bytes: int
     waiting: int = Field(description="Packets in the buffer.")

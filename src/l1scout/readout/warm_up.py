@@ -3,7 +3,9 @@
 import io
 from dataclasses import replace
 
-from l1scout.formats.wire_format import WireFormat
+from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
+
+_DAMAGE = b"\x55" * 256
 
 
 def compile_kernels(wire_format: WireFormat) -> None:
@@ -14,7 +16,10 @@ def compile_kernels(wire_format: WireFormat) -> None:
     wire_format : WireFormat
         One without an `example_packet` is left as it is.
     """
-    for packet, _ in wire_format.split(io.BytesIO(wire_format.example_packet())):
+    for form in WIRE_FORMATS.values():  # the alarm about a wrong format looks for the right one
+        form.recognises(io.BytesIO(form.example_packet()))
+    example = wire_format.example_packet()
+    for packet, _ in wire_format.split(io.BytesIO(example + _DAMAGE + example)):
         orbits = wire_format.find_orbits(packet)
         # the packet's own memory, and a copy as of packets that are held back: for kernels not the same type
         for one in (orbits, replace(orbits, rows=orbits.rows.copy())):

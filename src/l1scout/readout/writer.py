@@ -18,10 +18,11 @@ from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.stream import add_counts
 from l1scout.formats.wire_format import WireFormat
 from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
+from l1scout.readout.arrival import Arrival, Judged
 from l1scout.readout.loss_alarms import LossAlarms
 from l1scout.readout.object_counts import ObjectCounts
 from l1scout.readout.orbit_numbers import EPOCH_ORBITS
-from l1scout.readout.orbit_sequence import Arrival, Judged, OrbitSequence
+from l1scout.readout.orbit_sequence import OrbitSequence
 from l1scout.readout.segment_note import ReadoutPosition
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool

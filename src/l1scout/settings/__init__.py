@@ -105,7 +105,11 @@ class ReadoutSection(SettingsSection):
     failover_seconds: float = Field(
         10.0, ge=0, description="Go on to the next store when one has failed for so long, in s."
     )
-    drain_seconds: float = Field(60.0, ge=0, description="When stopped, wait so long for the store, in s.")
+    drain_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="When stopped, end within this time in s; what is not sent stays in the spool.",
+    )
 
     @field_validator("store")
     @classmethod

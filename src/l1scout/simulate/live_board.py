@@ -95,7 +95,7 @@ class LiveBoard:
         self._source = settings.readout.source
         self._stopping = threading.Event()
         self._alarms: list[str] = []
-        self._unsent = 0
+        self._unsent, self._confirmed = 0, True
         self._began = time.monotonic()
 
     def stop(self) -> None:
@@ -138,11 +138,11 @@ class LiveBoard:
             why = str(error)
         else:
             return ""
-        self._unsent = self._packets.delivered - self._readout.orbits
+        self._unsent, self._confirmed = self._packets.delivered - self._readout.orbits, False
         if self._unsent:
-            fault = f"board: {self._unsent} orbits were not sent: readout was not reachable ({why})"
+            fault = f"{self._unsent} orbits were not sent: readout was not reachable ({why})"
         else:
-            fault = f"board: what readout did not read is missing in the account of the run ({why})"
+            fault = f"readout may not have read everything: `l1scout account` counts what it did not ({why})"
         self._alarms.append(fault)
         self._log("board could not send everything", level="error", unsent_orbits=self._unsent, why=why)
         return fault
@@ -159,6 +159,7 @@ class LiveBoard:
             delivered=packets.delivered,
             dropped=packets.dropped,
             unsent=self._unsent,
+            confirmed=self._confirmed,
             alarms=self._alarms,
             packets=packets.packets,
             bytes=packets.bytes,

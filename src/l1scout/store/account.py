@@ -9,12 +9,12 @@ from l1scout.core.provenance import DataLabel
 from l1scout.readout.object_counts import ObjectCounts, sum_counts
 from l1scout.readout.segments import Segment, joint_data
 from l1scout.store.compress import content
-from l1scout.store.evidence import Evidence, Held, collect_evidence
+from l1scout.store.evidence import Evidence, HeldSegment, collect_evidence
 from l1scout.store.losses import dropped_by_board
-from l1scout.store.on_disk import FILE_CHANGED, FILE_MISSING
+from l1scout.store.on_disk import FILE_CHANGED, FILE_MISSING, WORKED_OUT
 from l1scout.store.transfer import silent
 
-LOSSES = ("corrupt", "missed", "dropped", "unsent", "refused")
+LOSSES = ("corrupt", "missed", "dropped", "unsent", "unread", "refused")
 """Kinds of counted orbits that are lost; the others are elsewhere, or came twice."""
 _MAX_DUPLICATES = 0.01
 
@@ -140,7 +140,11 @@ def _board(source: int, own: Evidence, every: list[Segment]) -> StageAccount:
         dropped = sum(s.dropped for s in every)
         return StageAccount(f"{name}, as readout saw it", sent + dropped, sent, {"dropped": dropped})
     counted = {"dropped": lost, "unsent": sum(r.unsent for r in own.reports)}
-    return StageAccount(name, sum(r.delivered for r in own.reports) + lost, sent, counted)
+    into = sum(r.delivered for r in own.reports) + lost
+    if not all(r.confirmed for r in own.reports):
+        # they had left the board, and no later packet told readout of them
+        counted["unread"] = max(into - sent - sum(counted.values()), 0)
+    return StageAccount(name, into, sent, counted)
 
 
 def _stage(name: str, into: int, out: int, counted: dict[str, int], segments: list[Segment]) -> StageAccount:
@@ -195,6 +199,7 @@ def _store(
     own: Evidence, arrived: list[Segment], *, verify: bool, advance: Callable[[int], None]
 ) -> StageAccount:
     here, moved, wrong = [], 0, []
+    alarms: list[str] = []
     for k, held in enumerate(own.held):
         advance(k)
         segment, fault = held.stored.segment, held.stored.fault
@@ -208,15 +213,16 @@ def _store(
         else:
             here.append(segment)
         if fault:
-            wrong.append(f"{segment.name}: {fault}")
+            (alarms if fault == WORKED_OUT else wrong).append(f"{segment.name}: {fault}")
     advance(len(own.held))
     into, out = sum(s.orbits for s in arrived), sum(s.orbits for s in here)
     store = _stage("store", into, out, {"copied_and_deleted": moved}, here)
     store.wrong += wrong
+    store.alarms += alarms
     return store
 
 
-def _fault(held: Held, *, verify: bool) -> str:
+def _fault(held: HeldSegment, *, verify: bool) -> str:
     path, size = held.path, held.stored.stored_size
     if not path.is_file():
         return f"{held.stored.file}: is missing"

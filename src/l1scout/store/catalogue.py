@@ -114,7 +114,7 @@ class Catalogue:
             raise InputError(msg) from error
         try:
             self._open(writable=writable)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter from SQLite's own messages
             self._base.close()
             raise self._unusable(error) from error
         except InputError:
@@ -148,8 +148,10 @@ class Catalogue:
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 yield self._base
-            except BaseException:
+            except BaseException as error:
                 self._base.execute("ROLLBACK")
+                if isinstance(error, UnicodeDecodeError):
+                    raise self._damaged(error) from error
                 raise
             self._base.execute("COMMIT")
 

@@ -9,6 +9,8 @@ from l1scout.formats.raw import FRAME_HEADER, MARKS_AT, VERSION
 from l1scout.formats.raw_segments import RawSegmentFormat
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.jit import kernel
+from l1scout.lhc import lumisection
+from l1scout.readout.orbit_numbers import EPOCH_ORBITS
 from l1scout.readout.segments import Segment
 
 _HEAD_WORDS = FRAME_HEADER.itemsize // 4
@@ -20,12 +22,17 @@ def contradiction(data: memoryview, segment: Segment) -> str:
     """Say where a segment's bytes contradict its note; empty if they do not.
 
     Looks at the header of the file and at those of its frames: run, lumisection, source, number of orbits,
-    the first and the last one, and whether they are simulated. It does not look at the records.
+    the first and the last one, and whether they are simulated. It does not look at the records. Of formats
+    without frames, it compares the lumisection of the note with its orbits.
     """
     wire_format = WIRE_FORMATS[segment.wire_format]
     header = wire_format.segment_header(segment.run, segment.lumisection, segment.orbits, segment.size)
     if bytes(data[: len(header)]) != header:
         return "the file begins with another header (run, lumisection, orbits and size)"
+    base = segment.epoch * EPOCH_ORBITS
+    sections = {int(n) for n in lumisection([base + segment.first_orbit, base + segment.last_orbit])}
+    if segment.orbits and sections != {segment.lumisection}:
+        return f"orbits {segment.first_orbit} to {segment.last_orbit} are not in its lumisection"
     if isinstance(wire_format, RawSegmentFormat):
         return _in_frames(data[len(header) :], segment)
     return ""

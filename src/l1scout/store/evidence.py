@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from l1scout.readout.refused import REFUSED, refused_notes
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import read_notes
 from l1scout.readout.status import BoardStatus
@@ -11,13 +12,11 @@ from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.losses import board_reports
 from l1scout.store.on_disk import list_folder, note_on_disk
 
-REFUSED = "refused"
-"""Folder in a spool of the segments that the store refused."""
 Key = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldSegment:
     """A segment that a store has, or had.
 
     Parameters
@@ -45,7 +44,7 @@ class Evidence:
 
     Parameters
     ----------
-    held : list of Held
+    held : list of HeldSegment
         Of each segment one, in whichever store its file is.
     waiting, refused : list of Segment
         In the spool.
@@ -56,7 +55,7 @@ class Evidence:
         What does not fit, by source.
     """
 
-    held: list[Held] = field(default_factory=list)
+    held: list[HeldSegment] = field(default_factory=list)
     waiting: list[Segment] = field(default_factory=list)
     refused: list[Segment] = field(default_factory=list)
     not_catalogued: list[Segment] = field(default_factory=list)
@@ -90,6 +89,12 @@ class Evidence:
         )
 
 
+def _spools(spool: Path) -> list[Path]:
+    """Return a spool, and those of several sources below it."""
+    below = sorted(spool.iterdir()) if spool.is_dir() else []
+    return [spool, *(folder for folder in below if folder.is_dir() and folder.name != REFUSED)]
+
+
 def collect_evidence(run: int, stores: Sequence[Path], spool: Path | None, boards: Path | None) -> Evidence:
     """Collect what is known of a run.
 
@@ -109,28 +114,30 @@ def collect_evidence(run: int, stores: Sequence[Path], spool: Path | None, board
         If a catalogue is missing or damaged.
     """
     found = Evidence(reports=board_reports(boards, run) if boards else [])
-    by_key: dict[Key, Held] = {}
+    by_key: dict[Key, HeldSegment] = {}
     for store in stores:
         catalogue = Catalogue(store)
         try:
             catalogue.check()
             for stored in catalogue.segments(run):
                 copies = tuple(catalogue.copies(stored)) if stored.deleted is not None else ()
-                _add(Held(store, stored, copies), by_key, found)
+                _add(HeldSegment(store, stored, copies), by_key, found)
         finally:
             catalogue.close()
     found.held = [by_key[key] for key in sorted(by_key)]
     if spool:
         # what is stored too was acknowledged, and the answer was cut
-        found.waiting = [s for s in read_notes(spool, waiting=True) if s.run == run and s.key not in by_key]
-        found.refused = [s for s in read_notes(spool / REFUSED, waiting=True) if s.run == run]
+        for folder in _spools(spool):
+            waiting = [s for s in read_notes(folder, waiting=True) if s.run == run]
+            found.waiting += [s for s in waiting if s.key not in by_key]
+            found.refused += [note.segment for _, note in refused_notes(folder) if note.segment.run == run]
     known = by_key.keys() | {s.key for s in found.waiting}
     for store in stores:
         _not_catalogued(store, run, set(known), found)
     return found
 
 
-def _add(new: Held, by_key: dict[Key, Held], found: Evidence) -> None:
+def _add(new: HeldSegment, by_key: dict[Key, HeldSegment], found: Evidence) -> None:
     """Add a segment, unless another store has it already."""
     segment = new.stored.segment
     known = by_key.setdefault(segment.key, new)
@@ -143,7 +150,7 @@ def _add(new: Held, by_key: dict[Key, Held], found: Evidence) -> None:
         by_key[segment.key] = new
 
 
-def _rank(held: Held) -> tuple[bool, bool]:
+def _rank(held: HeldSegment) -> tuple[bool, bool]:
     """Return how good a store's segment is: with nothing wrong, and with its file."""
     return not held.stored.fault, held.stored.deleted is None and held.path.is_file()
 

@@ -19,6 +19,7 @@ from l1scout.store.run_journal import JournalEntry, read_journal
 
 MAX_SETTINGS_BYTES = 1 << 16
 NOTE_LOST = "its note was lost: what was lost of it is unknown, and so is whether its data are right"
+WORKED_OUT = "its note was lost: what was lost of it was worked out from the segments before and after it"
 FILE_MISSING = "its file is missing"
 FILE_CHANGED = "its file has changed since it was stored"
 _RUN = re.compile(r"run\d{6,10}\Z")
@@ -188,7 +189,7 @@ def _holds(path: Path, method: str, segment: Segment) -> bool:
 
 
 def salvaged(
-    folder: RunFolder, files: FilesOfSegment, before: ReadoutPosition
+    folder: RunFolder, files: FilesOfSegment, before: ReadoutPosition, after: SegmentNote | None = None
 ) -> tuple[SegmentNote, Stored] | None:
     """Describe a segment whose note is lost by its own bytes; None if none of its files can be read.
 
@@ -198,6 +199,8 @@ def salvaged(
     files : FilesOfSegment
     before : ReadoutPosition
         After the segment before it.
+    after : SegmentNote, optional
+        Of the segment after it.
     """
     for method in sorted(files.sizes):
         path = folder.path / f"{files.name}{SUFFIX.get(method, '')}"
@@ -206,14 +209,30 @@ def salvaged(
         except (OSError, ValueError, MemoryError):
             continue
         named = Segment.from_dict(parse_name(files.name))
-        _, seen = salvage(data, replace(named, data=before.data))
+        good, seen = salvage(data, replace(named, data=before.data))
         epoch = (seen.lumisection - 1) >> _EPOCH_LUMISECTIONS
         segment = replace(seen, size=len(data), crc32c=crc32c(data), epoch=max(epoch, 0))
+        fault = NOTE_LOST
+        if after and good == data and (known := _worked_out(segment, before, after)):
+            segment, fault = known, WORKED_OUT
         note = SegmentNote(segment=segment, position=_position_after(segment, before))
         size, crc = checksum(path)
         file = f"{folder.path.name}/{path.name}"
-        return note, Stored(segment, file, method, size, crc, _time_of(path), fault=NOTE_LOST)
+        return note, Stored(segment, file, method, size, crc, _time_of(path), fault=fault)
     return None
+
+
+def _worked_out(segment: Segment, before: ReadoutPosition, after: SegmentNote) -> Segment | None:
+    """Return a segment with the losses that the board's counters leave for it; None if they do not tell."""
+    end, following = after.position, after.segment
+    sent = end.board_orbits - before.board_orbits - following.sent
+    dropped = end.board_dropped - before.board_dropped - following.dropped
+    in_order = before.index == segment.index == following.index - 1
+    if not in_order or end.unaccounted != before.unaccounted or dropped < 0 or sent < segment.orbits:
+        return None
+    if segment.index == 0 and (sent, dropped) != (segment.orbits, 0):  # the board may have begun before
+        return None
+    return replace(segment, missed=sent - segment.orbits, dropped=dropped)
 
 
 def _position_after(segment: Segment, before: ReadoutPosition) -> ReadoutPosition:

@@ -19,6 +19,7 @@ from l1scout.store.catalogue_tables import QUOTED, ROW_SUM
 from l1scout.store.on_disk import (
     FILE_MISSING,
     NOTE_LOST,
+    WORKED_OUT,
     FilesOfSegment,
     RunFolder,
     describe,
@@ -45,7 +46,7 @@ class Rebuilt:
     segments : int
         Entered.
     note_lost : list of str
-        Segments without a note, entered by what their own bytes say: the orbits lost of them are unknown.
+        Segments without a note, entered by what their own bytes say.
     file_changed : list of str
         Segments whose file is not what was stored.
     unreadable : list of str
@@ -70,7 +71,7 @@ class Rebuilt:
         """Describe it in a line."""
         line = f"the catalogue was made again from the files: {self.segments} segments"
         for names, what in (
-            (self.note_lost, "without a note, whose losses are unknown"),
+            (self.note_lost, "have no note, and were read themselves"),
             (self.file_changed, "have changed since they were stored"),
             (self.unreadable, "cannot be read, and are not in it"),
             (self.without_data, "have a note but no data, and are not in it"),
@@ -175,7 +176,7 @@ def _compare(
     wrong: dict[str, list[str]] = {}
     for name in sorted(folder.segments.keys() | known.keys()):
         files, stored = folder.segments.get(name, FilesOfSegment(name)), known.get(name)
-        faulty = stored is not None and stored.fault not in ("", NOTE_LOST)
+        faulty = stored is not None and stored.fault not in ("", NOTE_LOST, WORKED_OUT)
         if stored and (stored.deleted is not None or _is_there(files, stored)) and not faulty:
             continue
         note = catalogue.note(stored) if stored else note_on_disk(folder, files)
@@ -208,7 +209,7 @@ def _heal_notes(folder: RunFolder, known: dict[str, Stored], catalogue: Catalogu
     """Write notes that are missing again."""
     for name, stored in known.items():
         files = folder.segments.get(name)
-        if stored.fault == NOTE_LOST or (files and files.note) or not folder.path.is_dir():
+        if stored.fault in (NOTE_LOST, WORKED_OUT) or (files and files.note) or not folder.path.is_dir():
             continue
         with contextlib.suppress(InputError):
             write_note(folder, catalogue.note(stored))
@@ -321,18 +322,26 @@ def _entries(folder: RunFolder, old: dict[str, Entry], result: Rebuilt, *, verif
             if stored.fault:
                 result.file_changed.append(name)
         elif files.sizes:
-            entry = salvaged(folder, files, positions.get(source, ReadoutPosition()))
+            before_it = positions.get(source, ReadoutPosition())
+            entry = salvaged(folder, files, before_it, _note_after(folder, files))
             (result.note_lost if entry else result.unreadable).append(name)
         if entry:
             positions[source] = entry[0].position
             yield entry
 
 
+def _note_after(folder: RunFolder, files: FilesOfSegment) -> SegmentNote | None:
+    """Return the note of the segment that follows."""
+    run, source, index = files.key
+    found = (f for f in folder.segments.values() if f.key == (run, source, index + 1))
+    return next((note for f in found if (note := note_on_disk(folder, f))), None)
+
+
 def _old_entries(folder: Path) -> tuple[dict[str, Entry], list[tuple[object, ...]]]:
     """Return what can be read of the catalogue that is there: its right rows by segment, and its copies."""
     entries: dict[str, Entry] = {}
     copies: list[tuple[object, ...]] = []
-    with contextlib.suppress(sqlite3.Error, OSError), open_read_only(folder / FILE) as base:
+    with contextlib.suppress(sqlite3.Error, OSError, ValueError), open_read_only(folder / FILE) as base:
         for order in ("ASC", "DESC"):  # from both ends, as far as damaged pages allow
             query = (
                 f"SELECT {QUOTED} FROM segments WHERE row_crc32c IS {ROW_SUM} "

@@ -21,8 +21,6 @@ from l1scout.store.receiver import SegmentReceiver
 from l1scout.store.store_folder import StoreFolder
 
 _TICK_S = 0.25
-_COMPRESS_S = 60.0
-"""When stopped, what is stored is compressed for so long; the rest after the next start."""
 _BEGIN_BYTES = 4 << 20
 """With less space than this, the catalogue is not opened."""
 
@@ -67,6 +65,7 @@ class Store:
         self._compressor: Compressor | None = None
         self._alarms: list[str] = []
         self._stopping = threading.Event()
+        self._at_once = False
         self._began = time.monotonic()
         access = settings.access.access
         self._brief_log = RateLimitedLog(log)
@@ -106,7 +105,9 @@ class Store:
         return True
 
     def stop(self) -> None:
-        """Request a clean end."""
+        """Request a clean end; at the second request, one that compresses nothing more."""
+        if self._stopping.is_set():
+            self._at_once = True
         self._stopping.set()
 
     def run(self, status: Callable[[StoreStatus], None]) -> None:
@@ -132,8 +133,12 @@ class Store:
         self.state = "draining"
         status(self.status())
         self.server.stop()
-        if self._compressor and not self._compressor.finish(_COMPRESS_S):
-            self._log("segments are left uncompressed until the next start", level="warning")
+        end = time.monotonic() + self._settings.store.drain_seconds
+        while self._compressor and not self._compressor.finish(_TICK_S):
+            if self._at_once or time.monotonic() >= end:
+                self._log("segments are left uncompressed until the next start", level="warning")
+                break
+            status(self.status())
         self.state = "idle"
         status(self.status())
         if self.catalogue:

@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from l1scout.formats.block import MAP_WORDS, ROWS
 from l1scout.formats.block_format import BLOCKS_ROOM, BlockFormat, OrbitState, first_packet
 from l1scout.formats.fine_suppression import frame_orbits
+from l1scout.formats.frame_checks import mended_marks
 from l1scout.formats.lanes import lowest
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.marks import ALL_MARKS
 from l1scout.formats.packets import ORBIT_END, ROW_BYTES, Found, PacketOrbits, Readable
 from l1scout.formats.raw import FILE_HEADER, FRAME_HEADER, Frames, frame_heads
 from l1scout.formats.raw_segments import RawSegmentFormat
@@ -78,6 +80,8 @@ def _find_orbits(rows: Any, limit: Any, spans: Any) -> Any:
         if end + ORBIT_TRAILER_ROWS > rows.shape[0] or blocks > limit:
             break
         if (rows[at, 0] == np.uint32(HEADER_MARK)) != ours:  # all headers are of l1scout, or none
+            if not ours:  # it is the mark of the first ones that is damaged
+                n, at = 0, 0
             break
         # all blocks of one orbit, and ours is as the header says
         for other in range(first, end, ROWS):
@@ -191,7 +195,8 @@ class Run3(BlockFormat, RawSegmentFormat):
         else:
             heads = rows[spans[:, 0] - 1]
             orbit = (heads[:, _ORBIT_AT] & ORBIT_MASK).astype(np.int64)
-            flagged, stated = orbit[heads[:, _GOOD_AT] != (1 << LINKS) - 1], heads[:, _FLAGS_AT]
+            flagged = orbit[heads[:, _GOOD_AT] != (1 << LINKS) - 1]
+            stated = mended_marks(heads[:, _FLAGS_AT] & np.uint32(ALL_MARKS))
         found.corrupt_bytes = size - int(end) * ROW_BYTES
         found.corrupt = int(found.corrupt_bytes > 0)
         found.maps_from_0 = int(first_bx == 0)

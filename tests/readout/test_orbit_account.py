@@ -59,9 +59,11 @@ def test_every_orbit_is_stored_or_counted(first, faults):
     for good, fault in [*faults, (3, ("good",))]:
         for _ in range(good):
             send(chain, sent, ("good",))
+        if fault == ("again", None) and chain.board.number % EPOCH_ORBITS < 100:
+            fault = ("good",)  # a board that starts at 0 twice within a few packets: nothing tells
         if fault[0] == "again":
             told += chain.board.sent
-            idle += fault[1] or 0
+            idle += chain.board.number_left if fault[1] is None else fault[1]
         send(chain, sent, fault)
     for _ in range(3):
         send(chain, sent, ("good",))
