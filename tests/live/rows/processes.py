@@ -61,7 +61,7 @@ def kill_store(chain: Chain) -> None:
     "kill -9",
     "compression",
     "nothing is lost; its segments are compressed by another process",
-    "compression process died, starting another",
+    "compression process failed, starting another",
     settings={"store.method": "zstd"},
 )
 def kill_worker(chain: Chain) -> None:
