@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chain import RUN, Chain
+from in_child.hooks import POINT_OUTCOMES, POINTS
 from orbit_truth import OrbitTruth, compare_segments, stored_segments
 
 SOME = -1
@@ -159,8 +160,10 @@ def all_accounted(
     lost = {n: k for s in stages for n, k in s.counted.items() if k and n not in _NOT_LOST}
     assert lost.keys() | set(optional) == expected.keys() | set(optional), lost
     assert all(expected[name] in (n, SOME) for name, n in lost.items()), lost
+    segments = list(stored_segments(chain.folder / "store", RUN))
     elsewhere = sum(n for name, n in lost.items() if name not in _IN_SEGMENTS)
-    segments = stored_segments(chain.folder / "store", RUN)
+    # the board may have dropped orbits after the last packet that it sent
+    elsewhere += lost.get("dropped", 0) - sum(segment.dropped for segment, _ in segments)
     found = compare_segments(TRUTH, segments, passed or [range(chain.passed)], elsewhere)
     assert not found.wrong, found.wrong
 
@@ -198,6 +201,10 @@ def page() -> str:
             "| fault | stage | outcome | message | recovery |",
             "|---|---|---|---|---|",
             *(row.line for row in FAULTS),
+            *(
+                f"| kill -9 {n} | {p.process} | {' | | '.join(POINT_OUTCOMES[p.process])} |"
+                for n, p in POINTS.items()
+            ),
             "",
         ]
     )
