@@ -55,7 +55,7 @@ class Answer:
         try:
             text = json.loads(self.body)["error"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            text = f"HTTP status {self.status}"
+            text = _WITHOUT_BODY.get(self.status, f"HTTP status {self.status}")
         return printable(str(text))
 
     @property
@@ -67,6 +67,15 @@ class Answer:
         """Return a header that is a number."""
         text = self.headers.get(header, "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else default
+
+
+_WITHOUT_BODY = {
+    401: "no token or a wrong one; set access.token as the store has it",
+    403: "not allowed; a store of l1scout does not answer so: is there a proxy between?",
+    503: "busy, or it cannot work at this moment",
+    507: "its disk is full",
+}
+"""What statuses mean whose answers have no body, as those to HEAD."""
 
 
 class ChangedFileError(OSError):
