@@ -1,4 +1,8 @@
-"""The end of a run: stage after stage is asked to stop, and none takes longer than its bound."""
+"""Stop the chain stage by stage (boards, readouts, store), and none takes longer than its bound.
+
+Each process has a deadline of its own from the request to stop on (`readout.deadline`). Run control waits for
+that and a margin, then requests an end at once, then kills. Decision 19 has the whole of it.
+"""
 
 import signal
 from collections.abc import Callable

@@ -1,4 +1,10 @@
-"""What the board says to have sent, by its packets' trailers, against what has arrived."""
+"""Account of the orbits that the board sent, by its packets' trailers, against those that arrived.
+
+A trailer counts all orbits that the board has sent and dropped since its start. Each orbit sent is stored,
+corrupt or missed; `BoardAccount` finds out which from the counters of two trailers that `OrbitSequence`
+believes. Orbit numbers and counters together show how long the board was idle (the gap), which is no loss.
+Decision 18 says when a trailer is believed.
+"""
 
 from collections import Counter
 from dataclasses import dataclass

@@ -1,4 +1,9 @@
-"""The store's HTTP API, version 1, as an ASGI application; docs/store-api.md describes it."""
+"""The store's HTTP API, version 1, as an ASGI application; docs/store-api.md describes it.
+
+Requests are checked here as far as their headers go: token, note, range, digest. `SegmentReceiver` decides
+about segments and blocks, so that it is called in threads; what it refuses is a `RefusedError` with an HTTP
+status. Decision 16 says why HTTP, and why a token only over TLS.
+"""
 
 import asyncio
 import base64
