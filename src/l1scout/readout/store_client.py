@@ -30,6 +30,8 @@ ANSWER_S = 60.0
 _BLOCK = 1 << 20
 _MAX_ANSWER = 1 << 16
 _POSITION = TypeAdapter(ReadoutPosition)
+_WITHOUT_WORDS = {401: "no token or a wrong one; set access.token as the store has it"}
+"""What an answer without a body means, such as one to HEAD."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Answer:
         try:
             text = json.loads(self.body)["error"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            text = f"HTTP status {self.status}"
+            text = _WITHOUT_WORDS.get(self.status, f"HTTP status {self.status}")
         return printable(str(text))
 
     @property
