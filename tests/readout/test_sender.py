@@ -266,6 +266,14 @@ def test_a_wrong_token_is_an_alarm_at_once(spool, store, sender_of, status):
     assert sender.alarms == []
 
 
+def test_an_answer_without_a_body_says_what_to_do_too(spool, store, sender_of):
+    sender, _, clock = sender_of(spool, store.address)
+    store.script = [Reply(401)]
+    assert step(sender, clock) == 5.0
+    wanted = "no token or a wrong one; set access.token as the store has it"
+    assert sender.alarms == [f"{store.address}: {wanted}"]
+
+
 @pytest.mark.parametrize("status", [409, 413])
 @pytest.mark.parametrize("early", [False, True])
 def test_what_the_store_refuses_does_not_keep_the_others_back(spool, store, sender_of, status, early):

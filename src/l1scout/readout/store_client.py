@@ -55,7 +55,7 @@ class Answer:
         try:
             text = json.loads(self.body)["error"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            text = f"HTTP status {self.status}"
+            text = _WITHOUT_BODY.get(self.status, f"HTTP status {self.status}")
         return printable(str(text))
 
     @property
@@ -73,6 +73,15 @@ _CLOSED = "closed the connection"
 _NO_CERTIFICATE = "perhaps it asks for a certificate of ours: set access.certificate and access.key"
 _NOT_OURS = "perhaps it does not accept our certificate: its log says why (access.client_authority there)"
 """In TLS 1.3 a listener judges our certificate when we think that we are connected already."""
+
+
+_WITHOUT_BODY = {
+    401: "no token or a wrong one; set access.token as the store has it",
+    403: "not allowed; a store of l1scout does not answer so: is there a proxy between?",
+    503: "busy, or it cannot work at this moment",
+    507: "its disk is full",
+}
+"""What statuses mean whose answers have no body, as those to HEAD."""
 
 
 class ChangedFileError(OSError):
