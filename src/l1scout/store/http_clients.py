@@ -16,8 +16,8 @@ REQUEST_S = 5.0
 IDLE_S = 15.0
 """A body on which nothing moves for so long is given up."""
 MAX_HEAD_BYTES = 32 << 10
-_READ_BYTES = 1 << 18
-_WAITING_BYTES = 1 << 20
+READ_BYTES = 1 << 18
+WAITING_BYTES = 1 << 20
 """Of a body, for the application: reading stops until it has taken them."""
 _PIPELINED = 8
 _SLOWEST_BYTES_S = 4096
@@ -127,10 +127,10 @@ class ClientProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         super().connection_lost(exc)
         self._ended(self._client)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    def get_buffer(self, _: int) -> memoryview:
         """Return where to put what comes; it is parsed before anything else is."""
         if not hasattr(_shared, "buffer"):
-            _shared.buffer = memoryview(bytearray(_READ_BYTES))
+            _shared.buffer = memoryview(bytearray(READ_BYTES))
         return _shared.buffer  # type: ignore[no-any-return]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -179,7 +179,7 @@ class ClientProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         if not cycle.body:
             cycle.body = _Body()  # type: ignore[assignment]
         cycle.body += body
-        if len(cycle.body) >= _WAITING_BYTES:
+        if len(cycle.body) >= WAITING_BYTES:
             self.flow.pause_reading()
         cycle.message_event.set()
 
