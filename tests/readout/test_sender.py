@@ -266,6 +266,14 @@ def test_a_wrong_token_is_an_alarm_at_once(spool, store, sender_of, status):
     assert sender.alarms == []
 
 
+def test_an_answer_without_a_body_says_what_to_do_too(spool, store, sender_of):
+    sender, _, clock = sender_of(spool, store.address)
+    store.script = [Reply(401)]
+    assert step(sender, clock) == 5.0
+    wanted = "no token or a wrong one; set access.token as the store has it"
+    assert sender.alarms == [f"{store.address}: {wanted}"]
+
+
 @pytest.mark.parametrize("status", [409, 413])
 @pytest.mark.parametrize("early", [False, True])
 def test_what_the_store_refuses_does_not_keep_the_others_back(spool, store, sender_of, status, early):
@@ -331,6 +339,19 @@ def test_a_segment_that_changed_in_the_spool_is_repaired_and_not_sent_before(spo
     step(sender, clock)
     assert store.put[-1].body == good
     assert sender.sent == 1
+
+
+def test_while_all_stores_are_away_the_alarm_stays(spool, store, sender_of):
+    """Whichever is tried: an alarm that comes and goes with each store would be read as progress."""
+    store.close()
+    sender, log, clock = sender_of(spool, f"{store.address}, {store.address}", failover_s=3.0)
+    began = clock.now
+    while log.events.count("going on with another store") < 4:
+        step(sender, clock)
+        if clock.now - began >= 6.0:
+            (alarm,) = sender.alarms
+            assert alarm.startswith("nothing reaches the store")
+    assert "connection refused" in sender.why
 
 
 def test_an_idle_connection_is_closed(spool, store, sender_of):

@@ -14,13 +14,24 @@ from numpy.typing import NDArray
 
 from l1scout.formats.marks import REPEATED
 from l1scout.formats.records import HEADER_WORDS, ORBIT_MASK
+from l1scout.lhc import ORBITS_PER_LUMISECTION
 
 if TYPE_CHECKING:
     from l1scout.formats.raw import Frame
 
+SECTIONS_PER_EPOCH = (ORBIT_MASK + 1) // ORBITS_PER_LUMISECTION
+"""Lumisections until the orbit number begins again."""
 _BESIDE = 8
 """Frames beside a first or last one that must follow on each other for a step to it to be damage."""
 _ORBIT_AT = 4 * (HEADER_WORDS - 1)
+_HEAD = np.dtype(
+    [("version", "<u2"), ("flags", "<u2"), *((n, "<u4") for n in ("run", "lumisection", "orbit")),
+     *((n, "<u4") for n in ("payloadSize", "crc32c", "source"))]
+)  # fmt: skip
+_COLUMNS = np.dtype(
+    [*((n, np.int64) for n in ("start", "source", "orbit", "flags", "bytes", "stated")),
+     ("is_dated", np.bool_), ("is_filled", np.bool_)]
+)  # fmt: skip
 _FEW = 20
 """One frame in so many may be contradicted by a witness that is heard, or one in all."""
 
@@ -62,37 +73,52 @@ def doubtful(frames: Sequence["Frame"], lost: Sequence[int], before: dict[int, i
     before : dict of int to int
         Last orbit of each source before these frames; is brought up to date.
     """
+    every = _columns(frames)
     out = np.zeros(len(frames), np.bool_)
-    sources = np.array([f.source for f in frames], np.int64)
-    for source in np.unique(sources).tolist():
-        at = np.flatnonzero(sources == source)
-        own = [frames[k] for k in at.tolist()]
-        bad = _contradicted([f.is_dated for f in own], np.ones(len(own), np.bool_))
-        proven, other = _by_records(own)
-        bad |= other
-        bad |= _odd_flags(np.array([f.flags for f in own], np.int64))
+    for source in np.unique(every["source"]).tolist():
+        at = np.flatnonzero(every["source"] == source)
+        own = every[at]
+        bad = _contradicted(own["is_dated"], np.ones(own.size, np.bool_))
+        proven = own["is_filled"] & (own["stated"] == own["orbit"] & ORBIT_MASK)
+        bad |= _contradicted(proven, own["is_filled"])
+        bad |= _odd_flags(own["flags"])
         left = np.flatnonzero(~bad)
-        gaps = np.sort(np.r_[np.asarray(lost, np.int64), [own[k].start for k in np.flatnonzero(bad)]])
-        bad[left] |= _out_of_order([own[k] for k in left.tolist()], proven[left], gaps, before.get(source))
+        gaps = np.sort(np.r_[np.asarray(lost, np.int64), own["start"][bad]])
+        bad[left] |= _out_of_order(own[left], proven[left], gaps, before.get(source))
         good = np.flatnonzero(~bad)
         if good.size:
-            before[source] = own[int(good[-1])].orbit
+            before[source] = int(own["orbit"][good[-1]])
         out[at] = bad
     return out
+
+
+def are_dated(lumisections: NDArray[np.int64], orbits: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which frames' lumisections are those of their orbits, in whichever epoch."""
+    section = orbits // ORBITS_PER_LUMISECTION
+    return np.asarray((lumisections > 0) & ((lumisections - 1 - section) % SECTIONS_PER_EPOCH == 0))
+
+
+def _columns(frames: Sequence["Frame"]) -> NDArray[Any]:
+    """Return what the headers of frames state, and the orbit number of their first record."""
+    head = np.frombuffer(b"".join([f.head for f in frames]), _HEAD)
+    columns = np.zeros(len(frames), _COLUMNS)
+    columns["start"] = [f.start for f in frames]
+    columns["orbit"] = [f.orbit for f in frames]
+    columns["is_dated"] = are_dated(head["lumisection"].astype(np.int64), head["orbit"].astype(np.int64))
+    columns["source"], columns["flags"] = head["source"], head["flags"]
+    columns["bytes"] = head["payloadSize"] - 4
+    columns["is_filled"] = filled = columns["bytes"] >= _ORBIT_AT + 4
+    numbers = b"".join(
+        [f.records[_ORBIT_AT : _ORBIT_AT + 4] for f in frames if len(f.records) >= _ORBIT_AT + 4]
+    )
+    columns["stated"][filled] = np.frombuffer(numbers, "<u4") & ORBIT_MASK
+    return columns
 
 
 def _contradicted(agrees: Any, heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return where a witness that is `heard` does not agree, if it agrees with most."""
     bad = heard & ~np.asarray(agrees, np.bool_)
     return bad if 2 * np.count_nonzero(bad) < np.count_nonzero(heard) else np.zeros(bad.size, np.bool_)
-
-
-def _by_records(frames: Sequence["Frame"]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which frames have records of their orbit, and which of another."""
-    number = [int.from_bytes(f.records[_ORBIT_AT : _ORBIT_AT + 4], "little") & ORBIT_MASK for f in frames]
-    filled = np.array([len(f.records) > _ORBIT_AT for f in frames], np.bool_)
-    agrees = np.array([n == f.orbit & ORBIT_MASK for n, f in zip(number, frames, strict=True)], np.bool_)
-    return agrees & filled, _contradicted(agrees, filled)
 
 
 def _few(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -129,21 +155,21 @@ def _one_bit(difference: Any) -> Any:
 
 
 def _out_of_order(
-    frames: Sequence["Frame"], proven: NDArray[np.bool_], gaps: NDArray[np.int64], before: int | None
+    frames: NDArray[Any], proven: NDArray[np.bool_], gaps: NDArray[np.int64], before: int | None
 ) -> NDArray[np.bool_]:
     """Return which frames are not between the orbits of those beside them, or at an end leave a gap.
 
     Records prove the number of their orbit, but for its epoch: those frames may be in any order within one.
     Frames beside a gap in the file may leave one in the orbits.
     """
-    orbit = np.array([f.orbit for f in frames], np.int64)
+    orbit = frames["orbit"]
     known = orbit if before is None else np.r_[before, orbit]
     bad = np.zeros(known.size, np.bool_)
     if known.size < 3:
         return bad[known.size - orbit.size :]
     first, this, last = known[:-2], known[1:-1], known[2:]
     skip = known.size - orbit.size
-    filled = np.r_[np.ones(skip, np.bool_), [len(f.records) > 0 for f in frames]]
+    filled = np.r_[np.ones(skip, np.bool_), frames["bytes"] > 0]
     proven = np.r_[np.ones(skip, np.bool_), proven]
     # an empty orbit does not take the number of the next one, whose records prove it
     taken = (this == last) & ~filled[1:-1] & proven[2:]
@@ -152,7 +178,7 @@ def _out_of_order(
     bad[1:-1] |= (last - first == 2) & (this != first + 1)
     bad[1:-1] &= ~proven[1:-1] | (np.abs(this - first) >= ORBIT_MASK)
     steps, ends = np.diff(known), (0, min(1, orbit.size - 1), max(orbit.size - 2, 0), -1)
-    at = np.searchsorted(gaps, [frames[k].start for k in ends])
+    at = np.searchsorted(gaps, frames["start"][list(ends)])
     if before is None and not bad[1] and at[0] == at[1]:
         bad[0] = _is_apart(known[0] ^ (known[1] - 1), steps[0], steps[1 : 1 + _BESIDE], proven=proven[0])
     if not bad[-2] and at[2] == at[3]:

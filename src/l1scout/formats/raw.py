@@ -21,7 +21,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout.formats.decoded import Decoded, join_epochs
-from l1scout.formats.frame_checks import checked
+from l1scout.formats.frame_checks import SECTIONS_PER_EPOCH, are_dated, checked
 from l1scout.formats.marks import ALL_MARKS, MARK_BITS, REPEATED, stated_origin
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.records import ORBIT, ORBIT_MASK
@@ -72,8 +72,6 @@ _WITNESSES = 16
 """Frames that are asked for the run at most."""
 EPOCH_AT = ORBIT["orbit"].width
 """Lowest bit of the epoch in an orbit's number."""
-_SECTIONS = (ORBIT_MASK + 1) // ORBITS_PER_LUMISECTION
-"""Lumisections of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def file_header(run: int, lumi: int, orbits: int, size: int) -> bytes:
 class Frame(NamedTuple):
     """An orbit's frame in a file: where it is, its head (with the source id) and its records (without).
 
-    `orbit` has the epoch above its 31 bits; `is_dated`: the lumisection follows from the orbit.
+    `orbit` has the epoch above its 31 bits, where the lumisection is that of the orbit in an epoch.
     """
 
     start: int
@@ -135,7 +133,6 @@ class Frame(NamedTuple):
     source: int
     head: memoryview
     records: memoryview
-    is_dated: bool
 
     @property
     def flags(self) -> int:
@@ -320,8 +317,7 @@ def _parts(
 
 def epochs(lumisections: NDArray[np.int64], orbits: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the epochs of frames by the lumisections and orbits of their headers; see `Frame`."""
-    is_dated = (lumisections - 1 - orbits // ORBITS_PER_LUMISECTION) % _SECTIONS == 0
-    return np.where(is_dated & (lumisections > 0), (lumisections - 1) // _SECTIONS, 0)
+    return np.where(are_dated(lumisections, orbits), (lumisections - 1) // SECTIONS_PER_EPOCH, 0)
 
 
 def frame_marks(first_words: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -348,11 +344,10 @@ def _frame_at(view: memoryview, at: int, run: int | None, base: int = 0) -> Fram
     if crc and crc32c(view[first:stop]) != crc:
         return None
     head, records = view[at : first + 4], view[first + 4 : stop]
-    is_dated = lumi > 0 and (lumi - 1 - orbit // ORBITS_PER_LUMISECTION) % _SECTIONS == 0
     orbit &= ORBIT_MASK
-    if is_dated:
-        orbit |= (lumi - 1) // _SECTIONS << EPOCH_AT
-    return Frame(base + at, base + stop, said, lumi, orbit, source, head, records, is_dated)
+    if lumi > SECTIONS_PER_EPOCH and (lumi - 1 - orbit // ORBITS_PER_LUMISECTION) % SECTIONS_PER_EPOCH == 0:
+        orbit |= (lumi - 1) // SECTIONS_PER_EPOCH << EPOCH_AT
+    return Frame(base + at, base + stop, said, lumi, orbit, source, head, records)
 
 
 def _find(view: memoryview, begins: re.Pattern[bytes], at: int, piece: int = 1 << 20) -> int:

@@ -80,6 +80,8 @@ def _find_orbits(rows: Any, limit: Any, spans: Any) -> Any:
         if end + ORBIT_TRAILER_ROWS > rows.shape[0] or blocks > limit:
             break
         if (rows[at, 0] == np.uint32(HEADER_MARK)) != ours:  # all headers are of l1scout, or none
+            if not ours:  # it is the mark of the first ones that is damaged
+                n, at = 0, 0
             break
         # all blocks of one orbit, and ours is as the header says
         for other in range(first, end, ROWS):
