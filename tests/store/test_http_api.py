@@ -3,25 +3,31 @@
 import json
 import random
 import socket
+import threading
 from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import replace
 from http.client import HTTPResponse
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from crc32c import crc32c
 
 from certificates import client_access, listener_access, make_certificate
 from chain import PATIENCE_S, wait_for
+from l1scout.access import Access
 from l1scout.errors import InputError
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
+from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.store import http_api, http_clients, http_server
 from l1scout.store.http_api import application, parse_digest
 from l1scout.store.http_clients import MAX_HEAD_BYTES, ClientProtocol
 from l1scout.store.http_server import MAX_OPEN, MAX_WAITING, HttpServer
+from l1scout.store.receiver import Upload
 from live_packets import feed, packets
 from store_requests import StoreClient, digest, make_store
 
@@ -410,6 +416,42 @@ def test_when_a_body_is_given_up(monkeypatch, age_s, silent_s, size, paused, giv
     protocol._head_began, protocol._body_began, protocol._moved = None, 1000.0 - age_s, 1000.0 - silent_s
     protocol._body_bytes = size
     assert (protocol.fault(1000.0) != "") == given_up
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_body_waits_in_little_memory_while_the_disk_is_slow(tmp_path, certificates, monkeypatch, secure):
+    """Nothing is read beyond a limit until the store has written what came, and no byte changes by that."""
+    own, readout = certificates
+    access, settings = Access(), {}
+    if secure:
+        access = client_access(own, own=readout)
+        settings = {"access__certificate": own.certificate, "access__key": own.key}
+        settings["access__client_authority"] = readout.certificate
+    data = random.Random(1).randbytes(12 << 20)
+    segment = Segment(RUN, 1, 0, 1, "run3", size=len(data), crc32c=crc32c(data))
+    note = SegmentNote(segment=segment, position=ReadoutPosition(1))
+    go_on, write, given = threading.Event(), Upload.write, list[int]()
+
+    def write_slowly(upload, pieces):
+        given.append(sum(map(len, pieces)))
+        assert go_on.wait(PATIENCE_S)
+        write(upload, pieces)
+
+    monkeypatch.setattr(Upload, "write", write_slowly)
+    store = make_store(tmp_path / "store", method="none", **settings)
+    with closing(StoreClient(store.server.address, context=access.client())) as client:
+        replies = list[Any]()
+        sender = threading.Thread(target=lambda: replies.append(client.put(note, data)))
+        sender.start()
+        wait_for(lambda: given and any(c.protocol.flow.read_paused for c in store.server._clients.values()))
+        (protocol,) = (c.protocol for c in store.server._clients.values())
+        assert len(protocol.cycle.body) < http_clients.WAITING_BYTES + http_clients.READ_BYTES
+        go_on.set()
+        sender.join()
+    assert "the bytes are not what the note says" in replies[0].error  # the checksum is right
+    assert sum(given) == len(data)
+    assert max(given) < http_api._PIECE_BYTES + http_clients.WAITING_BYTES + http_clients.READ_BYTES
+    store.close()
 
 
 def test_a_stop_lets_an_upload_end_for_a_while_only(tmp_path, segments, monkeypatch):
