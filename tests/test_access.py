@@ -2,12 +2,13 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 
 import pytest
 
 from certificates import Certificate, client_access, listener_access, make_certificate
-from l1scout.access import Access, is_trusted, parse_address, parse_addresses, parse_networks
+from l1scout.access import Access, explain_tls, is_trusted, parse_address, parse_addresses, parse_networks
 from l1scout.errors import InputError
 from l1scout.wire import WireError, connect
 
@@ -133,6 +134,13 @@ def test_addresses_that_are_none(address):
         parse_addresses(address)
 
 
+def test_who_listens_is_told_the_setting_of_his_side():
+    unknown = ssl.SSLCertVerificationError()
+    unknown.verify_code, unknown.verify_message = 20, "unable to get local issuer certificate"
+    assert "not one of access.authority," in explain_tls(unknown, "store:7402")
+    assert "not one of access.client_authority," in explain_tls(unknown, "", listens=True)
+
+
 def test_addresses():
     assert parse_address("[::1]:7") == ("::1", 7)
     assert parse_addresses("a:1, [::1]:2") == ["a:1", "[::1]:2"]
@@ -146,7 +154,7 @@ def test_trusted_networks():
         assert not is_trusted(host, networks)
     assert parse_networks("") == ()
     for text in ("192.0.2.7/24", "here", "192.0.2.0/33"):
-        with pytest.raises(InputError, match="trusted_networks"):
+        with pytest.raises(InputError, match="a network such as"):
             parse_networks(text)
 
 

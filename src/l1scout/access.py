@@ -174,7 +174,7 @@ def parse_networks(text: str) -> Networks:
         try:
             networks.append(ipaddress.ip_network(one))
         except ValueError as error:
-            msg = f"readout.trusted_networks: {error}; a network such as 192.0.2.0/24 expected"
+            msg = f"{error}; a network such as 192.0.2.0/24 expected"
             raise InputError(msg) from None
     return tuple(networks)
 
@@ -197,24 +197,27 @@ def is_trusted(host: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.I
     return False
 
 
-def explain_tls(error: OSError, address: str) -> str:
-    """Say in one line why a TLS connection to an address failed, and what to do."""
+def explain_tls(error: OSError, address: str, *, listens: bool = False) -> str:
+    """Say in one line why TLS with an address failed, and what to do; `listens`: it connected to us."""
+    ours, theirs = "access.client_authority", "access.authority"
+    if not listens:
+        ours, theirs = theirs, ours
     if isinstance(error, ssl.SSLCertVerificationError):
         why = _VERIFY.get(error.verify_code, f"its certificate cannot be verified ({error.verify_message})")
-        return f"{address}: {why}"
+        return f"{address}: {why.format(ours=ours, theirs=theirs)}"
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or str(error)).upper()
         why = next((text for name, text in _REASONS.items() if name in reason), f"TLS failed ({reason})")
-        return f"{address}: {why}"
+        return f"{address}: {why.format(ours=ours, theirs=theirs)}"
     what = "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
-    return f"{address}: {what} to TLS (does it speak TLS there?)"
+    return f"{address}: {what} to TLS" + ("" if listens else " (does it speak TLS there?)")
 
 
-_FOREIGN = "its certificate is not one of access.authority, nor issued by it; copy the right one there"
+_FOREIGN = "its certificate is not one of {ours}, nor issued by it; copy the right one there"
 _NAME = "its certificate is for another name: use the name in it, or make one with this name (subjectAltName)"
 _VERIFY = {
     9: "its certificate is not valid yet: check the clocks of both machines",
-    10: "its certificate has expired: make a new one, and copy it to access.authority",
+    10: "its certificate has expired: make a new one, and copy it to {ours}",
     18: _FOREIGN,
     19: _FOREIGN,
     20: _FOREIGN,
@@ -227,7 +230,7 @@ _ASKS = "it asks for a certificate of ours: set access.certificate and access.ke
 _REASONS = {
     "CERTIFICATE_REQUIRED": _ASKS,
     "PEER_DID_NOT_RETURN": "showed no certificate; its access.certificate is not set",
-    "ALERT_UNKNOWN_CA": "it does not know the issuer of our certificate: see its access.client_authority",
+    "ALERT_UNKNOWN_CA": "it does not know the issuer of our certificate: see its {theirs}",
     "CERTIFICATE_EXPIRED": "our certificate has expired: make a new one (access.certificate)",
     "ALERT_BAD_CERTIFICATE": "it does not accept our certificate (access.certificate)",
     "HANDSHAKE_FAILURE": _ASKS,

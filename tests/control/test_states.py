@@ -50,5 +50,7 @@ def test_every_state_has_a_way_home(state):
 
 
 def test_refusal_says_what_is_possible():
-    with pytest.raises(InputError, match="`start` is not possible in state draining; `drained` or `fail` is"):
+    with pytest.raises(
+        InputError, match="`start` is not possible in state draining, only in configured or error"
+    ):
         after(State.DRAINING, Event.START)

@@ -341,6 +341,19 @@ def test_a_segment_that_changed_in_the_spool_is_repaired_and_not_sent_before(spo
     assert sender.sent == 1
 
 
+def test_while_all_stores_are_away_the_alarm_stays(spool, store, sender_of):
+    """Whichever is tried: an alarm that comes and goes with each store would be read as progress."""
+    store.close()
+    sender, log, clock = sender_of(spool, f"{store.address}, {store.address}", failover_s=3.0)
+    began = clock.now
+    while log.events.count("going on with another store") < 4:
+        step(sender, clock)
+        if clock.now - began >= 6.0:
+            (alarm,) = sender.alarms
+            assert alarm.startswith("nothing reaches the store")
+    assert "connection refused" in sender.why
+
+
 def test_an_idle_connection_is_closed(spool, store, sender_of):
     sender, _, clock = sender_of(spool, store.address)
     sender.step()

@@ -50,7 +50,7 @@ def test_the_text_for_the_logbook(store):
         "# Run 7 (simulated data)",
         "## Source 1",
         "- start 2023-11-14 22:13:20 UTC, stop 2023-11-14 22:15:00 UTC, 100.0 s",
-        "- simulated data, wire format run3, lumisections 1 to 1",
+        "- simulated data, wire format run3, lumisection 1",
         "- orbits: 24 sent, 18 stored, 0 duplicates",
         "- lost: dropped 6 (25.000%)",
         "- settings that differ from the defaults: run.number = 7, readout.segment_orbits = 10",

@@ -75,7 +75,7 @@ def _of_process(process: Process, now: float) -> Iterator[str]:
     if process.restarts:
         yield f"has died, and was started again {process.restarts} times: see {process.log}"
     if process.state in ("dead", "refuses"):
-        yield f"{process.state}: {process.refusal or f'see {process.log}'}"
+        yield process.refusal or f"{process.state}: see {process.log}"
     if process.silent_s(now) > SILENT_S:
         yield f"has not reported for {process.silent_s(now):.0f} s"
 

@@ -88,7 +88,7 @@ def finding(status: ChainStatus) -> str:
     """Say in one line what of a run's losses and alarms needs a look; empty if there are none."""
     counts = [f"{count:,} {name}" for name, count in status.lost.items() if count]
     texts = [f"orbits lost: {', '.join(counts)}"] if counts else []
-    texts += [text for text in status.alarms if not text.startswith(GROWING)]
+    texts += [text for text in status.alarms if not text.startswith(GROWING) and text != status.error]
     return "; ".join(f"run {status.run}: {text}" for text in texts)
 
 

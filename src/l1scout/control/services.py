@@ -115,7 +115,8 @@ def check_all_sent(readout: "Readout", left: int) -> None:
     if given_up := readout.writer.totals.discarded:
         found.append(f"{given_up} orbits were given up and counted as missed: the spool was full")
     if left:
-        found.append(f"{left} segments wait in {folder}; `l1scout readout --drain` sends them later")
+        why = f" ({readout.sender.why})" if readout.sender.why else ""
+        found.append(f"{left} segments wait in {folder}{why}; `l1scout readout --drain` sends them later")
     if refused := readout.spool.n_refused:
         way_out = "`l1scout readout --refused-as-source N` stores them under another source id"
         found.append(f"{refused} segments refused by the store lie in {folder / REFUSED}; {way_out}")

@@ -48,7 +48,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 def after(state: State, event: Event) -> State:
     """Return the state after an event (InputError if it is not possible in that state)."""
     if (state, event) not in TRANSITIONS:
-        possible = [f"`{e}`" for s, e in TRANSITIONS if s == state]
-        msg = f"`{event}` is not possible in state {state}; {' or '.join(possible)} is"
+        possible = " or ".join(s for s, e in TRANSITIONS if e == event)
+        msg = f"`{event}` is not possible in state {state}, only in {possible}: see `l1scout status`"
         raise InputError(msg)
     return TRANSITIONS[state, event]

@@ -53,7 +53,7 @@ def table(status: ChainStatus, hint: str = "") -> Group:
             (f"{status.data} data; objects: {objects_line(status.objects) or 'none yet'}", ""),
             (status.waiting_for and f"waits for {status.waiting_for}", "yellow"),
             (status.error, "red"),
-            *((text, "red") for text in status.alarms),
+            *((text, "red") for text in status.alarms if text != status.error),
             *((text, "yellow") for text in status.warnings),
             (hint, "dim"),
         )

@@ -76,6 +76,7 @@ class Supervisor:
         self._began = time.monotonic()
         self._lasted = 0.0
         self._ended, self._up, self._error = True, False, ""
+        self._was_up = False  # in any run
         self._signals = self._acted = 0
         self._now = self._leave = self._stay = False
         self.findings: list[str] = []
@@ -214,7 +215,8 @@ class Supervisor:
     def _to(self, event: Event) -> None:
         self._state = after(self._state, event)
         why = {"why": self._error} if event == Event.FAIL else {}
-        self._log(str(self._state), run=self._run, **why)
+        level = "error" if self._state == State.ERROR else "info"
+        self._log(str(self._state), level=level, run=self._run, **why)
 
     def step(self, now: float) -> None:
         """Look after all processes once: start what is due, drain in order, react to signals."""
@@ -231,7 +233,8 @@ class Supervisor:
                 self._launch_due(now)
                 self._alarms.update(now, self._rows())
             self._up = self._up or all(p.latest for p in self._processes)
-            if self._state == State.ERROR and not self._up and not self._stay:
+            self._was_up = self._was_up or self._up
+            if self._state == State.ERROR and not self._was_up and not self._stay:
                 self._leave = True  # as any command whose input cannot be used
             if self._leave and not self._ended and self._state != State.DRAINING:
                 self._to(Event.STOP)

@@ -279,7 +279,7 @@ class BoardListener:
         except BlockingIOError:
             return
         except OSError as error:
-            self._reject(waiting, explain_tls(error, "").removeprefix(": "))
+            self._reject(waiting, explain_tls(error, "", listens=True).removeprefix(": "))
         else:
             self._hold(waiting)
 

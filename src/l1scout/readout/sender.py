@@ -66,7 +66,8 @@ class Sender:
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
         self._at = self._before_trial = 0
         self._try_first_at = self._not_before = self._idle_since = 0.0
-        self._failing_since: float | None = None
+        self._failing_since: float | None = None  # the store that is used
+        self._nothing_since: float | None = None  # all of them
         self._may_be_begun = True
         """Whether the store may have a part of the next segment."""
         self._failures = self._tries = 0
@@ -79,9 +80,14 @@ class Sender:
         return self._client.connected
 
     @property
+    def why(self) -> str:
+        """Why the last segment did not get through; empty if it did."""
+        return self._why
+
+    @property
     def alarms(self) -> list[str]:
         """What an operator must look at now, one line each."""
-        lines, since = [], self._failing_since
+        lines, since = [], self._nothing_since
         if self._fault:
             lines.append(f"sender: fault in the program: {self._fault}")
         if self._denied:
@@ -91,7 +97,7 @@ class Sender:
             lines.append(
                 f"nothing reaches the store for {waited:.0f} s, {len(self._spool)} wait: {self._why}"
             )
-        if self._at:
+        if self._at and since is None:
             lines.append(f"segments go to {self._client.address}: {self._clients[0].address} has failed")
         return lines
 
@@ -225,7 +231,8 @@ class Sender:
     def _goes_on(self) -> None:
         """Note that the store has dealt with a segment."""
         self._may_be_begun = False
-        self._failing_since, self._failures, self._tries = None, 0, 0
+        self._failing_since = self._nothing_since = None
+        self._failures = self._tries = 0
         self._why = self._said = self._denied = ""
         if self._before_trial:
             self._log("first store is back", address=self._client.address)
@@ -244,6 +251,8 @@ class Sender:
         self._failures += 1
         if self._failing_since is None:
             self._failing_since = now
+        if self._nothing_since is None:
+            self._nothing_since = now
         if len(self._clients) > 1 and now - self._failing_since >= self._failover:
             self._turn_to((self._at + 1) % len(self._clients))
             self._failing_since = now

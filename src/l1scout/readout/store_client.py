@@ -76,6 +76,10 @@ _WITHOUT_BODY = {
     507: "its disk is full",
 }
 """What statuses mean whose answers have no body, as those to HEAD."""
+_CLOSED = "closed the connection"
+_NO_CERTIFICATE = "perhaps it asks for a certificate of ours: set access.certificate and access.key"
+_NOT_OURS = "perhaps it does not accept our certificate: its log says why (access.client_authority there)"
+"""In TLS 1.3 a listener judges our certificate when we think that we are connected already."""
 
 
 class ChangedFileError(OSError):
@@ -102,7 +106,8 @@ class StoreClient:
         self.address, self._context = address, access.client()
         self._token = access.token if self._context else ""
         self._http: http.client.HTTPConnection | None = None
-        self._closed = False
+        self._closed = self._answered = False
+        self._has_certificate = access.certificate is not None
 
     @property
     def connected(self) -> bool:
@@ -197,7 +202,11 @@ class StoreClient:
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise WireError(_explain(error, self.address)) from None  # its context could have headers in it
+            why = _explain(error, self.address)
+            if why.endswith(_CLOSED) and self._context and not self._answered:
+                why += "; " + (_NOT_OURS if self._has_certificate else _NO_CERTIFICATE)
+            raise WireError(why) from None  # the error's context could have headers in it
+        self._answered = True
         if last or not complete:
             self.close()
         return answer
@@ -280,7 +289,7 @@ def _explain(error: Exception, address: str) -> str:
     if isinstance(error, ssl.SSLError):
         return explain_tls(error, address)
     if isinstance(error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError):
-        return f"{address}: closed the connection"
+        return f"{address}: {_CLOSED}"
     if isinstance(error, OSError):
         return f"{address}: connection lost ({(error.strerror or str(error)).lower()})"
     return f"{address}: not a store there ({type(error).__name__})"

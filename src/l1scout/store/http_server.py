@@ -17,7 +17,7 @@ from typing import Any
 
 import uvicorn
 
-from l1scout.access import Access, parse_address
+from l1scout.access import Access, explain_tls, parse_address
 from l1scout.errors import InputError
 from l1scout.store import http_clients
 from l1scout.store.http_clients import Client, ClientProtocol
@@ -204,7 +204,8 @@ class HttpServer:
             await loop.connect_accepted_socket(protocol, client.socket, ssl=self._tls, **limits)
         except OSError as error:  # ssl.SSLError is one
             if id(client) in self._clients:
-                self._log("client rejected", level="warning", peer=client.peer, why=str(error))
+                why = explain_tls(error, "", listens=True).removeprefix(": ")
+                self._log("client rejected", level="warning", peer=client.peer, why=why)
             self._forget(client)
             client.socket.close()
 

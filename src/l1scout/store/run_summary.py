@@ -221,12 +221,14 @@ def _lines(s: SourceSummary) -> list[str]:
         f"{kind.replace('_', ' ')} {n:,} ({rates.get(kind, 0.0):,.0f} Hz)" for kind, n in s.objects.items()
     )
     given = ", ".join(f"{name} = {value}" for name, value in s.settings.items())
-    files = f"{s.files:,} segments, {s.bytes / 1e6:,.1f} MB received, {s.stored_bytes / 1e6:,.1f} MB stored"
-    sections = " to ".join(map(str, s.lumisections)) or "none"
+    noun = "segment" if s.files == 1 else "segments"
+    files = f"{s.files:,} {noun}, {s.bytes / 1e6:,.1f} MB received, {s.stored_bytes / 1e6:,.1f} MB stored"
+    first, last = s.lumisections or (0, 0)
+    sections = f"lumisections {first} to {last}" if first < last else f"lumisection {first or 'unknown'}"
     return [
         f"start {_utc(s.start_time) or 'unknown'}, stop {_utc(s.stop_time) or 'unknown'}, {duration}"
         + ("" if s.ended else "; has not ended"),
-        f"{s.data} data, wire format {', '.join(s.wire_formats) or 'unknown'}, lumisections {sections}",
+        f"{s.data} data, wire format {', '.join(s.wire_formats) or 'unknown'}, {sections}",
         f"orbits: {s.orbits_sent:,} sent, {s.orbits:,} stored, {s.duplicate:,} duplicates",
         f"lost: {lost or 'none'}",
         *([f"the orbit number began {s.epochs} times"] if s.epochs > 1 else []),
