@@ -1,5 +1,6 @@
 """A small client of the store, for its tests: what the readout's own one does not show."""
 
+import base64
 import http.client
 import json
 import ssl
@@ -11,8 +12,12 @@ from chain import PATIENCE_S
 from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.spool import Spool
 from l1scout.settings import read_settings
-from l1scout.store.http_api import digest
 from l1scout.store.store import Store
+
+
+def digest(crc: int) -> str:
+    """Return the header ``Repr-Digest`` of a CRC32C."""
+    return f"crc32c=:{base64.b64encode(crc.to_bytes(4, 'big')).decode()}:"
 
 
 class Reply(NamedTuple):

@@ -165,3 +165,10 @@ def test_a_closed_port_and_a_silent_listener_are_told_apart(made):
             connect(address, client_access(made["issuer"]).client(), limit_s=0.1)
     with pytest.raises(WireError, match="connection refused"):
         connect(address, None)
+
+
+@pytest.mark.parametrize("host", ["a" * 64, "store..example", ".example"])
+def test_a_host_that_no_system_can_look_up_is_no_address(host):
+    """Python raises `UnicodeError` for it, not `OSError`: threads that connect would end."""
+    with pytest.raises(InputError, match="host:port expected"):
+        parse_address(f"{host}:7401")

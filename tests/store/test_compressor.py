@@ -6,6 +6,7 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+import psutil
 import pytest
 
 from chain import PATIENCE_S, wait_for
@@ -201,3 +202,17 @@ def test_an_original_stays_until_its_compressed_file_is_right(folder, catalogue)
     compressor.tidy()
     left = {key for key, (path, _) in original.items() if path.exists()}
     assert left == {first.segment.key, second.segment.key}
+
+
+def test_a_store_does_not_wait_for_a_worker_that_hangs(folder, catalogue):
+    """Python joins the processes of a pool when it ends: a stopped one would keep the store for ever."""
+    compressor, _ = compressor_of(folder, catalogue, process_pool)
+    compressor._pool = process_pool(1)
+    worker = compressor._pool.submit(os.getpid).result()
+    os.kill(worker, signal.SIGSTOP)
+    compressor.start()
+    assert not compressor.finish(0.01)
+    compressor.abandon()
+    assert not compressor._thread.is_alive()
+    assert not psutil.pid_exists(worker)
+    assert len(catalogue.uncompressed()) == 6

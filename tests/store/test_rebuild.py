@@ -1,5 +1,6 @@
 """A catalogue that is damaged, deleted or old is made again from the files; nothing is silently lost."""
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -364,3 +365,28 @@ def test_flipped_bits_are_harmless_or_noticed(truth, tmp_path, kind):
         assert outcomes == {"right"}
     elif kind == "data":
         assert outcomes == {"counted"}
+
+
+def test_an_entry_of_the_journal_that_is_cut_is_an_error(packed, monkeypatch):
+    """A disk that is full takes a part of a line without an error: nothing may be deleted on its word."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:20]))
+    catalogue = Catalogue(packed)
+    (stored, *_) = catalogue.segments()
+    with pytest.raises(OSError, match="No space left"):
+        catalogue.deleted(stored)
+    assert catalogue.segments()[0].deleted is None
+    catalogue.close()
+
+
+def test_a_full_disk_is_not_hidden_by_the_catalogue(packed):
+    """SQLite rolls back by itself then: another rollback would be the error that is reported."""
+    catalogue = Catalogue(packed)
+    (pages,) = catalogue._base.execute("PRAGMA page_count").fetchone()
+    catalogue._base.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        catalogue.put_settings(RUN, 1, "x" * 1_000_000)
+    catalogue._base.execute("PRAGMA max_page_count=1000000")
+    catalogue.put_settings(RUN, 1, "# later")
+    assert catalogue.settings(RUN) == {1: "# later"}
+    catalogue.close()

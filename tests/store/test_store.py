@@ -180,7 +180,7 @@ def test_a_lost_note_comes_again_with_the_segment(spool, tmp_path):
     (tmp_path / "store" / FILE).unlink()
     store = make_store(tmp_path / "store", method="none")
     assert store.catalogue.get(first.key).fault
-    assert any("without a note" in alarm for alarm in store.alarms)
+    assert any("have no note" in alarm for alarm in store.alarms)
     assert push(spool, store) == [201, 200, 200, 200, 200]
     assert [s.fault for s in store.catalogue.segments()] == [""] * 5
     assert store.catalogue.segments()[0].segment == first

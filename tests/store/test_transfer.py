@@ -208,3 +208,25 @@ def test_killed_between_copy_and_entry(stored, tmp_path, monkeypatch):
     monkeypatch.undo()
     done = transfer(stored, str(tmp_path / "archive"))
     assert (done.copied, done.there) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    "where", ["store", "store/", "store/archive", "link", "link/archive/deep", "store/../store"]
+)
+def test_a_store_is_not_copied_into_itself(stored, tmp_path, where):
+    (tmp_path / "link").symlink_to(stored)
+    for target in (f"{tmp_path}/{where}", f"file://{tmp_path}/{where}"):
+        with pytest.raises(InputError, match="lies in the store that is to be copied"):
+            transfer(stored, target, keep_days=0)
+    assert (len(data_files(stored)), wrong(RUN, stored, verify=True)) == (5, [])
+    assert not (stored / "archive").exists()
+
+
+def test_a_copy_that_is_the_file_itself_is_none(stored, tmp_path):
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    (archive / "run000007").symlink_to(stored / "run000007")
+    done = transfer(stored, str(archive), keep_days=0)
+    assert (done.copied, done.there, done.deleted, len(done.failed)) == (0, 0, 0, 5)
+    assert set(done.failed.values()) == {"the copy is the file itself: a link leads back to the store"}
+    assert (len(data_files(stored)), wrong(RUN, stored, verify=True)) == (5, [])

@@ -266,6 +266,8 @@ class BufferedSink:
                     self._sink.step(memoryview(packet))
                 except OSError as error:
                     self._error = error
+                except Exception as error:  # without this thread, `finish` would wait for ever
+                    self._error = OSError(f"fault in the program: {error!r}")
 
     def ready(self) -> bool:
         """Say whether there is room; raises the consumer's error if it is gone (OSError)."""

@@ -43,12 +43,12 @@ def status(
         with suppress(KeyboardInterrupt):
             _follow(folder, json=json)
         return
-    told = command(folder, do="status")
+    chain = command(folder, do="status")
     if json:
-        print_json(told.model_dump(mode="json"))
+        print_json(chain.model_dump(mode="json"))
     elif not check:
-        out.print(table(told))
-    if check and (found := finding(told) or told.error):
+        out.print(table(chain))
+    if check and (found := finding(chain) or chain.error):
         print_problem(found)
         raise typer.Exit(LOSSES)
 
@@ -62,8 +62,8 @@ def _follow(folder: Path, *, json: bool) -> None:
 
     if json or not out.is_terminal:
         while True:
-            told = command(folder, do="status")
-            print(told.model_dump_json() if json else line(told), flush=True)
+            chain = command(folder, do="status")
+            print(chain.model_dump_json() if json else line(chain), flush=True)
             time.sleep(_EVERY_S)
     with Live(console=out, auto_refresh=False) as live:
         while True:

@@ -54,10 +54,11 @@ class SourceProcesses:
         prefix = f"sources.{self.name}." if self.name else ""
         changed = [f"run.number={run}"]
         if process is self.board:
-            first, orbits = self._next_orbit(now), self.settings.board.orbits
+            first, board = self._next_orbit(now), self.settings.board
             changed.append(f"{prefix}board.first_orbit={first}")
-            if orbits:
-                changed.append(f"{prefix}board.orbits={max(orbits - first, 1)}")
+            if board.orbits:
+                left = board.orbits - (first - board.first_orbit)
+                changed.append(f"{prefix}board.orbits={max(left, 1)}")
         elif prefix and self.settings.readout.spool is None:
             changed.append(f"{prefix}readout.spool={default_folder() / self.name}")
         return changed
@@ -68,8 +69,8 @@ class SourceProcesses:
         readout, last = self.readout.last, self.board.last
         written = readout.last_orbit + 1 if isinstance(readout, ReadoutStatus) else 0
         if not self.board.lives:
-            self._first_orbit, self._since = written, now
-            return written
+            self._first_orbit, self._since = max(written, self.settings.board.first_orbit), now
+            return self._first_orbit
         pace = self.settings.board.pace
         passed = self._first_orbit + (now - self._since) * ORBIT_FREQUENCY_HZ * pace
         sent = 0.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from l1scout.access import is_loopback, parse_address, parse_addresses, parse_networks
+from l1scout.access import parse_address, parse_addresses, parse_networks
 from l1scout.errors import InputError
 from l1scout.files import own_folder
 from l1scout.readout.readout import chosen_format
@@ -85,18 +85,12 @@ def _readout(settings: Settings, prefix: str) -> Iterator[CheckLine]:
 
 
 def _boards_may_connect(settings: Settings, prefix: str) -> Iterator[CheckLine]:
-    readout, access = settings.readout, settings.access
-    try:
-        loopback = is_loopback(parse_address(readout.listen)[0])
-    except InputError:
-        return  # has been described
+    readout, access = settings.readout, settings.access.access
     networks = parse_networks(readout.trusted_networks)
-    if not (loopback or networks or (access.certificate and access.client_authority)):
-        yield CheckLine(
-            "error",
-            f"{prefix}readout.listen: other machines can reach {readout.listen}: set "
-            "readout.trusted_networks, or access.certificate, access.key and access.client_authority (TLS)",
-        )
+    yield _attempt(
+        f"{prefix}readout.listen: boards may connect to {readout.listen}",
+        lambda: access.check_boards(readout.listen, networks),
+    )
     if networks:
         listed = ", ".join(map(str, networks))
         yield CheckLine("warning", f"{prefix}readout.trusted_networks: all in {listed} can send orbits")

@@ -1,4 +1,8 @@
-"""The end of a run: stage after stage is asked to stop, and none takes longer than its bound."""
+"""Stop the chain stage by stage (boards, readouts, store), and none takes longer than its bound.
+
+Each process has a deadline of its own from the request to stop on (`readout.deadline`). Run control waits for
+that and a margin, then requests an end at once, then kills. Decision 19 has the whole of it.
+"""
 
 import signal
 from collections.abc import Callable
@@ -9,7 +13,7 @@ from l1scout.readout.status import BoardStatus, ReadoutStatus, StoreStatus
 from l1scout.settings import Settings
 
 MARGIN_S = 30.0
-"""So long after its own bound a process is told to stop at once."""
+"""So long after its own bound a process is stopped at once."""
 FORCED_S = 10.0
 """So long after that it is killed."""
 
@@ -57,7 +61,7 @@ class Drain:
                 self._forced = now
                 if late:
                     names = " ".join(p.name for p in stage if not p.ended)
-                    self._log("too slow: told to stop at once", level="warning", name=names, bound_s=bound)
+                    self._log("too slow: stopped at once", level="warning", name=names, bound_s=bound)
             ended = [self._ended(process, now, kill=kill) for process in stage]
             if not all(ended):
                 return False

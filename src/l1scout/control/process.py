@@ -237,8 +237,8 @@ class Process:
                 lines = log.read().decode(errors="replace").splitlines()
         except OSError as error:  # the log or its folder was deleted: no reason to leave the chain alone
             return f"no reason known: its log cannot be read ({error.strerror})"
-        said = [line.removeprefix("l1scout: ") for line in lines if line.startswith("l1scout: ")]
-        return said[-1] if said else "no reason given"
+        reasons = [line.removeprefix("l1scout: ") for line in lines if line.startswith("l1scout: ")]
+        return reasons[-1] if reasons else "no reason given"
 
 
 def _objects(status: ProcessStatus | None) -> ObjectCounts:

@@ -86,7 +86,7 @@ class Supervisor:
     # what others may ask for
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Obey a line on the socket; return the status (InputError if that is not possible)."""
+        """Carry out a command from the socket; return the status (InputError if that is not possible)."""
         try:
             command = Command.model_validate(request)
         except ValidationError as error:
@@ -133,12 +133,12 @@ class Supervisor:
         `now` does not wait for what is slow, also if the chain is draining already.
         """
         with self._guard:
-            self._now = now
             if not now or self._state != State.DRAINING:
                 self._to(Event.STOP)
                 self._error = ""
             else:
                 self._log("stop at once", level="warning")
+            self._now = now  # not where there is nothing to stop: it would hold for the next run
 
     def signal(self) -> None:
         """Drain and leave; a second time, do not wait for what is slow; a third time, kill."""

@@ -1,4 +1,10 @@
-"""What the board says to have sent, by its packets' trailers, against what has arrived."""
+"""Account of the orbits that the board sent, by its packets' trailers, against those that arrived.
+
+A trailer counts all orbits that the board has sent and dropped since its start. Each orbit sent is stored,
+corrupt or missed; `BoardAccount` finds out which from the counters of two trailers that `OrbitSequence`
+believes. Orbit numbers and counters together show how long the board was idle (the gap), which is no loss.
+Decision 18 says when a trailer is believed.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -21,8 +27,6 @@ class PacketNumbers:
         Orbits by number from the last one stored to the last one of these.
     span : int
         Orbits by number from the first to the last one of these.
-    repeated : int
-        Orbits of the packet that are stored already.
     damaged : bool
         Whether some of the packet cannot be read, or is not believed.
     """
@@ -30,7 +34,6 @@ class PacketNumbers:
     orbits: int
     passed: int
     span: int
-    repeated: int = 0
     damaged: bool = False
 
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from l1scout.access import Access, Networks, explain_tls, is_loopback, is_trusted, parse_address
+from l1scout.access import Access, Networks, explain_tls, is_trusted, parse_address
 from l1scout.errors import InputError
 from l1scout.readout.streams_in import Ending
 from l1scout.wire import IDLE_S, interrupt, keep_alive, shut
@@ -130,7 +130,7 @@ class BoardListener:
     ending : Ending
         Given to the connections.
     log : callable
-        ``log(event, level=..., **values)``; at most one line per second for rejected connections.
+        ``log(event, level=..., **values)``.
 
     Attributes
     ----------
@@ -154,14 +154,8 @@ class BoardListener:
         log: Callable[..., None],
     ) -> None:
         host, port = parse_address(address)
-        with_tls = access.certificate is not None and access.client_authority is not None
-        if not (is_loopback(host) or networks or with_tls):
-            msg = (
-                f"{address}: other machines can reach it: set readout.trusted_networks (of the boards), "
-                "or access.certificate, access.key and access.client_authority (TLS)"
-            )
-            raise InputError(msg)
-        self._context = access.server() if with_tls else None
+        access.check_boards(address, networks)
+        self._context = access.server() if access.client_authority else None
         self._networks, self._handle, self._ending, self._log = networks, handle, ending, log
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -180,7 +174,6 @@ class BoardListener:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="board listener", daemon=True)
         self.rejected = 0
-        self._unsaid, self._quiet_until = 0, 0.0
         self._last_rejected = ("", -_ALARM_S)
 
     @property
@@ -355,15 +348,9 @@ class BoardListener:
             self._selector.unregister(waiting.socket)
 
     def _reject(self, waiting: _Waiting, why: str) -> None:
-        """Close a connection; a line in the log counts those of a second."""
+        """Close a connection, and count and log it."""
         self._forget(waiting)
         shut(waiting.socket)
-        self.rejected, self._unsaid = self.rejected + 1, self._unsaid + 1
-        now = time.monotonic()
-        self._last_rejected = (f"{waiting.peer} {why}", now)
-        if now >= self._quiet_until:
-            self._quiet_until = now + 1.0
-            self._log(
-                "client rejected", level="warning", peer=waiting.peer, why=why, connections=self._unsaid
-            )
-            self._unsaid = 0
+        self.rejected += 1
+        self._last_rejected = (f"{waiting.peer} {why}", time.monotonic())
+        self._log("client rejected", level="warning", peer=waiting.peer, why=why)

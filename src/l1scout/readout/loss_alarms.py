@@ -61,6 +61,10 @@ class LossAlarms:
                 f"{counts['duplicate']:,} orbits ({share:.0f} %) came again and were left out: does a second "
                 "board, or the same one again, send as this source?"
             )
+        if self._totals.discarded:
+            lines.append(
+                f"{self._totals.discarded:,} orbits given up at the end of the run: the spool was full"
+            )
         if self._totals.epochs:
             lines.append(
                 f"orbit numbers began again ({self._totals.epochs} times): a board was started again in "

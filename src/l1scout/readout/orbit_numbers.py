@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.formats.records import ORBIT
+from l1scout.lhc import ORBITS_PER_LUMISECTION
 
 EPOCH_ORBITS = 1 << ORBIT["orbit"].width
 """Orbit numbers of an epoch: an absolute orbit is ``epoch * EPOCH_ORBITS + orbit``."""
@@ -36,6 +37,11 @@ def absolute(orbit: NDArray[np.int64], last: int, period: int) -> NDArray[np.int
         number[orbit >= period - _NEAR] -= period
     number[orbit < 0] = -1
     return number
+
+
+def epoch_of(lumisection: int) -> int:
+    """Return the epoch in which a lumisection (from 1) lies."""
+    return (lumisection - 1) * ORBITS_PER_LUMISECTION // EPOCH_ORBITS
 
 
 def begun_after(last_orbit: int) -> int:

@@ -68,7 +68,7 @@ class OrbitSequence:
             position.unaccounted,
             reports_empty=wire_format.reports_empty_orbits,
         )
-        self.last = position.epoch * EPOCH_ORBITS + position.last_orbit
+        self.last = position.absolute_orbit
         self._held: Arrival | None = None
         self._after_damage = False
         self._repeats = 0

@@ -21,7 +21,7 @@ from l1scout.readout.renumbering import offer_as_source
 from l1scout.readout.segment_note import ReadoutPosition
 from l1scout.readout.sender import Sender
 from l1scout.readout.spool import Spool, default_folder
-from l1scout.readout.spool_alarms import SpoolForecast, spool_alarms, writer_alarms
+from l1scout.readout.spool_alarms import SpoolForecast, spool_alarms
 from l1scout.readout.status import ProcessState, ReadoutStatus
 from l1scout.readout.store_client import put_settings, stored_position
 from l1scout.readout.streams_in import TICK_S, Ending, stoppable
@@ -320,13 +320,12 @@ class Readout:
             sent=sender.sent,
             sent_bytes=sender.sent_bytes,
             refused=spool.n_refused,
-            last_orbit=self.writer.position.last_orbit,
+            last_orbit=self.writer.position.absolute_orbit,
         )
 
     def _alarms(self) -> list[str]:
         """Return what an operator must look at."""
-        alarms = [*self.writer.alarms, *writer_alarms(self.writer.totals)]
-        alarms += [*spool_alarms(self.spool), *self.sender.alarms]
+        alarms = [*self.writer.alarms, *spool_alarms(self.spool), *self.sender.alarms]
         if self.listener:
             alarms += self.listener.alarms
         if self._position_unknown and not self.sender.sent:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l1scout.files import checksum, open_own
-from l1scout.lhc import lumisection
-from l1scout.readout.orbit_numbers import begun_after
+from l1scout.readout.orbit_numbers import begun_after, epoch_of
 from l1scout.readout.salvage import salvage
 from l1scout.readout.segment_note import (
     ReadoutPosition,
@@ -24,8 +23,6 @@ from l1scout.readout.segments import Segment, parse_name
 
 if TYPE_CHECKING:
     from l1scout.readout.spool import Spool
-
-_LUMISECTIONS_PER_EPOCH = int(lumisection(1 << 31)) - 1
 
 
 def recover(spool: "Spool") -> list[Segment]:
@@ -78,7 +75,8 @@ def _mend(spool: "Spool", path: Path, file: Path | None, note: SegmentNote) -> S
     good, segment = salvage(_content(file) if file else b"", described, checked=True)
     spool.write(path, good)
     corrupt = described.corrupt + described.orbits - segment.orbits
-    segment = replace(segment, corrupt=corrupt, corrupt_bytes=described.corrupt_bytes + described.size)
+    lost_bytes = max(described.size - len(good), 0)
+    segment = replace(segment, corrupt=corrupt, corrupt_bytes=described.corrupt_bytes + lost_bytes)
     spool.add(segment, note.position)
     return segment
 
@@ -89,7 +87,7 @@ def describe_anew(spool: "Spool", path: Path, file: Path) -> Segment | None:
     assert name is not None
     before, after = (_neighbour(path, step) for step in (-1, 1))
     start = before.position if before else ReadoutPosition(index=int(name["index"]))
-    epoch = (int(name["lumisection"]) - 1) // _LUMISECTIONS_PER_EPOCH
+    epoch = epoch_of(int(name["lumisection"]))
     data = _content(file)
     good, segment = salvage(data, Segment.from_dict(name | {"epoch": epoch, "data": start.data}))
     if not segment.orbits and after is None:  # the next segment takes its place

@@ -16,6 +16,7 @@ from l1scout.core.provenance import DataLabel
 from l1scout.errors import InputError, first_fault
 from l1scout.files import read_limited
 from l1scout.readout.object_counts import I64, U16, U32, U63
+from l1scout.readout.orbit_numbers import EPOCH_ORBITS
 from l1scout.readout.segments import CLOSED, Segment, parse_name
 
 MAX_NOTE_BYTES = 1 << 14
@@ -56,6 +57,11 @@ class ReadoutPosition:
     ended: Annotated[bool, Strict()] = False
     data: DataLabel = "unknown"
     __pydantic_config__ = CLOSED
+
+    @property
+    def absolute_orbit(self) -> int:
+        """Last orbit written, counted over all epochs; -1 before the first."""
+        return self.epoch * EPOCH_ORBITS + self.last_orbit
 
 
 class SegmentNote(BaseModel):

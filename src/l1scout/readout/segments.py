@@ -4,6 +4,7 @@ Segments are what readout, wire and store hand over. A segment's identity is (ru
 its lumisection and its content follow from that, so that the same segment twice is no harm.
 """
 
+import base64
 import re
 from collections.abc import Iterable
 from dataclasses import field
@@ -127,6 +128,11 @@ class Segment:
             f"run{self.run:06d}_source{self.source:02d}_ls{self.lumisection:04d}"
             f"_index{self.index:06d}.{WIRE_FORMATS[self.wire_format].suffix}"
         )
+
+    @property
+    def repr_digest(self) -> str:
+        """Checksum as the HTTP header ``Repr-Digest`` has it."""
+        return f"crc32c=:{base64.b64encode(self.crc32c.to_bytes(4, 'big')).decode()}:"
 
     @property
     def folder(self) -> str:

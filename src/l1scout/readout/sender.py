@@ -8,7 +8,7 @@ from l1scout.access import Access, parse_addresses
 from l1scout.errors import printable
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool
-from l1scout.readout.store_client import Answer, ChangedFileError, StoreClient, digest
+from l1scout.readout.store_client import Answer, ChangedFileError, StoreClient
 
 _RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 _MAX_TRIES = 5
@@ -71,7 +71,7 @@ class Sender:
         self._may_be_begun = True
         """Whether the store may have a part of the next segment."""
         self._failures = self._tries = 0
-        self._why = self._said = self._denied = self._fault = ""
+        self._why = self._logged = self._denied = self._fault = ""
         self.sent = self.sent_bytes = self.refused = 0
 
     @property
@@ -184,7 +184,7 @@ class Sender:
     def _react(self, segment: Segment, answer: Answer) -> float:
         """Do what an answer asks for; return the seconds to wait before the next step."""
         status = answer.status
-        if status in (200, 201) and answer.headers.get("repr-digest") == digest(segment.crc32c):
+        if status in (200, 201) and answer.headers.get("repr-digest") == segment.repr_digest:
             return self._acknowledged(segment)
         if status in (409, 413) and answer.is_of_a_store:
             return self._refuse(segment, answer.why)
@@ -233,7 +233,7 @@ class Sender:
         self._may_be_begun = False
         self._failing_since = self._nothing_since = None
         self._failures = self._tries = 0
-        self._why = self._said = self._denied = ""
+        self._why = self._logged = self._denied = ""
         if self._before_trial:
             self._log("first store is back", address=self._client.address)
             self._before_trial = 0
@@ -242,8 +242,8 @@ class Sender:
         """Note that a segment did not get through; return in how many seconds to try again."""
         now = self._clock()
         self._may_be_begun, self._why = True, why
-        if why != self._said:
-            self._said = why
+        if why != self._logged:
+            self._logged = why
             self._log("store not reached, trying again", level="warning", why=why)
         if self._before_trial:  # the first store has not come back: not one second is lost
             self._turn_to(self._before_trial)

@@ -3,7 +3,6 @@
 from collections import deque
 
 from l1scout.readout.spool import Spool
-from l1scout.readout.totals import Totals
 
 _FILLED = 0.8
 _DISK_BYTES = 1 << 22
@@ -45,10 +44,3 @@ def spool_alarms(spool: Spool) -> list[str]:
     if (free := spool.disk_free()) < _DISK_BYTES:
         alarms.append(f"disk of the spool full ({free:,} bytes free): {spool.folder}")
     return alarms
-
-
-def writer_alarms(totals: Totals) -> list[str]:
-    """Return what is wrong with what has arrived."""
-    if totals.discarded:
-        return [f"{totals.discarded:,} orbits given up at the end of the run: the spool was full"]
-    return []

@@ -85,7 +85,7 @@ class ReadoutStatus(ProcessStatus):
     sent: int = Field(description="Segments that the store has acknowledged.")
     sent_bytes: int
     refused: int = Field(description="Segments that the store refuses.")
-    last_orbit: int
+    last_orbit: int = Field(description="Absolute: epoch x 2^31 + orbit; -1 before the first.")
 
 
 class StoreStatus(ProcessStatus):

@@ -3,7 +3,6 @@
 The API is that of `l1scout.store`: ``PUT`` and ``HEAD`` of segments, ``GET`` of the position in a run.
 """
 
-import base64
 import contextlib
 import http.client
 import json
@@ -147,7 +146,7 @@ class StoreClient:
             "Content-Type": "application/octet-stream",
             "Content-Length": str(segment.size - start),
             "L1scout-Note": note.encode().decode("ascii"),
-            "Repr-Digest": digest(segment.crc32c),
+            "Repr-Digest": segment.repr_digest,
         }
         if start:
             headers["Content-Range"] = f"bytes {start}-{segment.size - 1}/{segment.size}"
@@ -276,11 +275,6 @@ def _checked_blocks(file: Any, start: int, size: int, crc: int) -> Iterator[memo
     if at < size or so_far != crc:
         msg = f"{file.name}: is not the segment of its note"
         raise ChangedFileError(msg)
-
-
-def digest(crc: int) -> str:
-    """Return a CRC32C as the header ``Repr-Digest`` has it."""
-    return f"crc32c=:{base64.b64encode(crc.to_bytes(4, 'big')).decode()}:"
 
 
 def _explain(error: Exception, address: str) -> str:

@@ -300,7 +300,7 @@ class SegmentWriter:
 
     @property
     def _last(self) -> int:
-        return self._position.epoch * EPOCH_ORBITS + self._position.last_orbit
+        return self._position.absolute_orbit
 
     def _begin(self, lumi: int) -> _OpenSegment:
         try:

@@ -148,12 +148,13 @@ class Catalogue:
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 yield self._base
+                self._base.execute("COMMIT")
             except BaseException as error:
-                self._base.execute("ROLLBACK")
+                if self._base.in_transaction:  # SQLite has rolled back itself if the disk is full
+                    self._base.execute("ROLLBACK")
                 if isinstance(error, UnicodeDecodeError):
                     raise self._damaged(error) from error
                 raise
-            self._base.execute("COMMIT")
 
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return self._read(query, values)[1]
@@ -326,8 +327,7 @@ class Catalogue:
 
     def put_settings(self, run: int, source: int, text: str, received: float | None = None) -> None:
         """Enter the settings that a readout had in force, unless they are the newest known ones."""
-        newest = self.settings(run).get(source)
-        if newest != text:
+        if self.settings(run).get(source) != text:
             with self._change() as base:
                 values = (run, source, time.time() if received is None else received, text)
                 base.execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?, ?)", values)

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor, wait
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,6 +16,7 @@ from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.compress import ChangedError, Compressed, Method, compress
 
 _RETRY_S = 2.0
+_TICK_S = 0.25
 _LIMIT_S = 600.0
 """Longest time that the compression of a segment may take: a process that hangs is killed."""
 
@@ -94,6 +95,7 @@ class Compressor:
         self._damaged: dict[tuple[int, int, int], str] = {}
         self._given_up: dict[tuple[int, int, int], str] = {}
         self._failing = ""
+        self._abandoned = False
         self._run_checked: int | None = None
         self.warnings: list[str] = []
         self.done = self.bytes_in = self.bytes_out = self.waiting = self.failures = 0
@@ -152,6 +154,15 @@ class Compressor:
         self._thread.join(limit_s)
         return not self._thread.is_alive()
 
+    def abandon(self) -> None:
+        """End at once, and kill the processes that compress: Python would wait for them when it ends."""
+        self._abandoned = True
+        self._stop.set()
+        while self._thread.is_alive():
+            self._wake.set()
+            self._drop_pool()
+            self._thread.join(_TICK_S)
+
     def _run(self) -> None:
         try:
             self._attempt(self.tidy)
@@ -194,14 +205,16 @@ class Compressor:
         waiting = self._catalogue.uncompressed()
         todo = [s for s in waiting if s.segment.key not in left_out]
         self.waiting = len(todo)
-        if not todo:
+        if not todo or self._abandoned:
             self._failing = ""
             return _RETRY_S
         self._pool = self._pool or self._make_pool(self._workers)
         batch = todo[: self._at_once]
         try:
             failed = self._batch(self._pool, batch)
-        except (BrokenProcessPool, HangingError) as error:
+        except (BrokenProcessPool, CancelledError, HangingError) as error:
+            if self._abandoned:
+                return _RETRY_S
             why = "died" if isinstance(error, BrokenProcessPool) else f"took more than {self._limit_s:.0f} s"
             self._log("compression process failed, starting another", why=why, level="error")
             self._drop_pool()
@@ -255,7 +268,7 @@ class Compressor:
                 raise HangingError
             try:
                 made = job.result()
-            except BrokenProcessPool:
+            except (BrokenProcessPool, CancelledError):
                 raise
             except (ChangedError, FileNotFoundError) as error:
                 self._damaged[stored.segment.key] = str(error)

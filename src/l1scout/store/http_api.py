@@ -1,4 +1,9 @@
-"""The store's HTTP API, version 1, as an ASGI application; docs/store-api.md describes it."""
+"""The store's HTTP API, version 1, as an ASGI application; docs/store-api.md describes it.
+
+Requests are checked here as far as their headers go: token, note, range, digest. `SegmentReceiver` decides
+about segments and blocks, so that it is called in threads; what it refuses is a `RefusedError` with an HTTP
+status. Decision 16 says why HTTP, and why a token only over TLS.
+"""
 
 import asyncio
 import base64
@@ -19,9 +24,9 @@ from starlette.routing import Route
 from l1scout.errors import InputError, printable
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment
+from l1scout.store.on_disk import MAX_SETTINGS_BYTES
 from l1scout.store.receiver import FULL_S, RefusedError, SegmentReceiver, Upload
 
-MAX_SETTINGS_BYTES = 64 << 10
 _PIECE_BYTES = 1 << 20
 """Bytes that are handed to a thread at a time."""
 _RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})\Z")
@@ -127,7 +132,7 @@ class _Api:
         """Say whether a segment is stored, or how far its upload has got."""
         found = await asyncio.to_thread(self._receiver.progress, request.path_params["name"])
         if isinstance(found, Segment):
-            return Response(status_code=HTTPStatus.OK, headers={"Repr-Digest": digest(found.crc32c)})
+            return Response(status_code=HTTPStatus.OK, headers={"Repr-Digest": found.repr_digest})
         return Response(status_code=HTTPStatus.NOT_FOUND, headers={"Upload-Offset": str(found)})
 
     async def put_segment(self, request: Request) -> Response:
@@ -138,7 +143,7 @@ class _Api:
         upload = await asyncio.to_thread(receiver.begin, note, start)
         status = HTTPStatus.CREATED if isinstance(upload, Upload) else upload
         answer = JSONResponse({"segment": note.segment.name}, status)
-        answer.headers["Repr-Digest"] = digest(note.segment.crc32c)
+        answer.headers["Repr-Digest"] = note.segment.repr_digest
         if not isinstance(upload, Upload):
             return _without_body(request, answer)
         try:
@@ -230,7 +235,7 @@ def _start(request: Request, segment: Segment) -> int:
             raise RefusedError(HTTPStatus.BAD_REQUEST, msg)
         start = first
     if length != segment.size - start:
-        msg = f"{segment.name}: the body has {length} bytes, the note tells {segment.size - start}"
+        msg = f"{segment.name}: the body has {length} bytes instead of {segment.size - start}, by the note"
         raise RefusedError(HTTPStatus.BAD_REQUEST, msg)
     return start
 
@@ -257,11 +262,6 @@ def _settings(body: bytes) -> str:
         msg = "settings: leave out access.token, it is a secret"
         raise RefusedError(HTTPStatus.BAD_REQUEST, msg)
     return text
-
-
-def digest(crc: int) -> str:
-    """Return a CRC32C as the header ``Repr-Digest`` has it."""
-    return f"crc32c=:{base64.b64encode(crc.to_bytes(4, 'big')).decode()}:"
 
 
 def parse_digest(text: str) -> int | None:

@@ -33,33 +33,6 @@ _LOOK_S = 0.25
 _RETRY_S = 0.02
 
 
-class RateLimitedLog:
-    """Writes at most one line per second for each event, with the number of times that it happened.
-
-    Parameters
-    ----------
-    log : callable
-        ``log(event, **values)``.
-    clock : callable
-        Seconds that never go back.
-    """
-
-    def __init__(self, log: Callable[..., None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._log, self._clock, self._lock = log, clock, threading.Lock()
-        self._next: dict[str, float] = {}
-        self._unsaid: Counter[str] = Counter()
-
-    def __call__(self, event: str, **values: Any) -> None:
-        """Write a line, or count it for the next one."""
-        with self._lock:
-            self._unsaid[event] += 1
-            if self._clock() < self._next.get(event, 0.0):
-                return
-            self._next[event] = self._clock() + 1.0
-            times = self._unsaid.pop(event)
-        self._log(event, **values, times=times)
-
-
 class HttpServer:
     """An ASGI application on an address.
 

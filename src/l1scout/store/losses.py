@@ -70,10 +70,10 @@ def _add_reports(rows: Sequence[dict[str, Any]], reports: Sequence[BoardStatus])
         row["unsent"] = 0
     for source in {row["source"] for row in rows}:
         own = [row for row in rows if row["source"] == source]
-        told = [r for r in reports if r.source == source]
+        reported = [r for r in reports if r.source == source]
         last = max(own, key=lambda r: int(r.get("lumisection", 0)))
-        last["dropped"] += max((dropped_by_board(told) or 0) - sum(int(r["dropped"]) for r in own), 0)
-        last["unsent"] += sum(r.unsent for r in told)
+        last["dropped"] += max((dropped_by_board(reported) or 0) - sum(int(r["dropped"]) for r in own), 0)
+        last["unsent"] += sum(r.unsent for r in reported)
 
 
 def lost_orbits(segment: Segment) -> int:

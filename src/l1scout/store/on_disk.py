@@ -10,6 +10,7 @@ from crc32c import crc32c
 
 from l1scout.errors import InputError
 from l1scout.files import checksum, read_limited
+from l1scout.readout.orbit_numbers import epoch_of
 from l1scout.readout.salvage import salvage
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote, read_note
 from l1scout.readout.segments import Segment, parse_name
@@ -24,8 +25,6 @@ FILE_MISSING = "its file is missing"
 FILE_CHANGED = "its file has changed since it was stored"
 _RUN = re.compile(r"run\d{6,10}\Z")
 _SETTINGS = re.compile(r"source(\d{2,5})_settings\.toml\Z")
-_EPOCH_LUMISECTIONS = 13
-"""Lumisections of an epoch of 2**31 orbits, as a power of two."""
 
 
 @dataclass
@@ -210,8 +209,8 @@ def salvaged(
             continue
         named = Segment.from_dict(parse_name(files.name))
         good, seen = salvage(data, replace(named, data=before.data))
-        epoch = (seen.lumisection - 1) >> _EPOCH_LUMISECTIONS
-        segment = replace(seen, size=len(data), crc32c=crc32c(data), epoch=max(epoch, 0))
+        epoch = max(epoch_of(seen.lumisection), 0)
+        segment = replace(seen, size=len(data), crc32c=crc32c(data), epoch=epoch)
         fault = NOTE_LOST
         if after and good == data and (known := _worked_out(segment, before, after)):
             segment, fault = known, WORKED_OUT

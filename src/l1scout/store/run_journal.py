@@ -4,6 +4,7 @@ What a segment's note cannot say (compressed, copied, deleted after a verified c
 files, so that they alone can make the catalogue again. Each line has a checksum of its own.
 """
 
+import errno
 import json
 import os
 import time
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal
 from crc32c import crc32c
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from l1scout.files import sync_folder
 from l1scout.readout.object_counts import U32, FileSize, Time
 
 FILE = "journal.jsonl"
@@ -55,17 +57,22 @@ class JournalEntry(BaseModel):
 
 
 def append(folder: Path, entry: JournalEntry) -> None:
-    """Append a line to the journal of a run's folder; it is on disk when this returns."""
+    """Append a line to the journal of a run's folder: it is on disk when this returns (OSError if not)."""
     content = entry.model_dump(mode="json")
     line = json.dumps(content | {"line_crc32c": _checksum(content)}, separators=(",", ":"))
     folder.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     descriptor = os.open(folder / FILE, flags, 0o644)
     try:
-        os.write(descriptor, f"\n{line}".encode())  # a line that was cut short does not spoil the next one
+        is_new = os.fstat(descriptor).st_size == 0
+        text = f"\n{line}".encode()  # a line that was cut short does not spoil the next one
+        if os.write(descriptor, text) < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / FILE))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    if is_new:
+        sync_folder(folder)
 
 
 def read_journal(folder: Path) -> tuple[dict[str, list[JournalEntry]], int]:

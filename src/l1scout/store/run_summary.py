@@ -148,7 +148,7 @@ def _summary(source: int, own: Evidence, stages: list[StageAccount], text: str |
         stages[-1].out,
         {kind: counted[kind] for kind in LOSSES},
         counted["duplicate"],
-        len({s.epoch for s in segments}),
+        max((s.epoch for s in segments), default=0) + 1,
         sum_counts(*(h.stored.segment.objects for h in own.held)),
         len(own.held),
         sum(h.stored.deleted is not None for h in own.held),

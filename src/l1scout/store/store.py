@@ -15,7 +15,7 @@ from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import Method
 from l1scout.store.compressor import Compressor
 from l1scout.store.http_api import application
-from l1scout.store.http_server import HttpServer, RateLimitedLog
+from l1scout.store.http_server import HttpServer
 from l1scout.store.rebuild import open_catalogue
 from l1scout.store.receiver import SegmentReceiver
 from l1scout.store.store_folder import StoreFolder
@@ -68,9 +68,8 @@ class Store:
         self._at_once = False
         self._began = time.monotonic()
         access = settings.access.access
-        self._brief_log = RateLimitedLog(log)
-        api = application(self, access.token, self._brief_log)
-        self.server = HttpServer(api, s.listen, access, self._brief_log)
+        api = application(self, access.token, log)
+        self.server = HttpServer(api, s.listen, access, log)
         try:
             self.open()
         except BaseException:
@@ -93,11 +92,11 @@ class Store:
             raise
         self.folder.watch()
         if s.method != "none":
-            self._compressor = Compressor(s.folder, self.catalogue, self._method, s.workers, self._brief_log)
+            self._compressor = Compressor(s.folder, self.catalogue, self._method, s.workers, self._log)
         self.receiver = SegmentReceiver(
             self.folder,
             self.catalogue,
-            self._brief_log,
+            self._log,
             max_bytes=s.max_segment_bytes,
             reserve_bytes=s.reserve_bytes,
             uploads=s.connections,
@@ -138,6 +137,7 @@ class Store:
         while self._compressor and not self._compressor.finish(_TICK_S):
             if self._at_once or time.monotonic() >= end:
                 self._log("segments are left uncompressed until the next start", level="warning")
+                self._compressor.abandon()
                 break
             status(self.status())
         self.state = "idle"

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from l1scout.errors import InputError
-from l1scout.files import checksum, is_disk_full, own_folder, sync_folder
+from l1scout.files import checksum, is_disk_full, own_folder, sync_folder, write_small
 from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.segments import Segment
 from l1scout.store.catalogue import FILE, Catalogue
@@ -134,7 +134,7 @@ class StoreFolder:
         if part is not None:
             _sync(part)
         path.parent.mkdir(exist_ok=True)
-        write_synced(self.note_file(note.segment), note.encode())
+        write_small(self.note_file(note.segment), note.encode(), durable=True)
         if part is not None:
             part.replace(path)
         sync_folder(path.parent)
@@ -145,7 +145,7 @@ class StoreFolder:
         """Keep the settings of the readout that sends a source of a run, in a file and in the catalogue."""
         folder = self.path / f"run{run:06d}"
         folder.mkdir(exist_ok=True)
-        write_synced(folder / f"source{source:02d}_settings.toml", text.encode())
+        write_small(folder / f"source{source:02d}_settings.toml", text.encode(), durable=True)
         sync_folder(folder)
         sync_folder(self.path)
         catalogue.put_settings(run, source, text)
@@ -171,16 +171,6 @@ class StoreFolder:
 def _identity(path: Path) -> tuple[int, int]:
     found = path.lstat()
     return found.st_dev, found.st_ino
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a file that has its name only when its bytes are on the disk."""
-    draft = path.with_name(path.name + ".new")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _sync(path: Path) -> None:

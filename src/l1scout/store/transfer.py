@@ -5,6 +5,7 @@ Notes, settings and a catalogue go along: the copy is a store of its own.
 
 import contextlib
 import errno
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -106,12 +107,16 @@ def transfer(
     Raises
     ------
     InputError
-        If there is no catalogue, it is damaged, or nothing can be opened at the URL.
+        If there is no catalogue, it is damaged, or nothing can be opened at the URL, or it is in the store.
     """
     catalogue = Catalogue(folder)
     try:
         catalogue.check()
-        return _Transfer(folder, catalogue, _Target(target), verify=verify).run(
+        copies = _Target(target)
+        if copies.is_in(folder):
+            msg = f"{target}: lies in the store that is to be copied, {folder}; name another place"
+            raise InputError(msg)
+        return _Transfer(folder, catalogue, copies, verify=verify).run(
             run, keep_days, now or time.time(), progress, uncompressed=uncompressed
         )
     finally:
@@ -139,6 +144,19 @@ class _Target:
     def path(self, file: str) -> str:
         """Return the path in the file system."""
         return f"{self._root}/{file}"
+
+    def is_in(self, folder: Path) -> bool:
+        """Return whether it is a folder of this machine, or lies in it."""
+        if not isinstance(self._files, LocalFileSystem):
+            return False
+        here, root = folder.stat(), Path(self._root).resolve()
+        return any(os.path.samestat(p.stat(), here) for p in (root, *root.parents) if p.exists())
+
+    def is_itself(self, file: str, here: Path) -> bool:
+        """Return whether a copy is the file of which it is to be one, by way of a link."""
+        path = Path(self.path(file))
+        local = isinstance(self._files, LocalFileSystem)
+        return local and path.exists() and here.exists() and path.samefile(here)
 
     def size(self, file: str) -> int | None:
         """Return the size of a file as listed once for each folder; None if it is not there."""
@@ -233,6 +251,9 @@ class _Transfer:
         """Copy a segment and its note, unless they are there; then delete it here, if it is old."""
         done, target = self._done, self._target
         size, crc = stored.stored_size, stored.stored_crc32c
+        if target.is_itself(stored.file, self._folder / stored.file):
+            msg = "the copy is the file itself: a link leads back to the store"
+            raise OSError(msg)
         url = target.url + stored.file
         known = url in self._catalogue.copies(stored)
         there = target.size(stored.file) == size
