@@ -44,15 +44,17 @@ class Chaos:
     ----------
     chain : Chain
     seed : int
+    only : str
+        Faults whose name has this in it.
     """
 
-    def __init__(self, chain: Chain, seed: int) -> None:
-        self.chain, self.random = chain, random.Random(seed)
+    def __init__(self, chain: Chain, seed: int, only: str = "") -> None:
+        self.chain, self.random, self._only = chain, random.Random(seed), only
         self.count: Counter[str] = Counter()
 
     def faults(self) -> dict[str, Callable[[], None]]:
-        """Return all faults by name."""
-        return {
+        """Return the faults by name."""
+        every = {
             **{f"kill -9 of {name}": lambda name=name: self.kill(name) for name in KILLED},
             **{f"{name} stopped for a while": lambda name=name: self.freeze(name) for name in KILLED},
             "kill -9 of a compression worker": self.kill_worker,
@@ -70,6 +72,7 @@ class Chaos:
             "unknown clients": self.unknown_clients,
             "second store on the same folder": self.second_store,
         }
+        return {name: hurt for name, hurt in every.items() if self._only in name}
 
     def pause(self, most: float) -> None:
         """Let the chain work for a random time."""
@@ -134,7 +137,7 @@ class Chaos:
     def lose_spool(self) -> None:
         """Kill readout and delete its spool, as when its machine is started again."""
         self.chain.kill("readout")
-        shutil.rmtree(str(self.chain.settings["readout.spool"]))
+        shutil.rmtree(str(self.chain.settings["readout.spool"]), ignore_errors=True)
         self.pause(0.5)
         self.chain.start("readout")
 
@@ -263,6 +266,7 @@ def main() -> int:
     parser = Parser(__doc__)
     parser.add_argument("--minutes", type=positive_float, default=10.0)
     parser.add_argument("--kills", type=positive, help="nothing but kill -9, so many times")
+    parser.add_argument("--only", default="", help="faults whose name has this in it")
     parser.add_argument("--pace", type=positive_float, default=0.3, help="times the LHC's rate")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
@@ -281,7 +285,7 @@ def main() -> int:
                 readout__segment_orbits=2048,
                 readout__segment_seconds=5,
             )
-            chaos = Chaos(chain, asked.seed)
+            chaos = Chaos(chain, asked.seed, asked.only)
             try:
                 chain.start("store", "readout", "source")
                 chain.wait("store", "segments", 1)
@@ -289,6 +293,8 @@ def main() -> int:
                 passed = finish(chain)
                 found = compare(truth, folder / "store", RUN, passed)
                 wrong = report(chain, chaos, found, passed, asked.seed)
+                if wrong:
+                    print(chain.logs(), file=sys.stderr)
             finally:
                 for process in chain.processes.values():
                     process.send_signal(signal.SIGCONT)

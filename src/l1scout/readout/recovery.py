@@ -54,14 +54,14 @@ def _recover(spool: "Spool", path: Path, *, older_wait: bool) -> Segment | None:
         if path.exists():
             part.unlink()  # a repair that was not completed
         elif note is None:
-            return _describe_anew(spool, path, part)
+            return describe_anew(spool, path, part)
         elif checksum(part) == (note.segment.size, note.segment.crc32c):
             part.replace(path)
             return note.segment
         else:
             return _mend(spool, path, part, note)
     if path.exists() and note is None:
-        return _describe_anew(spool, path, path)
+        return describe_anew(spool, path, path)
     if path.exists() and note and path.stat().st_size != note.segment.size:
         return spool.repair(note.segment)
     if note and older_wait and not path.exists():  # not acknowledged: the oldest goes first
@@ -81,7 +81,7 @@ def _mend(spool: "Spool", path: Path, file: Path | None, note: SegmentNote) -> S
     return segment
 
 
-def _describe_anew(spool: "Spool", path: Path, file: Path) -> Segment | None:
+def describe_anew(spool: "Spool", path: Path, file: Path) -> Segment | None:
     """Make a segment of a file without a note; what the note would have said of losses is worked out."""
     name = parse_name(path.name)
     assert name is not None

@@ -22,7 +22,7 @@ from typing import IO
 
 from l1scout.errors import InputError
 from l1scout.files import is_disk_full, open_own, own_folder, sync_folder, write_small
-from l1scout.readout.recovery import recover
+from l1scout.readout.recovery import describe_anew, recover
 from l1scout.readout.refused import keep_refused, refused_notes
 from l1scout.readout.salvage import salvage
 from l1scout.readout.segment_note import (
@@ -123,8 +123,21 @@ class Spool:
         return 0
 
     def waiting(self) -> Iterator[Segment]:
-        """Go through the segments that wait, oldest first."""
-        yield from read_notes(self.folder, waiting=True)
+        """Go through the segments that wait, oldest first; a note that is damaged meanwhile is made anew."""
+        for path in sorted(self.folder.glob("*.json"), key=by_identity):
+            segment = path.with_suffix("")
+            if parse_name(segment.name) and segment.exists():
+                note = read_note(path)
+                found = note.segment if note else self._made_anew(segment)
+                if found:
+                    yield found
+
+    def _made_anew(self, path: Path) -> Segment | None:
+        """Describe a segment anew whose note cannot be read."""
+        if not (path.exists() and note_of(path).exists()):  # acknowledged meanwhile
+            return None
+        self.set_aside(note_of(path))
+        return describe_anew(self, path, path)
 
     def position(self, run: int, source: int) -> ReadoutPosition:
         """Return where readout is in a run (the beginning, if nothing of it is known)."""

@@ -56,7 +56,7 @@ def send_wrong_then_right(
     "wrong token",
     "readout to store",
     "is not let in; the spool holds",
-    "store not reached, trying again ... no token or a wrong one",
+    "no token or a wrong one; set access.token as the store has it",
     "set access.token",
 )
 def wrong_token(folder: Path) -> str:

@@ -72,3 +72,22 @@ def full_disk(chain: Chain) -> None:
     before = chain.status("readout")["sent"]
     ballast.unlink()
     chain.wait("readout", "sent", before + 1)
+
+
+@chain_fault(
+    "bit flipped in the note of a segment that waits",
+    "spool",
+    "nothing is lost: the note is made anew from the segment and its neighbours",
+    "damaged files kept in",
+)
+def flip_in_note(chain: Chain) -> None:
+    chain.freeze("store")
+    chain.send(600)
+    chain.wait("readout", "spool_segments", 3)
+    paths = (chain.folder / "spool").glob("*.raw")
+    note = sorted(path.with_name(f"{path.name}.json") for path in paths)[1]
+    data = bytearray(note.read_bytes())
+    data[len(data) // 2] ^= 1
+    note.write_bytes(data)
+    chain.thaw("store")
+    chain.wait("readout", "sent", 5)
