@@ -94,7 +94,7 @@ def _by_orbit(muons: OrbitBatch, orbits: NDArray[np.int64]) -> _ByOrbit:
 
 
 def read_segment(data: bytes) -> tuple[NDArray[np.int64], OrbitBatch]:
-    """Return the orbits of a segment's bytes, in their order, and their muons."""
+    """Return the orbits of a segment's bytes, absolute and in their order, and their muons."""
     found = read_header(data)
     assert found is not None, "the stored segment has no header"
     frames = list(read_frames(data, found))
@@ -140,8 +140,9 @@ def compare_segments(
 ) -> Comparison:
     """Compare every orbit with what segments have, or count.
 
-    Every stored orbit must be one of those that have passed, be there once, in order, with its muons; the others
-    must be as many as the segments count as lost, and no segment may count orbits as lost that have not passed.
+    Every stored orbit must be one of those that have passed, be there once, in order, with its muons; the
+    others must be as many as the segments count as lost, and no segment may count orbits as lost that have
+    not passed.
 
     Parameters
     ----------
@@ -158,17 +159,16 @@ def compare_segments(
         found.counted += segment.corrupt + segment.missed + segment.dropped
         found.stored += len(orbits)
         if len(orbits):
-            number = orbits + (segment.epoch << 31)
-            if number[0] <= last or np.any(np.diff(number) <= 0):
+            if orbits[0] <= last or np.any(np.diff(orbits) <= 0):
                 found.wrong.append(f"{segment.name}: orbits are not in order, or stored twice")
                 continue
             bad = truth.wrong(orbits, muons)
             if len(bad):
                 found.wrong.append(f"{segment.name}: {len(bad)} orbits with wrong muons, first {bad[0]}")
-            inside = sum(np.count_nonzero((number >= p.start) & (number < p.stop)) for p in passed)
-            if inside < len(number):
-                found.wrong.append(f"{segment.name}: {len(number) - inside} orbits that no board has sent")
-            last = int(number[-1])
+            inside = sum(np.count_nonzero((orbits >= p.start) & (orbits < p.stop)) for p in passed)
+            if inside < len(orbits):
+                found.wrong.append(f"{segment.name}: {len(orbits) - inside} orbits that no board has sent")
+            last = int(orbits[-1])
         so_far = sum(len(range(p.start, min(p.stop, last + 1))) for p in passed)
         early = found.counted - elsewhere + found.stored - so_far
         if early > COUNTED_AHEAD and not segment.last:

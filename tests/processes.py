@@ -181,8 +181,10 @@ def fork_server() -> ForkServer:
     return ForkServer()
 
 
-def run_command(folder: Path, *arguments: object) -> tuple[int, str]:
+def run_command(folder: Path, *arguments: object, **environment: str) -> tuple[int, str]:
     """Run the command line to its end; return the exit status and what it has written."""
     log = folder / f"command-{len(list(folder.glob('command-*')))}.out"
-    process = fork_server().start([str(a) for a in arguments], with_hooks(dict(os.environ)), log)
+    process = fork_server().start(
+        [str(a) for a in arguments], with_hooks(dict(os.environ) | environment), log
+    )
     return process.wait(), log.read_text(errors="replace")

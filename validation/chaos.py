@@ -3,11 +3,11 @@
     python validation/chaos.py [--minutes 10] [--pace 0.3] [--seed 1]
     python validation/chaos.py --kills 300
 
-Board, readout and store run on this machine; the muons of every orbit are known. Processes are killed, stopped and
-cut off, bits are flipped on the way and in files, the spool and the catalogue are lost, the disk fills, unknown
-clients connect: each fault at a random moment, one after the other or together. At the end the run is stopped, and
-the store is compared with the truth, orbit by orbit: each is there once with its own muons, or is counted as lost.
-With ``--kills`` there is nothing but kill -9, so many times, of board, readout and store in turn.
+Board, readout and store run on this machine; the muons of every orbit are known. Processes are killed,
+stopped and cut off, bits are flipped on the way and in files, the spool and the catalogue are lost, the disk
+fills, unknown clients connect: each fault at a random moment. At the end the run is stopped, and the store is
+compared with the truth, orbit by orbit: each is there once with its own muons, or is counted as lost. With
+``--kills`` there is nothing but kill -9, so many times, of board, readout and store in turn.
 """
 
 import contextlib
@@ -76,16 +76,19 @@ class Chaos:
         time.sleep(self.random.uniform(0.0, most))
 
     def kill(self, name: str) -> None:
+        """Kill a process, and start it again after a while."""
         self.chain.kill(name)
         self.pause(0.5)
         self.chain.start(name)
 
     def freeze(self, name: str) -> None:
+        """Stop a process for a while."""
         self.chain.freeze(name)
         self.pause(2.0)
         self.chain.thaw(name)
 
     def kill_worker(self) -> None:
+        """Kill a process that compresses."""
         with contextlib.suppress(psutil.NoSuchProcess):
             store = psutil.Process(self.chain.processes["store"].pid)
             workers = [p for p in store.children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
@@ -93,16 +96,19 @@ class Chaos:
                 self.random.choice(workers).kill()
 
     def restart_store(self) -> None:
+        """End the store, and start it again after a while."""
         self.chain.stop("store")
         self.pause(0.5)
         self.chain.start("store")
 
     def stall(self) -> None:
+        """Let nothing through to the store for a while."""
         self.chain.to_store.hold(after=self.random.randrange(1 << 20))
         self.pause(3.0)
         self.chain.to_store.release()
 
     def flip_on_the_way(self) -> None:
+        """Flip a bit of what comes next to the store."""
         proxy = self.chain.to_store
         proxy.flip_at = proxy.passed + self.random.randrange(1 << 16)
 
@@ -126,24 +132,27 @@ class Chaos:
             file.write(bytes([old[0] ^ 1 << self.random.randrange(8)]) if old else b"")
 
     def lose_spool(self) -> None:
-        """The machine of the readout restarts: its RAM disk is empty."""
+        """Kill readout and delete its spool, as when its machine is started again."""
         self.chain.kill("readout")
         shutil.rmtree(str(self.chain.settings["readout.spool"]))
         self.pause(0.5)
         self.chain.start("readout")
 
     def lose_catalogue(self) -> None:
+        """Delete the catalogue of a killed store, and make it again."""
         self.chain.kill("store")
         for path in (self.chain.folder / "store").glob("catalogue.sqlite*"):
             path.unlink()
         self.rebuild()
 
     def damage_catalogue(self) -> None:
+        """Flip a bit of the catalogue of a killed store, and make it again."""
         self.chain.kill("store")
         self.flip(self.chain.folder / "store" / "catalogue.sqlite")
         self.rebuild()
 
     def rebuild(self) -> None:
+        """Make the catalogue again from the files, and start the store."""
         command = [*COMMAND, "store", "--rebuild", *self.chain.over()]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -161,6 +170,7 @@ class Chaos:
         ballast.unlink()
 
     def unknown_clients(self) -> None:
+        """Connect, and send random bytes to the store."""
         for _ in range(20):
             port = self.random.choice((self.chain.readout_port, self.chain.store_port))
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as client:
@@ -168,6 +178,7 @@ class Chaos:
                     client.sendall(self.random.randbytes(self.random.randrange(1000)))
 
     def second_store(self) -> None:
+        """Start another store on the same folder, which must refuse it."""
         command = [*COMMAND, "store", *self.chain.over(**{"store.listen": "127.0.0.1:0"})]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.returncode == 2, done.stderr
@@ -179,7 +190,7 @@ class Chaos:
 
 
 def finish(chain: Chain) -> int:
-    """Bring all processes up, let something new through from end to end, and stop; return the orbits that passed."""
+    """Bring all processes up, let new orbits through to the store, stop; return the orbits that passed."""
     for name in ("store", "readout", "source"):
         if chain.processes[name].poll() is not None:
             chain.start(name)
@@ -220,7 +231,7 @@ def everything(chaos: Chaos, minutes: float) -> None:
 def small_disk(folder: Path):
     """Mount a RAM disk for the store, if this user may; it can be filled."""
     folder.mkdir()
-    options = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    options = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=700", "tmpfs", str(folder)]
     mounted = os.geteuid() == 0 and subprocess.run(options, capture_output=True).returncode == 0
     try:
         yield

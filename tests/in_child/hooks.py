@@ -83,6 +83,19 @@ POINTS = {
     "before an original goes": Point("store", "remove", "*/run000005/*.raw"),
     "in the middle of a packet": Point("source", "half a packet"),
 }
+POINT_OUTCOMES = {
+    "readout": (
+        "nothing is lost: it goes on where it was, and leaves out what it has",
+        "run control starts it again",
+    ),
+    "store": (
+        "nothing is lost: the segment is sent again, or found at the next start",
+        "run control starts it again",
+    ),
+    WORKER: ("nothing is lost: another process compresses the segment", "by itself"),
+    "source": ("its orbits, and all until it is started again, are counted", "run control starts it again"),
+}
+"""What becomes of a process that is killed at one of its points, and how it goes on."""
 _AUDITED = {"rename": "os.rename", "remove": "os.remove", "open": "open"}
 _LARGE = 10_000
 """A packet and a piece of a segment are larger, the head of a request is not."""

@@ -1,8 +1,8 @@
 """The fault table: what can go wrong, what becomes of it, what is said, and how it is made good.
 
-Each row is data and a function. The rows of a chain get one that has sent two segments and a part of a third;
-after the function the run is ended, and the store is compared with the truth orbit by orbit. Other rows use the
-parts that they are about, with real files and sockets, and check the same for themselves.
+Each row is data and a function. The rows of a chain get one that has sent two segments and a part of a
+third; after the function the run is ended, and the store is compared with the truth orbit by orbit. Other
+rows use the parts that they are about, with real files and sockets, and check the same for themselves.
 """
 
 import subprocess
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chain import RUN, Chain
+from in_child.hooks import POINT_OUTCOMES, POINTS
 from orbit_truth import OrbitTruth, compare_segments, stored_segments
 
 SOME = -1
@@ -30,11 +31,11 @@ class Fault:
     ----------
     name, stage, outcome : str
     message : str
-        What the log, an alarm or the command says, with ``...`` for what differs; empty if there is nothing to say.
+        What the log, an alarm or the command says, with ``...`` for what differs; empty if nothing is said.
     recovery : str
     hurt : callable
-        Makes it happen: gets a running chain, or an empty folder. What it returns is searched for the message,
-        too.
+        Makes it happen: gets a running chain, or an empty folder. What it returns is searched for the
+        message, too.
     on_chain : bool
     lost : mapping of str to int
         Orbits that the account counts as lost.
@@ -57,6 +58,11 @@ class Fault:
     settings: Mapping[str, object] = field(default_factory=dict)
     mounts: Mapping[str, str] = field(default_factory=dict)
     clock_jumps: bool = False
+
+    @property
+    def test_id(self) -> str:
+        """Module and name of the function."""
+        return f"{self.hurt.__module__.rpartition('.')[2]}-{self.hurt.__name__}"
 
     @property
     def line(self) -> str:
@@ -154,8 +160,10 @@ def all_accounted(
     lost = {n: k for s in stages for n, k in s.counted.items() if k and n not in _NOT_LOST}
     assert lost.keys() | set(optional) == expected.keys() | set(optional), lost
     assert all(expected[name] in (n, SOME) for name, n in lost.items()), lost
+    segments = list(stored_segments(chain.folder / "store", RUN))
     elsewhere = sum(n for name, n in lost.items() if name not in _IN_SEGMENTS)
-    segments = stored_segments(chain.folder / "store", RUN)
+    # the board may have dropped orbits after the last packet that it sent
+    elsewhere += lost.get("dropped", 0) - sum(segment.dropped for segment, _ in segments)
     found = compare_segments(TRUTH, segments, passed or [range(chain.passed)], elsewhere)
     assert not found.wrong, found.wrong
 
@@ -184,14 +192,19 @@ def page() -> str:
         [
             "# What can go wrong in the live chain, and what becomes of it",
             "",
-            "Made by `python tests/live/test_chain_faults.py > docs/faults.md` from the rows that the tests run,",
-            "with real processes, sockets and files. After each, every orbit is in the store once with its own",
-            "muons, or is counted by the account of the run under the name that the row tells; nothing else is",
-            "lost. Messages are in the log, the status or the answer of the command; `...` stands for what differs.",
+            "Made by `python tests/live/test_chain_faults.py > docs/faults.md` from the rows that the tests",
+            "run, with real processes, sockets and files. After each, every orbit is in the store once with",
+            "its own muons, or is counted by the account of the run under the name that the row tells;",
+            "nothing else is lost. Messages are in the log, the status or the output of the command; `...`",
+            "stands for what differs.",
             "",
             "| fault | stage | outcome | message | recovery |",
             "|---|---|---|---|---|",
             *(row.line for row in FAULTS),
+            *(
+                f"| kill -9 {n} | {p.process} | {' | | '.join(POINT_OUTCOMES[p.process])} |"
+                for n, p in POINTS.items()
+            ),
             "",
         ]
     )

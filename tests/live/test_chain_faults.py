@@ -1,4 +1,4 @@
-"""Everything that can go wrong in the chain: what is lost is counted, the rest is there, and somebody is told.
+"""Everything that can go wrong in the chain: what is lost is counted, the rest is there, and it is said.
 
 The table in docs/faults.md is made from the rows that run here: ``python tests/live/test_chain_faults.py``.
 """
@@ -17,7 +17,7 @@ from live.rows import access, data, disks, network, processes, stops, stores  # 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 
 
-@pytest.mark.parametrize("row", FAULTS, ids=[f"{f.name}: {f.stage}".replace(" ", "-") for f in FAULTS])
+@pytest.mark.parametrize("row", FAULTS, ids=[row.test_id for row in FAULTS])
 def test_fault(row: Fault, tmp_path: Path) -> None:
     if row.mounts and os.geteuid():
         pytest.skip("only root can mount a small disk")

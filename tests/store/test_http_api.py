@@ -227,13 +227,32 @@ def test_a_note_of_another_name_or_size(client, segments):
     assert (short.status, f"the body has {len(data)} bytes" in short.error) == (400, True)
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"index": (1 << 32) - 1}, "the position after segment 0 has index 4294967295"),
+        ({"index": 0}, "the position after segment 0 has index 0"),
+        ({"ended": True}, "differ in whether the run has ended"),
+        ({"last_orbit": -1}, "the position is before the segment's last orbit, 4"),
+        ({"last_orbit": 1 << 31}, "position.last_orbit"),
+        ({"gap_orbits": -(1 << 70)}, "position.gap_orbits"),
+    ],
+)
+def test_a_wrong_position_does_not_mislead_a_readout_that_has_lost_its_spool(client, segments, change, why):
+    (note, data), *_ = segments
+    wrong = SegmentNote.model_construct(segment=note.segment, position=replace(note.position, **change))
+    answer = client.put(wrong, data)
+    assert (answer.status, why in answer.error) == (400, True)
+    assert client.ask("GET", f"/v1/runs/{RUN}/sources/1").content["index"] == 0
+
+
 def test_damage_and_contradictions_are_answered_and_counted(store, client, segments):
     (note, data), *_ = segments
     wrong = client.put(note, data[:-1] + bytes([data[-1] ^ 1]))
     assert (wrong.status, "do not have the note's checksum" in wrong.error) == (422, True)
-    other = SegmentNote(segment=replace(note.segment, last_orbit=99), position=note.position)
+    other = SegmentNote(segment=replace(note.segment, last_orbit=3), position=note.position)
     lie = client.put(other, data)
-    assert (lie.status, "the file has orbits 0 to 4, the note 0 to 99" in lie.error) == (422, True)
+    assert (lie.status, "the file has orbits 0 to 4, the note 0 to 3" in lie.error) == (422, True)
     assert client.put(note, data).status == 201
     missed = SegmentNote(segment=replace(note.segment, missed=1), position=note.position)
     assert client.put(missed, data).status == 409

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import threading
+from contextlib import closing
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -244,3 +245,47 @@ def test_recalibration_needs_columns(tmp_path, model):
     over = [f"recalibrate.model={model}", f"store.folder={tmp_path}", "store.listen=127.0.0.1:0"]
     with pytest.raises(InputError, match="set store"):
         Store(read_settings(None, {}, over), log)
+
+
+@pytest.mark.parametrize("name", ["lock", FILE, "incoming"])
+def test_a_store_tells_that_somebody_has_deleted_what_it_uses(spool, tmp_path, name):
+    store = make_store(tmp_path / "store", method="none")
+    gone = tmp_path / "store" / name
+    assert (store.alarms, store.is_healthy) == ([], True)
+    if gone.is_dir():
+        gone.rmdir()
+    else:
+        for path in gone.parent.glob(f"{name}*"):
+            path.unlink()
+    assert store.alarms == [f"{gone} was deleted or replaced while the store uses it; restart the store"]
+    with closing(StoreClient(store.server.address)) as client:
+        assert client.ask("GET", "/healthz").status == 503
+    acknowledged = push(spool, store).count(201)
+    store.close()
+    again = make_store(tmp_path / "store", method="none", start=False)
+    assert len(again.catalogue.segments(RUN)) == acknowledged == (0 if name == "incoming" else 5)
+    again.start()
+    assert set(push(spool, again)) == {201 if name == "incoming" else 200}
+    again.close()
+
+
+def test_a_store_whose_folder_is_gone_lives_and_tells(spool, tmp_path):
+    store = make_store(tmp_path / "store", method="none")
+    shutil.rmtree(tmp_path / "store")
+    assert set(push(spool, store)) <= {503, 507}
+    status = store.status()
+    assert (status.segments, any("was deleted or replaced" in alarm for alarm in status.alarms)) == (0, True)
+    store.close()
+
+
+def test_what_cannot_be_written_is_an_alarm_until_it_can_be(spool, tmp_path):
+    store = make_store(tmp_path / "store", method="none")
+    in_the_way = tmp_path / "store" / "run000007"
+    in_the_way.write_text("not a folder")
+    assert set(push(spool, store)) == {503}
+    (alarm,) = store.alarms
+    assert (alarm.startswith("segments cannot be stored: run000007_"), store.is_healthy) == (True, False)
+    in_the_way.unlink()
+    assert set(push(spool, store)) == {201}
+    assert (store.alarms, store.is_healthy) == ([], True)
+    store.close()

@@ -231,9 +231,12 @@ class Process:
             self._seen.popleft()
 
     def _last_line(self) -> str:
-        with self.log.open("rb") as log:
-            log.seek(max(log.seek(0, os.SEEK_END) - _LINE_BYTES, 0))
-            lines = log.read().decode(errors="replace").splitlines()
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(log.seek(0, os.SEEK_END) - _LINE_BYTES, 0))
+                lines = log.read().decode(errors="replace").splitlines()
+        except OSError as error:  # the log or its folder was deleted: no reason to leave the chain alone
+            return f"no reason known: its log cannot be read ({error.strerror})"
         said = [line.removeprefix("l1scout: ") for line in lines if line.startswith("l1scout: ")]
         return said[-1] if said else "no reason given"
 

@@ -10,6 +10,7 @@ from l1scout.formats.decoded import Decoded
 from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.raw import (
+    FILE_HEADER,
     FRAME_WORDS,
     HEAD_WORDS,
     Frame,
@@ -78,9 +79,14 @@ class RawSegmentFormat(WireFormat):
         return file_header(run, lumisection, orbits, size)
 
     def salvage(self, data: bytes, source: int) -> tuple[bytes, list[int]]:
-        """Return the frames of the source whose checksum fits."""
-        frames = [f for f in _frames(data) if f.source == source]
-        return b"".join(data[f.start : f.stop] for f in frames), [f.orbit for f in frames]
+        """Return the frames of the source whose checksum fits; without the others, they read back as such."""
+        header = data[: FILE_HEADER.itemsize]
+        while True:
+            frames = [f for f in _frames(data) if f.source == source]
+            body = b"".join(data[f.start : f.stop] for f in frames)
+            if len(header) + len(body) == len(data):
+                return body, [f.orbit for f in frames]
+            data = header + body  # frames are judged by those beside them: these may be others now
 
     def with_source(self, data: bytes, source: int) -> bytes:
         """Return a ``.raw`` file with another source id in each frame, and the checksums of that."""

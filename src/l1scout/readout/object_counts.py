@@ -9,6 +9,7 @@ from pydantic import Field, Strict, StringConstraints
 U16 = Annotated[int, Strict(), Field(ge=0, lt=1 << 16)]
 U32 = Annotated[int, Strict(), Field(ge=0, lt=1 << 32)]
 U63 = Annotated[int, Strict(), Field(ge=0, lt=1 << 63)]
+I64 = Annotated[int, Strict(), Field(ge=-(1 << 63), lt=1 << 63)]
 FileSize = Annotated[int, Strict(), Field(ge=0, le=1 << 40)]
 Time = Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
 Kind = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_-]{0,31}$")]

@@ -55,6 +55,8 @@ class OrbitSequence:
     account : BoardAccount
     last : int
         Absolute number of the last orbit believed; see `orbit_numbers.EPOCH_ORBITS`.
+    reads_again : bool
+        Whether packets come again from the beginning, of a file: up to the last orbit they are repeats.
     """
 
     def __init__(self, position: ReadoutPosition, wire_format: WireFormat) -> None:
@@ -70,6 +72,8 @@ class OrbitSequence:
         self._held: Arrival | None = None
         self._after_damage = False
         self._repeats = 0
+        self._start = self.last
+        self.reads_again = False
 
     @property
     def holds(self) -> bool:
@@ -299,6 +303,8 @@ class OrbitSequence:
 
     def _begins_epoch(self, held: Arrival, old: NDArray[np.int64], following: Arrival | None) -> bool:
         """Return whether the orbit numbers have begun again with a packet of numbers that have been."""
+        if self.reads_again and self.last == self._start:
+            return False
         if following is None or self.last // EPOCH_ORBITS >= MAX_EPOCH:
             return False
         end = int(old[-1])

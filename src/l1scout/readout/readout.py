@@ -158,6 +158,8 @@ class Readout:
         if path and not is_capture(path):
             check_packet_file(path, self._wire_format)
         self._begin()
+        if path:
+            self.writer.read_again()
         with self._repeating(lambda: status(self.status("running"))):
             if path and is_capture(path):
                 sink = _WriterSink(self._take, self._deadline.began)

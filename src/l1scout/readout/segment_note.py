@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 from l1scout.core.provenance import DataLabel
 from l1scout.errors import InputError, first_fault
 from l1scout.files import read_limited
-from l1scout.readout.object_counts import U16, U32, U63
+from l1scout.readout.object_counts import I64, U16, U32, U63
 from l1scout.readout.segments import CLOSED, Segment, parse_name
 
 MAX_NOTE_BYTES = 1 << 14
@@ -48,11 +48,11 @@ class ReadoutPosition:
 
     index: U63 = 0
     epoch: U16 = 0
-    last_orbit: Annotated[int, Strict(), Field(ge=-1, lt=1 << 63)] = -1
+    last_orbit: Annotated[int, Strict(), Field(ge=-1, lt=1 << 31)] = -1
     board_orbits: U63 = 0
     board_dropped: U63 = 0
-    gap_orbits: Annotated[int, Strict()] = 0
-    unaccounted: Annotated[int, Strict()] = 0
+    gap_orbits: I64 = 0
+    unaccounted: I64 = 0
     ended: Annotated[bool, Strict()] = False
     data: DataLabel = "unknown"
     __pydantic_config__ = CLOSED
@@ -93,6 +93,23 @@ class SegmentNote(BaseModel):
             msg = "note of a segment: its checksum is wrong"
             raise InputError(msg)
         return note
+
+    @property
+    def contradiction(self) -> str:
+        """What in the position does not follow from the segment; empty if all does.
+
+        A readout that has lost its spool goes on from the newest position in the store: a wrong one would end
+        the run, or have all later orbits left out.
+        """
+        segment, position = self.segment, self.position
+        if position.index != segment.index + 1:
+            return f"the position after segment {segment.index} has index {position.index}"
+        if position.ended != segment.last:
+            return "segment and position differ in whether the run has ended"
+        last = (position.epoch, position.last_orbit)
+        if segment.orbits and last < (segment.epoch, segment.last_orbit):
+            return f"the position is before the segment's last orbit, {segment.last_orbit}"
+        return ""
 
     def _content(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude={"crc32c"})

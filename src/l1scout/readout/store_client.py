@@ -69,12 +69,6 @@ class Answer:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else default
 
 
-_CLOSED = "closed the connection"
-_NO_CERTIFICATE = "perhaps it asks for a certificate of ours: set access.certificate and access.key"
-_NOT_OURS = "perhaps it does not accept our certificate: its log says why (access.client_authority there)"
-"""In TLS 1.3 a listener judges our certificate when we think that we are connected already."""
-
-
 _WITHOUT_BODY = {
     401: "no token or a wrong one; set access.token as the store has it",
     403: "not allowed; a store of l1scout does not answer so: is there a proxy between?",
@@ -82,6 +76,10 @@ _WITHOUT_BODY = {
     507: "its disk is full",
 }
 """What statuses mean whose answers have no body, as those to HEAD."""
+_CLOSED = "closed the connection"
+_NO_CERTIFICATE = "perhaps it asks for a certificate of ours: set access.certificate and access.key"
+_NOT_OURS = "perhaps it does not accept our certificate: its log says why (access.client_authority there)"
+"""In TLS 1.3 a listener judges our certificate when we think that we are connected already."""
 
 
 class ChangedFileError(OSError):

@@ -206,6 +206,10 @@ class SegmentWriter:
             self._position = replace(self._position, data=label)
         return arrived
 
+    def read_again(self) -> None:
+        """Expect packets again from the beginning, as of a file that was not read to its end."""
+        self._sequence.reads_again = True
+
     def tick(self) -> None:
         """Close the segment if its time is over: to be called now and then when no packets come."""
         if self._sequence.holds and self._clock() - self._held_since >= self._limits.seconds:

@@ -210,6 +210,9 @@ def _note(request: Request) -> SegmentNote:
     if note.segment.name != name:
         msg = f"{printable(name)}: the note is that of {note.segment.name}"
         raise RefusedError(HTTPStatus.BAD_REQUEST, msg)
+    if why := note.contradiction:
+        msg = f"{name}: the note contradicts itself: {why}; send what readout wrote"
+        raise RefusedError(HTTPStatus.BAD_REQUEST, msg)
     if parse_digest(request.headers.get("repr-digest", "")) != note.segment.crc32c:
         msg = f"{name}: Repr-Digest is missing or not that of the note: crc32c=:base64 of 4 bytes: expected"
         raise RefusedError(HTTPStatus.BAD_REQUEST, msg)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from crc32c import crc32c
 
-from l1scout.errors import InputError, ScoutingError
+from l1scout.errors import InputError, ScoutingError, printable
 from l1scout.files import checksum, is_disk_full
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment, parse_name
@@ -71,6 +71,8 @@ class SegmentReceiver:
         Refused because others have their identity.
     damaged : int
         Received with another checksum, or contradicting their notes.
+    failing : str
+        Why the newest segment could not be written or entered; empty if it was.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class SegmentReceiver:
         self._lock = threading.Lock()
         self._open: dict[tuple[int, int, int], tuple[int, Path | None]] = {}
         self.segments = self.bytes = self.again = self.refused = self.damaged = 0
+        self.failing = ""
         compile_checks()
 
     @property
@@ -231,6 +234,7 @@ class SegmentReceiver:
 
     def _unusable(self, error: Exception) -> RefusedError:
         self._log("catalogue cannot be used", level="error", why=str(error))
+        self.failing = printable(str(error))
         msg = f"the store's catalogue cannot be used ({error}); see the log of the store"
         return RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=FULL_S)
 
@@ -245,6 +249,7 @@ class SegmentReceiver:
                     part.unlink(missing_ok=True)
                 raise self._full(name) from error
             self._log("cannot write", level="error", file=name, why=error.strerror)
+            self.failing = f"{name}: {error.strerror}"
             msg = f"{name}: the store cannot write it ({error.strerror}); see the log of the store"
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=FULL_S) from error
         except (sqlite3.Error, InputError) as error:
@@ -255,6 +260,7 @@ class SegmentReceiver:
         segment = note.segment
         with self.writing(segment.name, part):
             self.folder.keep(note, part, self.catalogue)
+        self.failing = ""
         with self._lock:
             self.segments, self.bytes = self.segments + 1, self.bytes + segment.size
         self._stored()

@@ -91,6 +91,7 @@ class Store:
             if is_disk_full(error):
                 return False
             raise
+        self.folder.watch()
         if s.method != "none":
             self._compressor = Compressor(s.folder, self.catalogue, self._method, s.workers, self._brief_log)
         self.receiver = SegmentReceiver(
@@ -158,7 +159,10 @@ class Store:
     @property
     def is_healthy(self) -> bool:
         """Whether segments can be taken."""
-        return self.receiver is not None and not self.receiver.is_full and not self.dead_threads
+        receiver = self.receiver
+        if receiver is None or receiver.is_full or receiver.failing or receiver.folder.gone:
+            return False
+        return not self.dead_threads
 
     @property
     def dead_threads(self) -> list[str]:
@@ -173,8 +177,12 @@ class Store:
     def alarms(self) -> list[str]:
         """What an operator must look at now, one line each."""
         found, folder, receiver = list(self._alarms), self._settings.store.folder, self.receiver
-        if receiver is None or receiver.is_full:
+        if receiver and (gone := receiver.folder.gone):
+            found.append(f"{gone} was deleted or replaced while the store uses it; restart the store")
+        elif receiver is None or receiver.is_full:
             found.append(f"disk full: {folder} has less than store.reserve_bytes free; make space")
+        if receiver and receiver.failing:
+            found.append(f"segments cannot be stored: {receiver.failing}")
         if receiver and receiver.refused:
             found.append(
                 f"{receiver.refused} times a segment was refused because another one has its identity; "

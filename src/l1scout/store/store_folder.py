@@ -15,13 +15,14 @@ import os
 import shutil
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 from l1scout.errors import InputError
 from l1scout.files import checksum, is_disk_full, own_folder, sync_folder
 from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.segments import Segment
-from l1scout.store.catalogue import Catalogue
+from l1scout.store.catalogue import FILE, Catalogue
 
 _STALE_S = 86400.0
 
@@ -59,12 +60,35 @@ class StoreFolder:
                 raise
             msg = f"{path}: cannot be used as the store's folder ({error.strerror or error})"
             raise InputError(msg) from error
+        self._watched: dict[Path, tuple[int, int]] = {}
         self._tidy()
 
     @property
     def free(self) -> int:
-        """Bytes free on the disk."""
-        return shutil.disk_usage(self.path).free
+        """Bytes free on the disk; 0 if the folder is gone."""
+        with suppress(OSError):
+            return shutil.disk_usage(self.path).free
+        return 0
+
+    def watch(self) -> None:
+        """Remember which files and folders the store has open; `gone` compares them."""
+        for path in (self.path / "lock", self.path / FILE, self.incoming):
+            self._watched[path] = _identity(path)
+
+    @property
+    def gone(self) -> str:
+        """What somebody has deleted or replaced since `watch`; empty if all is there.
+
+        The store goes on with files that are deleted, as far as it can: only this shows it.
+        """
+        for path, known in self._watched.items():
+            try:
+                same = _identity(path) == known
+            except OSError:
+                same = False
+            if not same:
+                return str(path)
+        return ""
 
     def file(self, segment: Segment) -> Path:
         """Return where a segment lies as it was sent."""
@@ -142,6 +166,11 @@ class StoreFolder:
             elif found.st_size:
                 os.truncate(part, found.st_size - 1)
                 os.utime(part, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
 
 
 def write_synced(path: Path, content: bytes) -> None:

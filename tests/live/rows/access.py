@@ -5,30 +5,33 @@ import socket
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from certificates import client_access, listener_access, make_certificate
-from chain import PATIENCE_S, RUN, Chain, wait_for
+from certificates import make_certificate
+from chain import PATIENCE_S, RUN, Chain
 from l1scout.access import Access
-from l1scout.errors import InputError
 from l1scout.readout.sender import Sender
-from l1scout.readout.spool import Spool
 from l1scout.settings import read_settings
-from l1scout.store.http_server import MAX_WAITING
+from l1scout.store.store import Store
 from live.fault_table import chain_fault, fault
 from live.rows.data import TRUTH
 from live.rows.stores import ORBITS, spooled
 from orbit_truth import compare
 from processes import run_command
-from proxy import Proxy
-from store_requests import make_store
 
 TOKEN = "a-token-of-twenty-six-letters"
 OTHER = "a-token-of-some-other-machine"
 
 
-def send_wrong_then_right(folder: Path, right: Access, wrong: Access, **access: object) -> str:
+def send_wrong_then_right(
+    folder: Path, right: Access, wrong: Access, token: str = "", **access: object
+) -> str:
     """Let a readout that may not send try it, and then one that may; return what the first one is told."""
     spool = spooled(folder)
-    store = make_store(folder / "store", method="none", **access)
+    over = {"store.listen": "127.0.0.1:0", "store.folder": folder / "store", "store.method": "none"}
+    over |= {f"access.{name}": value for name, value in access.items()}
+    environment = {"L1SCOUT_ACCESS_TOKEN": token} if token else {}
+    chosen = read_settings(None, environment, [f"{name}={value}" for name, value in over.items()])
+    store = Store(chosen, lambda *_, **__: None)
+    store.start()
     said: list[str] = []
 
     def log(event: str, **values: object) -> None:
@@ -53,12 +56,12 @@ def send_wrong_then_right(folder: Path, right: Access, wrong: Access, **access: 
     "wrong token",
     "readout to store",
     "is not let in; the spool holds",
-    "no token or a wrong one; set access.token as the store has it",
+    "store not reached, trying again ... no token or a wrong one",
     "set access.token",
 )
 def wrong_token(folder: Path) -> str:
     own = make_certificate(folder, "own")
-    files = {"access__certificate": own.certificate, "access__key": own.key, "access__token": TOKEN}
+    files = {"certificate": own.certificate, "key": own.key, "token": TOKEN}
     right = Access(token=TOKEN, authority=own.certificate)
     return send_wrong_then_right(folder, right, Access(token=OTHER, authority=own.certificate), **files)
 
@@ -67,14 +70,13 @@ def wrong_token(folder: Path) -> str:
     "no client certificate",
     "readout to store",
     "is not let in; the spool holds",
-    "it asks for a certificate of ours: set access.certificate and access.key",
+    "store not reached, trying again",
     "set access.certificate and access.key",
 )
 def no_certificate(folder: Path) -> str:
     own, issuer = make_certificate(folder, "own"), make_certificate(folder, "issuer")
     client = make_certificate(folder, "client", issuer=issuer)
-    files = {"access__certificate": own.certificate, "access__key": own.key,
-             "access__client_authority": issuer.certificate}  # fmt: skip
+    files = {"certificate": own.certificate, "key": own.key, "client_authority": issuer.certificate}
     right = Access(authority=own.certificate, certificate=client.certificate, key=client.key)
     return send_wrong_then_right(folder, right, Access(authority=own.certificate), **files)
 
@@ -88,7 +90,7 @@ def no_certificate(folder: Path) -> str:
 )
 def man_in_the_middle(folder: Path) -> str:
     own, other = make_certificate(folder, "own"), make_certificate(folder, "other")
-    files = {"access__certificate": own.certificate, "access__key": own.key, "access__token": TOKEN}
+    files = {"certificate": own.certificate, "key": own.key, "token": TOKEN}
     right = Access(token=TOKEN, authority=own.certificate)
     return send_wrong_then_right(folder, right, Access(token=TOKEN, authority=other.certificate), **files)
 
@@ -102,13 +104,14 @@ def man_in_the_middle(folder: Path) -> str:
 )
 def plain_http(folder: Path) -> str:
     own = make_certificate(folder, "own")
-    files = {"access__certificate": own.certificate, "access__key": own.key, "access__token": TOKEN}
+    files = {"certificate": own.certificate, "key": own.key, "token": TOKEN}
     return send_wrong_then_right(folder, Access(token=TOKEN, authority=own.certificate), Access(), **files)
 
 
-def refused_settings(folder: Path, command: str, *over: str) -> str:
+def refused_settings(folder: Path, command: str, *over: str, **environment: str) -> str:
     """Start a process that must refuse its settings."""
-    code, said = run_command(folder, command, f"--set=run.folder={folder}", *(f"--set={o}" for o in over))
+    options = [f"--set={o}" for o in (f"run.folder={folder}", *over)]
+    code, said = run_command(folder, command, *options, **environment)
     assert code == 2, said
     return said
 
@@ -117,11 +120,11 @@ def refused_settings(folder: Path, command: str, *over: str) -> str:
     "token without TLS",
     "store",
     "does not start: whoever listens first would get the token",
-    "access.token needs TLS: set access.certificate and access.key",
+    "access.token goes over TLS only ... set access.certificate and access.key",
     "set access.certificate and access.key",
 )
 def token_without_tls(folder: Path) -> str:
-    said = refused_settings(folder, "store", f"access.token={TOKEN}", f"store.folder={folder / 'store'}")
+    said = refused_settings(folder, "store", f"store.folder={folder / 'store'}", L1SCOUT_ACCESS_TOKEN=TOKEN)
     assert TOKEN not in said
     return said
 
@@ -158,8 +161,21 @@ def open_readout(folder: Path) -> str:
     "`openssl rand -hex 32`",
 )
 def short_token(folder: Path) -> str:
-    said = refused_settings(folder, "store", "access.token=hunter2", f"store.folder={folder / 'store'}")
+    said = refused_settings(folder, "store", L1SCOUT_ACCESS_TOKEN="hunter2")
     assert "hunter2" not in said
+    return said
+
+
+@fault(
+    "token on the command line",
+    "settings",
+    "is refused by a message that does not show it",
+    "everybody on this machine can read it on the command line",
+    "put it in the environment or in the settings file",
+)
+def token_on_command_line(folder: Path) -> str:
+    said = refused_settings(folder, "store", f"access.token={TOKEN}")
+    assert TOKEN not in said
     return said
 
 
@@ -250,6 +266,3 @@ def linked_segment(folder: Path) -> None:
         (spool / f"{name}{suffix}").symlink_to(secret)
     spooled(folder)
     assert secret.read_text() == "secret"
-
-
-assert (client_access, listener_access, InputError, Spool, read_settings, MAX_WAITING, Proxy, wait_for)

@@ -1,9 +1,13 @@
 """Processes that are killed, stopped and started again."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import psutil
 
-from chain import OVERFLOW, PACKET_ORBITS, PAUSE_ORBITS, Chain, wait_for
-from live.fault_table import SOME, chain_fault
+from chain import OVERFLOW, PACKET_ORBITS, PATIENCE_S, PAUSE_ORBITS, Chain, wait_for
+from live.fault_table import SOME, TRUTH, chain_fault, fault
 
 
 @chain_fault(
@@ -61,7 +65,7 @@ def kill_store(chain: Chain) -> None:
     "kill -9",
     "compression",
     "nothing is lost; its segments are compressed by another process",
-    "compression process died, starting another",
+    "compression process failed, starting another",
     settings={"store.method": "zstd"},
 )
 def kill_worker(chain: Chain) -> None:
@@ -110,3 +114,35 @@ def slow_readout(chain: Chain) -> None:
 def clock_jumps(chain: Chain) -> None:
     chain.send(1200)
     chain.wait("readout", "sent", 8)
+
+
+_FIRST_START = """
+import gc, io, sys
+from pathlib import Path
+from numba.core.dispatcher import Dispatcher
+from l1scout.formats.wire_formats.run3 import RUN3
+from l1scout.readout.spool import Spool
+from l1scout.readout.warm_up import compile_kernels
+from l1scout.readout.writer import SegmentWriter
+
+def compiled():
+    return sum(len(kernel.signatures) for kernel in gc.get_objects() if isinstance(kernel, Dispatcher))
+
+compile_kernels(RUN3)
+before = compiled()
+writer = SegmentWriter(Spool(Path(sys.argv[1])), 1, 1, RUN3)
+for packet in RUN3.split(io.BytesIO(sys.stdin.buffer.read())):
+    writer.step(packet)
+assert 0 < before == compiled(), f"{compiled() - before} kernels compiled with a board connected"
+"""
+
+
+@fault(
+    "first start on a machine",
+    "readout",
+    "nothing is dropped: kernels are compiled before boards can connect",
+)
+def first_start(folder: Path) -> None:
+    command = [sys.executable, "-c", _FIRST_START, str(folder / "spool")]
+    done = subprocess.run(command, input=TRUTH.packets, capture_output=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr.decode()

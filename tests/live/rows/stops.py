@@ -4,13 +4,13 @@ import shutil
 import signal
 from pathlib import Path
 
-from chain import OVERFLOW, RUN, SEGMENT_ORBITS, Chain
+from chain import OVERFLOW, RUN, SEGMENT_ORBITS, Chain, wait_for
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
-from live.fault_table import SOME, TRUTH, all_accounted, chain_fault, fault, make_chain
-from live.rows.data import sent
+from live.fault_table import SOME, all_accounted, chain_fault, fault, make_chain
 from live.rows.data import TRUTH as TRUTH_OF_SENT
+from live.rows.data import sent
 from orbit_truth import compare_segments, stored_segments
 from processes import run_command
 
@@ -18,9 +18,13 @@ SMALL = {"readout.spool_bytes": 500_000, **OVERFLOW}
 
 
 def stop_twice(chain: Chain, name: str) -> None:
-    """Ask a process to end, and then to do so at once; it says that something is left."""
-    for _ in range(2):
+    """Ask a process to end, and again, until it does so at once; it says that something is left."""
+
+    def ended() -> bool:
         chain.signal(name, signal.SIGTERM)
+        return chain.processes[name].poll() is not None
+
+    wait_for(ended, lambda: f"{name} does not end")
     assert chain.processes[name].wait() == 2
 
 
@@ -151,6 +155,3 @@ def refused(folder: Path) -> str:
         return said
     finally:
         chain.close()
-
-
-assert TRUTH.length
