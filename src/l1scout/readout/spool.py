@@ -124,7 +124,7 @@ class Spool:
         return 0
 
     def waiting(self) -> Iterator[Segment]:
-        """Go through the segments that wait, oldest first; a note that is damaged meanwhile is written anew."""
+        """Go through the segments that wait, oldest first; a note damaged meanwhile is written anew."""
         for path in sorted(self.folder.glob("*.json"), key=by_identity):
             segment = path.with_suffix("")
             if parse_name(segment.name) and segment.exists():
