@@ -1,5 +1,7 @@
 """Disks that are full, and files that change."""
 
+import shutil
+
 from chain import OVERFLOW, Chain, wait_for
 from live.fault_table import SOME, chain_fault
 
@@ -74,20 +76,49 @@ def full_disk(chain: Chain) -> None:
     chain.wait("readout", "sent", before + 1)
 
 
+def flip_note(chain: Chain, k: int) -> None:
+    """Flip a bit in the note of a segment that waits, counted from the oldest."""
+    paths = (chain.folder / "spool").glob("*.raw")
+    note = sorted(path.with_name(f"{path.name}.json") for path in paths)[k]
+    data = bytearray(note.read_bytes())
+    data[len(data) // 2] ^= 1
+    note.write_bytes(data)
+
+
 @chain_fault(
     "bit flipped in the note of a segment that waits",
     "spool",
-    "nothing is lost: the note is made anew from the segment and its neighbours",
+    "nothing is lost: the note is written again as it was",
     "damaged files kept in",
 )
 def flip_in_note(chain: Chain) -> None:
     chain.freeze("store")
     chain.send(600)
     chain.wait("readout", "spool_segments", 3)
-    paths = (chain.folder / "spool").glob("*.raw")
-    note = sorted(path.with_name(f"{path.name}.json") for path in paths)[1]
-    data = bytearray(note.read_bytes())
-    data[len(data) // 2] ^= 1
-    note.write_bytes(data)
+    flip_note(chain, 1)
     chain.thaw("store")
     chain.wait("readout", "sent", 5)
+
+
+@chain_fault(
+    "spool lost, then a bit flipped in the note of the first segment after that, and readout killed",
+    "spool",
+    "what was in the lost spool is missed, and counted",
+    "damaged files kept in",
+    lost={"missed": SOME},
+)
+def flip_in_first_note(chain: Chain) -> None:
+    chain.send(60)
+    chain.kill("readout")
+    shutil.rmtree(chain.folder / "spool")
+    chain.start("readout")
+    chain.wait("readout", "seconds", 0)  # it has asked the store
+    chain.freeze("store")
+    chain.send_through()
+    chain.send(200)
+    chain.wait("readout", "spool_segments", 1)
+    chain.kill("readout")
+    flip_note(chain, 0)
+    chain.thaw("store")
+    chain.start("readout")
+    chain.send_through()
