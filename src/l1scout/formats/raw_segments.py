@@ -1,6 +1,7 @@
 """Segments that are ``.raw`` files: what wire formats share whose orbits become frames."""
 
 from collections.abc import Mapping
+from itertools import compress
 
 import numpy as np
 from crc32c import crc32c
@@ -25,7 +26,7 @@ from l1scout.formats.raw import (
     sum_frames,
 )
 from l1scout.formats.stream import STREAMS, Stream, add_counts
-from l1scout.formats.wire_format import WireFormat
+from l1scout.formats.wire_format import Choice, WireFormat
 
 
 class RawSegmentFormat(WireFormat):
@@ -78,11 +79,13 @@ class RawSegmentFormat(WireFormat):
         """Return the header of a ``.raw`` file."""
         return file_header(run, lumisection, orbits, size)
 
-    def salvage(self, data: bytes, source: int) -> tuple[bytes, list[int]]:
+    def salvage(self, data: bytes, source: int, choose: Choice | None = None) -> tuple[bytes, list[int]]:
         """Return the frames of the source whose checksum fits; without the others, they read back as such."""
         header = data[: FILE_HEADER.itemsize]
         while True:
             frames = [f for f in _frames(data) if f.source == source]
+            if choose:
+                frames = list(compress(frames, choose(*_numbers(frames)).tolist()))
             body = b"".join(data[f.start : f.stop] for f in frames)
             if len(header) + len(body) == len(data):
                 return body, [f.orbit for f in frames]
@@ -117,6 +120,11 @@ class RawSegmentFormat(WireFormat):
 def _frames(data: bytes) -> list[Frame]:
     found = read_header(data) or frames_without_header(data)
     return list(read_frames(data, found)) if found else []
+
+
+def _numbers(frames: list[Frame]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the lumisections and orbits of frames."""
+    return np.array([f.lumisection for f in frames], np.int64), np.array([f.orbit for f in frames], np.int64)
 
 
 def _payloads(orbits: PacketOrbits) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
