@@ -20,6 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from crc32c import crc32c
+
 from l1scout.errors import InputError
 from l1scout.files import is_disk_full, open_own, own_folder, sync_folder, write_small
 from l1scout.readout.recovery import describe_anew, recover
@@ -184,7 +186,7 @@ class Spool:
             self._gone(segment)
 
     def refuse(self, segment: Segment, why: str) -> None:
-        """Put a segment aside that the store will never take: it waits no longer."""
+        """Put a segment aside that the store will never take, or that cannot be read: it waits no longer."""
         with self._guard:
             keep_refused(self.folder, self.note(segment), why)
             self._gone(segment)
@@ -217,6 +219,8 @@ class Spool:
         path, position = self.path(segment), self.note(segment).position
         with open_own(path) as file:
             data = file.read()
+        if (len(data), crc32c(data)) == (segment.size, segment.crc32c):  # it could not be read before
+            return segment
         good, mended = salvage(data, segment, checked=True)
         self.write(path, good)
         if path.exists():
