@@ -39,7 +39,7 @@ RAM_DISK = Path("/dev/shm")
 MIN_RAM_BYTES = 1 << 30
 RESERVE = "reserve"
 RESERVE_BYTES = 1 << 16
-"""Kept on the disk of the spool, so that the last segment's account can be written when it is full."""
+"""Kept on the disk of the spool, so that the account of the segment that fills it can be written."""
 
 
 def default_folder() -> Path:
@@ -96,7 +96,9 @@ class Spool:
         self._forget_old_notes()
         self.n_refused = sum(1 for _ in refused_notes(folder))
         """Segments that the store refuses."""
-        self._take_reserve()
+        self._reserved = False
+        with suppress(OSError):  # full: a segment begins when there is room
+            self.take_reserve()
 
     @property
     def held(self) -> int:
@@ -235,10 +237,22 @@ class Spool:
             file.write(content)
 
     def release_reserve(self) -> None:
-        """Give the disk back what was kept for the end of the run."""
+        """Give the disk back what was kept for the account of the segment that fills it."""
         (self.folder / RESERVE).unlink(missing_ok=True)
+        self._reserved = False
 
-    def _take_reserve(self) -> None:
+    def take_reserve(self) -> None:
+        """Keep some room on the disk, if that is not done already.
+
+        Raises
+        ------
+        InputError
+            If the folder cannot be used.
+        OSError
+            If the disk is full.
+        """
+        if self._reserved:
+            return
         path = self.folder / RESERVE
         try:
             with open_own(path, "wb") as file:
@@ -247,6 +261,9 @@ class Spool:
             if not is_disk_full(error):
                 msg = f"cannot use {self.folder} as the spool folder: {path}: {error.strerror or error}"
                 raise InputError(msg) from error
+            path.unlink(missing_ok=True)  # what was written of it
+            raise
+        self._reserved = True
 
     def _gone(self, segment: Segment) -> None:
         """Take over that a segment waits no longer: its note replaces that of the one before."""
