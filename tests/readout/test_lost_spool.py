@@ -7,6 +7,7 @@ import pytest
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout import readout as readout_module
 from l1scout.readout.readout import Readout
+from l1scout.readout.segment_note import note_of
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.settings import read_settings
@@ -101,3 +102,35 @@ def test_lost_spool_and_a_store_that_cannot_be_asked(chain, monkeypatch):
     (stage,) = [s for s in stages if s.name == "readout of source 9"]
     assert (stage.out, stage.counted["missed"], stage.wrong) == (9, 15, [])  # it had not seen the beginning
     assert stages[-1].out == 9
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["running", "started again"])
+def test_damaged_note_after_a_lost_spool(chain, again):
+    """The first segment's note tells what was lost with the spool: it can be made again without."""
+    chain.lose_a_spool()
+    readout = chain.readout("spool")
+    readout._find_position()
+    feed(readout.writer, b"".join(chain.packets[5:7]))
+    (waiting,) = readout.spool.waiting()
+    assert waiting.missed == 3
+    note = note_of(readout.spool.path(waiting))
+    if again:
+        feed(readout.writer, chain.packets[7])
+        readout.writer.finish()
+        readout.spool.close()
+        note.write_bytes(b"{")
+        spool = Spool(note.parent)
+    else:
+        note.write_bytes(b"{")
+        spool = readout.spool
+        assert [s.missed for s in spool.waiting()] == [3]
+        feed(readout.writer, chain.packets[7])
+        readout.writer.finish()
+    assert push(spool, chain.store) == [201, 201]
+    stages = chain.account("spool")
+    assert not [w for s in stages for w in s.wrong]
+    assert stages[1].counted["missed"] == 3
+    assert stages[1].into == ORBITS
+    for segment in list(spool.waiting()):
+        spool.remove(segment)
+    assert [n.name for n in spool.folder.glob("*.json")] == [note.name.replace("index000002", "index000003")]

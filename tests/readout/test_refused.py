@@ -181,7 +181,7 @@ def test_lost_spool_goes_on_where_the_store_is(tmp_path):
     assert (position.index, position.last_orbit) == (2, 11)
     writer._open.file.close()
     spool = Spool(tmp_path / "spool")
-    spool.adopt(RUN, 1, position)
+    spool.adopt(RUN, 1, position, RUN3.name)
     assert spool.position(RUN, 1) == position
     assert spool.position(RUN, 2) == ReadoutPosition()
     writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=6))
@@ -195,7 +195,7 @@ def test_lost_spool_goes_on_where_the_store_is(tmp_path):
 
 def test_newer_of_spool_and_store(spool):
     own = spool.position(RUN, 1)
-    spool.adopt(RUN, 1, ReadoutPosition(index=2))
+    spool.adopt(RUN, 1, ReadoutPosition(index=2), RUN3.name)
     assert spool.position(RUN, 1) == own
-    spool.adopt(RUN, 1, ReadoutPosition(index=9))
+    spool.adopt(RUN, 1, ReadoutPosition(index=9), RUN3.name)
     assert spool.position(RUN, 1).index == 9

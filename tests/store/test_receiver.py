@@ -3,12 +3,15 @@
 import errno
 import shutil
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from crc32c import crc32c
 
+from chain import PATIENCE_S
 from front_end import BOARD_FORMATS
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
@@ -195,6 +198,45 @@ def test_one_connection_at_a_time_sends_a_segment_and_few_send_at_all(sent, make
     other.close()
     upload.close()
     assert take(receiver, note, data) == 201
+
+
+def test_what_a_killed_readout_was_sending_is_not_stored_after_the_next_has_asked(sent, make):
+    """The next one uses the same index: its segment would be refused, and the orbits counted twice."""
+    note, data = sent
+    receiver = make()
+    upload = receiver.begin(note)
+    upload.write([data])
+    assert receiver.position(RUN, 2).index == receiver.position(RUN + 1, 1).index == 0
+    assert receiver.position(RUN, 1).index == 0
+    late = refusal(upload.finish)
+    assert (late.status, late.retry_s) == (503, 1)
+    upload.close()
+    assert receiver.position(RUN, 1).index == 0
+    assert take(receiver, note, data) == 201
+    assert receiver.position(RUN, 1) == note.position
+
+
+def test_a_readout_that_asks_waits_for_what_is_entered_at_this_moment(sent, make, monkeypatch):
+    note, data = sent
+    receiver = make()
+    keep, asked, going = receiver.folder.keep, [], threading.Event()
+
+    def slow(*arguments):
+        asked.append(threads.submit(receiver.position, RUN, 1))
+        assert going.wait(PATIENCE_S)
+        keep(*arguments)
+
+    monkeypatch.setattr(receiver.folder, "keep", slow)
+    wait_for = receiver._entered.wait_for
+
+    def waiting(*arguments):
+        going.set()
+        return wait_for(*arguments)
+
+    monkeypatch.setattr(receiver._entered, "wait_for", waiting)
+    with ThreadPoolExecutor(1) as threads:
+        assert take(receiver, note, data) == 201
+        assert asked[0].result(PATIENCE_S) == note.position
 
 
 def test_a_store_keeps_some_of_the_disk_free(sent, make, monkeypatch):

@@ -8,6 +8,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout.formats.decoded import Decoded
+from l1scout.formats.frame_checks import mended_marks
 from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.raw import (
@@ -19,6 +20,7 @@ from l1scout.formats.raw import (
     RawFile,
     decode_frames,
     file_header,
+    first_words,
     frame_heads,
     frames_without_header,
     read_frames,
@@ -78,6 +80,14 @@ class RawSegmentFormat(WireFormat):
     def segment_header(self, run: int, lumisection: int, orbits: int, size: int) -> bytes:
         """Return the header of a ``.raw`` file."""
         return file_header(run, lumisection, orbits, size)
+
+    def mended_heads(self, marks: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Mapping[int, bytes]]:
+        """Return the marks of frames as readers believe them, and the first word of those that change."""
+        mended = mended_marks(marks)
+        while not np.array_equal(mended, again := mended_marks(mended)):  # they are judged by those beside
+            mended = again
+        heads = first_words(mended)
+        return mended, {int(k): heads[k].tobytes() for k in np.flatnonzero(mended != marks)}
 
     def salvage(self, data: bytes, source: int, choose: Choice | None = None) -> tuple[bytes, list[int]]:
         """Return the frames of the source whose checksum fits; without the others, they read back as such."""

@@ -118,6 +118,17 @@ class WireFormat(ABC):
     def segment_header(self, run: int, lumisection: int, orbits: int, size: int) -> bytes:
         """Return what a segment's file of `size` bytes begins with; empty if it has no header."""
 
+    def mended_heads(self, marks: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Mapping[int, bytes]]:
+        """Return the marks of a segment's orbits as its readers believe them, and the heads that change.
+
+        Returns
+        -------
+        marks : ndarray of uint32
+        heads : mapping of int to bytes
+            What orbits in the segment must begin with, by their place. None, if marks are not kept there.
+        """
+        return marks, {}
+
     @abstractmethod
     def salvage(self, data: bytes, source: int, choose: Choice | None = None) -> tuple[bytes, list[int]]:
         """Return the orbits of a damaged or unfinished segment's file that can be read, and their numbers.

@@ -211,7 +211,7 @@ class Readout:
             self._log("store not reached: the run begins with segment 0", run=run, why=why, level="warning")
         if stored is not None and stored.index > own.index:
             self._log("goes on where the store is", run=run, index=stored.index, level="warning")
-            self.spool.adopt(run, source, stored)
+            self.spool.adopt(run, source, stored, self._wire_format.name)
             self.writer = self._new_writer()
 
     def _stored_position(self, run: int, source: int, patience_s: float) -> ReadoutPosition | None:

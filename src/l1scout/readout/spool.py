@@ -24,6 +24,7 @@ from crc32c import crc32c
 
 from l1scout.errors import InputError
 from l1scout.files import is_disk_full, open_own, own_folder, sync_folder, write_small
+from l1scout.lhc import lumisection
 from l1scout.readout.recovery import describe_anew, recover
 from l1scout.readout.refused import keep_refused, refused_notes
 from l1scout.readout.salvage import salvage
@@ -41,7 +42,7 @@ RAM_DISK = Path("/dev/shm")
 MIN_RAM_BYTES = 1 << 30
 RESERVE = "reserve"
 RESERVE_BYTES = 1 << 16
-"""Kept on the disk of the spool, so that the last segment's account can be written when it is full."""
+"""Kept on the disk of the spool, so that the account of the segment that fills it can be written."""
 
 
 def default_folder() -> Path:
@@ -87,27 +88,29 @@ class Spool:
         self.added = threading.Event()
         """Set when a segment has been added."""
         self._guard = threading.Lock()
-        self._sizes: dict[str, int] = {}
+        self._notes: dict[str, SegmentNote] = {}  # of those that wait: a disk may damage its own
         self._adopted: dict[tuple[int, int], ReadoutPosition] = {}
         self._last_gone: dict[tuple[int, int], Path] = {}
         self.bad = sum(1 for _ in folder.glob("*.bad"))
         """Damaged files that were kept."""
         self.recovered = recover(self)
         """Segments saved from an end without warning, or from damage."""
-        self._sizes = {segment.name: segment.size for segment in self.waiting()}
+        self._notes = {segment.name: self.note(segment) for segment in self.waiting()}
         self._forget_old_notes()
         self.n_refused = sum(1 for _ in refused_notes(folder))
         """Segments that the store refuses."""
-        self._take_reserve()
+        self._reserved = False
+        with suppress(OSError):  # full: a segment begins when there is room
+            self.take_reserve()
 
     @property
     def held(self) -> int:
         """Bytes of the segments that wait."""
-        return sum(self._sizes.copy().values())
+        return sum(note.segment.size for note in self._notes.copy().values())
 
     def __len__(self) -> int:
         """Return the number of segments that wait."""
-        return len(self._sizes)
+        return len(self._notes)
 
     def is_full(self) -> bool:
         """Say whether the next segment must wait for one to go."""
@@ -125,7 +128,7 @@ class Spool:
         return 0
 
     def waiting(self) -> Iterator[Segment]:
-        """Go through the segments that wait, oldest first; a note that is damaged meanwhile is made anew."""
+        """Go through the segments that wait, oldest first; a note damaged meanwhile is written anew."""
         for path in sorted(self.folder.glob("*.json"), key=by_identity):
             segment = path.with_suffix("")
             if parse_name(segment.name) and segment.exists():
@@ -135,11 +138,15 @@ class Spool:
                     yield found
 
     def _made_anew(self, path: Path) -> Segment | None:
-        """Describe a segment anew whose note cannot be read."""
+        """Write the note of a segment again that cannot be read, or describe the segment anew."""
         if not (path.exists() and note_of(path).exists()):  # acknowledged meanwhile
             return None
         self.set_aside(note_of(path))
-        return describe_anew(self, path, path)
+        known = self._notes.get(path.name)
+        if known is None:
+            return describe_anew(self, path, path)
+        write_small(note_of(path), known.encode(), durable=True)
+        return known.segment
 
     def position(self, run: int, source: int) -> ReadoutPosition:
         """Return where readout is in a run (the beginning, if nothing of it is known)."""
@@ -150,9 +157,20 @@ class Spool:
                 newest = note.position
         return newest
 
-    def adopt(self, run: int, source: int, position: ReadoutPosition) -> None:
-        """Go on from a position of the store where it is newer than that of the spool, which was lost."""
-        self._adopted[run, source] = position
+    def adopt(self, run: int, source: int, position: ReadoutPosition, wire_format: str) -> None:
+        """Go on from a position of the store where it is newer than that of the spool, which was lost.
+
+        It is kept as the note of the segment before: what the board had sent until then must be known if the
+        next note is damaged.
+        """
+        if position.index > self.position(run, source).index:
+            self._adopted[run, source] = position
+            lumi = int(lumisection(max(position.absolute_orbit, 0)))
+            before = Segment(run, source, position.index - 1, lumi, wire_format, epoch=position.epoch)
+            with suppress(OSError):  # a full disk: it is known here all the same
+                note = SegmentNote(segment=before, position=position)
+                write_small(note_of(self.path(before)), note.encode(), durable=True)
+                self._replace_note(before)
 
     def path(self, segment: Segment) -> Path:
         """Return where a segment lies, or will."""
@@ -160,7 +178,7 @@ class Spool:
 
     def note(self, segment: Segment) -> SegmentNote:
         """Return the note of a segment that waits."""
-        note = read_note(note_of(self.path(segment)))
+        note = self._notes.get(segment.name) or read_note(note_of(self.path(segment)))
         return note or SegmentNote(segment=segment, position=ReadoutPosition(index=segment.index + 1))
 
     def open(self, segment: Segment) -> IO[bytes]:
@@ -173,8 +191,9 @@ class Spool:
         part = part_of(path)
         with open_own(part) as file:
             os.fsync(file.fileno())
-        write_small(note_of(path), SegmentNote(segment=segment, position=position).encode(), durable=True)
-        self._sizes[segment.name] = segment.size  # first: the sender may be quick
+        note = SegmentNote(segment=segment, position=position)
+        write_small(note_of(path), note.encode(), durable=True)
+        self._notes[segment.name] = note  # first: the sender may be quick
         part.replace(path)
         sync_folder(self.folder)
         self.added.set()
@@ -239,10 +258,22 @@ class Spool:
             file.write(content)
 
     def release_reserve(self) -> None:
-        """Give the disk back what was kept for the end of the run."""
+        """Give the disk back what was kept for the account of the segment that fills it."""
         (self.folder / RESERVE).unlink(missing_ok=True)
+        self._reserved = False
 
-    def _take_reserve(self) -> None:
+    def take_reserve(self) -> None:
+        """Keep some room on the disk, if that is not done already.
+
+        Raises
+        ------
+        InputError
+            If the folder cannot be used.
+        OSError
+            If the disk is full.
+        """
+        if self._reserved:
+            return
         path = self.folder / RESERVE
         try:
             with open_own(path, "wb") as file:
@@ -251,15 +282,22 @@ class Spool:
             if not is_disk_full(error):
                 msg = f"cannot use {self.folder} as the spool folder: {path}: {error.strerror or error}"
                 raise InputError(msg) from error
+            path.unlink(missing_ok=True)  # what was written of it
+            raise
+        self._reserved = True
 
     def _gone(self, segment: Segment) -> None:
-        """Take over that a segment waits no longer: its note replaces that of the one before."""
-        self._sizes.pop(segment.name, None)
+        """Take over that a segment waits no longer."""
+        self._notes.pop(segment.name, None)
+        self._replace_note(segment)
+
+    def _replace_note(self, segment: Segment) -> None:
+        """Let the note of a segment that is gone replace that of the one before."""
         source, note = (segment.run, segment.source), note_of(self.path(segment))
-        before = self._last_gone.get(source)
-        if before and before != note and not before.with_suffix("").exists():
+        before, newest = sorted((self._last_gone.get(source, note), note), key=by_identity)
+        if before != newest and not before.with_suffix("").exists():
             before.unlink(missing_ok=True)
-        self._last_gone[source] = note
+        self._last_gone[source] = newest
 
     def _forget_old_notes(self) -> None:
         """Remove notes of segments that are gone, but for the newest of each run and source."""

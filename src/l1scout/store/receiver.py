@@ -25,6 +25,8 @@ from l1scout.store.store_folder import StoreFolder
 
 BUSY_S, FULL_S = 1, 5
 """In how many seconds to try again when the store is busy, and when its disk is full."""
+_ENTERING_S = 10.0
+"""A readout that asks for its position waits so long for what is entered at this moment."""
 
 
 class RefusedError(ScoutingError):
@@ -91,6 +93,9 @@ class SegmentReceiver:
         self.max_bytes, self._reserve, self._uploads = max_bytes, reserve_bytes, uploads
         self._lock = threading.Lock()
         self._open: dict[tuple[int, int, int], tuple[int, Path | None]] = {}
+        self._entered = threading.Condition(self._lock)
+        self._entering: set[tuple[int, int, int]] = set()
+        self._overtaken: set[tuple[int, int, int]] = set()
         self.segments = self.bytes = self.again = self.refused = self.damaged = 0
         self.failing = ""
         compile_checks()
@@ -117,7 +122,18 @@ class SegmentReceiver:
         return self.folder.kept(name)
 
     def position(self, run: int, source: int) -> ReadoutPosition:
-        """Return where the readout of a source is in a run, after the newest segment that is stored."""
+        """Return where the readout of a source is in a run, after the newest segment that is stored.
+
+        Who asks goes on from there: what a readout before it was sending and has not been entered yet is not
+        stored any more, or the next segment would have the same identity.
+        """
+        with self._entered:
+            self._overtaken |= {key for key in self._open if key[:2] == (run, source)} - self._entering
+            if not self._entered.wait_for(
+                lambda: all(key[:2] != (run, source) for key in self._entering), _ENTERING_S
+            ):
+                msg = f"a segment of run {run}, source {source} is being entered; try again"
+                raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=BUSY_S)
         try:
             return self.catalogue.position(run, source)
         except (sqlite3.Error, InputError) as error:
@@ -172,6 +188,7 @@ class SegmentReceiver:
         """End an upload: others may begin it."""
         with self._lock:
             self._open.pop(segment.key, None)
+            self._overtaken.discard(segment.key)
 
     def _find(self, note: SegmentNote, start: int) -> "Upload | HTTPStatus":
         segment = note.segment
@@ -267,8 +284,18 @@ class SegmentReceiver:
     def enter(self, note: SegmentNote, part: Path | None) -> None:
         """Make a segment that is complete one of the store's; None: its file has its name already."""
         segment = note.segment
-        with self.writing(segment.name, part):
-            self.folder.keep(note, part, self.catalogue)
+        with self._lock:
+            if segment.key in self._overtaken:
+                msg = f"{segment.name}: a readout has asked meanwhile where the run goes on; send it again"
+                raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=BUSY_S)
+            self._entering.add(segment.key)
+        try:
+            with self.writing(segment.name, part):
+                self.folder.keep(note, part, self.catalogue)
+        finally:
+            with self._entered:
+                self._entering.discard(segment.key)
+                self._entered.notify_all()
         self.failing = ""
         with self._lock:
             self.segments, self.bytes = self.segments + 1, self.bytes + segment.size
