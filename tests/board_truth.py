@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -103,6 +104,7 @@ class Chain:
 
     def __init__(self, first: int = 0, limit: int = 50) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="l1scout-truth-", dir=default_folder().parent))
+        self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.board, self._limit = Board(first), limit
         self._open()
 
@@ -138,7 +140,7 @@ class Chain:
             assert {number // EPOCH_ORBITS for number, _ in found} <= {segment.epoch}
             stored += found
         self.spool.close()
-        shutil.rmtree(self.folder)
+        self._remove()
         return Outcome(counts, stored, self.board.truth, self.writer.alarms)
 
 

@@ -70,13 +70,17 @@ class RunningProcess(Protocol):
 
 
 def kill_with_children(process: RunningProcess) -> None:
-    """Kill a process that runs, and all that it has started."""
+    """Kill a process that runs, and all that it has started.
+
+    But for what removes the semaphores of killed processes: it ends when they have.
+    """
     children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
     for child in children:
         with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
+            if not any("resource_tracker" in word for word in child.cmdline()):
+                child.kill()
     psutil.wait_procs(children, PATIENCE_S)
 
 

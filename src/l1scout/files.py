@@ -198,3 +198,8 @@ def sync_folder(folder: Path) -> None:
 def is_disk_full(error: OSError) -> bool:
     """Say whether an error is that of a full disk."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_short_of_resources(error: OSError) -> bool:
+    """Say whether an error is for want of descriptors or memory: it says nothing of the file."""
+    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)

@@ -79,6 +79,15 @@ def test_an_alarm_is_logged_once_when_it_appears_and_once_when_it_ends(chain):
     ]
 
 
+def test_why_a_process_refuses_is_not_logged_again_as_its_alarm(chain):
+    board, why = chain.gmt.board, "8 orbits were not sent"
+    board.refusal = why
+    report(board, board_status(state="draining", run=7, delivered=8, dropped=0, alarms=[why]))
+    chain.update(0)
+    assert chain.alarms.up == [f"board.gmt: {why}"]
+    assert chain.lines == []
+
+
 def test_losses_are_an_alarm_while_they_grow_and_stay_in_the_finding(chain):
     for now, missed in [(0, 0), (1, 20), (2, 20), (30, 20)]:
         report(chain.calo.readout, readout(now, missed=missed))

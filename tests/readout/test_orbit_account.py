@@ -81,3 +81,17 @@ def test_the_last_orbit_counts_on_over_epochs():
     """Lag and the first orbit of a board that is started again are worked out from it."""
     assert ReadoutPosition().absolute_orbit == -1
     assert ReadoutPosition(epoch=2, last_orbit=5).absolute_orbit == (2 << 31) + 5
+
+
+def test_note_lost_before_a_new_epoch():
+    """What its segment had missed follows from those on both sides, though the numbers wrap between."""
+    chain = Chain(first=EPOCH_ORBITS - 25, limit=10)
+    for arrives in (True, True, True, False, True, True, True):
+        packet = chain.board.packet(5)
+        if arrives:
+            chain.feed(packet)
+    (before,) = chain.folder.glob("run*_index000002.raw.json")
+    before.unlink()
+    chain.kill()
+    outcome = chain.finish()
+    assert (outcome.counts["missed"], outcome.counts["dropped"], outcome.accounted) == (5, 0, 35)

@@ -2,19 +2,21 @@
 
 import errno
 import io
+import os
 import socket
 import threading
 from contextlib import contextmanager, suppress
 
 import pytest
 
+from board_truth import stored_orbits
 from chain import PATIENCE_S, wait_for
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.board_listener import BoardConnection
 from l1scout.readout.readout import Readout
 from l1scout.readout.segment_note import read_note
-from l1scout.readout.spool import Spool
+from l1scout.readout.spool import RESERVE, RESERVE_BYTES, Spool
 from l1scout.readout.streams_in import Ending
 from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.settings import read_settings
@@ -195,11 +197,16 @@ class SmallDisk:
 
         class Limited:
             def write(self, data) -> int:
-                if disk.room <= 0:
+                there = max(os.fstat(file.fileno()).st_size - file.tell(), 0)
+                n = min(len(data), there + max(disk.room, 0))
+                if n == 0:
                     raise OSError(errno.ENOSPC, "disk full")
-                n = file.write(memoryview(data)[: disk.room])
-                disk.room -= n
-                return n
+                disk.room -= max(n - there, 0)
+                return file.write(memoryview(data)[:n])
+
+            def truncate(self, size) -> int:
+                disk.room += os.fstat(file.fileno()).st_size - size
+                return file.truncate(size)
 
             def __getattr__(self, name):
                 return getattr(file, name)
@@ -224,3 +231,62 @@ def test_disk_is_full_at_the_end(tmp_path, monkeypatch, room):
         assert spool.path(segment).stat().st_size == segment.size
         assert read_note(spool.path(segment).with_name(segment.name + ".json"))
     assert not list(spool.folder.glob("*.part"))
+
+
+def test_open_segment_alone_fills_the_disk(tmp_path, monkeypatch):
+    """It is closed early, and the run goes on in the next one when it has been sent."""
+    spool, room = Spool(tmp_path / "spool"), 1 << 16
+    disk = SmallDisk(spool, monkeypatch, 4000)
+    add, take = spool.add, spool.take_reserve
+    stored = []
+
+    def add_with_reserve(segment, position) -> None:
+        if disk.room <= 0:
+            raise OSError(errno.ENOSPC, "disk full")
+        add(segment, position)
+
+    def take_from_room() -> None:
+        if disk.released and disk.room < room:
+            raise OSError(errno.ENOSPC, "disk full")
+        disk.room, disk.released = disk.room - room * disk.released, False
+        take()
+
+    def send_while_waiting() -> bool:
+        """Be the store: take what waits, which makes room."""
+        for segment in spool.waiting():
+            stored.append((segment, spool.path(segment).read_bytes()))
+            disk.room += segment.size
+            spool.remove(segment)
+        waits.append(len(stored))
+        return len(waits) > 100 and waits[-100] == len(stored)  # for ever
+
+    waits = []
+    monkeypatch.setattr(spool, "add", add_with_reserve)
+    monkeypatch.setattr(spool, "take_reserve", take_from_room)
+    monkeypatch.setattr("l1scout.readout.writer._WAIT_S", 0)
+    writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=1000), send_while_waiting)
+    feed(writer, b"".join(packets()))
+    writer.finish()
+    send_while_waiting()
+    orbits = [number for _, data in stored for number, _ in stored_orbits(data)]
+    assert orbits == list(range(24))
+    assert len(stored) > 2
+    assert writer.totals.discarded == 0
+    assert (spool.folder / RESERVE).stat().st_size == RESERVE_BYTES
+
+
+def test_reserve_is_taken_whole_or_not_at_all(tmp_path, monkeypatch):
+    spool = Spool(tmp_path / "spool")
+    spool.release_reserve()
+
+    def full(path, mode="rb", **_: object):
+        path.write_bytes(b"part")
+        raise OSError(errno.ENOSPC, "disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("l1scout.readout.spool.open_own", full)
+        with pytest.raises(OSError, match="disk full"):
+            spool.take_reserve()
+    assert not (spool.folder / RESERVE).exists()
+    spool.take_reserve()
+    assert (spool.folder / RESERVE).stat().st_size == RESERVE_BYTES

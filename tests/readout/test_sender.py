@@ -1,11 +1,13 @@
 """The sender, step by step, and a store that gives the answers that a test has prepared: real sockets."""
 
 import base64
+import errno
 import json
 import socket
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.segments import Segment
 from l1scout.readout.sender import IDLE_CLOSE_S, RETURN_S, Sender
 from l1scout.readout.spool import Spool
+from l1scout.readout.store_client import ChangedFileError
 from l1scout.readout.writer import Limits, SegmentWriter
 from live_packets import feed, packets
 
@@ -339,6 +342,62 @@ def test_a_segment_that_changed_in_the_spool_is_repaired_and_not_sent_before(spo
     step(sender, clock)
     assert store.put[-1].body == good
     assert sender.sent == 1
+
+
+@pytest.mark.parametrize(
+    ("leads_to", "why"),
+    [("/proc/self/mem", "input/output error"), ("/", "is a directory")],  # reading the first is an I/O error
+)
+def test_a_segment_that_cannot_be_read_does_not_keep_the_others_back(spool, store, sender_of, leads_to, why):
+    sender, log, clock = sender_of(spool, store.address)
+    first, second = spool.waiting()
+    spool.path(first).unlink()
+    spool.path(first).symlink_to(leads_to)
+    with pytest.raises(ChangedFileError, match=why):
+        sender._client.put(spool.note(first), spool.path(first), 0)
+    assert step(sender, clock) == 0
+    assert [*spool.waiting()] == [second]
+    assert (spool.n_refused, sender.refused) == (1, 1)
+    assert any("cannot be read" in values.get("why", "") for _, values in log.lines)
+    step(sender, clock)
+    assert (sender.drained(), sender.sent) == (True, 1)
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENOMEM])
+def test_a_want_of_resources_is_no_damage(spool, store, sender_of, monkeypatch, error):
+    sender, _, clock = sender_of(spool, store.address)
+    first, _ = spool.waiting()
+    real = Path.open
+
+    def short(path, *arguments, **options):
+        if path == spool.path(first):
+            raise OSError(error, "planted")
+        return real(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", short)
+        assert step(sender, clock) > 0
+    assert (len(spool), spool.bad, sender.refused) == (2, 0, 0)
+    assert step(sender, clock) == 0
+    assert sender.sent == 1
+
+
+def test_a_file_that_could_not_be_read_once_is_left_as_it_is(spool, store, sender_of, monkeypatch):
+    sender, _, clock = sender_of(spool, store.address)
+    first, _ = spool.waiting()
+    data, real, left = spool.path(first).read_bytes(), Path.open, [None]
+
+    def once(path, *arguments, **options):
+        if path == spool.path(first) and left:
+            left.pop()
+            raise OSError(errno.EIO, "planted")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", once)
+    assert step(sender, clock) == 0
+    assert (len(spool), spool.bad, sender.refused) == (2, 0, 0)
+    assert step(sender, clock) == 0
+    assert (sender.sent, store.put[-1].body) == (1, data)
 
 
 def test_while_all_stores_are_away_the_alarm_stays(spool, store, sender_of):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from l1scout.files import checksum
 from l1scout.formats.raw import read_frames, read_header
 from l1scout.formats.wire_formats.run3 import RUN3
+from l1scout.lhc import ORBITS_PER_LUMISECTION
 from l1scout.readout.salvage import with_bit_put_right
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
@@ -216,6 +217,29 @@ def test_bit_in_an_orbit_number_is_put_right(spool):
     again = Spool(spool.folder)
     assert again.repair(segment) == segment
     assert again.path(segment).read_bytes() == data
+
+
+@pytest.mark.parametrize("places", [(0, 1, 2), (3, 4, 5), (1, 3, 4)])
+@pytest.mark.parametrize("change", [1 << 30, 1 << 17, (1 << 20) + 3])
+def test_orbits_that_the_segment_did_not_have_are_left_out(spool, places, change):
+    """However many heads are damaged: before the first orbit, after the last, or in another order."""
+    segment = next(spool.waiting())
+    path = spool.path(segment)
+    data = path.read_bytes()
+    frames = [f.start for f in read_frames(data, read_header(data))]
+    orbits = [int.from_bytes(data[at + 12 : at + 16], "little") for at in frames]
+    hurt = bytearray(data)
+    for place in places:
+        orbit, at = orbits[place] ^ change, frames[place]
+        for number in (1 + orbit // ORBITS_PER_LUMISECTION, orbit):
+            hurt[at + 8 : at + 12], at = number.to_bytes(4, "little"), at + 4
+    path.write_bytes(hurt)
+    mended = spool.repair(segment)
+    assert (mended.orbits, mended.corrupt) == (3, 3)
+    kept = path.read_bytes()
+    assert [f.orbit for f in read_frames(kept, read_header(kept))] == [
+        orbit for k, orbit in enumerate(orbits) if k not in places
+    ]
 
 
 @given(st.binary(min_size=1, max_size=2000), st.data())

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from board_truth import stored_orbits
 from front_end import decode_muons
 from l1scout.core.orbit_batch import muon_counts
+from l1scout.core.provenance import data_label
 from l1scout.errors import InputError
 from l1scout.files import checksum
+from l1scout.formats.marks import MARK_BITS, SIMULATED
 from l1scout.formats.packets import TRAILER_BYTES, Trailer
 from l1scout.formats.raw import read_frames, read_header
 from l1scout.formats.streams.muon import read_records
 from l1scout.formats.wire_formats.run2 import RUN2
-from l1scout.formats.wire_formats.run3 import RUN3
+from l1scout.formats.wire_formats.run3 import ORBIT_HEADER, RUN3
 from l1scout.lhc import ORBITS_PER_LUMISECTION
 from l1scout.readout.object_counts import sum_counts
 from l1scout.readout.segments import Segment
@@ -385,3 +387,27 @@ def test_segment_sent_before_its_name_lasts_does_not_stay_counted(tmp_path, monk
     assert sent
     assert (len(spool), spool.held) == (0, 0)
     spool.close()
+
+
+@pytest.mark.parametrize("bit", range(MARK_BITS))
+@pytest.mark.parametrize("orbits_per_packet", [1, 2, 4])
+def test_a_mark_of_one_orbit_is_flipped(bit, orbits_per_packet, tmp_path):
+    """What is stored is read back: no orbit is left out for what its header states."""
+    sent = packets(orbits=12, per=orbits_per_packet)
+    for orbit in range(12):
+        stream = [bytearray(packet) for packet in sent]
+        packet, k = stream[orbit // orbits_per_packet], orbit % orbits_per_packet
+        row = int(RUN3.find_orbits(memoryview(packet)).spans[k, 0]) - 1
+        packet[4 * (8 * row + ORBIT_HEADER.index("flags"))] ^= 1 << bit
+        spool = Spool(tmp_path / f"spool{orbit}")
+        writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=5))
+        feed(writer, b"".join(stream))
+        writer.finish()
+        assert orbits_in(spool) == list(range(12))
+        for segment in spool.waiting():
+            raw = read_header(data := spool.path(segment).read_bytes())
+            frames = list(read_frames(data, raw))
+            assert not raw.corrupt
+            assert {frame.marks for frame in frames} <= {SIMULATED, SIMULATED ^ 1 << bit}
+            assert segment.data == data_label(RUN3.simulated(data))
+        spool.close()

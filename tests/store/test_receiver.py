@@ -18,8 +18,9 @@ from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
-from l1scout.store.catalogue import Catalogue
+from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.check_segment import contradiction
+from l1scout.store.on_disk import FILE_CHANGED, FILE_MISSING, NOTE_LOST, WORKED_OUT
 from l1scout.store.receiver import RefusedError, SegmentReceiver
 from l1scout.store.store_folder import StoreFolder
 from live_packets import feed, packets, repeated
@@ -132,6 +133,39 @@ def test_another_segment_of_the_same_identity_is_refused(sent, make):
     elsewhere = SegmentNote(segment=replace(note.segment, lumisection=2), position=note.position)
     assert refusal(receiver.begin, elsewhere).status == 409
     assert receiver.refused == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [NOTE_LOST, WORKED_OUT, FILE_MISSING, FILE_CHANGED],
+    ids=["note lost", "worked out", "missing", "changed"],
+)
+@pytest.mark.parametrize("state", ["intact", "damaged before", "changed", "missing", "deleted"])
+def test_a_segment_with_a_fault_gives_way_to_its_own_bytes_or_if_it_is_damaged(sent, make, fault, state):
+    """Its note was lost, so whether another is the same only its bytes tell."""
+    note, data = sent
+    other = data[:-4] + b"\1\2\3\4"  # of another board
+    receiver = make()
+    path = receiver.folder.file(note.segment)
+    path.parent.mkdir()
+    damaged = data[:-10] + bytes([data[-10] ^ 1]) + data[-9:]
+    there = damaged if state == "damaged before" else data
+    path.write_bytes(damaged if state in ("damaged before", "changed") else data)
+    if state in ("missing", "deleted"):
+        path.unlink()
+    known = changed(note, there, missed=0)
+    stored = Stored(known.segment, f"{path.parent.name}/{path.name}", "", len(there), crc32c(there), 1.0)
+    deleted = 2.0 if state == "deleted" else None
+    receiver.catalogue.put([(known, replace(stored, fault=fault, deleted=deleted))])
+    offered = changed(note, other)
+    if fault in (NOTE_LOST, WORKED_OUT) and state in ("intact", "deleted"):
+        assert refusal(receiver.begin, offered).status == 409
+        assert path.exists() == (state == "intact")
+    else:
+        receiver.begin(offered).close()
+    lost_losses = changed(note, data, missed=5)
+    assert take(receiver, lost_losses, data) == 201
+    assert receiver.catalogue.get(note.segment.key).segment.missed == 5
 
 
 def test_segments_may_be_as_long_as_is_set_and_no_longer(sent, make):

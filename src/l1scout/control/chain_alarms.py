@@ -44,8 +44,9 @@ class Alarms:
     def update(self, now: float, rows: Mapping[str, ProcessRow]) -> None:
         """Look at all processes, and log what is new and what has ended."""
         up = {_kind(text): text for text in self._present(now, rows)}
+        logged = {f"{process.name}: {process.refusal}" for process in self._processes}  # when it ended
         for kind, text in up.items():
-            if kind not in self._up:
+            if kind not in self._up and text not in logged:
                 self._log("alarm", level="error", what=text)
         for kind, text in self._up.items():
             if kind not in up:

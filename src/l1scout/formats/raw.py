@@ -100,10 +100,14 @@ class Frames:
 def frame_heads(packet: PacketOrbits, run: int, source: int) -> NDArray[np.uint32]:
     """Return words 0 to 3 of the header of each orbit's frame, and the source id: shape (orbits, 5)."""
     heads = np.empty((len(packet.orbit), 5), np.uint32)
-    heads[:, 0], heads[:, 1], heads[:, 4] = VERSION, run, source
-    heads[:, 0] |= (packet.marks & np.uint32(ALL_MARKS)) << np.uint32(16 + MARKS_AT)
+    heads[:, 0], heads[:, 1], heads[:, 4] = first_words(packet.marks), run, source
     heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit & ORBIT_MASK
     return heads
+
+
+def first_words(marks: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the first word of frames of orbits with such marks."""
+    return (marks & np.uint32(ALL_MARKS)) << np.uint32(16 + MARKS_AT) | np.uint32(VERSION)
 
 
 def sum_frames(words: NDArray[np.uint32], starts: NDArray[np.int64]) -> None:

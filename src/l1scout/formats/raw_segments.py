@@ -1,12 +1,14 @@
 """Segments that are ``.raw`` files: what wire formats share whose orbits become frames."""
 
 from collections.abc import Mapping
+from itertools import compress
 
 import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout.formats.decoded import Decoded
+from l1scout.formats.frame_checks import mended_marks
 from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.raw import (
@@ -18,6 +20,7 @@ from l1scout.formats.raw import (
     RawFile,
     decode_frames,
     file_header,
+    first_words,
     frame_heads,
     frames_without_header,
     read_frames,
@@ -25,7 +28,7 @@ from l1scout.formats.raw import (
     sum_frames,
 )
 from l1scout.formats.stream import STREAMS, Stream, add_counts
-from l1scout.formats.wire_format import WireFormat
+from l1scout.formats.wire_format import Choice, WireFormat
 
 
 class RawSegmentFormat(WireFormat):
@@ -78,11 +81,21 @@ class RawSegmentFormat(WireFormat):
         """Return the header of a ``.raw`` file."""
         return file_header(run, lumisection, orbits, size)
 
-    def salvage(self, data: bytes, source: int) -> tuple[bytes, list[int]]:
+    def mended_heads(self, marks: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Mapping[int, bytes]]:
+        """Return the marks of frames as readers believe them, and the first word of those that change."""
+        mended = mended_marks(marks)
+        while not np.array_equal(mended, again := mended_marks(mended)):  # they are judged by those beside
+            mended = again
+        heads = first_words(mended)
+        return mended, {int(k): heads[k].tobytes() for k in np.flatnonzero(mended != marks)}
+
+    def salvage(self, data: bytes, source: int, choose: Choice | None = None) -> tuple[bytes, list[int]]:
         """Return the frames of the source whose checksum fits; without the others, they read back as such."""
         header = data[: FILE_HEADER.itemsize]
         while True:
             frames = [f for f in _frames(data) if f.source == source]
+            if choose:
+                frames = list(compress(frames, choose(*_numbers(frames)).tolist()))
             body = b"".join(data[f.start : f.stop] for f in frames)
             if len(header) + len(body) == len(data):
                 return body, [f.orbit for f in frames]
@@ -117,6 +130,11 @@ class RawSegmentFormat(WireFormat):
 def _frames(data: bytes) -> list[Frame]:
     found = read_header(data) or frames_without_header(data)
     return list(read_frames(data, found)) if found else []
+
+
+def _numbers(frames: list[Frame]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the lumisections and orbits of frames."""
+    return np.array([f.lumisection for f in frames], np.int64), np.array([f.orbit for f in frames], np.int64)
 
 
 def _payloads(orbits: PacketOrbits) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:

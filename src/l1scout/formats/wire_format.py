@@ -1,7 +1,7 @@
 """Wire formats: how packets of a board are written and read, one module each in `formats.wire_formats`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import BufferedIOBase
 from typing import Any, ClassVar
 
@@ -15,6 +15,9 @@ from l1scout.formats.packets import Found, PacketOrbits, Readable, Trailer
 from l1scout.formats.raw import Frames
 from l1scout.formats.records import ORBIT
 from l1scout.formats.stream import STREAMS, add_counts
+
+Choice = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
+"""Says which orbits of a file can be right, by their lumisections and numbers, in the order of the file."""
 
 
 class WireFormat(ABC):
@@ -115,11 +118,23 @@ class WireFormat(ABC):
     def segment_header(self, run: int, lumisection: int, orbits: int, size: int) -> bytes:
         """Return what a segment's file of `size` bytes begins with; empty if it has no header."""
 
+    def mended_heads(self, marks: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Mapping[int, bytes]]:
+        """Return the marks of a segment's orbits as its readers believe them, and the heads that change.
+
+        Returns
+        -------
+        marks : ndarray of uint32
+        heads : mapping of int to bytes
+            What orbits in the segment must begin with, by their place. None, if marks are not kept there.
+        """
+        return marks, {}
+
     @abstractmethod
-    def salvage(self, data: bytes, source: int) -> tuple[bytes, list[int]]:
+    def salvage(self, data: bytes, source: int, choose: Choice | None = None) -> tuple[bytes, list[int]]:
         """Return the orbits of a damaged or unfinished segment's file that can be read, and their numbers.
 
-        The header of the file is not among the bytes.
+        The header of the file is not among the bytes. Of formats with checksums, only orbits are kept that
+        `choose` does not leave out.
         """
 
     def with_source(self, data: bytes, source: int) -> bytes:

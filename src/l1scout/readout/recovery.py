@@ -144,7 +144,8 @@ def _account(
         return segment, position
     sent = after.position.board_orbits - after.segment.sent - start.board_orbits
     dropped = after.position.board_dropped - after.segment.dropped - start.board_dropped
-    passed = after.position.last_orbit - last - after.segment.orbits + position.gap_orbits
+    passed = after.position.absolute_orbit - position.absolute_orbit - after.segment.orbits
+    passed += position.gap_orbits
     if not (sent >= orbits and dropped >= 0 and sent - orbits + dropped <= max(passed, 0)):
         return segment, position  # the board was started again
     counts: dict[str, Any] = {"corrupt" if damaged else "missed": sent - orbits, "dropped": dropped}

@@ -1,14 +1,18 @@
 """Save what can still be read of a segment's file that is incomplete or damaged."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 from crc32c import crc32c
+from numpy.typing import NDArray
 
 from l1scout.core.provenance import data_label
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.jit import kernel
+from l1scout.readout.orbit_numbers import longest_chain
 from l1scout.readout.segments import Segment
 
 _POLYNOMIAL = 0x82F63B78
@@ -24,8 +28,8 @@ def salvage(data: bytes, segment: Segment, *, checked: bool = False) -> tuple[by
     segment : Segment
         Names the run, source, lumisection and wire format of the file.
     checked : bool
-        The segment's checksum is that of the file as it was: put a single flipped bit right, and else keep
-        only what a checksum in the file proves to be right.
+        The segment describes the file as it was: put a single flipped bit right, and else keep only what a
+        checksum in the file proves to be right, of orbits that it had, in their order.
 
     Returns
     -------
@@ -39,10 +43,11 @@ def salvage(data: bytes, segment: Segment, *, checked: bool = False) -> tuple[by
         if mended is not None and len(wire_format.salvage(mended, segment.source)[1]) == segment.orbits:
             return mended, segment
     run, lumisection = segment.run, segment.lumisection
+    choose = partial(_possible, segment) if checked else None
     body, orbits = b"", list[int]()
     if wire_format.has_checksums or not checked:
         header = wire_format.segment_header(run, lumisection, 0, 0)  # what is there may be the damage
-        body, orbits = wire_format.salvage(header + data[len(header) :], segment.source)
+        body, orbits = wire_format.salvage(header + data[len(header) :], segment.source, choose)
     size = len(wire_format.segment_header(run, lumisection, len(orbits), 0)) + len(body)
     data = wire_format.segment_header(run, lumisection, len(orbits), size) + body
     simulated = wire_format.simulated(data)
@@ -57,6 +62,16 @@ def salvage(data: bytes, segment: Segment, *, checked: bool = False) -> tuple[by
         orbits=len(orbits),
         objects=wire_format.count_objects(data),
     )
+
+
+def _possible(
+    segment: Segment, lumisection: NDArray[np.int64], orbit: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return which orbits may be those of a segment: of its lumisection, first to last, rising."""
+    number = orbit & ORBIT_MASK
+    inside = (number >= segment.first_orbit) & (number <= segment.last_orbit) & (segment.orbits > 0)
+    inside &= lumisection == segment.lumisection
+    return longest_chain(np.where(inside, number, -1), segment.first_orbit)
 
 
 def with_bit_put_right(data: bytes, size: int, crc: int) -> bytes | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from l1scout.access import Access, parse_addresses
 from l1scout.errors import printable
+from l1scout.files import is_short_of_resources
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool
 from l1scout.readout.store_client import Answer, ChangedFileError, StoreClient
@@ -218,10 +219,14 @@ class Sender:
     def _repair(self, segment: Segment) -> float:
         """Make what can be read of a segment whose file has changed in the spool a segment again."""
         self._may_be_begun = True
+        self._tries += 1
         try:
             mended = self._spool.repair(segment)
         except OSError as error:
-            return self._refuse(segment, f"its file in the spool cannot be read ({error.strerror or error})")
+            why = f"its file in the spool cannot be read ({error.strerror or error})"
+            return self._failed(why) if is_short_of_resources(error) else self._refuse(segment, why)
+        if self._tries >= _MAX_TRIES:
+            return self._refuse(segment, "its file in the spool changes again and again")
         lost = segment.orbits - mended.orbits
         self._log(
             "segment changed in the spool, repaired", level="error", segment=segment.name, lost_orbits=lost

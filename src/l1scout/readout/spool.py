@@ -20,6 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from crc32c import crc32c
+
 from l1scout.errors import InputError
 from l1scout.files import is_disk_full, open_own, own_folder, sync_folder, write_small
 from l1scout.lhc import lumisection
@@ -40,7 +42,7 @@ RAM_DISK = Path("/dev/shm")
 MIN_RAM_BYTES = 1 << 30
 RESERVE = "reserve"
 RESERVE_BYTES = 1 << 16
-"""Kept on the disk of the spool, so that the last segment's account can be written when it is full."""
+"""Kept on the disk of the spool, so that the account of the segment that fills it can be written."""
 
 
 def default_folder() -> Path:
@@ -97,7 +99,9 @@ class Spool:
         self._forget_old_notes()
         self.n_refused = sum(1 for _ in refused_notes(folder))
         """Segments that the store refuses."""
-        self._take_reserve()
+        self._reserved = False
+        with suppress(OSError):  # full: a segment begins when there is room
+            self.take_reserve()
 
     @property
     def held(self) -> int:
@@ -201,7 +205,7 @@ class Spool:
             self._gone(segment)
 
     def refuse(self, segment: Segment, why: str) -> None:
-        """Put a segment aside that the store will never take: it waits no longer."""
+        """Put a segment aside that the store will never take, or that cannot be read: it waits no longer."""
         with self._guard:
             keep_refused(self.folder, self.note(segment), why)
             self._gone(segment)
@@ -234,6 +238,8 @@ class Spool:
         path, position = self.path(segment), self.note(segment).position
         with open_own(path) as file:
             data = file.read()
+        if (len(data), crc32c(data)) == (segment.size, segment.crc32c):  # it could not be read before
+            return segment
         good, mended = salvage(data, segment, checked=True)
         self.write(path, good)
         if path.exists():
@@ -252,10 +258,22 @@ class Spool:
             file.write(content)
 
     def release_reserve(self) -> None:
-        """Give the disk back what was kept for the end of the run."""
+        """Give the disk back what was kept for the account of the segment that fills it."""
         (self.folder / RESERVE).unlink(missing_ok=True)
+        self._reserved = False
 
-    def _take_reserve(self) -> None:
+    def take_reserve(self) -> None:
+        """Keep some room on the disk, if that is not done already.
+
+        Raises
+        ------
+        InputError
+            If the folder cannot be used.
+        OSError
+            If the disk is full.
+        """
+        if self._reserved:
+            return
         path = self.folder / RESERVE
         try:
             with open_own(path, "wb") as file:
@@ -264,6 +282,9 @@ class Spool:
             if not is_disk_full(error):
                 msg = f"cannot use {self.folder} as the spool folder: {path}: {error.strerror or error}"
                 raise InputError(msg) from error
+            path.unlink(missing_ok=True)  # what was written of it
+            raise
+        self._reserved = True
 
     def _gone(self, segment: Segment) -> None:
         """Take over that a segment waits no longer."""

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from l1scout.access import Access, explain_tls
 from l1scout.errors import InputError, first_fault, printable
+from l1scout.files import is_short_of_resources
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.wire import IDLE_S, WireError, connect, interrupt
 
@@ -82,7 +83,7 @@ _NOT_OURS = "perhaps it does not accept our certificate: its log says why (acces
 
 
 class ChangedFileError(OSError):
-    """The file of a segment is not what its note says."""
+    """The file of a segment is not what its note says, or cannot be read."""
 
 
 class StoreClient:
@@ -150,7 +151,9 @@ class StoreClient:
         }
         if start:
             headers["Content-Range"] = f"bytes {start}-{segment.size - 1}/{segment.size}"
-        with path.open("rb", buffering=0) as file:
+        with _reading(path):
+            file = path.open("rb", buffering=0)
+        with file:
             blocks = _checked_blocks(file, start, segment.size, segment.crc32c)
             return self._ask("PUT", f"/v1/segments/{segment.name}", headers, blocks)
 
@@ -264,7 +267,8 @@ def _checked_blocks(file: Any, start: int, size: int, crc: int) -> Iterator[memo
     so_far = at = 0
     while at < size:
         # what the store has already is part of the checksum
-        n = file.readinto(buffer[: min(_BLOCK, size - at, start - at if at < start else size)])
+        with _reading(file.name):
+            n = file.readinto(buffer[: min(_BLOCK, size - at, start - at if at < start else size)])
         if not n:
             break
         so_far, at = crc32c(buffer[:n], so_far), at + n
@@ -275,6 +279,18 @@ def _checked_blocks(file: Any, start: int, size: int, crc: int) -> Iterator[memo
     if at < size or so_far != crc:
         msg = f"{file.name}: is not the segment of its note"
         raise ChangedFileError(msg)
+
+
+@contextlib.contextmanager
+def _reading(path: object) -> Iterator[None]:
+    """Tell errors of a file from those of the connection, and from those that say nothing of the file."""
+    try:
+        yield
+    except OSError as error:
+        if is_short_of_resources(error):
+            raise
+        msg = f"{path}: cannot be read ({(error.strerror or str(error)).lower()})"
+        raise ChangedFileError(msg) from error
 
 
 def _explain(error: Exception, address: str) -> str:

@@ -3,10 +3,10 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from l1scout.formats.wire_format import WireFormat
 from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
 from l1scout.readout.arrival import Arrival, Judged
 from l1scout.readout.loss_alarms import LossAlarms
-from l1scout.readout.object_counts import ObjectCounts
+from l1scout.readout.open_segment import OpenSegment
 from l1scout.readout.orbit_numbers import EPOCH_ORBITS
 from l1scout.readout.orbit_sequence import OrbitSequence
 from l1scout.readout.segment_note import ReadoutPosition
@@ -55,43 +55,6 @@ class Limits:
     orbits: int = ORBITS_PER_SEGMENT
     bytes: int = 1 << 28
     seconds: float = 10.0
-
-
-@dataclass
-class _OpenSegment:
-    """A segment that is being written.
-
-    Parameters
-    ----------
-    lumisection : int
-    file : binary file
-    began : float
-        When it was opened, by the writer's clock.
-    size : int
-        Bytes written.
-    first_orbit, last_orbit : int
-        Written first and last, absolute; -1 before the first.
-    first_time, last_time : float
-        When packets were written first and last, seconds since 1970; 0 before the first.
-    counts : Counter
-        Counts of its account, by the name of the segment's field.
-    objects : dict of str to int
-        Objects written, by kind.
-    labels : set of str
-        Of the packets written: ``simulated``, ``real`` or ``unknown``.
-    """
-
-    lumisection: int
-    file: IO[bytes]
-    began: float
-    size: int = 0
-    first_orbit: int = -1
-    last_orbit: int = -1
-    first_time: float = 0.0
-    last_time: float = 0.0
-    counts: Counter[str] = field(default_factory=Counter)
-    objects: ObjectCounts = field(default_factory=dict)
-    labels: set[DataLabel] = field(default_factory=set)
 
 
 class SegmentWriter:
@@ -130,7 +93,7 @@ class SegmentWriter:
         self._limits, self._stopping, self._clock = limits or Limits(), stopping, clock
         self._position = spool.position(run, source)
         self._data = data
-        self._open: _OpenSegment | None = None
+        self._open: OpenSegment | None = None
         self._frames = np.empty(0, np.uint32)
         self._sequence = OrbitSequence(self._position, wire_format)
         self._held_since = 0.0
@@ -255,12 +218,17 @@ class SegmentWriter:
             self._frames = np.empty(room, np.uint32)
         frames = self._format.frame(orbits, self._run, self._source, self._frames)
         try:
-            self._put(current, frames.words)
+            while not self._put(current, frames.words):
+                self._close()
+                current = self._begin(lumi)
+                if self.discarding:
+                    raise Stopped
         except Stopped:
             self._discard()
-            current.file.truncate(current.size)
             self._leave_out(orbits, counts)
             return
+        current.marks.append(orbits.marks)
+        current.starts.append(current.size - frames.words.nbytes + 4 * frames.starts[:-1])
         counts["orbits"] += len(orbits.orbit)
         counts["flagged"] += len(orbits.flagged)
         counts["blocks"] += orbits.blocks
@@ -283,7 +251,7 @@ class SegmentWriter:
         self.discarding = True
         self._spool.release_reserve()
 
-    def _ends_before(self, current: _OpenSegment, orbit: int, lumi: int) -> bool:
+    def _ends_before(self, current: OpenSegment, orbit: int, lumi: int) -> bool:
         """Say whether a segment is complete when `orbit` comes next."""
         if current.lumisection != lumi:
             return True
@@ -302,16 +270,20 @@ class SegmentWriter:
     def _last(self) -> int:
         return self._position.absolute_orbit
 
-    def _begin(self, lumi: int) -> _OpenSegment:
+    def _begin(self, lumi: int) -> OpenSegment:
         try:
             while self._spool.is_full() and not self.discarding:
                 self._pause()
+            if not self.discarding:
+                self._retry(self._spool.take_reserve)
         except Stopped:
             self._discard()
         file = self._insist(lambda: self._spool.open(self._segment(lumi)))
         header = self._format.segment_header(self._run, lumi, 0, 0)
-        self._insist(partial(file.write, header))
-        self._open = _OpenSegment(lumi, file, self._clock(), len(header))
+        left = memoryview(header)
+        while left:
+            left = left[self._insist(partial(file.write, left)) :]
+        self._open = OpenSegment(lumi, file, self._clock(), len(header))
         self.totals.bytes_out += len(header)
         return self._open
 
@@ -319,22 +291,33 @@ class SegmentWriter:
         """Return the description of the next segment, without an account."""
         return Segment(self._run, self._source, self._position.index, lumi, self._format.name)
 
-    def _put(self, current: _OpenSegment, words: NDArray[np.uint32]) -> None:
-        """Write, and wait where the disk is full: that slows the board."""
+    def _put(self, current: OpenSegment, words: NDArray[np.uint32]) -> bool:
+        """Write, and wait where the disk is full: that slows the board.
+
+        Returns
+        -------
+        bool
+            False if the disk is full and nothing but this segment waits: it must be closed to be sent, which
+            makes room.
+        """
         left = memoryview(words.view(np.uint8).data)
         while left:
-            left = left[self._retry(partial(current.file.write, left)) :]
+            try:
+                left = left[current.file.write(left) :]
+            except OSError as error:
+                if not is_disk_full(error):
+                    raise
+                if current.first_orbit >= 0 and not len(self._spool):
+                    return False
+                self._pause()
         current.size += words.nbytes
         self.totals.bytes_out += words.nbytes
+        return True
 
     def _close(self, *, last: bool = False) -> Segment:
         current = self._open
         assert current is not None
-        orbits = current.counts["orbits"]
-        header = self._format.segment_header(self._run, current.lumisection, orbits, current.size)
-        current.file.seek(0)
-        current.file.write(header)
-        current.file.close()
+        self._insist_alone(lambda: current.complete(self._format, self._run))
         segment = self._segment(current.lumisection)
         path = self._spool.path(segment)
         size, crc = checksum(path.with_name(path.name + ".part"))
@@ -353,7 +336,7 @@ class SegmentWriter:
             **dict[str, Any](current.counts),
         )
         self._position = replace(self._position, index=segment.index + 1, ended=last)
-        self._insist(lambda: self._spool.add(segment, self._position))
+        self._insist_alone(lambda: self._spool.add(segment, self._position))
         self._open = None
         self.totals.segments += 1
         return segment
@@ -374,6 +357,19 @@ class SegmentWriter:
         except Stopped:
             self._discard()
             return act()
+
+    def _insist_alone(self, act: Callable[[], None]) -> None:
+        """Do what lets a segment go; if nothing else can make room, with what was kept for that."""
+
+        def once() -> None:
+            try:
+                act()
+            except OSError as error:
+                if is_disk_full(error) and not len(self._spool):
+                    self._spool.release_reserve()
+                raise
+
+        self._insist(once)
 
     def _pause(self) -> None:
         if self._stopping():

@@ -221,6 +221,17 @@ def salvaged(
     return None
 
 
+def is_intact(path: Path, stored: Stored) -> bool:
+    """Return whether a segment without its note is as it was entered, and nothing in it is damaged."""
+    try:
+        if checksum(path) != (stored.stored_size, stored.stored_crc32c):
+            return False
+        data = decompress_unknown(path, stored.method)
+    except (OSError, ValueError, MemoryError):
+        return False
+    return salvage(data, stored.segment)[0] == data
+
+
 def _worked_out(segment: Segment, before: ReadoutPosition, after: SegmentNote) -> Segment | None:
     """Return a segment with the losses that the board's counters leave for it; None if they do not tell."""
     end, following = after.position, after.segment

@@ -20,6 +20,7 @@ from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment, parse_name
 from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.check_segment import compile_checks, contradiction
+from l1scout.store.on_disk import NOTE_LOST, WORKED_OUT, is_intact
 from l1scout.store.store_folder import StoreFolder
 
 BUSY_S, FULL_S = 1, 5
@@ -192,7 +193,7 @@ class SegmentReceiver:
     def _find(self, note: SegmentNote, start: int) -> "Upload | HTTPStatus":
         segment = note.segment
         known = self._known(segment.key)
-        if known and known.fault:
+        if known and known.fault and self._may_replace(known, segment):
             known = None  # its note was lost or its file has changed: here it comes again
         if known and known.segment == segment:
             self.again += 1
@@ -222,6 +223,14 @@ class SegmentReceiver:
         self._reserve_space(segment, part, segment.size - start)
         with self.writing(segment.name, part):
             return Upload(self, note, part, start)
+
+    def _may_replace(self, known: Stored, segment: Segment) -> bool:
+        """Say whether a segment with a fault has the bytes of the one offered, or cannot be read."""
+        if known.fault not in (NOTE_LOST, WORKED_OUT):  # its file is missing or has changed
+            return True
+        if (known.segment.size, known.segment.crc32c) == (segment.size, segment.crc32c):
+            return True
+        return known.deleted is None and not is_intact(self.folder.path / known.file, known)
 
     def _reserve_space(self, segment: Segment, part: Path, left: int) -> None:
         """See that there is space for the rest of a segment, or refuse it."""

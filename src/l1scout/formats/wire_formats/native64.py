@@ -29,7 +29,7 @@ from l1scout.formats.streams.puppi import (
     orbit_headers,
     walk,
 )
-from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
+from l1scout.formats.wire_format import WIRE_FORMATS, Choice, WireFormat
 from l1scout.jit import kernel
 from l1scout.lhc import BX_PER_ORBIT
 
@@ -183,9 +183,9 @@ class Native64(WireFormat):
         del run, lumisection, orbits, size
         return b""
 
-    def salvage(self, data: bytes, source: int) -> tuple[bytes, list[int]]:
+    def salvage(self, data: bytes, source: int, choose: Choice | None = None) -> tuple[bytes, list[int]]:
         """Return the orbits up to the first word that is none of an event."""
-        del source
+        del source, choose
         orbits = self.find_orbits(memoryview(data))
         end = int(orbits.spans[-1, 1]) if len(orbits.spans) else 0
         return data[: WORD_BYTES * end], orbits.orbit.tolist()

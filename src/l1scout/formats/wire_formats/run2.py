@@ -15,7 +15,7 @@ from l1scout.formats.packets import TRAILER_BYTES, Found, PacketOrbits, Readable
 from l1scout.formats.raw import Frames
 from l1scout.formats.records import LINKS, ORBIT, ORBIT_MASK, RECORD_HEADER, records_end
 from l1scout.formats.streams.muon import MUONS, RUN2_MUONS, read_records
-from l1scout.formats.wire_format import WIRE_FORMATS
+from l1scout.formats.wire_format import WIRE_FORMATS, Choice
 from l1scout.lhc import BX_PER_ORBIT, order_of_time
 
 BX_RUN2 = Layout(
@@ -83,9 +83,9 @@ class Run2(BlockFormat):
         del run, lumisection, orbits, size
         return b""
 
-    def salvage(self, data: bytes, source: int) -> tuple[bytes, list[int]]:
+    def salvage(self, data: bytes, source: int, choose: Choice | None = None) -> tuple[bytes, list[int]]:
         """Return the records up to the first that makes no sense."""
-        del source
+        del source, choose
         data = data[: records_end(data, self)]
         return data, sorted(set(read_records(data, self).objects.orbit.tolist()))
 
