@@ -1,5 +1,6 @@
 """Copies of Parquet files with new columns for each L1 muon; all else is kept, and how it was encoded."""
 
+import base64
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ def add_parquet_columns(
             for name, values in columns.items():
                 group = group.append_column(pa.field(name, pa.array(values).type, nullable=False), values)
             if writer is None:
-                writer = _writer(source, target, group.schema, names, new)
-            writer.write_table(pa.Table.from_batches([group]).replace_schema_metadata(writer.schema.metadata))
+                writer = _writer(file, target, group.schema, names, new)
+            writer.write_table(pa.Table.from_batches([group]).replace_schema_metadata(None))
             done += group.num_rows
             new.progress(done, total)
     finally:
@@ -89,9 +90,13 @@ def _row_groups(file: InputFile) -> Any:
 
 
 def _writer(
-    source: pq.ParquetFile, target: Path, schema: pa.Schema, names: tuple[str, ...], new: NewColumns
+    file: InputFile, target: Path, schema: pa.Schema, names: tuple[str, ...], new: NewColumns
 ) -> pq.ParquetWriter:
-    """Begin the copy: with the metadata and the encodings of the source."""
+    """Begin the copy: with the metadata, the encodings and the types of the source.
+
+    Text is read, and so written, as a dictionary; the copy states the type that it had.
+    """
+    source = file.parquet
     stated = dict(source.metadata.metadata or {})
     keeps_schema = stated.pop(_ARROW_SCHEMA, None) is not None
     if KEY.encode() in stated:
@@ -102,10 +107,13 @@ def _writer(
         options["compression"][name] = "zstd"
         if schema.field(name).type == pa.float32():
             options["column_encoding"][name] = "BYTE_STREAM_SPLIT"
-    schema = schema.with_metadata(stated if keeps_schema else None)
-    writer = pq.ParquetWriter(target, schema, store_schema=keeps_schema, write_page_checksum=True, **options)
-    if not keeps_schema:  # then it is not taken from the schema
-        writer.add_key_value_metadata(stated)
+    if keeps_schema:
+        own = pq.ParquetFile(file.stream(), metadata=source.metadata).schema_arrow
+        types = [own.field(f.name) if f.name in own.names else f for f in schema]
+        stated[_ARROW_SCHEMA] = base64.b64encode(pa.schema(types, stated).serialize())
+    schema = schema.remove_metadata()
+    writer = pq.ParquetWriter(target, schema, store_schema=False, write_page_checksum=True, **options)
+    writer.add_key_value_metadata(stated)
     return writer
 
 
