@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -167,8 +168,9 @@ def test_a_consumer_that_goes_away():
 def test_pace(run, monkeypatch):
     folder, form = run
     now = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    monkeypatch.setattr("time.sleep", lambda s: now.__setitem__(0, now[0] + s))
+    # its own clock: threads of other tests sleep, too
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s))
+    monkeypatch.setattr("l1scout.board.sources.time", clock)
     from l1scout.link.capture import read_captures
 
     orbits = sum(c.orbits for c in paced(read_captures(folder / "links.l1l")))

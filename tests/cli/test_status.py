@@ -67,14 +67,10 @@ def test_stop_tells_losses_and_what_it_waits_for(control):
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_follow_goes_on_until_ctrl_c(control, form):
-    command = [*COMMAND, "status", "--follow", *form, control.folder]
-
-    def heed_ctrl_c() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in the background jobs of shells
-
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=dict(os.environ), preexec_fn=heed_ctrl_c
-    ) as process:
+    # shells let their background jobs ignore Ctrl-C
+    start = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {COMMAND[2]}"
+    command = [*COMMAND[:2], start, "status", "--follow", *form, control.folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
         lines = [process.stdout.readline() for _ in range(3)]
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0
