@@ -22,7 +22,7 @@ RUN = 5
 PER_PACKET = 4
 TRUTH = OrbitTruth(2, length=PER_PACKET, occupancy=0.0004)
 _PACKETS, _EVERY, _LAST_GOOD = 99, 3, 3
-"""Packets of a pass, of which one in so many has a flipped bit, but for the last ones."""
+"""Packets of a pass, the step from one with a flipped bit to the next, and how many at the end have none."""
 _IN_SEGMENT, _BITS_IN_SEGMENT = 100, 5
 """Orbits of a segment, and bits flipped in it at most: one header in 20 may be damaged, not more."""
 _BITS_IN_STORE = 100

@@ -79,7 +79,7 @@ class Board:
         return left if left < 1 << 20 else 0
 
     def restart(self, later: int | None) -> None:
-        """Start again, so many orbits later, or at orbit 0."""
+        """Start the board again, `later` orbits later, or at orbit 0."""
         self.sent = self.dropped = 0
         epoch = (self.number - 1) // EPOCH_ORBITS + 1
         self.number = epoch * EPOCH_ORBITS if later is None else self.number + later

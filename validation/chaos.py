@@ -7,7 +7,7 @@ Board, readout and store run on this machine; the muons of every orbit are known
 stopped and cut off, bits are flipped on the way and in files, the spool and the catalogue are lost, the disk
 fills, unknown clients connect: each fault at a random moment. At the end the run is stopped, and the store is
 compared with the truth, orbit by orbit: each is there once with its own muons, or is counted as lost. With
-``--kills`` there is nothing but kill -9, so many times, of board, readout and store in turn.
+``--kills N`` there is nothing but N times kill -9 of board, readout and store in turn.
 """
 
 import contextlib
@@ -265,7 +265,7 @@ def main() -> int:
     """Run it; 1 if an orbit is neither stored as it was nor counted."""
     parser = Parser(__doc__)
     parser.add_argument("--minutes", type=positive_float, default=10.0)
-    parser.add_argument("--kills", type=positive, help="nothing but kill -9, so many times")
+    parser.add_argument("--kills", type=positive, help="number of kill -9, and no other fault")
     parser.add_argument("--only", default="", help="faults whose name has this in it")
     parser.add_argument("--pace", type=positive_float, default=0.3, help="times the LHC's rate")
     parser.add_argument("--seed", type=int, default=1)

@@ -21,7 +21,7 @@ import structlog
 Log = Callable[..., None]
 
 LINES, SECONDS = 10, 10.0
-"""At most so many lines per event in so many seconds; the others are counted."""
+"""Largest number of lines per event, and the seconds in which they count; further lines are counted only."""
 MAX_LOG_BYTES, KEPT_LOGS = 10_000_000, 5
 _NAMES = ["level", "process", "event"]
 _FOR_FILES = structlog.processors.LogfmtRenderer(key_order=["timestamp", *_NAMES])

@@ -33,7 +33,7 @@ _COLUMNS = np.dtype(
      ("is_dated", np.bool_), ("is_filled", np.bool_)]
 )  # fmt: skip
 _FEW = 20
-"""One frame in so many may be contradicted by a witness that is heard, or one in all."""
+"""A witness is heard if it contradicts one frame in 20 at most, or a single one."""
 
 
 def checked(parts: Sequence["Frame | memoryview"], before: dict[int, int]) -> Iterator["Frame | memoryview"]:

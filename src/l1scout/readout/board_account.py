@@ -92,11 +92,11 @@ class BoardAccount:
         return in_line and (self._empty or packet.span - packet.orbits <= dropped)
 
     def gap_after(self, trailer: Trailer, passed: int) -> int:
-        """Return the gap if counters are believed after so many orbits by number; see `gap`."""
+        """Return the gap if counters are believed `passed` orbits, by number, after the last ones; see `gap`."""
         return self.gap + passed + self.orbits + self.dropped - trailer.orbits - trailer.dropped
 
     def shows_idle(self, trailer: Trailer, passed: int) -> bool:
-        """Return whether the board must have been idle, if so many orbits have passed by number."""
+        """Return whether the board must have been idle, if `passed` orbits have passed by number."""
         return self.gap_after(trailer, passed) > self._idle
 
     def goes_on(self, trailer: Trailer, packet: PacketNumbers) -> bool:
@@ -104,7 +104,7 @@ class BoardAccount:
         return trailer.orbits - self.orbits == packet.orbits and trailer.dropped == self.dropped
 
     def is_possible(self, trailer: Trailer, packet: PacketNumbers) -> bool:
-        """Return whether the board can have sent so much in the time that has passed by number."""
+        """Return whether the board can have sent these orbits in the time that has passed by number."""
         sent, dropped = trailer.orbits - self.orbits, trailer.dropped - self.dropped
         if sent < packet.orbits or dropped < 0:
             return False
@@ -120,7 +120,7 @@ class BoardAccount:
         return trailer.orbits - self.orbits < packet.orbits or trailer.dropped < self.dropped
 
     def damage(self, orbits: int | None = None) -> None:
-        """Take note of damage since the last trailer, by at most so many orbits (None: any number)."""
+        """Note damage since the last trailer; `orbits` is the largest number it can explain (None: any)."""
         self._explained += _ANY if orbits is None else orbits
 
     def believe(self, trailer: Trailer, packet: PacketNumbers) -> Counter[str]:
