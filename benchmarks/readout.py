@@ -39,7 +39,7 @@ STAGES = {"board": ("source", "board-0"), "readout": ("readout", "readout"), "st
 RESOLUTION = 1.05
 """The bisection ends when a pace that is sustained and one that is not are so close."""
 GROWTH = 0.03
-"""What waits grows if more than this part of what comes is not worked off; a trial cannot tell less."""
+"""What waits grows if more than this part of what comes is not worked off; less is not visible in a trial."""
 LOWEST_PACE = 0.01
 _SAMPLE_S = 0.25
 _WARM_UP_SEGMENTS = 3

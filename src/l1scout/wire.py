@@ -11,7 +11,7 @@ from l1scout.errors import ScoutingError
 CONNECT_S = 5.0
 """Total time to connect, and again for the TLS handshake."""
 IDLE_S = 30.0
-"""A connection on which nothing moves for so long is closed; the client comes back."""
+"""Time without progress after which a connection is closed; the client comes back."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 _UNACKNOWLEDGED, _LAST_ACK_MS = 24, 56
 _TCP_INFO_BYTES = 104
@@ -76,9 +76,9 @@ def keep_alive(connection: socket.socket) -> None:
 
 
 def peer_is_silent(connection: socket.socket, limit_s: float) -> bool:
-    """Say whether the other machine has not acknowledged for so long what was sent to it.
+    """Return whether the other machine has left what was sent unacknowledged for this time.
 
-    One that is only slow to read acknowledges all the same. Where the system does not tell, False.
+    One that is only slow to read acknowledges all the same. Where the system does not know, False.
     """
     if not hasattr(socket, "TCP_INFO"):
         return False

@@ -163,7 +163,7 @@ def test_who_ends_tls_himself_gets_no_request(made, spool, tmp_path):
 
 
 def test_a_holder_never_speaks_plain_text(made, spool, tmp_path):
-    """Nor does it believe a listener without TLS, which it is told of by nobody but the settings."""
+    """Nor does it believe a listener without TLS, which only the settings could allow."""
     with store_in(tmp_path / "plain") as store, middle_of(store.server.address) as middle:
         send_one(Sender(spool, middle.address, client_access(made["store"], TOKEN), quiet))
         wait_for(lambda: middle.ends)

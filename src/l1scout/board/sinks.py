@@ -17,9 +17,9 @@ from l1scout.formats.packets import TRAILER_BYTES, Trailer
 from l1scout.wire import IDLE_S, WireError, connect, own_address, peer_is_silent, shut
 
 PATIENCE_S = 5.0
-"""A board that is to end gives up when readout is not reached, or takes nothing, for so long."""
+"""Time without progress after which a board that is to end gives up."""
 CONFIRM_S = 15.0
-"""Readout has so long to read what the last packets left in the sockets' buffers."""
+"""Time that readout has to read what the last packets left in the sockets' buffers."""
 SETTLE_S = 0.05
 """A forwarder of ports without a readout behind it closes a new connection within this time, or later."""
 _CONNECT_S = 10.0
@@ -64,7 +64,7 @@ class ReadoutSink:
     networks : tuple of networks
         From there, TLS is not needed: as readout has it.
     drain_s : float
-        Once it is to end, all is over after so long, however slow readout is.
+        Time for everything once it is to end, however slow readout is.
 
     Attributes
     ----------
@@ -249,7 +249,7 @@ class BufferedSink:
     packets : int
         Packets to hold at most.
     wait : bool
-        Wait for room, which slows the board; if not, the board is told and drops orbits.
+        Wait for room, which slows the board; if not, `ready` is False then, and the board drops orbits.
     """
 
     def __init__(self, sink: StreamSink | ReadoutSink, packets: int, *, wait: bool) -> None:

@@ -13,9 +13,9 @@ from l1scout.readout.status import BoardStatus, ReadoutStatus, StoreStatus
 from l1scout.settings import Settings
 
 MARGIN_S = 30.0
-"""So long after its own bound a process is stopped at once."""
+"""Time after its own bound until a process is stopped at once."""
 FORCED_S = 10.0
-"""So long after that it is killed."""
+"""Time after that until it is killed."""
 
 
 class Drain:

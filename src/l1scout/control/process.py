@@ -19,7 +19,7 @@ from l1scout.readout.status import STATUSES, ProcessStatus, ReadoutStatus
 BACKOFF_S = (0.2, 5.0)
 """Wait before a dead process is started again: doubled each time, from the first to the second."""
 GOOD_S = 10.0
-"""A process that has lived so long gets the shortest wait again."""
+"""Life of a process after which the wait before its next start is the shortest again."""
 _NO_STATUS_S = 30.0
 _AGAIN_S = 1.0
 _RATE_S, _TREND_S = 3.0, 60.0

@@ -1,4 +1,4 @@
-"""Tell systemd how a service is: up, stopping, alive (see ``man sd_notify``)."""
+"""Report to systemd how a service is: up, stopping, alive (see ``man sd_notify``)."""
 
 import contextlib
 import os

@@ -81,7 +81,7 @@ def _orbits(what: str, lost: Mapping[str, int]) -> Text:
 
 
 def _full_in(row: ProcessRow) -> Text:
-    """Tell how long a spool or a disk lasts: in red when there is an alarm, in yellow ten times before."""
+    """Format the time that a spool or a disk lasts: red with an alarm, yellow below ten times its limit."""
     left = row.full_in_s
     if left is None:
         return Text("")

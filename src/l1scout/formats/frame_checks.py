@@ -1,8 +1,8 @@
-"""Tell frames whose headers are damaged, which their checksums do not cover, by what else states the same.
+"""Find frames whose headers, which their checksums do not cover, are damaged: by what else states the same.
 
 Four witnesses: the lumisection follows from the orbit; the records state their orbit, under the checksum;
 orbits rise from frame to frame; flags do not change for a single frame. A witness that contradicts more than
-a few of a source's frames is not heard: then the file was made by other rules. Nothing tells the number of an
+a few of a source's frames is ignored: then the file was made by other rules. Nothing shows the number of an
 empty orbit in the middle of a gap.
 """
 
@@ -33,7 +33,7 @@ _COLUMNS = np.dtype(
      ("is_dated", np.bool_), ("is_filled", np.bool_)]
 )  # fmt: skip
 _FEW = 20
-"""A witness is heard if it contradicts one frame in 20 at most, or a single one."""
+"""A witness is believed if it contradicts one frame in 20 at most, or a single one."""
 
 
 def checked(parts: Sequence["Frame | memoryview"], before: dict[int, int]) -> Iterator["Frame | memoryview"]:
@@ -53,7 +53,7 @@ def checked(parts: Sequence["Frame | memoryview"], before: dict[int, int]) -> It
         else:
             frames.append(part)
             at = part.stop
-    bad = iter(doubtful(frames, lost, before).tolist())
+    bad = iter(find_damaged(frames, lost, before).tolist())
     for part in parts:
         if not isinstance(part, memoryview) and next(bad):
             yield memoryview(b"".join((part.head, part.records)))
@@ -61,7 +61,7 @@ def checked(parts: Sequence["Frame | memoryview"], before: dict[int, int]) -> It
             yield part
 
 
-def doubtful(frames: Sequence["Frame"], lost: Sequence[int], before: dict[int, int]) -> NDArray[np.bool_]:
+def find_damaged(frames: Sequence["Frame"], lost: Sequence[int], before: dict[int, int]) -> NDArray[np.bool_]:
     """Return which frames have damaged headers.
 
     Parameters
@@ -115,10 +115,10 @@ def _columns(frames: Sequence["Frame"]) -> NDArray[Any]:
     return columns
 
 
-def _contradicted(agrees: Any, heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where a witness that is `heard` does not agree, if it agrees with most."""
-    bad = heard & ~np.asarray(agrees, np.bool_)
-    return bad if 2 * np.count_nonzero(bad) < np.count_nonzero(heard) else np.zeros(bad.size, np.bool_)
+def _contradicted(agrees: Any, asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where a witness does not agree among the frames `asked`, if it agrees with most."""
+    bad = asked & ~np.asarray(agrees, np.bool_)
+    return bad if 2 * np.count_nonzero(bad) < np.count_nonzero(asked) else np.zeros(bad.size, np.bool_)
 
 
 def _few(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:

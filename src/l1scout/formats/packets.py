@@ -178,7 +178,7 @@ class PacketOrbits:
     numbered: bool = True
 
     def following(self, last: int) -> "PacketOrbits":
-        """Return the orbits, numbered from `last` + 1 on if the packet does not tell their numbers."""
+        """Return the orbits, numbered from `last` + 1 on if the packet does not state their numbers."""
         return self if self.numbered else replace(self, orbit=self.orbit + last + 1, numbered=True)
 
     @property

@@ -205,7 +205,8 @@ class InputFile:
         with guarded(self.path, "not a readable Parquet file"):
             stated = pq.read_metadata(self.stream())
             if stated.num_rows > max(_UNCHECKED_ROWS, _MAX_ROWS_PER_BYTE * self.size):
-                msg = f"{self.path}: {stated.num_rows} rows in {self.size} bytes: no muons are so much alike"
+                rows = f"{stated.num_rows} rows in {self.size} bytes"
+                msg = f"{self.path}: {rows} are more than muons can be compressed to; not read"
                 raise InputError(msg)
             leaves = (stated.schema.column(k) for k in range(len(stated.schema)))
             # a long value that is the same in all rows is kept once, not written out for each

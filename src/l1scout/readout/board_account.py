@@ -74,7 +74,7 @@ class BoardAccount:
         self._empty = not reports_empty
         self.unseen = 0 if reports_empty else MAX_ORBITS_PER_PACKET - 1
         self._explained = 0  # orbits that may be lost to damage since the last trailer
-        self._rejected = 0  # of these, orbits that arrived and no trailer has told of
+        self._rejected = 0  # of these, orbits that arrived and no trailer has counted yet
         self._has_trailers = False
 
     def explains(self, trailer: Trailer | None, packet: PacketNumbers) -> bool:
@@ -92,7 +92,7 @@ class BoardAccount:
         return in_line and (self._empty or packet.span - packet.orbits <= dropped)
 
     def gap_after(self, trailer: Trailer, passed: int) -> int:
-        """Return the gap if counters are believed `passed` orbits, by number, after the last ones; see `gap`."""
+        """Return the gap if counters are believed `passed` orbits by number after the last; see `gap`."""
         return self.gap + passed + self.orbits + self.dropped - trailer.orbits - trailer.dropped
 
     def shows_idle(self, trailer: Trailer, passed: int) -> bool:
@@ -186,12 +186,12 @@ class BoardAccount:
         self.gap += self._idle - self.gap_after(trailer, passed)
 
     def reject(self, orbits: int) -> None:
-        """Take note of orbits that arrived and are not believed: a trailer tells of them, sooner or later."""
+        """Note orbits that arrived and are not believed: a later trailer counts them."""
         self._rejected += orbits
         self._explained += orbits
 
     def finish(self) -> Counter[str]:
-        """Return the counts of orbits of which no trailer came any more that could tell."""
+        """Return the counts of orbits that no later trailer can account for any more."""
         counts = Counter(missed=self.unaccounted, corrupt=self._rejected)
         self.unaccounted = self._rejected = self._explained = 0
         return counts

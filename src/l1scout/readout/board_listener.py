@@ -22,11 +22,11 @@ from l1scout.readout.streams_in import Ending
 from l1scout.wire import IDLE_S, interrupt, keep_alive, shut
 
 HANDSHAKE_S = 5.0
-"""A TLS handshake that has begun has so long in all."""
+"""Total time of a TLS handshake."""
 TAKEOVER_S = 2.0
-"""A board that is silent, or has sent no packet, for so long gives way to another connection that sends."""
+"""Time without a packet after which a board gives way to another connection that sends."""
 SURE_S = 2.0
-"""A board is at work if it sends packets for so long after another one has come."""
+"""A board that still sends packets this long after another one has come is at work."""
 _TICK_S = 0.25
 _LEFT_BYTES = 1 << 26
 """Read at most, of what had arrived when readout stopped to listen."""
@@ -338,8 +338,8 @@ class BoardListener:
                     self._board = None
             if board.ended and isinstance(board.socket, ssl.SSLSocket):
                 with contextlib.suppress(OSError):
-                    board.socket.unwrap()  # tell the board that all was read
-            board.socket.close()  # without TLS, this tells it
+                    board.socket.unwrap()  # so that the board knows that all was read
+            board.socket.close()  # without TLS, the board sees it by this
 
     def _forget(self, waiting: _Waiting) -> None:
         if waiting in self._held:

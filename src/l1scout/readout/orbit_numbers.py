@@ -1,4 +1,4 @@
-"""Orbit numbers as packets state them: counted on where they wrap, and told from damaged ones."""
+"""Orbit numbers as packets state them: counted on where they wrap, and separated from damaged ones."""
 
 from bisect import bisect_right
 

@@ -1,7 +1,7 @@
 """Which of the orbits that arrive are believed: by their numbers, and by the board's trailers.
 
 A packet whose orbit numbers and counters go on exactly from what is known is believed at once: that is the
-normal case, and what the board drops and what is lost on the way is told by the counters as well. Any other
+normal case, and what the board drops and what is lost on the way shows in the counters as well. Any other
 packet is held back until the next one has come, and is then judged by both:
 
 - Within a packet, numbers that do not fit to most others are damaged.
@@ -110,7 +110,7 @@ class OrbitSequence:
         return [] if held is None else [self._settle(held, None)]
 
     def finish(self) -> list[Judged]:
-        """Decide at the end of the run, and count what nothing tells of any more."""
+        """Decide at the end of the run, and count what no later packet can account for."""
         done, counts = self.settle(), self.account.finish()
         empty = self._format.find_orbits(memoryview(bytearray()))
         return [*done, self._judged(empty, counts)]
@@ -258,7 +258,7 @@ class OrbitSequence:
         return account.gap_after(then, last - self.last) >= idle - account.unseen
 
     def _count(self, held: Arrival, packet: PacketNumbers, ahead: Ahead) -> Counter[str]:
-        """Count what a packet's trailer tells, if it is believed."""
+        """Count what a packet's trailer states, if it is believed."""
         trailer, account, then = held.trailer, self.account, ahead.trailer
         if trailer is None:
             return account.pass_over(trailer, packet)

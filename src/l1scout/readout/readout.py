@@ -30,13 +30,13 @@ from l1scout.readout.writer import Limits, SegmentWriter, Stopped
 from l1scout.settings import Settings, as_toml
 
 _LAST_BYTES_S = 5.0
-"""A board that goes on sending when readout is to stop has so long."""
+"""Time that a board has which goes on sending when readout is to stop."""
 _KNOWN_S, _UNKNOWN_S = 1.0, 3.0
-"""When it starts, the store has so long to say where the run is: if the spool knows it, and if not."""
+"""Time that the store has, at the start, to say where the run is: if the spool knows it, and if not."""
 _SETTINGS_S = 60.0
-"""So long it is tried to give the store the settings."""
+"""Time for giving the store the settings."""
 _COUNT_S = 2.0
-"""So long takes, at most, the counting of what has arrived and nobody will write any more."""
+"""Longest time for counting what has arrived and will not be written any more."""
 
 
 def chosen_format(settings: Settings) -> WireFormat:

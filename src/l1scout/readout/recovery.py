@@ -121,8 +121,8 @@ def _account(
     start : ReadoutPosition
         Before it.
     after : SegmentNote, optional
-        Of the next segment: its board counters tell what the board had sent before. Without, the next
-        counters of the board will tell.
+        Of the next segment: its board counters show what the board had sent before. Without, the next
+        counters of the board will show it.
     damaged : bool
         Whether what is missing was in the file.
     """

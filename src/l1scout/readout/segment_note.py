@@ -1,7 +1,7 @@
 """The note of a segment: its description and the readout's position, with a checksum of its own.
 
 A note lies as ``NAME.json`` beside the segment in the spool, travels with it to the store, and lies beside it
-there: the files alone tell what happened to every orbit.
+there: the files alone show what happened to every orbit.
 """
 
 import json
@@ -38,7 +38,7 @@ class ReadoutPosition:
         The board's counters as far as they are accounted for.
     gap_orbits : int
         Orbits by number that have passed, did not arrive and are not counted: the board was idle, or its
-        counters have not told yet.
+        counters do not show it yet.
     unaccounted : int
         Of these, orbits whose account was lost with a process that was killed.
     ended : bool

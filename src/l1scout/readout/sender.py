@@ -34,7 +34,7 @@ class Sender:
     log : callable
         ``log(event, level=..., **values)``.
     failover_s : float
-        Go on to the next store when one has failed for so long.
+        Time of failure after which the next store is used.
     clock : callable
         Seconds that never go back.
 

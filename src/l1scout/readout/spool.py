@@ -122,7 +122,7 @@ class Spool:
         return max(min(free, self.max_bytes - self.held) if self.max_bytes else free, 0)
 
     def disk_free(self) -> int:
-        """Return the bytes free on the disk; 0 if that cannot be told."""
+        """Return the bytes free on the disk; 0 if that is not known."""
         with suppress(OSError):
             return shutil.disk_usage(self.folder).free
         return 0

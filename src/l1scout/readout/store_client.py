@@ -26,7 +26,7 @@ from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.wire import IDLE_S, WireError, connect, interrupt
 
 ANSWER_S = 60.0
-"""An answer has so long to arrive completely."""
+"""Time for an answer to arrive completely."""
 _BLOCK = 1 << 20
 _MAX_ANSWER = 1 << 16
 _POSITION = TypeAdapter(ReadoutPosition)
@@ -283,7 +283,7 @@ def _checked_blocks(file: Any, start: int, size: int, crc: int) -> Iterator[memo
 
 @contextlib.contextmanager
 def _reading(path: object) -> Iterator[None]:
-    """Tell errors of a file from those of the connection, and from those that say nothing of the file."""
+    """Separate errors of a file from those of the connection and of the machine."""
     try:
         yield
     except OSError as error:
@@ -350,7 +350,7 @@ def put_settings(
 def _of_each(
     addresses: Sequence[str], access: Access, ask: Callable[[StoreClient], Any], patience_s: float
 ) -> dict[str, Any]:
-    """Ask all stores at the same time, again and again for so long; return each one's answer, or why not."""
+    """Ask all stores at the same time until the time is over; return each one's answer, or why not."""
     end, known = time.monotonic() + patience_s, dict.fromkeys(addresses, "no answer in time")
     clients = [StoreClient(address, access) for address in addresses]
 

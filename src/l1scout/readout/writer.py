@@ -161,7 +161,7 @@ class SegmentWriter:
             self._move(judged, n - int(end), int(number[end - 1]))
 
     def _labelled(self, arrived: PacketOrbits) -> PacketOrbits:
-        """Take over what orbits state of themselves; mark as real those that state nothing, if told so."""
+        """Take over what orbits state of themselves; mark others as real if the setting says so."""
         label = data_label(arrived.simulated)
         if label == "unknown" and self._data == "real":
             label, arrived = "real", replace(arrived, marks=arrived.marks | np.uint32(REAL))

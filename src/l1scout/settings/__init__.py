@@ -103,7 +103,7 @@ class ReadoutSection(SettingsSection):
         description="host:port of the store; another after a comma is used while the first fails.",
     )
     failover_seconds: float = Field(
-        10.0, ge=0, description="Go on to the next store when one has failed for so long, in s."
+        10.0, ge=0, description="Time of failure after which the next store is used, in s."
     )
     drain_seconds: float = Field(
         60.0,
@@ -142,7 +142,7 @@ class StoreSection(SettingsSection):
     drain_seconds: float = Field(
         60.0,
         ge=0,
-        description="When stopped, compress so long what waits, in s; the rest after the next start.",
+        description="Time for compressing what waits when stopped, in s; the rest follows at the next start.",
     )
 
 

@@ -142,7 +142,7 @@ def _board(source: int, own: Evidence, every: list[Segment]) -> StageAccount:
     counted = {"dropped": lost, "unsent": sum(r.unsent for r in own.reports)}
     into = sum(r.delivered for r in own.reports) + lost
     if not all(r.confirmed for r in own.reports):
-        # they had left the board, and no later packet told readout of them
+        # they had left the board, and no later packet counted them for readout
         counted["unread"] = max(into - sent - sum(counted.values()), 0)
     return StageAccount(name, into, sent, counted)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from l1scout.deploy.recalibrate import Recalibrator
 
 MAX_BYTES = 2 << 30
-"""Of a segment, where its note does not tell how many it has."""
+"""Of a segment whose note does not state its size."""
 SUFFIX = {"zstd": ".zst", "bzip2": ".bz2", "parquet": ".parquet"}
 
 

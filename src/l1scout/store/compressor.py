@@ -48,7 +48,7 @@ class HangingError(Exception):
 class Compressor:
     """Compresses segments and enters them in the catalogue; in a thread, or step by step.
 
-    Nothing ends it without being told: whatever goes wrong is logged, is an alarm, and is tried again. A
+    Nothing ends it silently: whatever goes wrong is logged, is an alarm, and is tried again. A
     segment that cannot be compressed, or whose compression kills the process that does it, stays as it is.
 
     Parameters
@@ -107,7 +107,7 @@ class Compressor:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread is at work, has not been started yet, or ended when it was told to."""
+        """Whether the thread is at work, has not been started yet, or ended on request."""
         return self._thread.is_alive() or self._thread.ident is None or self._stop.is_set()
 
     @property
@@ -177,7 +177,7 @@ class Compressor:
             self._drop_pool()
 
     def _attempt(self, do: Callable[[], float]) -> float:
-        """Do something; whatever goes wrong is told, and tried again after a while."""
+        """Do something; whatever goes wrong is logged, and tried again after a while."""
         try:
             wait_s = do()
         except Exception as error:

@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 REQUEST_S = 5.0
 """For TLS and a first request that is accepted, and for each head of a request to arrive."""
 IDLE_S = 15.0
-"""A body on which nothing moves for so long is given up."""
+"""Time without progress after which a body is given up."""
 MAX_HEAD_BYTES = 32 << 10
 READ_BYTES = 1 << 18
 WAITING_BYTES = 1 << 20

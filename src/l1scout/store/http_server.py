@@ -25,7 +25,7 @@ from l1scout.store.http_clients import Client, ClientProtocol
 KEEP_ALIVE_S = 120
 """Between the requests of a client."""
 STOP_S = 5.0
-"""Requests have so long to end when the server stops."""
+"""Time for requests to end when the server stops."""
 MAX_WAITING = 128
 """Connections without an accepted request."""
 MAX_OPEN = 256

@@ -233,7 +233,7 @@ def is_intact(path: Path, stored: Stored) -> bool:
 
 
 def _worked_out(segment: Segment, before: ReadoutPosition, after: SegmentNote) -> Segment | None:
-    """Return a segment with the losses that the board's counters leave for it; None if they do not tell."""
+    """Return a segment with the losses that the board's counters show for it; None if they do not."""
     end, following = after.position, after.segment
     sent = end.board_orbits - before.board_orbits - following.sent
     dropped = end.board_dropped - before.board_dropped - following.dropped

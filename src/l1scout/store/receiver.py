@@ -26,7 +26,7 @@ from l1scout.store.store_folder import StoreFolder
 BUSY_S, FULL_S = 1, 5
 """In how many seconds to try again when the store is busy, and when its disk is full."""
 _ENTERING_S = 10.0
-"""A readout that asks for its position waits so long for what is entered at this moment."""
+"""Longest wait of a readout that asks for its position, for what is entered at this moment."""
 
 
 class RefusedError(ScoutingError):

@@ -24,7 +24,7 @@ OTHER = "a-token-of-some-other-machine"
 def send_wrong_then_right(
     folder: Path, right: Access, wrong: Access, token: str = "", **access: object
 ) -> str:
-    """Let a readout that may not send try it, and then one that may; return what the first one is told."""
+    """Let a readout that may not send try it, and then one that may; return the answer to the first one."""
     spool = spooled(folder)
     over = {"store.listen": "127.0.0.1:0", "store.folder": folder / "store", "store.method": "none"}
     over |= {f"access.{name}": value for name, value in access.items()}

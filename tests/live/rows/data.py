@@ -144,7 +144,7 @@ def packet_lost(folder: Path) -> str:
 @fault(
     "maps that begin with BX 0, as hardware has them",
     "board",
-    "nothing is lost: the convention is told from the blocks",
+    "nothing is lost: the blocks show the convention",
 )
 def maps_from_0(folder: Path) -> None:
     """Shift the maps of all orbits by a bit, as the public DAQ code's convention has them."""

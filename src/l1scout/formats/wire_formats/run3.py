@@ -4,7 +4,7 @@ For each orbit of a packet there is a header of 32 bytes, BX blocks, and a trail
 the non-empty BX; at the end is the packet's trailer. Everything is in rows of 32 bytes.
 
 Bit b of the map is BX b + 1, as l1scout writes it, or BX b, as the public DAQ code has it: the BX words of
-the blocks tell which, and all orbits of a packet must agree. These words come from the links and are kept as
+the blocks show which, and all orbits of a packet must agree. These words come from the links and are kept as
 they are: where they count from 0, muons have BX 0 to 3563.
 
 No public source says what is in the header and in the last two rows of an orbit's trailer; ours hold
@@ -122,7 +122,7 @@ def _is_end(row: Any) -> Any:
 
 
 def _numbers(n: int, filled: NDArray[np.int64], stated: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
-    """Return the numbers of `n` orbits of which the `filled` ones state theirs, and how many can be told.
+    """Return the numbers of `n` orbits of which the `filled` ones state theirs, and how many are known.
 
     An empty orbit follows the one before it, or precedes the first that states its number.
     """
