@@ -63,6 +63,13 @@ def make_certificate(
     return made
 
 
+def make_certificates(folder: Path) -> dict[str, Certificate]:
+    """Make an issuer, what it has signed for a listener and a board, and a foreign certificate; by name."""
+    issuer = make_certificate(folder, "issuer")
+    signed = {name: make_certificate(folder, name, issuer=issuer) for name in ("own", "board")}
+    return {"issuer": issuer, **signed, "foreign": make_certificate(folder, "foreign")}
+
+
 def listener_access(own: Certificate, token: str = "", clients: Certificate | None = None) -> Access:
     """Return the access of a listener with TLS."""
     return Access(token, own.certificate, own.key, client_authority=clients.certificate if clients else None)

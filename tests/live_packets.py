@@ -10,9 +10,10 @@ from front_end import BOARD_FORMATS, Keep
 from l1scout.board.board import Board
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.formats.packets import TRAILER_BYTES, Trailer
+from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.spool import Spool
 from l1scout.readout.status import BoardStatus
-from l1scout.readout.writer import SegmentWriter
+from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.simulate.live_board import simulated_packets
 from l1scout.simulate.run import Running, simulate_run
 from l1scout.simulate.write import Fibres
@@ -60,6 +61,24 @@ def feed(writer: SegmentWriter, stream: bytes, form: str = "run3") -> None:
     """Give a stream of packets to a writer."""
     for packet in BOARD_FORMATS[form].split(io.BytesIO(stream)):
         writer.step(packet)
+
+
+def ended_spool(folder: Path, run: int = 7) -> Spool:
+    """Return a spool with five segments of a run that has ended."""
+    spool = Spool(folder)
+    writer = SegmentWriter(spool, run, 1, BOARD_FORMATS["run3"], Limits(orbits=5))
+    feed(writer, b"".join(packets()))
+    writer.finish()
+    return spool
+
+
+def whole_segment(folder: Path, run: int = 7) -> tuple[SegmentNote, bytes]:
+    """Return the note and the bytes of a segment with all orbits of a run."""
+    spool = Spool(folder)
+    writer = SegmentWriter(spool, run, 1, BOARD_FORMATS["run3"])
+    feed(writer, b"".join(packets()))
+    segment = writer.finish()
+    return spool.note(segment), spool.path(segment).read_bytes()
 
 
 def board_status(**values: object) -> BoardStatus:

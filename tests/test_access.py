@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from certificates import Certificate, client_access, listener_access, make_certificate
+from certificates import Certificate, client_access, listener_access, make_certificate, make_certificates
 from l1scout.access import Access, explain_tls, is_trusted, parse_address, parse_addresses, parse_networks
 from l1scout.errors import InputError
 from l1scout.wire import WireError, connect
@@ -18,12 +18,8 @@ TOKEN = "a-token-of-more-than-sixteen"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> dict[str, Certificate]:
     folder = tmp_path_factory.mktemp("certificates")
-    issuer = make_certificate(folder, "issuer")
     return {
-        "issuer": issuer,
-        "own": make_certificate(folder, "own", issuer=issuer),
-        "board": make_certificate(folder, "board", issuer=issuer),
-        "foreign": make_certificate(folder, "foreign"),
+        **make_certificates(folder),
         "expired": make_certificate(folder, "expired", expired=True),
         "elsewhere": make_certificate(folder, "elsewhere", host="DNS:store.example.org"),
     }

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import mmap
 import os
 import shutil
@@ -123,6 +124,43 @@ def own_folder(folder: Path, purpose: str, mode: int = 0o700) -> None:
     if why:
         msg = f"cannot use {folder} as the {purpose}: {why}"
         raise InputError(msg)
+
+
+def lock_folder(folder: Path, purpose: str, taken: str, mode: int = 0o700) -> int:
+    """Make a folder of this user, and lock it; return the descriptor of its file ``lock``.
+
+    The lock lasts until the descriptor and all its copies in other processes are closed.
+
+    Parameters
+    ----------
+    folder, purpose, mode
+        See `own_folder`.
+    taken : str
+        Message for when somebody else has locked it.
+
+    Raises
+    ------
+    InputError
+        If it is locked, or cannot be this user's.
+    OSError
+        If the disk is full.
+    """
+    own_folder(folder, purpose, mode)
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.open(folder / "lock", flags, mode & 0o666)
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        msg = f"cannot use {folder} as the {purpose}: lock: {error.strerror or error}"
+        raise InputError(msg) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        msg = f"{folder}: {taken}"
+        raise InputError(msg) from error
+    return lock
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import ssl
 import struct
 
 from l1scout.access import explain_tls, parse_address
-from l1scout.errors import ScoutingError
+from l1scout.errors import InputError, ScoutingError
 
 CONNECT_S = 5.0
 """Total time to connect, and again for the TLS handshake."""
@@ -55,6 +55,25 @@ def connect(address: str, context: ssl.SSLContext | None, limit_s: float | None 
     except OSError as error:
         connection.close()
         raise WireError(explain_tls(error, address)) from error
+
+
+def listening_socket(address: str) -> tuple[socket.socket, str]:
+    """Listen at an address; return the socket, which does not block, and the address with the port it has.
+
+    Raises
+    ------
+    InputError
+        If it is not an address, or cannot be had.
+    """
+    host, port = parse_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        msg = f"{address}: cannot listen there ({(error.strerror or str(error)).lower()})"
+        raise InputError(msg) from error
+    listener.setblocking(False)
+    return listener, "{}:{}".format(*listener.getsockname()[:2])
 
 
 def own_address(address: str) -> str:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from certificates import Certificate, client_access, listener_access, make_certificate
+from certificates import Certificate, client_access, listener_access, make_certificates
 from chain import PATIENCE_S, wait_for
 from l1scout.access import Access, parse_address, parse_networks
 from l1scout.errors import InputError
@@ -65,14 +65,7 @@ def boards():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> dict[str, Certificate]:
-    folder = tmp_path_factory.mktemp("certificates")
-    issuer = make_certificate(folder, "issuer")
-    return {
-        "issuer": issuer,
-        "own": make_certificate(folder, "own", issuer=issuer),
-        "board": make_certificate(folder, "board", issuer=issuer),
-        "foreign": make_certificate(folder, "foreign"),
-    }
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 def until_closed(connection: socket.socket) -> None:

@@ -10,14 +10,12 @@ from typer.testing import CliRunner
 
 from l1scout.cli import make_app
 from l1scout.errors import InputError
-from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.spool import Spool
-from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.store.account import LOSSES, account
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import ChangedError, content
-from live_packets import board_status, change_rows, compressed_store, feed, packets
+from live_packets import board_status, change_rows, compressed_store, ended_spool
 
 RUN = 7
 ORBITS = 24
@@ -25,12 +23,7 @@ ORBITS = 24
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory) -> Spool:
-    """A spool with five segments of a run that has ended."""
-    spool = Spool(tmp_path_factory.mktemp("spool"))
-    writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=5))
-    feed(writer, b"".join(packets()))
-    writer.finish()
-    return spool
+    return ended_spool(tmp_path_factory.mktemp("spool"), RUN)
 
 
 @pytest.fixture

@@ -13,10 +13,8 @@ from typer.testing import CliRunner
 from hostile.hostile_stores import KINDS, Truth, check
 from l1scout.cli import make_app
 from l1scout.errors import InputError
-from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.segment_note import read_note
 from l1scout.readout.spool import Spool
-from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import content
@@ -25,7 +23,7 @@ from l1scout.store.rebuild import check as check_store
 from l1scout.store.rebuild import open_catalogue, rebuild
 from l1scout.store.store_folder import StoreFolder
 from l1scout.store.transfer import transfer
-from live_packets import compressed_store, feed, packets, stored_spool
+from live_packets import compressed_store, ended_spool, stored_spool
 
 RUN = 7
 ORBITS = 24
@@ -51,12 +49,7 @@ def log():
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory) -> Spool:
-    """A spool with five segments of a run that has ended."""
-    spool = Spool(tmp_path_factory.mktemp("spool"))
-    writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=5))
-    feed(writer, b"".join(packets()))
-    writer.finish()
-    return spool
+    return ended_spool(tmp_path_factory.mktemp("spool"), RUN)
 
 
 @pytest.fixture(params=["zstd", "parquet", "none"])

@@ -13,7 +13,6 @@ from crc32c import crc32c
 
 from chain import PATIENCE_S
 from front_end import BOARD_FORMATS
-from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment
 from l1scout.readout.spool import Spool
@@ -23,19 +22,14 @@ from l1scout.store.check_segment import contradiction
 from l1scout.store.on_disk import FILE_CHANGED, FILE_MISSING, NOTE_LOST, WORKED_OUT
 from l1scout.store.receiver import RefusedError, SegmentReceiver
 from l1scout.store.store_folder import StoreFolder
-from live_packets import feed, packets, repeated
+from live_packets import feed, repeated, whole_segment
 
 RUN = 7
 
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory):
-    """A segment's note and its bytes."""
-    spool = Spool(tmp_path_factory.mktemp("spool"))
-    writer = SegmentWriter(spool, RUN, 1, RUN3)
-    feed(writer, b"".join(packets()))
-    segment = writer.finish()
-    return spool.note(segment), spool.path(segment).read_bytes()
+    return whole_segment(tmp_path_factory.mktemp("spool"), RUN)
 
 
 @pytest.fixture

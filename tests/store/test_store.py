@@ -17,17 +17,15 @@ from hand_made import model_directory
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.files import checksum
-from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.object_counts import sum_counts
 from l1scout.readout.spool import Spool
-from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.settings import read_settings
 from l1scout.store.account import account
 from l1scout.store.catalogue import FILE, Catalogue
 from l1scout.store.compress import ChangedError, Method, compress, content
 from l1scout.store.http_server import HttpServer
 from l1scout.store.store import DeadThreadError, Store
-from live_packets import feed, packets
+from live_packets import ended_spool
 from store_requests import StoreClient, make_store, push
 
 RUN = 7
@@ -41,12 +39,7 @@ def log(event: str, **values: object) -> None:
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory) -> Spool:
-    """A spool with five segments of a run that has ended."""
-    spool = Spool(tmp_path_factory.mktemp("spool"))
-    writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=5))
-    feed(writer, b"".join(packets()))
-    writer.finish()
-    return spool
+    return ended_spool(tmp_path_factory.mktemp("spool"), RUN)
 
 
 @pytest.fixture

@@ -5,16 +5,13 @@ from contextlib import suppress
 import pytest
 
 from l1scout.files import checksum
-from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.segment_note import read_note
-from l1scout.readout.spool import Spool
-from l1scout.readout.writer import SegmentWriter
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import Method, compress
 from l1scout.store.rebuild import open_catalogue
 from l1scout.store.receiver import SegmentReceiver, Upload
 from l1scout.store.store_folder import StoreFolder
-from live_packets import feed, packets
+from live_packets import whole_segment
 from power_cut import Disk, Killed
 
 RUN = 7
@@ -24,12 +21,7 @@ STEPS = 7
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory):
-    """A segment's note and its bytes."""
-    spool = Spool(tmp_path_factory.mktemp("spool"))
-    writer = SegmentWriter(spool, RUN, 1, RUN3)
-    feed(writer, b"".join(packets()))
-    segment = writer.finish()
-    return spool.note(segment), spool.path(segment).read_bytes()
+    return whole_segment(tmp_path_factory.mktemp("spool"), RUN)
 
 
 class OpenStore:

@@ -1,13 +1,11 @@
 """Run control: starts store, readout and board, starts again what dies, and drains them in their order."""
 
-import fcntl
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -23,7 +21,7 @@ from l1scout.control.process import Process
 from l1scout.control.states import Event, State, after
 from l1scout.core.provenance import joint_label
 from l1scout.errors import InputError, first_fault
-from l1scout.files import complete_or_nothing, open_own, own_folder
+from l1scout.files import complete_or_nothing, lock_folder
 from l1scout.readout.object_counts import sum_counts
 from l1scout.readout.readout import chosen_format
 from l1scout.readout.status import ReadoutStatus, StoreStatus
@@ -64,10 +62,11 @@ class Supervisor:
                 msg = f"readout sends to {first}, but the store listens at {settings.store.listen}"
                 raise InputError(msg)
             chosen_format(own)
-        self._lock = _take(self._folder)
+        taken = "another `l1scout run`, or what it left, is at work there; see `l1scout status`"
+        self._lock = lock_folder(self._folder, "run folder", taken)
         with complete_or_nothing(self._folder / _SETTINGS_FILE) as path:
             path.write_text(as_toml(settings), "utf-8")
-        self._processes = ChainProcesses(settings, self._folder, environment, self._lock.fileno())
+        self._processes = ChainProcesses(settings, self._folder, environment, self._lock)
         self._alarms = Alarms(self._processes, log)
         self._drain = Drain(self._processes, settings, log)
         self._guard = threading.RLock()
@@ -209,7 +208,7 @@ class Supervisor:
         with self._guard:
             self._to(Event.LEAVE)
         self._server.close()
-        self._lock.close()
+        os.close(self._lock)
         self._processes.close()
 
     def _to(self, event: Event) -> None:
@@ -285,20 +284,3 @@ class Supervisor:
             self.findings.append(found)
             self._log("run ended with losses or alarms", level="error", run=self._run, what=found)
         self._to(Event.FAIL if self._error else Event.DRAINED)
-
-
-def _take(folder: Path) -> IO[str]:
-    """Make the run folder ours; return the file that holds the lock (InputError if it is somebody's)."""
-    own_folder(folder, "run folder")
-    try:
-        file = open_own(folder / "lock", "a")
-    except OSError as error:
-        msg = f"{folder}: cannot be the run folder ({error.strerror or error})"
-        raise InputError(msg) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        msg = f"{folder}: another `l1scout run`, or what it left, is at work there; see `l1scout status`"
-        raise InputError(msg) from error
-    return file

@@ -16,10 +16,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from l1scout.access import Access, Networks, explain_tls, is_trusted, parse_address
-from l1scout.errors import InputError
+from l1scout.access import Access, Networks, explain_tls, is_trusted
 from l1scout.readout.streams_in import Ending
-from l1scout.wire import IDLE_S, interrupt, keep_alive, shut
+from l1scout.wire import IDLE_S, interrupt, keep_alive, listening_socket, shut
 
 HANDSHAKE_S = 5.0
 """Total time of a TLS handshake."""
@@ -153,18 +152,10 @@ class BoardListener:
         ending: Ending,
         log: Callable[..., None],
     ) -> None:
-        host, port = parse_address(address)
         access.check_boards(address, networks)
         self._context = access.server() if access.client_authority else None
         self._networks, self._handle, self._ending, self._log = networks, handle, ending, log
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            self._socket = socket.create_server((host, port), family=family, backlog=1024)
-        except OSError as error:
-            msg = f"{address}: cannot listen there ({(error.strerror or str(error)).lower()})"
-            raise InputError(msg) from error
-        self._socket.setblocking(False)
-        self.address = "{}:{}".format(*self._socket.getsockname()[:2])
+        self._socket, self.address = listening_socket(address)
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[socket.socket, _Waiting] = {}
         self._held: list[_Waiting] = []

@@ -8,7 +8,6 @@ finds its place after a restart, and every segment that waits has the note befor
 Segments that the store refuses lie in ``refused`` (`l1scout.readout.refused`), damaged files end in ``.bad``.
 """
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -23,7 +22,7 @@ from typing import IO
 from crc32c import crc32c
 
 from l1scout.errors import InputError
-from l1scout.files import is_disk_full, open_own, own_folder, sync_folder, write_small
+from l1scout.files import is_disk_full, lock_folder, open_own, sync_folder, write_small
 from l1scout.lhc import lumisection
 from l1scout.readout.recovery import describe_anew, recover
 from l1scout.readout.refused import keep_refused, refused_notes
@@ -73,18 +72,13 @@ class Spool:
 
     def __init__(self, folder: Path, max_bytes: int = 0) -> None:
         self.folder, self.max_bytes = folder, max_bytes
-        own_folder(folder, "spool folder")
         try:
-            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            self.close = weakref.finalize(self, os.close, lock)
-            """Leave the spool to others."""
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            msg = f"{folder}: another readout uses this spool; give each its own"
-            raise InputError(msg) from error
+            lock = lock_folder(folder, "spool folder", "another readout uses this spool; give each its own")
         except OSError as error:
             msg = f"cannot use {folder} as the spool folder: {error.filename}: {error.strerror or error}"
             raise InputError(msg) from error
+        self.close = weakref.finalize(self, os.close, lock)
+        """Leave the spool to others."""
         self.added = threading.Event()
         """Set when a segment has been added."""
         self._guard = threading.Lock()

@@ -17,10 +17,10 @@ from typing import Any
 
 import uvicorn
 
-from l1scout.access import Access, explain_tls, parse_address
-from l1scout.errors import InputError
+from l1scout.access import Access, explain_tls
 from l1scout.store import http_clients
 from l1scout.store.http_clients import Client, ClientProtocol
+from l1scout.wire import listening_socket
 
 KEEP_ALIVE_S = 120
 """Between the requests of a client."""
@@ -60,18 +60,10 @@ class HttpServer:
     """
 
     def __init__(self, application: Any, address: str, access: Access, log: Callable[..., None]) -> None:
-        host, port = parse_address(address)
         access.check(address)
         self._tls = access.server()
         self._log = log
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            self._socket = socket.create_server((host, port), family=family, backlog=1024)
-        except OSError as error:
-            msg = f"{address}: cannot listen there ({(error.strerror or str(error)).lower()})"
-            raise InputError(msg) from error
-        self._socket.setblocking(False)
-        self.address = "{}:{}".format(*self._socket.getsockname()[:2])
+        self._socket, self.address = listening_socket(address)
         self._clients: dict[int, Client] = {}
         self._config = uvicorn.Config(
             application,

@@ -10,7 +10,6 @@
     runNNNNNN/sourceNN_settings.toml  settings of the readout that sends the source
 """
 
-import fcntl
 import os
 import shutil
 import time
@@ -19,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from l1scout.errors import InputError
-from l1scout.files import checksum, is_disk_full, own_folder, sync_folder, write_small
+from l1scout.files import checksum, is_disk_full, lock_folder, sync_folder, write_small
 from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.segments import Segment
 from l1scout.store.catalogue import FILE, Catalogue
@@ -45,16 +44,12 @@ class StoreFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.incoming = path, path / "incoming"
-        own_folder(path, "store folder", 0o755)
+        taken = "another store uses this folder; stop it, or give each its own store.folder"
+        lock = lock_folder(path, "store folder", taken, 0o755)
+        self.close = weakref.finalize(self, os.close, lock)
+        """Leave the folder to others."""
         try:
             self.incoming.mkdir(exist_ok=True)
-            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-            self.close = weakref.finalize(self, os.close, lock)
-            """Leave the folder to others."""
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            msg = f"{path}: another store uses this folder; stop it, or give each its own store.folder"
-            raise InputError(msg) from error
         except OSError as error:
             if is_disk_full(error):
                 raise
