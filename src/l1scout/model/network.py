@@ -1,12 +1,15 @@
-"""The network of a model: dense layers and look-ups, from the trigger's integers to corrections.
+"""The network of a model: dense layers, look-ups and gains, from the trigger's integers to corrections.
 
 This is what a model directory stores (``network.json``), and what every engine and the firmware start from.
-The first layer adds, to its weighted inputs, one vector for each value of an input that has a look-up.
+The first layer adds, to its weighted inputs, one vector for each value of an input that has a look-up. The
+answers of the last layer are multiplied by a factor for each value of an input that has a gain, and an offset
+is added. So a network knows symmetries (the sign of a correction is that of charge or eta), sizes (a pT
+correction goes with pT) and limits (no correction where none helps) instead of learning them.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -85,8 +88,37 @@ class LookUp:
 
 
 @dataclass(frozen=True, eq=False, config=CLOSED)
+class Gain:
+    """A factor for each value of an input, by which the answers of the last layer are multiplied.
+
+    Parameters
+    ----------
+    column : int
+        Number of the input, from 0.
+    low : int
+        Value of the input to which the first factors belong.
+    factors : ndarray of float64, shape (values, outputs)
+        For `low`, `low` + 1 and so on; smaller values have the first ones, larger ones the last.
+    """
+
+    column: int
+    low: int
+    factors: FloatMatrix
+
+    def __post_init__(self) -> None:
+        if not self.factors.size or abs(self.low) > _MAX_VALUE or len(self.factors) > 2 * _MAX_VALUE:
+            msg = f"a gain has {len(self.factors)} factors from value {self.low} on: not 16-bit integers"
+            raise ValueError(msg)
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the factors of values of the input, shape (values, outputs)."""
+        index = np.clip(np.asarray(values, np.int64) - self.low, 0, len(self.factors) - 1)
+        return np.asarray(self.factors[index], np.float64)
+
+
+@dataclass(frozen=True, eq=False, config=CLOSED)
 class Network:
-    """A network of layers and look-ups: from the trigger's integers to L1 minus offline (rad, 1, GeV).
+    """A network from the trigger's integers to L1 minus offline (rad, 1, GeV).
 
     Parameters
     ----------
@@ -95,11 +127,17 @@ class Network:
     layers : tuple of Layer
     look_ups : tuple of LookUp
         Of the first layer, at most one per input; the weights of these inputs are usually zero.
+    gains : tuple of Gain
+        Of the answers, at most one per input.
+    offset : ndarray of float64, shape (outputs,) or (0,)
+        Added to the answers after the gains; empty for none.
     """
 
     inputs: tuple[str, ...]
     layers: tuple[Layer, ...]
     look_ups: tuple[LookUp, ...] = ()
+    gains: tuple[Gain, ...] = ()
+    offset: FloatVector = field(default_factory=lambda: np.zeros(0))
     format: Literal["l1scout network"] = "l1scout network"
     version: Literal[1] = 1
 
@@ -115,6 +153,16 @@ class Network:
             raise ValueError(msg)
         if any(at.vectors.shape[1] != widths[1] for at in self.look_ups):
             msg = f"vectors of a look-up do not have the {widths[1]} numbers of the first layer"
+            raise ValueError(msg)
+        gained = [gain.column for gain in self.gains]
+        if len(set(gained)) < len(gained) or not set(gained) <= set(range(len(self.inputs))):
+            msg = f"gains of inputs {gained}, not one each of 0 to {len(self.inputs) - 1}"
+            raise ValueError(msg)
+        if any(gain.factors.shape[1] != widths[-1] for gain in self.gains):
+            msg = f"factors of a gain are not those of the {widths[-1]} answers"
+            raise ValueError(msg)
+        if self.offset.size not in (0, widths[-1]):
+            msg = f"an offset of {self.offset.size} numbers, not {widths[-1]} or none"
             raise ValueError(msg)
 
     @cached_property
@@ -141,7 +189,20 @@ class Network:
             for at in self.look_ups if k == 0 else ():
                 sums += at(hardware[at.column]).T
             x = activate(sums, layer.activation)
-        return x
+        return self.finish(hardware, x)
+
+    def finish(self, hardware: NDArray[Any], answers: NDArray[Any]) -> NDArray[np.float64]:
+        """Multiply answers of the last layer by the gains and add the offset.
+
+        Parameters
+        ----------
+        hardware : ndarray of int, shape (inputs, muons)
+        answers : ndarray, shape (outputs, muons)
+        """
+        for gain in self.gains:
+            answers = answers * gain(hardware[gain.column]).T
+        offset = self.offset if self.offset.size else np.zeros(len(answers))
+        return np.asarray(answers + offset[:, np.newaxis], np.float64)
 
     def rescaled(self, inputs: Scaling, outputs: Scaling) -> "Network":
         """Return the network of other inputs x and outputs y; ``offset + scale * x`` are the present inputs.
