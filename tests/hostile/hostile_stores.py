@@ -95,9 +95,9 @@ def check(truth: Truth, scratch: Path, kind: str, bits: int, random: np.random.G
             data = content(folder, stored)
         name, fault = stored.segment.name, stored.fault
         real = truth.segments[name]
-        sent += stored.segment.sent - real.sent
+        sent = sent + stored.segment.sent - real.sent if fault else 0
         if data is not None and fault in ("", WORKED_OUT):  # what is said to be right is right
-            # what a segment before it lacks, its own note lost too, is worked out with it
+            # what those just before it lack, their notes lost too, is worked out with it
             assert stored.segment == real or (fault and (stored.segment.sent == real.sent or not sent)), name
             assert data == truth.data[name], name
             good += 1
