@@ -35,9 +35,10 @@ def model(weights=None, bias=(0.1, 0.02, 1.5), *, batch=None, **card):
         "hwEtaAtVtx": (-80, 80),
         "hwPt": (6, 90),
         "hwCharge": (0, 1),
-        "tfMuonIndex": (36, 71),
     }
-    made = Card("hand", scaled, answers, domain, {}, {}, {}, {}, {}, {}, network=network_file(network))
+    made = Card(
+        "hand", scaled, answers, domain, ("bmtf",), {}, {}, {}, {}, {}, {}, network=network_file(network)
+    )
     return dataclasses.replace(made, **card), network
 
 
@@ -46,7 +47,6 @@ TINY = {
     "hwEtaAtVtx": (-9, 7),
     "hwPt": (6, 20),
     "hwCharge": (0, 1),
-    "tfMuonIndex": (36, 71),
 }
 
 

@@ -1,5 +1,7 @@
 """The raw GMT row of the simulation beside the published one (reference paper, Tables 1 and 2).
 
+Muons are those of the paper's selection, without the hard component of training samples.
+
     python validation/gmt_row.py [--pairs 1000000] [--luts DIR]
 
 Limits that the simulation keeps to: RMS within 10 %, tails within 12 %, eta core within 15 %. The phi
@@ -13,6 +15,7 @@ from pathlib import Path
 from l1scout.cli.output import print_table
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.dataset.collect import collect
+from l1scout.dataset.cuts import MuonSelection
 from l1scout.dataset.matched import read_dataset
 from l1scout.evaluate.metrics import KINDS, Scores, scores
 from l1scout.evaluate.published import PUBLISHED
@@ -30,7 +33,8 @@ def row(pairs: int, **kwargs: Path) -> dict[str, Scores]:
     """Nine metrics of the raw trigger, with and without the lowest pT code."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs.parquet"
-        collect(simulate_events(1, **kwargs), path, max_pairs=pairs, seed=1)
+        chunks, selection = simulate_events(1, **kwargs), MuonSelection(paper=True)
+        collect(chunks, path, selection=selection, max_pairs=pairs, seed=1)
         data = read_dataset(path)
     above = data.select(data["hwPt"] > 6)
     return {"all": scores(raw_residuals(data)), "hwPt > 6": scores(raw_residuals(above))}

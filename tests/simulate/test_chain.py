@@ -94,7 +94,7 @@ def test_raw_gmt_row_is_where_physics_says(pairs):
 
 
 def test_kinds_of_selected_muons(pairs):
-    shares = np.bincount(pairs["kind"], minlength=3) / pairs["kind"].size
+    shares = np.bincount(pairs["simKind"], minlength=3) / pairs["simKind"].size
     assert shares == pytest.approx([0.61, 0.33, 0.06], abs=0.015)
 
 

@@ -36,6 +36,7 @@ def simulate_events(
     spectrum: Spectrum | None = None,
     material: float = MATERIAL_SCALE,
     alignment: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
+    hard: float = 0.0,
     chunk: int = 400_000,
 ) -> Iterator[OrbitData]:
     """Simulate events without end, or every event of a file of offline muons once.
@@ -56,8 +57,11 @@ def simulate_events(
         Scale of all thicknesses, of which the trigger's tables and the offline propagation know nothing.
     alignment : tuple of float
         Azimuth, in rad, by which MB1 to MB4 really stand elsewhere than the trigger believes.
+    hard : float
+        Share of the hard component among the offline muons, from 0 up to but not 1: muons flat in log pT, so
+        that a network sees every hwPt. A choice for training; no spectrum of collisions.
     chunk : int
-        Particles generated at a time.
+        Particles generated at a time, besides the hard component.
 
     Yields
     ------
@@ -68,8 +72,11 @@ def simulate_events(
     Raises
     ------
     InputError
-        If a table or the file of muons cannot be used.
+        If a table or the file of muons cannot be used, or the hard component is no share.
     """
+    if not 0 <= hard < 1 or (muons and hard):
+        msg = f"hard component {hard:g}: a share of simulated muons, from 0 up to but not 1; not for a file's"
+        raise InputError(msg)
     bmtf, gmt = trigger_tables(bmtf_luts, gmt_luts)
     random = np.random.default_rng(seed)
     source = f"l1scout simulation, seed {seed}"
@@ -81,13 +88,18 @@ def simulate_events(
     generator = Generator(spectrum)
     while True:
         particles, tracks = _identified(generator.draw(random, chunk), random)
+        if hard:
+            more = round(tracks.pt.size * hard / (1 - hard))
+            added = _identified(generator.draw_hard(random, more), random)
+            order = random.permutation(tracks.pt.size + added[1].pt.size)
+            particles, tracks = _mixed((particles, tracks), added, order)
         candidates = _candidates(particles.start, bmtf, random, material, alignment)
         n = tracks.pt.size
         offsets = np.arange(n + 1)
         offline = OrbitBatch(
             *lhc.orbit_and_bx(np.arange(first, first + n)),
             offsets,
-            _offline_columns(tracks) | {"kind": particles.kind.astype(np.int8)},
+            _offline_columns(tracks) | {"simKind": particles.kind.astype(np.int8)},
             simulated=True,
         )
         yield OrbitData.of_muons(_l1(offline, offsets, candidates, gmt), offline, source)
@@ -146,6 +158,16 @@ def candidates_and_tracks(
 
 def _take(columns: _Columns, rows: NDArray[np.int64]) -> _Columns:
     return type(columns)(*(c[rows] for c in columns))
+
+
+def _mixed(
+    some: tuple[Generated, Tracks], others: tuple[Generated, Tracks], order: NDArray[np.int64]
+) -> tuple[Generated, Tracks]:
+    """Put particles and their tracks together, in this order."""
+    (one, tracks), (two, more) = some, others
+    start = (np.concatenate(pair)[order] for pair in zip(one.start, two.start, strict=True))
+    joined = (np.concatenate(pair)[order] for pair in zip(tracks, more, strict=True))
+    return Generated(Start(*start), np.concatenate([one.kind, two.kind])[order]), Tracks(*joined)
 
 
 def _identified(particles: Generated, random: np.random.Generator) -> tuple[Generated, Tracks]:
