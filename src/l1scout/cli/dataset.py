@@ -34,6 +34,13 @@ def dataset(
     ] = None,
     bmtf_luts: Annotated[Path | None, typer.Option(help="Official BMTF tables for the simulation.")] = None,
     gmt_luts: Annotated[Path | None, typer.Option(help="Official GMT tables for the simulation.")] = None,
+    trigger: Annotated[
+        Literal["bmtf", "kbmtf"],
+        typer.Option(help="Simulated barrel track finder: bmtf (2016-2018) or kbmtf (Run 3)."),
+    ] = "bmtf",
+    kalman_gains: Annotated[
+        Path | None, typer.Option(help="Official gains (ROOT) for the simulation of kbmtf.")
+    ] = None,
     finder: Annotated[
         Literal["bmtf", "omtf", "emtf", "all"],
         typer.Option(help="Track finder whose muons are taken; the simulation has bmtf, the barrel's, only."),
@@ -63,9 +70,11 @@ def dataset(
     from l1scout.io.conditions import simulation
     from l1scout.report.terminal_tables import cut_flow_table
 
-    if files and (muons or bmtf_luts or gmt_luts or hard is not None):
+    simulated_only = (muons, bmtf_luts, gmt_luts, kalman_gains, hard)
+    if files and (trigger != "bmtf" or any(option is not None for option in simulated_only)):
         msg = (
-            "--muons, --hard, --bmtf-luts and --gmt-luts are for the simulation: give them or files, not both"
+            "--muons, --trigger, --hard, --bmtf-luts, --kalman-gains and --gmt-luts are for the simulation: "
+            "give them or files, not both"
         )
         raise InputError(msg)
     if not files and finder != "bmtf":
@@ -85,10 +94,19 @@ def dataset(
 
         if hard is None:
             hard = 0.0 if paper or muons else HARD
-        chunks = simulate_events(seed, muons=muons, bmtf_luts=bmtf_luts, gmt_luts=gmt_luts, hard=hard)
-        made = simulation(bmtf_luts, gmt_luts)
+        chunks = simulate_events(
+            seed,
+            muons=muons,
+            bmtf_luts=bmtf_luts,
+            gmt_luts=gmt_luts,
+            trigger=trigger,
+            kalman_gains=kalman_gains,
+            hard=hard,
+        )
+        made = simulation(bmtf_luts, gmt_luts, trigger, kalman_gains)
+        number = pairs or PAIRS
         flow = collect_with_bar(
-            chunks, target, pairs or PAIRS, seed=seed, selection=selection, conditions=made, hard=hard
+            chunks, target, number, seed=seed, selection=selection, conditions=made, hard=hard
         )
     with opened(target) as made_file:
         simulated = Dataset({}, made_file.about).simulated

@@ -15,7 +15,7 @@ from l1scout.core.provenance import Provenance, current
 from l1scout.errors import InputError, printable
 from l1scout.formats.streams.muon import FINDERS, Finder, describe_finders
 from l1scout.io.conditions import Conditions, of_metadata
-from l1scout.model.resolution import Resolution
+from l1scout.model.resolution import ALWAYS, Resolution
 
 CARD_FILE = "card.json"
 KERAS_FILE = "model.keras"
@@ -114,7 +114,8 @@ class Card:
         if not self.finders or len(set(self.finders)) < len(self.finders):
             msg = "finders: name each track finder that the model is for once, and at least one"
             raise ValueError(msg)
-        unknown = set(self.resolution.edges) - {q.name for q in self.inputs} if self.resolution else set()
+        binned = set(self.resolution.edges if self.resolution else ()) - set(ALWAYS)
+        unknown = binned - {q.name for q in self.inputs}
         if unknown:
             msg = f"resolution: has bins in {', '.join(sorted(unknown))}, which is not an input"
             raise ValueError(msg)
