@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from l1scout.errors import InputError
 from l1scout.model.keras_backend import load_keras
-from l1scout.model.quantities import INPUTS, OUTPUTS
+from l1scout.model.quantities import DEFAULT_INPUTS, INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
     import keras
@@ -108,7 +108,7 @@ DEFAULT = Recipe(
     batch=1024,
     embedded_inputs=("hwPt", "hwEtaAtVtx", "stubStations"),
     widths=HIDDEN[1:],
-    inputs=INPUTS[1:],
+    inputs=DEFAULT_INPUTS,
     gains=True,
     symmetries=("charge", "eta"),
 )

@@ -41,6 +41,8 @@ def held(recipe: Recipe, found: Mapping[str, float]) -> tuple[str, ...]:
     found : mapping of str to float
         The `differences` of the training muons; empty if they are too few.
     """
+    if "hwEtaAtVtx" not in recipe.embedded_inputs:  # a plain number is not tied to its mirror image
+        return ()
     kept = [s for s in possible(recipe.inputs) if found.get(s, 0.0) <= BROKEN]
     return tuple(s for s in recipe.symmetries if s in kept)
 
