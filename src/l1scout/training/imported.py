@@ -105,7 +105,7 @@ def _card(source: ForeignGraph, data: Dataset, used: Sequence[str], name: str | 
     index = data["tfMuonIndex"]
     return Card(
         name=printable(name or source.path.stem),
-        inputs=scaled[0],
+        inputs=tuple(q for q in scaled[0] if q.name in _taken(source)),
         outputs=scaled[1],
         domain={**domain(data, plain, used), "tfMuonIndex": (int(index.min()), int(index.max()))},
         recipe={"imported": source.path.name, "answers": source.answers},
@@ -124,6 +124,13 @@ def _card(source: ForeignGraph, data: Dataset, used: Sequence[str], name: str | 
             "answers": f"{source.answers}: {ANSWERS[source.answers]}",
         },
     )
+
+
+def _taken(source: ForeignGraph) -> set[str]:
+    """Return the columns that the wrapped graph takes: its own, and the L1 values of corrected ones."""
+    fields = {"phi": PHI_VTX, "eta": ETA_VTX, "pt": PT}
+    from_values = [fields[q].name for q in source.quantities if q in fields and source.answers == "values"]
+    return {*source.columns, *from_values}
 
 
 def save_imported(imported: Imported, directory: str | Path) -> None:
