@@ -31,6 +31,13 @@ def dataset(
     ] = None,
     bmtf_luts: Annotated[Path | None, typer.Option(help="Official BMTF tables for the simulation.")] = None,
     gmt_luts: Annotated[Path | None, typer.Option(help="Official GMT tables for the simulation.")] = None,
+    randomise: Annotated[
+        bool,
+        typer.Option(
+            "--randomise",
+            help="Simulate with detector, tables and spectrum drawn anew for each block of muons.",
+        ),
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Leave out hwPt 6 (2.5 GeV exactly).")] = False,
     flavour: Flavour = None,
     json: Json = False,
@@ -41,8 +48,9 @@ def dataset(
     from l1scout.io.conditions import simulation
     from l1scout.report.terminal_tables import cut_flow_table
 
-    if files and (muons or bmtf_luts or gmt_luts):
-        msg = "--muons, --bmtf-luts and --gmt-luts are for the simulation: give them or files, not both"
+    if files and (muons or bmtf_luts or gmt_luts or randomise):
+        options = "--muons, --bmtf-luts, --gmt-luts and --randomise"
+        msg = f"{options} are for the simulation: give them or files, not both"
         raise InputError(msg)
     for source in (*(files or ()), *([muons] if muons else ())):
         if target.exists() and source.exists() and target.samefile(source):
@@ -53,9 +61,11 @@ def dataset(
         flow = collect_with_bar(_read(files, flavour, sources), target, pairs, strict=strict)
     else:
         from l1scout.simulate.chain import simulate_events
+        from l1scout.simulate.randomisation import Randomisation
 
-        chunks = simulate_events(seed, muons=muons, bmtf_luts=bmtf_luts, gmt_luts=gmt_luts)
-        made = simulation(bmtf_luts, gmt_luts)
+        drawn = Randomisation(tables=not (bmtf_luts or gmt_luts)) if randomise else None
+        chunks = simulate_events(seed, muons=muons, bmtf_luts=bmtf_luts, gmt_luts=gmt_luts, randomise=drawn)
+        made = simulation(bmtf_luts, gmt_luts, str(drawn) if drawn else None)
         flow = collect_with_bar(chunks, target, pairs or PAIRS, seed=seed, strict=strict, conditions=made)
     with opened(target) as made_file:
         simulated = Dataset({}, made_file.about).simulated

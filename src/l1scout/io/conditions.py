@@ -36,12 +36,16 @@ class Conditions:
         Barrel track finder: `BMTF` up to 2018, `KALMAN` in Run 3.
     tables : str or None
         Look-up tables of the trigger: `OWN`, `OFFICIAL` (both simulated) or `HARDWARE`.
+    randomised : str or None
+        What the simulation drew anew for each block of muons, and from which ranges
+        (`l1scout.simulate.randomisation`); None if nothing.
     """
 
     simulated: bool | None = None
     era: str | None = None
     trigger: str | None = None
     tables: str | None = None
+    randomised: str | None = None
 
     def __str__(self) -> str:
         """Describe them in one line."""
@@ -50,11 +54,12 @@ class Conditions:
         parts += [f"era {self.era}"] if self.era else []
         parts += [f"trigger {self.trigger}"] if self.trigger else []
         parts += [f"{self.tables} tables"] if self.tables else []
+        parts += [f"randomised {self.randomised}"] if self.randomised else []
         return ", ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON and metadata."""
-        return {n: getattr(self, n) for n in ("simulated", "era", "trigger", "tables")}
+        return {n: getattr(self, n) for n in ("simulated", "era", "trigger", "tables", "randomised")}
 
 
 def years(era: str | None) -> set[int]:
@@ -74,7 +79,7 @@ def of_runs(numbers: Iterable[int], simulated: bool | None) -> Conditions:
 def of_metadata(metadata: Mapping[str, Any]) -> Conditions:
     """Return the conditions stated by a file or a model card."""
     simulated = metadata.get("simulated")
-    texts = {n: _stated(metadata.get(n)) for n in ("era", "trigger", "tables")}
+    texts = {n: _stated(metadata.get(n)) for n in ("era", "trigger", "tables", "randomised")}
     return _completed(Conditions(simulated if isinstance(simulated, bool) else None, **texts))
 
 
@@ -83,11 +88,13 @@ def states_era(metadata: Mapping[str, Any]) -> bool:
     return _stated(metadata.get("era")) is not None
 
 
-def simulation(bmtf_luts: Path | None = None, gmt_luts: Path | None = None) -> Conditions:
-    """Return the conditions of l1scout's own simulation with the tables in use."""
+def simulation(
+    bmtf_luts: Path | None = None, gmt_luts: Path | None = None, randomised: str | None = None
+) -> Conditions:
+    """Return the conditions of l1scout's own simulation with the tables in use, and what is randomised."""
     finder, global_trigger = (OFFICIAL if luts else OWN for luts in (bmtf_luts, gmt_luts))
     tables = finder if finder == global_trigger else f"BMTF {finder}, GMT {global_trigger}"
-    return Conditions(True, SIMULATED_ERA, BMTF, tables)
+    return Conditions(True, SIMULATED_ERA, BMTF, tables, randomised)
 
 
 def differences(muons: Conditions, model: Conditions, source: str, name: str) -> list[str]:

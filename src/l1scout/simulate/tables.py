@@ -20,6 +20,11 @@ def own_bmtf() -> BmtfTables:
         return BmtfTables(**arrays)
 
 
+def own_variants() -> tuple[tuple[BmtfTables, Extrapolation], ...]:
+    """Load all shipped tables of track finder and GMT: the nominal ones first, then plausible variants."""
+    return ((own_bmtf(), Extrapolation.load()),)
+
+
 def write_own(bmtf: BmtfTables, gmt: Extrapolation) -> None:
     """Write derived tables where `own_bmtf` and `Extrapolation.load` look for them."""
     directory = Path(str(files("l1scout.simulate"))) / "tables"
