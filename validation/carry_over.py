@@ -7,6 +7,7 @@ The samples, simulated ones with a seed that no network was trained with, all of
 
 - own simulation, as `l1scout dataset` makes it;
 - the same with the trigger's official tables, `bmtf-luts` and `ugmt-luts` in DIR;
+- the same with the Kalman track finder of Run 3 (kbmtf);
 - four other settings of the detector, of which trigger and offline propagation know nothing;
 - FILE, a data set of another simulation or of recorded muons;
 - real muons: `real-cms` in DIR (an L1-DPG nano of 2024), and further files. Offline muons of a nano file are
@@ -46,7 +47,8 @@ from l1scout.simulate.stubs import Chambers
 
 SEED = 2001
 REAL = "real-cms/l1nano_run380963_2024_100ev.root"
-OWN, OFFICIAL, RECORDED, FOREIGN = "own simulation", "official tables", "real muons, 2024", "foreign data set"
+OWN, OFFICIAL, KALMAN = "own simulation", "official tables", "Kalman track finder"
+RECORDED, FOREIGN = "real muons, 2024", "foreign data set"
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "harder spectrum": {"spectrum": Spectrum(heavy_flavour=(4.3, 3.0))},
     "material +4 %": {"material": 1.04 * MATERIAL_SCALE},
@@ -86,10 +88,10 @@ def samples(a: argparse.Namespace, folder: Path) -> dict[str, Dataset]:
         "bmtf_luts": a.bmtf_luts or a.shared / "bmtf-luts",
         "gmt_luts": a.gmt_luts or a.shared / "ugmt-luts",
     }
-    simulated: dict[str, Mapping[str, Any]] = {OFFICIAL: luts, **SETTINGS}
+    trigger: Mapping[str, Mapping[str, Any]] = {OFFICIAL: luts, KALMAN: {"trigger": "kbmtf"}}
     found = {}
-    for k, (name, settings) in enumerate(simulated.items()):
-        made = simulation(**luts) if settings is luts else simulation()
+    for k, (name, settings) in enumerate({**trigger, **SETTINGS}.items()):
+        made = simulation(**trigger.get(name, {}))
         chunks = simulate_events(SEED, **settings)
         found[name] = sample(folder / f"{k}.parquet", chunks, a.pairs, SEED, made)
     if a.foreign:

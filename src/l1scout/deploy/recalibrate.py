@@ -166,7 +166,8 @@ class Recalibrator:
 
     def _reason(self, hw: Mapping[str, NDArray[Any]]) -> NDArray[np.int8]:
         """Index of the first reason that applies, or -1."""
-        outside = {n: (hw[n] < low) | (hw[n] > high) for n, (low, high) in self.card.domain.items()}
+        outside = dict.fromkeys(COLUMNS, np.zeros(hw["hwPt"].size, np.bool_))
+        outside |= {n: (hw[n] < low) | (hw[n] > high) for n, (low, high) in self.card.domain.items()}
         phi = hw["hwPhiAtVtx"]
         reasons = (
             hw["hwPt"] == 0,
@@ -175,7 +176,7 @@ class Recalibrator:
             outside["hwPt"],
             outside["hwEtaAtVtx"],
             outside["hwCharge"],
-            ~charge_valid(hw),
+            ~charge_valid(hw) & ("hwCharge" in self.card.domain),
             np.any([outside[n] for n in self._more], axis=0) if self._more else np.False_,
         )
         why = np.full(hw["hwPt"].size, -1, np.int8)

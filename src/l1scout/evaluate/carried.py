@@ -61,7 +61,7 @@ def combined_gain(model: Residuals, raw: Residuals, seed: int = 1) -> CombinedGa
 
 
 def _log_gain(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over variables of the logarithm of RMS ratios, from sums of squares (..., variables)."""
+    """Return the mean over variables of the logarithm of RMS ratios, from sums of squares."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(0.5 * np.log(after / before).mean(-1))
 

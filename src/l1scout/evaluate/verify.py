@@ -37,7 +37,7 @@ CLOSE_PT = 1e-3
 _CHUNK = 1 << 13
 _PIECE = 1 << 8
 Reference = Callable[[NDArray[np.int16]], NDArray[np.float64]]
-"""From hardware inputs, shape (4, muons), to corrections in float64, shape (3, muons)."""
+"""From hardware inputs, shape (inputs, muons), to corrections in float64, shape (3, muons)."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Verified:
 
 
 def keras_reference(model: Model) -> Reference:
-    """Return the Keras network in float64, its layers one by one as they were trained.
+    """Return the Keras network in float64, layer by layer as it was trained, and the model's gains after it.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def keras_reference(model: Model) -> Reference:
         x = (hardware - offset) / scale
         for step in steps:
             x = step(x, hardware)
-        return np.asarray(out[0] + out[1] * x, np.float64)
+        return model.layers.finish(hardware, out[0] + out[1] * x)
 
     return answer
 
@@ -197,11 +197,13 @@ def verify(
     done = 0
     sums = {name: _Sums() for name in engines}
     domain = model.domain
-    pt_row = domain.names.index(PT.name)
     for where, hardware in domain.sampled(sample, seed, _CHUNK):
         whole = model.integers or model.no_layers
         wanted = reference(hardware) if whole else _in_pieces(reference, hardware)
-        pt = PT.to_physical(hardware[pt_row]) - wanted[2]
+        columns = dict(zip(domain.names, hardware, strict=True))
+        # without hwPt among the inputs, the smallest is the strictest
+        lowest = model.card.domain.get(PT.name, (1, 1))[0]
+        pt = PT.to_physical(columns.get(PT.name, np.full(hardware.shape[1], lowest))) - wanted[2]
         for name, engine in engines.items():
             if isinstance(engine, TableEngine):
                 exact = wanted if whole else _in_pieces(model.layers, hardware)

@@ -15,7 +15,8 @@ from l1scout.io import runs
 BMTF, KALMAN = "BMTF", "Kalman BMTF"
 OWN, OFFICIAL, HARDWARE = "l1scout's own", "official", "hardware"
 SIMULATED_ERA = "2017/18 trigger, simulated"
-"""What l1scout's own simulation describes."""
+"""What l1scout's own simulation describes by default."""
+RUN3_ERA = "Run-3 trigger, simulated"
 
 _TRIGGERS = {**dict.fromkeys((2016, 2017, 2018), BMTF), **dict.fromkeys(range(2022, 2027), KALMAN)}
 """Barrel track finder by year of data taking."""
@@ -89,12 +90,19 @@ def states_era(metadata: Mapping[str, Any]) -> bool:
 
 
 def simulation(
-    bmtf_luts: Path | None = None, gmt_luts: Path | None = None, randomised: str | None = None
+    bmtf_luts: Path | None = None,
+    gmt_luts: Path | None = None,
+    trigger: str = "bmtf",
+    kalman_gains: Path | None = None,
+    randomised: str | None = None,
 ) -> Conditions:
-    """Return the conditions of l1scout's own simulation with the tables in use, and what is randomised."""
-    finder, global_trigger = (OFFICIAL if luts else OWN for luts in (bmtf_luts, gmt_luts))
+    """Return the conditions of l1scout's own simulation with the track finder and tables in use."""
+    kalman = trigger == "kbmtf"
+    finder = OFFICIAL if (kalman_gains if kalman else bmtf_luts) else OWN
+    global_trigger = OFFICIAL if gmt_luts else OWN
     tables = finder if finder == global_trigger else f"BMTF {finder}, GMT {global_trigger}"
-    return Conditions(True, SIMULATED_ERA, BMTF, tables, randomised)
+    era, found = (RUN3_ERA, KALMAN) if kalman else (SIMULATED_ERA, BMTF)
+    return Conditions(True, era, found, tables, randomised)
 
 
 def differences(muons: Conditions, model: Conditions, source: str, name: str) -> list[str]:

@@ -14,7 +14,7 @@ from l1scout.core.documents import CLOSED, read_document, write_document
 from l1scout.core.provenance import Provenance, current
 from l1scout.errors import printable
 from l1scout.io.conditions import Conditions, of_metadata
-from l1scout.model.resolution import Resolution
+from l1scout.model.resolution import ALWAYS, Resolution
 
 CARD_FILE = "card.json"
 KERAS_FILE = "model.keras"
@@ -106,7 +106,8 @@ class Card:
             )
             msg = f"the domain is {what}"
             raise ValueError(msg)
-        unknown = set(self.resolution.edges) - {q.name for q in self.inputs} if self.resolution else set()
+        binned = set(self.resolution.edges if self.resolution else ()) - set(ALWAYS)
+        unknown = binned - {q.name for q in self.inputs}
         if unknown:
             msg = f"resolution: has bins in {', '.join(sorted(unknown))}, which is not an input"
             raise ValueError(msg)

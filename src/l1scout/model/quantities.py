@@ -13,7 +13,9 @@ Residuals = Mapping[str, NDArray[np.float64]]
 VARIABLES = ("phi", "eta", "pt")
 """What a network corrects, in this order: in rad, dimensionless and in GeV."""
 INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
-"""Columns that enter the network, in this order."""
+"""Columns that enter the networks of the reference paper, in this order."""
+DEFAULT_INPUTS = ("hwEtaAtVtx", "hwPt", "hwCharge")
+"""Columns that enter the default network: a detector that is symmetric in phi corrects alike everywhere."""
 MORE_INPUTS = ("hwQual", "hwEta", "hwPhi", *STUBS)
 """Columns that can enter besides."""
 OUTPUTS = ("dphi", "deta", "dpt")

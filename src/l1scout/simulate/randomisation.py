@@ -4,12 +4,13 @@ A network that is trained on one simulated detector learns that detector. Nobody
 so each block of muons is given another one, drawn from the ranges within which it is known.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from l1scout.simulate.bmtf import BmtfTables
+from l1scout.simulate.finders import FinderTables
 from l1scout.simulate.generator import Spectrum
 from l1scout.simulate.gmt import Extrapolation
 from l1scout.simulate.offline import Tracker
@@ -19,6 +20,9 @@ _STEPS = 9
 """Values of material and scattering within their ranges: tables of energy loss are made once for each."""
 _SPECTRA = 5
 """Values of the spectrum's parameters within their ranges, for the same reason."""
+
+
+Tables = tuple[FinderTables, Extrapolation]
 
 
 class Setting(NamedTuple):
@@ -37,7 +41,7 @@ class Setting(NamedTuple):
         Azimuth, in rad, by which MB1 to MB4 really stand elsewhere than the trigger believes.
     """
 
-    tables: tuple[BmtfTables, Extrapolation]
+    tables: Tables
     spectrum: Spectrum
     tracker: Tracker
     chambers: Chambers
@@ -127,7 +131,7 @@ class Randomisation:
         self,
         random: np.random.Generator,
         nominal: Setting,
-        variants: tuple[tuple[BmtfTables, Extrapolation], ...] = (),
+        variants: Sequence[Tables] = (),
     ) -> Setting:
         """Draw the setting of a block.
 
@@ -152,7 +156,7 @@ class Randomisation:
             contaminated=random.uniform(*self.contaminated),
             crosstalk=random.uniform(*self.crosstalk),
         )
-        chosen = random.integers(len(variants)) if self.tables and variants else None
+        chosen = int(random.integers(len(variants))) if self.tables and variants else None
         return Setting(
             tables=nominal.tables if chosen is None else variants[chosen],
             spectrum=spectrum,

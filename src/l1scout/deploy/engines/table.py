@@ -35,6 +35,7 @@ from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.jit import kernel, prefetch
 from l1scout.model.directory import Model
+from l1scout.model.domain import Domain
 from l1scout.model.integers import STEPS, IntegerNetwork
 from l1scout.model.network import Network
 from l1scout.model.onnx_function import OnnxFunction
@@ -104,10 +105,10 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
         If the model cannot be made a table of, or the file cannot be written.
     """
     path, domain = Path(path), model.domain
-    if (len(domain.names), len(model.card.outputs)) != (4, 3) or domain.entries > MAX_ENTRIES:
+    if len(model.card.outputs) != 3 or domain.entries > MAX_ENTRIES:
         msg = (
-            f"{model.name}: {domain.entries} possible inputs in {len(domain.names)} columns: too many for a "
-            f"table, which has {MAX_ENTRIES} at most, in 4; the engines onnx and fused need none"
+            f"{model.name}: {domain.entries} possible inputs, {len(model.card.outputs)} outputs: too many "
+            f"for a table, which has {MAX_ENTRIES} and 3 at most; the engines onnx and fused need none"
         )
         raise InputError(msg)
     exact = _exact(model)
@@ -196,7 +197,8 @@ class TableEngine(Engine):
         self.steps = np.array(header.steps, np.float64)
         self.entries = np.frombuffer(self._map, "<i2", offset=HEADER_BYTES).reshape(domain.entries, 4)
         self._words = self.entries.view("<i8")[:, 0]
-        self._place = np.array([domain.low, domain.size, domain.stride], np.int32)
+        self._place = _placing(domain)
+        self._io = len(domain.names), 3
         self._float_steps = self.steps.astype(np.float32)
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -207,9 +209,20 @@ class TableEngine(Engine):
             and _look_up(self._words, self._place, self._float_steps, hardware, out)
         ):
             return out
-        hardware, out = check_arrays(hardware, 4, 3, out)
+        hardware, out = check_arrays(hardware, *self._io, out)
         _look_up(self._words, self._place, self._float_steps, hardware, out)
         return out
+
+
+def _placing(domain: Domain) -> NDArray[np.int32]:
+    """Return for each input its row, lowest value, number of values and stride, shape (4, inputs).
+
+    The last input is repeated with stride 0 to a multiple of four, as `_places` takes four at a time.
+    """
+    row = np.arange(-(-len(domain.names) // 4) * 4).clip(max=len(domain.names) - 1)
+    values = np.array([row, *(np.array(v)[row] for v in (domain.low, domain.size, domain.stride))], np.int32)
+    values[3, len(domain.names) :] = 0
+    return values
 
 
 def _model_of(model: Model) -> TabulatedModel:
@@ -281,8 +294,8 @@ def _look_up(
     out: NDArray[np.float32],
 ) -> bool:
     """Answer, if the arrays fit together."""
-    muons = hardware.shape[1]
-    if hardware.shape[0] != 4 or out.shape[0] != 3 or out.shape[1] != muons:
+    muons, inputs = hardware.shape[1], place.shape[1]
+    if hardware.shape[0] != place[0, inputs - 1] + 1 or out.shape[0] != 3 or out.shape[1] != muons:
         return False
     if muons <= _FEW:
         for m in range(muons):
@@ -294,8 +307,11 @@ def _look_up(
     # them, answers (on vectors). Without asking first it takes twice as long.
     for start in range(0, muons, _BLOCK):
         stop = min(start + _BLOCK, muons)
-        a, b = hardware[0, start:stop], hardware[1, start:stop]
-        bad = _places(place, a, b, hardware[2, start:stop], hardware[3, start:stop], at)
+        bad = 0
+        for k in range(0, inputs, 4):
+            a, b = hardware[place[0, k], start:stop], hardware[place[0, k + 1], start:stop]
+            c, d = hardware[place[0, k + 2], start:stop], hardware[place[0, k + 3], start:stop]
+            bad += _places(place[1:, k : k + 4], a, b, c, d, at, k > 0)
         for m in range(stop - start):
             prefetch(words, np.intp(at[m]))
         for m in range(stop - start):
@@ -321,12 +337,12 @@ def _one(
     m: int,
 ) -> None:
     at = 0
-    for k in range(4):
-        i = np.int32(hardware[k, m]) - place[0, k]
-        if i < 0 or i >= place[1, k]:
+    for k in range(hardware.shape[0]):
+        i = np.int32(hardware[k, m]) - place[1, k]
+        if i < 0 or i >= place[2, k]:
             out[0, m] = out[1, m] = out[2, m] = np.nan
             return
-        at += i * place[2, k]
+        at += i * place[3, k]
     word = words[at]
     out[0, m] = np.float32(np.int16(word)) * steps[0]
     out[1, m] = np.float32(np.int16(word >> 16)) * steps[1]
@@ -341,8 +357,12 @@ def _places(
     c: NDArray[np.int16],
     d: NDArray[np.int16],
     at: NDArray[np.int32],
+    more: bool,
 ) -> int:
-    """Fill in places, 0 for inputs outside the domain; return how many those are."""
+    """Fill in places by four inputs, 0 for those outside the domain; return how many those are.
+
+    With `more` inputs than the first four, their places are added.
+    """
     low0, low1, low2, low3 = place[0]
     size0, size1, size2, size3 = place[1]
     s0, s1, s2, s3 = place[2]
@@ -358,6 +378,7 @@ def _places(
         )
         one, two = np.int32(i * s0 + j * s1), np.int32(k * s2 + q * s3)
         where = np.int32(one + two)
-        at[m] = where if inside else np.int32(0)
+        where = where if inside else np.int32(0)
+        at[m] = np.int32(at[m] + where) if more else where
         bad += not inside
     return bad
