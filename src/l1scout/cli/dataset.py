@@ -38,6 +38,13 @@ def dataset(
     kalman_gains: Annotated[
         Path | None, typer.Option(help="Official gains (ROOT) for the simulation of kbmtf.")
     ] = None,
+    randomise: Annotated[
+        bool,
+        typer.Option(
+            "--randomise",
+            help="Simulate with detector, tables and spectrum drawn anew for each block of muons.",
+        ),
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Leave out hwPt 6 (2.5 GeV exactly).")] = False,
     flavour: Flavour = None,
     json: Json = False,
@@ -48,10 +55,10 @@ def dataset(
     from l1scout.io.conditions import simulation
     from l1scout.report.terminal_tables import cut_flow_table
 
-    if files and (muons or bmtf_luts or gmt_luts or kalman_gains or trigger != "bmtf"):
+    if files and (muons or bmtf_luts or gmt_luts or kalman_gains or trigger != "bmtf" or randomise):
         msg = (
-            "--muons, --trigger, --bmtf-luts, --kalman-gains and --gmt-luts are for the simulation: "
-            "give them or files, not both"
+            "--muons, --trigger, --bmtf-luts, --kalman-gains, --gmt-luts and --randomise are for the "
+            "simulation: give them or files, not both"
         )
         raise InputError(msg)
     for source in (*(files or ()), *([muons] if muons else ())):
@@ -63,7 +70,10 @@ def dataset(
         flow = collect_with_bar(_read(files, flavour, sources), target, pairs, strict=strict)
     else:
         from l1scout.simulate.chain import simulate_events
+        from l1scout.simulate.randomisation import Randomisation
 
+        own = trigger == "bmtf" and not (bmtf_luts or gmt_luts)
+        drawn = Randomisation(tables=own) if randomise else None
         chunks = simulate_events(
             seed,
             muons=muons,
@@ -71,8 +81,9 @@ def dataset(
             gmt_luts=gmt_luts,
             trigger=trigger,
             kalman_gains=kalman_gains,
+            randomise=drawn,
         )
-        made = simulation(bmtf_luts, gmt_luts, trigger, kalman_gains)
+        made = simulation(bmtf_luts, gmt_luts, trigger, kalman_gains, str(drawn) if drawn else None)
         flow = collect_with_bar(chunks, target, pairs or PAIRS, seed=seed, strict=strict, conditions=made)
     with opened(target) as made_file:
         simulated = Dataset({}, made_file.about).simulated

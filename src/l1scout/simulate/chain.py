@@ -19,8 +19,10 @@ from l1scout.simulate.finders import RUN3, FinderTables, Found, assign, finder_t
 from l1scout.simulate.generator import Generated, Generator, Spectrum
 from l1scout.simulate.gmt import Extrapolation
 from l1scout.simulate.kalman import KalmanCandidates
-from l1scout.simulate.offline import Tracks, reconstruct, to_second_station
-from l1scout.simulate.stubs import stubs
+from l1scout.simulate.offline import Tracker, Tracks, reconstruct, to_second_station
+from l1scout.simulate.randomisation import Randomisation, Setting
+from l1scout.simulate.stubs import Chambers, stubs
+from l1scout.simulate.tables import own_variants
 from l1scout.simulate.transport import Start, transport
 
 _Columns = TypeVar("_Columns", bound=tuple[Any, ...])
@@ -37,7 +39,10 @@ def simulate_events(
     kalman_gains: Path | None = None,
     spectrum: Spectrum | None = None,
     material: float = MATERIAL_SCALE,
+    scattering: float = 1.0,
     alignment: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
+    chambers: Chambers | None = None,
+    randomise: Randomisation | None = None,
     chunk: int = 400_000,
 ) -> Iterator[OrbitData]:
     """Simulate events without end, or every event of a file of offline muons once.
@@ -60,10 +65,17 @@ def simulate_events(
         Generator settings.
     material : float
         Scale of all thicknesses, of which the trigger's tables and the offline propagation know nothing.
+    scattering : float
+        Scale of the angles of multiple scattering; likewise.
     alignment : tuple of float
         Azimuth, in rad, by which MB1 to MB4 really stand elsewhere than the trigger believes.
+    chambers : Chambers, optional
+        Performance of the drift tubes.
+    randomise : Randomisation, optional
+        Draw detector, spectrum and, without official ones, tables anew for each of its blocks of particles.
+        Not for a file of muons.
     chunk : int
-        Particles generated at a time.
+        Particles generated at a time; with `randomise`, its blocks.
 
     Yields
     ------
@@ -74,20 +86,35 @@ def simulate_events(
     Raises
     ------
     InputError
-        If a table or the file of muons cannot be used.
+        If a table or the file of muons cannot be used, or a file of muons shall be randomised.
     """
     finder, gmt = trigger_tables(bmtf_luts, gmt_luts, trigger, kalman_gains)
     random = np.random.default_rng(seed)
     source = f"l1scout simulation, seed {seed}"
     first = 0
     if muons:
+        if randomise:
+            msg = f"{muons}: muons of a file cannot be simulated with a randomised detector"
+            raise InputError(msg)
         for events in read_events(muons):
             yield _with_simulated_l1(events, finder, gmt, random, f"{source}, muons of {muons.name}")
         return
-    generator = Generator(spectrum)
+    nominal = Setting(
+        (finder, gmt),
+        spectrum or Spectrum(),
+        Tracker(),
+        chambers or Chambers(),
+        material,
+        scattering,
+        alignment,
+    )
+    own = trigger == "bmtf" and not (bmtf_luts or gmt_luts)
+    variants = own_variants() if own and randomise else ()
     while True:
-        particles, tracks = _identified(generator.draw(random, chunk), random)
-        candidates = _candidates(particles.start, finder, random, material, alignment)
+        s = randomise.draw(random, nominal, variants) if randomise else nominal
+        size = randomise.block if randomise else chunk
+        particles, tracks = _identified(Generator(s.spectrum).draw(random, size), random, s.tracker)
+        candidates = _candidates(particles.start, s.tables[0], random, s)
         n = tracks.pt.size
         offsets = np.arange(n + 1)
         offline = OrbitBatch(
@@ -96,7 +123,7 @@ def simulate_events(
             _offline_columns(tracks) | {"kind": particles.kind.astype(np.int8)},
             simulated=True,
         )
-        yield OrbitData.of_muons(_l1(offline, offsets, candidates, gmt), offline, source)
+        yield OrbitData.of_muons(_l1(offline, offsets, candidates, s.tables[1]), offline, source)
         first += n
 
 
@@ -157,22 +184,22 @@ def _take(columns: _Columns, rows: NDArray[np.int64]) -> _Columns:
     return type(columns)(*(c[rows] for c in columns))
 
 
-def _identified(particles: Generated, random: np.random.Generator) -> tuple[Generated, Tracks]:
-    tracks = reconstruct(particles, random)
+def _identified(
+    particles: Generated, random: np.random.Generator, tracker: Tracker | None = None
+) -> tuple[Generated, Tracks]:
+    tracks = reconstruct(particles, random, tracker)
     keep = np.flatnonzero(tracks.identified)
     return Generated(_take(particles.start, keep), particles.kind[keep]), _take(tracks, keep)
 
 
 def _candidates(
-    start: Start,
-    finder: FinderTables,
-    random: np.random.Generator,
-    material: float = MATERIAL_SCALE,
-    alignment: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
+    start: Start, finder: FinderTables, random: np.random.Generator, detector: Setting | None = None
 ) -> Found:
-    at = transport(start, random, step_table(material))
-    at = at._replace(phi=at.phi + np.array(alignment))
-    return assign(stubs(at, random), finder, random)
+    if detector is None:
+        return assign(stubs(transport(start, random), random), finder, random)
+    at = transport(start, random, step_table(detector.material, scattering=detector.scattering))
+    at = at._replace(phi=at.phi + np.array(detector.alignment))
+    return assign(stubs(at, random, detector.chambers), finder, random)
 
 
 def _offline_columns(tracks: Tracks) -> dict[str, NDArray[Any]]:

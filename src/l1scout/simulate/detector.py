@@ -119,6 +119,8 @@ class StepTable(NamedTuple):
     loss, hard, mean : ndarray, shape (steps, 256)
         Mean soft loss (GeV), mean number of hard collisions and mean loss in all collisions (GeV)
         over the normal thickness, against log momentum (`GRID_LOW`, `GRID_STEP`).
+    scattering : float
+        Scale of the angles of multiple scattering.
     """
 
     r: NDArray[np.float64]
@@ -132,6 +134,7 @@ class StepTable(NamedTuple):
     loss: NDArray[np.float64]
     hard: NDArray[np.float64]
     mean: NDArray[np.float64]
+    scattering: float
 
 
 def energy_loss(m: Material, p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -167,10 +170,10 @@ def energy_loss(m: Material, p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @cache
-def step_table(scale: float = MATERIAL_SCALE, *, last_station: int = 3) -> StepTable:
+def step_table(scale: float = MATERIAL_SCALE, *, scattering: float = 1.0, last_station: int = 3) -> StepTable:
     """Make the transport's table of steps from `SHELLS`, all material scaled by `scale`.
 
-    It ends at `last_station` (0..3).
+    Angles of multiple scattering are scaled by `scattering`; it ends at `last_station` (0..3).
     """
     rows: list[tuple[float, ...]] = []
     losses = []
@@ -203,4 +206,5 @@ def step_table(scale: float = MATERIAL_SCALE, *, last_station: int = 3) -> StepT
         loss,
         hard,
         mean,
+        scattering,
     )
