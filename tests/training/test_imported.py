@@ -63,7 +63,10 @@ def test_a_forest_of_trees_runs_in_every_engine_that_needs_answers_only(tmp_path
     found = import_network(path, data, answers="subtract", inputs=["hwPt", "hwCharge"], outputs=NAMES)
     save_imported(found, tmp_path / "m")
     model = load_model(tmp_path / "m")
-    assert [q.name for q in model.card.inputs] == list(INPUTS)
+    assert [q.name for q in model.card.inputs] == ["hwPt", "hwCharge"]
+    assert model.card.domain["hwPhiAtVtx"] == (0, 575)
+    assert set(model.card.resolution.edges) == {"hwPt", "hwEtaAtVtx"}
+    assert (tmp_path / "m" / "model.onnx").exists()
     hardware, hw = some(model)
     wanted = original(path, np.stack([hw["hwPt"], hw["hwCharge"]], axis=1).astype(np.float32))[0].T
     assert np.array_equal(create_engine("onnx", model).correct(hardware), wanted)

@@ -58,6 +58,13 @@ def dataset(
         bool,
         typer.Option("--paper-selection", help="Take 2.5 <= L1 pT < 45 GeV only, as the reference paper."),
     ] = False,
+    randomise: Annotated[
+        bool,
+        typer.Option(
+            "--randomise",
+            help="Simulate with detector, tables and spectrum drawn anew for each block of muons.",
+        ),
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Leave out hwPt 6 (2.5 GeV) and below.")] = False,
     flavour: Flavour = None,
     json: Json = False,
@@ -71,10 +78,10 @@ def dataset(
     from l1scout.report.terminal_tables import cut_flow_table
 
     simulated_only = (muons, bmtf_luts, gmt_luts, kalman_gains, hard)
-    if files and (trigger != "bmtf" or any(option is not None for option in simulated_only)):
+    if files and (trigger != "bmtf" or randomise or any(option is not None for option in simulated_only)):
         msg = (
-            "--muons, --trigger, --hard, --bmtf-luts, --kalman-gains and --gmt-luts are for the simulation: "
-            "give them or files, not both"
+            "--muons, --trigger, --hard, --bmtf-luts, --kalman-gains, --gmt-luts and --randomise are for the "
+            "simulation: give them or files, not both"
         )
         raise InputError(msg)
     if not files and finder != "bmtf":
@@ -91,9 +98,12 @@ def dataset(
         flow = collect_with_bar(_read(files, flavour, sources), target, pairs, selection=selection)
     else:
         from l1scout.simulate.chain import simulate_events
+        from l1scout.simulate.randomisation import Randomisation
 
         if hard is None:
             hard = 0.0 if paper or muons else HARD
+        own = trigger == "bmtf" and not (bmtf_luts or gmt_luts)
+        drawn = Randomisation(tables=own) if randomise else None
         chunks = simulate_events(
             seed,
             muons=muons,
@@ -102,8 +112,9 @@ def dataset(
             trigger=trigger,
             kalman_gains=kalman_gains,
             hard=hard,
+            randomise=drawn,
         )
-        made = simulation(bmtf_luts, gmt_luts, trigger, kalman_gains)
+        made = simulation(bmtf_luts, gmt_luts, trigger, kalman_gains, str(drawn) if drawn else None)
         number = pairs or PAIRS
         flow = collect_with_bar(
             chunks, target, number, seed=seed, selection=selection, conditions=made, hard=hard

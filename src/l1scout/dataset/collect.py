@@ -147,6 +147,7 @@ class _Pairs:
             "era": made.era or "not stated",
             "trigger": made.trigger,
             "tables": made.tables,
+            "randomised": made.randomised,
             "seed": seed,
             "hard": None if seed is None else hard,
             "selection": selection.as_dict(),

@@ -19,8 +19,10 @@ from l1scout.simulate.finders import RUN3, FinderTables, Found, assign, finder_t
 from l1scout.simulate.generator import Generated, Generator, Spectrum
 from l1scout.simulate.gmt import Extrapolation
 from l1scout.simulate.kalman import KalmanCandidates
-from l1scout.simulate.offline import Tracks, reconstruct, to_second_station
-from l1scout.simulate.stubs import stubs
+from l1scout.simulate.offline import Tracker, Tracks, reconstruct, to_second_station
+from l1scout.simulate.randomisation import Randomisation, Setting
+from l1scout.simulate.stubs import Chambers, stubs
+from l1scout.simulate.tables import own_variants
 from l1scout.simulate.transport import Start, transport
 
 _Columns = TypeVar("_Columns", bound=tuple[Any, ...])
@@ -37,8 +39,11 @@ def simulate_events(
     kalman_gains: Path | None = None,
     spectrum: Spectrum | None = None,
     material: float = MATERIAL_SCALE,
+    scattering: float = 1.0,
     alignment: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
     hard: float = 0.0,
+    chambers: Chambers | None = None,
+    randomise: Randomisation | None = None,
     chunk: int = 400_000,
 ) -> Iterator[OrbitData]:
     """Simulate events without end, or every event of a file of offline muons once.
@@ -61,13 +66,20 @@ def simulate_events(
         Generator settings.
     material : float
         Scale of all thicknesses, of which the trigger's tables and the offline propagation know nothing.
+    scattering : float
+        Scale of the angles of multiple scattering; likewise.
     alignment : tuple of float
         Azimuth, in rad, by which MB1 to MB4 really stand elsewhere than the trigger believes.
     hard : float
         Share of the hard component among the offline muons, from 0 up to but not 1: muons flat in log pT, so
         that a network sees every hwPt. A choice for training; no spectrum of collisions.
+    chambers : Chambers, optional
+        Performance of the drift tubes.
+    randomise : Randomisation, optional
+        Draw detector, spectrum and, without official ones, tables anew for each of its blocks of particles.
+        Not for a file of muons.
     chunk : int
-        Particles generated at a time, besides the hard component.
+        Particles generated at a time, besides the hard component; with `randomise`, its blocks.
 
     Yields
     ------
@@ -78,7 +90,8 @@ def simulate_events(
     Raises
     ------
     InputError
-        If a table or the file of muons cannot be used, or the hard component is no share.
+        If a table or the file of muons cannot be used, the hard component is no share, or a file of muons
+        shall be randomised.
     """
     if not 0 <= hard < 1 or (muons and hard):
         msg = f"hard component {hard:g}: a share of simulated muons, from 0 up to but not 1; not for a file's"
@@ -88,18 +101,32 @@ def simulate_events(
     source = f"l1scout simulation, seed {seed}"
     first = 0
     if muons:
+        if randomise:
+            msg = f"{muons}: muons of a file cannot be simulated with a randomised detector"
+            raise InputError(msg)
         for events in read_events(muons):
             yield _with_simulated_l1(events, finder, gmt, random, f"{source}, muons of {muons.name}")
         return
-    generator = Generator(spectrum)
+    nominal = Setting(
+        (finder, gmt),
+        spectrum or Spectrum(),
+        Tracker(),
+        chambers or Chambers(),
+        material,
+        scattering,
+        alignment,
+    )
+    own = trigger == "bmtf" and not (bmtf_luts or gmt_luts)
+    variants = own_variants() if own and randomise else ()
     while True:
-        particles, tracks = _identified(generator.draw(random, chunk), random)
+        s = randomise.draw(random, nominal, variants) if randomise else nominal
+        size = randomise.block if randomise else chunk
+        generator = Generator(s.spectrum)
+        particles, tracks = _identified(generator.draw(random, size), random, s.tracker)
         if hard:
-            more = round(tracks.pt.size * hard / (1 - hard))
-            added = _identified(generator.draw_hard(random, more), random)
-            order = random.permutation(tracks.pt.size + added[1].pt.size)
-            particles, tracks = _mixed((particles, tracks), added, order)
-        candidates = _candidates(particles.start, finder, random, material, alignment)
+            more = generator.draw_hard(random, round(tracks.pt.size * hard / (1 - hard)))
+            particles, tracks = _mixed((particles, tracks), _identified(more, random, s.tracker), random)
+        candidates = _candidates(particles.start, s.tables[0], random, s)
         n = tracks.pt.size
         offsets = np.arange(n + 1)
         offline = OrbitBatch(
@@ -108,7 +135,7 @@ def simulate_events(
             _offline_columns(tracks) | {"simKind": particles.kind.astype(np.int8)},
             simulated=True,
         )
-        yield OrbitData.of_muons(_l1(offline, offsets, candidates, gmt), offline, source)
+        yield OrbitData.of_muons(_l1(offline, offsets, candidates, s.tables[1]), offline, source)
         first += n
 
 
@@ -170,31 +197,32 @@ def _take(columns: _Columns, rows: NDArray[np.int64]) -> _Columns:
 
 
 def _mixed(
-    some: tuple[Generated, Tracks], others: tuple[Generated, Tracks], order: NDArray[np.int64]
+    some: tuple[Generated, Tracks], others: tuple[Generated, Tracks], random: np.random.Generator
 ) -> tuple[Generated, Tracks]:
-    """Put particles and their tracks together, in this order."""
+    """Put particles and their tracks together, in any order."""
     (one, tracks), (two, more) = some, others
+    order = random.permutation(one.kind.size + two.kind.size)
     start = (np.concatenate(pair)[order] for pair in zip(one.start, two.start, strict=True))
     joined = (np.concatenate(pair)[order] for pair in zip(tracks, more, strict=True))
     return Generated(Start(*start), np.concatenate([one.kind, two.kind])[order]), Tracks(*joined)
 
 
-def _identified(particles: Generated, random: np.random.Generator) -> tuple[Generated, Tracks]:
-    tracks = reconstruct(particles, random)
+def _identified(
+    particles: Generated, random: np.random.Generator, tracker: Tracker | None = None
+) -> tuple[Generated, Tracks]:
+    tracks = reconstruct(particles, random, tracker)
     keep = np.flatnonzero(tracks.identified)
     return Generated(_take(particles.start, keep), particles.kind[keep]), _take(tracks, keep)
 
 
 def _candidates(
-    start: Start,
-    finder: FinderTables,
-    random: np.random.Generator,
-    material: float = MATERIAL_SCALE,
-    alignment: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
+    start: Start, finder: FinderTables, random: np.random.Generator, detector: Setting | None = None
 ) -> Found:
-    at = transport(start, random, step_table(material))
-    at = at._replace(phi=at.phi + np.array(alignment))
-    return assign(stubs(at, random), finder, random)
+    if detector is None:
+        return assign(stubs(transport(start, random), random), finder, random)
+    at = transport(start, random, step_table(detector.material, scattering=detector.scattering))
+    at = at._replace(phi=at.phi + np.array(detector.alignment))
+    return assign(stubs(at, random, detector.chambers), finder, random)
 
 
 def _offline_columns(tracks: Tracks) -> dict[str, NDArray[Any]]:
