@@ -122,7 +122,7 @@ def test_patience_stops_early_keeps_the_best_epoch_and_tells_every_one():
     assert said["epoch_kept"] == said["epochs_run"] - 2
     assert [e for e, _ in told] == list(range(1, said["epochs_run"] + 1))
     assert all(np.isfinite(loss) for _, loss in told)
-    x, y = _arrays(done.card, RECIPES["A"], hopeless.part("validation"))
+    x, y = _arrays(done.card, done.gains, RECIPES["A"], hopeless.part("validation"))
     loss = float(keras.losses.LogCosh()(y, done.model.predict(x, verbose=0)))
     assert loss == pytest.approx(said["validation_loss"], rel=1e-4)
 

@@ -31,7 +31,8 @@ from l1scout.model.onnx_function import OnnxFunction
 from l1scout.model.quantities import INPUTS, OUTPUTS, VARIABLES, Residuals
 from l1scout.training.fit import Validation, data_record, refuse_unselected, versions
 from l1scout.training.foreign import ANSWERS, ForeignGraph, open_source
-from l1scout.training.recipes import DEFAULT
+from l1scout.training.gains import Gains
+from l1scout.training.recipes import RECIPES
 from l1scout.training.save_model import TOLERANCE, check_target, probes
 from l1scout.training.scaling import domain, scaling
 from l1scout.training.wrap_foreign import adapted, corrections
@@ -99,13 +100,14 @@ def import_network(
 
 def _card(source: ForeignGraph, data: Dataset, used: Sequence[str], name: str | None) -> Card:
     """Return the card of a network before it is evaluated."""
-    scaled = scaling(data, DEFAULT, used)
+    plain = RECIPES["small"]
+    scaled = scaling(data, plain, used, Gains(tuple(used)))
     index = data["tfMuonIndex"]
     return Card(
         name=printable(name or source.path.stem),
         inputs=tuple(q for q in scaled[0] if q.name in _taken(source)),
         outputs=scaled[1],
-        domain={**domain(data, used), "tfMuonIndex": (int(index.min()), int(index.max()))},
+        domain={**domain(data, plain, used), "tfMuonIndex": (int(index.min()), int(index.max()))},
         recipe={"imported": source.path.name, "answers": source.answers},
         training={},
         data=data_record(data, len(data)),
