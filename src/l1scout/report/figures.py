@@ -190,7 +190,9 @@ def label_evaluation(axes: Sequence[Axes], evaluation: Evaluation) -> None:
     left, right = axes[0], axes[-1]
     left.set_title(heading(evaluation.data.simulated), loc="left")
     barrel = of_finders(evaluation.data["tfMuonIndex"], BARREL).all()
-    right.set_title(f"{'barrel, ' if barrel else ''}{evaluation.part}, {len(evaluation.data):,} muons", loc="right")
+    right.set_title(
+        f"{'barrel, ' if barrel else ''}{evaluation.part}, {len(evaluation.data):,} muons", loc="right"
+    )
 
 
 def svg_text(figure: Figure, simulated: bool | None) -> str:
