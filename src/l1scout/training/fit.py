@@ -98,7 +98,8 @@ def fit(
         from those of the same muons in memory, as their order does.
     recipe : Recipe
     inputs : sequence of str, optional
-        Columns that enter the network; by default the recipe's.
+        Columns that enter the network; by default the recipe's. Recipes with symmetries add phi if the
+        training muons are not the same all around.
     epochs, batch : int, optional
         By default the recipe's.
     seed : int
@@ -153,12 +154,12 @@ def fit_parts(
     _check(train, recipe.inputs)
     refuse_unselected(train)
     refuse_unselected(validation)
-    embedded = tuple(n for n in recipe.embedded_inputs if n in recipe.inputs)
-    recipe = dataclasses.replace(recipe, embedded_inputs=embedded)
     found: dict[str, float] = {}
     if recipe.symmetries and len(train) >= symmetries.MIN_MUONS:
         found = symmetries.differences(train, unsigned(train))
-    recipe = dataclasses.replace(recipe, symmetries=symmetries.held(recipe, found))
+    recipe = symmetries.adapted(recipe, found)
+    embedded = tuple(n for n in recipe.embedded_inputs if n in recipe.inputs)
+    recipe = dataclasses.replace(recipe, embedded_inputs=embedded)
     card, gains = _first_card(train, recipe)
     number = stream.training_muons if stream else len(train)
     about = {
