@@ -133,7 +133,7 @@ def fit(
 
 def data_record(data: Dataset, muons: int) -> dict[str, Any]:
     """Describe a data set for a card, where a network was trained on `muons` of its muons."""
-    more = ("source", "era", "trigger", "tables", "seed", "selection")
+    more = ("source", "era", "trigger", "tables", "randomised", "seed", "selection")
     known = {k: data.about.get(k) for k in more}
     return {"file": data.name, "sha256": data.sha256, "muons": muons, "simulated": data.simulated, **known}
 
