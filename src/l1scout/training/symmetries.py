@@ -1,6 +1,6 @@
 """Symmetries of a detector, and whether the training muons have them.
 
-A muon of the other charge, or at -eta, is corrected by as much as its mirror image, and a turn of the detector
+A muon of the other charge, or at -eta, is corrected by as much as its mirror image, and turning the detector
 changes nothing: the network need not see the charge, nor the sign of eta, nor phi, and learns from more muons
 of each kind. But detectors are not quite symmetric, and some inputs (phi, directions of stubs) have no mirror
 image that the network could know. So a symmetry is used only where all inputs have it, and where correcting
