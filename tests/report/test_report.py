@@ -24,7 +24,7 @@ from l1scout.report import evaluation_page as report_page
 from l1scout.report.evaluation_page import evaluation_page, write_evaluation_page
 from l1scout.report.figures import residual_figure
 from l1scout.report.result_tables import ratio_rows, score_rows, worse_bins
-from l1scout.report.sample_tables import sample_rows, samples_markdown
+from l1scout.report.sample_tables import comparison_rows, markdown_table, sample_notes, sample_rows
 from l1scout.statistics import Measured
 from toy_muons import toy_dataset
 
@@ -237,20 +237,24 @@ def test_claims_state_their_range_and_muons_outside_are_shown(mixed, text):
 
 
 def test_a_simulated_page_says_that_it_holds_for_its_simulation_and_shows_the_record(text):
-    about, samples = recorded()
-    assert [s.name for s in samples] == ["own simulation", "official tables", "real muons, 2024"]
+    about, (model, *_) = recorded()
+    assert {"own simulation", "official tables", "real muons, 2024"} <= {s.name for s in model.samples}
     assert "hold for this simulated sample only" in text
     assert about["date"] in text
     assert "validation/carry_over.py" in about["command"]
-    for sample in samples:
+    assert f"Model {model.name}, trained on" in text
+    for sample in model.samples:
         assert f"{sample.muons:,}" in text
-    assert all(row in table_rows(text) for row in sample_rows(samples))
+    assert all(row in table_rows(text) for row in sample_rows(model.samples))
 
 
 def test_the_study_page_shows_the_numbers_of_the_record():
     """The record is the one place of these numbers: the page in docs is written from it."""
     page = (Path(__file__).parents[2] / "docs" / "study.md").read_text("utf-8")
-    assert samples_markdown(recorded()[1]) in page
+    models = recorded()[1]
+    assert markdown_table(comparison_rows(models)) in page
+    assert markdown_table(sample_rows(models[0].samples)) in page
+    assert all(note in page for note in sample_notes(models[0].samples))
 
 
 def test_other_samples_stand_beside_and_warnings_at_the_top(no_figures):

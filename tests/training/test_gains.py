@@ -143,20 +143,23 @@ def test_symmetries_that_the_muons_do_not_have_are_not_built_in(monkeypatch, dat
     assert found["charge"] > symmetries.BROKEN > found["eta"]
     sector = 0.1 * np.sin(2 * np.pi * data["hwPhiAtVtx"] / 48)
     bent = _with(data, recoPhi=(data["recoPhi"] + sector).astype(np.float32))
-    assert symmetries.differences(bent, np.zeros(3))["phi"] > symmetries.BROKEN
+    found = symmetries.differences(bent, np.zeros(3))
+    assert found["phi"] > symmetries.BROKEN
+    adapted = symmetries.adapted(QUICK, found)
+    assert (adapted.inputs, adapted.symmetries) == ((*QUICK.inputs, "hwPhiAtVtx"), ("eta",))
     tilted = _with(
         data, recoPt=data["recoPt"] * np.where(data["hwEtaAtVtx"] > 0, np.float32(1.2), np.float32(1))
     )
     trained = fit(tilted, dataclasses.replace(QUICK, epochs=3))
-    assert trained.card.recipe["symmetries"] == ["charge"]
+    assert trained.card.recipe["symmetries"] == ["charge", "phi"]
     assert trained.card.training["differences"]["eta"] > symmetries.BROKEN
     out = answers(trained, hwEtaAtVtx=[-30, 30], hwPt=[10], hwCharge=[0])[2, :, 0, 0]
     assert out[1] < out[0] - 0.3  # larger offline pT at positive eta
 
 
 def test_inputs_without_a_mirror_image_leave_that_symmetry_out(data):
-    assert symmetries.possible(("hwEtaAtVtx", "hwPt", "hwCharge", "hwQual")) == ("charge", "eta")
-    assert symmetries.possible(("hwPhiAtVtx", "hwCharge")) == ("eta",)
+    quality = dataclasses.replace(QUICK, inputs=(*QUICK.inputs, "hwQual"))
+    assert symmetries.adapted(quality, {}).symmetries == ("charge", "eta", "phi")
     trained = fit(data, QUICK, inputs=(*QUICK.inputs, "hwPhiAtVtx"), epochs=1)
     assert trained.card.recipe["symmetries"] == ["eta"]
     assert trained.card.recipe["inputs"] == [*QUICK.inputs, "hwPhiAtVtx"]
@@ -167,4 +170,4 @@ def test_the_directory_holds_the_same_network(trained, tmp_path):
     network = load_model(tmp_path / "m").layers
     assert [card.inputs[g.column].name for g in network.gains] == ["hwEtaAtVtx", "hwPt", "hwCharge"]
     assert np.array_equal(network.offset, trained.gains.offset)
-    assert card.recipe["symmetries"] == ["charge", "eta"]
+    assert card.recipe["symmetries"] == ["charge", "eta", "phi"]

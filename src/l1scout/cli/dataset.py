@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,6 +31,20 @@ def dataset(
     ] = None,
     bmtf_luts: Annotated[Path | None, typer.Option(help="Official BMTF tables for the simulation.")] = None,
     gmt_luts: Annotated[Path | None, typer.Option(help="Official GMT tables for the simulation.")] = None,
+    trigger: Annotated[
+        Literal["bmtf", "kbmtf"],
+        typer.Option(help="Simulated barrel track finder: bmtf (2016-2018) or kbmtf (Run 3)."),
+    ] = "bmtf",
+    kalman_gains: Annotated[
+        Path | None, typer.Option(help="Official gains (ROOT) for the simulation of kbmtf.")
+    ] = None,
+    randomise: Annotated[
+        bool,
+        typer.Option(
+            "--randomise",
+            help="Simulate with detector, tables and spectrum drawn anew for each block of muons.",
+        ),
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Leave out hwPt 6 (2.5 GeV exactly).")] = False,
     flavour: Flavour = None,
     json: Json = False,
@@ -41,8 +55,11 @@ def dataset(
     from l1scout.io.conditions import simulation
     from l1scout.report.terminal_tables import cut_flow_table
 
-    if files and (muons or bmtf_luts or gmt_luts):
-        msg = "--muons, --bmtf-luts and --gmt-luts are for the simulation: give them or files, not both"
+    if files and (muons or bmtf_luts or gmt_luts or kalman_gains or trigger != "bmtf" or randomise):
+        msg = (
+            "--muons, --trigger, --bmtf-luts, --kalman-gains, --gmt-luts and --randomise are for the "
+            "simulation: give them or files, not both"
+        )
         raise InputError(msg)
     for source in (*(files or ()), *([muons] if muons else ())):
         if target.exists() and source.exists() and target.samefile(source):
@@ -53,9 +70,20 @@ def dataset(
         flow = collect_with_bar(_read(files, flavour, sources), target, pairs, strict=strict)
     else:
         from l1scout.simulate.chain import simulate_events
+        from l1scout.simulate.randomisation import Randomisation
 
-        chunks = simulate_events(seed, muons=muons, bmtf_luts=bmtf_luts, gmt_luts=gmt_luts)
-        made = simulation(bmtf_luts, gmt_luts)
+        own = trigger == "bmtf" and not (bmtf_luts or gmt_luts)
+        drawn = Randomisation(tables=own) if randomise else None
+        chunks = simulate_events(
+            seed,
+            muons=muons,
+            bmtf_luts=bmtf_luts,
+            gmt_luts=gmt_luts,
+            trigger=trigger,
+            kalman_gains=kalman_gains,
+            randomise=drawn,
+        )
+        made = simulation(bmtf_luts, gmt_luts, trigger, kalman_gains, str(drawn) if drawn else None)
         flow = collect_with_bar(chunks, target, pairs or PAIRS, seed=seed, strict=strict, conditions=made)
     with opened(target) as made_file:
         simulated = Dataset({}, made_file.about).simulated

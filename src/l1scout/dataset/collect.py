@@ -139,6 +139,7 @@ class _Pairs:
             "era": made.era or "not stated",
             "trigger": made.trigger,
             "tables": made.tables,
+            "randomised": made.randomised,
             "seed": seed,
             "selection": selection.as_dict(),
             "cuts": flow.as_list(),

@@ -25,7 +25,7 @@ from l1scout.report.result_tables import (
     worse_bins,
     worse_count,
 )
-from l1scout.report.sample_tables import SLICE_HEAD, sample_rows, slice_rows
+from l1scout.report.sample_tables import SLICE_HEAD, sample_notes, sample_rows, slice_rows
 from l1scout.report.turn_on_figure import turn_on_figure
 
 _UNITS = {"phi": " rad", "eta": "", "pt": ""}
@@ -133,11 +133,14 @@ def _samples(evaluation: Evaluation) -> dict[str, Any]:
     own = {True: "this page, simulated", False: "this page, recorded", None: "this page"}
     own_name = own[evaluation.data.simulated]
     models = evaluation.models if evaluation.also else ()
-    about, samples = recorded() if evaluation.data.simulated else (None, [])
+    tables = {name: carried(evaluation, name, own_name) for name in models}
+    about, measured = recorded() if evaluation.data.simulated else (None, [])
     return {
-        "sample_tables": {name: sample_rows(carried(evaluation, name, own_name)) for name in models},
+        "sample_tables": {name: (sample_rows(rows), sample_notes(rows)) for name, rows in tables.items()},
         "record": about,
-        "record_rows": sample_rows(samples),
+        "record_model": measured[0] if measured else None,
+        "record_rows": sample_rows(measured[0].samples) if measured else [],
+        "record_notes": sample_notes(measured[0].samples) if measured else [],
     }
 
 

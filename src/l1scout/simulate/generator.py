@@ -5,6 +5,7 @@ Parameters follow the study in which the raw GMT row of the reference paper was 
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -94,6 +95,10 @@ class _Daughters:
         return pt, self.x[j] + random.random(n) * (self.x[j + 1] - self.x[j])
 
 
+_daughters = cache(_Daughters)
+"""Their densities take longer to make than a block of muons to draw."""
+
+
 class Generator:
     """Single muons in minimum-bias collisions, drawn so that few are wasted.
 
@@ -104,12 +109,12 @@ class Generator:
 
     def __init__(self, settings: Spectrum | None = None):
         self.settings = s = settings or Spectrum()
-        self._prompt = _Daughters(s.heavy_flavour, s.pt_range, 1 - 1e-9, decays=False)
+        self._prompt = _daughters(s.heavy_flavour, s.pt_range, 1 - 1e-9, decays=False)
         self._decays = [
-            _Daughters(s.hadron, s.pt_range, (MUON_MASS / mass) ** 2, decays=True)
+            _daughters(s.hadron, s.pt_range, (MUON_MASS / mass) ** 2, decays=True)
             for mass in (PION_MASS, KAON_MASS)
         ]
-        self._remnants = _Daughters(s.hadron, s.pt_range, s.remnant[0], decays=False)
+        self._remnants = _daughters(s.hadron, s.pt_range, s.remnant[0], decays=False)
         pion = PION_DECAY * self._decays[0].rate
         kaon = KAON_DECAY * self._decays[1].rate * s.kaon_to_pion * s.kaon_branching
         self._kaon_share = kaon / (pion + kaon)

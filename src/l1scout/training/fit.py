@@ -102,7 +102,8 @@ def fit(
         from those of the same muons in memory, as their order does.
     recipe : Recipe
     inputs : sequence of str, optional
-        Columns that enter the network; by default the recipe's.
+        Columns that enter the network; by default the recipe's. Recipes with symmetries add phi if the
+        training muons are not the same all around.
     epochs, batch : int, optional
         By default the recipe's.
     seed : int
@@ -136,7 +137,7 @@ def fit(
 
 def data_record(data: Dataset, muons: int) -> dict[str, Any]:
     """Describe a data set for a card, where a network was trained on `muons` of its muons."""
-    more = ("source", "era", "trigger", "tables", "seed", "selection")
+    more = ("source", "era", "trigger", "tables", "randomised", "seed", "selection")
     known = {k: data.about.get(k) for k in more}
     return {"file": data.name, "sha256": data.sha256, "muons": muons, "simulated": data.simulated, **known}
 
@@ -157,12 +158,12 @@ def fit_parts(
     _check(train, recipe.inputs)
     refuse_unselected(train)
     refuse_unselected(validation)
-    embedded = tuple(n for n in recipe.embedded_inputs if n in recipe.inputs)
-    recipe = dataclasses.replace(recipe, embedded_inputs=embedded)
     found: dict[str, float] = {}
     if recipe.symmetries and len(train) >= symmetries.MIN_MUONS:
         found = symmetries.differences(train, unsigned(train))
-    recipe = dataclasses.replace(recipe, symmetries=symmetries.held(recipe, found))
+    recipe = symmetries.adapted(recipe, found)
+    embedded = tuple(n for n in recipe.embedded_inputs if n in recipe.inputs)
+    recipe = dataclasses.replace(recipe, embedded_inputs=embedded)
     card, gains = _first_card(train, recipe)
     number = stream.training_muons if stream else len(train)
     about = {
