@@ -54,7 +54,7 @@ def train(
     """Train a network, write it as a model directory, and print its validation beside published numbers."""
     from l1scout.dataset.matched import files_of
     from l1scout.model.quantities import model_inputs
-    from l1scout.report.result_tables import ratio_rows, score_rows
+    from l1scout.report.result_tables import guard_lines, ratio_rows, score_rows
     from l1scout.report.terminal_tables import metrics_table
     from l1scout.training.recipes import recipe
     from l1scout.training.save_model import check_target, save
@@ -82,6 +82,10 @@ def train(
     print_table(metrics_table(score_rows({"GMT": validation.raw, model: validation.model})))
     print("\nRatio model / GMT\n")
     print_table(metrics_table(ratio_rows({model: validation.ratio})))
+    if trained.guard:
+        print("\nPrice of the guard, which limits corrections: ratio with / without it\n")
+        print_table(metrics_table(ratio_rows({"price": trained.guard.price})))
+        print("\n" + "\n".join(guard_lines(trained.guard)))
     print(f"\nModel {model}, trained on {card.origin}, is in {target}")
 
 

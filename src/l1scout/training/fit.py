@@ -30,6 +30,7 @@ from l1scout.training.epoch_loops import (
 )
 from l1scout.training.epochs import MuonFiles
 from l1scout.training.gains import Gains, first_gains, unsigned
+from l1scout.training.guard import Guard, find
 from l1scout.training.nodes import nodes
 from l1scout.training.recipes import Recipe, build, quiet_copies
 from l1scout.training.scaling import domain, scaling
@@ -60,6 +61,8 @@ class Validation:
 class Trained:
     """A trained network: its layers as a Keras model (of normalised quantities), gains, card and validation.
 
+    The gains include the factors of the guard, if there is one.
+
     The card lacks what saving adds: the hash of the network and the deviation of the ONNX export from Keras.
     """
 
@@ -67,6 +70,7 @@ class Trained:
     gains: Gains
     card: Card
     validation: Validation
+    guard: Guard | None = None
 
 
 def fit(
@@ -187,6 +191,13 @@ def fit_parts(
         answers = answers_of(model, card, validation.columns)
     raw = raw_residuals(validation)
     after = residuals_after(card, gains, answers, validation, raw)
+    guarded = None
+    if recipe.guard:
+        least = residuals_after(card, gains, np.zeros_like(answers), validation, raw)
+        guarded = find(validation, raw, least, after)
+        gains = gains.times(guarded.factors)
+        after = residuals_after(card, gains, answers, validation, raw)
+        done["guard"] = guarded.as_dict()
     inside = in_range(card, validation)
     known = resolution.learn(
         validation.select(inside).columns, {v: r[inside] for v, r in after.items()}, recipe.inputs
@@ -194,7 +205,7 @@ def fit_parts(
     validated = Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
     training, scored = {**about, **done}, validated.as_dict()
     card = dataclasses.replace(card, training=training, scores=scored, resolution=known)
-    return Trained(model, gains, card, validated)
+    return Trained(model, gains, card, validated, guarded)
 
 
 def _first_card(train: Dataset, recipe: Recipe) -> tuple[Card, Gains]:

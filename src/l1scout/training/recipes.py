@@ -41,7 +41,7 @@ class Recipe:
     schedule : {"constant", "cosine"}
         Of the learning rate; at a constant one the best epoch is kept instead of the last.
     guard : bool
-        After the training, limit corrections where they make muons worse: `l1scout.training.bin_guard`.
+        After the training, limit corrections where they make muons worse: `l1scout.training.guard`.
     epochs, batch : int
         The paper gives neither. With Adadelta, 20 epochs or batches of 1024 are too few steps: on
         300,000 training muons the RMS ratios of model B are then 0.75 / 0.83 / 0.61 or 0.85 / 0.82 /
