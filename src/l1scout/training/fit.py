@@ -157,21 +157,15 @@ def fit_parts(
     _check(train, recipe.inputs)
     refuse_unselected(train)
     refuse_unselected(validation)
-    found: dict[str, float] = {}
-    if recipe.symmetries and len(train) >= symmetries.MIN_MUONS:
-        found = symmetries.differences(train, unsigned(train))
-    recipe = symmetries.adapted(recipe, found)
-    embedded = tuple(n for n in recipe.embedded_inputs if n in recipe.inputs)
-    recipe = dataclasses.replace(recipe, embedded_inputs=embedded)
+    recipe, differences = _adapted(train, recipe)
     card, gains = _first_card(train, recipe)
-    number = stream.training_muons if stream else len(train)
     about = {
         "epochs": recipe.epochs,
         "batch": recipe.batch,
         "seed": seed,
         "patience": patience,
-        "muons": number,
-        "differences": found,
+        "muons": stream.training_muons if stream else len(train),
+        "differences": differences,
     }
     load_keras().utils.set_random_seed(seed)
     ties = embeddings.tables(train, recipe, card.domain)
@@ -206,6 +200,16 @@ def fit_parts(
     training, scored = {**about, **done}, validated.as_dict()
     card = dataclasses.replace(card, training=training, scores=scored, resolution=known)
     return Trained(model, gains, card, validated, guarded)
+
+
+def _adapted(train: Dataset, recipe: Recipe) -> tuple[Recipe, dict[str, float]]:
+    """Return the recipe for these muons, and how far they are from each symmetry (empty: not looked at)."""
+    found: dict[str, float] = {}
+    if recipe.symmetries and len(train) >= symmetries.MIN_MUONS:
+        found = symmetries.differences(train, unsigned(train))
+    recipe = symmetries.adapted(recipe, found)
+    embedded = tuple(n for n in recipe.embedded_inputs if n in recipe.inputs)
+    return dataclasses.replace(recipe, embedded_inputs=embedded), found
 
 
 def _first_card(train: Dataset, recipe: Recipe) -> tuple[Card, Gains]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from l1scout.formats.streams.muon import PHI_BINS
 
-DENSE = 100
+DENSE = 50
 """Training muons of every node."""
 SECTORS = 12
 """Of the barrel."""
