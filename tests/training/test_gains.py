@@ -138,6 +138,8 @@ def test_symmetries_that_the_muons_do_not_have_are_not_built_in(monkeypatch, dat
     bent = _with(data, recoPhi=(data["recoPhi"] + sector).astype(np.float32))
     found = symmetries.differences(bent, np.zeros(3))
     assert found["phi"] > symmetries.BROKEN
+    assert symmetries.described((), {}) == "Symmetries: none"
+    assert symmetries.described(["eta"], found).startswith("Symmetries: eta (differences explain charge 0.")
     adapted = symmetries.adapted(QUICK, found)
     assert (adapted.inputs, adapted.symmetries) == ((*QUICK.inputs, "hwPhiAtVtx"), ("eta",))
     tilted = _with(

@@ -58,6 +58,7 @@ def train(
     from l1scout.report.terminal_tables import metrics_table
     from l1scout.training.recipes import recipe
     from l1scout.training.save_model import check_target, save
+    from l1scout.training.symmetries import described
 
     check_target(target)
     more = [n.strip() for n in inputs.split(",")] if inputs else []
@@ -86,7 +87,9 @@ def train(
         print("\nPrice of the guard, which limits corrections: ratio with / without it\n")
         print_table(metrics_table(ratio_rows({"price": trained.guard.price})))
         print("\n" + "\n".join(guard_lines(trained.guard)))
-    print(f"\nModel {model}, trained on {card.origin}, is in {target}")
+    print(f"\nInputs: {', '.join(q.name for q in card.inputs)}")
+    print(described(card.recipe["symmetries"], card.training["differences"]))
+    print(f"Model {model}, trained on {card.origin}, is in {target}")
 
 
 def _muons(files: Sequence[Path], in_memory: int) -> "Dataset | MuonFiles":

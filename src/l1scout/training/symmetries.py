@@ -8,7 +8,7 @@ both sides apart would not explain more than `BROKEN` of the variance of the tri
 or pT. Otherwise the network sees the difference: the charge, the sign of eta, or phi.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +51,13 @@ def adapted(recipe: Recipe, found: Mapping[str, float]) -> Recipe:
     if "hwEtaAtVtx" not in recipe.embedded_inputs:  # a plain number is not tied to its mirror image
         kept = set()
     return replace(recipe, inputs=inputs, symmetries=tuple(s for s in recipe.symmetries if s in kept))
+
+
+def described(symmetries: Sequence[str], found: Mapping[str, float]) -> str:
+    """Say in a line which symmetries a network has, and how far its training muons are from each."""
+    line = f"Symmetries: {', '.join(symmetries) or 'none'}"
+    shares = ", ".join(f"{name} {100 * max(share, 0):.2f} %" for name, share in found.items())
+    return f"{line} (differences explain {shares} of the residuals' variance)" if found else line
 
 
 def differences(train: Dataset, offset: NDArray[np.float64]) -> dict[str, float]:
