@@ -15,7 +15,6 @@ from l1scout.cli.output import print_table
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.dataset.collect import collect
 from l1scout.dataset.cuts import MuonSelection
-from l1scout.dataset.cuts import MuonSelection
 from l1scout.dataset.matched import read_dataset
 from l1scout.evaluate.metrics import KINDS, Scores, scores
 from l1scout.evaluate.published import PUBLISHED
