@@ -11,7 +11,6 @@ from l1scout.core.provenance import current
 from l1scout.errors import InputError
 
 if TYPE_CHECKING:
-    from l1scout.formats.streams.muon import describe_finders
     from l1scout.io.reader import Columns
 
 
@@ -45,6 +44,7 @@ def recalibrate(
     import numpy as np
 
     from l1scout.deploy.recalibrate import Recalibrator
+    from l1scout.formats.streams.muon import describe_finders
     from l1scout.io import InputFile, conditions_of
     from l1scout.io.conditions import differences
     from l1scout.io.rewrite import add_columns
