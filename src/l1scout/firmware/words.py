@@ -18,7 +18,8 @@ def recalibrate_words(muons: NDArray[np.uint64], engine: FirmwareEngine, card: C
     """Recalibrated words (`l1scout.formats.recalibrated`) of 64-bit GMT muons of either layout.
 
     A muon outside the card's domain, whose charge was not measured (``hwChargeValid`` 0), or whose corrected
-    pT would not be positive, keeps the trigger's own values and has ``isRecal`` 0.
+    pT would not be positive, keeps the trigger's own values and has ``isRecal`` 0. A corrected pT beyond the
+    field is the field's largest, as the GMT gives its own.
     """
     hw = {n: c.astype(np.int64) for n, c in MUON_2018.decode(muons).items()}
     inside = (hw["hwPt"] != 0) & (hw["hwChargeValid"] != 0)
@@ -29,7 +30,8 @@ def recalibrate_words(muons: NDArray[np.uint64], engine: FirmwareEngine, card: C
     hardware: NDArray[Any] = np.stack([hw[q.name][asked] for q in card.inputs])
     new = own[:, asked] - engine.integers(hardware)
     new[0] %= PHI.period or 1
-    usable = (new[2] > PT_STEPS) & (new[2] <= PT.high) & (new[1] >= ETA.low) & (new[1] <= ETA.high)
+    usable = (new[2] > PT_STEPS) & (new[1] >= ETA.low) & (new[1] <= ETA.high)
+    new[2] = np.minimum(new[2], PT.high)
     own[:, asked[usable]] = new[:, usable]
     recalibrated = np.zeros(muons.size, np.int64)
     recalibrated[asked[usable]] = 1
