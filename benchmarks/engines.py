@@ -69,7 +69,7 @@ class OpenVino:
     def __init__(self, model: Model, hardware: np.ndarray, precision: str, threads: int) -> None:
         core = openvino.Core()
         network = core.read_model(model=model.onnx_bytes, weights=b"")
-        network.reshape([BATCH, 4])
+        network.reshape([BATCH, len(hardware)])
         hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
         compiled = core.compile_model(network, "CPU", {**hints, "NUM_STREAMS": threads})
         self._requests = openvino.AsyncInferQueue(compiled, threads)

@@ -16,6 +16,7 @@ from l1scout.model.integers import widths as widths_of
 from l1scout.model.network import NETWORK_FILE, Gain, Layer, LookUp, Network
 from l1scout.model.onnx_export import to_onnx
 from l1scout.model.onnx_function import OnnxFunction
+from l1scout.model.quantities import DEFAULT_INPUTS
 
 INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
 
@@ -35,9 +36,10 @@ def model(weights=None, bias=(0.1, 0.02, 1.5), *, batch=None, **card):
         "hwEtaAtVtx": (-80, 80),
         "hwPt": (6, 90),
         "hwCharge": (0, 1),
-        "tfMuonIndex": (36, 71),
     }
-    made = Card("hand", scaled, answers, domain, {}, {}, {}, {}, {}, {}, network=network_file(network))
+    made = Card(
+        "hand", scaled, answers, domain, ("bmtf",), {}, {}, {}, {}, {}, {}, network=network_file(network)
+    )
     return dataclasses.replace(made, **card), network
 
 
@@ -46,7 +48,6 @@ TINY = {
     "hwEtaAtVtx": (-9, 7),
     "hwPt": (6, 20),
     "hwCharge": (0, 1),
-    "tfMuonIndex": (36, 71),
 }
 
 
@@ -120,6 +121,36 @@ def gain_model(seed=0, width=12, domain=TINY):
     return Model(card, made, "gains")
 
 
+def gain_network(seed=0, inputs=DEFAULT_INPUTS, width=20, domain=TINY):
+    """Make a model like the default one: look-ups of eta and pT, gains of all its inputs, and an offset.
+
+    Its outputs are scaled, with an offset; one look-up and one gain are of fewer values than the domain has.
+    """
+    rng = np.random.default_rng(seed)
+    ends = {n: domain[n] for n in inputs}
+    look_ups = [
+        LookUp(k, low + (n == "hwPt"), rng.normal(0, 0.3, (high - low + 1 - 2 * (n == "hwPt"), width)))
+        for k, (n, (low, high)) in enumerate(ends.items())
+        if n in ("hwEtaAtVtx", "hwPt")
+    ]
+    gains = [
+        Gain(k, low + (k == 0), rng.normal(0, 1, (max(high - low + 1 - 2 * (k == 0), 1), 3)))
+        for k, (low, high) in enumerate(ends.values())
+    ]
+    layers = (
+        Layer(np.zeros((len(inputs), width)), rng.normal(0, 0.3, width), "relu"),
+        Layer(rng.normal(0, width**-0.5, (width, 3)), rng.normal(0, 0.3, 3), "linear"),
+    )
+    made = Network(tuple(inputs), layers, tuple(look_ups), tuple(gains), np.array([0.005, 0.0, -0.2]))
+    card, _ = model(
+        inputs=[Scaled(n, "hardware", 1.0, 8.0) for n in inputs],
+        outputs=[Scaled(n, u, 0.1, 0.5) for n, u in (("dphi", "rad"), ("deta", "1"), ("dpt", "GeV"))],
+        domain=ends,
+        network=network_file(made),
+    )
+    return Model(card, made, "gains")
+
+
 def scaled_network(seed=4):
     """Make a random network whose card normalises its inputs, as trained ones do."""
     m = network(seed)
@@ -133,13 +164,20 @@ def evaluate(network, hardware):
     for k, layer in enumerate(network.layers):
         x = x @ layer.weights + layer.bias
         for at in network.look_ups if k == 0 else ():
-            x += np.array([at.vectors[v - at.low] for v in np.asarray(hardware[at.column]).tolist()])
+            x += looked_up(at.vectors, at.low, hardware[at.column])
         if layer.activation == "relu":
             x = np.maximum(x, 0)
         elif layer.activation == "softmax":
             x = np.exp(x - x.max(axis=1, keepdims=True))
             x /= x.sum(axis=1, keepdims=True)
-    return x.T
+    for at in network.gains:
+        x = x * looked_up(at.factors, at.low, hardware[at.column])
+    return (x + network.offset if network.offset.size else x).T
+
+
+def looked_up(rows, low, values):
+    """Take the row of each value; smaller values have the first, larger ones the last."""
+    return np.array([rows[min(max(v - low, 0), len(rows) - 1)] for v in np.asarray(values).tolist()])
 
 
 def integer_network(seed=0, domain=TINY, widths=(6, 5)):

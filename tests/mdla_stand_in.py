@@ -10,6 +10,11 @@ import onnx
 import onnxruntime
 
 
+def inputs_of(path):
+    """Number of inputs of an ONNX file."""
+    return onnx.load(path).graph.input[0].type.tensor_type.shape.dim[1].dim_value
+
+
 class Board:
     """What both generations share: calls are noted, and must come in the documented order."""
 
@@ -33,7 +38,7 @@ class Board:
     def _answer(self, image):
         assert self.calls[:3] == ["SetFlag", "Compile", "Init"]
         assert image.dtype == np.float32
-        return self.session.run(None, {"hardware": image.reshape(1, 4)})[0]
+        return self.session.run(None, {"hardware": image.reshape(1, -1)})[0]
 
     def Free(self):  # noqa: N802
         self.calls.append("Free")
@@ -51,7 +56,7 @@ class Old(Board):
         self.flags[name] = value
 
     def Compile(self, image, modeldir, outfile, numcard=1, numclus=1, nlayers=-1):  # noqa: N802
-        assert image == "1x1x4"
+        assert image == f"1x1x{inputs_of(modeldir)}"
         self.flags["clusters"] = numclus
         self._compiled(modeldir, outfile)
         return 1
@@ -75,7 +80,7 @@ class New(Board):
         self.flags |= name if isinstance(name, dict) else {name: value}
 
     def Compile(self, modelpath, inshapes=None, samples=None, MDLA=None, outfile=None, simplify=False):  # noqa: N802
-        assert inshapes == "1x4"
+        assert inshapes == f"1x{inputs_of(modelpath)}"
         self.flags["clusters"] = self.flags["nclusters"]
         self._compiled(modelpath, outfile)
         return ["l1_minus_offline"]

@@ -17,6 +17,8 @@ from l1scout.cli.evaluate import evaluate
 from l1scout.cli.train import train
 from l1scout.dataset.matched import read_dataset
 from l1scout.errors import InputError
+from l1scout.io.conditions import of_metadata
+from l1scout.training.fit import data_record
 from toy_muons import toy_dataset, toy_events, write_parquet
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -43,7 +45,7 @@ def simulation(monkeypatch):
     chain = ModuleType("chain")
     asked = []
 
-    def simulate_events(seed, *, muons=None, bmtf_luts=None, gmt_luts=None):
+    def simulate_events(seed, *, muons=None, **_settings):
         asked.append((seed, muons))
         return (toy_events(3000, seed * 1000 + k) for k in itertools.count())
 
@@ -75,6 +77,16 @@ def test_dataset_simulates_without_files(tmp_path, simulation):
     result = json.loads(run("dataset", "--out", tmp_path / "d.parquet", "--pairs", 700, "--json"))
     assert result["pairs"] == 700
     assert result["cuts"][0]["cut"] == "all"
+
+
+def test_a_randomised_data_set_and_its_model_say_so(tmp_path, simulation):
+    run("dataset", "--out", tmp_path / "d.parquet", "--pairs", 3000, "--randomise")
+    data = read_dataset(tmp_path / "d.parquet")
+    assert "the trigger's tables, material x 0.96 to 1.04" in data.about["randomised"]
+    card = data_record(data, len(data))
+    assert f"own tables, randomised {data.about['randomised']}" in str(of_metadata(card))
+    run("dataset", "--out", tmp_path / "n.parquet", "--pairs", 3000)
+    assert "randomised" not in str(of_metadata(read_dataset(tmp_path / "n.parquet").about))
 
 
 def test_dataset_reads_files(tmp_path, monkeypatch, simulation):

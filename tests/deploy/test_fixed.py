@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hand_made import TINY, look_up_network, model, network, scaled_network
+from hand_made import TINY, gain_network, look_up_network, model, network, scaled_network
 from l1scout.deploy.engine import create_engine
 from l1scout.deploy.engines.fixed import FixedEngine, Format, IntegerLayer
 from l1scout.errors import InputError
@@ -46,6 +46,31 @@ def by_hand(engine, column):
         if layer.relu:
             x = [max(v, 0) for v in x]
     return x
+
+
+@pytest.mark.parametrize("rules", [*RULES, Format(24, 16)], ids=str)
+def test_gains_are_exact(rules):
+    m = gain_network()
+    engine = FixedEngine(m, rules)
+    hardware = m.domain.hardware(0, m.domain.entries)[:, ::7]
+    words = engine.integers(hardware)
+    answers, points = engine.multiplied(hardware, words)
+    back = rules.bits - 1
+    half = 1 << (back - 1) if rules.rounding == "nearest" else 0
+    for column, word, found in zip(hardware.T.tolist(), words.T.tolist(), answers.T.tolist(), strict=True):
+        wanted = [w << (40 - rules.bits) for w in word]
+        for gain, (_, _, factors, _) in zip(m.network.gains, engine._gains, strict=True):
+            row = min(max(column[gain.column] - gain.low, 0), len(gain.factors) - 1)
+            wanted = [(w * int(f) + half) >> back for w, f in zip(wanted, factors[row], strict=True)]
+        assert found == wanted
+    for gain, (_, _, factors, own) in zip(m.network.gains, engine._gains, strict=True):
+        assert np.abs(factors).max() <= rules.largest
+        assert (np.abs(factors).max(axis=0) > rules.largest // 2).all()  # all bits are used
+        assert np.abs(factors / 2.0**own - gain.factors).max() <= 2.0 ** -(own.min() + 1)
+    assert (
+        points[:, 0].tolist()
+        == (rules.fraction + 40 - rules.bits + sum(own - back for *_, own in engine._gains)).tolist()
+    )
 
 
 @pytest.mark.parametrize("make_model", [scaled_network, look_up_network])

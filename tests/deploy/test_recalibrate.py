@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hand_made import INPUTS, model, model_directory
+from hand_made import INPUTS, gain_network, model, model_directory
 from l1scout.deploy.engines import onnx
 from l1scout.deploy.engines.onnx import OnnxEngine
 from l1scout.deploy.recalibrate import REASONS, Recalibrator
@@ -74,12 +74,30 @@ def test_inputs_go_in_by_the_cards_order():
     assert r.pt == pytest.approx([4.5 - 0.1, 9.5 - 0.2])
 
 
+@pytest.mark.parametrize("inputs", [("hwEtaAtVtx", "hwPt", "hwCharge"), ("hwEtaAtVtx", "hwPt")])
+def test_phi_and_charge_need_not_be_inputs(inputs):
+    """phi is corrected all the same, and its invalid codes count; a charge that nothing looks at does not."""
+    m = gain_network(inputs=inputs, domain={"hwEtaAtVtx": (-80, 80), "hwPt": (6, 90), "hwCharge": (0, 1)})
+    columns = muons(hwPhiAtVtx=[100, 576, 575, 0], hwCharge=[1, 1, 0, 0], hwPt=[20, 20, 90, 20])
+    answer = m.network(np.stack([columns[n] for n in inputs]))
+    r = Recalibrator(m.card, OnnxEngine(m))({**columns, "hwChargeValid": np.array([1, 1, 1, 0])})
+    sees_charge = "hwCharge" in inputs
+    assert r.reasons["invalid phi code"] == 1
+    assert r.reasons["charge not valid (hwChargeValid 0)"] == sees_charge
+    assert r.recalibrated.tolist() == [True, False, True, not sees_charge]
+    off = PHI_VTX.to_physical(columns["hwPhiAtVtx"]) - answer[0] - r.phi
+    turns = off[r.recalibrated] / (2 * np.pi)
+    np.testing.assert_allclose(turns, np.rint(turns), atol=1e-6)
+    pt = PT.to_physical(columns["hwPt"]) - answer[2]
+    np.testing.assert_allclose(r.pt[r.recalibrated], pt[r.recalibrated], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
         ("hwPt", 0, "no muon (hwPt 0)"),
-        ("tfMuonIndex", 35, "not a barrel muon"),
-        ("tfMuonIndex", 72, "not a barrel muon"),
+        ("tfMuonIndex", 35, "of a track finder that the model does not know"),
+        ("tfMuonIndex", 72, "of a track finder that the model does not know"),
         ("hwPhiAtVtx", 576, "invalid phi code"),
         ("hwPhiAtVtx", -1, "invalid phi code"),
         ("hwPt", 5, "pT outside the training range"),
@@ -123,6 +141,21 @@ def test_the_first_reason_counts_and_every_muon_is_accounted_for(constant):
     assert np.all((r.phi >= np.float32(-np.pi)) & (r.phi < np.float32(np.pi)))
     nothing = {k: np.zeros(3, np.int64) for k in columns}
     assert constant(nothing).reasons["no muon (hwPt 0)"] == 3
+
+
+@pytest.mark.parametrize(
+    ("finders", "known"),
+    [
+        (("bmtf",), [*range(36, 72)]),
+        (("omtf",), [*range(18, 36), *range(72, 90)]),
+        (("emtf",), [*range(18), *range(90, 108)]),
+        (("bmtf", "omtf", "emtf"), [*range(108)]),
+    ],
+)
+def test_muons_of_the_models_track_finders_are_recalibrated_and_no_others(finders, known):
+    r = recalibrator(*model(finders=finders))(muons(tfMuonIndex=np.arange(128)))
+    assert np.flatnonzero(r.recalibrated).tolist() == known
+    assert r.reasons["of a track finder that the model does not know"] == 128 - len(known)
 
 
 def test_phi_stays_in_one_turn():

@@ -39,7 +39,7 @@ def central_dataset(n: int = 16_000):
     return keep.select((keep["hwPt"] <= 20) & (np.abs(keep["hwEtaAtVtx"]) <= 12))
 
 
-CENTRAL = {"hwEtaAtVtx": (-12, 12), "hwPt": (1, 20), "hwCharge": (0, 1), "tfMuonIndex": (36, 71)}
+CENTRAL = {"hwEtaAtVtx": (-12, 12), "hwPt": (1, 20), "hwCharge": (0, 1)}
 """Domain of the muons of `central`, and below: L1 pT is 0 at hwPt 1."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hand_made import evaluate, look_up_network, model_directory, network
+from hand_made import evaluate, gain_network, look_up_network, model_directory, network
 from l1scout.errors import InputError
 from l1scout.model.__main__ import schemas
 from l1scout.model.directory import load_model
@@ -17,10 +17,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def inputs_of(m):
-    return m.domain.hardware(0, m.domain.entries)[:, ::97]
+    return m.domain.hardware(0, m.domain.entries)[:, :: 1 + m.domain.entries // 400]
 
 
-@pytest.mark.parametrize("made", [look_up_network, network])
+@pytest.mark.parametrize("made", [look_up_network, network, gain_network])
 def test_a_directory_gives_the_same_network_bit_for_bit(tmp_path, made):
     m = made()
     again = load_model(model_directory(tmp_path / "m", m.card, m.network))
@@ -38,6 +38,10 @@ def test_values_beyond_a_look_up_have_its_ends():
 
 
 def test_scaling_goes_in_and_out():
+    m = gain_network()
+    hardware = inputs_of(m)
+    back = m.layers.normalised(m.card).in_physics_units(m.card)
+    np.testing.assert_allclose(back(hardware), m.layers(hardware), atol=1e-12)
     m = look_up_network()
     hardware = inputs_of(m)
     back = m.layers.normalised(m.card).in_physics_units(m.card)
@@ -97,6 +101,32 @@ def test_damaged_files_are_refused_in_a_line(tmp_path, change, says):
 
 
 @pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c: c["gains"][0].update(column=1), "gains of inputs"),
+        (lambda c: c["gains"][0].update(column=-1), "gains of inputs"),
+        (lambda c: c["gains"][0].update(factors=[[1, 2]]), "not those of the 3 answers"),
+        (lambda c: c["gains"][0].update(factors=[]), r"gains\.0\.factors: has 1 dimensions"),
+        (lambda c: c["gains"][0]["factors"][0].pop(), r"gains\.0\.factors: its lists have different lengths"),
+        (lambda c: c["gains"][0]["factors"][0].__setitem__(0, float("nan")), "not JSON"),
+        (lambda c: c["gains"][0]["factors"][0].__setitem__(0, 10**400), r"gains\.0\.factors\.0\.0: .*number"),
+        (lambda c: c["gains"][0].update(low=-(1 << 16)), "not 16-bit integers"),
+        (lambda c: c["gains"][0].update(factors=[[1, 1, 1]] * ((1 << 16) + 1)), "not 16-bit integers"),
+        (lambda c: c.update(offset=[0, 0]), "an offset of 2 numbers, not 3 or none"),
+        (lambda c: c.update(offset=[0, 0, "1"]), r"offset\.2: .*number"),
+    ],
+)
+def test_damaged_gains_are_refused_in_a_line(tmp_path, change, says):
+    content = json.loads(gain_network().network.content)
+    change(content)
+    path = tmp_path / NETWORK_FILE
+    path.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(InputError, match=says) as error:
+        read_network(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b"null", b'{"format": NaN}', b" " * ((1 << 23) + 1)],
 )
@@ -117,9 +147,10 @@ def test_published_schemas_are_up_to_date():
         )
 
 
-def test_the_page_evaluates_the_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("made", [look_up_network, gain_network])
+def test_the_page_evaluates_the_file(tmp_path, monkeypatch, made):
     """The numpy code of docs/models.md is the network."""
-    m = look_up_network()
+    m = made()
     model_directory(tmp_path / "model", m.card, m.network)
     page = (DOCS / "models.md").read_text("utf-8")
     (code,) = [c for c in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "network.json" in c]

@@ -252,3 +252,26 @@ def test_single_flipped_bit_is_found(data, chosen):
     hurt[bit // 8] ^= 1 << (bit + 1) % 8  # two bits are not taken for one in so few bytes
     assert with_bit_put_right(bytes(hurt), size, crc) is None
     assert with_bit_put_right(bytes(hurt) + b"0", size, crc) is None
+
+
+def test_what_the_board_had_sent_before_is_not_missed_where_it_is_not_known(tmp_path):
+    """The note of the last acknowledged segment is lost with readout: only the segment after it is there."""
+    folder, sent = tmp_path / "spool", packets(orbits=240)
+    spool = Spool(folder)
+    writer = SegmentWriter(spool, RUN, 1, RUN3, Limits(orbits=60))
+    feed(writer, b"".join(sent[:70]))
+    acknowledged = sum(s.orbits for s in list(spool.waiting()))
+    for segment in list(spool.waiting()):
+        spool.remove(segment)
+    writer._open.file.close()
+    spool.close()
+    for note in folder.glob("*.json"):
+        note.write_bytes(b"{")
+    again = Spool(folder)
+    writer = SegmentWriter(again, RUN, 1, RUN3, Limits(orbits=60))
+    feed(writer, b"".join(sent[72:]))
+    writer.finish()
+    segments = list(again.waiting())
+    assert segments[0].first_orbit == acknowledged
+    assert sum(s.orbits for s in segments) == 240 - acknowledged - 6
+    assert sum(s.missed for s in segments) == 6

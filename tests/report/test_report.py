@@ -17,14 +17,14 @@ from l1scout.errors import InputError
 from l1scout.evaluate.carried import carried, recorded
 from l1scout.evaluate.evaluation import Evaluation
 from l1scout.evaluate.metrics import Scores
-from l1scout.evaluate.profiles import AXES, HW_PT_AXIS, MIN_MUONS, profile
+from l1scout.evaluate.profiles import AXES, HARDWARE_AXES, MIN_MUONS, profile
 from l1scout.evaluate.targets import raw_residuals
 from l1scout.evaluate.turn_on import turn_on
 from l1scout.report import evaluation_page as report_page
 from l1scout.report.evaluation_page import evaluation_page, write_evaluation_page
 from l1scout.report.figures import residual_figure
 from l1scout.report.result_tables import ratio_rows, score_rows, worse_bins
-from l1scout.report.sample_tables import sample_rows, samples_markdown
+from l1scout.report.sample_tables import comparison_rows, markdown_table, sample_notes, sample_rows
 from l1scout.statistics import Measured
 from toy_muons import toy_dataset
 
@@ -45,7 +45,7 @@ def evaluation(factors, also=None, **about) -> Evaluation:
         models,
         dict.fromkeys(models, card),
         {name: {"no usable answer": 3} for name in models},
-        [profile(data, axis, raw, models) for axis in (*AXES, HW_PT_AXIS)],
+        [profile(data, axis, raw, models) for axis in (*AXES, *HARDWARE_AXES)],
         turn_on=turn_on(data["recoPt"], pts),
         also=also or {},
         warnings=["other.root: era 2024, but <model> was trained on 2018"] if also else [],
@@ -108,7 +108,7 @@ def parsed(html):
 
 def test_the_page_needs_nothing_else(text):
     fetched = parsed(text).fetched
-    assert len(fetched) == 7
+    assert len(fetched) == 9
     assert all(a.startswith(("data:image/svg+xml;base64,", "#where", "#outside")) for a in fetched)
     assert "url(" not in text
     assert "$" not in " ".join(parsed(text).words)
@@ -116,7 +116,7 @@ def test_the_page_needs_nothing_else(text):
 
 def test_figures_are_drawings_that_say_simulation_and_never_cms(text):
     figures = [base64.b64decode(m) for m in re.findall(r"svg\+xml;base64,([^\"]+)", text)]
-    assert len(figures) == 6
+    assert len(figures) == 7
     for figure in figures:
         assert ET.fromstring(figure).tag.endswith("svg")
         assert b"simulation" in figure
@@ -147,7 +147,7 @@ def test_published_rows_stand_beside_ours(text):
 def test_where_the_model_is_worse_is_said_at_the_top_and_below(mixed, text):
     assert "Not everything is better" in text
     found = worse_bins(mixed.profiles, "B")
-    assert any(f.startswith("pT, offline pT [GeV]: RMS at 10 to 100") for f in found)
+    assert any(f.startswith("pT, offline pT [GeV]: RMS at 10 to") for f in found)
     assert all(f in text for f in found)
 
 
@@ -200,7 +200,7 @@ def test_numbers_for_scripts_are_plain_json(mixed):
     result = json.loads(json.dumps(mixed.as_dict(), allow_nan=False))
     assert result["models"]["B"]["ratio_to_raw"]["rms"]["phi"]["value"] > 0
     assert result["published"]["scores"]["GMT"]["tail"]["pt"]["value"] == pytest.approx(0.4484)
-    assert [p["axis"] for p in result["profiles"]] == ["pt", "eta", "charge", "hw_pt"]
+    assert [p["axis"] for p in result["profiles"]] == ["pt", "eta", "charge", "hw_pt", "hw_eta"]
     assert result["muons"] == 20_000
 
 
@@ -225,8 +225,8 @@ def test_claims_state_their_range_and_muons_outside_are_shown(mixed, text):
     assert "offline pT above 30 GeV, model B" in text
     by_pt = mixed.profiles[0]
     assert by_pt.judged[0] == 2
-    assert by_pt.outside == np.count_nonzero(mixed.data["recoPt"] > 100) == 0
-    assert "in offline p<sub>T</sub> of 2.0 to" in text
+    assert by_pt.outside == np.count_nonzero(mixed.data["recoPt"] > 250) == 0
+    assert "They reach offline p<sub>T</sub> of 2.0 to" in text
     assert "recalibrates hwPt 6 to 60" in text
     few = mixed.data.select(mixed.data["recoPt"] < 6)
     p = profile(few, AXES[0], raw_residuals(few), {})
@@ -237,20 +237,24 @@ def test_claims_state_their_range_and_muons_outside_are_shown(mixed, text):
 
 
 def test_a_simulated_page_says_that_it_holds_for_its_simulation_and_shows_the_record(text):
-    about, samples = recorded()
-    assert [s.name for s in samples] == ["own simulation", "official tables", "real muons, 2024"]
+    about, (model, *_) = recorded()
+    assert {"own simulation", "official tables", "real muons, 2024"} <= {s.name for s in model.samples}
     assert "hold for this simulated sample only" in text
     assert about["date"] in text
     assert "validation/carry_over.py" in about["command"]
-    for sample in samples:
+    assert f"Model {model.name}, trained on" in text
+    for sample in model.samples:
         assert f"{sample.muons:,}" in text
-    assert all(row in table_rows(text) for row in sample_rows(samples))
+    assert all(row in table_rows(text) for row in sample_rows(model.samples))
 
 
 def test_the_study_page_shows_the_numbers_of_the_record():
     """The record is the one place of these numbers: the page in docs is written from it."""
     page = (Path(__file__).parents[2] / "docs" / "study.md").read_text("utf-8")
-    assert samples_markdown(recorded()[1]) in page
+    models = recorded()[1]
+    assert markdown_table(comparison_rows(models)) in page
+    assert markdown_table(sample_rows(models[0].samples)) in page
+    assert all(note in page for note in sample_notes(models[0].samples))
 
 
 def test_other_samples_stand_beside_and_warnings_at_the_top(no_figures):

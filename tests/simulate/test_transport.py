@@ -7,6 +7,7 @@ from l1scout.formats.streams.muon import MUON_MASS
 from l1scout.simulate import detector
 from l1scout.simulate.detector import MATERIALS, SHELLS, energy_loss, step_table
 from l1scout.simulate.transport import CURVATURE, Start, transport
+from l1scout.statistics import half_width
 
 
 def particles(pt, *, eta=0.3, charge=1.0, n=1, **kinks):
@@ -121,3 +122,12 @@ def test_kink_changes_direction_and_momentum():
 def test_same_seed_same_tracks():
     one, two = (transport(particles(6.0, n=500), np.random.default_rng(7)) for _ in range(2))
     assert one.phi.tobytes() == two.phi.tobytes()
+
+
+def test_scattering_scales_the_spread_and_nothing_else():
+    start = particles(15.0, n=20_000)
+    once, twice = (
+        transport(start, np.random.default_rng(1), step_table(scattering=s)).phi[:, 1] for s in (1.0, 2.0)
+    )
+    assert np.nanmedian(twice) == pytest.approx(np.nanmedian(once), abs=1e-3)
+    assert 1.7 < half_width(twice[np.isfinite(twice)]).value / half_width(once[np.isfinite(once)]).value < 2.1

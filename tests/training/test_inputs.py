@@ -16,12 +16,13 @@ from l1scout.deploy.engines.table import build
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.model.directory import load_model
-from l1scout.model.quantities import INPUTS, model_inputs
+from l1scout.model.quantities import model_inputs
 from l1scout.training.fit import fit
 from l1scout.training.recipes import RECIPES
 from l1scout.training.save_model import save
 from toy_muons import toy_dataset
 
+SEEN = RECIPES["balanced"].inputs
 app = typer.Typer(pretty_exceptions_enable=False)
 for command in (dataset, train, evaluate, recalibrate):
     app.command()(command)
@@ -37,13 +38,13 @@ def run(*arguments):
 def model(tmp_path_factory):
     """Model directory of a network that knows the quality."""
     path = tmp_path_factory.mktemp("inputs") / "model"
-    save(fit(toy_dataset(3000), RECIPES["balanced"], inputs=model_inputs(["hwQual"]), epochs=1), path)
+    save(fit(toy_dataset(3000), RECIPES["balanced"], inputs=model_inputs(["hwQual"], SEEN), epochs=1), path)
     return path
 
 
 def test_the_card_lists_the_inputs(model):
     card = json.loads((model / "card.json").read_text())
-    assert [q["name"] for q in card["inputs"]] == [*INPUTS, "hwQual"]
+    assert [q["name"] for q in card["inputs"]] == [*SEEN, "hwQual"]
     assert card["domain"]["hwQual"] == [4, 12]
 
 
@@ -82,7 +83,7 @@ def test_stubs_can_be_inputs_of_every_command(tmp_path):
     stubs = "hwQual,stubStations,stubPhiB1,stubBend12"
     run("train", "--data", data, "--out", model, "--model", "balanced", "--epochs", 2, "--inputs", stubs)
     card = json.loads((model / "card.json").read_text())
-    assert [q["name"] for q in card["inputs"][4:]] == stubs.split(",")
+    assert [q["name"] for q in card["inputs"][3:]] == stubs.split(",")
     assert card["recipe"]["embedded_inputs"] == ["hwPt", "hwEtaAtVtx", "stubStations"]
     low, high = card["domain"]["stubPhiB1"]
     assert -512 <= low < 0 < high <= 511
@@ -90,7 +91,7 @@ def test_stubs_can_be_inputs_of_every_command(tmp_path):
     text = run("recalibrate", data, tmp_path / "r.parquet", "--model", model, "--engine", "fused")
     assert "recalibrated" in text
     loaded = load_model(model)
-    with pytest.raises(InputError, match="possible inputs in 8 columns: too many for a table"):
+    with pytest.raises(InputError, match="possible inputs in 7 columns: too many for a table"):
         build(loaded, tmp_path / "t")
     with pytest.raises(InputError, match="no column stubPhiB1; `l1scout dataset` writes stubs where"):
         fit(toy_dataset(1000), RECIPES["balanced"], inputs=model_inputs(["stubPhiB1"]), epochs=1)
@@ -100,3 +101,5 @@ def test_stubs_can_be_inputs_of_every_command(tmp_path):
 def test_what_is_no_input_is_refused(more):
     with pytest.raises(InputError, match="choose among hwQual, hwEta, hwPhi"):
         model_inputs(more)
+    with pytest.raises(InputError, match="choose among hwPhiAtVtx, hwQual"):
+        model_inputs(more, SEEN)

@@ -128,8 +128,8 @@ def test_a_model_directory_is_complete(tmp_path, trained):
 def test_onnx_that_differs_from_keras_is_never_written(tmp_path, trained, monkeypatch):
     right = save_model.to_network
 
-    def wrong(model, card):
-        network = right(model, card)
+    def wrong(model, card, gains):
+        network = right(model, card, gains)
         layers = list(network.layers)
         layers[1] = dataclasses.replace(layers[1], bias=layers[1].bias + 0.01)
         return dataclasses.replace(network, layers=tuple(layers))

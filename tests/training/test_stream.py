@@ -14,7 +14,6 @@ from l1scout.dataset import plausibility, split
 from l1scout.dataset.matched import files_of, joined, read_datasets
 from l1scout.errors import InputError
 from l1scout.model.card import read_card
-from l1scout.training import bin_guard as guard
 from l1scout.training import epochs as stream
 from l1scout.training.epochs import batches, read_stream
 from l1scout.training.fit import fit
@@ -97,16 +96,9 @@ def test_training_from_files_helps_and_repeats(files):
         assert all(trained.validation.ratio.rms[v].value < 0.9 for v in ("phi", "pt"))
 
 
-def test_the_papers_recipes_and_the_guards_weights(files, monkeypatch):
+def test_the_papers_recipes_train_from_files(files):
     paper = fit(read_stream(files), dataclasses.replace(RECIPES["A"], epochs=2), seed=3)
     assert paper.card.training["epoch_kept"] in (1, 2)
-    seen = []
-    real = guard.of_muons
-    monkeypatch.setattr(guard, "of_muons", lambda w, d: seen.append(len(d)) or real(w, d))
-    left = iter([np.full((guard._FIRST[-1], 3), 0.1), np.full((guard._FIRST[-1], 3), -1.0)])
-    monkeypatch.setattr(guard, "excess", lambda *_: next(left))
-    trained = fit(read_stream(files), RECIPE, seed=3)
-    assert sum(seen) >= trained.card.training["muons"]  # a round of one epoch
 
 
 def test_memory_does_not_grow_with_files(files, monkeypatch):

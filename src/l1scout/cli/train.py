@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from l1scout.training.epochs import MuonFiles
     from l1scout.training.fit import Trained
 
-INPUT_NAMES = "hwPhiAtVtx, hwEtaAtVtx, hwPt, hwCharge"
-"""Names of `l1scout.model.quantities.INPUTS`, whose import takes too long for a help."""
 IN_MEMORY = 10_000_000
 """Muons held in memory by default: about 2 GB while a network is trained."""
 
@@ -28,18 +26,18 @@ def train(
     model: Annotated[
         str,
         typer.Option(
-            help="Recipe: A to F, the paper's; default, guarded against being worse than the trigger in bins "
-            "of offline pT, eta and charge with 50 validation muons; balanced or rms, without that guard; "
-            "small, the default with the paper's 3 x 32."
+            help="Recipe: A to F, the paper's; default, guarded against being worse than the trigger; "
+            "balanced or rms, without that guard; small, with the paper's 3 x 32 and without symmetries."
         ),
     ] = "default",
     inputs: Annotated[
         str | None,
-        typer.Option(help=f"More input columns besides {INPUT_NAMES}: for instance hwQual."),
+        typer.Option(
+            help="More input columns besides hwEtaAtVtx, hwPt and hwCharge (and hwPhiAtVtx in A to F): "
+            "hwPhiAtVtx, hwQual or others, separated by commas."
+        ),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs, to which the guard adds more; by default the recipe's.")
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; by default the recipe's.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Muons a step; by default the recipe's.")] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same weights.")
@@ -61,13 +59,12 @@ def train(
     from l1scout.training.recipes import recipe
     from l1scout.training.save_model import check_target, save
 
-    recipe(model)
     check_target(target)
     more = [n.strip() for n in inputs.split(",")] if inputs else []
     trained = fit_with_bar(
         _muons(files_of(data), in_memory),
         model,
-        inputs=model_inputs(more),
+        inputs=model_inputs(more, recipe(model).inputs),
         epochs=epochs,
         batch=batch,
         seed=seed,
@@ -114,16 +111,15 @@ def fit_with_bar(
     patience: int | None = None,
 ) -> "Trained":
     """Train under a progress bar."""
-    from l1scout.model.quantities import INPUTS
-    from l1scout.training.fit import all_epochs, fit
+    from l1scout.training.fit import fit
     from l1scout.training.recipes import recipe
 
     with progress() as bar:
-        task = bar.add_task(f"model {model}, epochs", total=all_epochs(recipe(model), epochs))
+        task = bar.add_task(f"model {model}, epochs", total=epochs or recipe(model).epochs)
         return fit(
             data,
             recipe(model),
-            inputs=inputs or INPUTS,
+            inputs=inputs,
             epochs=epochs,
             batch=batch,
             seed=seed,

@@ -27,8 +27,8 @@ BATCHES = (1, 8, 63, 2048, 8192, 65536)
 """One muon, one BX of up to 8 muons, a small batch, and what suits one cache or another."""
 LATENCY_CALLS = 20_000
 _PASS_SECONDS = 0.2
-_TABLE_BYTES = 4 * 2 + 8 + 3 * 4
-"""Of one muon: inputs read, entry read, answer written."""
+_TABLE_BYTES = 8 + 3 * 4
+"""Of one muon, besides 2 bytes of each input: entry read, answer written."""
 
 
 @dataclass(frozen=True)
@@ -113,18 +113,18 @@ class Bench:
 
 
 def muons_of(model: Model, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int16]:
-    """Return inputs of the model's domain as they come, shape (4, muons)."""
+    """Return inputs of the model's domain as they come, shape (inputs, muons)."""
     inside = model.domain.holds(columns)
     return np.stack([columns[name][inside].astype(np.int16) for name in model.domain.names])
 
 
 def repeated(hardware: NDArray[np.int16], n: int) -> NDArray[np.int16]:
-    """Return muons over and over again, or the first of them: shape (4, n)."""
+    """Return muons over and over again, or the first of them: shape (inputs, n)."""
     return np.ascontiguousarray(np.resize(hardware.T, (n, len(hardware))).T)
 
 
 def simulated(model: Model, n: int, *, progress: Progress = lambda _done, _of: None) -> NDArray[np.int16]:
-    """Return `n` simulated muons in the model's domain, no one twice: shape (4, n).
+    """Return `n` simulated muons in the model's domain, no one twice: shape (inputs, n).
 
     Raises
     ------
@@ -161,7 +161,7 @@ def run(
     model : Model
     makers : mapping of str to callable
         Each makes an engine; every thread has its own. The model's `default_engine` must be among them.
-    hardware : ndarray of int16, shape (4, muons)
+    hardware : ndarray of int16, shape (inputs, muons)
         Muons as they arrive.
     threads : int
         Threads that share the muons.
@@ -203,7 +203,8 @@ def _throughputs(
     for (name, batch), t in times.items():
         floor, of_floor = "not known", None
         if name == "table":
-            floor, of_floor = f"{_TABLE_BYTES} bytes", _TABLE_BYTES * best["copy"] / threads / min(t)
+            size = 2 * len(model.domain.names) + _TABLE_BYTES
+            floor, of_floor = f"{size} bytes", size * best["copy"] / threads / min(t)
         elif adds is not None:
             floor, of_floor = f"{adds} multiply-adds", adds * best["arithmetic"] / threads / min(t)
         rates = 1e-6 / min(t), 1e-6 / float(np.median(t)), reference / min(t)

@@ -18,7 +18,7 @@ from l1scout.files import complete_folder
 from l1scout.firmware.logic import CORE, Logic, Written, trace
 from l1scout.firmware.words import recalibrate_words
 from l1scout.formats.recalibrated import RECALIBRATED
-from l1scout.formats.streams.muon import MUON_2018, MUON_RUN3
+from l1scout.formats.streams.muon import FINDERS, MUON_2018, MUON_RUN3, PHI_BINS
 from l1scout.model.card import Card, made_from
 from l1scout.model.checksums import check_sums, write_sums
 from l1scout.model.directory import Model
@@ -184,6 +184,8 @@ def sample(model: Model, muons: int, seed: int) -> tuple[NDArray[np.uint64], ...
     valid[rng.choice(lines, muons, replace=False)] = 1
     words = rng.integers(0, 1 << 64, lines, np.uint64, endpoint=False)
     columns = {n: rng.integers(low, high + 1, lines) for n, (low, high) in model.card.domain.items()}
+    indices = [i for name in model.card.finders for part in FINDERS[name] for i in part]
+    columns["tfMuonIndex"] = rng.choice(indices, lines)
     columns["hwChargeValid"] = (rng.random(lines) < 0.95).astype(np.int64)
     inside = MUON_2018.encode(columns)
     mask = MUON_2018.encode(
@@ -235,21 +237,27 @@ def _header(model: Model, logic: Logic, written: Written) -> str:
 
 
 def _conditions(card: Card) -> list[str]:
-    """Write, in Verilog, what a muon of the card's domain fulfils; nothing that every muon does."""
-    found = []
-    for name, (low, high) in card.domain.items():
-        field = _FIELDS[name]
-        word = f"muon[{field.start}+:{field.width}]"
-        value, mark = (f"$signed({word})", "'sd") if field.signed else (word, "'d")
-        for end, sign, all_of_them, none in (
-            (low, ">=", low <= field.low, low > field.high),
-            (high, "<=", high >= field.high, high < field.low),
-        ):
-            if none:
-                found.append("1'b0")
-            elif not all_of_them:
-                found.append(f"{value} {sign} {'-' if end < 0 else ''}{field.width}{mark}{abs(end)}")
-    return found or ["1'b1"]
+    """Write, in Verilog, what a muon fulfils that the network may be asked about: see `recalibrate_words`."""
+    ranges = {"hwPhiAtVtx": (0, PHI_BINS - 1), **card.domain}
+    if "hwCharge" in card.domain:
+        ranges["hwChargeValid"] = (1, 1)
+    found = [_between(name, *ends) for name, ends in ranges.items()]
+    indices = sorted((part.start, part.stop - 1) for name in card.finders for part in FINDERS[name])
+    return [*found, f"({' || '.join(_between('tfMuonIndex', *ends) for ends in indices)})"]
+
+
+def _between(name: str, low: int, high: int) -> str:
+    """Write that a field of `muon` is in a range."""
+    field = _FIELDS[name]
+    word = f"muon[{field.start}+:{field.width}]"
+    value, mark = (f"$signed({word})", "'sd") if field.signed else (word, "'d")
+    if low > field.high or high < field.low:
+        return "1'b0"
+    ends = ((low, ">=", low > field.low), (high, "<=", high < field.high))
+    parts = [
+        f"{value} {sign} {'-' * (end < 0)}{field.width}{mark}{abs(end)}" for end, sign, asked in ends if asked
+    ]
+    return f"({' && '.join(parts)})" if parts else "1'b1"
 
 
 def _record(model: Model, logic: Logic, written: Written, cutoff: float) -> BuildRecord:

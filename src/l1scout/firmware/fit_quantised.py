@@ -117,7 +117,8 @@ def fit(
     for part in split.PARTS:
         muons = data.select(split.part(data.identity, part)).columns
         where = f"{data.name}, {part} part"
-        plausibility.refuse_outside(muons, float_model.card.domain, where, float_model.card.name)
+        card = float_model.card
+        plausibility.refuse_outside(muons, card.domain, card.finders, where, card.name)
     keras, inputs, names = need_hgq(), Inputs.of(float_model.domain), float_model.layers.inputs
     train, validation = (
         part.select(float_model.domain.holds(part.columns))

@@ -15,7 +15,8 @@ from l1scout.io import runs
 BMTF, KALMAN = "BMTF", "Kalman BMTF"
 OWN, OFFICIAL, HARDWARE = "l1scout's own", "official", "hardware"
 SIMULATED_ERA = "2017/18 trigger, simulated"
-"""What l1scout's own simulation describes."""
+"""What l1scout's own simulation describes by default."""
+RUN3_ERA = "Run-3 trigger, simulated"
 
 _TRIGGERS = {**dict.fromkeys((2016, 2017, 2018), BMTF), **dict.fromkeys(range(2022, 2027), KALMAN)}
 """Barrel track finder by year of data taking."""
@@ -36,12 +37,16 @@ class Conditions:
         Barrel track finder: `BMTF` up to 2018, `KALMAN` in Run 3.
     tables : str or None
         Look-up tables of the trigger: `OWN`, `OFFICIAL` (both simulated) or `HARDWARE`.
+    randomised : str or None
+        What the simulation drew anew for each block of muons, and from which ranges
+        (`l1scout.simulate.randomisation`); None if nothing.
     """
 
     simulated: bool | None = None
     era: str | None = None
     trigger: str | None = None
     tables: str | None = None
+    randomised: str | None = None
 
     def __str__(self) -> str:
         """Describe them in one line."""
@@ -50,11 +55,12 @@ class Conditions:
         parts += [f"era {self.era}"] if self.era else []
         parts += [f"trigger {self.trigger}"] if self.trigger else []
         parts += [f"{self.tables} tables"] if self.tables else []
+        parts += [f"randomised {self.randomised}"] if self.randomised else []
         return ", ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON and metadata."""
-        return {n: getattr(self, n) for n in ("simulated", "era", "trigger", "tables")}
+        return {n: getattr(self, n) for n in ("simulated", "era", "trigger", "tables", "randomised")}
 
 
 def years(era: str | None) -> set[int]:
@@ -74,7 +80,7 @@ def of_runs(numbers: Iterable[int], simulated: bool | None) -> Conditions:
 def of_metadata(metadata: Mapping[str, Any]) -> Conditions:
     """Return the conditions stated by a file or a model card."""
     simulated = metadata.get("simulated")
-    texts = {n: _stated(metadata.get(n)) for n in ("era", "trigger", "tables")}
+    texts = {n: _stated(metadata.get(n)) for n in ("era", "trigger", "tables", "randomised")}
     return _completed(Conditions(simulated if isinstance(simulated, bool) else None, **texts))
 
 
@@ -83,11 +89,20 @@ def states_era(metadata: Mapping[str, Any]) -> bool:
     return _stated(metadata.get("era")) is not None
 
 
-def simulation(bmtf_luts: Path | None = None, gmt_luts: Path | None = None) -> Conditions:
-    """Return the conditions of l1scout's own simulation with the tables in use."""
-    finder, global_trigger = (OFFICIAL if luts else OWN for luts in (bmtf_luts, gmt_luts))
+def simulation(
+    bmtf_luts: Path | None = None,
+    gmt_luts: Path | None = None,
+    trigger: str = "bmtf",
+    kalman_gains: Path | None = None,
+    randomised: str | None = None,
+) -> Conditions:
+    """Return the conditions of l1scout's own simulation with the track finder and tables in use."""
+    kalman = trigger == "kbmtf"
+    finder = OFFICIAL if (kalman_gains if kalman else bmtf_luts) else OWN
+    global_trigger = OFFICIAL if gmt_luts else OWN
     tables = finder if finder == global_trigger else f"BMTF {finder}, GMT {global_trigger}"
-    return Conditions(True, SIMULATED_ERA, BMTF, tables)
+    era, found = (RUN3_ERA, KALMAN) if kalman else (SIMULATED_ERA, BMTF)
+    return Conditions(True, era, found, tables, randomised)
 
 
 def differences(muons: Conditions, model: Conditions, source: str, name: str) -> list[str]:

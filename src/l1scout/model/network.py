@@ -179,7 +179,13 @@ class Network:
     def multiply_adds(self) -> int:
         """Smallest number of multiplications and additions per muon."""
         products = sum(layer.weights.size for layer in self.layers)
-        return products + len(self.look_ups) * self.layers[0].bias.size
+        looked_up = len(self.look_ups) * self.layers[0].bias.size
+        return products + looked_up + len(self.gains) * self.layers[-1].bias.size + self.offset.size
+
+    @property
+    def before_gains(self) -> "Network":
+        """The network without gains and offset, for processors of dense layers: `finish` does the rest."""
+        return replace(self, gains=(), offset=np.zeros(0))
 
     def __call__(self, hardware: NDArray[Any]) -> NDArray[np.float64]:
         """Evaluate with plain numpy in float64, shape (inputs, muons) to (outputs, muons)."""

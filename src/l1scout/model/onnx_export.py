@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.formats.streams.muon import describe_finders
 from l1scout.model.card import Card
 from l1scout.model.network import Network
 from l1scout.model.ramps import as_ramps
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 OPSET = 13
 ACCELERATOR_OPSET = 9
 """As old as the Micron DLA's reader needs, and read by everything newer."""
+_CLIP_HAS_INPUTS = 11
+"""Opset from which on the ends of ``Clip`` are inputs, not attributes."""
 _IR_VERSIONS = {OPSET: 7, ACCELERATOR_OPSET: 4}
 
 
@@ -24,6 +27,10 @@ INPUT_NAME = "hardware"
 
 
 OUTPUT_NAME = "l1_minus_offline"
+
+
+BEFORE_GAINS = "answers"
+"""What the dense layers give, if gains or an offset follow: an accelerator can run the graph up to it."""
 
 
 SIGN = "L1 minus offline: subtract it from the L1 value"
@@ -43,7 +50,8 @@ def export_onnx(network: Network, card: Card, *, ramps: bool = False, batch: int
         Of the model: its inputs, outputs and domain are stated in the file.
     ramps : bool
         Write look-ups as a layer of ReLU hinges for accelerators that know dense layers only, for opset 9;
-        by default they are ``Gather`` nodes, which onnxruntime evaluates several times as fast.
+        by default they are ``Gather`` nodes, which onnxruntime evaluates several times as fast. Gains stay
+        ``Gather`` and ``Mul`` nodes, after the value `BEFORE_GAINS`: no dense layer can multiply answers.
     batch : int, optional
         Fixed number of muons per call; by default any.
     """
@@ -58,7 +66,7 @@ def export_onnx(network: Network, card: Card, *, ramps: bool = False, batch: int
 def to_onnx(
     network: Network, *, batch: int | None = None, name: str = "l1scout", opset: int = OPSET
 ) -> "onnx.ModelProto":
-    """Write a network as ``Gemm`` and activation nodes; look-ups as ``Gather``.
+    """Write a network as ``Gemm`` and activation nodes; look-ups as ``Gather``, gains as ``Gather``, ``Mul``.
 
     Input and output are named `INPUT_NAME` and `OUTPUT_NAME`; `describe` states what they mean.
 
@@ -70,65 +78,88 @@ def to_onnx(
     name : str
         Of the graph.
     opset : int
-        `OPSET`, or `ACCELERATOR_OPSET` for a network without look-ups.
+        `OPSET`, or `ACCELERATOR_OPSET`.
     """
-    from onnx import TensorProto, checker, helper, numpy_helper
+    from onnx import TensorProto, checker, helper
 
-    nodes: list[Any] = []
-    constants: list[Any] = []
-    at, layers = INPUT_NAME, network.layers
-
-    def constant(name: str, values: Any, kind: Any = np.float32) -> str:
-        constants.append(
-            numpy_helper.from_array(np.ascontiguousarray(values, kind).reshape(np.shape(values)), name)
-        )
-        return name
-
-    more = []
-    for n, look_up in enumerate(network.look_ups):
-        vectors = look_up.vectors + (layers[0].bias if n == 0 else 0)
-        more.append(_look_up(nodes, constant, look_up.column, look_up.low, vectors))
-    for k, layer in enumerate(layers, 1):
-        operator, last = _OPERATORS[layer.activation], k == len(layers)
-        inputs = [at, constant(f"weights_{k}", layer.weights.T)]
-        inputs.append(more.pop(0) if more and k == 1 else constant(f"bias_{k}", layer.bias))
-        steps = [("Gemm", inputs, {"transB": 1}), *(("Add", [vectors], {}) for vectors in more if k == 1)]
-        steps += [(operator, [], {})] if operator else []
-        for m, (kind, given, attributes) in enumerate(steps):
-            out = OUTPUT_NAME if last and m == len(steps) - 1 else f"{kind.lower()}_{k}_{m}"
-            nodes.append(helper.make_node(kind, given if m == 0 else [at, *given], [out], **attributes))
-            at = out
+    graph = _Graph(opset)
+    more = [
+        ("Mul", graph.look_up(f"gain_{at.column}", at.column, at.low, at.factors)) for at in network.gains
+    ]
+    more += [("Add", graph.constant("offset", network.offset))] if network.offset.size else []
+    at = graph.dense(network, BEFORE_GAINS if more else OUTPUT_NAME)
+    for n, (kind, by) in enumerate(more, 1):
+        at = graph.node(kind, [at, by], OUTPUT_NAME if n == len(more) else f"{BEFORE_GAINS}_{n}")
     rows = batch if batch is not None else "muons"
-    graph = helper.make_graph(
-        nodes,
+    outputs = network.layers[-1].bias.size
+    made = helper.make_graph(
+        graph.nodes,
         name,
         [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, [rows, len(network.inputs)])],
-        [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, [rows, layers[-1].bias.size])],
-        constants,
+        [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, [rows, outputs])],
+        graph.constants,
     )
     imports, version = [helper.make_opsetid("", opset)], _IR_VERSIONS[opset]
-    model = helper.make_model(graph, producer_name="l1scout", opset_imports=imports, ir_version=version)
+    model = helper.make_model(made, producer_name="l1scout", opset_imports=imports, ir_version=version)
     checker.check_model(model, full_check=True)
     return model
 
 
-def _look_up(nodes: list[Any], constant: Any, column: int, low: int, vectors: NDArray[np.float64]) -> str:
-    """Add nodes that take one vector per muon, by the value of a column; return the name of the vectors."""
-    from onnx import TensorProto, helper
+class _Graph:
+    """Nodes and constants of a graph; methods that add nodes return the name of what they give."""
 
-    name = f"look_up_{column}"
-    highest = constant(f"{name}_highest", np.array(len(vectors) - 1))
-    zero, first = constant(f"{name}_zero", np.array(0)), constant(f"{name}_low", np.array(low))
-    index = constant(f"{name}_column", np.array(column), np.int64)
-    for kind, inputs, step, attributes in (
-        ("Gather", [INPUT_NAME, index], "value", {"axis": 1}),
-        ("Sub", [f"{name}_value", first], "place", {}),
-        ("Clip", [f"{name}_place", zero, highest], "clipped", {}),
-        ("Cast", [f"{name}_clipped"], "row", {"to": TensorProto.INT32}),
-        ("Gather", [constant(f"{name}_vectors", vectors), f"{name}_row"], "taken", {"axis": 0}),
-    ):
-        nodes.append(helper.make_node(kind, inputs, [f"{name}_{step}"], **attributes))
-    return f"{name}_taken"
+    def __init__(self, opset: int) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self._opset = opset
+
+    def constant(self, name: str, values: Any, kind: Any = np.float32) -> str:
+        """Add a constant, and return its name."""
+        from onnx import numpy_helper
+
+        array = np.ascontiguousarray(values, kind).reshape(np.shape(values))
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def dense(self, network: Network, output: str) -> str:
+        """Add layers and look-ups."""
+        at, layers, more = INPUT_NAME, network.layers, []
+        for n, look_up in enumerate(network.look_ups):
+            vectors = look_up.vectors + (layers[0].bias if n == 0 else 0)
+            more.append(self.look_up(f"look_up_{look_up.column}", look_up.column, look_up.low, vectors))
+        for k, layer in enumerate(layers, 1):
+            operator, last = _OPERATORS[layer.activation], k == len(layers)
+            inputs = [at, self.constant(f"weights_{k}", layer.weights.T)]
+            inputs.append(more.pop(0) if more and k == 1 else self.constant(f"bias_{k}", layer.bias))
+            steps = [("Gemm", inputs, {"transB": 1}), *(("Add", [vectors], {}) for vectors in more if k == 1)]
+            steps += [(operator, [], {})] if operator else []
+            for m, (kind, given, attributes) in enumerate(steps):
+                out = output if last and m == len(steps) - 1 else f"{kind.lower()}_{k}_{m}"
+                at = self.node(kind, given if m == 0 else [at, *given], out, **attributes)
+        return at
+
+    def look_up(self, name: str, column: int, low: int, vectors: NDArray[np.float64]) -> str:
+        """Add nodes that take one vector per muon, by the value of a column."""
+        from onnx import TensorProto
+
+        last = len(vectors) - 1
+        index = self.constant(f"{name}_column", np.array(column), np.int64)
+        value = self.node("Gather", [INPUT_NAME, index], f"{name}_value", axis=1)
+        at = self.node("Sub", [value, self.constant(f"{name}_low", np.array(low))], f"{name}_place")
+        if self._opset < _CLIP_HAS_INPUTS:
+            at = self.node("Clip", [at], f"{name}_clipped", min=0.0, max=float(last))
+        else:
+            ends = [self.constant(f"{name}_{n}", np.array(v)) for n, v in (("zero", 0), ("highest", last))]
+            at = self.node("Clip", [at, *ends], f"{name}_clipped")
+        row = self.node("Cast", [at], f"{name}_row", to=TensorProto.INT32)
+        return self.node("Gather", [self.constant(f"{name}_vectors", vectors), row], f"{name}_taken", axis=0)
 
 
 def interface(card: Card) -> dict[str, dict[str, Any]]:
@@ -179,6 +210,7 @@ def describe(model: "onnx.ModelProto", card: Card) -> None:
             "l1scout.output_units": ",".join(answer["units"].values()),
             "l1scout.sign": SIGN,
             "l1scout.domain": json.dumps({n: list(ends) for n, ends in card.domain.items()}),
+            "l1scout.finders": describe_finders(card.finders),
             "l1scout.trained_on": card.origin,
         },
     )

@@ -13,7 +13,9 @@ Residuals = Mapping[str, NDArray[np.float64]]
 VARIABLES = ("phi", "eta", "pt")
 """What a network corrects, in this order: in rad, dimensionless and in GeV."""
 INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
-"""Columns that enter the network, in this order."""
+"""Columns that enter the networks of the reference paper, in this order."""
+DEFAULT_INPUTS = ("hwEtaAtVtx", "hwPt", "hwCharge")
+"""Columns that enter the default network: a detector that is symmetric in phi corrects alike everywhere."""
 MORE_INPUTS = ("hwQual", "hwEta", "hwPhi", *STUBS)
 """Columns that can enter besides."""
 OUTPUTS = ("dphi", "deta", "dpt")
@@ -21,16 +23,17 @@ OUTPUTS = ("dphi", "deta", "dpt")
 OUTPUT_UNITS = ("rad", "1", "GeV")
 
 
-def model_inputs(more: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the inputs of a network: `INPUTS`, then more columns.
+def model_inputs(more: Sequence[str] = (), inputs: Sequence[str] = INPUTS) -> tuple[str, ...]:
+    """Return the inputs of a network: those of its recipe, then more columns.
 
     Raises
     ------
     InputError
-        If one of them is none of `MORE_INPUTS`, or is named twice.
+        If one of them cannot be an input, is one already, or is named twice.
     """
-    unknown = [n for n in more if n not in MORE_INPUTS]
+    allowed = [n for n in (*INPUTS, *MORE_INPUTS) if n not in inputs]
+    unknown = [n for n in more if n not in allowed]
     if unknown or len(set(more)) < len(more):
-        msg = f"no input {', '.join(unknown) or 'twice'}: choose among {', '.join(MORE_INPUTS)}"
+        msg = f"no input {', '.join(unknown) or 'twice'}: choose among {', '.join(allowed)}"
         raise InputError(msg)
-    return (*INPUTS, *more)
+    return (*inputs, *more)

@@ -4,6 +4,8 @@ Any function of an integer is a sum of hinges max(x - k, 0) at each of its value
 in front gives the answers of the look-ups on all integers of the domain.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from l1scout.model.card import Card
@@ -18,7 +20,8 @@ def as_ramps(network: Network, card: Card) -> Network:
     """Return a network with a layer of hinges for its look-ups, between normalised inputs and outputs.
 
     Sums of hinges are small differences of large numbers. So vectors are rounded to multiples of a power of
-    two, which float32 and fixed-point numbers add without an error, in whatever order.
+    two, which float32 and fixed-point numbers add without an error, in whatever order. Gains and offset stay:
+    no dense layer multiplies the answers.
     """
     network = network.normalised(card)
     if not network.look_ups:
@@ -49,4 +52,4 @@ def as_ramps(network: Network, card: Card) -> Network:
         Layer(np.concatenate(vectors), bias, first.activation),
         *network.layers[1:],
     )
-    return Network(network.inputs, layers)
+    return replace(network, layers=layers, look_ups=())

@@ -20,6 +20,8 @@ from l1scout.model.quantities import VARIABLES, Residuals
 
 AXES = ("hwPt", "hwEtaAtVtx", "hwQual")
 """Columns that a table may have bins in; of hwEtaAtVtx the size counts."""
+ALWAYS = AXES[:2]
+"""Of these, what every recalibration is given, whether its network takes it or not."""
 MIN_MUONS = 50
 """Of every cell: its width is then known to 14 %, as Gaussian statistics go."""
 ONE_SIGMA = 0.682689
@@ -124,8 +126,8 @@ def learn(
     """
     own = own_residuals(residuals)
     good = np.isfinite(own["pt"])
-    used = {n: columns[n][good].astype(np.int64) for n in AXES if n in inputs}
-    if np.count_nonzero(good) < MIN_MUONS or "hwPt" not in used or "hwEtaAtVtx" not in used:
+    used = {n: columns[n][good].astype(np.int64) for n in AXES if n in (*ALWAYS, *inputs)}
+    if np.count_nonzero(good) < MIN_MUONS:
         return None
     edges: dict[str, tuple[int, ...]] = {}
     for eta_bins, classes in _FINENESS:

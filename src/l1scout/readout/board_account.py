@@ -115,6 +115,15 @@ class BoardAccount:
             room = max(self.gap, 0) + self.unseen + self._explained
         return sent + dropped <= room
 
+    def is_too_far(self, trailer: Trailer, packet: PacketNumbers) -> bool:
+        """Return whether a board that was running since cannot have sent this, whatever was damaged.
+
+        So it is where the note with the board's counters was lost, and they are taken for 0.
+        """
+        passed = trailer.orbits - self.orbits + trailer.dropped - self.dropped
+        damaged = self._explained + MAX_ORBITS_PER_PACKET
+        return passed > packet.passed + max(self.gap, 0) + damaged + self.unseen
+
     def has_gone_back(self, trailer: Trailer, packet: PacketNumbers) -> bool:
         """Return whether a counter is smaller than it can be, if the board has been running since."""
         return trailer.orbits - self.orbits < packet.orbits or trailer.dropped < self.dropped

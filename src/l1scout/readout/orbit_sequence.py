@@ -281,7 +281,7 @@ class OrbitSequence:
         both = replace(packet, orbits=packet.orbits + ahead.number.size)
         if back and not account.has_gone_back(then, both):
             return account.pass_over(trailer, packet)  # the next counters go on from those before this packet
-        if back:
+        if back or account.is_too_far(trailer, packet):  # a board started again, or not known from its start
             return account.begin_again(trailer, packet, _unread(trailer, then, end, ahead, packet))
         return account.believe(trailer, packet)
 

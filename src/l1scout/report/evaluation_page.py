@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from l1scout.analysis.figures.canvas import origin
 from l1scout.core.provenance import Provenance
 from l1scout.evaluate.carried import carried, recorded
@@ -25,7 +27,7 @@ from l1scout.report.result_tables import (
     worse_bins,
     worse_count,
 )
-from l1scout.report.sample_tables import SLICE_HEAD, sample_rows, slice_rows
+from l1scout.report.sample_tables import SLICE_HEAD, sample_notes, sample_rows, slice_rows
 from l1scout.report.turn_on_figure import turn_on_figure
 
 _UNITS = {"phi": " rad", "eta": "", "pt": ""}
@@ -106,7 +108,8 @@ def _metrics(evaluation: Evaluation) -> dict[str, Any]:
         "score_rows": score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores}),
         "ratio_rows": ratio_rows(evaluation.ratios),
         "floor": FLOOR,
-        "floor_percent": 100 * (1 - evaluation.without_floor.muons / len(evaluation.data)),
+        "selection": evaluation.selection,
+        "floor_percent": 100 * (1 - evaluation.without_floor.muons / np.count_nonzero(evaluation.compared)),
         "slice_head": SLICE_HEAD,
         "without_floor_rows": slice_rows([evaluation.without_floor], names),
         "outside_rows": slice_rows(evaluation.outside, names),
@@ -133,17 +136,28 @@ def _samples(evaluation: Evaluation) -> dict[str, Any]:
     own = {True: "this page, simulated", False: "this page, recorded", None: "this page"}
     own_name = own[evaluation.data.simulated]
     models = evaluation.models if evaluation.also else ()
-    about, samples = recorded() if evaluation.data.simulated else (None, [])
+    tables = {name: carried(evaluation, name, own_name) for name in models}
+    about, measured = recorded() if evaluation.data.simulated else (None, [])
     return {
-        "sample_tables": {name: sample_rows(carried(evaluation, name, own_name)) for name in models},
+        "sample_tables": {name: (sample_rows(rows), sample_notes(rows)) for name, rows in tables.items()},
         "record": about,
-        "record_rows": sample_rows(samples),
+        "record_model": measured[0] if measured else None,
+        "record_rows": sample_rows(measured[0].samples) if measured else [],
+        "record_notes": sample_notes(measured[0].samples) if measured else [],
     }
 
 
 def _bins(evaluation: Evaluation) -> dict[str, Any]:
     """Return the bins in which models are compared, where they are worse, and the models' ranges."""
-    counts = {name: worse_count(evaluation.profiles, name) for name in evaluation.models}
+    groups = {
+        "what the trigger sees (hwPt and L1 η)": [p for p in evaluation.profiles if not p.offline],
+        "offline pT, η and charge": [p for p in evaluation.profiles if p.offline],
+    }
+    counts = {
+        what: {name: worse_count(profiles, name) for name in evaluation.models}
+        for what, profiles in groups.items()
+    }
+    seen = [count for by in counts.values() for count in by.values()]
     by_pt = next((p for p in evaluation.profiles if p.axis.name == "pt"), None)
     domains = []
     for name, card in evaluation.cards.items():
@@ -154,8 +168,8 @@ def _bins(evaluation: Evaluation) -> dict[str, Any]:
             domains.append({"name": name, "low": low, "high": high, "left_as_is": left, **gev})
     return {
         "worse_counts": counts,
-        "judged_bins": any(seen for _, seen in counts.values()),
-        "worse_anywhere": any(worse for worse, _ in counts.values()),
+        "judged_bins": any(bins for _, bins in seen),
+        "worse_anywhere": any(worse for worse, _ in seen),
         "pt_range": by_pt.judged if by_pt and by_pt.judged else ("-", "-"),
         "not_judged": by_pt.not_judged if by_pt else 0,
         "judged": judged(evaluation.profiles),
@@ -230,4 +244,5 @@ def _kept(recipe: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         return f"epoch {training.get('epoch_kept')} kept, by validation loss"
     if not isinstance(guarded := training.get("guard"), Mapping):
         return "at a falling rate"
-    return f"at a falling rate, with a guard; bins not safe: {guarded['bins_not_safe']}"
+    worse = f"{len(guarded['worse'])} of {guarded['checks']} comparisons with the raw trigger"
+    return f"at a falling rate, with a guard that left {worse} worse in validation"

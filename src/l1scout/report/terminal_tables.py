@@ -86,6 +86,10 @@ def samples_table(samples: Sequence[Carried]) -> Table:
     for v in VARIABLES:
         lines.append([f"pull width {VARIABLE_NAMES[v]}", *(number(s.pulls.get(v)) for s in samples)])
         lines.append([f"  {WITHOUT}", *(number(s.pulls_without_floor.get(v)) for s in samples)])
+    if any(s.combined for s in samples):
+        gains = [s.combined for s in samples]
+        lines.append(["RMS, all combined", *(number(g.ratio if g else None) for g in gains)])
+        lines.append(["  p-value", *(f"{g.p_value:.2g}" if g else "-" for g in gains)])
     return plain_table(["", *(s.name for s in samples)], lines)
 
 

@@ -2,7 +2,8 @@
 
 Radii, thicknesses and fields are the few numbers of the CMS barrel that matter for a muon of some
 GeV (CMS detector paper, JINST 3 S08004); material constants are from the PDG's tables of atomic
-and nuclear properties.
+and nuclear properties. The field of the yoke's two outer layers is such that a muon is deflected as much as
+the trigger's Kalman filter expects (``aPhiB`` of CMSSW's simKBmtfDigis_cfi).
 """
 
 from dataclasses import dataclass
@@ -96,10 +97,10 @@ SHELLS = (
     Shell(4.56, 4.855, "Fe", 0.295, -1.75),
     Shell(4.855, 5.124),
     Shell(5.124, 5.345),
-    Shell(5.345, 5.975, "Fe", 0.63, -1.75, 2),
+    Shell(5.345, 5.975, "Fe", 0.63, -1.2, 2),
     Shell(5.975, 6.179),
     Shell(6.179, 6.375),
-    Shell(6.375, 7.005, "Fe", 0.63, -1.5, 2),
+    Shell(6.375, 7.005, "Fe", 0.63, -1.0, 2),
     Shell(7.005, 7.200),
 )
 
@@ -118,6 +119,8 @@ class StepTable(NamedTuple):
     loss, hard, mean : ndarray, shape (steps, 256)
         Mean soft loss (GeV), mean number of hard collisions and mean loss in all collisions (GeV)
         over the normal thickness, against log momentum (`GRID_LOW`, `GRID_STEP`).
+    scattering : float
+        Scale of the angles of multiple scattering.
     """
 
     r: NDArray[np.float64]
@@ -131,6 +134,7 @@ class StepTable(NamedTuple):
     loss: NDArray[np.float64]
     hard: NDArray[np.float64]
     mean: NDArray[np.float64]
+    scattering: float
 
 
 def energy_loss(m: Material, p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -166,10 +170,10 @@ def energy_loss(m: Material, p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @cache
-def step_table(scale: float = MATERIAL_SCALE, *, last_station: int = 3) -> StepTable:
+def step_table(scale: float = MATERIAL_SCALE, *, scattering: float = 1.0, last_station: int = 3) -> StepTable:
     """Make the transport's table of steps from `SHELLS`, all material scaled by `scale`.
 
-    It ends at `last_station` (0..3).
+    Angles of multiple scattering are scaled by `scattering`; it ends at `last_station` (0..3).
     """
     rows: list[tuple[float, ...]] = []
     losses = []
@@ -202,4 +206,5 @@ def step_table(scale: float = MATERIAL_SCALE, *, last_station: int = 3) -> StepT
         loss,
         hard,
         mean,
+        scattering,
     )

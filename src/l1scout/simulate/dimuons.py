@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from l1scout import lhc
 from l1scout.core.orbit_data import OrbitData
 from l1scout.formats.streams.muon import MUON_MASS
-from l1scout.simulate.bmtf import BmtfTables
 from l1scout.simulate.chain import pairs_through, trigger_tables
-from l1scout.simulate.generator import HEAVY_FLAVOUR, Generated, Spectrum
+from l1scout.simulate.finders import FinderTables
+from l1scout.simulate.generator import Generated, Spectrum
 from l1scout.simulate.gmt import Extrapolation
+from l1scout.simulate.kinds import HEAVY_FLAVOUR
 from l1scout.simulate.transport import Start
 
 
@@ -96,7 +97,7 @@ def simulate_dimuons(seed: int, pairs: int, settings: Pairs) -> Iterator[OrbitDa
     settings : Pairs
     """
     random = np.random.default_rng(seed)
-    tables: tuple[BmtfTables, Extrapolation] = trigger_tables()
+    tables: tuple[FinderTables, Extrapolation] = trigger_tables()
     names = list(settings.shares)
     weights = np.array([settings.shares[n] for n in names])
     for first in range(0, pairs, _CHUNK):

@@ -1,6 +1,6 @@
 """What the drift tubes report: one stub a station at most, with quantised angles and theta bins."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,15 @@ class Chambers:
     phi_sigma: tuple[float, float, float] = (0.30e-3, 1.2e-3, 15e-3)
     bend_sigma: tuple[float, float, float] = (10e-3, 45e-3, 60e-3)
     crosstalk: float = 0.005
+
+    def coarser(self, factor: float) -> "Chambers":
+        """Return the same with all resolutions of azimuth and direction times a factor."""
+        (a, b, c), (d, e, f) = self.phi_sigma, self.bend_sigma
+        return replace(
+            self,
+            phi_sigma=(factor * a, factor * b, factor * c),
+            bend_sigma=(factor * d, factor * e, factor * f),
+        )
 
 
 class Stubs(NamedTuple):
@@ -100,9 +109,9 @@ def _stubs(
             out.bend[i, s] = min(max(int(np.floor(bend / BEND_LSB + 0.5)), -512), 511)
 
 
-def stubs(crossings: Crossings, random: np.random.Generator) -> Stubs:
+def stubs(crossings: Crossings, random: np.random.Generator, chambers: Chambers | None = None) -> Stubs:
     """Digitise the crossings of the stations."""
-    c = Chambers()
+    c = chambers or Chambers()
     shape = crossings.phi.shape
     phi, bend, quality, wheel, theta = (np.zeros(shape, np.int64) for _ in range(5))
     out = Stubs(phi, bend, quality, wheel, theta, clean=np.zeros(shape, np.bool_))

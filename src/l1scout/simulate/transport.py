@@ -179,7 +179,7 @@ def _transport(
                         if random.random() < 1 - beta2 * t / tmax:
                             lost += t
                     x = steps.radiation_lengths[k] * slant
-                    theta = SCATTERING / (beta2 * energy) * np.sqrt(x)
+                    theta = steps.scattering * SCATTERING / (beta2 * energy) * np.sqrt(x)
                     rare = random.random()
                     if rare < WIDE_SCATTER[0]:
                         theta *= WIDE_SCATTER[1]

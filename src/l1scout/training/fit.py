@@ -6,32 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from l1scout import __version__
-from l1scout.dataset.cuts import HW_PT
 from l1scout.dataset.matched import Dataset
 from l1scout.errors import InputError
 from l1scout.evaluate.metrics import Scores, ratios, scores
-from l1scout.evaluate.profiles import MIN_MUONS
 from l1scout.evaluate.targets import raw_residuals
-from l1scout.formats.streams.muon import BMTF_INDEX
+from l1scout.formats.streams.muon import FINDERS, Finder, of_finders
 from l1scout.model import resolution
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
-from l1scout.model.quantities import INPUTS
-from l1scout.training import bin_guard, embeddings
+from l1scout.training import embeddings, symmetries
 from l1scout.training.epoch_loops import (
     InMemoryMuons,
     OnEpoch,
     StreamedMuons,
+    answers_of,
     best_epoch,
     falling_rate,
     in_range,
     residuals_after,
 )
 from l1scout.training.epochs import MuonFiles
+from l1scout.training.gains import Gains, first_gains, unsigned
+from l1scout.training.nodes import nodes
 from l1scout.training.recipes import Recipe, build, quiet_copies
 from l1scout.training.scaling import domain, scaling
-from l1scout.training.support import checked_hw_pt, checked_pt, without_loss
 
 if TYPE_CHECKING:
     import keras
@@ -57,12 +58,13 @@ class Validation:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained Keras model (of normalised quantities), its card and its validation.
+    """A trained network: its layers as a Keras model (of normalised quantities), gains, card and validation.
 
     The card lacks what saving adds: the hash of the network and the deviation of the ONNX export from Keras.
     """
 
     model: "keras.Model"
+    gains: Gains
     card: Card
     validation: Validation
 
@@ -71,7 +73,7 @@ def fit(
     data: Dataset | MuonFiles,
     recipe: Recipe,
     *,
-    inputs: Sequence[str] = INPUTS,
+    inputs: Sequence[str] | None = None,
     epochs: int | None = None,
     batch: int | None = None,
     seed: int = 1,
@@ -94,8 +96,8 @@ def fit(
         All parts; the test part is not looked at. A stream is read again in every epoch: its weights differ
         from those of the same muons in memory, as their order does.
     recipe : Recipe
-    inputs : sequence of str
-        Columns that enter the network: `INPUTS`, and others if wanted.
+    inputs : sequence of str, optional
+        Columns that enter the network; by default the recipe's.
     epochs, batch : int, optional
         By default the recipe's.
     seed : int
@@ -108,8 +110,8 @@ def fit(
     Raises
     ------
     InputError
-        If the muons are too few, any is not of the barrel and the pT range that the network is meant for, or
-        patience is asked for at a falling rate.
+        If the muons are too few, in all or of one track finder, any is of no track finder, or patience is
+        asked for at a falling rate.
     """
     if patience and recipe.schedule != "constant":
         msg = f"model {recipe.name} trains at a falling rate: it cannot stop early; choose fewer epochs"
@@ -121,14 +123,15 @@ def fit(
     else:
         train, validation, muons, stream = data.part("train"), data.part("validation"), len(data), None
         refuse_unselected(data)
-    trained = fit_parts(train, validation, recipe, inputs, seed, patience, on_epoch, stream)
+    recipe = dataclasses.replace(recipe, inputs=tuple(inputs or recipe.inputs))
+    trained = fit_parts(train, validation, recipe, seed, patience, on_epoch, stream)
     about = data_record(train, muons)
     return dataclasses.replace(trained, card=dataclasses.replace(trained.card, data=about))
 
 
 def data_record(data: Dataset, muons: int) -> dict[str, Any]:
     """Describe a data set for a card, where a network was trained on `muons` of its muons."""
-    more = ("source", "era", "trigger", "tables", "seed", "selection")
+    more = ("source", "era", "trigger", "tables", "randomised", "seed", "hard", "selection")
     known = {k: data.about.get(k) for k in more}
     return {"file": data.name, "sha256": data.sha256, "muons": muons, "simulated": data.simulated, **known}
 
@@ -137,7 +140,6 @@ def fit_parts(
     train: Dataset,
     validation: Dataset,
     recipe: Recipe,
-    inputs: Sequence[str] = INPUTS,
     seed: int = 1,
     patience: int | None = None,
     on_epoch: OnEpoch | None = None,
@@ -145,17 +147,18 @@ def fit_parts(
 ) -> Trained:
     """Train and validate on the muons given; see `fit`. The card says nothing of the data.
 
-    With a guard, the card's range of hwPt is that of `l1scout.training.support`; training muons outside it
-    have no weight, validation muons count with the trigger's values.
-
     With a stream, `train` is the sample of it, and all of its training muons are trained on.
     """
-    _check(train, inputs)
+    _check(train, recipe.inputs)
     refuse_unselected(train)
     refuse_unselected(validation)
-    embedded = tuple(n for n in recipe.embedded_inputs if n in inputs)
+    embedded = tuple(n for n in recipe.embedded_inputs if n in recipe.inputs)
     recipe = dataclasses.replace(recipe, embedded_inputs=embedded)
-    card = _first_card(train, validation, recipe, inputs)
+    found: dict[str, float] = {}
+    if recipe.symmetries and len(train) >= symmetries.MIN_MUONS:
+        found = symmetries.differences(train, unsigned(train))
+    recipe = dataclasses.replace(recipe, symmetries=symmetries.held(recipe, found))
+    card, gains = _first_card(train, recipe)
     number = stream.training_muons if stream else len(train)
     about = {
         "epochs": recipe.epochs,
@@ -163,47 +166,48 @@ def fit_parts(
         "seed": seed,
         "patience": patience,
         "muons": number,
+        "differences": found,
     }
     load_keras().utils.set_random_seed(seed)
-    model = embeddings.build(recipe, card) if embedded else build(recipe, len(inputs))
-    muons = StreamedMuons(card, recipe, stream, seed) if stream else InMemoryMuons(card, recipe, train)
+    ties = embeddings.tables(train, recipe, card.domain)
+    model = embeddings.build(recipe, card, ties) if ties else build(recipe, len(recipe.inputs))
+    muons = (
+        StreamedMuons(card, gains, recipe, stream, seed)
+        if stream
+        else InMemoryMuons(card, gains, recipe, train)
+    )
     with quiet_copies():
         if recipe.schedule == "constant":
-            done = best_epoch(model, card, recipe, muons, validation, patience, on_epoch)
+            done = best_epoch(model, card, gains, recipe, muons, validation, patience, on_epoch)
         else:
-            done = falling_rate(model, card, recipe, muons, validation, on_epoch)
-        raw = raw_residuals(validation)
-        after = residuals_after(model, card, validation, raw)
-        if recipe.guard:
-            hw_pt, lost = without_loss(validation, after, raw, card.domain["hwPt"])
-            card = dataclasses.replace(card, domain={**card.domain, "hwPt": hw_pt})
-            done["support"] = {
-                "offline_pt_gev": checked_pt(validation),
-                "min_muons": MIN_MUONS,
-                "hw_pt_with_loss": lost,
-            }
-            after = residuals_after(model, card, validation, raw)
+            done = falling_rate(model, recipe, muons, on_epoch)
+        if ties:
+            model = embeddings.untied(model, recipe, card, ties)
+        answers = answers_of(model, card, validation.columns)
+    raw = raw_residuals(validation)
+    after = residuals_after(card, gains, answers, validation, raw)
     inside = in_range(card, validation)
     known = resolution.learn(
-        validation.select(inside).columns, {v: r[inside] for v, r in after.items()}, inputs
+        validation.select(inside).columns, {v: r[inside] for v, r in after.items()}, recipe.inputs
     )
     validated = Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
     training, scored = {**about, **done}, validated.as_dict()
     card = dataclasses.replace(card, training=training, scores=scored, resolution=known)
-    return Trained(model, card, validated)
+    return Trained(model, gains, card, validated)
 
 
-def _first_card(train: Dataset, validation: Dataset, recipe: Recipe, inputs: Sequence[str]) -> Card:
-    """Return the card of a network before it is trained: its inputs, outputs and domain."""
-    scaled = scaling(train, recipe, inputs)
-    ends = domain(train, inputs)
-    if recipe.guard:
-        ends["hwPt"] = checked_hw_pt(validation, ends["hwPt"])
-    return Card(
+def _first_card(train: Dataset, recipe: Recipe) -> tuple[Card, Gains]:
+    """Return card and gains of a network before it is trained: its inputs, outputs and domain."""
+    ends = domain(train, recipe, recipe.inputs)
+    at = nodes(train["hwPt"].astype(np.int64))
+    gains = first_gains(train, recipe, ends, recipe.inputs, (int(at[0]), int(at[-1])))
+    scaled = scaling(train, recipe, recipe.inputs, gains)
+    card = Card(
         name=recipe.name,
         inputs=scaled[0],
         outputs=scaled[1],
-        domain={**ends, "tfMuonIndex": (BMTF_INDEX.start, BMTF_INDEX.stop - 1)},
+        domain=ends,
+        finders=known_finders(train),
         recipe=recipe.as_dict(),
         training={},
         data={},
@@ -211,18 +215,14 @@ def _first_card(train: Dataset, validation: Dataset, recipe: Recipe, inputs: Seq
         onnx={},
         versions=versions(),
     )
-
-
-def all_epochs(recipe: Recipe, epochs: int | None = None) -> int:
-    """Return how many epochs a training has at most, those of the guard included."""
-    epochs = epochs or recipe.epochs
-    return epochs + (bin_guard.ROUNDS * bin_guard.epochs(epochs) if recipe.guard else 0)
+    return card, gains
 
 
 def score(trained: Trained, data: Dataset) -> tuple[Scores, Scores]:
     """Nine metrics of the raw trigger and of a trained network."""
     raw = raw_residuals(data)
-    return scores(raw), scores(residuals_after(trained.model, trained.card, data, raw))
+    answers = answers_of(trained.model, trained.card, data.columns)
+    return scores(raw), scores(residuals_after(trained.card, trained.gains, answers, data, raw))
 
 
 def _check(train: Dataset, inputs: Sequence[str]) -> None:
@@ -236,16 +236,34 @@ def _check(train: Dataset, inputs: Sequence[str]) -> None:
 
 
 def refuse_unselected(data: Dataset) -> None:
-    """Refuse muons, in any part of the data, outside the range that networks are meant for."""
-    for name, allowed in (("hwPt", HW_PT), ("tfMuonIndex", BMTF_INDEX)):
-        outside = (data[name] < allowed.start) | (data[name] >= allowed.stop)
-        if outside.any():
-            values = data[name][outside]
+    """Refuse muons, in any part of the data, that are of no track finder."""
+    index = data["tfMuonIndex"]
+    unknown = index[~of_finders(index, FINDERS)]
+    if unknown.size:
+        msg = (
+            f"{data.name}: muons with tfMuonIndex from {unknown.min()} to {unknown.max()}, which are of no "
+            "track finder; take them out, as `l1scout dataset` does"
+        )
+        raise InputError(msg)
+
+
+def known_finders(data: Dataset) -> tuple[Finder, ...]:
+    """Return the track finders whose muons are in a data set: those for which its network is.
+
+    Raises
+    ------
+    InputError
+        If there are only a few muons of one.
+    """
+    counts = {name: int(np.count_nonzero(of_finders(data["tfMuonIndex"], [name]))) for name in FINDERS}
+    for name, n in counts.items():
+        if 0 < n < _MIN_MUONS:
             msg = (
-                f"{data.name}: muons with {name} from {values.min()} to {values.max()}, outside "
-                f"{allowed.start}..{allowed.stop - 1}; take them out, as `l1scout dataset` does"
+                f"{data.name}: {n} muons of the {name.upper()}, of which at least {_MIN_MUONS} are needed; "
+                "take them out: `l1scout dataset --finder` says which to keep"
             )
             raise InputError(msg)
+    return tuple(name for name, n in counts.items() if n)
 
 
 def versions() -> dict[str, str]:

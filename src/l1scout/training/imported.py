@@ -29,9 +29,10 @@ from l1scout.model.directory import Model, network_file
 from l1scout.model.onnx_export import interface
 from l1scout.model.onnx_function import OnnxFunction
 from l1scout.model.quantities import INPUTS, OUTPUTS, VARIABLES, Residuals
-from l1scout.training.fit import Validation, data_record, refuse_unselected, versions
+from l1scout.training.fit import Validation, data_record, known_finders, refuse_unselected, versions
 from l1scout.training.foreign import ANSWERS, ForeignGraph, open_source
-from l1scout.training.recipes import DEFAULT
+from l1scout.training.gains import Gains
+from l1scout.training.recipes import RECIPES
 from l1scout.training.save_model import TOLERANCE, check_target, probes
 from l1scout.training.scaling import domain, scaling
 from l1scout.training.wrap_foreign import adapted, corrections
@@ -99,13 +100,14 @@ def import_network(
 
 def _card(source: ForeignGraph, data: Dataset, used: Sequence[str], name: str | None) -> Card:
     """Return the card of a network before it is evaluated."""
-    scaled = scaling(data, DEFAULT, used)
-    index = data["tfMuonIndex"]
+    plain = RECIPES["small"]
+    scaled = scaling(data, plain, used, Gains(tuple(used)))
     return Card(
         name=printable(name or source.path.stem),
-        inputs=scaled[0],
+        inputs=tuple(q for q in scaled[0] if q.name in _taken(source)),
         outputs=scaled[1],
-        domain={**domain(data, used), "tfMuonIndex": (int(index.min()), int(index.max()))},
+        domain=domain(data, plain, used),
+        finders=known_finders(data),
         recipe={"imported": source.path.name, "answers": source.answers},
         training={},
         data=data_record(data, len(data)),
@@ -122,6 +124,13 @@ def _card(source: ForeignGraph, data: Dataset, used: Sequence[str], name: str | 
             "answers": f"{source.answers}: {ANSWERS[source.answers]}",
         },
     )
+
+
+def _taken(source: ForeignGraph) -> set[str]:
+    """Return the columns that the wrapped graph takes: its own, and the L1 values of corrected ones."""
+    fields = {"phi": PHI_VTX, "eta": ETA_VTX, "pt": PT}
+    from_values = [fields[q].name for q in source.quantities if q in fields and source.answers == "values"]
+    return {*source.columns, *from_values}
 
 
 def save_imported(imported: Imported, directory: str | Path) -> None:

@@ -1,9 +1,9 @@
 """Losses of the residuals themselves, for targets of the kind "residual".
 
 Keras gives a loss the targets and the network's outputs. The targets hold nine columns: three targets,
-three gains that turn their difference from the outputs into residuals (rad, 1, relative pT), and three
-weights. So the pT residual is relative to the offline pT, as the nine metrics have it, and the network
-still answers in GeV: no engine has to know.
+three sizes that turn their difference from the outputs into residuals (rad, 1, relative pT), and three
+weights. So residuals are those of the nine metrics, pT relative to the offline pT, whatever the layers
+answer with: no engine has to know.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ _NARROW = 0.3
 
 
 def columns(
-    targets: NDArray[np.float64], gains: NDArray[np.float64], weights: NDArray[np.float64]
+    targets: NDArray[np.float64], sizes: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Pack what a loss needs, three arrays of shape (muons, 3), into one of shape (muons, 9)."""
-    return np.concatenate([targets, gains, weights], axis=1).astype(np.float32)
+    return np.concatenate([targets, sizes, weights], axis=1).astype(np.float32)
 
 
 def _loss(name: str, of: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:

@@ -6,11 +6,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from l1scout.errors import InputError
 from l1scout.model.keras_backend import load_keras
-from l1scout.model.quantities import INPUTS, OUTPUTS
+from l1scout.model.quantities import DEFAULT_INPUTS, INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
     import keras
@@ -43,8 +41,7 @@ class Recipe:
     schedule : {"constant", "cosine"}
         Of the learning rate; at a constant one the best epoch is kept instead of the last.
     guard : bool
-        Train until no bin of offline pT, eta or charge that has enough validation muons is worse than the raw
-        trigger: `l1scout.training.bin_guard`.
+        After the training, limit corrections where they make muons worse: `l1scout.training.bin_guard`.
     epochs, batch : int
         The paper gives neither. With Adadelta, 20 epochs or batches of 1024 are too few steps: on
         300,000 training muons the RMS ratios of model B are then 0.75 / 0.83 / 0.61 or 0.85 / 0.82 /
@@ -53,6 +50,13 @@ class Recipe:
         Inputs each of whose values has a vector of its own (`l1scout.training.embeddings`).
     widths : tuple of int
         Nodes of the hidden layers.
+    inputs : tuple of str
+        Columns that enter the network, unless others are asked for.
+    gains : bool
+        Signs of charge and eta and sizes in pT are factors of the answers, so that one network is enough for
+        all hwPt: `l1scout.training.gains`.
+    symmetries : tuple of {"charge", "eta"}
+        Corrections are the same but for their sign: `l1scout.training.symmetries`.
     """
 
     name: str
@@ -70,6 +74,9 @@ class Recipe:
     batch: int = 256
     embedded_inputs: tuple[str, ...] = ()
     widths: tuple[int, ...] = HIDDEN
+    inputs: tuple[str, ...] = INPUTS
+    gains: bool = False
+    symmetries: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -101,14 +108,19 @@ DEFAULT = Recipe(
     batch=1024,
     embedded_inputs=("hwPt", "hwEtaAtVtx", "stubStations"),
     widths=HIDDEN[1:],
+    inputs=DEFAULT_INPUTS,
+    gains=True,
+    symmetries=("charge", "eta"),
 )
-"""Close to the limit in RMS, core and tail, and guarded: see `l1scout.training.bin_guard` for the range."""
+"""Close to the limit in RMS, core and tail, for every hwPt, and guarded."""
 
 RECIPES = {
     **PAPER,
     "default": DEFAULT,
     **{n: replace(DEFAULT, name=n, loss=n, guard=False) for n in ("balanced", "rms")},
-    "small": replace(DEFAULT, name="small", epochs=40, embedded_inputs=(), widths=HIDDEN),
+    "small": replace(
+        DEFAULT, name="small", epochs=40, embedded_inputs=(), widths=HIDDEN, gains=False, symmetries=()
+    ),
 }
 """All recipes: the paper's; the default; without the guard, once the same and once for the RMS; the default
 with a network of the paper's shape."""
@@ -164,16 +176,15 @@ def last_layers(recipe: Recipe) -> list[Any]:
     return [keras.layers.Dense(len(OUTPUTS)), *more]
 
 
-def compile_model(model: "keras.Model", recipe: Recipe, steps: int = 1, again: int = 1) -> None:
+def compile_model(model: "keras.Model", recipe: Recipe, steps: int = 1) -> None:
     """Give a network the recipe's loss and optimizer.
 
     Parameters
     ----------
     model : keras.Model
     recipe : Recipe
-    steps, again : int
-        Where the rate falls: it does so to a thousandth over `steps`, and then time and again over
-        `again` steps from three tenths of what it was at first.
+    steps : int
+        Over which a falling rate falls to a thousandth.
     """
     keras = load_keras()
 
@@ -181,7 +192,7 @@ def compile_model(model: "keras.Model", recipe: Recipe, steps: int = 1, again: i
 
     learning_rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
-        learning_rate = _falling(recipe.learning_rate, steps, again)
+        learning_rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps, alpha=1e-3)
     optimizers = {
         "adam": lambda: keras.optimizers.Adam(learning_rate),
         "sgd": lambda: keras.optimizers.SGD(learning_rate),
@@ -198,22 +209,3 @@ def compile_model(model: "keras.Model", recipe: Recipe, steps: int = 1, again: i
         loss=LOSSES[recipe.loss] if recipe.targets == "residual" else losses[recipe.loss](),
         steps_per_execution=32,  # 3 times as fast on JAX; the weights stay the same to the last bit
     )
-
-
-def _falling(highest: float, steps: int, again: int) -> Any:
-    """Make a schedule; compiling a network anew for every fall would take longer than many a fall."""
-    keras = load_keras()
-    ops = keras.ops
-
-    class Falling(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc, name-defined]
-        def __call__(self, step: Any) -> Any:
-            step = ops.cast(step, "float32")
-            first = step < steps
-            done = ops.where(first, step / steps, ops.mod(step - steps, again) / again)
-            top = ops.where(first, highest, 0.3 * highest)
-            return top * (1e-3 + (1 - 1e-3) * 0.5 * (1 + ops.cos(np.pi * done)))
-
-        def get_config(self) -> dict[str, Any]:
-            return {"highest": highest, "steps": steps, "again": again}
-
-    return Falling()

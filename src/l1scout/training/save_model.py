@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.files import complete_folder
+from l1scout.formats.streams.muon import PT
 from l1scout.model.card import CARD_FILE, KERAS_FILE, ONNX_FILE, Card
 from l1scout.model.checksums import write_sums
 from l1scout.model.directory import network_file
 from l1scout.model.network import NETWORK_FILE, Layer, LookUp, Network
 from l1scout.model.onnx_export import INPUT_NAME, OPSET, OUTPUT_NAME, export_onnx, interface
+from l1scout.training.epoch_loops import answers_of
 from l1scout.training.fit import Trained
+from l1scout.training.gains import Gains
 from l1scout.training.recipes import quiet_copies
 
 if TYPE_CHECKING:
@@ -24,12 +27,15 @@ if TYPE_CHECKING:
 
 TOLERANCE = {"dphi": 2e-5, "deta": 2e-5, "dpt": 2e-3}
 """Largest accepted deviation of the network and of its ONNX export from Keras: rad, 1, GeV; far below the
-core windows."""
+core windows. Above `_LARGE`, that of pT goes with pT."""
+_LARGE = 45.0
 _CONNECTIONS = ("InputLayer", "Add")
 
 
-def to_network(model: "keras.Model", card: Card) -> Network:
+def to_network(model: "keras.Model", card: Card, gains: Gains | None = None) -> Network:
     """Return a Keras network in physics units, batch normalisation folded in, embeddings as look-ups.
+
+    Gains follow its answers.
 
     Raises
     ------
@@ -60,8 +66,10 @@ def to_network(model: "keras.Model", card: Card) -> Network:
         elif kind not in _CONNECTIONS:
             msg = f"layer {layer.name} ({kind}) cannot be exported: not Dense, BatchNormalization, Activation"
             raise InputError(msg)
-    look_ups = _look_ups(layers, vectors, card)
-    return Network(tuple(q.name for q in card.inputs), tuple(layers), look_ups).in_physics_units(card)
+    look_ups, inputs = _look_ups(layers, vectors, card), tuple(q.name for q in card.inputs)
+    gains = gains or Gains(inputs)
+    offset = gains.offset if gains.offset.any() else np.zeros(0)
+    return Network(inputs, tuple(layers), look_ups, gains.gains, offset).in_physics_units(card)
 
 
 def _look_ups(layers: list[Layer], vectors: dict[str, NDArray[np.float64]], card: Card) -> tuple[LookUp, ...]:
@@ -89,16 +97,22 @@ def probes(card: Card, n: int = 1 << 14) -> NDArray[np.int64]:
 def deviations(
     model: "keras.Model", card: Card, network: Network, onnx_bytes: bytes
 ) -> dict[str, dict[str, float]]:
-    """Return the largest differences of a network and of its ONNX export from Keras, in physics units."""
+    """Return the largest differences of a network and of its ONNX export from Keras, in physics units.
+
+    Those of pT are divided by pT / 45 GeV where pT is larger than that.
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx_bytes, providers=["CPUExecutionProvider"])
     hardware = probes(card)
     given: Any = session.run([OUTPUT_NAME], {INPUT_NAME: hardware.astype(np.float32)})[0]
     columns = {q.name: hardware[:, k] for k, q in enumerate(card.inputs)}
-    wanted = card.physical(model.predict(card.normalise(columns), batch_size=1 << 14, verbose=0))
+    wanted = network.finish(hardware.T, answers_of(model, card, columns).T).T
     answers = {"network": network(hardware.T).T, "ONNX": given}
-    worst = {what: np.abs(found - wanted).max(axis=0) for what, found in answers.items()}
+    size = np.ones(wanted.shape)
+    if "hwPt" in columns:
+        size[:, 2] = np.maximum(PT.to_physical(columns["hwPt"]) / _LARGE, 1)
+    worst = {what: (np.abs(found - wanted) / size).max(axis=0) for what, found in answers.items()}
     return {what: {q.name: float(row[k]) for k, q in enumerate(card.outputs)} for what, row in worst.items()}
 
 
@@ -126,7 +140,7 @@ def save(trained: Trained, directory: str | Path, *, force: bool = False) -> Car
     """
     path = Path(directory)
     check_target(path, force=force)
-    network = to_network(trained.model, trained.card)
+    network = to_network(trained.model, trained.card, trained.gains)
     onnx_bytes = export_onnx(network, trained.card)
     worst = deviations(trained.model, trained.card, network, onnx_bytes)
     for what, name in ((w, n) for w in worst for n in worst[w]):

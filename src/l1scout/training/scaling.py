@@ -1,17 +1,18 @@
-"""Normalisation of inputs and targets, and the domain of a model."""
+"""Normalisation of inputs and answers, and the domain of a model."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from l1scout.dataset.matched import Dataset
-from l1scout.evaluate.targets import targets
+from l1scout.dataset.matched import COLUMNS, Dataset
 from l1scout.formats.streams.muon import PHI_BINS
 from l1scout.model.card import Scaled
 from l1scout.model.quantities import OUTPUT_UNITS, OUTPUTS
 from l1scout.statistics import half_width
+from l1scout.training.gains import Gains
 from l1scout.training.recipes import Recipe
 
+_HW_PT = next((int(c.low), int(c.high)) for c in COLUMNS if c.name == "hwPt")
 _FINE = {
     "hwPhiAtVtx": (PHI_BINS / 2, 256.0),
     "hwEtaAtVtx": (0.0, 8.0),
@@ -25,19 +26,27 @@ _FINE = {
 code, lie further apart than on [0, 1]. All are exact in Q8.8."""
 
 
-def domain(train: Dataset, inputs: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Return the ends of the inputs in the training data, but always all phi and both charges."""
+def domain(train: Dataset, recipe: Recipe, inputs: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return the ends of the inputs in the training data, but always all phi and both charges.
+
+    A recipe with gains answers for all hwPt, one with their symmetry for eta of both signs alike.
+    """
     whole = {"hwPhiAtVtx": (0, PHI_BINS - 1), "hwCharge": (0, 1)}
+    if recipe.gains:
+        whole["hwPt"] = _HW_PT
+    if "eta" in recipe.symmetries:
+        largest = int(np.abs(train["hwEtaAtVtx"].astype(np.int64)).max())
+        whole["hwEtaAtVtx"] = -largest, largest
     return {n: whole.get(n, (int(train[n].min()), int(train[n].max()))) for n in inputs}
 
 
 def scaling(
-    train: Dataset, recipe: Recipe, inputs: Sequence[str]
+    train: Dataset, recipe: Recipe, inputs: Sequence[str], gains: Gains
 ) -> tuple[tuple[Scaled, ...], tuple[Scaled, ...]]:
-    """Normalisation of inputs and targets: to [0, 1] for the paper's recipes, else robust."""
-    ends = domain(train, inputs)
+    """Normalisation of inputs and answers of the layers: to [0, 1] for the paper's recipes, else robust."""
+    ends = domain(train, recipe, inputs)
     unit = {n: (float(a), float(max(b - a, 1))) for n, (a, b) in ends.items()}
-    y = targets(train)
+    y = gains.answers(train)
     if recipe.targets == "unit":
         low, high = y.min(axis=0), y.max(axis=0)
         offset, scale = low, high - low

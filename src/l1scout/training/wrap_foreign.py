@@ -30,7 +30,7 @@ def corrections(
 ) -> NDArray[np.float64]:
     """Evaluate the original graph as L1 minus offline: the reference for `adapted`."""
     session = open_session(source.content, str(source.path))
-    size = columns["hwPt"].size
+    size = next(iter(columns.values())).size
     rows: list[NDArray[np.float64]] = []
     step = batch or size
     for start in range(0, size, step):

@@ -1,8 +1,9 @@
 """Disks that are full, and files that change."""
 
 import shutil
+from pathlib import Path
 
-from chain import OVERFLOW, Chain, wait_for
+from chain import OVERFLOW, PACKET_ORBITS, Chain, wait_for
 from live.fault_table import SOME, chain_fault
 
 
@@ -79,7 +80,11 @@ def full_disk(chain: Chain) -> None:
 def flip_note(chain: Chain, k: int) -> None:
     """Flip a bit in the note of a segment that waits, counted from the oldest."""
     paths = (chain.folder / "spool").glob("*.raw")
-    note = sorted(path.with_name(f"{path.name}.json") for path in paths)[k]
+    flip_in(sorted(path.with_name(f"{path.name}.json") for path in paths)[k])
+
+
+def flip_in(note: Path) -> None:
+    """Flip a bit of a file."""
     data = bytearray(note.read_bytes())
     data[len(data) // 2] ^= 1
     note.write_bytes(data)
@@ -98,6 +103,27 @@ def flip_in_note(chain: Chain) -> None:
     flip_note(chain, 1)
     chain.thaw("store")
     chain.wait("readout", "sent", 5)
+
+
+@chain_fault(
+    "bit flipped in the note of the last segment that the store has, and readout killed",
+    "spool",
+    "what was in the sockets is missed, and counted; what the board had sent before is not",
+    "segment recovered ... orbits=",
+    "run control starts it again",
+    lost={"missed": SOME},
+)
+def flip_in_last_note_and_kill(chain: Chain) -> None:
+    spool = chain.folder / "spool"
+    chain.wait("readout", "sent", 2)
+    chain.freeze("readout")
+    chain.send(10 * PACKET_ORBITS)
+    chain.wait_lost_in_sockets()
+    chain.kill("readout")
+    assert not list(spool.glob("*.raw"))
+    flip_in(next(spool.glob("*.json")))
+    chain.start("readout")
+    chain.send_through()
 
 
 @chain_fault(

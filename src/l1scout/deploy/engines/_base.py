@@ -82,7 +82,7 @@ class Engine(ABC):
 
         Parameters
         ----------
-        hardware : ndarray of int, shape (4, muons)
+        hardware : ndarray of int, shape (inputs, muons)
             The card's inputs in their order, one column of hardware values each; int16 is fastest.
             The caller keeps to the card's domain. Outside it the corrections mean nothing; the
             table gives NaN.

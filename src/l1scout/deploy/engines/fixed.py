@@ -5,6 +5,12 @@ A number x is stored as floor(x * 2**fraction + 1/2), saturated to the word. A n
 cut off, and saturates (or wraps). Vectors that are looked up are words as biases are. ReLU is exact. Every
 saturation is counted.
 
+Gains multiply the words of the last layer, extended to `WIDE` bits by zeros below. The factors of a gain for
+one answer are words that have as many fractional bits as the largest of them leaves room for. Each product is
+shifted back by one bit less than a word has, rounded or cut off, so that nothing overflows: instead, the
+answer's point moves, by a number of bits that is known beforehand. The offset is added as answers become
+float32.
+
 Q8.8 (8 integer bits, the sign among them, and 8 fractional bits) is what the Micron DLA uses unless told
 otherwise, for weights, biases and activations. Its documents state neither rounding, nor the width of
 sums, nor what happens on overflow: this is an emulator of the rules above, not of that device.
@@ -24,6 +30,8 @@ from l1scout.jit import kernel
 from l1scout.model.directory import Model
 from l1scout.model.network import Network
 
+WIDE = 40
+"""Bits of an answer while it is multiplied by factors, which have 24 at most: products fit into 64 bits."""
 _CHUNK = 1 << 11  # the layers of this number of muons stay in the cache
 
 
@@ -143,16 +151,24 @@ class FixedEngine(Engine):
     def __init__(self, model: Model, rules: Format | None = None) -> None:
         self.rules = rules or Format()
         self.overflows = 0
-        card = model.card
-        network = model.layers.normalised(card)
+        card, network = model.card, model.layers
+        self._in = [np.array([[getattr(q, n)] for q in card.inputs]) for n in ("offset", "scale")]
+        self._out = [np.array([[getattr(q, n)] for q in card.outputs]) for n in ("offset", "scale")]
+        self._offset = network.offset[:, np.newaxis] if network.offset.size else 0.0
+        if network.gains:  # they multiply answers, of which the offset of the card's scaling is a part
+            self._out[0] = np.zeros_like(self._out[0])
+        network = network.rescaled(*((o[:, 0], s[:, 0]) for o, s in (self._in, self._out)))
         self.layers, self.weight_overflows = quantise(network, self.rules, model.name)
         self._look_ups = []
         for at in network.look_ups:
             words, over = self.rules.fit(_nearest(at.vectors, self.rules.fraction))
             self._look_ups.append((at.column, at.low, words))
             self.weight_overflows += over
-        self._in = [np.array([[getattr(q, n)] for q in card.inputs]) for n in ("offset", "scale")]
-        self._out = [np.array([[getattr(q, n)] for q in card.outputs]) for n in ("offset", "scale")]
+        self._gains = []
+        for gain in network.gains:
+            points = np.array([fractional_bits(column, self.rules) for column in gain.factors.T])
+            words, _ = self.rules.fit(_nearest(gain.factors, points))
+            self._gains.append((gain.column, gain.low, words, points))
 
     def integers(self, hardware: NDArray[Any]) -> NDArray[np.int64]:
         """Words of the last layer, shape (outputs, muons), exact."""
@@ -178,8 +194,34 @@ class FixedEngine(Engine):
         for start in range(0, hardware.shape[1], _CHUNK):
             piece = slice(start, start + _CHUNK)
             words = self.integers(hardware[:, piece])
-            out[:, piece] = self._out[0] + self._out[1] * (words / (1 << self.rules.fraction))
+            if self._gains:
+                words, points = self.multiplied(hardware[:, piece], words)
+            else:
+                points = np.full((len(words), 1), self.rules.fraction)
+            out[:, piece] = self._out[0] + self._out[1] * np.ldexp(words, -points) + self._offset
         return out
+
+    def multiplied(
+        self, hardware: NDArray[Any], words: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Multiply words of the last layer by the gains, exact in 64 bits.
+
+        Returns
+        -------
+        answers : ndarray of int64, shape (outputs, muons)
+            Of `WIDE` bits.
+        points : ndarray of int64, shape (outputs, 1)
+            Number of their fractional bits.
+        """
+        back = self.rules.bits - 1
+        half = (1 << back >> 1) * (self.rules.rounding == "nearest")
+        answers = words << (WIDE - self.rules.bits)
+        points = np.full((len(words), 1), self.rules.fraction + WIDE - self.rules.bits)
+        for column, low, factors, own in self._gains:
+            row = np.clip(hardware[column].astype(np.int64) - low, 0, len(factors) - 1)
+            answers = (answers * factors[row].T + half) >> back
+            points = points + (own - back)[:, np.newaxis]
+        return answers, points
 
 
 def quantise(network: Network, rules: Format, name: str = "model") -> tuple[list[IntegerLayer], int]:
@@ -193,18 +235,21 @@ def quantise(network: Network, rules: Format, name: str = "model") -> tuple[list
             inputs = len(layer.weights)
             msg = f"{name}: sums of {inputs} inputs of {rules.bits} bits would not be exact; use fewer bits"
             raise InputError(msg)
-        shift = rules.fraction
-        if rules.variable:
-            largest = max(float(np.abs(layer.weights).max()), 2.0**-rules.bits)
-            shift = min(rules.bits - 1 - int(np.floor(np.log2(largest)) + 1), 2 * rules.bits)
-            while np.rint(largest * 2.0**shift) > rules.largest:  # the largest rounds up to a power of two
-                shift -= 1
-            shift = max(shift, 0)
+        shift = max(fractional_bits(layer.weights, rules), 0) if rules.variable else rules.fraction
         weights, many = rules.fit(_nearest(layer.weights, shift))
         bias, more = rules.fit(_nearest(layer.bias, rules.fraction))
         over += many + more
         made.append(IntegerLayer(weights, bias, shift, layer.activation == "relu"))
     return made, over
+
+
+def fractional_bits(values: NDArray[np.float64], rules: Format) -> int:
+    """Return how many fractional bits the largest of values leaves room for in a word; negative if none."""
+    largest = max(float(np.abs(values).max()), 2.0**-rules.bits)
+    bits = min(rules.bits - 1 - int(np.floor(np.log2(largest)) + 1), 2 * rules.bits)
+    while np.rint(largest * 2.0**bits) > rules.largest:  # the largest rounds up to a power of two
+        bits -= 1
+    return bits
 
 
 @kernel
@@ -239,5 +284,5 @@ def _layer(
     return over
 
 
-def _nearest(values: NDArray[np.float64], fraction: int) -> NDArray[np.int64]:
+def _nearest(values: NDArray[np.float64], fraction: int | NDArray[np.int64]) -> NDArray[np.int64]:
     return np.floor(values * 2.0**fraction + 0.5).astype(np.int64)

@@ -4,7 +4,8 @@ Many muons go through in blocks, one muon a vector lane: four neurons take four 
 that each value that is loaded is used four times. A few go through one after the other, one neuron a
 lane, eight inputs at a time; widths are filled up with zeros, so that no loop has a remainder.
 
-Look-ups add one vector for each value of an input to the sums of the first layer.
+Look-ups add one vector for each value of an input to the sums of the first layer; gains multiply the answers
+by one factor each, and the offset is added, where the answers are written.
 """
 
 from typing import Any
@@ -87,12 +88,13 @@ def pack(network: Network, dtype: type) -> tuple[NDArray[np.int64], NDArray[Any]
 
     Returns
     -------
-    shape : ndarray of int64, shape (layers + look-ups, 5)
-        Of a layer: inputs, outputs, number of the activation. Of a look-up: number of the input, its lowest
-        value, how many values it has, and where each of both begins in the parameters.
+    shape : ndarray of int64, shape (layers + look-ups + gains, 5)
+        Of a layer: inputs, outputs, number of the activation. Of a look-up or gain: number of the input, its
+        lowest value, how many values it has, and where each of both begins in the parameters. The first row
+        ends with the number of the first gain's row, and with where the offset begins (0 for none).
     parameters : ndarray, flat
         For each layer biases and weights (inputs, outputs), filled up with zeros: inputs to a multiple of
-        8, outputs of 16. Then each look-up twice: by value, and by output.
+        8, outputs of 16. Then each look-up and gain twice: by value, and by output; and the offset.
     """
     parts = []
     for layer in network.layers:
@@ -102,13 +104,17 @@ def pack(network: Network, dtype: type) -> tuple[NDArray[np.int64], NDArray[Any]
         filled[1 : 1 + len(layer.weights), : layer.bias.size] = layer.weights
         parts.append(filled.ravel())
     shape = [(*layer.weights.shape, _ACTIVATIONS.index(layer.activation), 0, 0) for layer in network.layers]
-    for look_up in network.look_ups:
-        values = look_up.vectors
+    by_value = [(at.column, at.low, at.vectors) for at in network.look_ups]
+    by_value += [(at.column, at.low, at.factors) for at in network.gains]
+    for column, low, values in by_value:
         filled = np.zeros((len(values), -(-values.shape[1] // 16) * 16))
         filled[:, : values.shape[1]] = values
         begins = sum(part.size for part in parts)
-        shape.append((look_up.column, look_up.low, len(values), begins, begins + filled.size))
+        shape.append((column, low, len(values), begins, begins + filled.size))
         parts += [filled.ravel(), filled.T.ravel()]
+    offset_begins = sum(part.size for part in parts) if network.offset.size else 0
+    parts.append(network.offset)
+    shape[0] = (*shape[0][:3], len(network.layers) + len(network.look_ups), offset_begins)
     parameters = aligned((sum(part.size for part in parts),), dtype)
     parameters[:] = np.concatenate(parts)
     return np.array(shape, np.int64), parameters
@@ -183,7 +189,7 @@ def _few(
                     scratch[y + j] += low + high
                 at += _8 * row
             if layer == 0:
-                for k in range(layers, shape.shape[0]):
+                for k in range(layers, shape[0, 3]):
                     code = hardware[shape[k, 0], m] - shape[k, 1]
                     code = min(max(code, 0), shape[k, 2] - 1)
                     w = np.uint64(shape[k, 3] + code * outputs)
@@ -197,8 +203,30 @@ def _few(
             elif shape[layer, 2] == _SOFTMAX:
                 _softmax_one(scratch, y, shape[layer, 1])
             x, y = y, x
-        for k in range(out.shape[0]):
-            out[k, m] = scratch[x + np.uint64(k)]
+        _finish_one(shape, parameters, scratch, x, hardware, out, m)
+
+
+@float_kernel
+def _finish_one(
+    shape: NDArray[np.int64],
+    parameters: NDArray[Any],
+    scratch: NDArray[Any],
+    x: np.uint64,
+    hardware: NDArray[np.int16],
+    out: NDArray[Any],
+    m: int,
+) -> None:
+    """Multiply one muon's answers by the gains and write them, with the offset."""
+    outputs = out.shape[0]
+    for k in range(shape[0, 3], shape.shape[0]):
+        code = min(max(hardware[shape[k, 0], m] - shape[k, 1], 0), shape[k, 2] - 1)
+        w = np.uint64(shape[k, 3] + code * ((outputs + 15) // 16 * 16))
+        for n in range(outputs):
+            scratch[x + np.uint64(n)] *= parameters[w + np.uint64(n)]
+    offset = np.uint64(shape[0, 4])
+    for n in range(outputs):
+        j = np.uint64(n)
+        out[n, m] = scratch[x + j] + parameters[offset + j] if offset else scratch[x + j]
 
 
 @float_kernel
@@ -244,11 +272,9 @@ def _block(
         at += rows * columns
         _dense(weights, bias, x, y, inputs, outputs, lanes)
         if layer == 0:
-            for k in range(layers, shape.shape[0]):
-                column, low, size = hardware[shape[k, 0], start:stop], shape[k, 1], shape[k, 2]
-                for m in range(n):
-                    place[m] = min(max(column[m] - low, 0), size - 1)
-                begins = shape[k, 4]
+            for k in range(layers, shape[0, 3]):
+                size, begins = shape[k, 2], shape[k, 4]
+                _place(shape[k], hardware, start, stop, place)
                 for j in range(outputs):
                     row, values = y[j], parameters[begins + j * size : begins + (j + 1) * size]
                     for m in range(n):
@@ -261,10 +287,28 @@ def _block(
         elif activation == _SOFTMAX:
             _softmax(y, outputs, lanes)
         x, y = y, x
+    for k in range(shape[0, 3], shape.shape[0]):
+        size, begins = shape[k, 2], shape[k, 4]
+        _place(shape[k], hardware, start, stop, place)
+        for j in range(out.shape[0]):
+            row, values = x[j], parameters[begins + j * size : begins + (j + 1) * size]
+            for m in range(n):
+                row[m] *= values[place[m]]
     for k in range(out.shape[0]):
         row, answer = x[k], out[k, start:stop]
+        offset = parameters[shape[0, 4] + k] if shape[0, 4] else x.dtype.type(0)
         for m in range(n):
-            answer[m] = row[m]
+            answer[m] = row[m] + offset
+
+
+@float_kernel
+def _place(
+    look_up: NDArray[np.int64], hardware: NDArray[np.int16], start: int, stop: int, place: NDArray[np.int32]
+) -> None:
+    """Fill in the rows of a block's muons in a look-up or gain, which is a row of `pack`."""
+    column, low, last = hardware[look_up[0], start:stop], look_up[1], look_up[2] - 1
+    for m in range(stop - start):
+        place[m] = min(max(column[m] - low, 0), last)
 
 
 @float_kernel

@@ -47,6 +47,12 @@ class GpuEngine(Engine):
             for at in model.layers.look_ups
         ]
 
+        gains = [
+            (at.column, at.low, len(at.factors) - 1, jnp.asarray(at.factors, jnp.float32))
+            for at in model.layers.gains
+        ]
+        offset = jnp.asarray(model.layers.offset, jnp.float32)
+
         def network(hardware: Any) -> Any:
             x = hardware.T.astype(jnp.float32)
             for k, (weights, bias, activation) in enumerate(layers):
@@ -58,7 +64,9 @@ class GpuEngine(Engine):
                     x = jnp.maximum(x, 0)
                 elif activation == "softmax":
                     x = jax.nn.softmax(x, axis=1)
-            return x.T
+            for column, low, last, factors in gains:
+                x *= factors[jnp.clip(hardware[column].astype(jnp.int32) - low, 0, last)]
+            return (x + offset if offset.size else x).T
 
         self._run = jax.jit(network)
         self._io = len(model.layers.inputs), model.layers.layers[-1].bias.size

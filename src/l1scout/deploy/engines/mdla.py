@@ -36,8 +36,8 @@ class MdlaEngine(Engine):
     """A model on the accelerator, one muon a call.
 
     The network runs between normalised inputs and outputs, as its 16-bit fixed point (Q8.8) needs; the
-    card's scaling is done here. It is written as ONNX that the SDK's reader takes: opset 9, IR 4,
-    ``Gemm`` and ``Relu``, batch 1; look-ups become a layer of ReLU hinges.
+    card's scaling is done here, and so are gains and offset. It is written as ONNX that the SDK's reader
+    takes: opset 9, IR 4, ``Gemm`` and ``Relu``, batch 1; look-ups become a layer of ReLU hinges.
 
     Parameters
     ----------
@@ -81,7 +81,8 @@ class MdlaEngine(Engine):
         if why:
             msg = f"{model.name}: {why}"
             raise InputError(msg)
-        proto = to_onnx(as_ramps(model.layers, card), batch=1, opset=ACCELERATOR_OPSET)
+        proto = to_onnx(as_ramps(model.layers.before_gains, card), batch=1, opset=ACCELERATOR_OPSET)
+        self._network = model.layers
         device = (sdk or _import()).MDLA()
         compile_names = list(inspect.signature(device.Compile).parameters)
         self._returns = "modelpath" in compile_names
@@ -115,6 +116,7 @@ class MdlaEngine(Engine):
             else:
                 self._device.Run(image, result)
             out[:, m] = self._out[0][:, 0] + self._out[1][:, 0] * result
+        out[:] = self._network.finish(hardware, out)
         return out
 
     def close(self) -> None:

@@ -5,7 +5,7 @@
 // in_muon     64-bit muon of the Global Muon Trigger; 2017/18 and Run 3 share the fields that are used
 // out_*       the same, and out_recalibrated ("Recalibrated muon" in the README beside this file), with clock
 //             edge CORE_STAGES + 3 if the one that takes the muon in is the first. A muon outside the domain,
-//             or with hwChargeValid 0, keeps the trigger's own values, isRecal 0.
+//             or whose charge is needed but not valid, keeps the trigger's own values, isRecal 0.
 // reset       synchronous; clears the valid bits, so that nothing comes out of what was on its way. Data
 //             registers have none: nobody looks at them without a valid bit.
 //
@@ -53,8 +53,7 @@ module recalibrate #(
   wire signed [15:0] phi = {6'b0, muon[9:0]};
   wire signed [15:0] pt = {7'b0, muon[18:10]};
   wire signed [15:0] eta = {{7{muon[31]}}, muon[31:23]};
-  wire charge_valid = muon[35];
-  wire known = charge_valid && pt != 16'sd0 && in_domain(muon);
+  wire known = pt != 16'sd0 && in_domain(muon);
 
   // First edge after the core: trigger minus correction, in steps.
   wire [OUT_PHI-1:0] dphi = answer[0+:OUT_PHI];
