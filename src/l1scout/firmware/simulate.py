@@ -160,20 +160,20 @@ def exhaust(
         Told inputs done and inputs in all.
     """
     engine = FirmwareEngine(network_of(model))
-    entries = TableEngine(model, table).entries if table else None
+    tabulated = TableEngine(model, table) if table else None
     inputs = sample or model.domain.entries
     pt = model.domain.names.index("hwPt")
     wrong_logic = wrong_table = saturated = done = 0
     for where, hardware in model.domain.sampled(sample, seed, _LANES):
         wanted = engine.integers(hardware)
         wrong_logic += int(np.count_nonzero((logic.integers(hardware) != wanted).any(axis=0)))
-        if entries is not None:
-            wrong_table += int(np.count_nonzero((wanted != entries[where, :3].T).any(axis=0)))
+        if tabulated:
+            wrong_table += int(np.count_nonzero((wanted != tabulated.integers(where)).any(axis=0)))
         corrected = hardware[pt].astype(np.int64) * PT_STEPS - wanted[2]
         saturated += int(np.count_nonzero(corrected > PT.high))
         done += hardware.shape[1]
         progress(done, inputs)
-    compared = None if entries is None else wrong_table
+    compared = wrong_table if tabulated else None
     return Exhausted(inputs, wrong_logic, compared, engine.overflows, saturated, sample is not None)
 
 
