@@ -60,7 +60,7 @@ class HlsGains(Layer):  # type: ignore[misc]
         self.add_output_variable([self.attributes["n_out"]])
 
 
-class _Handler(KerasV3LayerHandler):  # type: ignore[misc]
+class _GainHandler(KerasV3LayerHandler):  # type: ignore[misc]
     handles = ("l1scout.firmware.hls_gains.GainLayer",)
 
     def handle(self, layer: Any, _in_tensors: Any, _out_tensors: Any) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _function(name: str, values: Any) -> str:
     return f"    static long long {name}(int j) {{ {table} return values[j]; }}"
 
 
-class _Config(LayerConfigTemplate):  # type: ignore[misc]
+class _GainConfig(LayerConfigTemplate):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(HlsGains)
 
@@ -104,7 +104,7 @@ class _Config(LayerConfigTemplate):  # type: ignore[misc]
         return f"struct config{node.index} {{\n{node.get_attr('source')}\n}};\n"
 
 
-class _Call(FunctionCallTemplate):  # type: ignore[misc]
+class _GainCall(FunctionCallTemplate):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(HlsGains, include_header=[f"nnet_utils/{_HEADER}"])
 
@@ -126,6 +126,6 @@ def register() -> None:
     """Tell hls4ml about it, once."""
     register_layer("HlsGains", HlsGains)
     vitis = get_backend("Vitis")
-    vitis.register_template(_Config)
-    vitis.register_template(_Call)
+    vitis.register_template(_GainConfig)
+    vitis.register_template(_GainCall)
     vitis.register_source(Path(str(files("l1scout.firmware") / "rtl" / "recalibrate" / _HEADER)))
