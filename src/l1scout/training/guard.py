@@ -27,7 +27,7 @@ from l1scout.statistics import paired_ratio, rms_ratio, wrap
 
 CAUTION = tuple(float(c) for c in np.arange(1.0, -2.01, -0.25))
 """Standard deviations by which RMS and tail must be better than the raw trigger's; if negative, may be worse.
-The first one is taken whose price is at most `MAX_PRICE`, or the last."""
+The first one is taken whose price, and its standard deviation, are at most `MAX_PRICE`; or the last."""
 MAX_PRICE = 0.02
 """Share by which RMS, core or tail of a variable may become worse on all muons, compared with no guard."""
 ENOUGH = 500
@@ -248,8 +248,8 @@ def _sums(
 
 
 def _price(muons: _Muons, tables: Sequence[NDArray[np.float64]], sizes: Sequence[NDArray[np.int64]]) -> float:
-    """Return the largest share by which RMS, core or tail become worse."""
+    """Return the largest share by which RMS, core or tail become worse, plus its standard deviation."""
     v, x, y = muons.variable, muons.after(_of_muons(tables, sizes)), muons.full
-    core = paired_ratio(np.abs(x) < CORE[v], np.abs(y) < CORE[v]).value
-    tail = paired_ratio(np.abs(x) > TAIL[v], np.abs(y) > TAIL[v]).value
-    return float(np.nanmax([rms_ratio(x, y).value - 1, 1 - core, tail - 1, 0.0]))
+    core = paired_ratio(np.abs(x) < CORE[v], np.abs(y) < CORE[v])
+    more = rms_ratio(x, y), paired_ratio(np.abs(x) > TAIL[v], np.abs(y) > TAIL[v])
+    return float(np.nanmax([1 - core.value + core.error, *(m.value - 1 + m.error for m in more), 0.0]))
