@@ -170,7 +170,7 @@ def offline_guard_lines(found: Mapping[str, Any]) -> list[str]:
     lines = [
         f"Weights of offline bins: {found['ended']}; the largest is {found['largest_weight']:.1f}",
         f"Price: {price}",
-        f"Offline bins whose RMS or tail may be worse than GMT's by one standard deviation: {len(found['left'])}",
+        f"Offline bins whose RMS or tail may be worse than GMT's (1 sigma): {len(found['left'])}",
     ]
     for b in found["left"]:
         name = VARIABLE_NAMES[b["variable"]]
