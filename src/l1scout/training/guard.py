@@ -36,6 +36,8 @@ ENOUGH = 500
 FEW = 100
 """With fewer muons, neighbours included, the factor goes down to 0 in proportion."""
 _STEPS = np.linspace(0.0, 1.0, 11)
+_SURELY = 2.0
+"""Standard deviations by which the price of a value must be above `MAX_PRICE` to be too much."""
 _CHECKED = ("rms", "tail")
 
 Factors = dict[str, tuple[int, NDArray[np.float64]]]
@@ -218,8 +220,11 @@ def _dear(muons: _Muons, factor: NDArray[np.float64], size: NDArray[np.int64], n
         ((x > TAIL[v]) - (y > TAIL[v]).astype(np.float64), float(np.sum(y > TAIL[v]))),
         ((y < CORE[v]) - (x < CORE[v]).astype(np.float64), float(np.sum(y < CORE[v]))),
     )
-    shares = [np.bincount(size, loss, n) / max(total, 1e-9) for loss, total in losses]
-    return np.asarray(np.max(shares, axis=0) > MAX_PRICE)
+    costly = np.zeros(n, np.bool_)
+    for loss, total in losses:
+        error = np.sqrt(np.bincount(size, loss**2, n))
+        costly |= np.bincount(size, loss, n) - _SURELY * error > MAX_PRICE * total
+    return costly
 
 
 def _of_muons(
