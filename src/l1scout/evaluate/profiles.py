@@ -70,7 +70,7 @@ HW_ETA_AXIS = Axis(
     (-256, -190, -150, -115, *range(-80, 81, 8), 115, 150, 190, 256),
 )
 HARDWARE_AXES = (HW_PT_AXIS, HW_ETA_AXIS)
-"""Bins of what is known of a muon at run time: those that `l1scout.training.guard` protects."""
+"""Bins of what is known of a muon at run time: those that `l1scout.training.code_guard` protects."""
 
 Numbers = Mapping[str, Mapping[str, Sequence[Measured]]]
 """By variable and quantity: one number a bin, NaN where the muons are too few."""

@@ -17,7 +17,7 @@ from l1scout.model.quantities import VARIABLES
 from l1scout.statistics import Measured
 
 if TYPE_CHECKING:
-    from l1scout.training.guard import Guard
+    from l1scout.training.code_guard import Guard
 
 KIND_NAMES = {"rms": "RMS", "core": "core %", "tail": "tail %"}
 RATIO_NAMES = [name.split()[0] for name in KIND_NAMES.values()]

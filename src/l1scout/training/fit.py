@@ -31,7 +31,7 @@ from l1scout.training.epoch_loops import (
 )
 from l1scout.training.epochs import MuonFiles
 from l1scout.training.gains import Gains, first_gains, unsigned
-from l1scout.training.guard import Guard, find
+from l1scout.training.code_guard import Guard, find
 from l1scout.training.nodes import nodes
 from l1scout.training.recipes import Recipe, build, quiet_copies
 from l1scout.training.scaling import domain, scaling

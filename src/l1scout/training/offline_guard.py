@@ -5,7 +5,7 @@ can be worse than none for the few hard muons. Where their words differ at least
 ones, a larger weight of theirs in the loss helps. Weights of bins are raised round by round, for the variable
 in which a bin of `MIN_MUONS` validation muons is worse than the raw trigger; a muon's weight is the product
 of those of its bins on all axes, at most `MAX_WEIGHT`. Bins that do not respond are given up, and the rounds
-end at a price. It is not the default: `l1scout.training.guard` is.
+end at a price. It is not the default: `l1scout.training.code_guard` is.
 """
 
 from collections.abc import Callable

@@ -41,7 +41,7 @@ class Recipe:
     schedule : {"constant", "cosine"}
         Of the learning rate; at a constant one the best epoch is kept instead of the last.
     guard : bool
-        After the training, limit corrections where they make muons worse: `l1scout.training.guard`.
+        After the training, limit corrections where they make muons worse: `l1scout.training.code_guard`.
     guard_price : float, optional
         Before that, help bins of offline quantities until one of the nine metrics is worse by this share:
         `l1scout.training.offline_guard`.

@@ -11,7 +11,7 @@ from l1scout.evaluate.targets import raw_residuals
 from l1scout.model.quantities import VARIABLES
 from l1scout.report.result_tables import guard_lines
 from l1scout.statistics import rms_ratio, wrap
-from l1scout.training import guard
+from l1scout.training import code_guard as guard
 from l1scout.training.fit import fit
 from l1scout.training.recipes import DEFAULT
 from toy_muons import toy_dataset

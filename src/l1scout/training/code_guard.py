@@ -155,7 +155,7 @@ def find(data: Dataset, raw: Residuals, least: Residuals, full: Residuals) -> Gu
     tables = [np.ones((axis.nearest.size, len(VARIABLES))) for axis in AXES]
     caution, limited, dear, after = {}, {}, {}, dict(full)
     for k, v in enumerate(VARIABLES):
-        muons = _Muons(v, raw[v], least[v], full[v])
+        muons = _Checked(v, raw[v], least[v], full[v])
         cheap, costly = len(CAUTION) - 1, -1
         while cheap - costly > 1:
             middle = (cheap + costly) // 2
@@ -175,7 +175,7 @@ def find(data: Dataset, raw: Residuals, least: Residuals, full: Residuals) -> Gu
 
 
 @dataclass(frozen=True)
-class _Muons:
+class _Checked:
     """Residuals of a variable: of the raw trigger, and with the factors 0 and 1."""
 
     variable: str
@@ -196,7 +196,7 @@ class _Muons:
 
 
 def _chosen(
-    muons: _Muons, sizes: Sequence[NDArray[np.int64]], careful: float
+    muons: _Checked, sizes: Sequence[NDArray[np.int64]], careful: float
 ) -> tuple[list[NDArray[np.float64]], list[int]]:
     """Return a table of factors for each axis: each twice, as the other may have mended a loss.
 
@@ -212,7 +212,7 @@ def _chosen(
     return found, np.flatnonzero(dear).tolist()
 
 
-def _dear(muons: _Muons, factor: NDArray[np.float64], size: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
+def _dear(muons: _Checked, factor: NDArray[np.float64], size: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
     """Return at which sizes of an input the factors alone would cost more than `MAX_PRICE`."""
     x, y, v = np.abs(muons.after(factor)), np.abs(muons.full), muons.variable
     losses = (
@@ -235,7 +235,7 @@ def _of_muons(
 
 
 def _table(
-    muons: _Muons, factor: NDArray[np.float64], axis: _Axis, size: NDArray[np.int64], careful: float
+    muons: _Checked, factor: NDArray[np.float64], axis: _Axis, size: NDArray[np.int64], careful: float
 ) -> NDArray[np.float64]:
     """Return a factor for each size of an input, where the muons already have other factors."""
     n = axis.nearest.size
@@ -277,7 +277,7 @@ def _sums(
     return np.asarray(before[high + 1] - before[low])
 
 
-def _price(muons: _Muons, tables: Sequence[NDArray[np.float64]], sizes: Sequence[NDArray[np.int64]]) -> float:
+def _price(muons: _Checked, tables: Sequence[NDArray[np.float64]], sizes: Sequence[NDArray[np.int64]]) -> float:
     """Return the largest share by which RMS, core or tail become worse, plus its standard deviation."""
     v, x, y = muons.variable, muons.after(_of_muons(tables, sizes)), muons.full
     core = paired_ratio(np.abs(x) < CORE[v], np.abs(y) < CORE[v])
