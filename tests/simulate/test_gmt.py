@@ -5,6 +5,7 @@ import pytest
 
 from l1scout.errors import InputError
 from l1scout.io import read_events
+from l1scout.simulate import derive
 from l1scout.simulate.gmt import ADDRESSES, Extrapolation, parse, render
 
 
@@ -51,6 +52,19 @@ def test_own_tables_correct_barrel_muons_towards_the_vertex():
     assert eta.tolist()[2:] == [40, 40]
     negative = own.to_vertex(columns | {"hwCharge": np.ones(n, np.int16)})[0]
     assert negative.tolist() == [40, 510, 100, 100]
+
+
+def test_shipped_tables_are_what_the_simulation_gives():
+    own, fresh = Extrapolation.load(), derive.gmt_tables()
+    assert np.abs(fresh.phi["B"] - own.phi["B"]).max() <= 1
+    assert np.abs(fresh.eta["B"] - own.eta["B"]).max() <= 1
+
+
+def test_own_phi_table_agrees_with_the_official_one(shared_data):
+    """Within one unit from 4.5 GeV, up to the last eta: a check, not an input."""
+    own, official = Extrapolation.load(), Extrapolation.load(shared_data / "ugmt-luts")
+    difference = (own.phi["B"] - official.phi["B"]).reshape(32, -1)[:10, 10:]
+    assert np.mean(np.abs(difference) <= 1) > 0.98
 
 
 def test_own_tables_hold_no_endcap():

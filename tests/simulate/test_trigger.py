@@ -67,8 +67,11 @@ def plain_assign(stubs, t, i):
         bend = int(stubs.phi[i, b] - stubs.phi[i, a])
         table = t.low if abs(direction) >= t.limit[m] else t.high
         pt = int(table[m, min(max(bend, -2048), 2047) + 2048])
-        if sum(hit) == 2:
-            pt = min(pt, int(t.bend[m, direction + 512]))
+        if sum(hit) == 2 and abs(direction) < t.limit[m]:
+            if stubs.quality[i, ref] == dt.CORRELATED:
+                pt = min(pt, int(t.bend[m, direction + 512]))
+            elif (a, b) == (0, 1) and stubs.quality[i, 1] == dt.CORRELATED:
+                pt = min(pt, int(t.bend[6, stubs.bend[i, 1] + 512]))
         source = 1 if hit[1] else ref
         phi = int(np.floor(stubs.phi[i, source] * (dt.STUB_PHI_LSB / PHI_LSB)))
         if not hit[1]:
@@ -104,12 +107,17 @@ def test_stub_columns_are_those_of_the_stubs(single):
         assert np.unique(values[here]).size > 1
 
 
-def test_ninety_percent_of_hard_muons_get_at_least_their_pt(single):
-    start, _, _, found = single
+def test_most_hard_muons_get_at_least_their_pt(single):
+    """The nominal tables are generous, the variant of 95 % more so."""
+    start, _, stubs, found = single
+    generous = bmtf.assign(stubs, tables.own_variants()[-1][0], np.random.default_rng(11))
     for low, high in ((10, 15), (15, 25), (25, 40)):
-        here = (start.pt > low) & (start.pt < high) & (found.hwPt > 0)
-        share = (found.hwPt[here] / 2 >= start.pt[here]).mean()
-        assert 0.88 < share < 0.96, (low, share)
+        here = (start.pt > low) & (start.pt < high)
+        shares = []
+        for candidates in (found, generous):
+            seen = here & (candidates.hwPt > 0)
+            shares.append((candidates.hwPt[seen] / 2 >= start.pt[seen]).mean())
+        assert 0.65 < shares[0] < 0.8 < 0.88 < shares[1] < 0.97, (low, shares)
 
 
 def test_candidates_point_where_the_muon_is(single):
@@ -132,12 +140,18 @@ def test_no_stubs_no_candidate():
     assert not bmtf.assign(empty, tables.own_bmtf(), np.random.default_rng(0)).hwPt.any()
 
 
-def test_own_tables_resemble_the_official_ones(shared_data):
-    """Within 25 % in pT at the bends of muons of 3.5 to 12 GeV: a check, not an input."""
+def test_own_tables_agree_with_the_official_ones(shared_data, single):
+    """Where muons read them: a check, not an input."""
     official, own = tables.read_bmtf(shared_data / "bmtf-luts"), tables.own_bmtf()
-    for bend in (80, 120, 200, 300):
-        theirs, ours = (int(t.high[0, 2048 + bend]) for t in (official, own))
-        assert ours == pytest.approx(theirs, rel=0.25), bend
+    stubs = single[2]
+    found = bmtf.assign(stubs, official, np.random.default_rng(0))
+    for m, (a, b) in enumerate(bmtf.PAIRS[:4]):
+        here = found.pair == m
+        address = np.clip(stubs.phi[here, b] - stubs.phi[here, a], -2048, 2047) + 2048
+        pt = official.high[m, address].astype(int)
+        soft = pt < 20
+        assert np.abs(own.high[m, address] - pt)[soft].max() <= 3, m
+        assert np.abs(own.high[m, address] / pt - 1)[~soft].max() < 0.25, m
     assert np.abs(official.to_second[0, 512:712] - own.to_second[0, 512:712]).max() <= 1
     assert (own.limit == official.limit).all()
 
@@ -152,8 +166,21 @@ def test_bad_bmtf_tables_are_refused_by_name(tmp_path, content):
 
 
 def test_shipped_tables_are_what_the_simulation_gives():
-    fresh, own = derive.bmtf_tables(np.random.default_rng(1), 400_000), tables.own_bmtf()
+    fresh = derive.bmtf_tables(derive.singles(np.random.default_rng(1), 400_000), derive.Convention())
+    own = tables.own_bmtf()
     for bend in (40, 80, 120, 200, 300):
         ours, again = (int(t.high[0, 2048 + bend]) for t in (own, fresh))
         assert again == pytest.approx(ours, rel=0.05, abs=1), bend
     assert np.abs(fresh.to_second - own.to_second)[:, 412:612].max() <= 1
+
+
+def test_variants_are_whole_and_differ():
+    variants = tables.own_variants()
+    assert len(variants) == len(derive.VARIANTS)
+    nominal = variants[0]
+    assert np.array_equal(nominal[0].high, tables.own_bmtf().high)
+    for track_finder, gmt in variants:
+        for name, values in track_finder._asdict().items():
+            assert values.shape == getattr(nominal[0], name).shape, name
+        assert gmt.phi["B"].shape == gmt.eta["B"].shape == nominal[1].phi["B"].shape
+    assert len({t.high.tobytes() + g.phi["B"].tobytes() for t, g in variants}) == len(variants)

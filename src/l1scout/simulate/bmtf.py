@@ -1,7 +1,4 @@
-"""The barrel track finder of 2016-2018: pairs of stubs to pT, charge, phi and eta, from tables.
-
-Its convention is that 90 % of the muons of some pT get at least this pT: L1 pT is too high by design.
-"""
+"""The barrel track finder of 2016-2018: pairs of stubs to pT, charge, phi and eta, from tables."""
 
 from typing import Any, NamedTuple
 
@@ -18,6 +15,8 @@ PAIRS = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 """Stations of each assignment method, in order of preference: 12, 13, 14, 23, 24, 34"""
 REFERENCE = (0, 0, 0, 1, 1, 3)
 """Station whose direction starts the extrapolation of a pair"""
+BEND_STATIONS = (*REFERENCE, 1)
+"""Station of each table of the direction's pT; the last is for MB1-MB2 without a good direction in MB1"""
 LOWEST_PT = 6
 """hwPt of 2.5 GeV, the least that the track finder says"""
 HIGHEST_PT = 280
@@ -35,8 +34,8 @@ class BmtfTables(NamedTuple):
         below and above the pair's limit.
     limit : ndarray of int16, shape (6,)
         That limit, in units of the stub direction.
-    bend : ndarray of int16, shape (6, 1024)
-        hwPt against the reference direction + 512.
+    bend : ndarray of int16, shape (7, 1024)
+        hwPt against the direction + 512 of the stubs in `BEND_STATIONS`.
     window : ndarray of int16, shape (6, 1024, 2)
         Smallest and largest difference of azimuth, other station minus reference, that a pair may
         have, against the reference direction + 512.
@@ -135,8 +134,12 @@ def _assign(stubs: Any, tables: Any, random: Any, wrong_charge: Any, out: Any) -
             out.stubPhiB1[i] = stubs.bend[i, 0] if first else 0
             out.stubPhiB2[i] = stubs.bend[i, 1] if second else 0
             out.stubBend12[i] = stubs.phi[i, 1] - stubs.phi[i, 0] if first and second else 0
-            if n == 2:
-                pt = min(pt, tables.bend[m, direction + 512])
+            # two stations: the smaller of this and a well measured direction's pT, unless steep
+            if n == 2 and not steep:
+                if stubs.quality[i, ref] == dt.CORRELATED:
+                    pt = min(pt, tables.bend[m, direction + 512])
+                elif m == 0 and stubs.quality[i, 1] == dt.CORRELATED:
+                    pt = min(pt, tables.bend[6, stubs.bend[i, 1] + 512])
             out.pair[i] = m
             out.hwPt[i] = pt
             # positive muons turn towards negative phi inside, so do their stubs outside

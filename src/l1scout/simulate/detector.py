@@ -2,7 +2,8 @@
 
 Radii, thicknesses and fields are the few numbers of the CMS barrel that matter for a muon of some
 GeV (CMS detector paper, JINST 3 S08004); material constants are from the PDG's tables of atomic
-and nuclear properties.
+and nuclear properties. The field of the yoke's two outer layers is such that a muon is deflected as much as
+the trigger's Kalman filter expects (``aPhiB`` of CMSSW's simKBmtfDigis_cfi).
 """
 
 from dataclasses import dataclass
@@ -96,10 +97,10 @@ SHELLS = (
     Shell(4.56, 4.855, "Fe", 0.295, -1.75),
     Shell(4.855, 5.124),
     Shell(5.124, 5.345),
-    Shell(5.345, 5.975, "Fe", 0.63, -1.75, 2),
+    Shell(5.345, 5.975, "Fe", 0.63, -1.2, 2),
     Shell(5.975, 6.179),
     Shell(6.179, 6.375),
-    Shell(6.375, 7.005, "Fe", 0.63, -1.5, 2),
+    Shell(6.375, 7.005, "Fe", 0.63, -1.0, 2),
     Shell(7.005, 7.200),
 )
 
