@@ -17,7 +17,7 @@ from l1scout.errors import InputError
 from l1scout.evaluate.carried import carried, recorded
 from l1scout.evaluate.evaluation import Evaluation
 from l1scout.evaluate.metrics import Scores
-from l1scout.evaluate.profiles import AXES, HW_PT_AXIS, MIN_MUONS, profile
+from l1scout.evaluate.profiles import AXES, HARDWARE_AXES, MIN_MUONS, profile
 from l1scout.evaluate.targets import raw_residuals
 from l1scout.evaluate.turn_on import turn_on
 from l1scout.report import evaluation_page as report_page
@@ -45,7 +45,7 @@ def evaluation(factors, also=None, **about) -> Evaluation:
         models,
         dict.fromkeys(models, card),
         {name: {"no usable answer": 3} for name in models},
-        [profile(data, axis, raw, models) for axis in (*AXES, HW_PT_AXIS)],
+        [profile(data, axis, raw, models) for axis in (*AXES, *HARDWARE_AXES)],
         turn_on=turn_on(data["recoPt"], pts),
         also=also or {},
         warnings=["other.root: era 2024, but <model> was trained on 2018"] if also else [],
@@ -108,7 +108,7 @@ def parsed(html):
 
 def test_the_page_needs_nothing_else(text):
     fetched = parsed(text).fetched
-    assert len(fetched) == 7
+    assert len(fetched) == 9
     assert all(a.startswith(("data:image/svg+xml;base64,", "#where", "#outside")) for a in fetched)
     assert "url(" not in text
     assert "$" not in " ".join(parsed(text).words)
@@ -116,7 +116,7 @@ def test_the_page_needs_nothing_else(text):
 
 def test_figures_are_drawings_that_say_simulation_and_never_cms(text):
     figures = [base64.b64decode(m) for m in re.findall(r"svg\+xml;base64,([^\"]+)", text)]
-    assert len(figures) == 6
+    assert len(figures) == 7
     for figure in figures:
         assert ET.fromstring(figure).tag.endswith("svg")
         assert b"simulation" in figure
@@ -147,7 +147,7 @@ def test_published_rows_stand_beside_ours(text):
 def test_where_the_model_is_worse_is_said_at_the_top_and_below(mixed, text):
     assert "Not everything is better" in text
     found = worse_bins(mixed.profiles, "B")
-    assert any(f.startswith("pT, offline pT [GeV]: RMS at 10 to 100") for f in found)
+    assert any(f.startswith("pT, offline pT [GeV]: RMS at 10 to") for f in found)
     assert all(f in text for f in found)
 
 
@@ -200,7 +200,7 @@ def test_numbers_for_scripts_are_plain_json(mixed):
     result = json.loads(json.dumps(mixed.as_dict(), allow_nan=False))
     assert result["models"]["B"]["ratio_to_raw"]["rms"]["phi"]["value"] > 0
     assert result["published"]["scores"]["GMT"]["tail"]["pt"]["value"] == pytest.approx(0.4484)
-    assert [p["axis"] for p in result["profiles"]] == ["pt", "eta", "charge", "hw_pt"]
+    assert [p["axis"] for p in result["profiles"]] == ["pt", "eta", "charge", "hw_pt", "hw_eta"]
     assert result["muons"] == 20_000
 
 
@@ -225,8 +225,8 @@ def test_claims_state_their_range_and_muons_outside_are_shown(mixed, text):
     assert "offline pT above 30 GeV, model B" in text
     by_pt = mixed.profiles[0]
     assert by_pt.judged[0] == 2
-    assert by_pt.outside == np.count_nonzero(mixed.data["recoPt"] > 100) == 0
-    assert "in offline p<sub>T</sub> of 2.0 to" in text
+    assert by_pt.outside == np.count_nonzero(mixed.data["recoPt"] > 250) == 0
+    assert "They reach offline p<sub>T</sub> of 2.0 to" in text
     assert "recalibrates hwPt 6 to 60" in text
     few = mixed.data.select(mixed.data["recoPt"] < 6)
     p = profile(few, AXES[0], raw_residuals(few), {})

@@ -109,9 +109,13 @@ def print_results(evaluation: "Evaluation") -> None:
     for name in evaluation.models:
         print(f"\nRatio {name} / GMT without hwPt 6, and outside the range that is compared bin by bin\n")
         print_table(slices_table([evaluation.without_floor, *evaluation.outside], name))
-        worse, seen = worse_count(evaluation.profiles, name)
+        found = (worse_count([p for p in evaluation.profiles if p.offline is o], name) for o in (False, True))
+        inside, offline = (f"{worse} of {seen} bins" for worse, seen in found)
         low, high = evaluation.cards[name].get("domain", {}).get("hwPt", (None, None))
-        print(f"\n{name} recalibrates hwPt {low} to {high}; worse than GMT in {worse} of {seen} bins")
+        print(
+            f"\n{name} recalibrates hwPt {low} to {high}; in some respect worse than GMT in {inside} of hwPt "
+            f"and L1 eta, and in {offline} of offline pT, eta and charge"
+        )
     print("Bins of " + "; ".join(judged(evaluation.profiles)))
     for name, covered in evaluation.coverage.items():
         widths = [f"{v} {m.value:.3f} ± {m.error:.3f}" for v, m in covered.width.items()]

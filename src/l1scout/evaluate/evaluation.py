@@ -12,7 +12,7 @@ from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.evaluate.error_coverage import ErrorCoverage, coverage
 from l1scout.evaluate.metrics import Scores, ratios, residuals, scores
-from l1scout.evaluate.profiles import AXES, HW_PT_AXIS, Profile, profile
+from l1scout.evaluate.profiles import AXES, HARDWARE_AXES, Profile, profile
 from l1scout.evaluate.published import PUBLISHED, SOURCE, published_ratios
 from l1scout.evaluate.slices import FLOOR, Slice, outside, without_floor
 from l1scout.evaluate.targets import raw_residuals
@@ -217,7 +217,7 @@ def _compare(test: Dataset, models: Mapping[str, Recalibrator], *, whole: bool) 
         after,
         cards,
         left,
-        [profile(test, axis, raw, after) for axis in (*AXES, HW_PT_AXIS)],
+        [profile(test, axis, raw, after) for axis in (*AXES, *HARDWARE_AXES)],
         covered,
         rest,
         turn_on(test["recoPt"], pts),

@@ -40,21 +40,37 @@ AXES = (
         "pt",
         "recoPt",
         "offline pT [GeV]",
-        (2.0, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 100.0),
+        (2.0, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 100.0, 250.0),
         log=True,
     ),
-    Axis("eta", "recoEta", "offline eta", tuple(round(0.15 * k, 2) for k in range(-6, 7))),
+    Axis(
+        "eta",
+        "recoEta",
+        "offline eta",
+        (-2.4, -1.8, -1.2, *(round(0.15 * k, 2) for k in range(-6, 7)), 1.2, 1.8, 2.4),
+    ),
     Axis("charge", "recoCharge", "charge", (-1.5, 0.0, 1.5)),
 )
+"""Bins of offline quantities: reported in full, but a model cannot know in which of them a muon is."""
 
 HW_PT_AXIS = Axis(
     "hw_pt",
     "hwPt",
     "hwPt: 1 + 2 x L1 pT / GeV",
-    (6, 7, 8, 10, 15, 20, 30, 41, 51, 61, 71, 81, 90),
+    (
+        *(1, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 23, 26, 30, 35),
+        *(41, 51, 61, 71, 81, 91, 121, 161, 201, 256, 321, 401, 512),
+    ),
     log=True,
 )
-"""What is known of a muon at run time; the guard of the training does not know these bins."""
+HW_ETA_AXIS = Axis(
+    "hw_eta",
+    "hwEtaAtVtx",
+    "hwEtaAtVtx: L1 eta / 0.010875",
+    (-256, -190, -150, -115, *range(-80, 81, 8), 115, 150, 190, 256),
+)
+HARDWARE_AXES = (HW_PT_AXIS, HW_ETA_AXIS)
+"""Bins of what is known of a muon at run time: those that `l1scout.training.guard` protects."""
 
 Numbers = Mapping[str, Mapping[str, Sequence[Measured]]]
 """By variable and quantity: one number a bin, NaN where the muons are too few."""
@@ -84,6 +100,11 @@ class Profile:
     models: Mapping[str, Numbers]
     worse: Mapping[str, Mapping[str, Mapping[str, NDArray[np.bool_]]]]
     outside: int = 0
+
+    @property
+    def offline(self) -> bool:
+        """Whether the bins are of what the trigger does not see."""
+        return self.axis not in HARDWARE_AXES
 
     @property
     def judged(self) -> tuple[float, float] | None:

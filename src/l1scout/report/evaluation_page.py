@@ -146,7 +146,15 @@ def _samples(evaluation: Evaluation) -> dict[str, Any]:
 
 def _bins(evaluation: Evaluation) -> dict[str, Any]:
     """Return the bins in which models are compared, where they are worse, and the models' ranges."""
-    counts = {name: worse_count(evaluation.profiles, name) for name in evaluation.models}
+    groups = {
+        "what the trigger sees (hwPt and L1 η)": [p for p in evaluation.profiles if not p.offline],
+        "offline pT, η and charge": [p for p in evaluation.profiles if p.offline],
+    }
+    counts = {
+        what: {name: worse_count(profiles, name) for name in evaluation.models}
+        for what, profiles in groups.items()
+    }
+    seen = [count for by in counts.values() for count in by.values()]
     by_pt = next((p for p in evaluation.profiles if p.axis.name == "pt"), None)
     domains = []
     for name, card in evaluation.cards.items():
@@ -157,8 +165,8 @@ def _bins(evaluation: Evaluation) -> dict[str, Any]:
             domains.append({"name": name, "low": low, "high": high, "left_as_is": left, **gev})
     return {
         "worse_counts": counts,
-        "judged_bins": any(seen for _, seen in counts.values()),
-        "worse_anywhere": any(worse for worse, _ in counts.values()),
+        "judged_bins": any(bins for _, bins in seen),
+        "worse_anywhere": any(worse for worse, _ in seen),
         "pt_range": by_pt.judged if by_pt and by_pt.judged else ("-", "-"),
         "not_judged": by_pt.not_judged if by_pt else 0,
         "judged": judged(evaluation.profiles),
@@ -233,4 +241,5 @@ def _kept(recipe: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         return f"epoch {training.get('epoch_kept')} kept, by validation loss"
     if not isinstance(guarded := training.get("guard"), Mapping):
         return "at a falling rate"
-    return f"at a falling rate, with a guard; bins not safe: {guarded['bins_not_safe']}"
+    worse = f"{len(guarded['worse'])} of {guarded['checks']} comparisons with the raw trigger"
+    return f"at a falling rate, with a guard that left {worse} worse in validation"

@@ -25,7 +25,7 @@ SYMBOLS = {"phi": r"$\Delta\varphi$", "eta": r"$\Delta\eta$", "pt": r"$\Delta p_
 _SHORT = {"phi": r"$\varphi$", "eta": r"$\eta$", "pt": "$p_T$"}
 _UNITS = {"phi": " [rad]", "eta": "", "pt": ""}
 _WINDOWS = {"phi": (-0.6, 0.6), "eta": (-0.12, 0.12), "pt": (-1.0, 1.5)}
-_PT_TICKS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)
+_PT_TICKS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 200, 500)
 _QUANTITY_LABELS = {
     "bias": "mean of {}{}",
     "rms": "RMS of {}{}",
@@ -168,7 +168,8 @@ def coverage_figure(evaluation: Evaluation) -> str:
             above.set_ylabel(f"share within, {_SHORT[variable]}", loc="top")
             below.set_ylim(0, 2.2)
             below.set_xscale("log")
-            below.set_xticks([t for t in _PT_TICKS if t > 2], [str(t) for t in _PT_TICKS if t > 2])
+            ticks = [t for t in _PT_TICKS if 2 < t <= 100]
+            below.set_xticks(ticks, [str(t) for t in ticks])
             below.minorticks_off()
             below.set_xlabel("$p_T$ [GeV]", loc="right")
             below.set_ylabel(f"pull width, {_SHORT[variable]}", loc="top")
