@@ -36,9 +36,10 @@ def model(weights=None, bias=(0.1, 0.02, 1.5), *, batch=None, **card):
         "hwEtaAtVtx": (-80, 80),
         "hwPt": (6, 90),
         "hwCharge": (0, 1),
-        "tfMuonIndex": (36, 71),
     }
-    made = Card("hand", scaled, answers, domain, {}, {}, {}, {}, {}, {}, network=network_file(network))
+    made = Card(
+        "hand", scaled, answers, domain, ("bmtf",), {}, {}, {}, {}, {}, {}, network=network_file(network)
+    )
     return dataclasses.replace(made, **card), network
 
 
@@ -47,7 +48,6 @@ TINY = {
     "hwEtaAtVtx": (-9, 7),
     "hwPt": (6, 20),
     "hwCharge": (0, 1),
-    "tfMuonIndex": (36, 71),
 }
 
 
@@ -109,7 +109,7 @@ def gain_network(seed=0, inputs=DEFAULT_INPUTS, width=20, domain=TINY):
     card, _ = model(
         inputs=[Scaled(n, "hardware", 1.0, 8.0) for n in inputs],
         outputs=[Scaled(n, u, 0.1, 0.5) for n, u in (("dphi", "rad"), ("deta", "1"), ("dpt", "GeV"))],
-        domain={**ends, "tfMuonIndex": (36, 71)},
+        domain=ends,
         network=network_file(made),
     )
     return Model(card, made, "gains")

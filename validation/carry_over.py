@@ -32,6 +32,7 @@ from l1scout import __version__
 from l1scout.cli.dataset import collect_with_bar
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.core.orbit_data import OrbitData
+from l1scout.dataset.cuts import MuonSelection
 from l1scout.dataset.matched import Dataset, read_dataset
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.evaluate.carried import CarriedModel, carried, record
@@ -70,7 +71,8 @@ def sample(
     made: Conditions | None = None,
 ) -> Dataset:
     """Collect a sample and read it."""
-    collect_with_bar(chunks, path, pairs, seed=seed, conditions=made)
+    selection = MuonSelection(paper=True)
+    collect_with_bar(chunks, path, pairs, seed=seed, selection=selection, conditions=made)
     return read_dataset(path)
 
 

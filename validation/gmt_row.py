@@ -1,5 +1,7 @@
 """The raw GMT row of the simulation beside the published one (reference paper, Tables 1 and 2).
 
+Muons are those of the paper's selection, without the hard component of training samples.
+
     python validation/gmt_row.py [--pairs 1000000] [--luts DIR]
 
 Nothing in the simulation is tuned to that row. With --luts (a directory that holds ``bmtf-luts`` and
@@ -12,6 +14,7 @@ from pathlib import Path
 from l1scout.cli.output import print_table
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.dataset.collect import collect
+from l1scout.dataset.cuts import MuonSelection
 from l1scout.dataset.matched import read_dataset
 from l1scout.evaluate.metrics import KINDS, Scores, scores
 from l1scout.evaluate.published import PUBLISHED
@@ -26,7 +29,8 @@ def row(pairs: int, **kwargs: Path) -> tuple[dict[str, Scores], float]:
     """Nine metrics of the raw trigger, with and without the lowest pT code, and the share of that code."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs.parquet"
-        collect(simulate_events(1, **kwargs), path, max_pairs=pairs, seed=1)
+        chunks, selection = simulate_events(1, **kwargs), MuonSelection(paper=True)
+        collect(chunks, path, selection=selection, max_pairs=pairs, seed=1)
         data = read_dataset(path)
     lowest = data["hwPt"] == LOWEST_PT
     above = data.select(~lowest)

@@ -18,6 +18,7 @@ from l1scout.cli.output import progress
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.cli.train import fit_with_bar
 from l1scout.dataset.collect import collect
+from l1scout.dataset.cuts import MuonSelection
 from l1scout.dataset.matched import Dataset, read_dataset
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.evaluate.evaluation import Evaluation, evaluate
@@ -64,6 +65,7 @@ def sample(path: Path, pairs: int, seed: int, settings: Mapping[str, Any]) -> Da
                 path,
                 max_pairs=pairs,
                 seed=seed,
+                selection=MuonSelection(paper=True),
                 conditions=simulation(),
                 on_pairs=lambda n: bar.update(task, completed=n),
             )

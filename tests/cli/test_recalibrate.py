@@ -78,7 +78,7 @@ def test_words(samples, tmp_path, model):
     done = run("--model", model, samples["PARQUET"], tmp_path / "out.parquet")
     assert done.exit_code == 0
     assert "recalibrated" in done.stdout
-    assert "unchanged: not a barrel muon" in done.stdout
+    assert "unchanged: of a track finder that the model does not know" in done.stdout
     assert "no muon" not in done.stdout
 
 

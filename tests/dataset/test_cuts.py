@@ -8,7 +8,9 @@ import pytest
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.dataset.cuts import CutFlow, MuonSelection, select_pairs
+from l1scout.dataset.paper import paper_part
 from l1scout.errors import InputError
+from l1scout.simulate.kinds import HARD
 from toy_muons import toy_events
 
 L1 = {
@@ -63,8 +65,8 @@ def test_a_good_pair_is_kept_with_all_columns():
         ({"hwPhi": 576}, {}, "a muon"),
         ({"hwPhiAtVtx": 1023}, {}, "a muon"),
         ({"hwChargeValid": 0}, {}, "valid charge"),
-        ({"tfMuonIndex": 35}, {}, "barrel"),
-        ({"tfMuonIndex": 72}, {}, "barrel"),
+        ({"tfMuonIndex": 35}, {}, "tfMuonIndex 36-71 (BMTF)"),
+        ({"tfMuonIndex": 72}, {}, "tfMuonIndex 36-71 (BMTF)"),
         ({"hwEta": 79}, {"recoEtaSt2": 0.86}, "|L1 eta"),
         ({"hwEta": -79}, {"recoEtaSt2": -0.86}, "|L1 eta"),
         ({}, {"recoEtaSt2": np.nan}, "reaches station 2"),
@@ -74,8 +76,6 @@ def test_a_good_pair_is_kept_with_all_columns():
         ({}, {"recoPt": -1.0}, "finite"),
         ({}, {"recoCharge": 0}, "finite"),
         ({"hwPhi": 110}, {}, "matched"),
-        ({"hwPt": 5}, {}, "2.5 <= L1 pT < 45"),
-        ({"hwPt": 91}, {}, "2.5 <= L1 pT < 45"),
     ],
 )
 def test_each_cut_takes_its_muon_and_says_so(l1, reco, cut):
@@ -86,9 +86,63 @@ def test_each_cut_takes_its_muon_and_says_so(l1, reco, cut):
     assert first_zero.startswith(cut)
 
 
-@pytest.mark.parametrize("hw_pt", [6, 90])
-def test_both_ends_of_the_pt_range_are_kept(hw_pt):
-    assert n_pairs(one({"hwPt": hw_pt}))[0] == 1
+@pytest.mark.parametrize(
+    ("options", "kept", "cut"),
+    [
+        ({}, (1, 511), "0 <= L1 pT < 255.5 GeV"),
+        ({"paper": True}, (6, 90), "2.5 <= L1 pT < 45 GeV"),
+        ({"strict": True}, (7, 511), "2.5 < L1 pT < 255.5 GeV"),
+        ({"paper": True, "strict": True}, (7, 90), "2.5 < L1 pT < 45 GeV"),
+    ],
+)
+def test_both_ends_of_the_pt_range_are_kept_and_nothing_beyond(options, kept, cut):
+    for hw_pt in range(1, 512):
+        n, flow = n_pairs(one({"hwPt": hw_pt}), MuonSelection(**options))
+        assert n == (kept[0] <= hw_pt <= kept[1])
+        assert flow.l1[cut] == n
+
+
+OMTF = {"tfMuonIndex": 20, "hwEta": 100, "hwEtaAtVtx": 100, "hwPhi": 300, "hwPhiAtVtx": 90}
+
+
+def test_muons_outside_the_barrel_match_at_the_vertex():
+    phi = 90 * 2 * np.pi / 576
+    near = {"recoEta": 1.0875 + 0.2, "recoPhi": phi, "recoPhiSt2": np.nan}
+    for finders, n in ((("omtf",), 1), (("bmtf", "omtf", "emtf"), 1), (("bmtf",), 0), (("emtf",), 0)):
+        assert n_pairs(one(OMTF, near), MuonSelection(finders=finders))[0] == n
+    far = {**near, "recoPhi": phi + 0.16}  # 0.26 away
+    assert n_pairs(one(OMTF, far), MuonSelection(finders=("omtf",)))[0] == 0
+
+
+def test_barrel_muons_choose_first_and_no_offline_muon_is_used_twice():
+    both = {n: np.array([OMTF.get(n, v), v]) for n, v in L1.items()}
+    row = OrbitBatch(np.array([5]), np.array([1]), np.array([0, 2]), both)
+    phi = 90 * 2 * np.pi / 576
+    reco = {n: np.array([v, v]) for n, v in RECO.items()} | {
+        "recoEta": np.array([1.0875, 1.1]),  # at the vertex both are near the OMTF's muon
+        "recoPhi": np.array([phi, phi]),
+        "recoEtaSt2": np.array([0.0, 0.5]),  # at station 2 only the first is near the barrel's
+        "recoPt": np.array([10.0, 20.0]),
+    }
+    offline = OrbitBatch(np.array([5]), np.array([1]), np.array([0, 2]), reco)
+    flow = CutFlow()
+    found = select_pairs(
+        OrbitData.of_muons(row, offline, "by hand"), MuonSelection(finders=("bmtf", "omtf")), flow
+    )
+    assert found["tfMuonIndex"].tolist() == [20, 40]
+    assert found["recoPt"].tolist() == [20.0, 10.0]
+    assert flow.rows()[-2][0] == "matched, dR^2 < 0.01 at station 2, 0.0625 at the vertex outside the barrel"
+
+
+def test_the_papers_part_of_a_data_set():
+    columns = {
+        "hwPt": np.array([5, 6, 90, 91, 20, 20, 20]),
+        "tfMuonIndex": np.array([40, 36, 71, 40, 35, 72, 40]),
+        "simKind": np.array([0, 0, 1, 0, 0, 0, HARD]),
+    }
+    assert paper_part(columns).tolist() == [False, True, True, False, False, False, False]
+    del columns["simKind"]
+    assert paper_part(columns).tolist() == [False, True, True, False, False, False, True]
 
 
 def test_options_change_their_cut_only():
@@ -105,7 +159,7 @@ def test_bx_in_event_is_not_needed():
 def test_counts_add_up_over_chunks_and_read_in_order():
     flow = CutFlow()
     for chunk in (one(), one({"hwPt": 91}), one({}, {"recoId": False})):
-        select_pairs(chunk, MuonSelection(), flow)
+        select_pairs(chunk, MuonSelection(paper=True), flow)
     rows = flow.rows()
     assert rows[0] == ("all", 3, 3)
     assert rows[-1][1:] == (1, 1)

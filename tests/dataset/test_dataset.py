@@ -37,7 +37,7 @@ def test_what_is_collected_is_what_is_read(tmp_path):
     assert data.about["source"] == ["toy"]
     assert data.about["seed"] == 7
     assert of_metadata(data.about) == conditions_of(path) == made
-    assert data.about["selection"]["hw_pt"] == [6, 90]
+    assert data.about["selection"]["hw_pt"] == [1, 511]
     assert data.about["cuts"] == flow.as_list()
     assert [p.name for p in path.parent.iterdir()] == ["d.parquet"]
 

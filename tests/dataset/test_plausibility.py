@@ -7,6 +7,7 @@ import pytest
 
 from l1scout.dataset import plausibility, split
 from l1scout.dataset.matched import COLUMNS, read_dataset, read_datasets
+from l1scout.dataset.paper import paper_part
 from l1scout.errors import InputError
 from l1scout.formats.streams.muon import PHI_BINS, PT
 from l1scout.training.epochs import read_stream
@@ -167,20 +168,24 @@ def test_training_refuses_muons_outside_in_every_part():
     data = toy_dataset(2000)
     columns = {n: c.copy() for n, c in data.columns.items()}
     last = np.flatnonzero(split.part(columns, "test"))[0]
-    columns["hwPt"][last] = 200  # moves it to any part
-    with pytest.raises(InputError, match=r"muons with hwPt from 200 to 200, outside 6\.\.90"):
+    columns["tfMuonIndex"][last] = 120  # moves it to any part
+    with pytest.raises(
+        InputError, match="muons with tfMuonIndex from 120 to 120, which are of no track finder"
+    ):
         fit(dataclasses.replace(data, columns=columns), RECIPES["A"], epochs=1)
 
 
 def test_no_muon_in_the_domain_of_a_model_is_refused():
     d = muons(500)
-    plausibility.refuse_outside(d, {"hwPt": (6, 90)}, "d", "m")
+    plausibility.refuse_outside(d, {"hwPt": (6, 90)}, ("bmtf",), "d", "m")
     with pytest.raises(
         InputError, match=r"d: none of its 500 muons is in the domain of model m: hwPt is 6\.\."
     ):
-        plausibility.refuse_outside(d, {"hwPt": (400, 500), "hwCharge": (0, 1)}, "d", "m")
+        plausibility.refuse_outside(d, {"hwPt": (400, 500), "hwCharge": (0, 1)}, ("bmtf",), "d", "m")
+    with pytest.raises(InputError, match=r"d: none of its muons has tfMuonIndex 0-17 and 90-107 \(EMTF\)"):
+        plausibility.refuse_outside(d, {"hwPt": (6, 90)}, ("emtf",), "d", "m")
     plausibility.refuse_outside(
-        {n: c[:0] for n, c in d.items()}, {"hwPt": (400, 500)}, "d", "m"
+        {n: c[:0] for n, c in d.items()}, {"hwPt": (400, 500)}, ("bmtf",), "d", "m"
     )  # an empty part
 
 
@@ -190,7 +195,7 @@ def test_evaluate_refuses_a_sample_outside_every_models_domain(tmp_path):
     from l1scout.evaluate.evaluation import evaluate
 
     domain = {"hwPhiAtVtx": (0, 575), "hwEtaAtVtx": (-80, 80), "hwPt": (400, 500), "hwCharge": (0, 1)}
-    card, content = model(domain={**domain, "tfMuonIndex": (36, 71)})
+    card, content = model(domain=domain)
     models = {"far": Recalibrator.load(model_directory(tmp_path / "m", card, content))}
     with pytest.raises(InputError, match="is in the domain of model far: hwPt is"):
         evaluate(toy_dataset(500), models)
@@ -203,7 +208,8 @@ def test_real_muons_pass(shared_data, tmp_path):
     path = shared_data / "real-cms" / "l1nano_run380963_2024_100ev.root"
     collect(read_events(path), tmp_path / "d")
     data = read_dataset(tmp_path / "d")
-    assert len(data) == 45
+    assert len(data) == 58
+    assert paper_part(data.columns).sum() == 45
     d = dict(data.columns)
     for change, message in (MISTAKES[m] for m in ("MeV", "hwPt in GeV", "half a turn", "hwCharge swapped")):
         with pytest.raises(

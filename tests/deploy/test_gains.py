@@ -56,7 +56,7 @@ def models(draw):
     card, _ = model(
         inputs=[Scaled(n, "hardware", 1.0, 4.0) for n in inputs],
         outputs=[Scaled(n, u, 0.25, scale) for n, u in OUTPUTS],
-        domain={**dict(zip(inputs, ends, strict=True)), "tfMuonIndex": (36, 71)},
+        domain=dict(zip(inputs, ends, strict=True)),
         network=network_file(network),
     )
     return Model(card, network, "drawn")

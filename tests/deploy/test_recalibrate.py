@@ -96,8 +96,8 @@ def test_phi_and_charge_need_not_be_inputs(inputs):
     ("column", "value", "reason"),
     [
         ("hwPt", 0, "no muon (hwPt 0)"),
-        ("tfMuonIndex", 35, "not a barrel muon"),
-        ("tfMuonIndex", 72, "not a barrel muon"),
+        ("tfMuonIndex", 35, "of a track finder that the model does not know"),
+        ("tfMuonIndex", 72, "of a track finder that the model does not know"),
         ("hwPhiAtVtx", 576, "invalid phi code"),
         ("hwPhiAtVtx", -1, "invalid phi code"),
         ("hwPt", 5, "pT outside the training range"),
@@ -141,6 +141,21 @@ def test_the_first_reason_counts_and_every_muon_is_accounted_for(constant):
     assert np.all((r.phi >= np.float32(-np.pi)) & (r.phi < np.float32(np.pi)))
     nothing = {k: np.zeros(3, np.int64) for k in columns}
     assert constant(nothing).reasons["no muon (hwPt 0)"] == 3
+
+
+@pytest.mark.parametrize(
+    ("finders", "known"),
+    [
+        (("bmtf",), [*range(36, 72)]),
+        (("omtf",), [*range(18, 36), *range(72, 90)]),
+        (("emtf",), [*range(18), *range(90, 108)]),
+        (("bmtf", "omtf", "emtf"), [*range(108)]),
+    ],
+)
+def test_muons_of_the_models_track_finders_are_recalibrated_and_no_others(finders, known):
+    r = recalibrator(*model(finders=finders))(muons(tfMuonIndex=np.arange(128)))
+    assert np.flatnonzero(r.recalibrated).tolist() == known
+    assert r.reasons["of a track finder that the model does not know"] == 128 - len(known)
 
 
 def test_phi_stays_in_one_turn():

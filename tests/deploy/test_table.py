@@ -11,7 +11,7 @@ import pytest
 
 from chain import PATIENCE_S
 from hand_made import TINY, evaluate, model, network
-from l1scout.deploy.engines.table import HEADER_BYTES, TableEngine, build, finest_steps
+from l1scout.deploy.engines.table import HEADER_BYTES, LARGEST, TableEngine, build, finest_steps
 from l1scout.errors import InputError
 from l1scout.model.directory import Model
 
@@ -33,16 +33,15 @@ def test_it_is_the_quantised_network_at_every_input(tiny, path):
     hardware = tiny.domain.hardware(0, tiny.domain.entries)
     exact = evaluate(tiny.layers, hardware)
     wanted = np.rint(exact / table.steps[:, None])
-    assert np.array_equal(table.entries[:, :3].T, wanted)
-    assert not table.entries[:, 3].any()
+    assert np.array_equal(table.integers(slice(None)), wanted)
     assert np.array_equal(table.correct(hardware), wanted * table.steps[:, None])  # equal, not close
-    for step, largest in zip(table.steps, np.abs(exact).max(axis=1), strict=True):
+    for step, largest, most in zip(table.steps, np.abs(exact).max(axis=1), LARGEST, strict=True):
         assert np.log2(step) % 1 == 0
-        assert 32767 / 2 < largest / step <= 32767
+        assert most / 2 < largest / step <= most
 
 
 def test_steps_are_powers_of_two_that_reach():
-    steps = finest_steps(np.array([1.0, 32767.0, 32768.0, 0.0]))
+    steps = finest_steps(np.array([1.0, 32767.0, 32768.0, 0.0]), 32767)
     assert steps[:3].tolist() == [2.0**-14, 1.0, 2.0]
     assert steps[3] > 0
 
@@ -86,11 +85,11 @@ def test_a_piece_is_refused(tiny, path, tmp_path, size):
 
 def test_another_version_is_refused(tiny, path, tmp_path):
     content = bytearray(path.read_bytes())
-    content[8:12] = struct.pack("<I", 2)
+    content[8:12] = struct.pack("<I", 3)
     content[16:20] = bytes(4)
     content[16:20] = struct.pack("<I", zlib.crc32(content[:HEADER_BYTES]))
     (tmp_path / "new").write_bytes(content)
-    with pytest.raises(InputError, match="table version 2, but this program reads 1"):
+    with pytest.raises(InputError, match="table version 3, but this program reads 2"):
         TableEngine(tiny, tmp_path / "new")
 
 

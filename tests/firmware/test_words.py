@@ -22,7 +22,7 @@ def muons(n=20_000, seed=0):
     rng = np.random.default_rng(seed)
     columns = {
         name: rng.integers(low - (low > 0 or MUON_2018[name].signed), high + 2, n)
-        for name, (low, high) in hand_made.TINY.items()
+        for name, (low, high) in {**hand_made.TINY, "tfMuonIndex": (36, 71)}.items()
         if name != "hwCharge"
     }
     charge = {"hwCharge": rng.integers(0, 2, n), "hwChargeValid": rng.random(n) < 0.9}

@@ -147,9 +147,10 @@ def test_published_schemas_are_up_to_date():
         )
 
 
-def test_the_page_evaluates_the_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("made", [look_up_network, gain_network])
+def test_the_page_evaluates_the_file(tmp_path, monkeypatch, made):
     """The numpy code of docs/models.md is the network."""
-    m = look_up_network()
+    m = made()
     model_directory(tmp_path / "model", m.card, m.network)
     page = (DOCS / "models.md").read_text("utf-8")
     (code,) = [c for c in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "network.json" in c]

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from l1scout.dataset.matching import match
+from l1scout.errors import InputError
 from l1scout.formats.streams.muon import ETA_LSB, MUON_2018, PHI_LSB
+from l1scout.simulate.bmtf import HIGHEST_PT
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.detector import SOLENOID_FIELD
 from l1scout.simulate.generator import Generated
+from l1scout.simulate.kinds import HARD
 from l1scout.simulate.offline import Tracker, reconstruct
 from l1scout.simulate.transport import CURVATURE, Start, transport
 
@@ -44,6 +47,21 @@ def test_same_seed_same_events_and_labelled():
     assert one.offline.simulated
     assert "simulation" in one.source
     assert "seed 3" in one.source
+
+
+def test_the_hard_component_has_its_share_and_is_flat_in_log_pt():
+    without = next(simulate_events(3, chunk=50_000)).offline
+    events = next(simulate_events(3, chunk=50_000, hard=0.25))
+    hard, pt = events.offline["simKind"] == HARD, events.offline["recoPt"]
+    assert not (without["simKind"] == HARD).any()
+    assert np.array_equal(np.sort(pt[~hard]), np.sort(without["recoPt"]))  # the others stay as they are
+    assert hard.mean() == pytest.approx(0.25, abs=0.02)  # a few are below the turn-on of identification
+    counts = np.histogram(pt[hard], np.geomspace(5, 240, 9))[0]
+    assert np.abs(counts - counts.mean()).max() < 5 * np.sqrt(counts.mean())
+    assert events.muons["hwPt"].max() == HIGHEST_PT
+    for share in (-0.1, 1.0, float("nan")):
+        with pytest.raises(InputError, match="a share of simulated muons, from 0 up to but not 1"):
+            next(simulate_events(3, hard=share))
 
 
 def test_another_detector_than_the_trigger_believes_in():
@@ -90,7 +108,7 @@ def test_raw_gmt_row_is_the_documented_one(pairs):
 
 
 def test_kinds_of_selected_muons(pairs):
-    shares = np.bincount(pairs["kind"], minlength=3) / pairs["kind"].size
+    shares = np.bincount(pairs["simKind"], minlength=3) / pairs["simKind"].size
     assert shares == pytest.approx([0.61, 0.33, 0.06], abs=0.015)
 
 

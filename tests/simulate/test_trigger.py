@@ -6,7 +6,7 @@ import pytest
 from l1scout.errors import InputError
 from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS, PHI_LSB
 from l1scout.io.parquet import STUBS
-from l1scout.simulate import bmtf, derive, generator, tables
+from l1scout.simulate import bmtf, derive, generator, kinds, tables
 from l1scout.simulate import stubs as dt
 from l1scout.simulate.transport import transport
 
@@ -25,7 +25,7 @@ def test_decays_conserve_energy_and_momentum():
     """Parent mass from the muon's share and angle, and a massless neutrino with the rest."""
     drawn = generator.Generator().draw(np.random.default_rng(2), 50_000)
     s = drawn.start
-    decay = drawn.kind == generator.IN_FLIGHT
+    decay = drawn.kind == kinds.IN_FLIGHT
     p = (s.pt * np.cosh(s.eta))[decay]
     x = s.kink_fraction[decay]
     kink = np.hypot(s.kink_phi / np.cosh(s.eta), s.kink_theta)[decay]

@@ -88,7 +88,7 @@ def test_a_forest_of_trees_runs_in_every_engine_that_needs_answers_only(tmp_path
     assert result["table"].close
     assert result["onnx"].deviations[0].worst == 0
     table.entries = table.entries.copy()
-    table.entries[5, 2] += 1
+    table.entries[5, 1] += 1
     assert verify(model, {"t": table}, reference)["t"].inexact == 1
     assert found.validation.ratio.rms["phi"].value < 0.8
     assert found.validation.ratio.rms["eta"].value == pytest.approx(1)
@@ -158,11 +158,15 @@ def test_a_wrong_order_of_inputs_or_outputs_is_refused_with_the_right_one(tmp_pa
             import_network(path, data, answers="subtract", **right | wrong)
 
 
-def test_muons_outside_the_selection_are_refused(tmp_path, data):
-    endcap = dataclasses.replace(data, columns={**data.columns, "tfMuonIndex": 0 * data["tfMuonIndex"]})
+def test_muons_of_no_track_finder_are_refused_and_the_card_knows_those_of_the_data(tmp_path, data):
+    index = np.full(len(data), 108, np.int8)
+    nowhere = dataclasses.replace(data, columns={**data.columns, "tfMuonIndex": index})
     path = torch_like(tmp_path / "n.onnx")
-    with pytest.raises(InputError, match=r"tfMuonIndex from 0 to 0, outside 36\.\.71"):
-        import_network(path, endcap, answers="subtract", inputs=INPUTS, outputs=NAMES)
+    with pytest.raises(InputError, match="tfMuonIndex from 108 to 108, which are of no track finder"):
+        import_network(path, nowhere, answers="subtract", inputs=INPUTS, outputs=NAMES)
+    endcap = dataclasses.replace(nowhere, columns={**data.columns, "tfMuonIndex": 0 * data["tfMuonIndex"]})
+    known = import_network(path, endcap, answers="subtract", inputs=INPUTS, outputs=NAMES).model.card
+    assert known.finders == ("emtf",)
 
 
 def test_the_card_keeps_the_conditions_of_its_data(tmp_path, data):
@@ -393,7 +397,7 @@ def test_the_directory_says_everything(tmp_path, data):
     assert card.data["era"] == "toy era"
     assert card.origin == "unknown muons (imported network, scored on simulated muons)"
     assert card.domain["hwPt"] == (data["hwPt"].min(), data["hwPt"].max())
-    assert card.domain["tfMuonIndex"] == (36, 71)
+    assert card.finders == ("bmtf",)
     assert set(card.resolution.values) == {"phi", "eta", "pt"}
     answer = Recalibrator.load(tmp_path / "m", errors=True)(data.part("test").columns)
     pull = (answer.pt - data.part("test")["recoPt"]) / answer.pt_error

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from hand_made import gain_network, model_directory
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.model.card import read_card
 from l1scout.training.fit import fit
@@ -26,6 +27,17 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def without_phi(tmp_path_factory):
+    """A folder with a model without phi among its inputs, and with gains."""
+    folder = tmp_path_factory.mktemp("without_phi")
+    domain = {"hwEtaAtVtx": (-80, 80), "hwPt": (6, 90), "hwCharge": (0, 1)}
+    m = gain_network(domain=domain)
+    model_directory(folder / "model", m.card, m.network)
+    (folder / "model" / "model.onnx").write_bytes(m.onnx_bytes)
+    return folder
+
+
 def example():
     """The page's example, from its first import to its end."""
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
@@ -33,15 +45,13 @@ def example():
     return block
 
 
-def test_the_example_gives_what_recalibrate_gives(folder, monkeypatch):
-    code = example()
-    assert len([line for line in code.splitlines() if line and not line.startswith("import")]) == 3
-    monkeypatch.chdir(folder)
+@pytest.mark.parametrize("which", ["folder", "without_phi"])
+def test_the_example_gives_what_recalibrate_gives(which, request, monkeypatch):
+    monkeypatch.chdir(request.getfixturevalue(which))
     names: dict = {}
-    exec(code, names)  # our own page
-    hw = names["hardware"].T.astype(int)
-    columns = dict(zip(("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge"), hw, strict=True))
-    wanted = Recalibrator.load("model")({**columns, "tfMuonIndex": np.full(hw.shape[1], 40)})
+    exec(example(), names)  # our own page
+    columns = {n: np.array(values) for n, values in names["muons"].items()}
+    wanted = Recalibrator.load("model")({**columns, "tfMuonIndex": np.full(2, 40)})
     assert wanted.recalibrated.all()
     np.testing.assert_allclose(names["pt"], wanted.pt, rtol=1e-5)
     np.testing.assert_allclose(names["eta"], wanted.eta, atol=1e-6)

@@ -11,10 +11,13 @@ from l1scout.errors import InputError
 
 if TYPE_CHECKING:
     from l1scout.core.orbit_data import OrbitData
-    from l1scout.dataset.cuts import CutFlow
+    from l1scout.dataset.cuts import CutFlow, MuonSelection
+    from l1scout.formats.streams.muon import Finder
     from l1scout.io.conditions import Conditions
 
 PAIRS = 500_000
+HARD = 0.1
+"""Share of the hard component in simulated data sets, unless told otherwise: docs/simulation.md says why."""
 
 
 def dataset(
@@ -38,6 +41,23 @@ def dataset(
     kalman_gains: Annotated[
         Path | None, typer.Option(help="Official gains (ROOT) for the simulation of kbmtf.")
     ] = None,
+    finder: Annotated[
+        Literal["bmtf", "omtf", "emtf", "all"],
+        typer.Option(help="Track finder whose muons are taken; the simulation has bmtf, the barrel's, only."),
+    ] = "bmtf",
+    hard: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=0.99,
+            help=f"Share of a hard component (flat in log pT, 3 to 300 GeV) in the simulation; {HARD:g} "
+            "unless --paper-selection or --muons is given.",
+        ),
+    ] = None,
+    paper: Annotated[
+        bool,
+        typer.Option("--paper-selection", help="Take 2.5 <= L1 pT < 45 GeV only, as the reference paper."),
+    ] = False,
     randomise: Annotated[
         bool,
         typer.Option(
@@ -45,33 +65,43 @@ def dataset(
             help="Simulate with detector, tables and spectrum drawn anew for each block of muons.",
         ),
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Leave out hwPt 6 (2.5 GeV exactly).")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Leave out hwPt 6 (2.5 GeV) and below.")] = False,
     flavour: Flavour = None,
     json: Json = False,
 ) -> None:
     """Select and match L1 with offline muons, from files or simulated, and write them as Parquet."""
     from l1scout.dataset.collect import KEPT
+    from l1scout.dataset.cuts import MuonSelection
     from l1scout.dataset.matched import Dataset, opened
+    from l1scout.formats.streams.muon import FINDERS
     from l1scout.io.conditions import simulation
     from l1scout.report.terminal_tables import cut_flow_table
 
-    if files and (muons or bmtf_luts or gmt_luts or kalman_gains or trigger != "bmtf" or randomise):
+    simulated_only = (muons, bmtf_luts, gmt_luts, kalman_gains, hard)
+    if files and (trigger != "bmtf" or randomise or any(option is not None for option in simulated_only)):
         msg = (
-            "--muons, --trigger, --bmtf-luts, --kalman-gains, --gmt-luts and --randomise are for the "
+            "--muons, --trigger, --hard, --bmtf-luts, --kalman-gains, --gmt-luts and --randomise are for the "
             "simulation: give them or files, not both"
         )
+        raise InputError(msg)
+    if not files and finder != "bmtf":
+        msg = f"--finder {finder}: the simulation has bmtf, the barrel, only; give files with offline muons"
         raise InputError(msg)
     for source in (*(files or ()), *([muons] if muons else ())):
         if target.exists() and source.exists() and target.samefile(source):
             msg = f"{target}: is an input; name another file for the output"
             raise InputError(msg)
     sources: dict[str, None] = {}
+    finders: tuple[Finder, ...] = tuple(FINDERS) if finder == "all" else (finder,)
+    selection = MuonSelection(finders=finders, paper=paper, strict=strict)
     if files:
-        flow = collect_with_bar(_read(files, flavour, sources), target, pairs, strict=strict)
+        flow = collect_with_bar(_read(files, flavour, sources), target, pairs, selection=selection)
     else:
         from l1scout.simulate.chain import simulate_events
         from l1scout.simulate.randomisation import Randomisation
 
+        if hard is None:
+            hard = 0.0 if paper or muons else HARD
         own = trigger == "bmtf" and not (bmtf_luts or gmt_luts)
         drawn = Randomisation(tables=own) if randomise else None
         chunks = simulate_events(
@@ -81,10 +111,14 @@ def dataset(
             gmt_luts=gmt_luts,
             trigger=trigger,
             kalman_gains=kalman_gains,
+            hard=hard,
             randomise=drawn,
         )
         made = simulation(bmtf_luts, gmt_luts, trigger, kalman_gains, str(drawn) if drawn else None)
-        flow = collect_with_bar(chunks, target, pairs or PAIRS, seed=seed, strict=strict, conditions=made)
+        number = pairs or PAIRS
+        flow = collect_with_bar(
+            chunks, target, number, seed=seed, selection=selection, conditions=made, hard=hard
+        )
     with opened(target) as made_file:
         simulated = Dataset({}, made_file.about).simulated
     if json:
@@ -112,22 +146,23 @@ def collect_with_bar(
     pairs: int | None,
     *,
     seed: int | None = None,
-    strict: bool = False,
+    selection: "MuonSelection | None" = None,
     conditions: "Conditions | None" = None,
+    hard: float = 0.0,
 ) -> "CutFlow":
-    """Collect pairs with a progress bar; `seed` and `conditions` are those of the simulation."""
+    """Collect pairs with a progress bar; `seed`, `conditions` and `hard` are those of the simulation."""
     from l1scout.dataset.collect import collect
-    from l1scout.dataset.cuts import MuonSelection
 
     with progress() as bar:
         task = bar.add_task("matched pairs", total=pairs)
         return collect(
             chunks,
             target,
-            selection=MuonSelection(strict=strict),
+            selection=selection,
             max_pairs=pairs,
             seed=seed,
             conditions=conditions,
+            hard=hard,
             on_pairs=lambda n: bar.update(task, completed=n),
         )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from l1scout.cli.dataset import PAIRS, collect_with_bar
+from l1scout.cli.dataset import HARD, PAIRS, collect_with_bar
 from l1scout.cli.evaluate import print_results, provenance_of, write_results
 from l1scout.cli.output import Json, err, print_json, print_table, progress, warn
 from l1scout.cli.train import fit_with_bar
@@ -47,7 +47,8 @@ def demo(
     if muons:
         detect(muons)
     err.print(f"[bold]1[/] Simulate {pairs:,} matched muons")
-    flow = collect_with_bar(simulate_events(seed), simulated, pairs, seed=seed, conditions=simulation())
+    chunks, made = simulate_events(seed, hard=HARD), simulation()
+    flow = collect_with_bar(chunks, simulated, pairs, seed=seed, conditions=made, hard=HARD)
     if not json:
         print_table(cut_flow_table(flow))
     data = read_dataset(simulated)

@@ -103,6 +103,7 @@ def print_results(evaluation: "Evaluation") -> None:
 
     muons = f"{evaluation.part.capitalize()}: {len(evaluation.data):,}"
     print(f"{muons} muons ({origin(evaluation.data.simulated)}); RMS about zero, overflows counted\n")
+    print(f"The nine metrics are of {evaluation.selection}\n")
     print_table(metrics_table(score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores})))
     print("\nRatio model / GMT\n")
     print_table(metrics_table(ratio_rows(evaluation.ratios)))

@@ -69,6 +69,7 @@ def import_(
             "name": card.name,
             "imported": card.imported,
             "domain": card.domain,
+            "finders": card.finders,
         }
         about |= {"simulated": card.simulated}
         left = {"left_as_is": found.left_as_is, "engines": available_engines(found.model)}

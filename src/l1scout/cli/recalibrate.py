@@ -1,7 +1,7 @@
 """``l1scout recalibrate``: a file with a network's answer for each L1 muon."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -79,8 +79,12 @@ def recalibrate(
     warn(warnings)
     if json:
         counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}
-        model_about = {"name": card.name, "sha256": card.sha256, "data": card.data}
-        model_about |= {"trained_on": card.conditions.as_dict(), "domain": card.domain}
+        model_about: dict[str, Any] = {"name": card.name, "sha256": card.sha256, "data": card.data}
+        model_about |= {
+            "trained_on": card.conditions.as_dict(),
+            "domain": card.domain,
+            "finders": card.finders,
+        }
         print_json(
             {
                 "provenance": record.as_dict(),
@@ -97,7 +101,10 @@ def recalibrate(
         )
         return
     print_line(f"model {card.name}, trained on {card.conditions}")
-    print_line(f"holds for hwPt {card.domain['hwPt'][0]} to {card.domain['hwPt'][1]}")
+    from l1scout.formats.streams.muon import describe_finders
+
+    low, high = card.domain["hwPt"]
+    print_line(f"holds for hwPt {low} to {high}, {describe_finders(card.finders)}")
     where = f" of {done.tree}" if done.tree else ""
     print_line(f"{source}: {muons}")
     counts_text = f"{done.rows} rows{where}, {done.muons} L1 muons, {recalibrated} recalibrated"

@@ -104,7 +104,9 @@ def _print(summary: "Summary") -> None:
     from l1scout.report.study_tables import limit_rows, study_rows, study_rows_without_floor
     from l1scout.report.terminal_tables import metrics_by_row
 
-    muons = f"{len(summary.study.data):,} muons ({origin(summary.study.data.simulated)})"
+    muons = (
+        f"{len(summary.study.data):,} muons of the paper's selection ({origin(summary.study.data.simulated)})"
+    )
     print(f"{muons}\nMean over folds, spread over folds in units of the last digit; shares in percent\n")
     print_table(metrics_by_row(study_rows(summary)))
     print("\nThe same without hwPt 6\n")

@@ -15,7 +15,7 @@ from l1scout import __version__
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import KEY, current, joint_origin
 from l1scout.dataset.cuts import CutFlow, MuonSelection, select_pairs
-from l1scout.dataset.matched import COLUMNS, STUB_COLUMNS
+from l1scout.dataset.matched import COLUMNS, OPTIONAL_COLUMNS
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.io.conditions import Conditions, of_runs
@@ -27,7 +27,7 @@ _BARREN_CHUNKS = 100  # of the simulation: about 1e7 muons without a pair are a 
 KEPT = "kept, as many as asked for"
 """Last line of the cut flow."""
 
-_KNOWN = (*COLUMNS, *STUB_COLUMNS)
+_KNOWN = (*COLUMNS, *OPTIONAL_COLUMNS)
 
 
 def collect(
@@ -38,6 +38,7 @@ def collect(
     max_pairs: int | None = None,
     seed: int | None = None,
     conditions: Conditions | None = None,
+    hard: float = 0.0,
     on_pairs: Callable[[int], object] | None = None,
 ) -> CutFlow:
     """Write the matched muons of chunks of events, one chunk in memory at a time.
@@ -57,6 +58,8 @@ def collect(
     conditions : Conditions, optional
         Era, trigger and look-up tables, to be written into the file; by default those that follow from the
         run numbers.
+    hard : float
+        Share of the simulation's hard component, to be written into the file.
     on_pairs : callable, optional
         Told the number of pairs so far after every chunk.
 
@@ -85,7 +88,7 @@ def collect(
             msg = f"{', '.join(pairs.sources) or 'no events'}: no matched muons; {flow.end()}"
             raise InputError(msg)
         flow.count(KEPT, l1=pairs.number, offline=pairs.number)
-        pairs.finish(conditions, seed, selection, flow)
+        pairs.finish(conditions, seed, hard, selection, flow)
     return flow
 
 
@@ -124,7 +127,12 @@ class _Pairs:
         return int(columns["hwPt"].size)
 
     def finish(
-        self, conditions: Conditions | None, seed: int | None, selection: MuonSelection, flow: CutFlow
+        self,
+        conditions: Conditions | None,
+        seed: int | None,
+        hard: float,
+        selection: MuonSelection,
+        flow: CutFlow,
     ) -> None:
         """Write what waits, and the record of the data set."""
         assert self._writer
@@ -141,6 +149,7 @@ class _Pairs:
             "tables": made.tables,
             "randomised": made.randomised,
             "seed": seed,
+            "hard": None if seed is None else hard,
             "selection": selection.as_dict(),
             "cuts": flow.as_list(),
         }

@@ -1,4 +1,8 @@
-"""Which L1 muons the network learns from: the reference paper's selection, with a count after every cut."""
+"""Which pairs of L1 and offline muons make a data set, with a count after every cut.
+
+All L1 pT of one or more track finders by default; the reference paper's selection, on which its tables rest,
+is a part of it (`l1scout.dataset.paper`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,8 +14,19 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.dataset.matching import MAX_DR2, match
+from l1scout.dataset.paper import BARREL, PAPER_HW_PT
 from l1scout.errors import InputError
-from l1scout.formats.streams.muon import BMTF_INDEX, ETA, PHI, PHI_BINS, PT
+from l1scout.formats.streams.muon import (
+    ETA,
+    ETA_VTX,
+    PHI,
+    PHI_BINS,
+    PHI_VTX,
+    PT,
+    Finder,
+    describe_finders,
+    of_finders,
+)
 from l1scout.io.columns import charge_valid
 from l1scout.io.parquet import HARDWARE as L1_COLUMNS
 from l1scout.io.parquet import STUBS
@@ -22,8 +37,11 @@ RECO_COLUMNS = ("recoPt", "recoEta", "recoPhi", "recoCharge")
 MAX_ABS_ETA = 0.85
 """Barrel at the second muon station. Not in the reference paper, which says "barrel" only: it keeps the
 sample inside the acceptance that the simulation describes."""
-HW_PT = range(6, 91)
-"""2.5 <= pT < 45 GeV in hardware units."""
+MAX_DR2_AT_VERTEX = 0.0625
+"""Largest squared distance at the vertex of a pair whose L1 muon is not of the barrel. A choice: in a real
+file of 2024, 60 of 85 such L1 muons have an offline muon within 0.25, and none between 0.25 and 0.5."""
+HW_PT = range(1, 512)
+"""All hardware values of a muon's pT: 0 to 255 GeV, 511 being the overflow."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +51,39 @@ class MuonSelection:
     Parameters
     ----------
     max_abs_eta : float or None
-        Of the L1 muon at the second station; None for no cut.
+        Of an L1 muon of the barrel, at the second station; None for no cut. Others have none.
     max_dr2 : float
-        Squared distance of a pair at the second station, see `l1scout.dataset.matching`.
+        Squared distance at the second station of a pair whose L1 muon is of the barrel, see
+        `l1scout.dataset.matching`.
+    max_dr2_at_vertex : float
+        Squared distance at the vertex of any other pair: our propagation knows the barrel only.
+    finders : tuple of str
+        Track finders whose muons are taken: keys of `l1scout.formats.streams.muon.FINDERS`.
+    paper : bool
+        Take 2.5 <= L1 pT < 45 GeV only, as the reference paper did.
     strict : bool
-        Leave out ``hwPt = 6``, that is pT = 2.5 GeV exactly, the floor of the trigger's tables. The
+        Begin above ``hwPt = 6``, that is pT = 2.5 GeV exactly, the floor of the trigger's tables. The
         reference paper writes "2.5 < pT", but does not say whether it means to exclude the floor, which
         is about a tenth of the sample; it is kept unless asked.
     """
 
     max_abs_eta: float | None = MAX_ABS_ETA
     max_dr2: float = MAX_DR2
+    max_dr2_at_vertex: float = MAX_DR2_AT_VERTEX
+    finders: tuple[Finder, ...] = BARREL
+    paper: bool = False
     strict: bool = False
 
     @property
     def hw_pt(self) -> range:
         """Accepted values of ``hwPt``."""
-        return range(HW_PT.start + self.strict, HW_PT.stop)
+        taken = PAPER_HW_PT if self.paper else HW_PT
+        return range(PAPER_HW_PT.start + 1 if self.strict else taken.start, taken.stop)
 
     def as_dict(self) -> dict[str, Any]:
         """For a file's metadata."""
-        return {**asdict(self), "hw_pt": [self.hw_pt.start, self.hw_pt.stop - 1]}
+        named = {**asdict(self), "finders": list(self.finders)}
+        return {**named, "hw_pt": [self.hw_pt.start, self.hw_pt.stop - 1]}
 
 
 @dataclass
@@ -105,8 +135,9 @@ class CutFlow:
 def select_pairs(events: OrbitData, selection: MuonSelection, flow: CutFlow) -> dict[str, NDArray[Any]]:
     """Select, match and join L1 and offline muons.
 
-    Offline muons of a file without station-2 coordinates (nano files have none) are propagated there
-    through the simulated detector, with the mean energy loss.
+    L1 muons of the barrel are matched at the second station: offline muons of a file without station-2
+    coordinates (nano files have none) are propagated there through the simulated detector, with the mean
+    energy loss. Other L1 muons are matched at the vertex, to offline muons that those of the barrel left.
 
     Parameters
     ----------
@@ -118,7 +149,8 @@ def select_pairs(events: OrbitData, selection: MuonSelection, flow: CutFlow) -> 
     Returns
     -------
     dict of str to ndarray, each of shape (pairs,)
-        `L1_COLUMNS`, and `STUBS` where there are any, in hardware units; `RECO_COLUMNS` in GeV and rad.
+        `L1_COLUMNS`, and `STUBS` where there are any, in hardware units; `RECO_COLUMNS` in GeV and rad;
+        ``simKind`` of simulated muons, see `l1scout.simulate.kinds`.
 
     Raises
     ------
@@ -135,25 +167,59 @@ def select_pairs(events: OrbitData, selection: MuonSelection, flow: CutFlow) -> 
         raise InputError(msg)
     flow.count("all", l1=events.muons.n_objects, offline=events.offline.n_objects)
     l1 = _select_l1(events.muons, selection, flow)
-    offline = _select_offline(events.offline, flow)
-    i, j = match(
-        ETA.to_physical(l1["hwEta"]),
-        PHI.to_physical(l1["hwPhi"]),
-        l1.offsets,
-        offline["recoEtaSt2"],
-        offline["recoPhiSt2"],
-        offline.offsets,
-        selection.max_dr2,
-    )
-    flow.count(f"matched, dR^2 < {selection.max_dr2:g} at station 2", l1=i.size, offline=i.size)
+    offline = _select_offline(events.offline, selection, flow)
+    i, j = _matched(l1, offline, selection)
+    where = [f"dR^2 < {selection.max_dr2:g} at station 2"] if "bmtf" in selection.finders else []
+    if _at_vertex(selection):
+        where.append(f"{selection.max_dr2_at_vertex:g} at the vertex{' outside the barrel' if where else ''}")
+    flow.count(f"matched, {', '.join(where)}", l1=i.size, offline=i.size)
     hw_pt = l1["hwPt"][i]
     inside = (hw_pt >= selection.hw_pt.start) & (hw_pt < selection.hw_pt.stop)
-    low, high = PT.to_physical([HW_PT.start, HW_PT.stop])
+    low, high = PT.to_physical([selection.hw_pt.start - selection.strict, selection.hw_pt.stop])
     cut = f"{low:g} {'<' if selection.strict else '<='} L1 pT < {high:g} GeV"
     flow.count(cut, l1=_n(inside), offline=_n(inside))
     i, j = i[inside], j[inside]
     names = (*L1_COLUMNS, *(n for n in STUBS if n in l1.columns))
-    return {**{n: l1[n][i] for n in names}, **{n: offline[n][j] for n in RECO_COLUMNS}}
+    reco = (*RECO_COLUMNS, *({"simKind"} & set(offline.columns)))
+    return {**{n: l1[n][i] for n in names}, **{n: offline[n][j] for n in reco}}
+
+
+def _at_vertex(selection: MuonSelection) -> bool:
+    """Return whether muons of other track finders than the barrel's are taken: these match at the vertex."""
+    return tuple(selection.finders) != BARREL
+
+
+def _matched(
+    l1: OrbitBatch, offline: OrbitBatch, selection: MuonSelection
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Match L1 muons of the barrel at the second station, then the others at the vertex: indices of pairs."""
+    eta, phi = offline["recoEtaSt2"], offline["recoPhiSt2"]
+    barrel = of_finders(l1["tfMuonIndex"], BARREL)
+    nowhere = np.where(barrel, 0.0, np.nan)
+    i, j = match(
+        ETA.to_physical(l1["hwEta"]) + nowhere,
+        PHI.to_physical(l1["hwPhi"]),
+        l1.offsets,
+        eta,
+        phi,
+        offline.offsets,
+        selection.max_dr2,
+    )
+    if barrel.all():
+        return i, j
+    free = offline["recoEta"].astype(np.float64)
+    free[j] = np.nan
+    i2, j2 = match(
+        ETA_VTX.to_physical(l1["hwEtaAtVtx"]) + np.where(barrel, np.nan, 0.0),
+        PHI_VTX.to_physical(l1["hwPhiAtVtx"]),
+        l1.offsets,
+        free,
+        offline["recoPhi"],
+        offline.offsets,
+        selection.max_dr2_at_vertex,
+    )
+    order = np.argsort(np.r_[i, i2])
+    return np.r_[i, i2][order], np.r_[j, j2][order]
 
 
 def _need(batch: OrbitBatch, names: Sequence[str], source: str, what: str) -> None:
@@ -178,16 +244,17 @@ def _select_l1(l1: OrbitBatch, selection: MuonSelection, flow: CutFlow) -> Orbit
     flow.count("a muon, with valid phi codes", l1=_n(keep))
     keep &= charge_valid(l1.columns)
     flow.count("valid charge (hwChargeValid, where given)", l1=_n(keep))
-    index = l1["tfMuonIndex"]
-    keep &= (index >= BMTF_INDEX.start) & (index < BMTF_INDEX.stop)
-    flow.count(f"barrel (tfMuonIndex {BMTF_INDEX.start}-{BMTF_INDEX.stop - 1})", l1=_n(keep))
-    if selection.max_abs_eta is not None:
-        keep &= np.abs(ETA.to_physical(l1["hwEta"])) <= selection.max_abs_eta
-        flow.count(f"|L1 eta at station 2| <= {selection.max_abs_eta:g}", l1=_n(keep))
+    keep &= of_finders(l1["tfMuonIndex"], selection.finders)
+    flow.count(describe_finders(selection.finders), l1=_n(keep))
+    if selection.max_abs_eta is not None and "bmtf" in selection.finders:
+        central = np.abs(ETA.to_physical(l1["hwEta"])) <= selection.max_abs_eta
+        keep &= central | ~of_finders(l1["tfMuonIndex"], BARREL)
+        of_barrel = " of barrel muons" if _at_vertex(selection) else ""
+        flow.count(f"|L1 eta at station 2|{of_barrel} <= {selection.max_abs_eta:g}", l1=_n(keep))
     return l1.select(keep, drop_empty=False)
 
 
-def _select_offline(offline: OrbitBatch, flow: CutFlow) -> OrbitBatch:
+def _select_offline(offline: OrbitBatch, selection: MuonSelection, flow: CutFlow) -> OrbitBatch:
     keep = offline["recoId"].astype(np.bool_)
     flow.count("identified (recoId)", offline=_n(keep))
     for name in RECO_COLUMNS:
@@ -195,6 +262,8 @@ def _select_offline(offline: OrbitBatch, flow: CutFlow) -> OrbitBatch:
     keep &= (offline["recoPt"] > 0) & (np.abs(offline["recoCharge"]) == 1)
     flow.count("finite offline values", offline=_n(keep))
     offline = _propagated(offline.select(keep, drop_empty=False))
+    if _at_vertex(selection):
+        return offline
     keep = np.isfinite(offline["recoEtaSt2"]) & np.isfinite(offline["recoPhiSt2"])
     flow.count("reaches station 2", offline=_n(keep))
     return offline.select(keep, drop_empty=False)

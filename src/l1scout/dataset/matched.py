@@ -18,6 +18,7 @@ from l1scout.dataset import plausibility, split
 from l1scout.errors import InputError
 from l1scout.formats.streams.muon import PHI_BINS
 from l1scout.io.parquet import METADATA_KEY, statements
+from l1scout.simulate.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ STUB_COLUMNS = (
 )
 """What a data set can hold besides: the stubs of the track finder."""
 
+KIND = Column("simKind", "int8", 0, len(KINDS) - 1, f"0 to {len(KINDS) - 1}: {', '.join(KINDS)}")
+"""Of simulated muons: what they come from. Published numbers are compared without the hard component."""
+OPTIONAL_COLUMNS = (*STUB_COLUMNS, KIND)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -64,7 +69,7 @@ class Dataset:
     Parameters
     ----------
     columns : mapping of str to ndarray, each of shape (muons,)
-        Those of `COLUMNS`, and of `STUB_COLUMNS` those that there are.
+        Those of `COLUMNS`, and of `OPTIONAL_COLUMNS` those that there are.
     about : mapping
         The file's own statement: ``source``, ``simulated`` (absent if the file does not say), ``era``,
         ``selection``, ``cuts``, ``seed``, ``version``.
@@ -124,7 +129,7 @@ def read_dataset(path: str | Path) -> Dataset:
     ----------
     path : str or Path
         A Parquet file with the columns of `COLUMNS`, of any numeric type, and perhaps some of
-        `STUB_COLUMNS`; others are ignored.
+        `OPTIONAL_COLUMNS`; others are ignored.
 
     Raises
     ------
@@ -194,7 +199,7 @@ class DatasetFile:
         if missing:
             msg = f"{path}: no column {', '.join(missing)}; `l1scout dataset` writes them all"
             raise InputError(msg)
-        self._columns = [*COLUMNS, *(c for c in STUB_COLUMNS if c.name in names)]
+        self._columns = [*COLUMNS, *(c for c in OPTIONAL_COLUMNS if c.name in names)]
         twice = [c.name for c in self._columns if names.count(c.name) > 1]
         if twice:
             msg = f"{path}: holds column {', '.join(twice)} more than once"

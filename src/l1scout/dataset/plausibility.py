@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from l1scout.dataset import split
 from l1scout.errors import InputError
-from l1scout.formats.streams.muon import ETA_VTX, PHI, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI, PHI_VTX, PT, Finder, describe_finders, of_finders
 from l1scout.io.parquet import HARDWARE, OFFLINE
 from l1scout.statistics import wrap
 
@@ -199,7 +199,9 @@ def _charge(part: Columns) -> str:
     return f"{found}: is each row an L1 muon and its own offline muon?"
 
 
-def refuse_outside(columns: Columns, domain: Mapping[str, tuple[int, int]], name: str, model: str) -> None:
+def refuse_outside(
+    columns: Columns, domain: Mapping[str, tuple[int, int]], finders: Sequence[Finder], name: str, model: str
+) -> None:
     """Refuse (InputError) a sample of which no muon is in a model's domain.
 
     Parameters
@@ -207,9 +209,14 @@ def refuse_outside(columns: Columns, domain: Mapping[str, tuple[int, int]], name
     columns : mapping of str to ndarray, each of shape (muons,)
     domain : mapping of str to (int, int)
         Smallest and largest value of each column: `l1scout.model.card.Card.domain`.
+    finders : sequence of str
+        Track finders of the model.
     name, model : str
         Names of the file and of the model, for the message.
     """
+    if columns["tfMuonIndex"].size and not of_finders(columns["tfMuonIndex"], finders).any():
+        msg = f"{name}: none of its muons has {describe_finders(finders)}, for which model {model} is"
+        raise InputError(msg)
     known = {n: ends for n, ends in domain.items() if n in columns}
     inside = {n: (columns[n] >= low) & (columns[n] <= high) for n, (low, high) in known.items()}
     all_inside = np.all(list(inside.values()), axis=0)

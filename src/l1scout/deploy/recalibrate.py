@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.engine import Engine, create_engine, default_engine
 from l1scout.errors import InputError
-from l1scout.formats.streams.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT, of_finders
 from l1scout.io.columns import charge_valid
 from l1scout.model.card import Card
 from l1scout.model.directory import load_model
@@ -21,7 +21,7 @@ COLUMNS = ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge", "tfMuonIndex")
 
 REASONS = (
     "no muon (hwPt 0)",
-    "not a barrel muon",
+    "of a track finder that the model does not know",
     "invalid phi code",
     "pT outside the training range",
     "eta outside the training range",
@@ -171,7 +171,7 @@ class Recalibrator:
         phi = hw["hwPhiAtVtx"]
         reasons = (
             hw["hwPt"] == 0,
-            outside["tfMuonIndex"],
+            ~of_finders(hw["tfMuonIndex"], self.card.finders),
             (phi < 0) | (phi >= PHI_BINS) | outside["hwPhiAtVtx"],
             outside["hwPt"],
             outside["hwEtaAtVtx"],

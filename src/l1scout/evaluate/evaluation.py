@@ -5,16 +5,20 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from l1scout import __version__
 from l1scout.dataset import plausibility
 from l1scout.dataset.matched import Dataset
+from l1scout.dataset.paper import SELECTION, paper_part
 from l1scout.deploy.recalibrate import Recalibrator
 from l1scout.errors import InputError
 from l1scout.evaluate.error_coverage import ErrorCoverage, coverage
 from l1scout.evaluate.metrics import Scores, ratios, residuals, scores
 from l1scout.evaluate.profiles import AXES, HARDWARE_AXES, Profile, profile
 from l1scout.evaluate.published import PUBLISHED, SOURCE, published_ratios
-from l1scout.evaluate.slices import FLOOR, Slice, outside, without_floor
+from l1scout.evaluate.slices import FLOOR, Slice, outside, part_of, without_floor
 from l1scout.evaluate.targets import raw_residuals
 from l1scout.evaluate.turn_on import TurnOn, turn_on
 from l1scout.formats.streams.muon import PT
@@ -64,30 +68,58 @@ class Evaluation:
     also: Mapping[str, "Evaluation"] = field(default_factory=dict)
     warnings: Sequence[str] = ()
 
+    @cached_property
+    def compared(self) -> NDArray[np.bool_]:
+        """Which muons the nine metrics are of: the paper's part of the data; all if it has none."""
+        part = paper_part(self.data.columns)
+        return part if np.count_nonzero(part) > 1 else np.ones_like(part)
+
+    @property
+    def selection(self) -> str:
+        """Say which muons the nine metrics are of."""
+        n, total = int(np.count_nonzero(self.compared)), len(self.data)
+        if not paper_part(self.data.columns).any():
+            return f"all {total:,} muons, none of {SELECTION}"
+        every = "all muons, " if n == total else ""
+        return f"{every}{n:,} of {total:,} muons, {SELECTION}"
+
+    @cached_property
+    def _compared(self) -> tuple[Residuals, dict[str, Residuals]]:
+        keep = self.compared
+        of: dict[str, Residuals] = {
+            name: {v: r[keep] for v, r in row.items()} for name, row in self.models.items()
+        }
+        return {v: r[keep] for v, r in self.raw.items()}, of
+
     @property
     def raw_scores(self) -> Scores:
         """The nine metrics of the raw trigger."""
-        return scores(self.raw)
+        return scores(self._compared[0])
 
     @property
     def model_scores(self) -> dict[str, Scores]:
         """The nine metrics of every model."""
-        return {name: scores(r) for name, r in self.models.items()}
+        return {name: scores(r) for name, r in self._compared[1].items()}
 
     @property
     def ratios(self) -> dict[str, Scores]:
         """The nine ratios model / raw trigger of every model."""
-        return {name: ratios(r, self.raw) for name, r in self.models.items()}
+        raw, models = self._compared
+        return {name: ratios(r, raw) for name, r in models.items()}
 
     @cached_property
     def without_floor(self) -> Slice:
-        """Metrics without the muons of hwPt 6."""
-        return without_floor(self.data, self.raw, self.models)
+        """Metrics of the same muons without those of hwPt 6."""
+        return without_floor(self.data.select(self.compared), *self._compared)
 
     @cached_property
     def outside(self) -> list[Slice]:
-        """Metrics of muons outside the range in which models are compared bin by bin."""
-        return outside(self.data, self.raw, self.models)
+        """Metrics of all muons if the paper's are a part, and of muons outside the bins of the profiles."""
+        found = outside(self.data, self.raw, self.models)
+        if self.compared.all():
+            return found
+        every = np.ones_like(self.compared)
+        return [part_of("all muons of the data set", every, self.raw, self.models), *found]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -110,6 +142,7 @@ class Evaluation:
             "part": self.part,
             "muons": len(self.data),
             "warnings": list(self.warnings),
+            "selection": self.selection,
             "rms": "about zero, overflows counted; pT relative to offline",
             "raw": self.raw_scores.as_dict(),
             "models": {
@@ -181,7 +214,8 @@ def _trained_on(model: Recalibrator, data: Dataset) -> bool:
 
 def _compare(test: Dataset, models: Mapping[str, Recalibrator], *, whole: bool) -> Evaluation:
     for name, model in models.items():
-        plausibility.refuse_outside(test.columns, model.card.domain, test.name, name)
+        card = model.card
+        plausibility.refuse_outside(test.columns, card.domain, card.finders, test.name, name)
     raw = raw_residuals(test)
     answers = {name: model(test.columns) for name, model in models.items()}
     after = {name: residuals(a.pt, a.eta, a.phi, test.columns) for name, a in answers.items()}
@@ -191,6 +225,7 @@ def _compare(test: Dataset, models: Mapping[str, Recalibrator], *, whole: bool) 
             "training": m.card.training,
             "training_data": m.card.data,
             "domain": dict(m.card.domain),
+            "finders": m.card.finders,
         }
         for name, m in models.items()
     }

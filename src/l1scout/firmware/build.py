@@ -175,7 +175,8 @@ def sample(model: Model, muons: int, seed: int) -> tuple[NDArray[np.uint64], ...
     valid = np.zeros(lines, np.uint64)
     valid[rng.choice(lines, muons, replace=False)] = 1
     words = rng.integers(0, 1 << 64, lines, np.uint64, endpoint=False)
-    columns = {n: rng.integers(low, high + 1, lines) for n, (low, high) in model.card.domain.items()}
+    domain = {**model.card.domain, "tfMuonIndex": model.card.index_range}
+    columns = {n: rng.integers(low, high + 1, lines) for n, (low, high) in domain.items()}
     columns["hwChargeValid"] = (rng.random(lines) < 0.95).astype(np.int64)
     inside = MUON_2018.encode(columns)
     mask = MUON_2018.encode(
@@ -210,11 +211,11 @@ def _header(model: Model, logic: Logic, written: Written) -> str:
     width = sum(logic.input_bits)
     names = ("PHI", "ETA", "PT")
     domain = {
-        "PHI": "hwPhiAtVtx",
-        "ETA": "hwEtaAtVtx",
-        "PT": "hwPt",
-        "CHARGE": "hwCharge",
-        "INDEX": "tfMuonIndex",
+        "PHI": card.domain["hwPhiAtVtx"],
+        "ETA": card.domain["hwEtaAtVtx"],
+        "PT": card.domain["hwPt"],
+        "CHARGE": card.domain["hwCharge"],
+        "INDEX": card.index_range,
     }
     return "\n".join(
         [
@@ -225,8 +226,8 @@ def _header(model: Model, logic: Logic, written: Written) -> str:
             *(f"localparam SIGN_{n} = 1'b{sign};" for n, sign in zip(names, logic.output_signs, strict=True)),
             *(
                 f"localparam signed [15:0] {end}_{n} = {'-' if value < 0 else ''}16'sd{abs(value)};"
-                for n, column in domain.items()
-                for end, value in zip(("LOW", "HIGH"), card.domain[column], strict=True)
+                for n, ends in domain.items()
+                for end, value in zip(("LOW", "HIGH"), ends, strict=True)
             ),
             "",
         ]

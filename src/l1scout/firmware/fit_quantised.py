@@ -114,7 +114,8 @@ def fit(
     for part in split.PARTS:
         muons = data.select(split.part(data.identity, part)).columns
         where = f"{data.name}, {part} part"
-        plausibility.refuse_outside(muons, float_model.card.domain, where, float_model.card.name)
+        card = float_model.card
+        plausibility.refuse_outside(muons, card.domain, card.finders, where, card.name)
     network = scaled(float_model.layers)
     keras = need_hgq()
     train, validation = (

@@ -22,7 +22,7 @@ def recalibrate_words(muons: NDArray[np.uint64], engine: FirmwareEngine, card: C
     """
     hw = {n: c.astype(np.int64) for n, c in MUON_2018.decode(muons).items()}
     inside = (hw["hwPt"] != 0) & (hw["hwChargeValid"] != 0)
-    for name, (low, high) in card.domain.items():
+    for name, (low, high) in {**card.domain, "tfMuonIndex": card.index_range}.items():
         inside &= (hw[name] >= low) & (hw[name] <= high)
     asked = np.flatnonzero(inside)
     own = np.stack([hw["hwPhiAtVtx"] * PHI_STEPS, hw["hwEtaAtVtx"] * ETA_STEPS, hw["hwPt"] * PT_STEPS])

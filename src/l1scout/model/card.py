@@ -12,7 +12,8 @@ from pydantic.dataclasses import dataclass
 
 from l1scout.core.documents import CLOSED, read_document, write_document
 from l1scout.core.provenance import Provenance, current
-from l1scout.errors import printable
+from l1scout.errors import InputError, printable
+from l1scout.formats.streams.muon import FINDERS, Finder, describe_finders
 from l1scout.io.conditions import Conditions, of_metadata
 from l1scout.model.resolution import ALWAYS, Resolution
 
@@ -59,7 +60,10 @@ class Card:
         In the order of the network, which takes the trigger's integers and gives L1 minus offline, to be
         subtracted from the L1 values, in rad, 1 and GeV.
     domain : mapping of str to (int, int)
-        Smallest and largest hardware value of each column for which the model may be asked.
+        Smallest and largest hardware value of each input for which the model may be asked.
+    finders : tuple of str
+        Track finders whose muons the model may be asked about: `l1scout.formats.streams.muon.FINDERS` has
+        their tfMuonIndex.
     recipe, training, data, scores, onnx, versions : mapping
         How and on what it was trained, its validation metrics, the interface of the ONNX export and its
         largest deviation from Keras, versions of the libraries.
@@ -80,6 +84,7 @@ class Card:
     inputs: tuple[Scaled, ...]
     outputs: tuple[Scaled, ...]
     domain: Mapping[str, tuple[int, int]]
+    finders: tuple[Finder, ...]
     recipe: Mapping[str, Any]
     training: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -99,12 +104,15 @@ class Card:
             msg = "there are no inputs or no outputs"
             raise ValueError(msg)
         wrong = [n for n, (low, high) in self.domain.items() if low > high]
-        missing = [n for n in (*(q.name for q in self.inputs), "tfMuonIndex") if n not in self.domain]
+        missing = [n for n in (q.name for q in self.inputs) if n not in self.domain]
         if wrong or missing:
             what = (
                 f"from high to low for {', '.join(wrong)}" if wrong else f"missing for {', '.join(missing)}"
             )
             msg = f"the domain is {what}"
+            raise ValueError(msg)
+        if not self.finders or len(set(self.finders)) < len(self.finders):
+            msg = "finders: name each track finder that the model is for once, and at least one"
             raise ValueError(msg)
         binned = set(self.resolution.edges if self.resolution else ()) - set(ALWAYS)
         unknown = binned - {q.name for q in self.inputs}
@@ -116,6 +124,21 @@ class Card:
     def sha256(self) -> str | None:
         """Identity of the model: the hash of its network."""
         return self.network.sha256 if self.network else None
+
+    @property
+    def index_range(self) -> tuple[int, int]:
+        """Smallest and largest tfMuonIndex, both included: for hardware, which compares with two numbers.
+
+        Raises
+        ------
+        InputError
+            If other track finders lie between those of the model.
+        """
+        known = sorted(i for name in self.finders for indices in FINDERS[name] for i in indices)
+        if known[-1] - known[0] >= len(known):
+            msg = f"model {self.name} is for {describe_finders(self.finders)}: not one range of tfMuonIndex"
+            raise InputError(msg)
+        return known[0], known[-1]
 
     @property
     def simulated(self) -> bool | None:

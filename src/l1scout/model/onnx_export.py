@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.formats.streams.muon import describe_finders
 from l1scout.model.card import Card
 from l1scout.model.network import Network
 from l1scout.model.ramps import as_ramps
@@ -209,6 +210,7 @@ def describe(model: "onnx.ModelProto", card: Card) -> None:
             "l1scout.output_units": ",".join(answer["units"].values()),
             "l1scout.sign": SIGN,
             "l1scout.domain": json.dumps({n: list(ends) for n, ends in card.domain.items()}),
+            "l1scout.finders": describe_finders(card.finders),
             "l1scout.trained_on": card.origin,
         },
     )

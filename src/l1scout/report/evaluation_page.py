@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from l1scout.analysis.figures.canvas import origin
 from l1scout.core.provenance import Provenance
 from l1scout.evaluate.carried import carried, recorded
@@ -106,7 +108,8 @@ def _metrics(evaluation: Evaluation) -> dict[str, Any]:
         "score_rows": score_rows({"GMT": evaluation.raw_scores, **evaluation.model_scores}),
         "ratio_rows": ratio_rows(evaluation.ratios),
         "floor": FLOOR,
-        "floor_percent": 100 * (1 - evaluation.without_floor.muons / len(evaluation.data)),
+        "selection": evaluation.selection,
+        "floor_percent": 100 * (1 - evaluation.without_floor.muons / np.count_nonzero(evaluation.compared)),
         "slice_head": SLICE_HEAD,
         "without_floor_rows": slice_rows([evaluation.without_floor], names),
         "outside_rows": slice_rows(evaluation.outside, names),

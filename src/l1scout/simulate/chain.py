@@ -41,6 +41,7 @@ def simulate_events(
     material: float = MATERIAL_SCALE,
     scattering: float = 1.0,
     alignment: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
+    hard: float = 0.0,
     chambers: Chambers | None = None,
     randomise: Randomisation | None = None,
     chunk: int = 400_000,
@@ -69,13 +70,16 @@ def simulate_events(
         Scale of the angles of multiple scattering; likewise.
     alignment : tuple of float
         Azimuth, in rad, by which MB1 to MB4 really stand elsewhere than the trigger believes.
+    hard : float
+        Share of the hard component among the offline muons, from 0 up to but not 1: muons flat in log pT, so
+        that a network sees every hwPt. A choice for training; no spectrum of collisions.
     chambers : Chambers, optional
         Performance of the drift tubes.
     randomise : Randomisation, optional
         Draw detector, spectrum and, without official ones, tables anew for each of its blocks of particles.
         Not for a file of muons.
     chunk : int
-        Particles generated at a time; with `randomise`, its blocks.
+        Particles generated at a time, besides the hard component; with `randomise`, its blocks.
 
     Yields
     ------
@@ -86,8 +90,12 @@ def simulate_events(
     Raises
     ------
     InputError
-        If a table or the file of muons cannot be used, or a file of muons shall be randomised.
+        If a table or the file of muons cannot be used, the hard component is no share, or a file of muons
+        shall be randomised.
     """
+    if not 0 <= hard < 1 or (muons and hard):
+        msg = f"hard component {hard:g}: a share of simulated muons, from 0 up to but not 1; not for a file's"
+        raise InputError(msg)
     finder, gmt = trigger_tables(bmtf_luts, gmt_luts, trigger, kalman_gains)
     random = np.random.default_rng(seed)
     source = f"l1scout simulation, seed {seed}"
@@ -113,14 +121,18 @@ def simulate_events(
     while True:
         s = randomise.draw(random, nominal, variants) if randomise else nominal
         size = randomise.block if randomise else chunk
-        particles, tracks = _identified(Generator(s.spectrum).draw(random, size), random, s.tracker)
+        generator = Generator(s.spectrum)
+        particles, tracks = _identified(generator.draw(random, size), random, s.tracker)
+        if hard:
+            more = generator.draw_hard(random, round(tracks.pt.size * hard / (1 - hard)))
+            particles, tracks = _mixed((particles, tracks), _identified(more, random, s.tracker), random)
         candidates = _candidates(particles.start, s.tables[0], random, s)
         n = tracks.pt.size
         offsets = np.arange(n + 1)
         offline = OrbitBatch(
             *lhc.orbit_and_bx(np.arange(first, first + n)),
             offsets,
-            _offline_columns(tracks) | {"kind": particles.kind.astype(np.int8)},
+            _offline_columns(tracks) | {"simKind": particles.kind.astype(np.int8)},
             simulated=True,
         )
         yield OrbitData.of_muons(_l1(offline, offsets, candidates, s.tables[1]), offline, source)
@@ -182,6 +194,17 @@ def candidates_and_tracks(
 
 def _take(columns: _Columns, rows: NDArray[np.int64]) -> _Columns:
     return type(columns)(*(c[rows] for c in columns))
+
+
+def _mixed(
+    some: tuple[Generated, Tracks], others: tuple[Generated, Tracks], random: np.random.Generator
+) -> tuple[Generated, Tracks]:
+    """Put particles and their tracks together, in any order."""
+    (one, tracks), (two, more) = some, others
+    order = random.permutation(one.kind.size + two.kind.size)
+    start = (np.concatenate(pair)[order] for pair in zip(one.start, two.start, strict=True))
+    joined = (np.concatenate(pair)[order] for pair in zip(tracks, more, strict=True))
+    return Generated(Start(*start), np.concatenate([one.kind, two.kind])[order]), Tracks(*joined)
 
 
 def _identified(

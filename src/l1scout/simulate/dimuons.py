@@ -12,8 +12,9 @@ from l1scout.core.orbit_data import OrbitData
 from l1scout.formats.streams.muon import MUON_MASS
 from l1scout.simulate.chain import pairs_through, trigger_tables
 from l1scout.simulate.finders import FinderTables
-from l1scout.simulate.generator import HEAVY_FLAVOUR, Generated, Spectrum
+from l1scout.simulate.generator import Generated, Spectrum
 from l1scout.simulate.gmt import Extrapolation
+from l1scout.simulate.kinds import HEAVY_FLAVOUR
 from l1scout.simulate.transport import Start
 
 

@@ -1,4 +1,4 @@
-"""Which muons there are: heavy flavour, decays in flight, punch-through; or open-data muons.
+"""Which muons there are: heavy flavour, decays in flight, punch-through; hard ones; or open-data muons.
 
 Parameters follow the study in which the raw GMT row of the reference paper was approached (see
 ``docs/simulation.md``): few, defensible, and none fitted to a single number of that row.
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from l1scout.formats.streams.muon import MUON_MASS
 from l1scout.simulate.detector import CALORIMETER_RADIUS
+from l1scout.simulate.kinds import HARD, HEAVY_FLAVOUR, IN_FLIGHT, PUNCH_THROUGH
 from l1scout.simulate.transport import Start
 
-HEAVY_FLAVOUR, IN_FLIGHT, PUNCH_THROUGH = range(3)
-KINDS = ("heavy flavour", "decay in flight", "punch-through")
+HARD_PT = (3.0, 300.0)
+"""GeV; the hard component is flat in log pT between these: beyond the largest hwPt, 511 or 255 GeV."""
 
 PION_MASS, KAON_MASS = 0.13957, 0.49368
 """GeV"""
@@ -58,7 +59,7 @@ class Generated(NamedTuple):
     ----------
     start : Start
     kind : ndarray of int64
-        `HEAVY_FLAVOUR`, `IN_FLIGHT` or `PUNCH_THROUGH`.
+        See `l1scout.simulate.kinds`.
     """
 
     start: Start
@@ -118,6 +119,22 @@ class Generator:
         pion = PION_DECAY * self._decays[0].rate
         kaon = KAON_DECAY * self._decays[1].rate * s.kaon_to_pion * s.kaon_branching
         self._kaon_share = kaon / (pion + kaon)
+
+    def draw_hard(self, random: np.random.Generator, n: int) -> Generated:
+        """Draw `n` muons of the hard component: prompt, and flat in log pT, eta and phi."""
+        s, zero, one = self.settings, np.zeros(n), np.ones(n)
+        start = Start(
+            pt=HARD_PT[0] * (HARD_PT[1] / HARD_PT[0]) ** random.random(n),
+            phi=random.uniform(-np.pi, np.pi, n),
+            eta=random.uniform(-s.max_eta, s.max_eta, n),
+            z=random.normal(0, s.vertex_z, n),
+            charge=np.where(random.random(n) < 0.5, -1.0, 1.0),
+            kink_radius=zero,
+            kink_fraction=one,
+            kink_phi=zero,
+            kink_theta=zero,
+        )
+        return Generated(start, np.full(n, HARD))
 
     def draw(self, random: np.random.Generator, n: int) -> Generated:
         """Draw `n` particles."""

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from l1scout import __version__
-from l1scout.dataset.cuts import HW_PT
 from l1scout.dataset.matched import Dataset
 from l1scout.errors import InputError
 from l1scout.evaluate.metrics import Scores, ratios, scores
 from l1scout.evaluate.targets import raw_residuals
-from l1scout.formats.streams.muon import BMTF_INDEX
+from l1scout.formats.streams.muon import FINDERS, Finder, of_finders
 from l1scout.model import resolution
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
@@ -111,8 +110,8 @@ def fit(
     Raises
     ------
     InputError
-        If the muons are too few, any is not of the barrel and the pT range that the network is meant for, or
-        patience is asked for at a falling rate.
+        If the muons are too few, in all or of one track finder, any is of no track finder, or patience is
+        asked for at a falling rate.
     """
     if patience and recipe.schedule != "constant":
         msg = f"model {recipe.name} trains at a falling rate: it cannot stop early; choose fewer epochs"
@@ -132,7 +131,7 @@ def fit(
 
 def data_record(data: Dataset, muons: int) -> dict[str, Any]:
     """Describe a data set for a card, where a network was trained on `muons` of its muons."""
-    more = ("source", "era", "trigger", "tables", "randomised", "seed", "selection")
+    more = ("source", "era", "trigger", "tables", "randomised", "seed", "hard", "selection")
     known = {k: data.about.get(k) for k in more}
     return {"file": data.name, "sha256": data.sha256, "muons": muons, "simulated": data.simulated, **known}
 
@@ -207,7 +206,8 @@ def _first_card(train: Dataset, recipe: Recipe) -> tuple[Card, Gains]:
         name=recipe.name,
         inputs=scaled[0],
         outputs=scaled[1],
-        domain={**ends, "tfMuonIndex": (BMTF_INDEX.start, BMTF_INDEX.stop - 1)},
+        domain=ends,
+        finders=known_finders(train),
         recipe=recipe.as_dict(),
         training={},
         data={},
@@ -236,16 +236,34 @@ def _check(train: Dataset, inputs: Sequence[str]) -> None:
 
 
 def refuse_unselected(data: Dataset) -> None:
-    """Refuse muons, in any part of the data, outside the range that networks are meant for."""
-    for name, allowed in (("hwPt", HW_PT), ("tfMuonIndex", BMTF_INDEX)):
-        outside = (data[name] < allowed.start) | (data[name] >= allowed.stop)
-        if outside.any():
-            values = data[name][outside]
+    """Refuse muons, in any part of the data, that are of no track finder."""
+    index = data["tfMuonIndex"]
+    unknown = index[~of_finders(index, FINDERS)]
+    if unknown.size:
+        msg = (
+            f"{data.name}: muons with tfMuonIndex from {unknown.min()} to {unknown.max()}, which are of no "
+            "track finder; take them out, as `l1scout dataset` does"
+        )
+        raise InputError(msg)
+
+
+def known_finders(data: Dataset) -> tuple[Finder, ...]:
+    """Return the track finders whose muons are in a data set: those for which its network is.
+
+    Raises
+    ------
+    InputError
+        If there are only a few muons of one.
+    """
+    counts = {name: int(np.count_nonzero(of_finders(data["tfMuonIndex"], [name]))) for name in FINDERS}
+    for name, n in counts.items():
+        if 0 < n < _MIN_MUONS:
             msg = (
-                f"{data.name}: muons with {name} from {values.min()} to {values.max()}, outside "
-                f"{allowed.start}..{allowed.stop - 1}; take them out, as `l1scout dataset` does"
+                f"{data.name}: {n} muons of the {name.upper()}, of which at least {_MIN_MUONS} are needed; "
+                "take them out: `l1scout dataset --finder` says which to keep"
             )
             raise InputError(msg)
+    return tuple(name for name, n in counts.items() if n)
 
 
 def versions() -> dict[str, str]:

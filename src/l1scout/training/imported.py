@@ -29,7 +29,7 @@ from l1scout.model.directory import Model, network_file
 from l1scout.model.onnx_export import interface
 from l1scout.model.onnx_function import OnnxFunction
 from l1scout.model.quantities import INPUTS, OUTPUTS, VARIABLES, Residuals
-from l1scout.training.fit import Validation, data_record, refuse_unselected, versions
+from l1scout.training.fit import Validation, data_record, known_finders, refuse_unselected, versions
 from l1scout.training.foreign import ANSWERS, ForeignGraph, open_source
 from l1scout.training.gains import Gains
 from l1scout.training.recipes import RECIPES
@@ -102,12 +102,12 @@ def _card(source: ForeignGraph, data: Dataset, used: Sequence[str], name: str | 
     """Return the card of a network before it is evaluated."""
     plain = RECIPES["small"]
     scaled = scaling(data, plain, used, Gains(tuple(used)))
-    index = data["tfMuonIndex"]
     return Card(
         name=printable(name or source.path.stem),
         inputs=tuple(q for q in scaled[0] if q.name in _taken(source)),
         outputs=scaled[1],
-        domain={**domain(data, plain, used), "tfMuonIndex": (int(index.min()), int(index.max()))},
+        domain=domain(data, plain, used),
+        finders=known_finders(data),
         recipe={"imported": source.path.name, "answers": source.answers},
         training={},
         data=data_record(data, len(data)),

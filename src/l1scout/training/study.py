@@ -17,6 +17,7 @@ import numpy as np
 
 from l1scout.core.flow import Progress
 from l1scout.dataset.matched import Dataset, read_dataset
+from l1scout.dataset.paper import SELECTION, paper_part
 from l1scout.dataset.split import fraction
 from l1scout.errors import InputError
 from l1scout.evaluate.metrics import KINDS, Scores
@@ -114,7 +115,7 @@ def grid() -> list[Recipe]:
 
 
 class Study:
-    """Runs, done and kept.
+    """Runs, done and kept, on the paper's part of a data set.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.plan, self.progress = plan, progress
         self.processes, self.scheduler = processes, scheduler
-        self.data = read_dataset(data)
+        self.data = _paper_part(read_dataset(data))
         try:
             journal.parent.mkdir(parents=True, exist_ok=True)
             _cut_torn_line(journal)
@@ -238,6 +239,14 @@ class Study:
         )
         self._trials.add_trial(trial)
         self._done[run.key] = result
+
+
+def _paper_part(data: Dataset) -> Dataset:
+    chosen = data.select(paper_part(data.columns))
+    if not len(chosen):
+        msg = f"{data.name}: holds no muon of {SELECTION}, which a study is about"
+        raise InputError(msg)
+    return chosen
 
 
 def _cut_torn_line(journal: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from l1scout import __version__
+from l1scout.dataset.paper import SELECTION
 from l1scout.dataset.split import fraction
 from l1scout.evaluate.limit import Limit, limit
 from l1scout.evaluate.metrics import KINDS, Scores
@@ -63,6 +64,7 @@ class Summary:
             "version": __version__,
             "data": {"file": self.study.data.name, "sha256": self.study.data.sha256, **self.study.data.about},
             "muons": len(self.study.data),
+            "selection": SELECTION,
             "search": self.search,
             "folds": plan.folds,
             "seeds": plan.seeds,

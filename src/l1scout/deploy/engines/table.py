@@ -1,10 +1,11 @@
 """The table engine: the network's answer to every possible input, in one file.
 
-An entry is 8 bytes: the three corrections as int16 multiples of a power of two each (the finest that
-holds the largest answer), and a spare. So an entry never lies in two cache lines, one load fetches it,
-and its value in float32 is exact. A firmware model's answers are integers: they are the entries as they
-are. The file is a header of `HEADER_BYTES` and the entries, in the order of `Domain`; it is mapped into
-memory, so that processes share it.
+An entry is 8 bytes: the three corrections as multiples of a power of two each, the finest that holds the
+largest answer: phi and eta in int16, and pT, whose corrections grow with pT, in int32, of which 24 bits are
+used. So an entry never lies in two cache lines, one load fetches it, and its value in float32 is exact. A
+firmware model's answers are integers: they are the entries as they are. The file is a header of
+`HEADER_BYTES` and the entries, in the order of `Domain`; it is mapped into memory, so that processes share
+it.
 
 Header, little-endian: magic (8 bytes), version (u32), CRC-32 of the entries (u32), CRC-32 of the header
 with this field 0 (u32), length of the text (u32), text (JSON: `TableHeader`), zeros.
@@ -43,14 +44,16 @@ from l1scout.model.onnx_function import OnnxFunction
 TABLE_FILE = "model.table"
 """Where the table of a model is, unless told otherwise: in the model directory."""
 MAGIC = b"l1s\x00tbl\n"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 4096
 MAX_ENTRIES = 1 << 27
 """1 GiB: a model with a larger domain is none of this trigger's."""
 _FIXED = struct.Struct("<8sIIII")
 _BLOCK = 1024
 _FEW = 12
-_LARGEST = 32767
+_ENTRY = np.dtype([("phi", "<i2"), ("eta", "<i2"), ("pt", "<i4")])
+LARGEST = np.array([(1 << 15) - 1, (1 << 15) - 1, (1 << 23) - 1])
+"""Of the multiples in an entry."""
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -71,17 +74,17 @@ class TableHeader:
     name: str
     simulated: bool | None = None
     format: Literal["l1scout table"] = "l1scout table"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
 
 
-def quantise(values: NDArray[Any], steps: NDArray[np.float64]) -> NDArray[np.int16]:
+def quantise(values: NDArray[Any], steps: NDArray[np.float64]) -> NDArray[np.int32]:
     """Return corrections, shape (outputs, muons), as multiples of their steps, to the nearest."""
-    return np.rint(values / steps[:, np.newaxis]).astype(np.int16)
+    return np.rint(values / steps[:, np.newaxis]).astype(np.int32)
 
 
-def finest_steps(largest: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the smallest powers of two that reach each largest value with 15 bits and a sign."""
-    needed = np.where(largest > 0, largest, 1.0) / _LARGEST  # an answer that is always 0 has any step
+def finest_steps(largest: NDArray[np.float64], multiples: Any = LARGEST) -> NDArray[np.float64]:
+    """Return the smallest powers of two of which so many multiples reach each largest value."""
+    needed = np.where(largest > 0, largest, 1.0) / multiples  # an answer that is always 0 has any step
     return np.exp2(np.ceil(np.log2(needed)))
 
 
@@ -119,8 +122,8 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
     if not np.isfinite(largest).all():
         msg = f"{model.name}: its answers are not finite everywhere in its domain; train it again"
         raise InputError(msg)
-    if model.integers and (largest > _LARGEST).any():
-        msg = f"{model.name}: its answers do not fit into 16 bits; train it again"
+    if model.integers and (largest > LARGEST).any():
+        msg = f"{model.name}: its answers do not fit into entries of 16, 16 and 24 bits; train it again"
         raise InputError(msg)
     units = np.ones(3) if model.integers else finest_steps(largest)
     steps = STEPS if model.integers else units
@@ -128,8 +131,9 @@ def build(model: Model, path: str | Path, *, progress: Progress = lambda _done, 
     with complete_or_nothing(path) as part, part.open("wb") as file:
         file.write(bytes(HEADER_BYTES))
         for where, hardware in domain.chunks():
-            entries = np.zeros((hardware.shape[1], 4), "<i2")
-            entries[:, :3] = quantise(exact(hardware), units).T
+            entries = np.zeros(hardware.shape[1], _ENTRY)
+            for name, row in zip(("phi", "eta", "pt"), quantise(exact(hardware), units), strict=True):
+                entries[name] = row
             content = entries.tobytes()
             checksum = zlib.crc32(content, checksum)
             file.write(content)
@@ -163,6 +167,12 @@ class TableEngine(Engine):
     model : Model
         The one that the table must have been made of.
     path : str or Path
+
+    Attributes
+    ----------
+    entries : ndarray of int16, shape (entries, 4)
+        phi, eta, and the low and the high half of pT, in `steps`; `integers` puts the halves together.
+    steps : ndarray of float64, shape (3,)
 
     Raises
     ------
@@ -198,8 +208,12 @@ class TableEngine(Engine):
         self.entries = np.frombuffer(self._map, "<i2", offset=HEADER_BYTES).reshape(domain.entries, 4)
         self._words = self.entries.view("<i8")[:, 0]
         self._place = _placing(domain)
-        self._io = len(domain.names), 3
         self._float_steps = self.steps.astype(np.float32)
+
+    def integers(self, where: slice | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return entries as multiples of `steps`, shape (3, entries)."""
+        entries = np.ascontiguousarray(self.entries[where]).view(_ENTRY)[:, 0]
+        return np.stack([entries[name].astype(np.int64) for name in ("phi", "eta", "pt")])
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return corrections; see `Engine`. NaN outside the domain."""
@@ -209,7 +223,7 @@ class TableEngine(Engine):
             and _look_up(self._words, self._place, self._float_steps, hardware, out)
         ):
             return out
-        hardware, out = check_arrays(hardware, *self._io, out)
+        hardware, out = check_arrays(hardware, int(self._place[0, -1]) + 1, 3, out)
         _look_up(self._words, self._place, self._float_steps, hardware, out)
         return out
 
@@ -234,8 +248,8 @@ def _model_of(model: Model) -> TabulatedModel:
 
 def _describe(model: Model, steps: NDArray[np.float64]) -> bytes:
     first, second, third = steps.tolist()
-    about = (first, second, third), model.card.name, model.card.simulated
-    return write_document(TableHeader(_model_of(model), *about))
+    header = TableHeader(_model_of(model), (first, second, third), model.card.name, model.card.simulated)
+    return write_document(header)
 
 
 def _header(text: bytes, checksum: int) -> bytes:
@@ -320,7 +334,7 @@ def _look_up(
         for m in range(stop - start):
             x[m] = np.float32(np.int16(got[m])) * steps[0]
             y[m] = np.float32(np.int16(got[m] >> 16)) * steps[1]
-            z[m] = np.float32(np.int16(got[m] >> 32)) * steps[2]
+            z[m] = np.float32(np.int32(got[m] >> 32)) * steps[2]
         if bad:
             for m in range(start, stop):
                 _one(words, place, steps, hardware, out, m)
@@ -346,7 +360,7 @@ def _one(
     word = words[at]
     out[0, m] = np.float32(np.int16(word)) * steps[0]
     out[1, m] = np.float32(np.int16(word >> 16)) * steps[1]
-    out[2, m] = np.float32(np.int16(word >> 32)) * steps[2]
+    out[2, m] = np.float32(np.int32(word >> 32)) * steps[2]
 
 
 @kernel

@@ -5,9 +5,9 @@ A muon has 64 bits, two 32-bit words: f (the low half) and s. Layouts and scales
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,13 @@ TRACK_FINDERS = {
     "EMTF-": range(90, 108),
 }
 """Their tfMuonIndex."""
+Finder = Literal["bmtf", "omtf", "emtf"]
+FINDERS: dict[Finder, tuple[range, ...]] = {
+    "bmtf": (TRACK_FINDERS["BMTF"],),
+    "omtf": (TRACK_FINDERS["OMTF+"], TRACK_FINDERS["OMTF-"]),
+    "emtf": (TRACK_FINDERS["EMTF+"], TRACK_FINDERS["EMTF-"]),
+}
+"""tfMuonIndex of barrel, overlap and endcap track finder, both sides together: what a model can be for."""
 PROCESSORS = 36
 """Of all track finders, numbered tfMuonIndex // 3: 6 of EMTF+, 6 of OMTF+, 12 of the BMTF, 6, 6."""
 
@@ -120,6 +127,18 @@ FIELDS = {f.name: f for f in (*MUON_2018.fields, *MUON_RUN3.fields)}
 def lowest_hw_pt(pt: float) -> int:
     """Return the smallest hwPt of muons with at least this pT in GeV."""
     return math.ceil(pt / PT_LSB + 1 - 1e-9)
+
+
+def of_finders(index: NDArray[Any], finders: Iterable[Finder]) -> NDArray[np.bool_]:
+    """Return which muons, by their tfMuonIndex, are of one of these track finders (keys of `FINDERS`)."""
+    ranges = [indices for name in finders for indices in FINDERS[name]]
+    return np.isin(index, np.concatenate(ranges))
+
+
+def describe_finders(finders: Iterable[Finder]) -> str:
+    """Name track finders with their indices: "tfMuonIndex 36-71 (BMTF), 18-35 and 72-89 (OMTF)"."""
+    ranges = {n: " and ".join(f"{r.start}-{r.stop - 1}" for r in FINDERS[n]) for n in finders}
+    return f"tfMuonIndex {', '.join(f'{indices} ({name.upper()})' for name, indices in ranges.items())}"
 
 
 def join(f: NDArray[np.uint32], s: NDArray[np.uint32]) -> NDArray[np.uint64]:
