@@ -3,9 +3,10 @@
     python validation/carry_over.py [NAME=]MODEL... --shared DIR [--reference MODEL] [--foreign FILE]
         [--foreign-reference MODEL] [--real FILE...] [--pairs 500000] [--record]
 
-The samples, simulated ones with a seed that no network was trained with, all of all muons:
+The samples, all muons of each; simulated ones have a seed that no network was trained with and the selection
+of the reference paper (2.5 to 45 GeV, no hard component), real ones all L1 pT:
 
-- own simulation, as `l1scout dataset` makes it;
+- own simulation;
 - the same with the trigger's official tables, `bmtf-luts` and `ugmt-luts` in DIR;
 - the same with the Kalman track finder of Run 3 (kbmtf);
 - four other settings of the detector, of which trigger and offline propagation know nothing;
@@ -70,8 +71,8 @@ def sample(
     seed: int | None = None,
     made: Conditions | None = None,
 ) -> Dataset:
-    """Collect a sample and read it."""
-    selection = MuonSelection(paper=True)
+    """Collect a sample, by the paper's selection if it is simulated, and read it."""
+    selection = MuonSelection(paper=seed is not None)
     collect_with_bar(chunks, path, pairs, seed=seed, selection=selection, conditions=made)
     return read_dataset(path)
 

@@ -36,7 +36,7 @@ def tables(train: Dataset, recipe: Recipe, domain: Mapping[str, tuple[int, int]]
     for name in recipe.embedded_inputs:
         low, high = domain[name]
         values = train[name].astype(np.int64)
-        if name == "hwEtaAtVtx" and "eta" in recipe.symmetries:
+        if name in ("hwEtaAtVtx", "hwEta") and "eta" in recipe.symmetries:
             found[name] = table(low, high, nodes(np.abs(values)), np.abs)
         else:
             wider = WIDER if name == "hwPt" else 1.0

@@ -27,7 +27,7 @@ _CLIP = 5.0
 """Of the widths of the losses: what is further off counts as this."""
 _ODD = {
     "charge": ("hwPhiAtVtx", "hwPhi", "stubPhiB1", "stubPhiB2", "stubBend12"),
-    "eta": ("hwEta",),
+    "eta": (),
 }
 """Inputs that change, in a way that a network cannot know, with the mirror image."""
 
