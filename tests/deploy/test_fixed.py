@@ -1,5 +1,7 @@
 """The integer network against rules written out in Python's own integers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,9 @@ def by_hand(engine, column):
     def down(v, by):
         return (v + (1 << by >> 1 if rules.rounding == "nearest" else 0)) // (1 << by)
 
+    def row(k, entries):
+        return min(max(k, 0), len(entries) - 1)
+
     offset, scale = (p[:, 0].tolist() for p in engine._in)
     x = [
         fit(int(np.floor((int(h) - o) / s * 2**rules.fraction + 0.5)))
@@ -37,7 +42,7 @@ def by_hand(engine, column):
     ]
     for k, layer in enumerate(engine.layers):
         weights, bias = layer.weights.tolist(), layer.bias.tolist()
-        added = [bias, *(e[column[c] - first].tolist() for c, first, e in engine._look_ups if k == 0)]
+        added = [bias, *(e[row(column[c] - first, e)].tolist() for c, first, e in engine._look_ups if k == 0)]
         sums = [
             sum(a * w[j] for a, w in zip(x, weights, strict=True)) + (sum(v[j] for v in added) << layer.shift)
             for j in range(len(bias))
@@ -73,15 +78,27 @@ def test_gains_are_exact(rules):
     )
 
 
-@pytest.mark.parametrize("make_model", [scaled_network, look_up_network])
-@pytest.mark.parametrize("rules", RULES, ids=str)
+@pytest.mark.parametrize("make_model", [scaled_network, look_up_network, gain_network])
+@pytest.mark.parametrize("rules", [*RULES, Format(24, 16, variable=True)], ids=str)
 def test_integers_are_exact(rules, make_model):
     m = make_model()
     engine = FixedEngine(m, rules)
-    hardware = m.domain.hardware(0, m.domain.entries)[:, ::1499]
+    hardware = m.domain.hardware(0, m.domain.entries)[:, :: 1 + m.domain.entries // 15]
     found = engine.integers(hardware)
     assert found.dtype == np.int64
     assert found.T.tolist() == [by_hand(engine, column) for column in hardware.T.tolist()]
+
+
+def test_large_vectors_beside_weights_of_zero_are_exact():
+    """As in the default network, all of whose inputs are looked up."""
+    m = gain_network()
+    large = tuple(dataclasses.replace(at, vectors=20 * at.vectors) for at in m.network.look_ups)
+    network = dataclasses.replace(m.network, look_ups=large)
+    engine = FixedEngine(Model(m.card, network), Format(24, 16, variable=True))
+    hardware = m.domain.hardware(0, m.domain.entries)
+    wanted = network(hardware)
+    assert np.abs(engine.correct(hardware) - wanted).max() < 1e-3 * np.abs(wanted).max()
+    assert engine.overflows == engine.weight_overflows == 0
 
 
 def test_more_bits_come_closer():

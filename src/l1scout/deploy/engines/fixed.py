@@ -32,6 +32,8 @@ from l1scout.model.network import Network
 
 WIDE = 40
 """Bits of an answer while it is multiplied by factors, which have 24 at most: products fit into 64 bits."""
+_EXACT = 48
+"""Bits of biases and looked-up words at the products' point: some of them add up exactly in float64."""
 _CHUNK = 1 << 11  # the layers of this number of muons stay in the cache
 
 
@@ -235,7 +237,9 @@ def quantise(network: Network, rules: Format, name: str = "model") -> tuple[list
             inputs = len(layer.weights)
             msg = f"{name}: sums of {inputs} inputs of {rules.bits} bits would not be exact; use fewer bits"
             raise InputError(msg)
-        shift = max(fractional_bits(layer.weights, rules), 0) if rules.variable else rules.fraction
+        shift = rules.fraction
+        if rules.variable:  # biases are shifted to the products' point, and are exact there
+            shift = min(max(fractional_bits(layer.weights, rules), 0), _EXACT - rules.bits)
         weights, many = rules.fit(_nearest(layer.weights, shift))
         bias, more = rules.fit(_nearest(layer.bias, rules.fraction))
         over += many + more
