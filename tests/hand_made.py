@@ -11,7 +11,7 @@ from l1scout.model.card import Card, Scaled
 from l1scout.model.checksums import write_sums
 from l1scout.model.directory import Model, network_file
 from l1scout.model.domain import Domain
-from l1scout.model.integers import STEPS, IntegerLookUp, IntegerNetwork, Neurons
+from l1scout.model.integers import STEPS, IntegerGain, IntegerGains, IntegerLookUp, IntegerNetwork, Neurons
 from l1scout.model.integers import widths as widths_of
 from l1scout.model.network import NETWORK_FILE, Gain, Layer, LookUp, Network
 from l1scout.model.onnx_export import to_onnx
@@ -85,6 +85,42 @@ def look_up_network(seed=0, width=20, domain=TINY):
     return Model(card, made, "look-ups")
 
 
+def gain_model(seed=0, width=12, domain=TINY):
+    """Make a model as the default is: no phi, signs of charge and eta and sizes of pT in gains, an offset.
+
+    Its answers are about what toy muons need, and change a little with eta and pT.
+    """
+    rng = np.random.default_rng(seed)
+    inputs = ("hwEtaAtVtx", "hwPt", "hwCharge")
+    (eta_low, eta_high), (low, high) = domain["hwEtaAtVtx"], domain["hwPt"]
+    eta, code = np.arange(eta_low, eta_high + 1), np.arange(low, high + 1)
+    pt = 0.5 * (code - 1)
+    look_ups = (
+        LookUp(0, eta_low, np.abs(eta)[:, np.newaxis] / 80 * rng.normal(0, 1, width)),
+        LookUp(1, low, np.log(code)[:, np.newaxis] / 4 * rng.normal(0, 1, width)),
+    )
+    bias = [0.48, 0.005, -0.25]
+    layers = (
+        Layer(np.zeros((3, width)), rng.normal(0, 0.3, width), "relu"),
+        Layer(rng.normal(0, 0.4 / width, (width, 3)) * [0.3, 0.03, 0.2], np.array(bias), "linear"),
+    )
+    guard = np.minimum(1, np.round(code / 8, 1))
+    ones, signs = np.ones_like(eta), np.sign(eta)
+    gains = (
+        Gain(0, eta_low, np.stack([ones, signs, ones], axis=1)),
+        Gain(1, low, np.stack([1 / np.maximum(pt, 0.5), np.ones_like(pt), guard * pt], axis=1)),
+        Gain(2, 0, [[1, 1, 1], [-1, 1, 1]]),
+    )
+    made = Network(inputs, layers, look_ups, gains, np.array([np.pi / 576, 0.0, 0.1]))
+    card, _ = model(
+        name="gains",
+        inputs=[Scaled(n, "hardware", 0.0, 1.0) for n in inputs],
+        domain={n: r for n, r in domain.items() if n != "hwPhiAtVtx"},
+        network=network_file(made),
+    )
+    return Model(card, made, "gains")
+
+
 def gain_network(seed=0, inputs=DEFAULT_INPUTS, width=20, domain=TINY):
     """Make a model like the default one: look-ups of eta and pT, gains of all its inputs, and an offset.
 
@@ -153,8 +189,30 @@ def integer_network(seed=0, domain=TINY, widths=(6, 5)):
         weights = rng.integers(-60, 61, (m, n)) * (rng.random((m, n)) < 0.8)
         layers.append(Neurons(weights, rng.integers(-900, 900, n), rng.integers(5, 8, n), np.full(n, 31)))
     wide = IntegerNetwork(INPUTS, tuple(layers), random_look_ups(rng, domain, sizes) if seed % 2 else ())
-    low, high = FirmwareEngine(wide).ranges(firmware_domain(domain))
-    return wide.with_bits(widths_of(wide, low, high))
+    if seed % 4 > 1:
+        wide = dataclasses.replace(wide, gains=random_gains(rng, domain))
+    return with_widths(wide, domain)
+
+
+def with_widths(network, domain):
+    """Give an integer network widths that hold what the domain gives."""
+    low, high = FirmwareEngine(network).ranges(firmware_domain(domain, network.inputs))
+    return network.with_bits(widths_of(network, low, high))
+
+
+def random_gains(rng, domain):
+    """Make gains: signs by charge and by the sign of eta, sizes by pT."""
+    eta_low, eta_high = domain["hwEtaAtVtx"]
+    low, high = domain["hwPt"]
+    pt, eta = np.arange(low, high + 1), np.arange(eta_low, eta_high + 1)
+    ones, signs = np.ones_like(eta), np.where(eta < 0, -1, 1)
+    sizes = np.stack([120 // pt, rng.integers(0, 2, pt.size), pt - 1], axis=1)
+    gains = (
+        IntegerGain(3, 0, [[1, 1, 1], [-1, 1, 1]]),
+        IntegerGain(1, eta_low, np.stack([ones, signs, ones], axis=1)),
+        IntegerGain(2, low, sizes),
+    )
+    return IntegerGains(gains, rng.integers(-99, 99, 3), np.array([4, 0, 3]), np.full(3, 31))
 
 
 def random_look_ups(rng, domain, sizes):
@@ -169,9 +227,9 @@ def random_look_ups(rng, domain, sizes):
     return tuple(made)
 
 
-def firmware_domain(domain=TINY):
+def firmware_domain(domain=TINY, inputs=INPUTS):
     """Make the domain of a hand-made integer network."""
-    return Domain.between(INPUTS, *zip(*(domain[n] for n in INPUTS), strict=True))
+    return Domain.between(inputs, *zip(*(domain[n] for n in inputs), strict=True))
 
 
 def firmware_model(network=None, domain=TINY):
@@ -215,7 +273,21 @@ def evaluate_integers(network, hardware):
         turn = np.left_shift(1, layer.bits)[:, np.newaxis]
         low = -turn // 2 if last else 0
         x = (y - low) % turn + low
-    return x
+    return multiply_integers(network.gains, x, hardware) if network.gains else x
+
+
+def multiply_integers(gains, answers, hardware):
+    """Multiply answers by integer gains, muon by muon, in Python's own integers."""
+    out = np.zeros_like(answers)
+    for j, m in np.ndindex(*answers.shape):
+        y = int(answers[j, m])
+        for gain in gains.gains:
+            row = min(max(int(hardware[gain.column, m]) - gain.low, 0), len(gain.factors) - 1)
+            y *= int(gain.factors[row, j])
+        y = (y + int(gains.bias[j])) >> int(gains.shift[j])
+        half = 1 << int(gains.bits[j]) - 1
+        out[j, m] = (y + half) % (2 * half) - half
+    return out
 
 
 def model_directory(path, card=None, network=None):

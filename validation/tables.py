@@ -29,6 +29,8 @@ from l1scout.simulate.tables import OFFICIAL_PAIRS, Tables, own_variants
 from l1scout.simulate.transport import Start, transport
 
 SEED = 4001
+MOST_ETA = 78
+"""|hwEta| of 0.85"""
 
 
 class Difference(NamedTuple):
@@ -77,10 +79,10 @@ def _difference(
 
 
 def gmt_differences(found: Candidates, own: Tables, official: Tables) -> list[Difference]:
-    """Compare the tables of the GMT where muons read them."""
+    """Compare the tables of the GMT where muons read them, up to the |eta| of the paper's selection."""
     eta = np.abs(found.hwEta.astype(np.int64)) >> 3 & 31
     pt = found.hwPt.astype(np.int64)
-    read = (pt > 0) & (pt < PT_LIMIT)
+    read = (pt > 0) & (pt < PT_LIMIT) & (np.abs(found.hwEta) <= MOST_ETA)
     address = (eta << 7 | pt)[read]
     return [
         _difference(f"GMT {kind}", getattr(own[1], kind)["B"], getattr(official[1], kind)["B"], address)
@@ -112,7 +114,7 @@ def main() -> int:
     parser = Parser(__doc__)
     parser.add_argument("--shared", type=Path, required=True, help="folder of the official tables")
     parser.add_argument("--muons", type=positive, default=1_000_000, help="generated particles")
-    parser.add_argument("--variant", type=int, default=0, help="index in own_variants()")
+    parser.add_argument("--variant", type=int, default=0, help="of our tables; 0: the nominal ones")
     a = parser.parse_args()
     own = own_variants()[a.variant]
     official = trigger_tables(a.shared / "bmtf-luts", a.shared / "ugmt-luts")

@@ -93,6 +93,7 @@ def test_other_conditions_are_warned_of_on_stderr_and_in_json(samples, tmp_path)
         "era": "2018 (by run number)",
         "trigger": None,
         "tables": None,
+        "randomised": None,
     }
     assert found["model"]["trained_on"]["tables"] == "l1scout's own"
     (warning,) = found["warnings"]

@@ -39,9 +39,11 @@ def test_what_is_looked_up_beyond_its_ends_is_the_nearest():
     assert np.array_equal(given, hand_made.evaluate_integers(network, hardware))
 
 
-def test_what_does_not_fit_wraps_as_in_logic_and_is_counted():
-    network, hardware = hand_made.integer_network(1), everything()
-    narrow = network.with_bits([np.maximum(layer.bits - 2, 1) for layer in network.layers])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_does_not_fit_wraps_as_in_logic_and_is_counted(seed):
+    network, hardware = hand_made.integer_network(seed), everything()
+    parts = [*network.layers, network.gains] if network.gains else network.layers
+    narrow = network.with_bits([np.maximum(part.bits - 2, 1) for part in parts])
     engine = FirmwareEngine(narrow)
     given = engine.integers(hardware)
     assert np.array_equal(given, hand_made.evaluate_integers(narrow, hardware))
@@ -56,7 +58,7 @@ def test_corrections_are_steps(tmp_path):
     assert np.allclose(create_engine("firmware", model).correct(hardware), wanted, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 3])
 def test_file_gives_the_same_network(tmp_path, seed):
     network = hand_made.integer_network(seed)
     path = tmp_path / NETWORK_FILE
@@ -117,6 +119,45 @@ def test_damaged_network_is_refused_in_a_line(tmp_path, change, says):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda g: g.update(gains=[]), "gains: there is no gain"),
+        (lambda g: g.pop("bias"), r"gains\.bias"),
+        (lambda g: g.update(more=1), "more: Unexpected"),
+        (lambda g: g["bias"].pop(), "factors, shift and bits for each of 2 answers"),
+        (lambda g: g["shift"].__setitem__(0, 32), r"gains: shift outside 0\.\.31"),
+        (lambda g: g["bits"].__setitem__(0, 0), r"gains: bits outside 1\.\.31"),
+        (lambda g: g["gains"][0].update(column=4), "columns of the gains are not integers from 0 to 3"),
+        (lambda g: g["gains"][0].update(column=-1), "columns of the gains are not integers from 0 to 3"),
+        (lambda g: g["gains"][0].update(column=1), "more than one of an input"),
+        (lambda g: g["gains"][0].update(low=1 << 20), "low of a gain beyond 32768"),
+        (lambda g: g["gains"][0].update(factors=[]), "dimensions|factors"),
+        (lambda g: g["gains"][0].update(factors=[[1, 1, 1]] * 50_000), "not 1 to 131072 factors"),
+        (lambda g: g["gains"][0]["factors"][0].pop(), "different lengths"),
+        (lambda g: g["gains"][0].update(factors=[[1, 1]]), "for each of 3 answers"),
+        (lambda g: g["gains"][0]["factors"][0].__setitem__(0, 0.5), "integer"),
+        (
+            lambda g: (
+                [g.update(bias=[0] * 4, shift=[0] * 4, bits=[9] * 4)]
+                + [gain.update(factors=[[1] * 4]) for gain in g["gains"]]
+            ),
+            "factors of 4 answers, not 3",
+        ),
+        (lambda g: [gain.update(factors=[[(1 << 30) - 1] * 3]) for gain in g["gains"]], r"2\*\*52"),
+    ],
+)
+def test_damaged_gains_are_refused_in_a_line(tmp_path, change, says):
+    content = json.loads(hand_made.integer_network(3).content)
+    change(content["gains"])
+    path = tmp_path / NETWORK_FILE
+    path.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(InputError, match=says) as error:
+        read_integer_network(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
 def test_sums_that_could_be_inexact_are_refused(tmp_path):
     content = json.loads(hand_made.integer_network().content)
     for layer in content["layers"]:
@@ -157,6 +198,7 @@ def test_recalibration_takes_the_firmware_engine_by_itself(tmp_path):
     directory = hand_made.firmware_directory(tmp_path / "fw")
     rng = np.random.default_rng(0)
     columns = {n: rng.integers(low, high + 1, 500) for n, (low, high) in hand_made.TINY.items()}
+    columns["tfMuonIndex"] = rng.integers(36, 72, 500)
     hardware = np.stack([columns[n] for n in hand_made.INPUTS])
     done = Recalibrator.load(directory)(columns)
     network = load_model(directory).network

@@ -11,6 +11,7 @@ from l1scout.deploy.engines.onnx import OnnxEngine
 from l1scout.deploy.recalibrate import REASONS, Recalibrator
 from l1scout.errors import InputError
 from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
+from l1scout.io import read_events
 from l1scout.model.directory import Model, network_file
 from l1scout.model.network import Layer, Network
 from l1scout.model.onnx_export import to_onnx
@@ -156,6 +157,17 @@ def test_muons_of_the_models_track_finders_are_recalibrated_and_no_others(finder
     r = recalibrator(*model(finders=finders))(muons(tfMuonIndex=np.arange(128)))
     assert np.flatnonzero(r.recalibrated).tolist() == known
     assert r.reasons["of a track finder that the model does not know"] == 128 - len(known)
+
+
+def test_muons_of_a_real_file_are_those_of_the_models_track_finders(shared_data):
+    path = shared_data / "real-cms" / "l1nano_run380963_2024_100ev.root"
+    events = [e.muons for e in read_events(path)]
+    found = {}
+    for finders in (("bmtf",), ("omtf",), ("emtf",), ("bmtf", "omtf", "emtf")):
+        domain = {"hwPhiAtVtx": (0, 575), "hwEtaAtVtx": (-256, 255), "hwPt": (1, 511), "hwCharge": (0, 1)}
+        r = recalibrator(*model(bias=(0, 0, 0), finders=finders, domain=domain))
+        found[finders] = sum(int(r(m.columns).recalibrated.sum()) for m in events)
+    assert list(found.values()) == [75, 28, 124, 227]
 
 
 def test_phi_stays_in_one_turn():

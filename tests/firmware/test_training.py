@@ -17,13 +17,14 @@ from l1scout.evaluate.verify import verify
 from l1scout.firmware.build import BENCH, VECTORS
 from l1scout.firmware.yosys import find_tool
 from l1scout.model.directory import load_model
-from l1scout.training.fit import fit as fit_float
-from l1scout.training.recipes import RECIPES
-from l1scout.training.save_model import save
+from l1scout.model.integers import STEPS
 from toy_muons import toy_columns, toy_dataset, write_parquet
 
 if importlib.util.find_spec("hgq") is None:
     pytest.skip("no HGQ2: pip install 'l1scout[firmware]'", allow_module_level=True)
+
+
+UNITS = 256 * STEPS
 
 
 def central(n: int = 16_000):
@@ -38,33 +39,53 @@ def central_dataset(n: int = 16_000):
     return keep.select((keep["hwPt"] <= 20) & (np.abs(keep["hwEtaAtVtx"]) <= 12))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Make a float model and a firmware model of a few epochs."""
-    from l1scout.firmware.export import save as save_firmware
+CENTRAL = {"hwEtaAtVtx": (-12, 12), "hwPt": (1, 20), "hwCharge": (0, 1)}
+"""Domain of the muons of `central`, and below: L1 pT is 0 at hwPt 1."""
+
+
+def float_model(path, made):
+    """Write a hand-made float model of the muons of `central`, and read it."""
+    card = dataclasses.replace(made.card, data={"simulated": True})
+    return load_model(hand_made.model_directory(path, card, made.network))
+
+
+def quantised(path, made, data):
+    """Write a firmware model of a few epochs of a float one."""
+    from l1scout.firmware.export import save
     from l1scout.firmware.fit_quantised import fit
 
+    trained = fit(made, data, 1e-3, epochs=4, batch=128, learning_rate=0.03)
+    save(trained, made, path, {"epochs": 3})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Make a float model with gains, as the default has them, and a firmware model of it."""
     path = tmp_path_factory.mktemp("firmware")
-    data = central_dataset()
-    small = dataclasses.replace(RECIPES["balanced"], epochs=2)
-    save(fit_float(data, small), path / "float")
-    float_model = load_model(path / "float")
-    trained = fit(float_model, data, 1e-3, epochs=4, batch=128, learning_rate=0.03)
-    save_firmware(trained, float_model, path / "fw", {"epochs": 3})
+    made = float_model(path / "float", hand_made.gain_model(domain=CENTRAL, width=32))
+    quantised(path / "fw", made, central_dataset())
     return path
 
 
 @pytest.fixture(scope="module")
-def small(folder):
-    """The firmware model on every fifth of its domain's phi."""
-    model = load_model(folder / "fw")
-    domain = {**model.card.domain, "hwPhiAtVtx": (0, 114)}
-    return dataclasses.replace(model, card=dataclasses.replace(model.card, domain=domain))
+def plain(tmp_path_factory):
+    """Make a firmware model of a network without look-ups and gains, with phi, of which a tenth is taken."""
+    path = tmp_path_factory.mktemp("plain")
+    domain = {"hwPhiAtVtx": (0, 57), **CENTRAL, "hwPt": (6, 20)}
+    data = central_dataset()
+    made = float_model(path / "float", hand_made.network(widths=(8,), domain=domain))
+    quantised(path / "fw", made, data.select(data["hwPhiAtVtx"] < 58))
+    return path
+
+
+@pytest.fixture(params=["folder", "plain"])
+def small(request):
+    """The firmware models."""
+    return load_model(request.getfixturevalue(request.param) / "fw")
 
 
 def test_integers_are_the_hgq_network_at_every_input(small):
     from l1scout.firmware.quantised import reference_of
-    from l1scout.model.integers import STEPS
 
     reference, engine = reference_of(small)[0], create_engine("firmware", small)
     for _, hardware in small.domain.chunks():
@@ -91,13 +112,16 @@ def test_nothing_wraps_in_the_whole_domain(folder):
         assert (a >= 0).all()
         assert (b < 2**layer.bits).all()
         assert (np.maximum(b, 1) >= 2 ** (layer.bits - 1)).all(), "a bit too many"
+    largest, bits = np.maximum(high[-1], -low[-1] - 1), model.network.gains.bits
+    assert (largest < 2 ** (bits - 1)).all()
+    assert (largest >= 2 ** (bits - 2)).all(), "a bit too many"
 
 
 def test_card_says_what_it_is(folder):
     own, new = load_model(folder / "float"), load_model(folder / "fw")
-    assert new.card.name == "balanced firmware"
+    assert new.card.name == "gains firmware"
     assert new.card.domain == own.card.domain
-    assert new.card.firmware["float_model"] == {"name": "balanced", "sha256": own.sha256}
+    assert new.card.firmware["float_model"] == {"name": "gains", "sha256": own.sha256}
     assert new.card.firmware["beta"] == 1e-3
     assert new.card.firmware["ebops"] > 0
     assert new.card.scores["part"] == "validation"
@@ -106,72 +130,137 @@ def test_card_says_what_it_is(folder):
 
 
 def test_training_with_a_penalty_makes_the_network_smaller(folder):
-    from l1scout.firmware.quantised import build, ebops, scaled
+    from l1scout.firmware.quantised import Inputs, build, ebops, scaled
 
     model = load_model(folder / "float")
-    before = ebops(build(scaled(model.layers), model.domain))
+    inputs = Inputs.of(model.domain)
+    before = ebops(build(scaled(model.layers, inputs, UNITS), inputs))
     assert load_model(folder / "fw").card.firmware["ebops"] < 0.8 * before
 
 
+def lessons(model, data):
+    """Return what the HGQ2 network of a float model learns: units, gains, targets."""
+    from l1scout.firmware.fit_quantised import distillation_targets, known_resolution, units_and_gains
+
+    units, gains = units_and_gains(model, data.columns)
+    return units, gains, distillation_targets(model, known_resolution(model, data), units, data.columns)
+
+
 def test_answers_are_learnt_in_units_of_what_is_known_of_them(folder):
-    from l1scout.firmware.fit_quantised import distance, distillation_targets
-    from l1scout.firmware.quantised import UNITS
+    from l1scout.firmware.fit_quantised import distance
 
     model, data = load_model(folder / "float"), central_dataset()
-    taught = distillation_targets(model, data)
+    data = data.select((data["hwPt"] > 1) & (data["hwEtaAtVtx"] != 0))  # elsewhere a gain is 0
+    units, _, taught = lessons(model, data)
     hardware = np.stack([data[q.name] for q in model.card.inputs]).astype(np.int16)
-    answers = create_engine("fused", model).correct(hardware).T
-    assert np.allclose(taught[:, :3] * UNITS, answers, rtol=1e-4, atol=1e-6)
+    answers = model.layers.finish(hardware, (taught[:, :3] * units).T)
+    assert np.allclose(answers, model.layers(hardware), rtol=1e-4, atol=1e-6)
     assert float(distance(taught, taught[:, :3])) == 0
     off = taught[:, :3] + 1 / taught[:, 3:]  # by the resolution each
     assert float(distance(taught, off)) == pytest.approx(3)
-    phi, eta, _ = (UNITS / taught[:, 3:]).T
-    assert (np.abs(data["recoPhi"]).max() > phi).all()
-    assert 0.001 < np.median(eta) < 0.1
+    resolutions = np.abs(
+        model.layers.finish(hardware, (units / taught[:, 3:]).T) - [[np.pi / 576], [0], [0.1]]
+    )
+    assert (np.abs(data["recoPhi"]).max() > resolutions[0]).all()
+    assert 0.001 < np.median(resolutions[1]) < 0.1
+
+
+def test_gains_become_integers_that_change_nothing_by_more_than_a_step(folder):
+    model = load_model(folder / "float")
+    units, gains, _ = lessons(model, central_dataset())
+    assert [np.unique(g.factors[:, 0]).tolist() for g in gains.gains if g.column == 2] == [[-1, 1]]
+    assert [np.unique(g.factors[:, 1]).tolist() for g in gains.gains if g.column == 0] == [[-1, 0, 1]]
+    hardware = np.concatenate([chunk for _, chunk in model.domain.chunks()], axis=1)
+    exact = model.layers(hardware)
+    without = dataclasses.replace(model.layers, gains=(), offset=np.zeros(0))(hardware)
+    whole = np.rint(without / units[:, np.newaxis] * 256).astype(np.int64)
+    near = hardware[1] > 3  # below, the answer's own step counts more
+    steps = np.abs(gains(hardware, whole) - exact / STEPS[:, np.newaxis])
+    assert (steps[:, near].max(axis=1) < [3, 1.01, 2.5]).all()
+
+
+def test_offset_without_gains_is_learnt_with_the_answers():
+    from l1scout.firmware.quantised import before_gains
+
+    made = hand_made.network(widths=(8,))
+    moved = dataclasses.replace(made.network, offset=np.array([0.1, 0.2, 0.3]))
+    hardware = made.domain.hardware(0, 500)
+    assert np.allclose(before_gains(moved)(hardware), made.network(hardware) + moved.offset[:, np.newaxis])
+
+
+def test_values_that_look_the_same_up_share_a_vector():
+    from l1scout.firmware.quantised import codes
+
+    wide = {**CENTRAL, "hwEtaAtVtx": (-80, 80), "hwPt": (1, 511)}
+    model = hand_made.gain_model(domain=wide)
+    eta, pt, charge = (codes(model.layers, model.domain, c) for c in range(3))
+    assert eta.max() == 80
+    assert np.array_equal(eta, eta[::-1])
+    assert charge.tolist() == [0, 1]
+    assert np.array_equal(pt[:63], np.arange(63))
+    width = np.bincount(pt)
+    assert (np.diff(pt) >= 0).all()
+    assert (width / (1 + np.searchsorted(pt, np.arange(width.size))) <= 1 / 32)[63:].all()
+
+
+@pytest.mark.parametrize("n", [8000])
+def test_muons_of_every_pt_are_taken(n):
+    from l1scout.firmware.fit_quantised import spread
+
+    model = hand_made.gain_model(domain={**CENTRAL, "hwPt": (1, 511)})
+    columns = {q.name: np.full(n, 7, np.int16) for q in model.card.inputs}
+    taken = spread(columns, model.domain, seed=1)
+    assert {name: column.dtype for name, column in taken.items()} == dict.fromkeys(columns, np.dtype("int16"))
+    assert (taken["hwEtaAtVtx"] == 7).all()
+    others = taken["hwPt"][taken["hwPt"] != 7]
+    assert 0.8 * n / 8 < others.size < 1.2 * n / 8
+    assert (others.min(), others.max() > 500) == (1, True)
+    assert np.quantile(others, 0.5) == pytest.approx(511**0.5, rel=0.2)
 
 
 def test_answers_have_no_bias_at_any_value_that_is_looked_up(folder):
-    from l1scout.firmware.fit_quantised import distance, distillation_targets, remove_residual_bias
-    from l1scout.firmware.quantised import build, network_inputs, parts, scaled
+    from l1scout.firmware.fit_quantised import distance, remove_residual_bias
+    from l1scout.firmware.quantised import Inputs, build, parts, scaled
 
     model, data = load_model(folder / "float"), central_dataset()
-    network = build(scaled(model.layers), model.domain)
-    x, taught = network_inputs(data.columns), distillation_targets(model, data)
+    inputs, (units, _, taught) = Inputs.of(model.domain), lessons(model, data)
+    network = build(scaled(model.layers, inputs, units), inputs)
+    x = inputs(data.columns)
     taught[:, 0] += 0.5 * (data["hwPt"] == 12)  # what neurons of so few bits have not learnt
     before = float(distance(taught, network.predict(x, verbose=0)))
-    remove_residual_bias(network, data, x, taught)
+    hardware = np.stack([data[q.name] for q in model.card.inputs])
+    remove_residual_bias(network, hardware, x, taught)
     answers = network.predict(x, verbose=0)
     assert float(distance(taught, answers)) < 0.8 * before
     left = taught[:, :3] - answers
     last = parts(network)[-1][1][-1]
     step = 2.0 ** -np.asarray(last._tq.quantizer.f)[0]
-    weights = taught[:, 3:] ** 2
-    for charge in (0, 1):
-        at = (data["hwPt"] == 12) & (data["hwCharge"] == charge)
-        assert at.sum() > 20
-        assert (np.abs(np.average(left[at], axis=0, weights=weights[at])) < step).all()
+    at = data["hwPt"] == 12
+    assert at.sum() > 20
+    assert (np.abs(np.average(left[at], axis=0, weights=taught[at, 3:] ** 2)) < step).all()
 
 
 def test_too_few_muons_to_learn_from_are_refused(folder):
-    from l1scout.firmware.fit_quantised import distillation_targets
+    from l1scout.firmware.fit_quantised import known_resolution
 
     with pytest.raises(InputError, match="49 muons are too few"):
-        distillation_targets(load_model(folder / "float"), toy_dataset(49))
+        known_resolution(load_model(folder / "float"), toy_dataset(49))
 
 
 @pytest.mark.parametrize("neurons", [16, 32])
 def test_neurons_for_which_others_can_stand_in_are_left_out(folder, neurons):
     from l1scout.firmware.prune_neurons import pruned
-    from l1scout.firmware.quantised import network_inputs, scaled
+    from l1scout.firmware.quantised import Inputs, scaled
 
     model, data = load_model(folder / "float"), central_dataset()
-    whole = scaled(model.layers)
-    few = pruned(whole, data.columns, neurons)
-    assert [v.bias.size for v in few.layers] == [neurons, neurons, 3]
+    inputs = Inputs.of(model.domain)
+    whole = scaled(model.layers, inputs, UNITS)
+    few = pruned(whole, inputs, data.columns, neurons)
+    assert [v.bias.size for v in few.layers] == [neurons, 3]
     assert [at.vectors.shape[1] for at in few.look_ups] == [neurons] * 2
 
     def answers(network):
-        y = network_inputs(data.columns) @ network.layers[0].weights + network.layers[0].bias
+        y = inputs(data.columns) @ network.layers[0].weights + network.layers[0].bias
         for at in network.look_ups:
             y = y + at.vectors[data[network.inputs[at.column]].astype(int) - at.low]
         for layer in network.layers[1:]:
@@ -184,22 +273,25 @@ def test_neurons_for_which_others_can_stand_in_are_left_out(folder, neurons):
         assert np.allclose(all_of_them, part)
 
 
-def test_model_looks_up_what_the_float_one_does(folder):
+def test_model_looks_up_what_the_float_one_does(folder, plain):
+    def looked_up(network):
+        return [(at.layer, *(network.inputs[c] for c in at.columns)) for at in network.look_ups]
+
     network = load_model(folder / "fw").network
-    columns = [(at.layer, *(network.inputs[c] for c in at.columns)) for at in network.look_ups]
-    assert columns == [
-        *((0, n) for n in ("hwEtaAtVtx", "hwPt")),
-        (2, "hwEtaAtVtx"),
-        (2, "hwCharge", "hwPt"),
-    ]
-    assert (network.layers[0].weights[[1, 2]] == 0).all()
+    assert looked_up(network) == [(k, n) for k in (0, 1) for n in ("hwEtaAtVtx", "hwPt")]
+    assert (network.layers[0].weights[[0, 1]] == 0).all()
+    assert all((at.values == at.values[::-1]).all() for at in network.look_ups if at.columns == (0,)), (
+        "eta, -eta"
+    )
+    assert looked_up(load_model(plain / "fw").network) == [(1, "hwEtaAtVtx"), (1, "hwCharge", "hwPt")]
 
 
-def test_hidden_softmax_and_other_inputs_are_refused(tmp_path):
-    from l1scout.firmware.quantised import scaled
+def test_hidden_softmax_is_refused():
+    from l1scout.firmware.quantised import Inputs, scaled
 
-    with pytest.raises(InputError, match="ReLU networks of hwPhiAtVtx"):
-        scaled(hand_made.network(hidden="softmax").layers)
+    model = hand_made.network(hidden="softmax")
+    with pytest.raises(InputError, match="ReLU networks with a linear end, not of softmax"):
+        scaled(model.layers, Inputs.of(model.domain), UNITS)
 
 
 def test_damaged_hgq_network_is_one_line(folder, tmp_path):
@@ -221,7 +313,7 @@ def test_hls_project_emulates_to_the_same_bits(folder, tmp_path):
 
     model = load_model(folder / "fw")
     inputs, differ = emulate(model, export(model, tmp_path / "hls"))
-    assert (inputs, differ) == (16400, 0)
+    assert (inputs, differ) == (16392, 0)
     assert (tmp_path / "hls" / "build_prj.tcl").exists()
     told = call("hls", folder / "fw", "--out", tmp_path / "again", "--no-emulate")
     assert told["provenance"]["data"] == "simulated"

@@ -4,10 +4,14 @@ import math
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from l1scout.cli.dataset import dataset
+from l1scout.dataset.matched import read_dataset
 from l1scout.errors import InputError
 from l1scout.formats.streams.muon import ETA_LSB, MUON_RUN3, PHI_LSB
-from l1scout.io.conditions import KALMAN, OFFICIAL, OWN, simulation
+from l1scout.io.conditions import KALMAN, OFFICIAL, OWN, of_metadata, simulation
 from l1scout.simulate import derive, finders, kalman, kalman_derive, kalman_tables
 from l1scout.simulate import stubs as dt
 from l1scout.simulate.chain import simulate_events
@@ -255,3 +259,19 @@ def test_file_without_gains_is_refused(shared_data):
     nano = shared_data / "real-cms" / "l1nano_run380963_2024_100ev.root"
     with pytest.raises(InputError, match="not a file of gains"):
         kalman_tables.read_gains(nano)
+
+
+def test_command_makes_run3_data_sets(tmp_path):
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(dataset)
+    path = tmp_path / "d.parquet"
+    arguments = ["--out", str(path), "--pairs", "2000", "--seed", "3", "--trigger", "kbmtf"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    data = read_dataset(path)
+    assert data["hwPt"].min() >= 8
+    made = of_metadata(data.about)
+    assert (made.trigger, made.simulated) == (KALMAN, True)
+    assert "Run-3" in made.era
+    with pytest.raises(InputError, match="kalman-gains"):
+        CliRunner().invoke(app, [str(path), *arguments], catch_exceptions=False)

@@ -9,8 +9,11 @@ from l1scout.evaluate.metrics import TAIL
 from l1scout.evaluate.profiles import HARDWARE_AXES, profile
 from l1scout.evaluate.targets import raw_residuals
 from l1scout.model.quantities import VARIABLES
+from l1scout.report.result_tables import guard_lines
 from l1scout.statistics import rms_ratio, wrap
 from l1scout.training import guard
+from l1scout.training.fit import fit
+from l1scout.training.recipes import DEFAULT
 from toy_muons import toy_dataset
 
 
@@ -153,3 +156,22 @@ def test_few_muons_are_no_error():
     assert found.checks == 0
     assert (np.abs(raw["phi"]) > TAIL["phi"]).any()
     assert dataclasses.is_dataclass(found)
+
+
+def test_a_trained_network_has_the_factors_and_its_card_the_price(data):
+    """What the guard chooses is in the gains, thus in every engine, and nothing but the guard differs."""
+    quick = dataclasses.replace(DEFAULT, epochs=1)
+    guarded, free = (fit(data, dataclasses.replace(quick, guard=g)) for g in (True, False))
+    assert free.guard is None
+    assert "guard" not in free.card.training
+    said = guarded.card.training["guard"]
+    assert said["price"] == guarded.guard.price.as_dict()
+    columns = data.columns
+    factors = free.gains.factors(columns) * factors_of(guarded.guard, data)
+    assert np.allclose(guarded.gains.factors(columns), factors, rtol=1e-12)
+    assert guarded.card.domain["hwPt"] == (1, 511)
+    before, after = (t.validation.model.rms["pt"].value for t in (free, guarded))
+    assert after / before == pytest.approx(said["price"]["rms"]["pt"]["value"], rel=1e-6)
+    lines = guard_lines(guarded.guard)
+    assert f"{len(said['worse'])} of {said['checks']} comparisons" in lines[1]
+    assert len(lines) == 2 + len(said["worse"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -122,19 +122,13 @@ def dataset(
     with opened(target) as made_file:
         simulated = Dataset({}, made_file.about).simulated
     if json:
-        print_json(
-            {
-                "file": str(target),
-                "pairs": flow.l1[KEPT],
-                "simulated": simulated,
-                **({"source": list(sources)} if files else {}),
-                "cuts": flow.as_list(),
-            }
-        )
+        about: dict[str, Any] = {"file": str(target), "pairs": flow.l1[KEPT], "simulated": simulated}
+        about |= {"source": list(sources)} if files else {}
+        print_json({**about, "cuts": flow.as_list()})
         return
     print_table(cut_flow_table(flow))
-    for source in sources:
-        print(f"read {source}")
+    for name in sources:
+        print(f"read {name}")
     unstated = "matched pairs of unstated origin"
     kind = {True: "simulated matched pairs", False: "real matched pairs", None: unstated}[simulated]
     print(f"{flow.l1[KEPT]:,} {kind} in {target}")

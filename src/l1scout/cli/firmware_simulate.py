@@ -114,7 +114,8 @@ def _show(found: dict[str, Any]) -> None:
         table = "table not compared" if e["table"] is None else f"{e['table']:,} of the table"
         print(
             f"{which}, {e['inputs']:,}: {e['logic']:,} mismatches of the traced logic, "
-            f"{table}, {e['overflows']:,} values that lost bits"
+            f"{table}, {e['overflows']:,} values that lost bits, "
+            f"{e['saturated']:,} with a pT beyond its field"
         )
     seconds = ", ".join(f"{n} {s:.0f} s" for n, s in found["seconds"].items())
     print(f"({seconds}) Verilog and integer network: " + ("identical" if found["identical"] else "DIFFERENT"))

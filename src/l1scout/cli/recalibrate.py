@@ -44,6 +44,7 @@ def recalibrate(
     import numpy as np
 
     from l1scout.deploy.recalibrate import Recalibrator
+    from l1scout.formats.streams.muon import describe_finders
     from l1scout.io import InputFile, conditions_of
     from l1scout.io.conditions import differences
     from l1scout.io.rewrite import add_columns
@@ -80,11 +81,8 @@ def recalibrate(
     if json:
         counts = {"rows": done.rows, "muons": done.muons, "recalibrated": recalibrated}
         model_about: dict[str, Any] = {"name": card.name, "sha256": card.sha256, "data": card.data}
-        model_about |= {
-            "trained_on": card.conditions.as_dict(),
-            "domain": card.domain,
-            "finders": card.finders,
-        }
+        model_about |= {"trained_on": card.conditions.as_dict(), "domain": card.domain}
+        model_about["finders"] = card.finders
         print_json(
             {
                 "provenance": record.as_dict(),
@@ -101,8 +99,6 @@ def recalibrate(
         )
         return
     print_line(f"model {card.name}, trained on {card.conditions}")
-    from l1scout.formats.streams.muon import describe_finders
-
     low, high = card.domain["hwPt"]
     print_line(f"holds for hwPt {low} to {high}, {describe_finders(card.finders)}")
     where = f" of {done.tree}" if done.tree else ""

@@ -54,10 +54,11 @@ def train(
     """Train a network, write it as a model directory, and print its validation beside published numbers."""
     from l1scout.dataset.matched import files_of
     from l1scout.model.quantities import model_inputs
-    from l1scout.report.result_tables import ratio_rows, score_rows
+    from l1scout.report.result_tables import guard_lines, ratio_rows, score_rows
     from l1scout.report.terminal_tables import metrics_table
     from l1scout.training.recipes import recipe
     from l1scout.training.save_model import check_target, save
+    from l1scout.training.symmetries import described
 
     check_target(target)
     more = [n.strip() for n in inputs.split(",")] if inputs else []
@@ -82,7 +83,13 @@ def train(
     print_table(metrics_table(score_rows({"GMT": validation.raw, model: validation.model})))
     print("\nRatio model / GMT\n")
     print_table(metrics_table(ratio_rows({model: validation.ratio})))
-    print(f"\nModel {model}, trained on {card.origin}, is in {target}")
+    if trained.guard:
+        print("\nPrice of the guard, which limits corrections: ratio with / without it\n")
+        print_table(metrics_table(ratio_rows({"price": trained.guard.price})))
+        print("\n" + "\n".join(guard_lines(trained.guard)))
+    print(f"\nInputs: {', '.join(q.name for q in card.inputs)}")
+    print(described(card.recipe["symmetries"], card.training["differences"]))
+    print(f"Model {model}, trained on {card.origin}, is in {target}")
 
 
 def _muons(files: Sequence[Path], in_memory: int) -> "Dataset | MuonFiles":

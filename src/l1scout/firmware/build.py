@@ -18,8 +18,8 @@ from l1scout.files import complete_folder
 from l1scout.firmware.logic import CORE, Logic, Written, trace
 from l1scout.firmware.words import recalibrate_words
 from l1scout.formats.recalibrated import RECALIBRATED
-from l1scout.formats.streams.muon import MUON_2018
-from l1scout.model.card import made_from
+from l1scout.formats.streams.muon import FINDERS, MUON_2018, MUON_RUN3, PHI_BINS
+from l1scout.model.card import Card, made_from
 from l1scout.model.checksums import check_sums, write_sums
 from l1scout.model.directory import Model
 from l1scout.model.integers import IntegerNetwork
@@ -30,13 +30,13 @@ SOURCES = ("recalibrate.v", f"{CORE}.v")
 BENCH = "recalibrate_tb.v"
 VECTORS = "vectors.hex"
 _OURS = ("recalibrate.v", BENCH)
-_PORTS = {"hwPhiAtVtx": 0, "hwEtaAtVtx": 23, "hwPt": 10, "hwCharge": 34}
-"""Lowest bit of each input in the muon word."""
+_FIELDS = {f.name: f for f in MUON_2018.fields if f in MUON_RUN3.fields}
+"""Fields that are at the same place in muon words of 2017/18 and Run 3."""
 _BEFORE_AND_AFTER = 3
 """Clock edges of the wrapper: the core's input register, subtraction, choice."""
 _BASE_NS, _ADDER_NS = 1.0, 0.6
 """Rule of thumb for a register, its routing and each adder after it; nothing but place and route knows."""
-_ANSWER_BITS = 14
+_ANSWER_BITS = (14, 14, 15)
 """So that phi goes round at most once, and the wrapper's 16 bits hold every difference."""
 TAG_BITS = 48
 _MAX_BYTES = 1 << 20
@@ -57,6 +57,7 @@ class BuildRecord:
     estimated_luts: float
     core_register_bits: int
     tag_bits: int
+    inputs: tuple[str, ...]
     input_bits: tuple[int, ...]
     output_bits: tuple[int, ...]
     provenance: Mapping[str, Any] | None = None
@@ -110,15 +111,22 @@ def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "d
     Raises
     ------
     InputError
-        If the model is none of firmware, the compiler is missing, or the folder holds something else.
+        If the model is none of firmware, the compiler is missing, the folder holds something else, or the
+        model needs what the two layouts of muon words do not have at one place.
     """
     network, path = network_of(model), Path(folder)
+    unknown = [n for n in model.card.domain if n not in _FIELDS]
+    if unknown:
+        where = "which is not at one place of GMT muons of 2017/18 and Run 3; train a model of other inputs"
+        msg = f"{model.name}: needs {', '.join(unknown)}, {where}"
+        raise InputError(msg)
     if path.exists() and not (path / ABOUT_FILE).exists() and (not path.is_dir() or any(path.iterdir())):
         msg = f"{path}: exists and is no folder of `l1scout firmware build`; name another or remove it"
         raise InputError(msg)
     logic = trace(network, model.domain, compiler)
-    if max(logic.output_bits) > _ANSWER_BITS:
-        msg = f"{model.name}: its corrections have more than {_ANSWER_BITS} bits; train it again"
+    if any(bits > most for bits, most in zip(logic.output_bits, _ANSWER_BITS, strict=True)):
+        wide = f"{list(logic.output_bits)} bits, more than {list(_ANSWER_BITS)}"
+        msg = f"{model.name}: its corrections of phi, eta and pT have {wide}; train it again"
         raise InputError(msg)
     written = logic.write(cutoff)
     record = _record(model, logic, written, cutoff)
@@ -175,8 +183,9 @@ def sample(model: Model, muons: int, seed: int) -> tuple[NDArray[np.uint64], ...
     valid = np.zeros(lines, np.uint64)
     valid[rng.choice(lines, muons, replace=False)] = 1
     words = rng.integers(0, 1 << 64, lines, np.uint64, endpoint=False)
-    domain = {**model.card.domain, "tfMuonIndex": model.card.index_range}
-    columns = {n: rng.integers(low, high + 1, lines) for n, (low, high) in domain.items()}
+    columns = {n: rng.integers(low, high + 1, lines) for n, (low, high) in model.card.domain.items()}
+    indices = [i for name in model.card.finders for part in FINDERS[name] for i in part]
+    columns["tfMuonIndex"] = rng.choice(indices, lines)
     columns["hwChargeValid"] = (rng.random(lines) < 0.95).astype(np.int64)
     inside = MUON_2018.encode(columns)
     mask = MUON_2018.encode(
@@ -204,19 +213,12 @@ def _header(model: Model, logic: Logic, written: Written) -> str:
     """Write what the wrapper includes: the core's ports and the card's domain."""
     card = model.card
     taken = [
-        f"in_muon[{_PORTS[q.name]}+:{bits}]"
+        f"in_muon[{_FIELDS[q.name].start}+:{bits}]"
         for q, bits in zip(card.inputs, logic.input_bits, strict=True)
         if bits
     ]
     width = sum(logic.input_bits)
     names = ("PHI", "ETA", "PT")
-    domain = {
-        "PHI": card.domain["hwPhiAtVtx"],
-        "ETA": card.domain["hwEtaAtVtx"],
-        "PT": card.domain["hwPt"],
-        "CHARGE": card.domain["hwCharge"],
-        "INDEX": card.index_range,
-    }
     return "\n".join(
         [
             f"// Made by l1scout {__version__} of network {model.sha256}.",
@@ -224,14 +226,38 @@ def _header(model: Model, logic: Logic, written: Written) -> str:
             f"wire [{width - 1}:0] asked = {{{', '.join(reversed(taken))}}};",
             *(f"localparam OUT_{n} = {bits};" for n, bits in zip(names, logic.output_bits, strict=True)),
             *(f"localparam SIGN_{n} = 1'b{sign};" for n, sign in zip(names, logic.output_signs, strict=True)),
-            *(
-                f"localparam signed [15:0] {end}_{n} = {'-' if value < 0 else ''}16'sd{abs(value)};"
-                for n, ends in domain.items()
-                for end, value in zip(("LOW", "HIGH"), ends, strict=True)
-            ),
+            "// Is a muon in the model's domain?",
+            "function in_domain;",
+            "  input [63:0] muon;",
+            f"  in_domain = {' && '.join(_conditions(card))};",
+            "endfunction",
             "",
         ]
     )
+
+
+def _conditions(card: Card) -> list[str]:
+    """Write, in Verilog, what a muon fulfils that the network may be asked about: see `recalibrate_words`."""
+    ranges = {"hwPhiAtVtx": (0, PHI_BINS - 1), **card.domain}
+    if "hwCharge" in card.domain:
+        ranges["hwChargeValid"] = (1, 1)
+    found = [_between(name, *ends) for name, ends in ranges.items()]
+    indices = sorted((part.start, part.stop - 1) for name in card.finders for part in FINDERS[name])
+    return [*found, f"({' || '.join(_between('tfMuonIndex', *ends) for ends in indices)})"]
+
+
+def _between(name: str, low: int, high: int) -> str:
+    """Write that a field of `muon` is in a range."""
+    field = _FIELDS[name]
+    word = f"muon[{field.start}+:{field.width}]"
+    value, mark = (f"$signed({word})", "'sd") if field.signed else (word, "'d")
+    if low > field.high or high < field.low:
+        return "1'b0"
+    ends = ((low, ">=", low > field.low), (high, "<=", high < field.high))
+    parts = [
+        f"{value} {sign} {'-' * (end < 0)}{field.width}{mark}{abs(end)}" for end, sign, asked in ends if asked
+    ]
+    return f"({' && '.join(parts)})" if parts else "1'b1"
 
 
 def _record(model: Model, logic: Logic, written: Written, cutoff: float) -> BuildRecord:
@@ -247,6 +273,7 @@ def _record(model: Model, logic: Logic, written: Written, cutoff: float) -> Buil
         estimated_luts=logic.estimate,
         core_register_bits=written.register_bits,
         tag_bits=TAG_BITS,
+        inputs=tuple(q.name for q in model.card.inputs),
         input_bits=logic.input_bits,
         output_bits=logic.output_bits,
         provenance=made_from(model.card).as_dict(),
@@ -255,6 +282,6 @@ def _record(model: Model, logic: Logic, written: Written, cutoff: float) -> Buil
 
 def _readme(about: dict[str, Any]) -> str:
     text: str = resource("README.md").read_text("utf-8")
-    for name, value in about.items():
+    for name, value in {**about, "inputs": ", ".join(about["inputs"])}.items():
         text = text.replace(f"@{name}@", str(value))
     return text.replace("@layout@", RECALIBRATED.markdown())

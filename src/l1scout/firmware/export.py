@@ -12,10 +12,11 @@ from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.errors import InputError
 from l1scout.files import complete_folder
 from l1scout.firmware.fit_quantised import Quantised
-from l1scout.firmware.quantised import UNITS, network_inputs
+from l1scout.firmware.quantised import Inputs, answers_in_steps
 from l1scout.model.card import KERAS_FILE, Card, Scaled
 from l1scout.model.checksums import write_sums
 from l1scout.model.directory import Model, load_model, network_file
+from l1scout.model.domain import Domain
 from l1scout.model.integers import STEPS
 from l1scout.model.network import NETWORK_FILE
 from l1scout.model.quantities import OUTPUT_UNITS, OUTPUTS
@@ -72,9 +73,10 @@ def differences(trained: Quantised, card: Card) -> int:
     """Count probes of a card's domain at which HGQ2 and integers answer differently."""
     hardware = probes(card).T
     columns = {q.name: hardware[k] for k, q in enumerate(card.inputs)}
-    answers = np.asarray(trained.model.predict(network_inputs(columns), batch_size=1 << 14, verbose=0))
-    wanted = answers.T.astype(np.float64) * (UNITS / STEPS)[:, np.newaxis]
-    return int(np.count_nonzero((wanted != FirmwareEngine(trained.network).integers(hardware)).any(axis=0)))
+    x = Inputs.of(Domain.of(card))(columns)
+    answers = trained.model.predict(x, batch_size=1 << 14, verbose=0)
+    given = answers_in_steps(trained.network, hardware, answers)
+    return int(np.count_nonzero((given != FirmwareEngine(trained.network).integers(hardware)).any(axis=0)))
 
 
 def _card(trained: Quantised, float_model: Model, about: Mapping[str, Any]) -> Card:

@@ -1,7 +1,7 @@
 """Quantisation-aware training of a firmware model from a float one."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from l1scout.dataset import plausibility, split
 from l1scout.dataset.matched import Dataset
 from l1scout.deploy.engines.firmware import FirmwareEngine
-from l1scout.deploy.engines.fused import FusedEngine
 from l1scout.errors import InputError
 from l1scout.evaluate.metrics import ratios, scores
 from l1scout.evaluate.targets import corrected, raw_residuals
 from l1scout.firmware.prune_neurons import pruned
+from l1scout.firmware.quantise_gains import quantise_gains
 from l1scout.firmware.quantised import (
-    UNITS,
+    Inputs,
+    before_gains,
     build,
     ebops,
     integers,
     need_hgq,
-    network_inputs,
     parts,
     scaled,
     set_widths,
@@ -30,9 +30,9 @@ from l1scout.formats.streams.muon import PT, PT_LSB
 from l1scout.model import resolution
 from l1scout.model.directory import Model
 from l1scout.model.domain import Domain
-from l1scout.model.integers import IntegerNetwork, widths
+from l1scout.model.integers import IntegerGains, IntegerNetwork, widths
 from l1scout.model.keras_backend import load_keras
-from l1scout.model.quantities import INPUTS, VARIABLES
+from l1scout.model.quantities import VARIABLES
 from l1scout.model.resolution import Resolution
 from l1scout.training.fit import Validation
 from l1scout.training.recipes import quiet_copies
@@ -55,6 +55,9 @@ _FEW = 20_000
 """Muons that choose neurons."""
 _SWEEPS = 2
 """Through the look-ups; a third changes nothing more."""
+_SPREAD = 8
+"""One muon in so many is taken a second time with a hwPt from anywhere in the domain."""
+Columns = Mapping[str, NDArray[Any]]
 OnEpoch = Callable[[int], object]
 
 
@@ -87,12 +90,13 @@ def fit(
 
     It learns the float model's answers, not the muons': the loss is the squared distance from them, each in
     units of the float model's resolution for such a muon, and `beta` times the area in bit operations. So
-    there is no noise in what it learns, and what the float model is good at, it is good at, too.
+    there is no noise in what it learns, and what the float model is good at, it is good at, too. Answers are
+    learned as they are before the gains, which become integers by themselves.
 
     Parameters
     ----------
     float_model : Model
-        ReLU, with the four usual inputs.
+        ReLU.
     data : Dataset
         All parts: trained on ``train``, scored on ``validation``; muons outside the float model's domain
         are left out.
@@ -108,34 +112,52 @@ def fit(
     Raises
     ------
     InputError
-        If HGQ2 is missing, the model has other inputs or activations, or there are too few muons or none in
-        its domain.
+        If HGQ2 is missing, the model has other activations, or there are too few muons or none in its domain.
     """
     for part in split.PARTS:
         muons = data.select(split.part(data.identity, part)).columns
         where = f"{data.name}, {part} part"
         card = float_model.card
         plausibility.refuse_outside(muons, card.domain, card.finders, where, card.name)
-    network = scaled(float_model.layers)
-    keras = need_hgq()
+    keras, inputs, names = need_hgq(), Inputs.of(float_model.domain), float_model.layers.inputs
     train, validation = (
         part.select(float_model.domain.holds(part.columns))
         for part in (data.part("train"), data.part("validation"))
     )
-    x, y = network_inputs(train.columns), distillation_targets(float_model, train)
-    few = {n: train[n][:_FEW] for n in INPUTS}
-    network = pruned(network, few, neurons, np.sqrt((y[:, 3:] ** 2).mean(axis=0)))
+    columns = spread({n: train[n] for n in names}, float_model.domain, seed)
+    units, gains = units_and_gains(float_model, columns)
+    known = known_resolution(float_model, train)
+    x, y = inputs(columns), distillation_targets(float_model, known, units, columns)
+    few = {n: column[:_FEW] for n, column in columns.items()}
+    network = scaled(float_model.layers, inputs, units)
+    network = pruned(network, inputs, few, neurons, np.sqrt((y[:, 3:] ** 2).mean(axis=0)))
     keras.utils.set_random_seed(seed)
-    model = build(network, float_model.domain)
-    steps = epochs * -(-len(train) // batch)
+    model = build(network, inputs)
+    steps = epochs * -(-len(x) // batch)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=1e-3)
     model.compile(optimizer=_adam(rate), loss=distance, steps_per_execution=32)
     callbacks = _callbacks(beta, epochs, on_epoch)
     with quiet_copies():
         history = model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)
-        remove_residual_bias(model, train, x, y)
+        remove_residual_bias(model, np.stack([columns[n] for n in names]), x, y)
     loss = float(history.history["loss"][-1])
-    return _measured(model, finish(model, float_model.domain), beta, loss, validation)
+    return _measured(model, finish(model, inputs, gains), beta, loss, validation)
+
+
+def spread(columns: Columns, domain: Domain, seed: int) -> dict[str, NDArray[Any]]:
+    """Add muons with a hwPt from anywhere in the domain to muons, and shuffle them.
+
+    Muons of large pT are rare, so that nothing would hold the answers for their values of hwPt in place; the
+    float model can be asked about any muon. The logarithm of hwPt is spread evenly.
+    """
+    rng, pt = np.random.default_rng(seed), domain.names.index("hwPt")
+    ends = np.log([max(domain.low[pt], 1), domain.high[pt] + 1])
+    again = np.flatnonzero(rng.random(len(columns["hwPt"])) < 1 / _SPREAD)
+    more = {n: column[again] for n, column in columns.items()}
+    drawn = np.exp(rng.uniform(ends[0], ends[1], again.size)).astype(columns["hwPt"].dtype)
+    more["hwPt"] = np.clip(drawn, domain.low[pt], domain.high[pt])
+    order = rng.permutation(len(columns["hwPt"]) + again.size)
+    return {n: np.concatenate([column, more[n]])[order] for n, column in columns.items()}
 
 
 def _measured(
@@ -145,34 +167,65 @@ def _measured(
     raw = raw_residuals(validation)
     after = corrected(raw, corrections(network, validation), validation["recoPt"])
     validated = Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
-    known = resolution.learn(validation.columns, after, INPUTS)
+    known = resolution.learn(validation.columns, after, network.inputs)
     return Quantised(model, network, beta, ebops(model), loss, validated, known)
 
 
 def corrections(network: IntegerNetwork, data: Dataset) -> NDArray[np.float64]:
     """Corrections of muons, shape (muons, 3): rad, 1, GeV."""
-    hardware = np.stack([data[n] for n in INPUTS]).astype(np.int16)
+    hardware = np.stack([data[n] for n in network.inputs]).astype(np.int16)
     return FirmwareEngine(network).correct(hardware).T.astype(np.float64)
 
 
-def distillation_targets(float_model: Model, data: Dataset) -> NDArray[np.float32]:
-    """Return a float model's answers in the HGQ2 network's units, and 1 / resolution in the same, (muons, 6).
+def units_and_gains(float_model: Model, columns: Columns) -> tuple[NDArray[np.float64], IntegerGains | None]:
+    """Return what `quantise_gains` makes of a float model, with muons that say what the usual sizes are."""
+    hardware, network = _hardware(float_model, columns), float_model.layers
+    return quantise_gains(network, float_model.domain, hardware, before_gains(network)(hardware))
+
+
+def known_resolution(float_model: Model, data: Dataset) -> Resolution:
+    """Return a float model's resolution on muons.
 
     Raises
     ------
     InputError
-        If the muons are too few to know a resolution.
+        If the muons are too few to know it.
     """
-    hardware = np.stack([data[n] for n in INPUTS]).astype(np.int16)
-    answers = FusedEngine(float_model, np.float64).exact(hardware).T
+    network = float_model.layers
+    answers = network(_hardware(float_model, data.columns)).T
     after = corrected(raw_residuals(data), answers, data["recoPt"])
-    known = resolution.learn(data.columns, after, INPUTS)
+    known = resolution.learn(data.columns, after, network.inputs)
     if known is None:
         msg = f"{len(data)} muons are too few to learn from; {resolution.MIN_MUONS} are needed at least"
         raise InputError(msg)
-    errors = np.stack([known(data.columns)[v] for v in VARIABLES], axis=1)
-    errors[:, 2] *= np.maximum(PT.to_physical(data["hwPt"]) - answers[:, 2], PT_LSB)
-    return np.concatenate([answers / UNITS, UNITS / errors], axis=1).astype(np.float32)
+    return known
+
+
+def distillation_targets(
+    float_model: Model, known: Resolution, units: NDArray[np.float64], columns: Columns
+) -> NDArray[np.float32]:
+    """Return what the HGQ2 network learns: answers before gains, and 1 / resolution of them, (muons, 6).
+
+    Parameters
+    ----------
+    float_model : Model
+    known : Resolution
+    units : ndarray, shape (3,)
+        In which the HGQ2 network answers, of the answers before gains.
+    columns : mapping of str to ndarray
+        Hardware values of muons.
+    """
+    hardware, network = _hardware(float_model, columns), float_model.layers
+    answers = before_gains(network)(hardware)
+    gains = np.abs(replace(network, offset=np.zeros(0)).finish(hardware, np.ones_like(answers)))
+    errors = np.stack([known(columns)[v] for v in VARIABLES]).astype(np.float64)
+    errors[2] *= np.maximum(PT.to_physical(columns["hwPt"]) - network(hardware)[2], PT_LSB)
+    rows = [answers / units[:, np.newaxis], gains * units[:, np.newaxis] / errors]
+    return np.concatenate(rows).T.astype(np.float32)
+
+
+def _hardware(float_model: Model, columns: Columns) -> NDArray[np.int16]:
+    return np.stack([columns[n] for n in float_model.layers.inputs]).astype(np.int16)
 
 
 def distance(targets: Any, answers: Any) -> Any:
@@ -183,7 +236,7 @@ def distance(targets: Any, answers: Any) -> Any:
 
 
 def remove_residual_bias(
-    model: "keras.Model", data: Dataset, x: NDArray[np.float32], targets: NDArray[np.float32]
+    model: "keras.Model", hardware: NDArray[Any], x: NDArray[np.float32], targets: NDArray[np.float32]
 ) -> None:
     """Remove the residual bias of each entry of the answers' look-ups, by backfitting.
 
@@ -191,7 +244,7 @@ def remove_residual_bias(
     one look-up after the other. Training sees a rare value too seldom for that, and muons of
     large hwPt are rare, and make a good part of the RMS.
     """
-    hardware, weights = np.stack([data[n] for n in INPUTS]), targets[:, 3:].astype(np.float64) ** 2
+    weights = targets[:, 3:].astype(np.float64) ** 2
     for look_up in parts(model)[-1][1] * _SWEEPS:
         answers = np.asarray(model.predict(x, batch_size=1 << 14, verbose=0), np.float64)
         row, rows = look_up.row(hardware), look_up.vectors.shape[0]
@@ -227,9 +280,9 @@ def _callbacks(beta: float, epochs: int, on_epoch: OnEpoch) -> list[Any]:
     return [BetaScheduler(penalty), tell]
 
 
-def finish(model: "keras.Model", domain: Domain) -> IntegerNetwork:
+def finish(model: "keras.Model", inputs: Inputs, gains: IntegerGains | None = None) -> IntegerNetwork:
     """Choose widths on the whole domain, in the integer network and in the HGQ2 network."""
-    network = integers(model)
-    network = network.with_bits(widths(network, *FirmwareEngine(network).ranges(domain)))
+    network = integers(model, inputs, gains)
+    network = network.with_bits(widths(network, *FirmwareEngine(network).ranges(inputs.domain)))
     set_widths(model, network)
     return network

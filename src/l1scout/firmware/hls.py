@@ -15,10 +15,9 @@ import numpy as np
 from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.errors import InputError
 from l1scout.firmware.build import network_of
-from l1scout.firmware.quantised import UNITS, load, network_inputs
+from l1scout.firmware.quantised import Inputs, answers_in_steps, load
 from l1scout.model.card import KERAS_FILE
 from l1scout.model.directory import Model
-from l1scout.model.integers import STEPS
 from l1scout.training.save_model import probes
 
 PROJECT = "recalibrate"
@@ -29,8 +28,9 @@ _MARK = f"{PROJECT}_bridge.cpp"
 def export(model: Model, folder: str | Path, *, clock: float = 250.0, part: str = PART) -> Any:
     """Write a Vitis HLS project of a firmware model's HGQ2 network; return hls4ml's model.
 
-    Its inputs are those of the HGQ2 network, (hardware - offset) / 2**shift, its answers in steps of
-    2**-8: see `l1scout.firmware.quantised`.
+    Its inputs are those of the HGQ2 network, (hardware - offset) / 2**shift: see
+    `l1scout.firmware.quantised.Inputs`. Its answers are those of the integer network if it has gains, and
+    2**-8 of them otherwise.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def export(model: Model, folder: str | Path, *, clock: float = 250.0, part: str 
         If hls4ml or HGQ2 is missing, or the folder holds something else.
     """
     path = Path(folder)
-    network_of(model)
+    integers = network_of(model)
     if path.exists() and any(path.iterdir()) and not (path / _MARK).exists():
         msg = f"{path}: exists and is no project of `l1scout firmware hls`; name another or remove it"
         raise InputError(msg)
@@ -48,11 +48,14 @@ def export(model: Model, folder: str | Path, *, clock: float = 250.0, part: str 
         try:
             from hls4ml.converters import convert_from_keras_model
 
-            from l1scout.firmware import hls_look_up
+            from l1scout.firmware import hls_gains, hls_look_up
         except ImportError as error:
             msg = f"hls4ml is not installed ({error}); pip install 'l1scout[firmware]'"
             raise InputError(msg) from error
         hls_look_up.register()
+        if integers.gains:
+            hls_gains.register()
+            network = hls_gains.with_gains(network, integers.gains, Inputs.of(model.domain))
         project = convert_from_keras_model(
             network,
             output_dir=str(path),
@@ -91,9 +94,10 @@ def emulate(model: Model, project: Any) -> tuple[int, int]:
         except Exception as error:  # hls4ml raises bare ones
             msg = f"g++ does not compile the project: {(str(error) or 'no reason given').splitlines()[0]}"
             raise InputError(msg) from error
-        answers = project.predict(np.ascontiguousarray(network_inputs(columns)))
-    given = np.asarray(answers, np.float64).reshape(-1, 3).T * (UNITS / STEPS)[:, np.newaxis]
-    wanted = FirmwareEngine(network_of(model)).integers(hardware)
+        answers = project.predict(np.ascontiguousarray(Inputs.of(model.domain)(columns)))
+    network, rows = network_of(model), np.asarray(answers, np.float64).reshape(-1, 3)
+    given = np.rint(rows.T).astype(np.int64) if network.gains else answers_in_steps(network, hardware, rows)
+    wanted = FirmwareEngine(network).integers(hardware)
     return hardware.shape[1], int(np.count_nonzero((given != wanted).any(axis=0)))
 
 

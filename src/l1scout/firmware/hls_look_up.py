@@ -39,7 +39,7 @@ class _Handler(KerasV3LayerHandler):  # type: ignore[misc]
     handles = ("l1scout.firmware.look_up.QuantisedLookUp",)
 
     def handle(self, layer: Any, in_tensors: Any, _out_tensors: Any) -> dict[str, Any]:
-        table = np.asarray(layer.qvectors)
+        table = layer.of_values(np.asarray(layer.qvectors))
         numbers = (in_tensors[0].shape[1], layer.units, len(table))
         given = dict(zip(_NUMBERS, numbers, strict=True))
         return {"class_name": "HlsLookUp", "table_data": table, "columns": layer.columns, **given}

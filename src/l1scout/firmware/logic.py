@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.model.domain import Domain
-from l1scout.model.integers import IntegerLookUp, IntegerNetwork
+from l1scout.model.integers import IntegerGain, IntegerGains, IntegerLookUp, IntegerNetwork, Neurons
 
 COMPILERS = ("da4ml", "alkaid")
 CORE = "recalibrate_core"
@@ -142,20 +142,28 @@ def trace(network: IntegerNetwork, domain: Domain, compiler: str = "da4ml") -> L
         array, record = module.FixedVariableArray, module.comb_trace
     else:
         array, record = module.FVArray, module.trace
-    low, high = _whole(domain, [c for at in network.look_ups for c in at.columns])
+    gains = network.gains.gains if network.gains else ()
+    asked = [c for at in network.look_ups for c in at.columns] + [gain.column for gain in gains]
+    low, high = _whole(domain, asked)
     ends = (np.array(e, np.float64) for e in (low, high, [1] * len(low)))
     given = x = array.from_lhs(*ends, module.HWConfig(1, -1, -1), 0.0)
+    tables = _Tables(network, given, low, high)
     for k, layer in enumerate(network.layers):
         y = x @ layer.weights.astype(np.float64) + layer.bias.astype(np.float64)
         for at in network.look_ups:
             if at.layer == k:
-                y = y + array(np.array(_looked_up(at, given, low, high)))
+                y = y + array(np.array(tables.look_up(at)))
         if k < len(network.layers) - 1:
             pairs = zip(y, layer.bits + layer.shift, -layer.shift, strict=True)
             kept = [_relu(v, int(i), int(f)) for v, i, f in pairs]
             x = array(np.array(kept)) * 2.0**-layer.shift
-    last = network.layers[-1]
-    x = y.quantize(np.ones_like(last.shift), last.bits + last.shift - 1, -last.shift) * 2.0**-last.shift
+    x = _rounded(y, network.layers[-1])
+    if network.gains:
+        for gain in gains:
+            factors = gain.factors[tables.rows(gain)].T
+            products = [_product(v, given[gain.column], f, array) for v, f in zip(x, factors, strict=True)]
+            x = array(np.array(products))
+        x = _rounded(x + network.gains.bias.astype(np.float64), network.gains)
     comb = record(given, x, keep_dead_inputs=True)
     sign, _, point = np.asarray(comb.out_kifs, np.int64)
     bits = _bits(comb.out_kifs)
@@ -177,18 +185,80 @@ def _whole(domain: Domain, columns: Sequence[int]) -> tuple[list[int], list[int]
     return low, high
 
 
-def _looked_up(at: IntegerLookUp, given: Any, low: Sequence[int], high: Sequence[int]) -> list[Any]:
-    """Look inputs up that are between `low` and `high`: a variable for each neuron."""
-    ends = [np.arange(low[c], high[c] + 1) for c in at.columns]
-    grid = np.zeros((len(low), np.prod([e.size for e in ends])), np.int64)
-    grid[list(at.columns)] = [part.ravel() for part in np.meshgrid(*ends, indexing="ij")]
-    variable, span = given[at.columns[-1]], ends[-1].size
-    for c, end in zip(at.columns[-2::-1], ends[-2::-1], strict=True):
-        variable, span = variable + given[c] * float(span), span * end.size
-    return [
-        variable.lookup(v) if np.ptp(v) else variable.from_const(v[0], variable.hwconf)
-        for v in at.values[at.row(grid)].T.astype(np.float64)
-    ]
+def _rounded(sums: Any, part: Neurons | IntegerGains) -> Any:
+    """Drop the lowest bits of sums, and keep what the network keeps of the rest, with a sign."""
+    return sums.quantize(np.ones_like(part.shift), part.bits + part.shift - 1, -part.shift) * 2.0**-part.shift
+
+
+class _Tables:
+    """What inputs look up, with values between `low` and `high`.
+
+    Where many values of an input look up the same everywhere, as with eta and -eta, the input is made a
+    number of fewer bits first: each bit less halves the tables.
+    """
+
+    def __init__(self, network: IntegerNetwork, given: Any, low: Sequence[int], high: Sequence[int]) -> None:
+        self._given, self._low, self._high = given, low, high
+        self._codes = {}
+        for c in {at.columns[0] for at in network.look_ups if len(at.columns) == 1}:
+            found = [at.values[self.rows(at)] for at in network.look_ups if at.columns == (c,)]
+            _, first, codes = np.unique(np.hstack(found), axis=0, return_index=True, return_inverse=True)
+            rank = np.argsort(np.argsort(first))  # the first value to look a row up gives its number
+            if (first.size - 1).bit_length() < (codes.size - 1).bit_length() and first.size > 1:
+                shared = given[c].lookup(rank[codes.ravel()].astype(np.float64))
+                self._codes[c] = shared, np.sort(first)
+
+    def rows(self, at: IntegerLookUp | IntegerGain) -> NDArray[np.int64]:
+        """Return the rows of a table for all values of its inputs, the last one's changing fastest."""
+        columns = at.columns if isinstance(at, IntegerLookUp) else (at.column,)
+        ends = [np.arange(self._low[c], self._high[c] + 1) for c in columns]
+        grid = np.zeros((len(self._low), np.prod([e.size for e in ends])), np.int64)
+        grid[list(columns)] = [part.ravel() for part in np.meshgrid(*ends, indexing="ij")]
+        return at.row(grid)
+
+    def look_up(self, at: IntegerLookUp) -> list[Any]:
+        """Look inputs up: a variable for each neuron."""
+        values = at.values[self.rows(at)]
+        variable = self._given[at.columns[-1]]
+        if len(at.columns) == 1 and at.columns[0] in self._codes:
+            variable, first = self._codes[at.columns[0]]
+            values = values[first]
+        span = self._high[at.columns[-1]] - self._low[at.columns[-1]] + 1
+        for c in at.columns[-2::-1]:
+            variable = variable + self._given[c] * float(span)
+            span *= self._high[c] - self._low[c] + 1
+        return [
+            variable.lookup(v) if np.ptp(v) else variable.from_const(v[0], variable.hwconf)
+            for v in values.T.astype(np.float64)
+        ]
+
+
+def _product(value: Any, variable: Any, factors: NDArray[np.int64], array: Any) -> Any:
+    """Multiply a value by an integer that a variable looks up: one addition per bit of the integer.
+
+    So a sign is a subtraction, and no multiplier, whose time the compilers do not know, is asked for.
+
+    Parameters
+    ----------
+    value, variable : object
+        Of the compiler.
+    factors : ndarray of int64, shape (values of the variable,)
+    array : type
+        The compiler's array.
+    """
+    low, high = min(int(factors.min()), 0), max(int(factors.max()), 0)
+    bits = max(high.bit_length(), (-low - 1).bit_length() if low else 0)
+    terms, weights = [], []
+    for bit in range(bits + (low < 0)):
+        wanted = (factors >> bit) & 1
+        if wanted.any():
+            always = wanted.all()
+            term = value if always else variable.lookup(wanted.astype(np.float64)).msb_mux(value, 0.0)
+            terms.append(term)
+            weights.append(-(2.0**bit) if bit == bits else 2.0**bit)
+    if not terms:
+        return value.from_const(0.0, value.hwconf)
+    return (array(np.array(terms)) @ np.array(weights)[:, np.newaxis])[0]
 
 
 def _relu(sum_: Any, integer: int, fraction: int) -> Any:

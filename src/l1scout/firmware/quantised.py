@@ -1,8 +1,8 @@
 """The HGQ2 network: a float network's weights with few bits, and the integer network that it becomes."""
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,70 +12,148 @@ from numpy.typing import NDArray
 from l1scout.errors import InputError
 from l1scout.evaluate import verify
 from l1scout.evaluate.verify import Reference
-from l1scout.formats.streams.muon import PHI_BINS
 from l1scout.model.card import KERAS_FILE
 from l1scout.model.directory import Model
 from l1scout.model.domain import Domain
-from l1scout.model.integers import STEPS, IntegerLookUp, IntegerNetwork, Neurons
+from l1scout.model.integers import STEPS, IntegerGains, IntegerLookUp, IntegerNetwork, Neurons
 from l1scout.model.keras_backend import load_keras
 from l1scout.model.network import Network
-from l1scout.model.quantities import INPUTS
 
 if TYPE_CHECKING:
     import keras
 
-INPUT_OFFSET = {"hwPhiAtVtx": PHI_BINS // 2, "hwEtaAtVtx": 0, "hwPt": 10, "hwCharge": 0}
-INPUT_SHIFT = {"hwPhiAtVtx": 8, "hwEtaAtVtx": 3, "hwPt": 3, "hwCharge": 0}
-"""An input of the HGQ2 network is (hardware - offset) / 2**shift: no value is rounded."""
-INPUT_BITS = {"hwPhiAtVtx": (1, 9), "hwEtaAtVtx": (1, 8), "hwPt": (1, 9), "hwCharge": (0, 1)}
-"""Sign and other bits of the centred integer, for the area that training counts."""
 OUTPUT_FRACTION = 8
-UNITS = STEPS * 2**OUTPUT_FRACTION
-"""What 1 is in the HGQ2 network's answers: rad, 1, GeV."""
-LOOKED_UP = (("hwEtaAtVtx",), ("hwCharge", "hwPt"))
-"""Inputs that add what they look up to the answers; the field bends the charges apart, so pT goes with it."""
+"""Bits below the point of the HGQ2 network's answers."""
+_PT_BITS = 6
+"""Highest bits of hwPt that are looked up: each value up to 63, then groups of 1.6 to 3 % of the value."""
 _WEIGHT_FRACTION = 7
 _HIDDEN_FRACTION = 6
 
 
-def network_inputs(columns: Any) -> NDArray[np.float32]:
-    """Return inputs of the HGQ2 network, shape (muons, 4), from hardware columns."""
-    rows = [(columns[n].astype(np.int64) - INPUT_OFFSET[n]) / 2.0 ** INPUT_SHIFT[n] for n in INPUTS]
-    return np.stack(rows, axis=1).astype(np.float32)
+@dataclass(frozen=True)
+class Inputs:
+    """How an HGQ2 network takes hardware integers: (hardware - offset) / 2**shift, so no value is rounded.
+
+    Parameters
+    ----------
+    domain : Domain
+    offset : ndarray of int64, shape (inputs,)
+        The middle of the domain; 0 or 1 stay as they are.
+    bits : ndarray of int64, shape (inputs,)
+        Of the centred integers, without their sign.
+    """
+
+    domain: Domain
+    offset: NDArray[np.int64]
+    bits: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, domain: Domain) -> "Inputs":
+        """Return how inputs are taken in a domain."""
+        low, high = np.array(domain.low, np.int64), np.array(domain.high, np.int64)
+        offset = np.where(high - low > 1, (low + high + 1) // 2, low)
+        largest = np.maximum(high - offset, offset - low)
+        return cls(domain, offset, np.array([int(n).bit_length() for n in largest], np.int64))
+
+    @property
+    def shift(self) -> NDArray[np.int64]:
+        """Bits below the point, shape (inputs,): most of them, as the inputs are to be about 1."""
+        return np.maximum(self.bits - 1, 0)
+
+    @property
+    def signs(self) -> NDArray[np.int64]:
+        """Return 1 for each input with values below its offset."""
+        return (np.array(self.domain.low) < self.offset).astype(np.int64)
+
+    def __call__(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Return inputs of the HGQ2 network, shape (muons, inputs), from hardware columns."""
+        hardware = np.stack([columns[n] for n in self.domain.names], axis=1).astype(np.int64)
+        return np.asarray((hardware - self.offset) / np.exp2(self.shift), np.float32)
 
 
-def scaled(network: Network) -> Network:
-    """Take a network from hardware and physics units to the units of the HGQ2 network.
+def scaled(network: Network, inputs: Inputs, units: NDArray[np.float64]) -> Network:
+    """Take the layers and look-ups of a network to the units of the HGQ2 network.
+
+    Parameters
+    ----------
+    network : Network
+    inputs : Inputs
+    units : ndarray, shape (outputs,)
+        What 1 is in the HGQ2 network's answers, in units of the layers' answers.
 
     Raises
     ------
     InputError
-        If a hidden activation is not ReLU, or the inputs are others than `INPUTS`.
+        If a hidden activation is not ReLU or the last one is not linear.
     """
     activations = [layer.activation for layer in network.layers]
-    if network.inputs != INPUTS or set(activations[:-1]) - {"relu"} or activations[-1] != "linear":
-        msg = f"firmware is made of ReLU networks of {', '.join(INPUTS)} with a linear end; train another"
+    if set(activations[:-1]) - {"relu"} or activations[-1] != "linear":
+        given = ", ".join(activations)
+        msg = f"firmware is made of ReLU networks with a linear end, not of {given}; train another"
         raise InputError(msg)
-    offset = np.array([INPUT_OFFSET[n] for n in INPUTS], np.float64)
-    scale = np.array([2.0 ** INPUT_SHIFT[n] for n in INPUTS])
-    return network.rescaled((offset, scale), (np.zeros(UNITS.size), UNITS))
+    scaling = inputs.offset.astype(np.float64), np.exp2(inputs.shift)
+    return before_gains(network).rescaled(scaling, (np.zeros(units.size), units))
 
 
-def build(network: Network, domain: Domain) -> "keras.Model":
+def before_gains(network: Network) -> Network:
+    """Return the network that answers what a network multiplies by its gains.
+
+    Without gains these are the answers; what an offset adds to them is then in the last bias.
+    """
+    *layers, last = network.layers
+    if network.offset.size and not network.gains:
+        last = replace(last, bias=last.bias + network.offset)
+    return replace(network, layers=(*layers, last), gains=(), offset=np.zeros(0))
+
+
+def codes(network: Network, domain: Domain, column: int) -> NDArray[np.int64]:
+    """Return a number for each value of an input: the same for values that look the same up.
+
+    Those are values with equal vectors in the float network, as eta and -eta may be, and values of hwPt whose
+    `_PT_BITS` highest bits are the same: there are too few muons of each to learn from.
+    """
+    values = np.arange(domain.low[column], domain.high[column] + 1)
+    found = [at.between(values[0], values[-1]).vectors for at in network.look_ups if at.column == column]
+    weighted = network.layers[0].weights[column].any()
+    keys = values[:, np.newaxis] if weighted or not found else np.hstack(found)
+    if network.inputs[column] == "hwPt":
+        drop = [max(int(v).bit_length() - _PT_BITS, 0) for v in values]
+        keys = (values >> drop << drop)[:, np.newaxis]
+    _, first, same = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[same.ravel()], np.int64)
+
+
+def looked_up_by_answers(network: Network) -> list[tuple[str, ...]]:
+    """Return the inputs, or sets of them, that add what they look up to the answers.
+
+    The field bends the charges apart, so pT goes with the charge if the layers see it.
+    """
+    seen: NDArray[np.bool_] = (network.layers[0].weights != 0).any(axis=1)
+    for at in network.look_ups:
+        seen[at.column] |= bool(np.ptp(at.vectors, axis=0).any())
+    names = [n for n, s in zip(network.inputs, seen, strict=True) if s]
+    pt = ("hwCharge", "hwPt") if "hwCharge" in names else ("hwPt",)
+    return [at for at in (("hwEtaAtVtx",), pt) if set(at) <= set(names)]
+
+
+def build(network: Network, inputs: Inputs) -> "keras.Model":
     """Make an HGQ2 network with the weights of a float one (in its units, see `scaled`).
 
-    What jumps from one value of `LOOKED_UP` to the next need not go through the neurons: the answers have
+    What jumps from one value of an input to the next need not go through the neurons: the answers have
     look-ups of their own, zeros at first.
     """
-    model = _architecture(network, domain)
-    layers, look_ups = network.layers, network.look_ups
-    _fix(model.get_layer("inputs").quantizer)
-    _fix(model.get_layer("dense_0").iq.quantizer, blind=[at.column for at in look_ups])
+    model = _architecture(network, inputs)
+    layers, look_ups, domain = network.layers, network.look_ups, inputs.domain
+    _fix(model.get_layer("inputs").quantizer, inputs)
+    _fix(model.get_layer("dense_0").iq.quantizer, inputs, blind=[at.column for at in look_ups])
     bias = layers[0].bias.copy()
     for at in look_ups:
-        values = at.between(domain.low[at.column], domain.high[at.column]).vectors
+        same = codes(network, domain, at.column)
+        vectors = at.between(domain.low[at.column], domain.high[at.column]).vectors
+        sums = np.stack([np.bincount(same, column) for column in vectors.T], axis=1)
+        values = sums / np.bincount(same)[:, np.newaxis]
         middle = (values.max(axis=0) + values.min(axis=0)) / 2
-        model.get_layer(_look_up_name(0, [INPUTS[at.column]])).vectors.assign(values - middle)
+        model.get_layer(_look_up_name(0, [network.inputs[at.column]])).vectors.assign(values - middle)
         bias += middle
     for (q, _), layer in zip(parts(model), [replace(layers[0], bias=bias), *layers[1:]], strict=True):
         q.kernel.assign(layer.weights)
@@ -87,7 +165,7 @@ def build(network: Network, domain: Domain) -> "keras.Model":
     return model
 
 
-def _architecture(network: Network, domain: Domain) -> "keras.Model":
+def _architecture(network: Network, inputs: Inputs) -> "keras.Model":
     """Make an HGQ2 network for a float one, with no weights yet."""
     keras = need_hgq()
     from hgq.config import QuantizerConfig, QuantizerConfigScope
@@ -97,13 +175,13 @@ def _architecture(network: Network, domain: Domain) -> "keras.Model":
 
     from l1scout.firmware.look_up import QuantisedLookUp
 
+    domain = inputs.domain
+
     def look_up(units: int, layer: int, names: Sequence[str]) -> QuantisedLookUp:
-        at = [INPUTS.index(n) for n in names]
-        rows = [
-            (c, domain.low[c], domain.high[c], INPUT_SHIFT[n], INPUT_OFFSET[n])
-            for c, n in zip(at, names, strict=True)
-        ]
-        return QuantisedLookUp(units, rows, name=_look_up_name(layer, names))
+        at = [network.inputs.index(n) for n in names]
+        rows = [(c, domain.low[c], domain.high[c], inputs.shift[c], inputs.offset[c]) for c in at]
+        same = [codes(network, domain, c).tolist() for c in at]
+        return QuantisedLookUp(units, rows, same, name=_look_up_name(layer, names))
 
     with (
         QuantizerConfigScope(place="all", default_q_type="kbi", overflow_mode="SAT_SYM"),
@@ -115,9 +193,9 @@ def _architecture(network: Network, domain: Domain) -> "keras.Model":
         ends = QuantizerConfig(
             "kif", "datalane", k0=1, i0=3, f0=OUTPUT_FRACTION, fc=Constant(OUTPUT_FRACTION)
         )
-        asked: dict[int, Sequence[Sequence[str]]] = {len(network.layers) - 1: LOOKED_UP}
-        asked |= {0: [(INPUTS[at.column],) for at in network.look_ups]} if network.look_ups else {}
-        given, answers = keras.Input((len(INPUTS),)), Quantizer(ends, name="answers")
+        asked = {len(network.layers) - 1: looked_up_by_answers(network)}
+        asked |= {0: [(network.inputs[at.column],) for at in network.look_ups]} if network.look_ups else {}
+        given, answers = keras.Input((len(network.inputs),)), Quantizer(ends, name="answers")
         x = y = Quantizer(fixed, name="inputs")(given)
         for k, layer in enumerate(network.layers):
             y = QDense(layer.bias.size, iq_conf=None if k else fixed, name=f"dense_{k}")(y)
@@ -127,14 +205,13 @@ def _architecture(network: Network, domain: Domain) -> "keras.Model":
         return keras.Model(given, y)
 
 
-def _fix(quantizer: Any, blind: Sequence[int] = ()) -> None:
+def _fix(quantizer: Any, inputs: Inputs, blind: Sequence[int] = ()) -> None:
     """Let a quantizer of the inputs take all their bits, and none of the `blind` ones."""
-    sign, bits = np.array([INPUT_BITS[n] for n in INPUTS]).T
+    sign, bits = inputs.signs, inputs.bits.copy()
     sign[list(blind)] = bits[list(blind)] = 0
-    fraction = np.array([INPUT_SHIFT[n] for n in INPUTS])
     quantizer._k.assign(sign[np.newaxis])
-    quantizer._i.assign((bits - fraction)[np.newaxis])
-    quantizer._f.assign(fraction[np.newaxis])
+    quantizer._i.assign((bits - inputs.shift)[np.newaxis])
+    quantizer._f.assign(inputs.shift[np.newaxis])
 
 
 def _look_up_name(layer: int, names: Sequence[str]) -> str:
@@ -184,14 +261,20 @@ def ebops(model: "keras.Model") -> float:
     return float(sum(float(layer._compute_ebops((1, q.kernel.shape[0]))) for q, layer in layers))
 
 
-def integers(model: "keras.Model") -> IntegerNetwork:
+def integers(model: "keras.Model", inputs: Inputs, gains: IntegerGains | None = None) -> IntegerNetwork:
     """Return the integer network that an HGQ2 network is, but for the widths, which are as large as can be.
 
     Neurons that nothing asks for are left out.
+
+    Parameters
+    ----------
+    model : keras.Model
+    inputs : Inputs
+    gains : IntegerGains, optional
+        By which its answers are multiplied.
     """
-    offset = np.array([INPUT_OFFSET[n] for n in INPUTS])
-    fraction = np.array([INPUT_SHIFT[n] for n in INPUTS])
-    layers, look_ups, kept = [], [], np.arange(len(INPUTS))
+    offset, fraction = inputs.offset, inputs.shift
+    layers, look_ups, kept = [], [], np.arange(offset.size)
     for k, (q, beside) in enumerate(parts(model)):
         weights = np.asarray(q.qkernel, np.float64)[kept]
         bias = np.asarray(q.qbias, np.float64)
@@ -201,7 +284,7 @@ def integers(model: "keras.Model") -> IntegerNetwork:
             bias = bias - (offset / 2.0**fraction) @ weights
         keep = _kept(model, k)
         weights, bias, wanted = weights[:, keep], bias[keep], wanted[keep]
-        vectors = [np.asarray(at.qvectors, np.float64)[:, keep] for at in beside]
+        vectors = [at.of_values(np.asarray(at.qvectors, np.float64))[:, keep] for at in beside]
         point = wanted.copy()
         for j in range(keep.size):
             need = [_fraction(w) + f for w, f in zip(weights[:, j], fraction, strict=True) if w]
@@ -216,7 +299,7 @@ def integers(model: "keras.Model") -> IntegerNetwork:
             values = (v * 2.0**point).astype(np.int64)
             look_ups.append(IntegerLookUp(k, columns, low, tuple(at.counts), values))
         kept, fraction = keep, wanted
-    return IntegerNetwork(INPUTS, tuple(layers), tuple(look_ups))
+    return IntegerNetwork(inputs.domain.names, tuple(layers), tuple(look_ups), gains)
 
 
 def set_widths(model: "keras.Model", network: IntegerNetwork) -> None:
@@ -253,20 +336,32 @@ def _fraction(value: float) -> int:
     return f if value else -24
 
 
-def quantised_reference(path: Path) -> Reference:
+def answers_in_steps(
+    network: IntegerNetwork, hardware: NDArray[Any], answers: NDArray[Any]
+) -> NDArray[np.int64]:
+    """Return answers of an HGQ2 network, shape (muons, 3), in `STEPS` after the gains, shape (3, muons)."""
+    whole = np.rint(np.asarray(answers, np.float64).T * 2.0**OUTPUT_FRACTION).astype(np.int64)
+    return network.gains(hardware, whole) if network.gains else whole
+
+
+def quantised_reference(model: Model) -> Reference:
     """Return the HGQ2 network of a firmware model, in float32: its numbers have few bits and are exact.
+
+    Its answers are multiplied by the gains in integers.
 
     Raises
     ------
     InputError
         If HGQ2 is not installed, or the file is no such network.
     """
-    network = load(path)
+    network, inputs = load((model.directory or Path()) / KERAS_FILE), Inputs.of(model.domain)
+    integer_network = model.integers
+    assert integer_network
 
     def answer(hardware: NDArray[np.int16]) -> NDArray[np.float64]:
-        x = network_inputs(dict(zip(INPUTS, hardware, strict=True)))
-        y = network.predict_on_batch(x)
-        return np.asarray(UNITS[:, np.newaxis] * np.asarray(y, np.float64).T)
+        x = inputs(dict(zip(model.domain.names, hardware, strict=True)))
+        answers = answers_in_steps(integer_network, hardware, network.predict_on_batch(x))
+        return np.asarray(STEPS[:, np.newaxis] * answers)
 
     return answer
 
@@ -274,5 +369,5 @@ def quantised_reference(path: Path) -> Reference:
 def reference_of(model: Model) -> tuple[Reference, str]:
     """Return the reference for engines, and its description; see `l1scout.evaluate.verify.reference_of`."""
     if model.integers:
-        return quantised_reference((model.directory or Path()) / KERAS_FILE), "HGQ2, float32"
+        return quantised_reference(model), "HGQ2, float32"
     return verify.reference_of(model)

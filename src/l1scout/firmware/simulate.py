@@ -17,6 +17,7 @@ from l1scout.errors import InputError
 from l1scout.firmware.build import BENCH, VECTORS, Built, network_of, resource, sample, vectors
 from l1scout.firmware.logic import Logic
 from l1scout.firmware.verilator import build_icarus, build_verilator, run_program
+from l1scout.formats.recalibrated import PT, PT_STEPS
 from l1scout.model.directory import Model
 
 _LANES = 1 << 17
@@ -57,6 +58,9 @@ class Exhausted:
     table : int or None
         None if there was no table to compare.
     overflows : int
+        Values that lost bits.
+    saturated : int
+        Inputs whose corrected pT is beyond the field of the recalibrated word, and so its largest value.
     sampled : bool
         Whether `inputs` are a random sample, not all.
     """
@@ -65,6 +69,7 @@ class Exhausted:
     logic: int
     table: int | None
     overflows: int
+    saturated: int
     sampled: bool = False
 
 
@@ -155,18 +160,21 @@ def exhaust(
         Told inputs done and inputs in all.
     """
     engine = FirmwareEngine(network_of(model))
-    entries = TableEngine(model, table).entries if table else None
+    tabulated = TableEngine(model, table) if table else None
     inputs = sample or model.domain.entries
-    wrong_logic = wrong_table = done = 0
+    pt = model.domain.names.index("hwPt")
+    wrong_logic = wrong_table = saturated = done = 0
     for where, hardware in model.domain.sampled(sample, seed, _LANES):
         wanted = engine.integers(hardware)
         wrong_logic += int(np.count_nonzero((logic.integers(hardware) != wanted).any(axis=0)))
-        if entries is not None:
-            wrong_table += int(np.count_nonzero((wanted != entries[where, :3].T).any(axis=0)))
+        if tabulated:
+            wrong_table += int(np.count_nonzero((wanted != tabulated.integers(where)).any(axis=0)))
+        corrected = hardware[pt].astype(np.int64) * PT_STEPS - wanted[2]
+        saturated += int(np.count_nonzero(corrected > PT.high))
         done += hardware.shape[1]
         progress(done, inputs)
-    compared = None if entries is None else wrong_table
-    return Exhausted(inputs, wrong_logic, compared, engine.overflows, sample is not None)
+    compared = wrong_table if tabulated else None
+    return Exhausted(inputs, wrong_logic, compared, engine.overflows, saturated, sample is not None)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.formats.recalibrated import ETA, ETA_STEPS, PHI, PHI_STEPS, PT, PT_STEPS, RECALIBRATED
-from l1scout.formats.streams.muon import MUON_2018
+from l1scout.formats.streams.muon import MUON_2018, PHI_BINS, of_finders
 from l1scout.model.card import Card
 
 COPIED = ("hwQual", "hwIso", "hwCharge", "hwChargeValid", "tfMuonIndex")
@@ -17,19 +17,24 @@ COPIED = ("hwQual", "hwIso", "hwCharge", "hwChargeValid", "tfMuonIndex")
 def recalibrate_words(muons: NDArray[np.uint64], engine: FirmwareEngine, card: Card) -> NDArray[np.uint64]:
     """Recalibrated words (`l1scout.formats.recalibrated`) of 64-bit GMT muons of either layout.
 
-    A muon outside the card's domain, whose charge was not measured (``hwChargeValid`` 0), or whose corrected
-    pT would not be positive, keeps the trigger's own values and has ``isRecal`` 0.
+    A muon outside the card's domain, of another track finder, with a phi that does not exist, whose charge is
+    needed and was not measured (``hwChargeValid`` 0), or whose corrected pT would not be positive, keeps the
+    trigger's own values and has ``isRecal`` 0. A corrected pT beyond the field is the field's largest, as the
+    GMT gives its own.
     """
     hw = {n: c.astype(np.int64) for n, c in MUON_2018.decode(muons).items()}
-    inside = (hw["hwPt"] != 0) & (hw["hwChargeValid"] != 0)
-    for name, (low, high) in {**card.domain, "tfMuonIndex": card.index_range}.items():
+    inside = (hw["hwPt"] != 0) & (hw["hwPhiAtVtx"] < PHI_BINS)
+    inside &= (hw["hwChargeValid"] != 0) | ("hwCharge" not in card.domain)
+    inside &= of_finders(hw["tfMuonIndex"], card.finders)
+    for name, (low, high) in card.domain.items():
         inside &= (hw[name] >= low) & (hw[name] <= high)
     asked = np.flatnonzero(inside)
     own = np.stack([hw["hwPhiAtVtx"] * PHI_STEPS, hw["hwEtaAtVtx"] * ETA_STEPS, hw["hwPt"] * PT_STEPS])
     hardware: NDArray[Any] = np.stack([hw[q.name][asked] for q in card.inputs])
     new = own[:, asked] - engine.integers(hardware)
     new[0] %= PHI.period or 1
-    usable = (new[2] > PT_STEPS) & (new[2] <= PT.high) & (new[1] >= ETA.low) & (new[1] <= ETA.high)
+    usable = (new[2] > PT_STEPS) & (new[1] >= ETA.low) & (new[1] <= ETA.high)
+    new[2] = np.minimum(new[2], PT.high)
     own[:, asked[usable]] = new[:, usable]
     recalibrated = np.zeros(muons.size, np.int64)
     recalibrated[asked[usable]] = 1

@@ -22,7 +22,7 @@ PT = Field(
     offset=-PT_LSB,
     unit="GeV",
     zero_is_absent=True,
-    note="0 to 31 = no muon (hwPt 0)",
+    note="0 to 31 = no muon (hwPt 0); 16383 = 255.5 GeV or more",
 )
 
 RECALIBRATED = Layout(

@@ -153,7 +153,7 @@ def describe_metadata(file: InputFile) -> dict[str, Any]:
         out["data"] = "simulated" if stated["simulated"] else "real"
     if stated.get("era"):
         out["era"] = stated["era"]
-    names = ("content", "source", "trigger", "tables", "selection", "seed", "version")
+    names = ("content", "source", "trigger", "tables", "selection", "seed", "hard", "version")
     return out | {"said": {n: stated[n] for n in names if n in stated}}
 
 

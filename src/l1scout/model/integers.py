@@ -2,8 +2,9 @@
 
 A neuron adds weights times inputs, its bias (rounding is in the bias), and what it looks up for inputs of
 the network (`IntegerLookUp`), makes 0 of what is negative if it is hidden, drops the `shift` lowest bits and
-keeps the `bits` lowest of the rest. Widths are chosen on the whole domain of the model: inside it nothing is
-ever lost, and `FirmwareEngine` counts if it is.
+keeps the `bits` lowest of the rest. An answer of the last layer may then be multiplied by integers that
+depend on inputs (`IntegerGains`), and is rounded once more in the same way. Widths are chosen on the whole
+domain of the model: inside it nothing is ever lost, and `FirmwareEngine` counts if it is.
 """
 
 import hashlib
@@ -57,10 +58,14 @@ class Neurons:
         if self.bias.size > _MAX_NEURONS:
             msg = f"{self.bias.size} neurons, more than {_MAX_NEURONS}"
             raise ValueError(msg)
-        for name, values, low in (("shift", self.shift, 0), ("bits", self.bits, 1)):
-            if (values < low).any() or (values > _MAX_BITS).any():
-                msg = f"{name} outside {low}..{_MAX_BITS}"
-                raise ValueError(msg)
+        _check_rounding(self.shift, self.bits)
+
+
+def _check_rounding(shift: NDArray[np.int64], bits: NDArray[np.int64]) -> None:
+    for name, values, low in (("shift", shift, 0), ("bits", bits, 1)):
+        if (values < low).any() or (values > _MAX_BITS).any():
+            msg = f"{name} outside {low}..{_MAX_BITS}"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, eq=False, config=CLOSED)
@@ -122,6 +127,72 @@ def rows_of(
 
 
 @dataclass(frozen=True, eq=False, config=CLOSED)
+class IntegerGain:
+    """An integer factor of each answer for each value of an input.
+
+    Parameters
+    ----------
+    column : int
+        Number of the input, from 0.
+    low : int
+        Value of the input to which the first factors belong.
+    factors : ndarray of int64, shape (values, answers)
+        For `low`, `low` + 1 and so on; smaller values have the first ones, larger ones the last.
+    """
+
+    column: int
+    low: int
+    factors: IntegerMatrix
+
+    def __post_init__(self) -> None:
+        if abs(self.low) > _MAX_LOW or not 0 < self.factors.size <= _MAX_VALUES:
+            msg = f"low of a gain beyond {_MAX_LOW}, or not 1 to {_MAX_VALUES} factors"
+            raise ValueError(msg)
+
+    def row(self, hardware: NDArray[Any]) -> NDArray[np.int64]:
+        """Row of each muon, shape (muons,), of all inputs' values, shape (inputs, muons)."""
+        return rows_of(hardware, (self.column,), (self.low,), (len(self.factors),))
+
+
+@dataclass(frozen=True, eq=False, config=CLOSED)
+class IntegerGains:
+    """Factors by which the answers of the last layer are multiplied, and the rounding of the products.
+
+    The answer is ``(answer of the last layer * product of factors + bias) >> shift``, of which the `bits`
+    lowest are kept, the sign among them.
+
+    Parameters
+    ----------
+    gains : tuple of IntegerGain
+        At most one per input.
+    bias, shift, bits : ndarray of int64, shape (answers,)
+    """
+
+    gains: tuple[IntegerGain, ...]
+    bias: IntegerVector
+    shift: IntegerVector
+    bits: IntegerVector
+
+    def __post_init__(self) -> None:
+        if not self.gains or len({gain.column for gain in self.gains}) < len(self.gains):
+            msg = "there is no gain, or more than one of an input"
+            raise ValueError(msg)
+        shapes = {*(gain.factors.shape[1:] for gain in self.gains), self.shift.shape, self.bits.shape}
+        if shapes != {self.bias.shape}:
+            msg = f"there are not factors, shift and bits for each of {self.bias.size} answers"
+            raise ValueError(msg)
+        _check_rounding(self.shift, self.bits)
+
+    def __call__(self, hardware: NDArray[Any], answers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what answers of the last layer, shape (answers, muons), become in int64."""
+        for gain in self.gains:
+            answers = answers * gain.factors[gain.row(hardware)].T
+        kept = (answers + self.bias[:, np.newaxis]) >> self.shift[:, np.newaxis]
+        half = np.left_shift(1, self.bits - 1)[:, np.newaxis]
+        return np.asarray((kept + half) % (2 * half) - half, np.int64)
+
+
+@dataclass(frozen=True, eq=False, config=CLOSED)
 class IntegerNetwork:
     """Raw hardware integers in, corrections in `STEPS` out.
 
@@ -133,11 +204,14 @@ class IntegerNetwork:
         All hidden, ReLU, but the last.
     look_ups : tuple of IntegerLookUp
         Besides the weights.
+    gains : IntegerGains, optional
+        After the last layer.
     """
 
     inputs: tuple[str, ...]
     layers: tuple[Neurons, ...]
     look_ups: tuple[IntegerLookUp, ...] = ()
+    gains: IntegerGains | None = None
     format: Literal["l1scout integer network"] = "l1scout integer network"
     version: Literal[1] = 1
 
@@ -160,6 +234,13 @@ class IntegerNetwork:
             if at.values.shape[1] != widths[at.layer + 1]:
                 msg = f"a look-up has {at.values.shape[1]} values per row, not {widths[at.layer + 1]}"
                 raise ValueError(msg)
+        columns = {gain.column for gain in self.gains.gains} if self.gains else set()
+        if not columns <= set(range(len(self.inputs))):
+            msg = f"columns of the gains are not integers from 0 to {len(self.inputs) - 1}"
+            raise ValueError(msg)
+        if self.gains and self.gains.bias.size != len(STEPS):
+            msg = f"the gains have factors of {self.gains.bias.size} answers, not {len(STEPS)}"
+            raise ValueError(msg)
 
     @property
     def blind(self) -> NDArray[np.bool_]:
@@ -168,6 +249,8 @@ class IntegerNetwork:
         for at in self.look_ups:
             for axis, column in enumerate(at.columns):
                 used[column] |= bool(np.ptp(at.grid, axis=axis).any())
+        for gain in self.gains.gains if self.gains else ():
+            used[gain.column] |= bool(np.ptp(gain.factors, axis=0).any())
         return ~used
 
     @cached_property
@@ -181,9 +264,13 @@ class IntegerNetwork:
         return hashlib.sha256(self.content).hexdigest()
 
     def with_bits(self, bits: Sequence[NDArray[np.int64]]) -> "IntegerNetwork":
-        """Return it with other widths."""
-        pairs = zip(self.layers, bits, strict=True)
-        return replace(self, layers=tuple(replace(layer, bits=b) for layer, b in pairs))
+        """Return it with other widths: of each layer, and of the answers after gains if it has any."""
+        of_layers, of_gains = bits[: len(self.layers)], bits[len(self.layers) :]
+        layers = tuple(replace(layer, bits=b) for layer, b in zip(self.layers, of_layers, strict=True))
+        if not self.gains:
+            return replace(self, layers=layers)
+        (after,) = of_gains
+        return replace(self, layers=layers, gains=replace(self.gains, bits=after))
 
 
 def read_integer_network(path: Path) -> IntegerNetwork:
@@ -204,16 +291,27 @@ def _exact_in_float64(network: IntegerNetwork) -> bool:
         if (largest @ np.abs(layer.weights) + np.abs(layer.bias) + looked_up >= 2.0**52).any():
             return False
         largest = 2.0**layer.bits
+    if network.gains:
+        factors = [np.abs(gain.factors).max(axis=0).astype(np.float64) for gain in network.gains.gains]
+        products = largest / 2 * np.prod(factors, axis=0) + np.abs(network.gains.bias)
+        return bool((products < 2.0**52).all())
     return True
 
 
 def widths(
     network: IntegerNetwork, low: Sequence[NDArray[np.int64]], high: Sequence[NDArray[np.int64]]
 ) -> list[NDArray[np.int64]]:
-    """Bits that hold what neurons have between `low` and `high`, in the last layer with a sign."""
+    """Bits that hold values between `low` and `high`, from the last layer on with a sign.
+
+    Parameters
+    ----------
+    network : IntegerNetwork
+    low, high : sequence of ndarray
+        Of each layer, and of the answers after gains if there are any.
+    """
     found = []
     for k, ends in enumerate(zip(low, high, strict=True)):
         largest = np.maximum(ends[1], -ends[0] - 1)
         need = [int(value).bit_length() for value in np.maximum(largest, 1)]
-        found.append(np.array(need, np.int64) + (k == len(network.layers) - 1))
+        found.append(np.array(need, np.int64) + (k >= len(network.layers) - 1))
     return found

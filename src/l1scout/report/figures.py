@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 
 from l1scout.analysis.figures.canvas import COLOURS, RAW_COLOUR, WORSE_COLOUR, heading, literal, style
 from l1scout.core.provenance import current
+from l1scout.dataset.paper import BARREL
 from l1scout.evaluate.error_coverage import NOMINAL, PT_EDGES
 from l1scout.evaluate.evaluation import Evaluation
 from l1scout.evaluate.metrics import TAIL
 from l1scout.evaluate.profiles import MIN_MUONS, Profile
+from l1scout.formats.streams.muon import of_finders
 from l1scout.model.quantities import VARIABLES
 from l1scout.statistics import Measured
 
@@ -187,7 +189,10 @@ def label_evaluation(axes: Sequence[Axes], evaluation: Evaluation) -> None:
     """Label the first axes with l1scout and the muons' origin, and the last with which muons they are."""
     left, right = axes[0], axes[-1]
     left.set_title(heading(evaluation.data.simulated), loc="left")
-    right.set_title(f"barrel, {evaluation.part}, {len(evaluation.data):,} muons", loc="right")
+    barrel = of_finders(evaluation.data["tfMuonIndex"], BARREL).all()
+    right.set_title(
+        f"{'barrel, ' if barrel else ''}{evaluation.part}, {len(evaluation.data):,} muons", loc="right"
+    )
 
 
 def svg_text(figure: Figure, simulated: bool | None) -> str:

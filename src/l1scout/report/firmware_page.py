@@ -118,7 +118,8 @@ def proof_lines(simulation: dict[str, Any] | None) -> list[str]:
         table = "table not compared" if e["table"] is None else f"{e['table']:,} of the table"
         lines.append(
             f"{which} of the domain: {e['logic']:,} mismatches of the traced logic, "
-            f"{table}, {e['overflows']:,} values that lost bits."
+            f"{table}, {e['overflows']:,} values that lost bits, "
+            f"{e['saturated']:,} with a pT beyond its field."
         )
     return lines
 

@@ -4,16 +4,20 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.evaluate.metrics import Scores
-from l1scout.evaluate.profiles import MIN_MUONS, Axis, Profile
+from l1scout.evaluate.profiles import MIN_MUONS, SIGNIFICANT, Axis, Profile
 from l1scout.evaluate.published import PUBLISHED, published_ratios
 from l1scout.model.quantities import VARIABLES
 from l1scout.statistics import Measured
+
+if TYPE_CHECKING:
+    from l1scout.training.guard import Guard
 
 KIND_NAMES = {"rms": "RMS", "core": "core %", "tail": "tail %"}
 RATIO_NAMES = [name.split()[0] for name in KIND_NAMES.values()]
@@ -135,6 +139,24 @@ def worse_count(profiles: Sequence[Profile], model: str) -> tuple[int, int]:
         worse += int(np.any(masks, axis=0).sum())
         seen += int(np.count_nonzero(profile.muons >= MIN_MUONS))
     return worse, seen
+
+
+def guard_lines(guard: "Guard") -> list[str]:
+    """Say how many corrections a guard limits, and where it leaves a model worse than the raw trigger."""
+    limited = ", ".join(f"{VARIABLE_NAMES[v]} {100 * x:.1f} %" for v, x in guard.limited.items())
+    lines = [f"Muons whose correction is limited: {limited}"]
+    chance = guard.checks * (1 - NormalDist().cdf(SIGNIFICANT))
+    found = guard.as_dict()["worse"]
+    lines.append(
+        f"RMS or tail worse than GMT's by more than {SIGNIFICANT:g} standard deviations: {len(found)} of "
+        f"{guard.checks} comparisons in bins of hwPt and hwEtaAtVtx; chance alone makes up to {chance:.0f}"
+    )
+    for w in found:
+        ratio = "tail out of none" if w["ratio_to_raw"] is None else f"{w['ratio_to_raw']:.3f} times GMT"
+        where = f"{w['input']} {w['low']} to {w['high']}, {w['muons']:,} muons"
+        name = f"{VARIABLE_NAMES[w['variable']]} {QUANTITY_NAMES[w['metric']]}"
+        lines.append(f"  {name} at {where}: {ratio} ({w['reason']})")
+    return lines
 
 
 def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:

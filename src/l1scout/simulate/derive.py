@@ -1,7 +1,7 @@
 """Make the track finder's and the GMT's tables from simulated muons.
 
-``python -m l1scout.simulate.derive`` makes those that the package ships, nominal and variants (a few
-minutes). `Convention` lists what is a choice; ``docs/simulation.md`` says why, and how the result
+``python -m l1scout.simulate.derive`` makes those that the package ships, nominal and variants (two minutes
+of processor time). `Convention` lists what is a choice; ``docs/simulation.md`` says why, and how the result
 compares with the official tables.
 """
 
@@ -52,6 +52,8 @@ class Convention:
     ----------
     quantile : float
         Share of the muons of one pT that bend less than where the table says this pT.
+    direction_quantile : float
+        The same for the tables of the stubs' direction.
     scale : float
         The table holds the whole number of half GeV in `scale` times that pT.
     soft_branch : bool
@@ -63,6 +65,7 @@ class Convention:
     """
 
     quantile: float = 0.7
+    direction_quantile: float = 0.8
     scale: float = 1.04
     soft_branch: bool = True
     by_l1_pt: bool = False
@@ -71,10 +74,10 @@ class Convention:
 VARIANTS = (
     Convention(),
     Convention(by_l1_pt=True),
-    Convention(quantile=0.5),
-    Convention(quantile=0.5, scale=1.15, soft_branch=False),
-    Convention(quantile=0.85, scale=1.0, by_l1_pt=True),
-    Convention(quantile=0.95, scale=1.0, soft_branch=False, by_l1_pt=True),
+    Convention(0.5, 0.6),
+    Convention(0.5, 0.6, 1.15, soft_branch=False),
+    Convention(0.85, 0.85, 1.0, by_l1_pt=True),
+    Convention(0.95, 0.95, 1.0, soft_branch=False, by_l1_pt=True),
 )
 """Nominal, and plausible others; in the last, 95 % of the clean muons get at least their pT."""
 
@@ -111,7 +114,7 @@ def bmtf_tables(muons: Singles, convention: Convention) -> BmtfTables:
         ref, other = REFERENCE[m], a + b - REFERENCE[m]
         use = (s.quality[:, a] > 0) & (s.quality[:, b] > 0) & s.clean[:, a] & s.clean[:, b]
         bend = s.phi[:, b] - s.phi[:, a]
-        curve = _pt_curve(pt[use], (bend * charge)[use], convention, 2049)
+        curve = _pt_curve(pt[use], (bend * charge)[use], convention.quantile, convention, 2049)
         window[m] = _window(s.bend[use, ref], s.phi[use, other] - s.phi[use, ref])
         use &= s.quality[:, ref] == dt.CORRELATED
         direction = np.abs(s.bend[:, ref])
@@ -136,11 +139,16 @@ def _direction_curve(muons: Singles, station: int, convention: Convention) -> ND
     s = muons.stubs
     use = (s.quality[:, station] == dt.CORRELATED) & s.clean[:, station]
     turned = (s.bend[:, station] * muons.start.charge)[use]
-    return _pt_curve(muons.start.pt[use], turned, convention, 513)[np.abs(np.arange(-512, 512))]
+    curve = _pt_curve(muons.start.pt[use], turned, convention.direction_quantile, convention, 513)
+    return curve[np.abs(np.arange(-512, 512))]
 
 
 def _pt_curve(
-    pt: NDArray[np.float64], bend: NDArray[np.float64], convention: Convention, size: int
+    pt: NDArray[np.float64],
+    bend: NDArray[np.float64],
+    quantile: float,
+    convention: Convention,
+    size: int,
 ) -> NDArray[np.int16]:
     """Return hwPt against |bend| (0..size - 1), from the bend (signed by charge) of muons in bins of pT."""
     bend = bend * np.sign(np.median(bend[pt > 10]))
@@ -151,7 +159,7 @@ def _pt_curve(
         here = bend[cell == k]
         if here.size >= _FEW:
             at.append(np.sqrt(_PT_EDGES[k] * _PT_EDGES[k + 1]))
-            reach.append(np.quantile(here, convention.quantile))
+            reach.append(np.quantile(here, quantile))
     # a softer muon bends more, down to where the yoke bends it back
     softest = int(np.argmax(reach))
     bends = np.maximum.accumulate(reach[softest:][::-1])

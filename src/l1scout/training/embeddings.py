@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from l1scout.dataset.matched import Dataset
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
-from l1scout.training.nodes import WIDER, nodes, table
+from l1scout.training.nodes import WIDER, harmonics, nodes, table
 from l1scout.training.recipes import Recipe, hidden_layers, last_layers
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def tables(train: Dataset, recipe: Recipe, domain: Mapping[str, tuple[int, int]]
     for name in recipe.embedded_inputs:
         low, high = domain[name]
         values = train[name].astype(np.int64)
-        if name in ("hwEtaAtVtx", "hwEta") and "eta" in recipe.symmetries:
+        if name == "hwPhiAtVtx":
+            found[name] = harmonics(np.arange(low, high + 1))
+        elif name in ("hwEtaAtVtx", "hwEta") and "eta" in recipe.symmetries:
             found[name] = table(low, high, nodes(np.abs(values)), np.abs)
         else:
             wider = WIDER if name == "hwPt" else 1.0

@@ -30,6 +30,7 @@ from l1scout.training.epoch_loops import (
 )
 from l1scout.training.epochs import MuonFiles
 from l1scout.training.gains import Gains, first_gains, unsigned
+from l1scout.training.guard import Guard, find
 from l1scout.training.nodes import nodes
 from l1scout.training.recipes import Recipe, build, quiet_copies
 from l1scout.training.scaling import domain, scaling
@@ -60,6 +61,8 @@ class Validation:
 class Trained:
     """A trained network: its layers as a Keras model (of normalised quantities), gains, card and validation.
 
+    The gains include the factors of the guard, if there is one.
+
     The card lacks what saving adds: the hash of the network and the deviation of the ONNX export from Keras.
     """
 
@@ -67,6 +70,7 @@ class Trained:
     gains: Gains
     card: Card
     validation: Validation
+    guard: Guard | None = None
 
 
 def fit(
@@ -97,7 +101,8 @@ def fit(
         from those of the same muons in memory, as their order does.
     recipe : Recipe
     inputs : sequence of str, optional
-        Columns that enter the network; by default the recipe's.
+        Columns that enter the network; by default the recipe's. Recipes with symmetries add phi if the
+        training muons are not the same all around.
     epochs, batch : int, optional
         By default the recipe's.
     seed : int
@@ -152,21 +157,15 @@ def fit_parts(
     _check(train, recipe.inputs)
     refuse_unselected(train)
     refuse_unselected(validation)
-    embedded = tuple(n for n in recipe.embedded_inputs if n in recipe.inputs)
-    recipe = dataclasses.replace(recipe, embedded_inputs=embedded)
-    found: dict[str, float] = {}
-    if recipe.symmetries and len(train) >= symmetries.MIN_MUONS:
-        found = symmetries.differences(train, unsigned(train))
-    recipe = dataclasses.replace(recipe, symmetries=symmetries.held(recipe, found))
+    recipe, differences = _adapted(train, recipe)
     card, gains = _first_card(train, recipe)
-    number = stream.training_muons if stream else len(train)
     about = {
         "epochs": recipe.epochs,
         "batch": recipe.batch,
         "seed": seed,
         "patience": patience,
-        "muons": number,
-        "differences": found,
+        "muons": stream.training_muons if stream else len(train),
+        "differences": differences,
     }
     load_keras().utils.set_random_seed(seed)
     ties = embeddings.tables(train, recipe, card.domain)
@@ -186,6 +185,13 @@ def fit_parts(
         answers = answers_of(model, card, validation.columns)
     raw = raw_residuals(validation)
     after = residuals_after(card, gains, answers, validation, raw)
+    guarded = None
+    if recipe.guard:
+        least = residuals_after(card, gains, np.zeros_like(answers), validation, raw)
+        guarded = find(validation, raw, least, after)
+        gains = gains.times(guarded.factors)
+        after = residuals_after(card, gains, answers, validation, raw)
+        done["guard"] = guarded.as_dict()
     inside = in_range(card, validation)
     known = resolution.learn(
         validation.select(inside).columns, {v: r[inside] for v, r in after.items()}, recipe.inputs
@@ -193,7 +199,17 @@ def fit_parts(
     validated = Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
     training, scored = {**about, **done}, validated.as_dict()
     card = dataclasses.replace(card, training=training, scores=scored, resolution=known)
-    return Trained(model, gains, card, validated)
+    return Trained(model, gains, card, validated, guarded)
+
+
+def _adapted(train: Dataset, recipe: Recipe) -> tuple[Recipe, dict[str, float]]:
+    """Return the recipe for these muons, and how far they are from each symmetry (empty: not looked at)."""
+    found: dict[str, float] = {}
+    if recipe.symmetries and len(train) >= symmetries.MIN_MUONS:
+        found = symmetries.differences(train, unsigned(train))
+    recipe = symmetries.adapted(recipe, found)
+    embedded = tuple(n for n in recipe.embedded_inputs if n in recipe.inputs)
+    return dataclasses.replace(recipe, embedded_inputs=embedded), found
 
 
 def _first_card(train: Dataset, recipe: Recipe) -> tuple[Card, Gains]:

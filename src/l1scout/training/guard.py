@@ -28,7 +28,7 @@ from l1scout.statistics import paired_ratio, rms_ratio, wrap
 CAUTION = tuple(float(c) for c in np.arange(1.0, -2.01, -0.25))
 """Standard deviations by which RMS and tail must be better than the raw trigger's; if negative, may be worse.
 The first one is taken whose price is at most `MAX_PRICE`, or the last."""
-MAX_PRICE = 0.025
+MAX_PRICE = 0.02
 """Share by which RMS, core or tail of a variable may become worse on all muons, compared with no guard."""
 ENOUGH = 500
 """Muons from which a value is judged by itself; with fewer, its neighbours join."""

@@ -12,8 +12,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-DENSE = 100
+from l1scout.formats.streams.muon import PHI_BINS
+
+DENSE = 50
 """Training muons of every node."""
+SECTORS = 12
+"""Of the barrel."""
 WIDER = 1.1
 """Nodes of values with fewer muons are at least this ratio apart, in pT."""
 
@@ -69,3 +73,9 @@ def table(
     shares = np.maximum(1 - np.abs(position[:, np.newaxis] - np.arange(at.size)), 0)
     slope = (position - (at.size - 1) / 2) / 10
     return np.concatenate([shares, slope[:, np.newaxis]], axis=1).astype(np.float32)
+
+
+def harmonics(phi: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return waves over the full turn and over a sector of 30 degrees, shape (values, waves): ties of phi."""
+    turns = np.outer(phi, [*range(1, 4), *(SECTORS * k for k in range(1, 4))]) * (2 * np.pi / PHI_BINS)
+    return np.concatenate([np.sin(turns), np.cos(turns)], axis=1).astype(np.float32)

@@ -41,7 +41,7 @@ class Recipe:
     schedule : {"constant", "cosine"}
         Of the learning rate; at a constant one the best epoch is kept instead of the last.
     guard : bool
-        After the training, limit corrections where they make muons worse: `l1scout.training.bin_guard`.
+        After the training, limit corrections where they make muons worse: `l1scout.training.guard`.
     epochs, batch : int
         The paper gives neither. With Adadelta, 20 epochs or batches of 1024 are too few steps: on
         300,000 training muons the RMS ratios of model B are then 0.75 / 0.83 / 0.61 or 0.85 / 0.82 /
@@ -55,8 +55,9 @@ class Recipe:
     gains : bool
         Signs of charge and eta and sizes in pT are factors of the answers, so that one network is enough for
         all hwPt: `l1scout.training.gains`.
-    symmetries : tuple of {"charge", "eta"}
-        Corrections are the same but for their sign: `l1scout.training.symmetries`.
+    symmetries : tuple of {"charge", "eta", "phi"}
+        Corrections are the same but for their sign, as far as the training muons are:
+        `l1scout.training.symmetries`.
     """
 
     name: str
@@ -106,11 +107,11 @@ DEFAULT = Recipe(
     guard=True,
     epochs=20,
     batch=1024,
-    embedded_inputs=("hwPt", "hwEtaAtVtx", "hwEta", "stubStations"),
+    embedded_inputs=("hwPt", "hwEtaAtVtx", "hwEta", "hwPhiAtVtx", "stubStations"),
     widths=HIDDEN[1:],
     inputs=DEFAULT_INPUTS,
     gains=True,
-    symmetries=("charge", "eta"),
+    symmetries=("charge", "eta", "phi"),
 )
 """Close to the limit in RMS, core and tail, for every hwPt, and guarded."""
 

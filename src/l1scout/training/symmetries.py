@@ -1,14 +1,15 @@
 """Symmetries of a detector, and whether the training muons have them.
 
-A muon of the other charge, or at -eta, is corrected by as much as its mirror image: the network need not see
-the charge nor the sign of eta, and learns from twice as many muons. Detectors are symmetric only as far as
-they are: stations stand a fraction of a millimetre off, and some inputs (phi, directions of stubs) have no
-mirror image that the network could know. So a symmetry is used only where all inputs have it, and where
-correcting both sides apart would not explain more than `BROKEN` of the variance of the trigger's residuals
-in phi, eta or pT. The same number for phi says what `--inputs hwPhiAtVtx` would bring.
+A muon of the other charge, or at -eta, is corrected by as much as its mirror image, and turning the detector
+changes nothing: the network need not see the charge, nor the sign of eta, nor phi, and learns from more muons
+of each kind. But detectors are not quite symmetric, and some inputs (phi, directions of stubs) have no mirror
+image that the network could know. So a symmetry is used only where all inputs have it, and where correcting
+both sides apart would not explain more than `BROKEN` of the variance of the trigger's residuals in phi, eta
+or pT. Otherwise the network sees the difference: the charge, the sign of eta, or phi.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,13 @@ _CLIP = 5.0
 _ODD = {
     "charge": ("hwPhiAtVtx", "hwPhi", "stubPhiB1", "stubPhiB2", "stubBend12"),
     "eta": (),
+    "phi": ("hwPhiAtVtx", "hwPhi"),
 }
-"""Inputs that change, in a way that a network cannot know, with the mirror image."""
+"""Inputs that have no mirror image, or tell phi."""
 
 
-def held(recipe: Recipe, found: Mapping[str, float]) -> tuple[str, ...]:
-    """Return the symmetries that a network is built with.
+def adapted(recipe: Recipe, found: Mapping[str, float]) -> Recipe:
+    """Return a recipe without the symmetries that the muons or the inputs do not have.
 
     Parameters
     ----------
@@ -41,15 +43,21 @@ def held(recipe: Recipe, found: Mapping[str, float]) -> tuple[str, ...]:
     found : mapping of str to float
         The `differences` of the training muons; empty if they are too few.
     """
+    kept = {s for s in recipe.symmetries if found.get(s, 0.0) <= BROKEN}
+    inputs = recipe.inputs
+    if "phi" in recipe.symmetries and "phi" not in kept and "hwPhiAtVtx" not in inputs:
+        inputs = (*inputs, "hwPhiAtVtx")
+    kept -= {s for s, odd in _ODD.items() if set(odd) & set(inputs)}
     if "hwEtaAtVtx" not in recipe.embedded_inputs:  # a plain number is not tied to its mirror image
-        return ()
-    kept = [s for s in possible(recipe.inputs) if found.get(s, 0.0) <= BROKEN]
-    return tuple(s for s in recipe.symmetries if s in kept)
+        kept = set()
+    return replace(recipe, inputs=inputs, symmetries=tuple(s for s in recipe.symmetries if s in kept))
 
 
-def possible(inputs: Sequence[str]) -> tuple[str, ...]:
-    """Return the symmetries that all inputs have."""
-    return tuple(s for s, odd in _ODD.items() if not set(odd) & set(inputs))
+def described(symmetries: Sequence[str], found: Mapping[str, float]) -> str:
+    """Say in a line which symmetries a network has, and how far its training muons are from each."""
+    line = f"Symmetries: {', '.join(symmetries) or 'none'}"
+    shares = ", ".join(f"{name} {100 * max(share, 0):.2f} %" for name, share in found.items())
+    return f"{line} (differences explain {shares} of the residuals' variance)" if found else line
 
 
 def differences(train: Dataset, offset: NDArray[np.float64]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from l1scout.deploy.engines._base import Engine, EngineOptions, check_arrays
 from l1scout.jit import kernel
 from l1scout.model.directory import Model
 from l1scout.model.domain import Domain
-from l1scout.model.integers import STEPS, IntegerNetwork
+from l1scout.model.integers import STEPS, IntegerGains, IntegerNetwork, Neurons
 
 _CHUNK = 1 << 11  # the layers of this number of muons stay in the cache
 
@@ -44,15 +44,14 @@ class FirmwareEngine(Engine):
         self.overflows = 0
         self._steps = STEPS.astype(np.float32)[:, np.newaxis]
         self._layers = [
-            (
-                layer.weights.astype(np.float64),
-                layer.bias.astype(np.float64),
-                np.exp2(-layer.shift.astype(np.float64)),
-                np.exp2(layer.bits.astype(np.float64)),
-                k < len(network.layers) - 1,
-            )
+            (layer.weights.astype(np.float64), *_rounding(layer), k < len(network.layers) - 1)
             for k, layer in enumerate(network.layers)
         ]
+        self._gains = [
+            (gain, np.ascontiguousarray(gain.factors.T, np.float64))
+            for gain in (network.gains.gains if network.gains else ())
+        ]
+        self._after_gains = _rounding(network.gains) if network.gains else None
         self._look_ups = [
             [(at, np.ascontiguousarray(at.values.T, np.float64)) for at in network.look_ups if at.layer == k]
             for k in range(len(network.layers))
@@ -67,12 +66,13 @@ class FirmwareEngine(Engine):
         return out
 
     def ranges(self, domain: Domain) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
-        """Smallest and largest value of each neuron over a domain, an array a layer.
+        """Smallest and largest value of each neuron over a domain, an array per layer; then of the gains.
 
-        An input that no neuron looks at need not vary.
+        An input that no neuron and no gain looks at need not vary.
         """
-        low = [np.full(layer.bias.size, np.inf) for layer in self.network.layers]
-        high = [np.full(layer.bias.size, -np.inf) for layer in self.network.layers]
+        parts = [*self.network.layers, *((self.network.gains,) if self.network.gains else ())]
+        low = [np.full(part.bias.size, np.inf) for part in parts]
+        high = [np.full(part.bias.size, -np.inf) for part in parts]
         for _, hardware in domain.fixed(self.network.blind).chunks(_CHUNK):
             for k, values in enumerate(self._values(hardware)):
                 low[k] = np.minimum(low[k], values.min(axis=1))
@@ -80,16 +80,25 @@ class FirmwareEngine(Engine):
         return [x.astype(np.int64) for x in low], [x.astype(np.int64) for x in high]
 
     def _values(self, hardware: NDArray[Any]) -> list[NDArray[np.float64]]:
-        """Values of all layers for a chunk of muons."""
+        """Values of all layers for a chunk of muons, then those after the gains if there are any."""
         x, found = hardware.astype(np.float64), []
         for (weights, bias, step, span, hidden), look_ups in zip(self._layers, self._look_ups, strict=True):
             y = np.empty((bias.size, x.shape[1]))
             y[:] = bias[:, np.newaxis]
             for at, values in look_ups:
                 _look_up(values, at.row(hardware), y)
-            self.overflows += _layer(weights, step, span, hidden, x, y)
+            _products(weights, x, y)
+            self.overflows += _round(step, span, hidden, y)
             found.append(y)
             x = y
+        if self._after_gains:
+            bias, step, span = self._after_gains
+            y = x.copy()
+            for gain, factors in self._gains:
+                _multiply(factors, gain.row(hardware), y)
+            y += bias[:, np.newaxis]
+            self.overflows += _round(step, span, False, y)
+            found.append(y)
         return found
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -108,19 +117,16 @@ def _look_up(values: NDArray[np.float64], rows: NDArray[np.int64], y: NDArray[np
 
 
 @kernel
-def _layer(
-    weights: NDArray[np.float64],
-    step: NDArray[np.float64],
-    span: NDArray[np.float64],
-    hidden: bool,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-) -> int:
-    """Finish a layer's sums, shape (neurons, muons), and return how many values lost bits above.
+def _multiply(factors: NDArray[np.float64], rows: NDArray[np.int64], y: NDArray[np.float64]) -> None:
+    """Multiply answers, shape (answers, muons), by factors in an array (answers, rows)."""
+    for j in range(y.shape[0]):
+        for m in range(rows.size):
+            y[j, m] *= factors[j, rows[m]]
 
-    All are integers below 2**52, so that float64, which is faster, is exact.
-    """
-    over = 0
+
+@kernel
+def _products(weights: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    """Add weights times inputs, shape (inputs, muons), to a layer's sums, shape (neurons, muons)."""
     for j in range(y.shape[0]):
         row = y[j]
         for i in range(x.shape[0]):
@@ -128,6 +134,17 @@ def _layer(
             if weight != 0:
                 for m in range(row.size):
                     row[m] += weight * column[m]
+
+
+@kernel
+def _round(step: NDArray[np.float64], span: NDArray[np.float64], hidden: bool, y: NDArray[np.float64]) -> int:
+    """Finish sums, shape (neurons, muons), and return how many values lost bits above.
+
+    All are integers below 2**52, so that float64, which is faster, is exact.
+    """
+    over = 0
+    for j in range(y.shape[0]):
+        row = y[j]
         lowest = 0.0 if hidden else -span[j] / 2
         for m in range(row.size):
             word = np.floor((max(row[m], 0.0) if hidden else row[m]) * step[j])
@@ -135,3 +152,11 @@ def _layer(
             over += turns != 0
             row[m] = word - turns * span[j]
     return over
+
+
+def _rounding(
+    part: Neurons | IntegerGains,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return bias, what a bit above those dropped is worth, and where values wrap, in float64."""
+    shift, bits = part.shift.astype(np.float64), part.bits.astype(np.float64)
+    return part.bias.astype(np.float64), np.exp2(-shift), np.exp2(bits)

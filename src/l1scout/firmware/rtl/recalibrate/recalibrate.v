@@ -5,11 +5,11 @@
 // in_muon     64-bit muon of the Global Muon Trigger; 2017/18 and Run 3 share the fields that are used
 // out_*       the same, and out_recalibrated ("Recalibrated muon" in the README beside this file), with clock
 //             edge CORE_STAGES + 3 if the one that takes the muon in is the first. A muon outside the domain,
-//             or with hwChargeValid 0, keeps the trigger's own values, isRecal 0.
+//             or whose charge is needed but not valid, keeps the trigger's own values, isRecal 0.
 // reset       synchronous; clears the valid bits, so that nothing comes out of what was on its way. Data
 //             registers have none: nobody looks at them without a valid bit.
 //
-// `recalibrate.vh` holds what depends on the model: the core's inputs, widths and stages, the domain.
+// `recalibrate.vh` holds what depends on the model: the core's inputs, widths and stages, and `in_domain`.
 `timescale 1ns / 1ps
 module recalibrate #(
     parameter TAG_BITS = 48
@@ -53,12 +53,7 @@ module recalibrate #(
   wire signed [15:0] phi = {6'b0, muon[9:0]};
   wire signed [15:0] pt = {7'b0, muon[18:10]};
   wire signed [15:0] eta = {{7{muon[31]}}, muon[31:23]};
-  wire signed [15:0] charge = {15'b0, muon[34]};
-  wire signed [15:0] index = {9'b0, muon[42:36]};
-  wire charge_valid = muon[35];
-  wire known = charge_valid && pt != 16'sd0 && phi >= LOW_PHI && phi <= HIGH_PHI && eta >= LOW_ETA && eta <= HIGH_ETA &&
-      pt >= LOW_PT && pt <= HIGH_PT && charge >= LOW_CHARGE && charge <= HIGH_CHARGE &&
-      index >= LOW_INDEX && index <= HIGH_INDEX;
+  wire known = pt != 16'sd0 && in_domain(muon);
 
   // First edge after the core: trigger minus correction, in steps.
   wire [OUT_PHI-1:0] dphi = answer[0+:OUT_PHI];
@@ -81,15 +76,17 @@ module recalibrate #(
     muon_1  <= muon;
   end
 
-  // Second: phi back into a turn; a pT that is not positive, or a value beyond its field, is no answer.
+  // Second: phi back into a turn; a pT that is not positive, or an eta beyond its field, is no answer. A pT
+  // beyond its field is the largest one, as in the GMT's own word.
   wire signed [15:0] below = new_phi + TURN;
   wire signed [15:0] above = new_phi - TURN;
   wire [13:0] phi_in_turn = new_phi < 16'sd0 ? below[13:0] : above >= 16'sd0 ? above[13:0] : new_phi[13:0];
-  wire usable = new_pt > 16'sd32 && new_pt < 16'sd16384 && new_eta >= -16'sd8192 && new_eta < 16'sd8192;
+  wire usable = new_pt > 16'sd32 && new_eta >= -16'sd8192 && new_eta < 16'sd8192;
   wire recal = ask && usable;
   wire [13:0] phi_out = recal ? phi_in_turn : {muon_1[9:0], 4'b0};
   wire [13:0] eta_out = recal ? new_eta[13:0] : {muon_1[31:23], 5'b0};
-  wire [13:0] pt_out = recal ? new_pt[13:0] : {muon_1[18:10], 5'b0};
+  wire [13:0] pt_in_field = new_pt[14] ? 14'd16383 : new_pt[13:0];
+  wire [13:0] pt_out = recal ? pt_in_field : {muon_1[18:10], 5'b0};
   initial out_valid = 1'b0;
   always @(posedge clk) begin
     out_valid <= reset ? 1'b0 : valid_1;
