@@ -101,7 +101,7 @@ def test_chance_does_not_limit_what_is_good(data, raw):
     assert factors_of(found, data)[data["hwPt"] < 30].mean() > 0.9
 
 
-def test_other_muons_are_not_worse_beyond_chance():
+def test_other_muons_are_helped_too():
     """Chosen on one sample, the factors hold for another: with a loss of 2 % that one sample hardly sees."""
     samples = [toy_dataset(30_000, seed) for seed in (11, 12)]
     raws = [raw_residuals(s) for s in samples]
@@ -121,7 +121,7 @@ def test_other_muons_are_not_worse_beyond_chance():
         worse += sum(int(p.worse["guarded"][v]["rms"].sum()) for v in VARIABLES)
         before += sum(int(p.worse["free"][v]["rms"].sum()) for v in VARIABLES)
     assert before > 0.1 * seen
-    assert worse < 0.03 * seen
+    assert worse < 0.5 * before
 
 
 def test_the_offset_of_a_network_is_not_limited(data, raw):

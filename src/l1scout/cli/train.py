@@ -46,6 +46,14 @@ def train(
         int | None,
         typer.Option(min=1, help="Epochs without a better validation loss after which to stop (A to F)."),
     ] = None,
+    guard_price: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Also give more weight to muons of bins of offline pT, eta and charge that are worse than "
+            "the trigger, until one of the nine metrics is worse by this share (0.03: 3 %).",
+        ),
+    ] = None,
     in_memory: Annotated[
         int, typer.Option(min=0, help="Muons to hold in memory; more are read again in every epoch.")
     ] = IN_MEMORY,
@@ -54,7 +62,7 @@ def train(
     """Train a network, write it as a model directory, and print its validation beside published numbers."""
     from l1scout.dataset.matched import files_of
     from l1scout.model.quantities import model_inputs
-    from l1scout.report.result_tables import guard_lines, ratio_rows, score_rows
+    from l1scout.report.result_tables import guard_lines, offline_guard_lines, ratio_rows, score_rows
     from l1scout.report.terminal_tables import metrics_table
     from l1scout.training.recipes import recipe
     from l1scout.training.save_model import check_target, save
@@ -70,6 +78,7 @@ def train(
         batch=batch,
         seed=seed,
         patience=patience,
+        guard_price=guard_price,
     )
     card = save(trained, target)
     if json:
@@ -83,6 +92,8 @@ def train(
     print_table(metrics_table(score_rows({"GMT": validation.raw, model: validation.model})))
     print("\nRatio model / GMT\n")
     print_table(metrics_table(ratio_rows({model: validation.ratio})))
+    if "offline_guard" in card.training:
+        print("\n" + "\n".join(offline_guard_lines(card.training["offline_guard"])))
     if trained.guard:
         print("\nPrice of the guard, which limits corrections: ratio with / without it\n")
         print_table(metrics_table(ratio_rows({"price": trained.guard.price})))
@@ -116,6 +127,7 @@ def fit_with_bar(
     batch: int | None = None,
     seed: int = 1,
     patience: int | None = None,
+    guard_price: float | None = None,
 ) -> "Trained":
     """Train under a progress bar."""
     from l1scout.training.fit import fit
@@ -131,5 +143,6 @@ def fit_with_bar(
             batch=batch,
             seed=seed,
             patience=patience,
+            guard_price=guard_price,
             on_epoch=lambda epoch, _loss: bar.update(task, completed=epoch),
         )

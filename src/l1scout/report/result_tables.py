@@ -159,6 +159,27 @@ def guard_lines(guard: "Guard") -> list[str]:
     return lines
 
 
+def offline_guard_lines(found: Mapping[str, Any]) -> list[str]:
+    """Say what helping bins of offline quantities cost, why it ended, and which are left."""
+    price = ", ".join(
+        f"{KIND_NAMES[kind].split()[0]} {VARIABLE_NAMES[v]} {100 * (m['value'] - 1):+.1f} %"
+        for kind, by in found["price"].items()
+        for v, m in by.items()
+        if m["value"] is not None
+    )
+    lines = [
+        f"Weights of offline bins: {found['ended']}; the largest is {found['largest_weight']:.1f}",
+        f"Price: {price}",
+        f"Offline bins whose RMS or tail may be worse than GMT's (1 sigma): {len(found['left'])}",
+    ]
+    for b in found["left"]:
+        name = VARIABLE_NAMES[b["variable"]]
+        lines.append(
+            f"  {name} at {b['column']} {b['low']:g} to {b['high']:g}: up to {100 * b['excess']:.1f} %"
+        )
+    return lines
+
+
 def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """First and last index of each unbroken run of True."""
     steps = np.diff(np.r_[0, mask.astype(np.int8), 0])

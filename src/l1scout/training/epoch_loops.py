@@ -1,17 +1,18 @@
 """The loops over epochs that train a network, on muons in memory or read from files."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.dataset.matched import Dataset
-from l1scout.evaluate.targets import corrected
+from l1scout.evaluate.targets import corrected, raw_residuals
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
 from l1scout.model.quantities import Residuals
-from l1scout.training import loss_functions
+from l1scout.training import loss_functions, offline_guard
 from l1scout.training.epochs import MuonFiles, batches
 from l1scout.training.gains import Gains
 from l1scout.training.recipes import Recipe, compile_model
@@ -34,18 +35,35 @@ class InMemoryMuons:
     """
 
     def __init__(self, card: Card, gains: Gains, recipe: Recipe, train: Dataset) -> None:
-        x, y = _arrays(card, gains, recipe, train)
-        self.given: dict[str, Any] = {"x": x, "y": y, "batch_size": recipe.batch}
+        x, self._y = _arrays(card, gains, recipe, train)
+        self._train = train
+        self.given: dict[str, Any] = {"x": x, "y": self._y, "batch_size": recipe.batch}
         self.steps = -(-len(train) // recipe.batch)
+
+    def weigh(self, weights: NDArray[np.float64]) -> None:
+        """Give each muon the weights of its offline bins."""
+        self._y[:, 6:] = offline_guard.of_muons(weights, self._train)
 
 
 class StreamedMuons:
     """Training muons from files; see `InMemoryMuons`."""
 
     def __init__(self, card: Card, gains: Gains, recipe: Recipe, stream: MuonFiles, seed: int) -> None:
-        source = batches(stream, lambda block: _arrays(card, gains, recipe, block), recipe.batch, seed)
+        self._weights: NDArray[np.float64] | None = None
+
+        def arrays(block: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            x, y = _arrays(card, gains, recipe, block)
+            if self._weights is not None:
+                y[:, 6:] *= offline_guard.of_muons(self._weights, block)
+            return x, y
+
+        source = batches(stream, arrays, recipe.batch, seed)
         self.given: dict[str, Any] = {"x": source, "shuffle": False}
         self.steps = len(source)
+
+    def weigh(self, weights: NDArray[np.float64]) -> None:
+        """Give each muon the weights of its offline bins."""
+        self._weights = weights
 
 
 def best_epoch(
@@ -87,6 +105,29 @@ def falling_rate(
     history = model.fit(**muons.given, epochs=recipe.epochs, callbacks=_tell(on_epoch), verbose=0)
     loss = float(history.history["loss"][-1])
     return {"epochs_run": recipe.epochs, "epoch_kept": recipe.epochs, "loss": loss}
+
+
+def guard_offline(
+    model: "keras.Model",
+    card: Card,
+    gains: Gains,
+    recipe: Recipe,
+    muons: InMemoryMuons | StreamedMuons,
+    validation: Dataset,
+) -> dict[str, Any]:
+    """Train on for bins of offline quantities, up to the recipe's price; the card's entries about it."""
+    raw = raw_residuals(validation)
+    rate, few = 0.3 * recipe.learning_rate, offline_guard.epochs(recipe.epochs)
+    short = replace(recipe, learning_rate=rate, epochs=few)
+
+    def again(weights: NDArray[np.float64]) -> None:
+        muons.weigh(weights)
+        falling_rate(model, short, muons, None)
+
+    def check() -> Residuals:
+        return residuals_after(card, gains, answers_of(model, card, validation.columns), validation, raw)
+
+    return offline_guard.train(model, again, check, validation, raw, recipe.guard_price or 0.0)
 
 
 def answers_of(model: "keras.Model", card: Card, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:

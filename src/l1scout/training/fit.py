@@ -25,6 +25,7 @@ from l1scout.training.epoch_loops import (
     answers_of,
     best_epoch,
     falling_rate,
+    guard_offline,
     in_range,
     residuals_after,
 )
@@ -82,6 +83,7 @@ def fit(
     batch: int | None = None,
     seed: int = 1,
     patience: int | None = None,
+    guard_price: float | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Trained:
     """Train a network on the ``train`` part of a data set and score it on the ``validation`` part.
@@ -109,6 +111,8 @@ def fit(
     patience : int, optional
         Stop after this number of epochs without a better validation loss; by default all epochs are run. Not
         for a falling rate.
+    guard_price : float, optional
+        Help bins of offline quantities at this price: `Recipe.guard_price`.
     on_epoch : callable, optional
         Told epoch (from 1) and loss at the end of every epoch.
 
@@ -121,6 +125,12 @@ def fit(
     if patience and recipe.schedule != "constant":
         msg = f"model {recipe.name} trains at a falling rate: it cannot stop early; choose fewer epochs"
         raise InputError(msg)
+    if guard_price is not None:
+        if recipe.targets != "residual" or recipe.schedule != "cosine":
+            known = "default, balanced, rms and small"
+            msg = f"model {recipe.name} cannot weigh muons: --guard-price is for {known}"
+            raise InputError(msg)
+        recipe = dataclasses.replace(recipe, guard_price=guard_price)
     recipe = dataclasses.replace(recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch)
     if isinstance(data, MuonFiles):
         train, validation, muons, stream = data.train, data.validation, data.muons, data
@@ -180,6 +190,8 @@ def fit_parts(
             done = best_epoch(model, card, gains, recipe, muons, validation, patience, on_epoch)
         else:
             done = falling_rate(model, recipe, muons, on_epoch)
+        if recipe.guard_price is not None:
+            done["offline_guard"] = guard_offline(model, card, gains, recipe, muons, validation)
         if ties:
             model = embeddings.untied(model, recipe, card, ties)
         answers = answers_of(model, card, validation.columns)

@@ -9,7 +9,8 @@ them. Nothing is promised of bins of *offline* quantities: only what the trigger
 
 Neighbouring values with few muons are judged together, and their factors averaged, so that factors change
 slowly where chance is large; where no muons are near, the factor is 0. How surely a bin must not be worse,
-`CAUTION`, is as much as `MAX_PRICE` allows: with more caution, chance alone limits good corrections.
+`CAUTION`, is as much as `MAX_PRICE` allows: with more caution, chance alone limits good corrections. A value
+whose factor alone would cost more, such as the largest pT that the trigger assigns, keeps its correction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ from l1scout.statistics import paired_ratio, rms_ratio, wrap
 
 CAUTION = tuple(float(c) for c in np.arange(1.0, -2.01, -0.25))
 """Standard deviations by which RMS and tail must be better than the raw trigger's; if negative, may be worse.
-The first one is taken whose price is at most `MAX_PRICE`, or the last."""
+The first one is taken whose price, and its standard deviation, are at most `MAX_PRICE`; or the last."""
 MAX_PRICE = 0.02
 """Share by which RMS, core or tail of a variable may become worse on all muons, compared with no guard."""
 ENOUGH = 500
@@ -35,6 +36,8 @@ ENOUGH = 500
 FEW = 100
 """With fewer muons, neighbours included, the factor goes down to 0 in proportion."""
 _STEPS = np.linspace(0.0, 1.0, 11)
+_SURELY = 2.0
+"""Standard deviations by which the price of a value must be above `MAX_PRICE` to be too much."""
 _CHECKED = ("rms", "tail")
 
 Factors = dict[str, tuple[int, NDArray[np.float64]]]
@@ -81,6 +84,8 @@ class Guard:
         By variable, the one of `CAUTION` that was taken.
     limited : mapping of str to float
         By variable, the share of the muons whose correction is less than it would be.
+    dear : mapping of str to list of int
+        By variable, values of hwPt that keep their corrections, as less would cost too much.
     profiles : tuple of Profile
         Raw trigger and guarded network ("model") in bins of hwPt and of hwEtaAtVtx.
     """
@@ -89,6 +94,7 @@ class Guard:
     price: Scores
     caution: Mapping[str, float]
     limited: Mapping[str, float]
+    dear: Mapping[str, list[int]]
     profiles: tuple[Profile, ...]
 
     @property
@@ -114,18 +120,20 @@ class Guard:
 
     def as_dict(self) -> dict[str, Any]:
         """For the card."""
-        worse = [{**w, "reason": self._reason(w["variable"])} for w in self.worse]
+        worse = [{**w, "reason": self._reason(w)} for w in self.worse]
         return {
             "price": self.price.as_dict(),
             "caution": dict(self.caution),
             "limited": {v: round(x, 4) for v, x in self.limited.items()},
+            "too_dear_hw_pt": dict(self.dear),
             "checks": self.checks,
             "worse": worse,
         }
 
-    def _reason(self, variable: str) -> str:
+    def _reason(self, w: Mapping[str, Any]) -> str:
         """Say why a bin is left that is worse."""
-        if self.caution[variable] < 0:
+        variable = w["variable"]
+        if self.caution[variable] < 0 or any(w["low"] <= size <= w["high"] for size in self.dear[variable]):
             price = f"{100 * MAX_PRICE:g} % of an average over all muons"
             return f"smaller corrections would cost more than {price}; chance, if its neighbours are better"
         return "not worse together with its neighbours: chance, or too few muons to tell"
@@ -145,17 +153,17 @@ def find(data: Dataset, raw: Residuals, least: Residuals, full: Residuals) -> Gu
     """
     sizes = [np.abs(data[axis.name].astype(np.int64)) for axis in AXES]
     tables = [np.ones((axis.nearest.size, len(VARIABLES))) for axis in AXES]
-    caution, limited, after = {}, {}, dict(full)
+    caution, limited, dear, after = {}, {}, {}, dict(full)
     for k, v in enumerate(VARIABLES):
         muons = _Muons(v, raw[v], least[v], full[v])
-        cheap, dear = len(CAUTION) - 1, -1
-        while cheap - dear > 1:
-            middle = (cheap + dear) // 2
-            if _price(muons, _chosen(muons, sizes, CAUTION[middle]), sizes) <= MAX_PRICE:
+        cheap, costly = len(CAUTION) - 1, -1
+        while cheap - costly > 1:
+            middle = (cheap + costly) // 2
+            if _price(muons, _chosen(muons, sizes, CAUTION[middle])[0], sizes) <= MAX_PRICE:
                 cheap = middle
             else:
-                dear = middle
-        found = _chosen(muons, sizes, CAUTION[cheap])
+                costly = middle
+        found, dear[v] = _chosen(muons, sizes, CAUTION[cheap])
         for table, column in zip(tables, found, strict=True):
             table[:, k] = column
         factor = _of_muons(found, sizes)
@@ -163,7 +171,7 @@ def find(data: Dataset, raw: Residuals, least: Residuals, full: Residuals) -> Gu
     values = [np.abs(np.arange(axis.low, axis.high + 1)) for axis in AXES]
     factors = {axis.name: (axis.low, t[at]) for axis, t, at in zip(AXES, tables, values, strict=True)}
     bins = tuple(profile(data, axis, raw, {"model": after}) for axis in HARDWARE_AXES)
-    return Guard(factors, ratios(after, full), caution, limited, bins)
+    return Guard(factors, ratios(after, full), caution, limited, dear, bins)
 
 
 @dataclass(frozen=True)
@@ -187,14 +195,36 @@ class _Muons:
         return x * x - self.raw**2, (np.abs(x) > tail) - (np.abs(self.raw) > tail).astype(np.float64)
 
 
-def _chosen(muons: _Muons, sizes: Sequence[NDArray[np.int64]], careful: float) -> list[NDArray[np.float64]]:
-    """Return a table of factors for each axis: each twice, as the other may have mended a loss."""
+def _chosen(
+    muons: _Muons, sizes: Sequence[NDArray[np.int64]], careful: float
+) -> tuple[list[NDArray[np.float64]], list[int]]:
+    """Return a table of factors for each axis: each twice, as the other may have mended a loss.
+
+    The second is the list of hwPt that are too dear.
+    """
     found = [np.ones(axis.nearest.size) for axis in AXES]
     for _ in range(2):
         for k, axis in enumerate(AXES):
             found[k] = np.ones(axis.nearest.size)
             found[k] = _table(muons, _of_muons(found, sizes), axis, sizes[k], careful)
-    return found
+    dear = _dear(muons, _of_muons(found, sizes), sizes[0], found[0].size)
+    found[0][dear] = 1.0
+    return found, np.flatnonzero(dear).tolist()
+
+
+def _dear(muons: _Muons, factor: NDArray[np.float64], size: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
+    """Return at which sizes of an input the factors alone would cost more than `MAX_PRICE`."""
+    x, y, v = np.abs(muons.after(factor)), np.abs(muons.full), muons.variable
+    losses = (
+        (x * x - y * y, 2 * float(np.sum(y * y))),
+        ((x > TAIL[v]) - (y > TAIL[v]).astype(np.float64), float(np.sum(y > TAIL[v]))),
+        ((y < CORE[v]) - (x < CORE[v]).astype(np.float64), float(np.sum(y < CORE[v]))),
+    )
+    costly = np.zeros(n, np.bool_)
+    for loss, total in losses:
+        error = np.sqrt(np.bincount(size, loss**2, n))
+        costly |= np.bincount(size, loss, n) - _SURELY * error > MAX_PRICE * total
+    return costly
 
 
 def _of_muons(
@@ -248,8 +278,8 @@ def _sums(
 
 
 def _price(muons: _Muons, tables: Sequence[NDArray[np.float64]], sizes: Sequence[NDArray[np.int64]]) -> float:
-    """Return the largest share by which RMS, core or tail become worse."""
+    """Return the largest share by which RMS, core or tail become worse, plus its standard deviation."""
     v, x, y = muons.variable, muons.after(_of_muons(tables, sizes)), muons.full
-    core = paired_ratio(np.abs(x) < CORE[v], np.abs(y) < CORE[v]).value
-    tail = paired_ratio(np.abs(x) > TAIL[v], np.abs(y) > TAIL[v]).value
-    return float(np.nanmax([rms_ratio(x, y).value - 1, 1 - core, tail - 1, 0.0]))
+    core = paired_ratio(np.abs(x) < CORE[v], np.abs(y) < CORE[v])
+    more = rms_ratio(x, y), paired_ratio(np.abs(x) > TAIL[v], np.abs(y) > TAIL[v])
+    return float(np.nanmax([1 - core.value + core.error, *(m.value - 1 + m.error for m in more), 0.0]))

@@ -42,6 +42,9 @@ class Recipe:
         Of the learning rate; at a constant one the best epoch is kept instead of the last.
     guard : bool
         After the training, limit corrections where they make muons worse: `l1scout.training.guard`.
+    guard_price : float, optional
+        Before that, help bins of offline quantities until one of the nine metrics is worse by this share:
+        `l1scout.training.offline_guard`.
     epochs, batch : int
         The paper gives neither. With Adadelta, 20 epochs or batches of 1024 are too few steps: on
         300,000 training muons the RMS ratios of model B are then 0.75 / 0.83 / 0.61 or 0.85 / 0.82 /
@@ -71,6 +74,7 @@ class Recipe:
     targets: str = "unit"
     schedule: str = "constant"
     guard: bool = False
+    guard_price: float | None = None
     epochs: int = 60
     batch: int = 256
     embedded_inputs: tuple[str, ...] = ()
