@@ -9,6 +9,7 @@ from l1scout.dataset.matched import Dataset
 from l1scout.evaluate.targets import targets
 from l1scout.formats.streams.muon import PT
 from l1scout.model.directory import load_model
+from l1scout.model.quantities import DEFAULT_INPUTS, model_inputs
 from l1scout.training import symmetries
 from l1scout.training.fit import fit
 from l1scout.training.gains import Gains, fading, unsigned
@@ -47,6 +48,18 @@ def test_corrections_of_mirror_images_differ_in_their_sign_alone(trained):
     assert np.allclose(out[1] - offset[1], -(out[1, ::-1] - offset[1]), rtol=1e-6, atol=1e-9)
     assert np.allclose(out[2], out[2, ::-1], rtol=1e-6, atol=1e-6)
     assert np.allclose(out[2, ..., 0], out[2, ..., 1])
+
+
+def test_eta_at_the_second_station_has_a_mirror_image_too(data):
+    trained = fit(data, dataclasses.replace(QUICK, epochs=1), inputs=model_inputs(["hwEta"], DEFAULT_INPUTS))
+    assert "eta" in trained.card.recipe["symmetries"]
+    eta = np.arange(-60, 61, 3)
+    out = (
+        answers(trained, hwEtaAtVtx=eta, hwPt=[8, 20], hwCharge=[0], hwEta=eta)
+        - trained.gains.offset[:, None, None, None, None]
+    )
+    assert np.allclose(out[1], -out[1][::-1, ..., ::-1], rtol=1e-6, atol=1e-9)
+    assert not np.allclose(out[2][..., :1], out[2], rtol=1e-3)
 
 
 def test_every_hw_pt_has_an_answer_without_a_jump_and_none_far_from_the_training_muons(data, trained):

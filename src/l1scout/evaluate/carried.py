@@ -74,9 +74,9 @@ class Carried:
     ----------
     name : str
         Of the sample.
-    muons, without_floor, recalibrated : int
-        Of the sample; of these the ones with hwPt above 6, and the ones that the model recalibrates: the
-        others count with the trigger's values.
+    muons, compared, without_floor, recalibrated : int
+        Of the sample; of these the ones that ratios and pulls are of (the paper's selection), of which some
+        have hwPt above 6; and the ones that the model recalibrates: others count with the trigger's values.
     ratios, ratios_without_floor : Scores
         Model / raw trigger.
     pulls, pulls_without_floor : mapping of str to Measured
@@ -85,11 +85,12 @@ class Carried:
         RMS of the model over that of a network that was trained on muons of this kind, by variable; empty
         without one.
     combined : CombinedGain, optional
-        Of samples of real muons.
+        Of samples of real muons: of all of them.
     """
 
     name: str
     muons: int
+    compared: int
     without_floor: int
     recalibrated: int
     ratios: Scores
@@ -104,6 +105,7 @@ class Carried:
         return {
             "sample": self.name,
             "muons": self.muons,
+            "muons_compared": self.compared,
             "muons_without_hwpt_6": self.without_floor,
             "muons_recalibrated": self.recalibrated,
             "ratio_to_raw": self.ratios.as_dict(),
@@ -161,6 +163,7 @@ def _of(name: str, found: Evaluation, model: str, reference: str | None) -> Carr
     return Carried(
         name,
         len(found.data),
+        int(np.count_nonzero(found.compared)),
         rest.muons,
         len(found.data) - sum(found.left_as_is[model].values()),
         found.ratios[model],
@@ -215,6 +218,7 @@ def _read(entry: Mapping[str, Any]) -> Carried:
     return Carried(
         entry["sample"],
         entry["muons"],
+        entry["muons_compared"],
         entry["muons_without_hwpt_6"],
         entry["muons_recalibrated"],
         ratios,

@@ -18,7 +18,8 @@ def sample_rows(samples: Sequence[Carried]) -> list[list[str]]:
     head = ["", "muons", "recalibrated", *(f"{name}, phi / eta / pT" for name in RATIO_NAMES)]
     lines = [[*head, "pull width, phi / eta / pT"]]
     for s in samples:
-        counts = [f"{s.muons:,}", f"{s.recalibrated:,}"]
+        some = "" if s.compared == s.muons else f" of {s.muons:,}"
+        counts = [f"{s.compared:,}{some}", f"{s.recalibrated:,}"]
         lines.append([s.name, *counts, *slice_cells(s.ratios), _three(s.pulls)])
         rest = [f"{s.without_floor:,}", "", *slice_cells(s.ratios_without_floor)]
         lines.append([f"{s.name}, {WITHOUT}", *rest, _three(s.pulls_without_floor)])
@@ -34,7 +35,7 @@ def sample_notes(samples: Sequence[Carried]) -> list[str]:
             lines.append(f"{s.name}: {what} {_three(s.to_reference)}")
         if s.combined:
             lines.append(
-                f"{s.name}: phi, eta and pT combined (geometric mean of the RMS ratios) "
+                f"{s.name}: phi, eta and pT combined (geometric mean of the RMS ratios of all {s.muons}) "
                 f"{number(s.combined.ratio, '±')}, p-value {s.combined.p_value:.2g}"
             )
     return lines

@@ -38,7 +38,7 @@ def tables(train: Dataset, recipe: Recipe, domain: Mapping[str, tuple[int, int]]
         values = train[name].astype(np.int64)
         if name == "hwPhiAtVtx":
             found[name] = harmonics(np.arange(low, high + 1))
-        elif name == "hwEtaAtVtx" and "eta" in recipe.symmetries:
+        elif name in ("hwEtaAtVtx", "hwEta") and "eta" in recipe.symmetries:
             found[name] = table(low, high, nodes(np.abs(values)), np.abs)
         else:
             wider = WIDER if name == "hwPt" else 1.0

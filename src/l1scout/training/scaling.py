@@ -35,8 +35,9 @@ def domain(train: Dataset, recipe: Recipe, inputs: Sequence[str]) -> dict[str, t
     if recipe.gains:
         whole["hwPt"] = _HW_PT
     if "eta" in recipe.symmetries:
-        largest = int(np.abs(train["hwEtaAtVtx"].astype(np.int64)).max())
-        whole["hwEtaAtVtx"] = -largest, largest
+        for name in ("hwEtaAtVtx", "hwEta"):
+            largest = int(np.abs(train[name].astype(np.int64)).max())
+            whole[name] = -largest, largest
     return {n: whole.get(n, (int(train[n].min()), int(train[n].max()))) for n in inputs}
 
 

@@ -28,7 +28,7 @@ _CLIP = 5.0
 """Of the widths of the losses: what is further off counts as this."""
 _ODD = {
     "charge": ("hwPhiAtVtx", "hwPhi", "stubPhiB1", "stubPhiB2", "stubBend12"),
-    "eta": ("hwEta",),
+    "eta": (),
     "phi": ("hwPhiAtVtx", "hwPhi"),
 }
 """Inputs that have no mirror image, or tell phi."""
