@@ -7,6 +7,7 @@ module recalibrate #(
     input in_valid,
     input [TAG_BITS-1:0] in_tag,
     input [63:0] in_muon,
+    input [8:0] in_eta,
     output out_valid,
     output [TAG_BITS-1:0] out_tag,
     output [63:0] out_muon,
