@@ -2,13 +2,16 @@
 
     python validation/mass_toys.py --model DIR [--toys 200] [--pairs 5000] [--workers 2] [--out FILE.json]
 
-Each toy is a simulation of its own, through detector and trigger: half of them have all lines and a continuum,
-half only a continuum. Pulls are (fitted - true) / uncertainty; true are the expected yield (share, times
-the part of simulated pairs that pass), and the position and width of the template. The uncertainty of the yield
-is the statistical one and that by the background in quadrature. Positions and widths are pulled where there is
-a peak. False peaks are fits of a continuum above 3 standard deviations; positions are given (one trial), so
-0.135 % of the fits are expected. Exit status 1 if the width of the pulls of a yield is more than 4 standard
-errors and 0.2 from 1, or if there are more false peaks than chance explains (p < 0.001).
+Each toy is a simulation of its own, through detector and trigger: half of them have all lines and a
+continuum, half only a continuum. The templates are wrong on purpose, by as much as the fit allows for: each
+spectrum of each toy has its own shift and width, drawn from `lines.PRIORS`. Pulls are (fitted - true) over
+uncertainty. True are the expected yield (share, times the part of simulated pairs that pass) and position and
+width of the right template; the uncertainty of the yield is that of statistics and of the background, added
+in quadrature. Positions and widths are pulled where there is a peak. False peaks are fits of a continuum
+above 3 standard deviations; positions are given (one trial), so 0.135 % of the fits are expected.
+
+Exit status 1 if the width of the pulls of a yield is more than 4 standard errors and 0.2 from 1, or if there
+are more false peaks than chance explains (p < 0.001).
 """
 
 import json
@@ -22,10 +25,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom, norm
 
-from l1scout.analysis.common.lines import NOT_FITTED
-from l1scout.analysis.common.mass_lines import GROUPS, KINDS_OF_LINES
+from l1scout.analysis.common.lines import NOT_FITTED, PRIORS
+from l1scout.analysis.common.mass_lines import KINDS_OF_LINES
 from l1scout.analysis.common.pair_masses import Masses, PairCuts
-from l1scout.analysis.common.templates import PAIRS
+from l1scout.analysis.common.templates import PAIRS, Template
 from l1scout.cli.output import print_table
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.deploy.recalibrate import Recalibrator
@@ -45,20 +48,30 @@ def _templates(model: Path) -> tuple[dict[str, Any], Any]:
     return models, Masses(models, CUTS).templates()
 
 
+def _wrong(template: Template, shift: float, stretch: float) -> Template:
+    """Move and widen a template by `shift` widths and the factor `stretch`."""
+    at = template.position
+    masses = at + shift * template.width + stretch * (template.masses - at)
+    return Template(masses, template.below, template.entries)
+
+
 def _toy(model: Path, pairs: int, job: tuple[str, int]) -> list[dict[str, Any]]:
     """Return a row for each line in each spectrum of one toy."""
     kind, seed = job
     models, templates = _templates(model)
-    state = Masses(models, CUTS)
-    state._templates = templates
+    state, random = Masses(models, CUTS), np.random.default_rng(seed)
+    state._templates, factors = {}, {}
+    for name, by in templates.items():
+        shift, stretch = random.normal((0.0, 1.0), PRIORS)
+        factors[name] = shift, stretch
+        state._templates[name] = {line: _wrong(one, shift, stretch) for line, one in by.items()}
     for events in simulate_dimuons(seed, pairs, Pairs(SHARES[kind])):
         state.add(events)
     rows = []
     for (name, line), found in state.lines().items():
         row: dict[str, Any] = {"toys": kind, "muons": name, "line": line, "status": found.status}
         if found.status != NOT_FITTED and found.template is not None:
-            group = next(g for g in GROUPS if line in g)
-            held = [line, *(n for n in group if n in found.reason)]
+            held = (line, *found.others)
             true = sum(
                 pairs * SHARES[kind].get(KINDS_OF_LINES[n], 0.0) * templates[name][n].entries / PAIRS
                 for n in held
@@ -68,9 +81,12 @@ def _toy(model: Path, pairs: int, job: tuple[str, int]) -> list[dict[str, Any]]:
             row |= {"yield_pull": (found.entries.value - true) / error, "limit": found.limit}
             row |= {"significance": found.significance}
             if found.detected and found.fit is not None:
-                for what in ("position", "width"):
-                    at = getattr(found.fit, what)(found.index)
-                    row[f"{what}_pull"] = (at.value - getattr(found.template, what)) / at.error
+                shift, stretch = factors[name]
+                width = found.template.width / stretch
+                at, wide = found.fit.position(found.index), found.fit.width(found.index)
+                if at.error:  # otherwise no fit of a free shape converged
+                    row["position_pull"] = (at.value - found.template.position + shift * width) / at.error
+                    row["width_pull"] = (wide.value - width) / wide.error
         rows.append(row)
     return rows
 

@@ -4,7 +4,8 @@
 
 The first table gives median +- half of the middle 68 % of simulated resonances, pair pT > 8 GeV. The next
 give the significance of a J/psi and of an Upsilon over a simulated continuum, m^-1.4, for several shares of
-it, as `l1scout analyse masses` has it; without any it should be that of chance. For models that predict uncertainties also with the pairs in categories of their predicted mass resolution,
+it, as `l1scout analyse masses` has it; without any it should be that of chance. For models that predict
+uncertainties also with the pairs in categories of their predicted mass resolution,
 fitted together. With --muons, real pairs (open data) near a resonance go through the simulated detector and
 trigger. Exit status 1 if the first model does not narrow all the resonances.
 """

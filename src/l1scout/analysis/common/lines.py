@@ -1,7 +1,7 @@
 """Decide whether a spectrum has peaks at known lines, and set limits on those it does not have.
 
-Lines that are close are fitted together, with the shapes that simulation gives them, over each of ten
-smooth backgrounds. The backgrounds are profiled: each has its deviance plus one per parameter, and the
+Lines that are close are fitted together, with the shapes that simulation gives them, over each of
+eight smooth backgrounds. The backgrounds are profiled: each has its deviance plus one per parameter, and the
 smallest counts, with a line and without it (discrete profiling; Dauncey et al., JINST 10 (2015) P04015).
 """
 
@@ -19,7 +19,7 @@ from l1scout.statistics import Measured
 
 DETECTED = 5.0
 """Standard deviations from which on a peak is reported."""
-ADEQUATE = 1e-3
+ADEQUATE = 1e-4
 """Smallest p-value of an acceptable fit."""
 NEAR = 0.6
 """Largest distance of a peak from where simulation has it, in widths."""
@@ -27,6 +27,8 @@ SEPARATED = 1.0
 """Distance in widths from which on two lines have yields of their own."""
 INSIDE = 0.3
 """Smallest part of a line that must be in the window."""
+PRIORS = (0.15, 0.1)
+"""What simulation may be wrong by: positions in widths, widths relatively; constraints of free shapes."""
 _WORTH = 4.0
 """Penalised deviance above the smallest up to which a background is kept."""
 
@@ -60,6 +62,8 @@ class Line:
     limit : float
         Upper limit on the yield at 95 % confidence (CLs in the asymptotic approximation, both uncertainties
         in quadrature).
+    others : tuple of str
+        Lines that are not separated from this one, and in its yield.
     """
 
     status: str
@@ -71,6 +75,7 @@ class Line:
     entries: Measured = field(default_factory=lambda: Measured(float("nan"), float("nan")))
     systematic: float = float("nan")
     limit: float = float("nan")
+    others: tuple[str, ...] = ()
 
     @property
     def detected(self) -> bool:
@@ -176,10 +181,10 @@ def _physical(
 ) -> _Physical:
     """Fit, with yields below 0 put to 0."""
     dips: dict[int, Measured] = {}
+    priors = (PRIORS[0] * min(t.width / t.position for t in templates), PRIORS[1])
     while True:
-        fit = fit_lines(
-            edges, counts, templates, background, absent=absent, free=free and len(absent) < len(templates)
-        )
+        loose = free and len(absent) < len(templates)
+        fit = fit_lines(edges, counts, templates, background, absent=absent, free=loose, priors=priors)
         below = {k: y for k, y in enumerate(fit.entries) if y.value < 0}
         if not below:
             return _Physical(fit, absent, dips)
@@ -259,8 +264,8 @@ class _Search:
     def _free(self, fits: Sequence[_Physical]) -> list[_Physical]:
         """Fit again, with free factors of positions and widths; return what converges."""
         at = (self.edges, self.counts, self.templates)
-        free = [_physical(*at, f.fit.background, f.absent, free=True) for f in fits if f.fit.valid]
-        return [f for f in free if f.fit.valid]
+        free = [(f, _physical(*at, f.fit.background, f.absent, free=True)) for f in fits if f.fit.valid]
+        return [_Physical(g.fit, g.absent, {**f.dips, **g.dips}) for f, g in free if g.fit.valid]
 
     def _significance(
         self, k: int, fits: Sequence[_Physical], tried: Sequence[MassBackground], *, free: bool = False
@@ -305,7 +310,7 @@ class _Search:
             found[component.line] = Line(
                 NO_PEAK if reason else PEAK,
                 "; ".join(text for text in (reason, holds) if text),
-                best, k, component.template, significance, entries, systematic, limit,
+                best, k, component.template, significance, entries, systematic, limit, component.others,
             )  # fmt: skip
             found |= {line: self._joined(component) for line in component.others}
         return found

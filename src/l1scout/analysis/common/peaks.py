@@ -115,11 +115,13 @@ class _Likelihood:
         counts: NDArray[np.float64],
         templates: Sequence[Template],
         background: MassBackground,
+        priors: tuple[float, float],
     ) -> None:
         self.edges, self.counts, self.templates = edges, counts, templates
         self.background = background
         self.basis = background.basis(edges, (float(edges[0]), float(edges[-1])))
         self.fixed = np.stack([t.share(edges) for t in templates])
+        self.priors = np.asarray(priors, np.float64)
 
     def shares(self, scale: float, stretch: float) -> NDArray[np.float64]:
         if scale == stretch == 1:
@@ -135,7 +137,13 @@ class _Likelihood:
     def __call__(self, values: NDArray[np.float64]) -> float:
         from iminuit.cost import poisson_chi2
 
-        return float(poisson_chi2(self.counts, self.model(np.asarray(values))[0]))
+        values = np.asarray(values)
+        constraint = (((self._factors(values) - 1) / self.priors) ** 2).sum()
+        return float(poisson_chi2(self.counts, self.model(values)[0]) + constraint)
+
+    def _factors(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        n = len(self.templates)
+        return values[n : n + 2]
 
     def gradient(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         values = np.asarray(values)
@@ -148,7 +156,8 @@ class _Likelihood:
         ]
         by_factor = [values[:n] @ (self.shares(*f[:2]) - self.shares(*f[2:])) / (2 * _STEP) for f in factors]
         slopes = self.background.slopes(smooth, self.basis)
-        return np.asarray(np.r_[shares @ slope, np.stack(by_factor) @ slope, slopes @ slope])
+        pull = 2 * (self._factors(values) - 1) / self.priors**2
+        return np.asarray(np.r_[shares @ slope, np.stack(by_factor) @ slope + pull, slopes @ slope])
 
 
 def fit_lines(
@@ -160,6 +169,7 @@ def fit_lines(
     absent: Sequence[int] = (),
     shape: tuple[float, float] = (1.0, 1.0),
     free: bool = False,
+    priors: tuple[float, float] = (np.inf, np.inf),
 ) -> LineFit:
     """Fit lines and a background to a whole spectrum.
 
@@ -175,6 +185,8 @@ def fit_lines(
         Factors of positions and widths, or where they start.
     free : bool
         Fit these factors, too.
+    priors : (float, float)
+        Gaussian constraints of these factors to 1: standard deviations.
 
     Raises
     ------
@@ -187,7 +199,7 @@ def fit_lines(
     if n.size < free_terms + 3 or n.sum() < 20:
         msg = f"{window[0]:g} to {window[1]:g} GeV: {n.size} bins with {n.sum():.0f} entries are too few"
         raise InputError(msg)
-    likelihood = _Likelihood(edges, n, templates, background)
+    likelihood = _Likelihood(edges, n, templates, background, priors)
     present = [k for k in range(number) if k not in absent]
     start, smooth = _start(likelihood, present)
     minuit = _minimised(likelihood, np.r_[start, shape, smooth], absent, free=free)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from l1scout.core.orbit_data import OrbitData
 
-PAIRS = 20_000
+PAIRS = 40_000
 """Simulated for each line."""
 SEED = 4_000_000_019
 """Of the simulation; not one that samples are made with."""

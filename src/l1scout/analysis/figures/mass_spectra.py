@@ -205,9 +205,10 @@ def _fit(ax: Axes, below: Axes, state: Masses, name: str, group: dict[str, Line]
     ax.plot(middle, base, color=colour, linestyle="--", label=fit.background.name)
     for k, (line, one) in enumerate(fitted.items()):
         height = scale * fit.line(one.index, smooth)
+        names = ", ".join(SYMBOLS[n] for n in (line, *one.others))
         if height.max() > 0:
             ax.fill_between(middle, base, base + height, alpha=0.35, color=COLOURS[(k + 1) % len(COLOURS)],
-                            linewidth=0, label=SYMBOLS[line])  # fmt: skip
+                            linewidth=0, label=names)  # fmt: skip
     gev = f"{1e3 * fit.bin_width:.0f} MeV" if fit.bin_width < 0.1 else f"{fit.bin_width:g} GeV"
     titles(ax, "", f"pairs / {gev}")
     ax.set_ylim(bottom=0)
