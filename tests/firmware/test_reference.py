@@ -45,12 +45,12 @@ CASES = [
 """Reference, hwEta beside the word (None: that in it), what comes of it; the last is outside the domain."""
 
 
-def model(reference, network=None, ranges=RANGES):
-    """Make a firmware model that takes hwEta, by default one that subtracts `STEPS`."""
+def model(reference):
+    """Make a firmware model that takes hwEta and subtracts `STEPS`."""
     layer = Neurons(np.zeros((3, 3)), STEPS, [0] * 3, [6, 4, 4])
-    made = hand_made.firmware_model(network or IntegerNetwork(INPUTS, (layer,)))
-    inputs = tuple(dataclasses.replace(made.card.inputs[0], name=n) for n in ranges)
-    card = dataclasses.replace(made.card, inputs=inputs, domain=ranges, reference=reference)
+    made = hand_made.firmware_model(IntegerNetwork(INPUTS, (layer,)))
+    inputs = tuple(dataclasses.replace(made.card.inputs[0], name=n) for n in RANGES)
+    card = dataclasses.replace(made.card, inputs=inputs, domain=RANGES, reference=reference)
     return dataclasses.replace(made, card=card)
 
 
@@ -89,10 +89,9 @@ def test_golden_word_in_verilog(tmp_path, reference):
 
 
 def random_model(reference):
-    """Make a model of a random network with look-ups and gains."""
-    ranges = dict(zip(("hwPhi", "hwEta", "hwPt", "hwCharge"), hand_made.TINY.values(), strict=True))
-    network = hand_made.integer_network(3)
-    return model(reference, dataclasses.replace(network, inputs=tuple(ranges)), ranges)
+    """Make a model of a random network with look-ups and gains that takes phi and eta at the station."""
+    made = hand_made.at_station(hand_made.firmware_model(hand_made.integer_network(3)))
+    return dataclasses.replace(made, card=dataclasses.replace(made.card, reference=reference))
 
 
 @needs_compiler
