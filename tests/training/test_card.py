@@ -99,7 +99,7 @@ def test_cards_without_uncertainties_stay_readable(tmp_path, good):
 
 
 def test_every_missing_entry_is_named(tmp_path, good):
-    for key in good.keys() - {"resolution", "provenance", "network"}:
+    for key in good.keys() - {"reference", "resolution", "provenance", "network"}:
         (tmp_path / "card.json").write_text(json.dumps(change(good, key, drop=True)))
         with pytest.raises(InputError, match=f"{key}: Field required|has format .*None|version None"):
             read_card(tmp_path)

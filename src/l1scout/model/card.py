@@ -15,6 +15,7 @@ from l1scout.core.provenance import Provenance, current
 from l1scout.errors import InputError, printable
 from l1scout.formats.streams.muon import FINDERS, Finder, describe_finders
 from l1scout.io.conditions import Conditions, of_metadata
+from l1scout.model.quantities import Reference
 from l1scout.model.resolution import ALWAYS, Resolution
 
 CARD_FILE = "card.json"
@@ -67,6 +68,9 @@ class Card:
     recipe, training, data, scores, onnx, versions : mapping
         How and on what it was trained, its validation metrics, the interface of the ONNX export and its
         largest deviation from Keras, versions of the libraries.
+    reference : {"vertex", "station 2"}
+        Which L1 phi and eta the outputs are subtracted from: `l1scout.model.quantities.REFERENCES` has the
+        columns.
     resolution : Resolution, optional
         Predicted uncertainty of recalibrated muons; None if there were too few muons to know it.
     firmware : mapping, optional
@@ -91,6 +95,7 @@ class Card:
     scores: Mapping[str, Any]
     onnx: Mapping[str, Any]
     versions: Mapping[str, str]
+    reference: Reference = "vertex"
     resolution: Resolution | None = None
     firmware: Mapping[str, Any] | None = None
     imported: Mapping[str, Any] | None = None

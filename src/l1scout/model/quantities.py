@@ -1,6 +1,7 @@
 """Names of what enters a network and of what it corrects."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,13 @@ DEFAULT_INPUTS = ("hwEtaAtVtx", "hwPt", "hwCharge")
 """Columns that enter the default network: a detector that is symmetric in phi corrects alike everywhere."""
 MORE_INPUTS = ("hwQual", "hwEta", "hwPhi", *STUBS)
 """Columns that can enter besides."""
+Reference = Literal["vertex", "station 2"]
+REFERENCES: Mapping[Reference, tuple[str, str]] = {
+    "vertex": ("hwPhiAtVtx", "hwEtaAtVtx"),
+    "station 2": ("hwPhi", "hwEta"),
+}
+"""Columns of the L1 phi and eta from which corrections are subtracted: as the extrapolation tables of the GMT
+give them at the vertex, or as the track finder measures them at the second muon station. L1 pT is hwPt."""
 OUTPUTS = ("dphi", "deta", "dpt")
 """L1 minus offline, in this order: rad, 1, GeV."""
 OUTPUT_UNITS = ("rad", "1", "GeV")

@@ -277,7 +277,9 @@ def _sums(
     return np.asarray(before[high + 1] - before[low])
 
 
-def _price(muons: _Checked, tables: Sequence[NDArray[np.float64]], sizes: Sequence[NDArray[np.int64]]) -> float:
+def _price(
+    muons: _Checked, tables: Sequence[NDArray[np.float64]], sizes: Sequence[NDArray[np.int64]]
+) -> float:
     """Return the largest share by which RMS, core or tail become worse, plus its standard deviation."""
     v, x, y = muons.variable, muons.after(_of_muons(tables, sizes)), muons.full
     core = paired_ratio(np.abs(x) < CORE[v], np.abs(y) < CORE[v])

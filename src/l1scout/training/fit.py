@@ -18,6 +18,7 @@ from l1scout.model import resolution
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
 from l1scout.training import embeddings, symmetries
+from l1scout.training.code_guard import Guard, find
 from l1scout.training.epoch_loops import (
     InMemoryMuons,
     OnEpoch,
@@ -31,7 +32,6 @@ from l1scout.training.epoch_loops import (
 )
 from l1scout.training.epochs import MuonFiles
 from l1scout.training.gains import Gains, first_gains, unsigned
-from l1scout.training.code_guard import Guard, find
 from l1scout.training.nodes import nodes
 from l1scout.training.recipes import Recipe, build, quiet_copies
 from l1scout.training.scaling import domain, scaling
