@@ -9,6 +9,7 @@ the same kinematics.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,83 +18,46 @@ from kalman import REAL, Columns, matched, repeated
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from l1scout.analysis.figures.canvas import COLOURS, canvas, titles
+from l1scout.analysis.figures.canvas import COLOURS, canvas, legend, titles
 from l1scout.cli.script import Parser, positive, run_script
-from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.provenance import recording
 from l1scout.dataset.cuts import MAX_ABS_ETA
-from l1scout.dataset.matching import match
-from l1scout.formats.streams.muon import ETA, FINDERS, PHI_BINS, PT_LSB, of_finders
-from l1scout.io import nano, read_events, root
-from l1scout.io.input_file import InputFile
+from l1scout.dataset.trigger_objects import trigger_object_pairs
+from l1scout.formats.streams.muon import ETA, FINDERS, PHI_BINS, PT_LSB, Finder, of_finders
+from l1scout.io import read_events
 from l1scout.report.figures import svg_text
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.gmt import PT_LIMIT, Extrapolation
-from l1scout.statistics import half_width, same_distribution, wrap
+from l1scout.statistics import half_width, same_distribution
 
 DATA_2018 = "real-cms/nanoaod_run315267_2018A_dimuon_40ev.root"
 WORDS_2018 = "real-cms/l1ntuple_run320040_2018_200ev.root"
 FULL_SIMULATION = "more/nano_dy.root"
 BARREL = 0.8
-"""Largest |offline eta| where a file does not say which track finder found a muon."""
+"""Largest offline eta where a file does not say which track finder found a muon."""
 PT_EDGES = (3, 10, 20, 40, 200)
 """Bins of offline pT in GeV."""
 FEWEST = 3
 """Muons of which a median and a width are given."""
+MIN_SPECTRUM = 10
 SPECTRA: dict[str, tuple[str, NDArray[np.float64]]] = {
     "hwPt": (
-        "hwPt (0.5 GeV a step)",
+        "hwPt (steps of 0.5 GeV)",
         np.r_[1.5, 6.5, 9.5, 12.5, 20.5, 30.5, 50.5, 80.5, 120.5, 200.5, 511.5],
     ),
     "hwQual": ("hwQual", np.arange(-0.5, 16.5)),
-    "hwEta": ("hwEta at MB2 (0.0109 a step)", np.linspace(-80, 80, 11)),
+    "hwEta": ("hwEta (steps of 0.0109)", np.linspace(-80, 80, 11)),
     "bend": (r"charge $\times$ (hwPhi $-$ hwPhiAtVtx)", np.arange(-66, 7, 4.0)),
 }
 """Label and bins of each spectrum of barrel muons."""
 
 
 class Response(NamedTuple):
-    """L1 pT over offline pT of the muons of one file, real and simulated.
-
-    Parameters
-    ----------
-    name, muons : str
-        Where they come from, and which are taken.
-    samples : dict
-        Columns recoPt and ratio: of the file first, then of simulations.
-    """
+    """L1 pT over offline pT (columns recoPt, ratio) of the muons of a file, and of simulations of them."""
 
     name: str
     muons: str
     samples: dict[str, Columns]
-
-
-def trigger_object_pairs(path: Path) -> Columns:
-    """L1 pT of trigger muons next to the offline muon nearest at the vertex (dR < 0.1), in NanoAOD.
-
-    Offline muons have the medium identification; columns recoPt, recoEta, ratio.
-    """
-    branches = {"pt": "TrigObj_l1pt", "eta": "TrigObj_eta", "phi": "TrigObj_phi", "id": "TrigObj_id"}
-    with InputFile(path) as file:
-        named = root.tree_branches(file, nano.EVENTS)
-        entries = int(file.root[nano.EVENTS].num_entries)
-        offsets, read = root.objects(named, branches, 0, entries)
-    rows = np.arange(entries)
-    every = OrbitBatch(rows, np.ones_like(rows), offsets, read)
-    trigger = every.select((np.abs(every["id"]) == 13) & (every["pt"] > 0), drop_empty=False)
-    (events,) = read_events(path)
-    assert events.offline is not None
-    offline = events.offline.select(events.offline["recoId"].astype(np.bool_), drop_empty=False)
-    i, j = match(
-        trigger["eta"],
-        trigger["phi"],
-        trigger.offsets,
-        offline["recoEta"],
-        offline["recoPhi"],
-        offline.offsets,
-    )
-    pt = offline["recoPt"][j]
-    return {"recoPt": pt, "recoEta": offline["recoEta"][j], "ratio": trigger["pt"][i] / pt}
 
 
 def with_ratio(pairs: Columns) -> Columns:
@@ -103,8 +67,7 @@ def with_ratio(pairs: Columns) -> Columns:
 
 def barrel(pairs: Columns) -> Columns:
     """Keep the pairs within the barrel, by offline eta."""
-    here = np.abs(pairs["recoEta"]) < BARREL
-    return {n: c[here] for n, c in pairs.items()}
+    return {n: c[np.abs(pairs["recoEta"]) < BARREL] for n, c in pairs.items()}
 
 
 def responses(shared: Path, repeat: int) -> Iterator[Response]:
@@ -129,7 +92,7 @@ def responses(shared: Path, repeat: int) -> Iterator[Response]:
             pairs = barrel(with_ratio(matched(repeated(path, repeat, **options))))
             here = np.isin(pairs["recoPt"], found[kind]["recoPt"])  # the same muons
             found[f"simulation, {what} tables"] = {n: c[here] for n, c in pairs.items()}
-        yield Response(name, f"trigger objects, |offline eta| < {BARREL}", found)
+        yield Response(name, f"trigger objects, offline eta within ±{BARREL}", found)
 
 
 def measure(x: NDArray[Any], random: np.random.Generator) -> tuple[float, float, float, float]:
@@ -156,11 +119,11 @@ def chance(real: NDArray[Any], simulated: NDArray[Any], random: np.random.Genera
 def response_lines(all_of: Sequence[Response]) -> Iterator[str]:
     """Lines of the table of scale and resolution in bins of offline pT."""
     random = np.random.default_rng(0)
-    yield "| offline pT (GeV) | sample | muons | median of L1 pT / offline pT | p | half of central 68 % | p |"
+    yield "| offline pT (GeV) | sample | muons | L1 pT / offline pT: median | p | half of 68 % | p |"
     yield "|---|---|---|---|---|---|---|"
     for r in all_of:
         yield f"| **{r.name}** ({r.muons}) | | | | | | |"
-        for low, high in (*zip(PT_EDGES, PT_EDGES[1:], strict=False), (PT_EDGES[0], PT_EDGES[-1])):
+        for low, high in (*pairwise(PT_EDGES), (PT_EDGES[0], PT_EDGES[-1])):
             real: NDArray[Any] | None = None
             for name, s in r.samples.items():
                 x = s["ratio"][(s["recoPt"] >= low) & (s["recoPt"] < high)]
@@ -176,7 +139,7 @@ def response_lines(all_of: Sequence[Response]) -> Iterator[str]:
 
 
 def response_figure(all_of: Sequence[Response]) -> str:
-    """Scale and resolution against offline pT, one column a file."""
+    """Draw scale and resolution against offline pT, one column a file."""
     random = np.random.default_rng(0)
     with canvas((14, 8)) as figure:
         grid = figure.subplots(2, len(all_of), sharex=True, sharey="row")
@@ -184,7 +147,7 @@ def response_figure(all_of: Sequence[Response]) -> str:
         centre = np.sqrt(edges[1:] * edges[:-1])
         for column, r in enumerate(all_of):
             for k, (name, s) in enumerate(r.samples.items()):
-                bins = [s["ratio"][(s["recoPt"] >= a) & (s["recoPt"] < b)] for a, b in zip(edges, edges[1:])]
+                bins = [s["ratio"][(s["recoPt"] >= a) & (s["recoPt"] < b)] for a, b in pairwise(edges)]
                 found = np.array([measure(x, random) if x.size >= FEWEST else (np.nan,) * 4 for x in bins])
                 for row, ax in enumerate(grid[:, column]):
                     value, error = found[:, 2 * row], found[:, 2 * row + 1]
@@ -214,9 +177,13 @@ def response_figure(all_of: Sequence[Response]) -> str:
 
 def with_bend(muons: Mapping[str, NDArray[Any]]) -> Columns:
     """Add charge x (hwPhi - hwPhiAtVtx), in steps of 2 pi / 576, wrapped."""
-    step = muons["hwPhi"].astype(np.int64) - muons["hwPhiAtVtx"]
-    turned = np.mod(step + PHI_BINS // 2, PHI_BINS) - PHI_BINS // 2
+    turned = wrapped(muons["hwPhi"].astype(np.int64) - muons["hwPhiAtVtx"])
     return dict(muons) | {"bend": turned * np.where(muons["hwCharge"] == 1, -1, 1)}
+
+
+def wrapped(steps: NDArray[Any]) -> NDArray[Any]:
+    """Wrap differences of hwPhi to half a turn."""
+    return np.mod(steps + PHI_BINS // 2, PHI_BINS) - PHI_BINS // 2
 
 
 def l1_words(path: Path) -> Columns:
@@ -225,9 +192,9 @@ def l1_words(path: Path) -> Columns:
     return {n: np.concatenate([p[n] for p in parts]) for n in parts[0]}
 
 
-def selected(muons: Columns, finder: str, bx: int | None = 0) -> Columns:
+def selected(muons: Columns, finder: Finder, bx: int | None = 0) -> Columns:
     """Muons of a track finder, of one crossing or all; of the barrel within the paper's |eta| at MB2."""
-    here = of_finders(muons["tfMuonIndex"], [finder])  # type: ignore[list-item]
+    here = of_finders(muons["tfMuonIndex"], [finder])
     if bx is not None:
         here &= muons["bxInEvent"] == bx
     if finder == "bmtf":
@@ -249,72 +216,83 @@ def spectra_lines(samples: dict[str, dict[str, Columns]]) -> Iterator[str]:
     yield "|---|---|" + "---|---|" * len(SPECTRA)
     for group in samples.values():
         real = next(iter(group.values()))
-        for name, s in group.items():
-            cells = [name, f"{s['hwPt'].size:,}" if s["hwPt"].size < 1000 else "many"]
-            for spectrum in SPECTRA:
-                low, middle, high = np.quantile(s[spectrum], (0.158655, 0.5, 0.841345))
-                p = "" if s is real else f"{same_distribution(real[spectrum], s[spectrum]):.2g}"
+        for sample, s in group.items():
+            cells = [sample, f"{s['hwPt'].size:,}" if s["hwPt"].size < 1000 else "many"]
+            for name in SPECTRA:
+                low, middle, high = np.quantile(s[name], (0.158655, 0.5, 0.841345))
+                p = "" if s is real else f"{same_distribution(real[name], s[name]):.2g}"
                 cells += [f"{middle:.0f} ({low:.0f} to {high:.0f})", p]
             yield "| " + " | ".join(cells) + " |"
 
 
-def spectrum(ax: Axes, name: str, values: NDArray[Any], points: bool, **style: Any) -> None:
-    """Draw a spectrum, in percent of all muons: points with Poisson uncertainties, or a line."""
+def spectrum(ax: Axes, name: str, values: NDArray[Any], label: str, k: int) -> None:
+    """Draw a spectrum in percent of all muons: points with Poisson uncertainties (k = 0), or the k-th line.
+
+    Real muons that are too few for a spectrum are drawn one by one.
+    """
     edges = SPECTRA[name][1]
+    at = position(ax, name, edges)
     counts = np.histogram(np.clip(values, edges[0] + 1e-6, edges[-1] - 1e-6), edges)[0]
-    share = 100 * counts / values.size
-    at = np.arange(counts.size + 1) if name == "hwPt" else edges
-    if points:
-        error = 100 * np.sqrt(np.maximum(counts, 1)) / values.size
-        ax.errorbar((at[1:] + at[:-1]) / 2, share, error * (counts > 0), fmt="ko", zorder=3, **style)
+    if k:
+        style: dict[str, Any] = {"color": COLOURS[k - 1], "linestyle": "-" if k == 1 else "--"}
+        ax.stairs(100 * counts / values.size, at, linewidth=2, label=label, **style)
+    elif values.size < MIN_SPECTRUM:
+        x, height = np.interp(values, edges, at), np.full(values.size, 0.04)
+        ax.plot(
+            x, height, "k^", markersize=9, transform=ax.get_xaxis_transform(), label=f"{label}, each muon"
+        )
     else:
-        ax.stairs(share, at, linewidth=2, **style)
-    if name == "hwPt":
-        ax.set_xticks(at[::2], [f"{e + 0.5:.0f}" for e in edges[::2]])
-        ax.minorticks_off()
+        here = counts > 0
+        scale = 100 / values.size
+        x = ((at[1:] + at[:-1]) / 2)[here]
+        ax.errorbar(x, scale * counts[here], scale * np.sqrt(counts[here]), fmt="ko", zorder=3, label=label)
+
+
+def position(ax: Axes, name: str, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where edges of bins are drawn: those of hwPt are equally far apart, with labels."""
+    if name != "hwPt":
+        return edges
+    at = np.arange(edges.size, dtype=np.float64)
+    ax.set_xticks(at[::2], [f"{e + 0.5:.0f}" for e in edges[::2]])
+    ax.minorticks_off()
+    return at
 
 
 def spectra_figure(samples: dict[str, dict[str, Columns]]) -> str:
-    """Spectra of real barrel muons beside simulated ones, one row a year."""
+    """Draw spectra of real barrel muons beside simulated ones, one row a year."""
     with canvas((17, 9)) as figure:
         grid = figure.subplots(len(samples), len(SPECTRA))
         for axes, (title, group) in zip(grid, samples.items(), strict=True):
             for ax, name in zip(axes, SPECTRA, strict=True):
                 for k, (sample, s) in enumerate(group.items()):
-                    style = {} if not k else {"color": COLOURS[k - 1], "linestyle": "-" if k == 1 else "--"}
-                    label = f"{sample}, n = {s['hwPt'].size}" if not k else sample
-                    spectrum(ax, name, s[name], points=not k, label=label, **style)
+                    label = sample if k else f"{sample} (n = {s['hwPt'].size})"
+                    spectrum(ax, name, s[name], label, k)
                 titles(ax, SPECTRA[name][0], "% of muons")
-                ax.set_ylim(0, ax.get_ylim()[1] * 1.1)
+                ax.set_ylim(bottom=0)
             axes[0].set_title(title, loc="left")
-        for axes in grid:
-            handles, names = axes[0].get_legend_handles_labels()
-            axes[-1].legend(handles, names, frameon=False, loc="upper left", fontsize=10)
+            legend(axes[0])
         return svg_text(figure, None)
 
 
 def finder_figure(words: dict[str, Columns]) -> str:
-    """Counts of real muons of BX 0 by track finder, without simulation: ours is of the barrel only."""
+    """Draw counts of real muons of BX 0 by track finder, without simulation: ours is of the barrel only."""
     edges = {"hwPt": SPECTRA["hwPt"][1], "hwQual": SPECTRA["hwQual"][1]}
-    edges |= {"hwEta": np.linspace(-230, 230, 24), "bend": np.arange(-70, 71, 10.0)}
+    edges |= {"hwEta": np.linspace(-230, 230, 24), "bend": np.arange(-70, 31, 10.0)}
     with canvas((17, 8)) as figure:
         grid = figure.subplots(len(words), len(edges))
         for axes, (title, muons) in zip(grid, words.items(), strict=True):
             found = {f: selected(muons, f) for f in FINDERS}
             for ax, (name, bins) in zip(axes, edges.items(), strict=True):
-                at = np.arange(bins.size) if name == "hwPt" else bins
+                at = position(ax, name, bins)
                 base = np.zeros(bins.size - 1)
                 for k, (finder, s) in enumerate(found.items()):
                     counts = np.histogram(s[name], bins)[0]
                     label = f"{finder.upper()}, n = {s['hwPt'].size}"
                     ax.stairs(base + counts, at, baseline=base, fill=True, color=COLOURS[k], label=label)
                     base = base + counts
-                if name == "hwPt":
-                    ax.set_xticks(at[::2], [f"{e + 0.5:.0f}" for e in bins[::2]])
-                    ax.minorticks_off()
                 titles(ax, SPECTRA[name][0], "muons")
             axes[0].set_title(title, loc="left")
-            axes[0].legend(frameon=False, loc="upper right")
+            legend(axes[0])
         return svg_text(figure, False)
 
 
@@ -346,9 +324,9 @@ def extrapolation_lines(words: dict[str, Columns], luts: Path) -> Iterator[str]:
         s = {n: c[(s["hwPt"] < PT_LIMIT)] for n, c in s.items()}
         for which, folder in (("own", None), ("official", luts)):
             phi, eta = Extrapolation.load(folder).to_vertex(s)
-            dphi = np.abs(wrap((s["hwPhiAtVtx"] - phi) * 2 * np.pi / PHI_BINS)) * PHI_BINS / (2 * np.pi)
+            dphi = np.abs(wrapped(s["hwPhiAtVtx"] - phi))
             deta = np.abs(s["hwEtaAtVtx"] - eta)
-            near = [np.count_nonzero(c) for c in (dphi < 0.5, dphi < 4.5, deta == 0, deta <= 1)]
+            near = [np.count_nonzero(c) for c in (dphi == 0, dphi <= 4, deta == 0, deta <= 1)]
             yield f"| {name} | {which} | {phi.size} | " + " | ".join(map(str, near)) + " |"
 
 
