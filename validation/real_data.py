@@ -217,7 +217,7 @@ def spectra_lines(samples: dict[str, dict[str, Columns]]) -> Iterator[str]:
     for group in samples.values():
         real = next(iter(group.values()))
         for sample, s in group.items():
-            cells = [sample, f"{s['hwPt'].size:,}" if s["hwPt"].size < 1000 else "many"]
+            cells = [sample, f"{s['hwPt'].size:,}"]
             for name in SPECTRA:
                 low, middle, high = np.quantile(s[name], (0.158655, 0.5, 0.841345))
                 p = "" if s is real else f"{same_distribution(real[name], s[name]):.2g}"
