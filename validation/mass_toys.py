@@ -1,6 +1,6 @@
 """Toys of the mass fits: pulls of planted lines, false peaks and limits, offline, raw and recalibrated.
 
-    python validation/mass_toys.py --model DIR [--toys 200] [--pairs 5000] [--workers 2] [--out FILE.json]
+    python validation/mass_toys.py --model DIR [--toys 100] [--pairs 5000] [--seed 70000] [--workers 2] [--out FILE.json]
 
 Each toy is a simulation of its own, through detector and trigger: half of them have all lines and a
 continuum, half only a continuum. The templates are wrong on purpose, by as much as the fit allows for: each
@@ -140,12 +140,13 @@ def main() -> int:
     """Make the toys."""
     parser = Parser(__doc__)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--toys", type=positive, default=200)
+    parser.add_argument("--toys", type=positive, default=100, help="of each kind")
     parser.add_argument("--pairs", type=positive, default=5000)
+    parser.add_argument("--seed", type=positive, default=70_000, help="of the first toy")
     parser.add_argument("--workers", type=positive, default=2)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    jobs = [(kind, 10_000 + 2 * k + j) for k in range(given.toys) for j, kind in enumerate(SHARES)]
+    jobs = [(kind, given.seed + 2 * k + j) for k in range(given.toys) for j, kind in enumerate(SHARES)]
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(given.workers) as pool:
         for found in pool.map(partial(_toy, given.model, given.pairs), jobs):
