@@ -1,6 +1,7 @@
 """Toys of the mass fits: pulls of planted lines, false peaks and limits, offline, raw and recalibrated.
 
-    python validation/mass_toys.py --model DIR [--toys 100] [--pairs 5000] [--seed 70000] [--workers 2] [--out FILE.json]
+    python validation/mass_toys.py --model DIR [--toys 100] [--pairs 5000] [--seed 70000] [--workers 2]
+        [--out FILE.json]
 
 Each toy is a simulation of its own, through detector and trigger: half of them have all lines and a
 continuum, half only a continuum. The templates are wrong on purpose, by as much as the fit allows for: each

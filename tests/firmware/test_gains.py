@@ -136,7 +136,7 @@ def test_input_that_a_muon_word_does_not_have_is_refused(tmp_path):
 
 
 def constant(correction):
-    """Make a firmware model for all pT that adds so many steps to it."""
+    """Make a firmware model for all pT that adds a number of steps to it."""
     layer = Neurons(np.zeros((3, 3)), [1, 1, -correction], [0] * 3, [2, 2, 15])
     ranges = {**RANGES, "hwPt": (1, 511)}
     made = hand_made.firmware_model(IntegerNetwork(INPUTS, (layer,)))

@@ -130,6 +130,10 @@ def test_board_that_does_not_stop_sending(tmp_path, store):
     ended.set()
     sender.join(PATIENCE_S)
     assert account_of(running.readout) > 0
+    late = next(RUN3.split(io.BytesIO(small_packets("run3"))))
+    assert not running.readout._take(late)
+    assert not list(running.readout.spool.folder.glob("*.part"))
+    assert account_of(running.readout) > 0
 
 
 def test_second_request_ends_at_once(tmp_path, store):

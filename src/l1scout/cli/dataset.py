@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PAIRS = 500_000
 HARD = 0.1
-"""Share of the hard component in simulated data sets, unless told otherwise: docs/simulation.md says why."""
+"""Share of the hard component in simulated data sets, by default: docs/simulation.md says why."""
 
 
 def dataset(

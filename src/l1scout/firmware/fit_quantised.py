@@ -56,7 +56,7 @@ _FEW = 20_000
 _SWEEPS = 2
 """Through the look-ups; a third changes nothing more."""
 _SPREAD = 8
-"""One muon in so many is taken a second time with a hwPt from anywhere in the domain."""
+"""One muon in this number is taken a second time, with a hwPt from anywhere in the domain."""
 Columns = Mapping[str, NDArray[Any]]
 OnEpoch = Callable[[int], object]
 

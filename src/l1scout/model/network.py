@@ -73,14 +73,11 @@ class LookUp:
     vectors: FloatMatrix
 
     def __post_init__(self) -> None:
-        if not self.vectors.size or abs(self.low) > _MAX_VALUE or len(self.vectors) > 2 * _MAX_VALUE:
-            msg = f"a look-up has {len(self.vectors)} vectors from value {self.low} on: not 16-bit integers"
-            raise ValueError(msg)
+        _check_values("a look-up", "vectors", self.vectors, self.low)
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the vectors of values of the input, shape (values, outputs)."""
-        index = np.clip(np.asarray(values, np.int64) - self.low, 0, len(self.vectors) - 1)
-        return np.asarray(self.vectors[index], np.float64)
+        return _of_values(self.vectors, self.low, values)
 
     def between(self, low: int, high: int) -> "LookUp":
         """Return a look-up with the vectors of the values `low` to `high`, both included."""
@@ -106,14 +103,23 @@ class Gain:
     factors: FloatMatrix
 
     def __post_init__(self) -> None:
-        if not self.factors.size or abs(self.low) > _MAX_VALUE or len(self.factors) > 2 * _MAX_VALUE:
-            msg = f"a gain has {len(self.factors)} factors from value {self.low} on: not 16-bit integers"
-            raise ValueError(msg)
+        _check_values("a gain", "factors", self.factors, self.low)
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the factors of values of the input, shape (values, outputs)."""
-        index = np.clip(np.asarray(values, np.int64) - self.low, 0, len(self.factors) - 1)
-        return np.asarray(self.factors[index], np.float64)
+        return _of_values(self.factors, self.low, values)
+
+
+def _check_values(kind: str, rows: str, table: NDArray[np.float64], low: int) -> None:
+    if not table.size or abs(low) > _MAX_VALUE or len(table) > 2 * _MAX_VALUE:
+        msg = f"{kind} has {len(table)} {rows} from value {low} on: not 16-bit integers"
+        raise ValueError(msg)
+
+
+def _of_values(table: NDArray[np.float64], low: int, values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the rows of values, of a table from the value `low` on; the ends go on beyond it."""
+    index = np.clip(np.asarray(values, np.int64) - low, 0, len(table) - 1)
+    return np.asarray(table[index], np.float64)
 
 
 @dataclass(frozen=True, eq=False, config=CLOSED)

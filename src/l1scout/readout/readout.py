@@ -51,7 +51,9 @@ def chosen_format(settings: Settings) -> WireFormat:
 class _WriterSink:
     """The board's packets straight into the writer: board and readout in one process."""
 
-    def __init__(self, take: Callable[[tuple[memoryview, int]], None], stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, take: Callable[[tuple[memoryview, int]], object], stopping: Callable[[], bool]
+    ) -> None:
         self._take, self._stopping = take, stopping
 
     def ready(self) -> bool:
@@ -241,16 +243,21 @@ class Readout:
         for packet in self._wire_format.split(board):
             if packet[0]:
                 board.has_sent_packet()
-            self._take(packet)
+            if not self._take(packet):
+                break  # the run has ended without it: the board will find the connection closed
         self._log("board gone", peer=board.peer)
 
     def _stream(self, stream: Readable) -> None:
         for packet in self._wire_format.split(stream):
             self._take(packet)
 
-    def _take(self, packet: tuple[memoryview, int]) -> None:
+    def _take(self, packet: tuple[memoryview, int]) -> bool:
+        """Give a packet to the writer; return whether the run had not ended."""
         with self._lock, self._noticed():
+            if self.writer.position.ended:
+                return False
             self.writer.step(packet)
+            return True
 
     def _tick(self) -> None:
         """Close the segment if its time is over, unless the writer waits for space."""

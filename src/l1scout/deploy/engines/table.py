@@ -85,7 +85,7 @@ def quantise(values: NDArray[Any], steps: NDArray[np.float64]) -> NDArray[np.int
 def finest_steps(
     largest: NDArray[np.float64], multiples: float | NDArray[np.int64] = LARGEST
 ) -> NDArray[np.float64]:
-    """Return the smallest powers of two of which so many multiples reach each largest value."""
+    """Return the smallest powers of two that, taken `multiples` times, reach each largest value."""
     needed = np.where(largest > 0, largest, 1.0) / multiples  # an answer that is always 0 has any step
     return np.exp2(np.ceil(np.log2(needed)))
 
