@@ -146,3 +146,18 @@ def _changed(n=1000, **changes):
 def test_muons_that_are_not_meant_are_refused(data, message):
     with pytest.raises(InputError, match=message):
         fit(data, RECIPES["B"], epochs=1)
+
+
+def test_corrections_from_the_second_station_need_its_values():
+    """With other tables of the GMT, the network is the same; without hwPhi it corrects at the vertex."""
+    data, quick = toy_dataset(3000), dataclasses.replace(RECIPES["balanced"], epochs=1)
+    parts = data.part("train"), data.part("validation")
+    moved = [dataclasses.replace(p, columns={**p.columns, "hwEtaAtVtx": p["hwEtaAtVtx"] + 1}) for p in parts]
+    one, two = fit_parts(*parts, quick), fit_parts(*moved, quick)
+    assert one.card.reference == "station 2"
+    for a, b in zip(one.model.get_weights(), two.model.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+    flat = dataclasses.replace(data, columns={**data.columns, "hwPhi": np.zeros_like(data["hwPhi"])})
+    instead = fit(flat, quick)
+    assert instead.card.reference == "vertex"
+    assert [q.name for q in instead.card.inputs] == ["hwEtaAtVtx", "hwPt", "hwCharge"]
