@@ -246,6 +246,20 @@ def firmware_model(network=None, domain=TINY):
     return Model(card, network, "firmware")
 
 
+def at_station(made):
+    """Make a firmware model that corrects phi and eta at the second station of one at the vertex."""
+    at = {"hwPhiAtVtx": "hwPhi", "hwEtaAtVtx": "hwEta"}
+    network = dataclasses.replace(made.network, inputs=tuple(at.get(n, n) for n in made.network.inputs))
+    card = dataclasses.replace(
+        made.card,
+        inputs=tuple(dataclasses.replace(q, name=at.get(q.name, q.name)) for q in made.card.inputs),
+        domain={at.get(n, n): ends for n, ends in made.card.domain.items()},
+        reference="station 2",
+        network=network_file(network),
+    )
+    return Model(card, network, "station 2")
+
+
 def firmware_directory(path, made=None):
     """Write a firmware model, but for its HGQ2 network, and return its path."""
     made = made or firmware_model()

@@ -526,7 +526,7 @@ def assert_on_page(path, label):
 def test_study(data_sets, tmp_path, monkeypatch, label):
     monkeypatch.setattr(study, "train_run", pretended)
     words = ("study", "--data", data_sets[label], "--models", "A", "--folds", 3, "--no-limit")
-    assert f"muons ({IN_WORDS[label]})" in run(*words, "--out", tmp_path)
+    assert f"muons of the paper's selection ({IN_WORDS[label]})" in run(*words, "--out", tmp_path)
     result = json.loads((tmp_path / "study.json").read_text())
     assert (result["data"].get("simulated"), of(result)) == (STATED[label], label)
     assert_on_page(tmp_path / "study.html", label)

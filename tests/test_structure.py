@@ -14,7 +14,6 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 PARTS = ("formats/streams/", "formats/wire_formats/", "io/readers/", "deploy/engines/")
 """Packages of which a module has the name of its part, such as the reader ``raw``, by rule."""
 LONG_FUNCTIONS = {
-    "analysis/common/peaks.py fit_peak": "one likelihood fit, from start values to result",
     "simulate/transport.py _transport": "a compiled kernel: one loop over steps of a track",
 }
 """Functions with more code than `MAX_FUNCTION_LINES`, and why."""

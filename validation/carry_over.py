@@ -21,7 +21,6 @@ muons like those of FILE: RMS are given over theirs. For real muons phi, eta and
 reports of `l1scout demo` show (for the first model), and those of docs/study.md.
 """
 
-import argparse
 import dataclasses
 import datetime
 import tempfile
@@ -87,21 +86,18 @@ def load(model: str) -> Recalibrator:
     return found
 
 
-def samples(a: argparse.Namespace, folder: Path) -> dict[str, Dataset]:
-    """Make or read all samples but our own, by name."""
-    luts = {
-        "bmtf_luts": a.bmtf_luts or a.shared / "bmtf-luts",
-        "gmt_luts": a.gmt_luts or a.shared / "ugmt-luts",
-    }
+def samples(
+    folder: Path, luts: Mapping[str, Path], pairs: int, foreign: Path | None, files: Mapping[str, Path]
+) -> dict[str, Dataset]:
+    """Make or read all samples but our own, by name: `files` are those of real muons."""
     trigger: Mapping[str, Mapping[str, Any]] = {OFFICIAL: luts, KALMAN: {"trigger": "kbmtf"}}
     found = {}
     for k, (name, settings) in enumerate({**trigger, **SETTINGS}.items()):
         made = simulation(**trigger.get(name, {}))
         chunks = simulate_events(SEED, **settings)
-        found[name] = sample(folder / f"{k}.parquet", chunks, a.pairs, SEED, made)
-    if a.foreign:
-        found[FOREIGN] = read_dataset(a.foreign)
-    files = {RECORDED: a.shared / REAL, **{f"real muons, {path.stem}": path for path in a.real}}
+        found[name] = sample(folder / f"{k}.parquet", chunks, pairs, SEED, made)
+    if foreign:
+        found[FOREIGN] = read_dataset(foreign)
     for name, path in files.items():
         found[name] = sample(folder / f"{path.stem}-pairs.parquet", read_events(path))
     return found
@@ -141,8 +137,8 @@ def targets(models: Iterable[CarriedModel]) -> list[str]:
     return lines
 
 
-def arguments() -> argparse.Namespace:
-    """Read the command line."""
+def options() -> Parser:
+    """Return the options of the command line."""
     parser = Parser(__doc__)
     parser.add_argument("models", nargs="+", help="model directories, perhaps NAME=DIRECTORY")
     parser.add_argument("--shared", type=Path, required=True, help="folder of tables and real muons")
@@ -156,20 +152,25 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--pairs", type=positive, default=500_000, help="of each simulated sample")
     parser.add_argument("--record", action="store_true", help="into the package and docs/study.md")
-    return parser.parse_args()
+    return parser
 
 
 def main() -> int:
     """Print the table, and keep it where that is asked for."""
-    a = arguments()
+    a = options().parse_args()
     every = name_models([load(model) for model in a.models])
     references, count = {}, len(every)
     for what, path in ((OFFICIAL, a.reference), (FOREIGN, a.foreign_reference)):
         if path:
             references[what] = f"reference, {what}"
             every[references[what]] = Recalibrator.load(path)
+    luts = {
+        "bmtf_luts": a.bmtf_luts or a.shared / "bmtf-luts",
+        "gmt_luts": a.gmt_luts or a.shared / "ugmt-luts",
+    }
+    real = {RECORDED: a.shared / REAL, **{f"real muons, {path.stem}": path for path in a.real}}
     with tempfile.TemporaryDirectory() as folder:
-        others = samples(a, Path(folder))
+        others = samples(Path(folder), luts, a.pairs, a.foreign, real)
         own = sample(Path(folder) / "own.parquet", simulate_events(SEED), a.pairs, SEED, simulation())
     found = evaluate(own, every, every=True, also=others)
     results = [measured(found, name, model, references) for name, model in every.items()]

@@ -3,9 +3,9 @@
     python validation/masses.py --model DIR [--model DIR ...] [--muons FILE.csv ...] [--pairs 40000]
 
 The first table gives median +- half of the middle 68 % of simulated resonances, pair pT > 8 GeV. The next
-give the significance of a J/psi and of an Upsilon of that place and width (a Gaussian, all but its height
-fixed) over a simulated continuum, m^-1.4, for several shares of it; without any it should be that of chance.
-For models that predict uncertainties also with the pairs in categories of their predicted mass resolution,
+give the significance of a J/psi and of an Upsilon over a simulated continuum, m^-1.4, for several shares of
+it, as `l1scout analyse masses` has it; without any it should be that of chance. For models that predict
+uncertainties also with the pairs in categories of their predicted mass resolution,
 fitted together. With --muons, real pairs (open data) near a resonance go through the simulated detector and
 trigger. Exit status 1 if the first model does not narrow all the resonances.
 """
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.common.categories import Shape, fit_categories
-from l1scout.analysis.common.pair_masses import RANGES, Masses, PairCuts
-from l1scout.analysis.common.peaks import Spread, fit_peak, spread
+from l1scout.analysis.common.mass_lines import KINDS_OF_LINES, RANGES
+from l1scout.analysis.common.pair_masses import Masses, PairCuts
+from l1scout.analysis.common.peaks import Spread, spread
 from l1scout.cli.output import print_table
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.core.orbit_data import OrbitData
@@ -104,14 +105,12 @@ def main() -> int:
         for share in shares:
             mixed = gathered(models, 2, 4 * given.pairs, {resonance: share, CONTINUUM: 1 - share})
             cells = [f"{share:g}"]
+            symbol = next(line for line, kind in KINDS_OF_LINES.items() if kind == resonance)
+            fits = mixed.lines()
             for kind in kinds[1:]:
-                shape = alone[resonance][kind]
-                counts = mixed.counts[kind]["opposite"]["low"]
-                at, width = shape.middle.value, shape.half_width.value
-                peak = fit_peak(RANGES["low"], counts, FITTED[resonance], at, width, fixed=True)
-                cells.append(
-                    f"{peak.significance:.1f} ({peak.entries.value:.0f} +- {peak.entries.error:.0f})"
-                )
+                one = fits[kind, symbol]
+                error = np.hypot(one.entries.error, one.systematic)
+                cells.append(f"{one.significance:.1f} ({one.entries.value:.0f} +- {error:.0f})")
             for kind, by in signal.by_error.items():
                 peak = fit_categories(RANGES["low"], mixed.by_error[kind], FITTED[resonance], shapes(by))
                 cells.append(

@@ -209,3 +209,35 @@ def rms_ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> Measured:
     square = paired_ratio(a * a, b * b)
     value = float(np.sqrt(square.value))
     return Measured(value, square.error / (2 * value) if value else square.error)
+
+
+def same_distribution(few: NDArray[Any], many: NDArray[Any], draws: int = 10_000) -> float:
+    """Return the p-value that a small sample is drawn from the distribution of a large one.
+
+    The statistic is the largest distance of the cumulative distributions (Kolmogorov and Smirnov). Its
+    distribution comes from samples drawn from the large one, so it holds for any size of the small sample and
+    for discrete values; the large sample counts as exact.
+
+    Parameters
+    ----------
+    few, many : ndarray
+        Values of the two samples. At most some thousand different values (hardware values, say).
+    draws : int
+        Samples drawn, always the same ones; the p-value is no less than 1 / (draws + 1).
+
+    Raises
+    ------
+    ValueError
+        If a sample is empty.
+    """
+    if not (few.size and many.size):
+        msg = "an empty sample has no distribution"
+        raise ValueError(msg)
+    values, at = np.unique(np.concatenate([few, many]), return_inverse=True)
+    counts = np.bincount(at[few.size :], minlength=values.size)
+    expected = np.cumsum(counts) / many.size
+    seen = np.cumsum(np.bincount(at[: few.size], minlength=values.size)) / few.size
+    distance = np.abs(seen - expected).max() - 1e-9  # sums differ in their last bits
+    drawn = np.random.default_rng(0).multinomial(few.size, counts / many.size, draws)
+    farther = np.abs(np.cumsum(drawn, 1) / few.size - expected).max(1) >= distance
+    return float((1 + np.count_nonzero(farther)) / (draws + 1))

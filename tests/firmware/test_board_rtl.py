@@ -319,9 +319,10 @@ def test_the_command(tmp_path, programs, monkeypatch):
 
 @pytest.mark.skipif(importlib.util.find_spec("da4ml") is None, reason="no da4ml")
 def test_a_built_core_in_the_path_recalibrates_every_muon(tmp_path, programs):
-    """A network that looks up, of a domain so wide that simulated muons are in it."""
+    """A network that looks up, of a domain so wide that simulated muons are in it; hwEta comes apart."""
     domain = {**hand_made.TINY, "hwPhiAtVtx": (0, 575), "hwPt": (6, 60), "hwEtaAtVtx": (-78, 78)}
-    made = hand_made.firmware_model(hand_made.integer_network(1, domain), domain)
+    network = hand_made.integer_network(1, domain)
+    made = hand_made.at_station(hand_made.firmware_model(network, domain))
     model = load_model(hand_made.firmware_directory(tmp_path / "fw", made))
     build(model, tmp_path / "rtl", cutoff=5)
     _, captures, _ = make_run(orbits=2)

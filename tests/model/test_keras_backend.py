@@ -10,7 +10,7 @@ import l1scout
 for name in ("training", "firmware", "model", "deploy", "evaluate", "dataset"):
     package = importlib.import_module(f"l1scout.{name}")
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if module.name.split(".")[-1] not in ("__main__", "look_up", "hls_look_up"):
+        if module.name.split(".")[-1] not in ("__main__", "look_up", "hls_look_up", "hls_gains"):
             importlib.import_module(module.name)
 assert "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ
 from l1scout.model.keras_backend import load_keras

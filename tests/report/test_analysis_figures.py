@@ -9,7 +9,8 @@ from l1scout.analysis.common.cosmic_legs import Cosmics
 from l1scout.analysis.common.counts import CrossingCounts
 from l1scout.analysis.common.live_time import LiveTime
 from l1scout.analysis.common.maps import Occupancy
-from l1scout.analysis.common.pair_masses import LINES, RANGES, Masses
+from l1scout.analysis.common.mass_lines import LINES, RANGES
+from l1scout.analysis.common.pair_masses import Masses
 from l1scout.analysis.common.response import Reference, against
 from l1scout.analysis.common.schemes import find_scheme, load_scheme
 from l1scout.analysis.common.wrong_bx import Firing

@@ -39,6 +39,7 @@ from l1scout.report.terminal_tables import (
 from l1scout.report.turn_on_figure import turn_on_figure
 from l1scout.statistics import Measured
 from l1scout.training.recipes import RECIPES
+from toy_muons import toy_dataset
 
 HOSTILE = "<script>alert(1)</script>\"'&"
 FORMULA = "$a_$ {x} [bold]"
@@ -127,7 +128,7 @@ def test_a_formula_in_a_name_is_drawn_as_text():
     n = len(EDGES_GEV) - 1
     curve = SimpleNamespace(value=np.full(n, 0.5), low=np.full(n, 0.4), high=np.full(n, 0.6))
     curves = SimpleNamespace(threshold_gev=5.0, curves={"GMT": curve, FORMULA: curve})
-    data = summary("x").study.data
+    data = toy_dataset(100)
     drawn = [
         metric_figure(summary(FORMULA)),
         turn_on_figure(SimpleNamespace(turn_on=[curves, curves], data=data, part="all muons")),

@@ -9,7 +9,7 @@ import pytest
 from l1scout.errors import InputError
 from l1scout.evaluate.targets import targets
 from l1scout.training.epoch_loops import _arrays
-from l1scout.training.fit import fit
+from l1scout.training.fit import fit, fit_parts
 from l1scout.training.recipes import PAPER, RECIPES, build, compile_model, recipe
 from toy_muons import toy_dataset
 

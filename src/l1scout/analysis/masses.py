@@ -67,36 +67,36 @@ class MassesOptions:
 
 
 @dataclass(kw_only=True)
-class PeakRow(Part):
-    """A line that was detected in a spectrum: the fit of a Gaussian."""
+class LineRow(Part):
+    """A line in a spectrum: its shape is that of simulated pairs, the yields of its neighbours are free."""
 
     muons: Annotated[str, Doc("raw, offline, or the name of a model")]
     line: str
-    entries: Number
-    entries_error: Number
-    entries_syst: Annotated[Number, Doc("of the shape of the background")]
-    position_gev: Number
+    status: Annotated[str, Doc("peak, no peak or not fitted")]
+    note: Annotated[str, Doc("why it is no peak or was not fitted; of a peak, which lines are in its yield")]
+    entries: Annotated[Number, Doc("0 or more")]
+    entries_stat: Number
+    entries_syst: Annotated[
+        Number, Doc("of the choice of the background and of the share of lines that are not separated")
+    ]
+    entries_below_95: Annotated[Number, Doc("upper limit at 95 % confidence (CLs)")]
+    significance: Annotated[Number, Doc("standard deviations; of the yield, at the simulated position")]
+    position_gev: Annotated[Number, Doc("median of the fitted peak")]
     position_error_gev: Number
-    width_gev: Number
+    simulated_position_gev: Annotated[Number, Doc("median of simulated pairs of the line")]
+    width_gev: Annotated[Number, Doc("half of the range of the middle 68 %")]
     width_error_gev: Number
-    significance: Annotated[Number, Doc("standard deviations")]
+    simulated_width_gev: Number
+    window_gev: Annotated[list[float] | None, Doc("lowest and highest mass of the fit; null without a fit")]
+    background: Annotated[str, Doc("family and degree that describe the spectrum best")]
+    valid: Annotated[bool, Doc("the fit was made and converged")]
     goodness: Annotated[Number, Doc("deviance over degrees of freedom")]
     p_value: Number
 
 
 @dataclass(kw_only=True)
-class NotDetectedRow(Part):
-    """A line that was not detected."""
-
-    muons: str
-    line: str
-    entries_below_95: Annotated[Number, Doc("upper limit on its entries at 95 % confidence")]
-    reason: str
-
-
-@dataclass(kw_only=True)
 class PairsRow(Part):
-    """Pairs below 120 GeV."""
+    """Pairs below 240 GeV."""
 
     muons: str
     sign: Annotated[str, Doc("opposite or same")]
@@ -110,8 +110,8 @@ class MassesResult(Part):
     sample: Annotated[str, Doc("given with --muons")] = ""
     rows: Annotated[int, Doc("crossings or events")]
     l1_muons_without_charge: Annotated[int, Doc("their charge was not measured: they make no pairs")]
-    peaks: list[PeakRow]
-    not_detected: list[NotDetectedRow]
+    peaks: list[LineRow]
+    not_detected: list[LineRow]
     pairs: list[PairsRow]
     by_predicted_mass_error: Annotated[
         dict[str, Any], Doc("edges of the categories over what is typical; pairs by category and mass")

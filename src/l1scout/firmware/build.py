@@ -18,11 +18,12 @@ from l1scout.files import complete_folder
 from l1scout.firmware.logic import CORE, Logic, Written, trace
 from l1scout.firmware.words import recalibrate_words
 from l1scout.formats.recalibrated import RECALIBRATED
-from l1scout.formats.streams.muon import FINDERS, MUON_2018, MUON_RUN3, PHI_BINS
+from l1scout.formats.streams.muon import ETA, FINDERS, MUON_2018, MUON_RUN3, PHI_BINS
 from l1scout.model.card import Card, made_from
 from l1scout.model.checksums import check_sums, write_sums
 from l1scout.model.directory import Model
 from l1scout.model.integers import IntegerNetwork
+from l1scout.model.quantities import REFERENCES
 
 ABOUT_FILE = "build.json"
 SIMULATION_FILE = "simulation.json"
@@ -32,6 +33,8 @@ VECTORS = "vectors.hex"
 _OURS = ("recalibrate.v", BENCH)
 _FIELDS = {f.name: f for f in MUON_2018.fields if f in MUON_RUN3.fields}
 """Fields that are at the same place in muon words of 2017/18 and Run 3."""
+_KNOWN = (*_FIELDS, ETA.name)
+"""What the module has: hwEta, which words of Run 3 lack, is an input of its own."""
 _BEFORE_AND_AFTER = 3
 """Clock edges of the wrapper: the core's input register, subtraction, choice."""
 _BASE_NS, _ADDER_NS = 1.0, 0.6
@@ -115,7 +118,7 @@ def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "d
         model needs what the two layouts of muon words do not have at one place.
     """
     network, path = network_of(model), Path(folder)
-    unknown = [n for n in model.card.domain if n not in _FIELDS]
+    unknown = [n for n in model.card.domain if n not in _KNOWN]
     if unknown:
         where = "which is not at one place of GMT muons of 2017/18 and Run 3; train a model of other inputs"
         msg = f"{model.name}: needs {', '.join(unknown)}, {where}"
@@ -138,7 +141,7 @@ def build(model: Model, folder: str | Path, *, cutoff: float, compiler: str = "d
             (part / name).write_text(resource(name).read_text("utf-8"), "utf-8")
         (part / f"LICENSE.{compiler}").write_text(written.licence, "utf-8")
         (part / VECTORS).write_text(vectors(*sample(model, 2000, 0)), "utf-8")
-        (part / "README.md").write_text(_readme(about), "utf-8")
+        (part / "README.md").write_text(_readme(about, model.card), "utf-8")
         (part / ABOUT_FILE).write_bytes(write_document(record, indent=1))
         write_sums(part)
     return Built(path, about)
@@ -174,9 +177,10 @@ def resource(name: str) -> Any:
 
 
 def sample(model: Model, muons: int, seed: int) -> tuple[NDArray[np.uint64], ...]:
-    """Draw lines for a test: valid, tag and muon, a line a clock, with random gaps.
+    """Draw lines for a test: valid, tag, hwEta, muon and what must come of it; a line a clock, random gaps.
 
-    Nine muons of ten are in the domain, most of them with a valid charge; the others are any 64 bits.
+    Nine muons of ten are in the domain, most of them with a valid charge; the others are any 64 bits. The
+    hwEta beside a word is another than that in it, as it is in Run 3.
     """
     rng = np.random.default_rng(seed)
     lines = muons + muons // 4
@@ -187,33 +191,44 @@ def sample(model: Model, muons: int, seed: int) -> tuple[NDArray[np.uint64], ...
     indices = [i for name in model.card.finders for part in FINDERS[name] for i in part]
     columns["tfMuonIndex"] = rng.choice(indices, lines)
     columns["hwChargeValid"] = (rng.random(lines) < 0.95).astype(np.int64)
+    etas = rng.integers(ETA.low, ETA.high + 1, lines)
+    near = columns.pop(ETA.name, etas)
     inside = MUON_2018.encode(columns)
     mask = MUON_2018.encode(
         {n: np.array([-1 if MUON_2018[n].signed else MUON_2018[n].high]) for n in columns}
     )[0]
-    words = np.where(rng.random(lines) < 0.9, (words & ~mask) | inside, words)
+    chosen = rng.random(lines) < 0.9
+    words = np.where(chosen, (words & ~mask) | inside, words)
+    etas = np.where(chosen, near, etas)
     tags = rng.integers(0, 1 << TAG_BITS, lines, np.uint64)
-    return valid, tags, words, expected(model, words)
+    bits = etas.astype(np.uint64) & np.uint64((1 << ETA.width) - 1)
+    return valid, tags, bits, words, expected(model, words, etas)
 
 
-def expected(model: Model, words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def expected(
+    model: Model, words: NDArray[np.uint64], hw_eta: NDArray[Any] | None = None
+) -> NDArray[np.uint64]:
     """Return what must come out for muon words: the integer engine's answers as words."""
-    return recalibrate_words(words, FirmwareEngine(network_of(model)), model.card)
+    return recalibrate_words(words, FirmwareEngine(network_of(model)), model.card, hw_eta)
 
 
 def vectors(
-    valid: NDArray[np.uint64], tags: NDArray[np.uint64], words: NDArray[np.uint64], wanted: NDArray[np.uint64]
+    valid: NDArray[np.uint64],
+    tags: NDArray[np.uint64],
+    etas: NDArray[np.uint64],
+    words: NDArray[np.uint64],
+    wanted: NDArray[np.uint64],
 ) -> str:
-    """Write lines for the test bench: valid, tag, muon and recalibrated muon in hexadecimal."""
-    rows = zip(valid.tolist(), tags.tolist(), words.tolist(), wanted.tolist(), strict=True)
-    return "".join(f"{v:x}{t:012x}{m:016x}{r:016x}\n" for v, t, m, r in rows)
+    """Write lines for the test bench: valid, tag, hwEta, muon and recalibrated muon in hexadecimal."""
+    rows = zip(*(c.tolist() for c in (valid, tags, etas, words, wanted)), strict=True)
+    return "".join(f"{v:x}{t:012x}{e:03x}{m:016x}{r:016x}\n" for v, t, e, m, r in rows)
 
 
 def _header(model: Model, logic: Logic, written: Written) -> str:
-    """Write what the wrapper includes: the core's ports and the card's domain."""
+    """Write what the wrapper includes: the core's ports, the reference of phi and eta, the card's domain."""
     card = model.card
     taken = [
-        f"in_muon[{_FIELDS[q.name].start}+:{bits}]"
+        f"in_eta[0+:{bits}]" if q.name == ETA.name else f"in_muon[{_FIELDS[q.name].start}+:{bits}]"
         for q, bits in zip(card.inputs, logic.input_bits, strict=True)
         if bits
     ]
@@ -223,12 +238,14 @@ def _header(model: Model, logic: Logic, written: Written) -> str:
         [
             f"// Made by l1scout {__version__} of network {model.sha256}.",
             f"localparam CORE_STAGES = {written.stages};",
+            f"localparam STATION_2 = 1'b{int(card.reference == 'station 2')};",
             f"wire [{width - 1}:0] asked = {{{', '.join(reversed(taken))}}};",
             *(f"localparam OUT_{n} = {bits};" for n, bits in zip(names, logic.output_bits, strict=True)),
             *(f"localparam SIGN_{n} = 1'b{sign};" for n, sign in zip(names, logic.output_signs, strict=True)),
             "// Is a muon in the model's domain?",
             "function in_domain;",
             "  input [63:0] muon;",
+            f"  input [{ETA.width - 1}:0] hw_eta;",
             f"  in_domain = {' && '.join(_conditions(card))};",
             "endfunction",
             "",
@@ -238,7 +255,7 @@ def _header(model: Model, logic: Logic, written: Written) -> str:
 
 def _conditions(card: Card) -> list[str]:
     """Write, in Verilog, what a muon fulfils that the network may be asked about: see `recalibrate_words`."""
-    ranges = {"hwPhiAtVtx": (0, PHI_BINS - 1), **card.domain}
+    ranges = {REFERENCES[card.reference][0]: (0, PHI_BINS - 1), **card.domain}
     if "hwCharge" in card.domain:
         ranges["hwChargeValid"] = (1, 1)
     found = [_between(name, *ends) for name, ends in ranges.items()]
@@ -247,9 +264,9 @@ def _conditions(card: Card) -> list[str]:
 
 
 def _between(name: str, low: int, high: int) -> str:
-    """Write that a field of `muon` is in a range."""
-    field = _FIELDS[name]
-    word = f"muon[{field.start}+:{field.width}]"
+    """Write that a field of `muon`, or `hw_eta`, is in a range."""
+    field = ETA if name == ETA.name else _FIELDS[name]
+    word = "hw_eta" if field is ETA else f"muon[{field.start}+:{field.width}]"
     value, mark = (f"$signed({word})", "'sd") if field.signed else (word, "'d")
     if low > field.high or high < field.low:
         return "1'b0"
@@ -280,8 +297,10 @@ def _record(model: Model, logic: Logic, written: Written, cutoff: float) -> Buil
     )
 
 
-def _readme(about: dict[str, Any]) -> str:
+def _readme(about: dict[str, Any], card: Card) -> str:
     text: str = resource("README.md").read_text("utf-8")
-    for name, value in {**about, "inputs": ", ".join(about["inputs"])}.items():
+    phi, eta = REFERENCES[card.reference]
+    values = {**about, "inputs": ", ".join(about["inputs"]), "phi": phi, "eta": eta}
+    for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
     return text.replace("@layout@", RECALIBRATED.markdown())

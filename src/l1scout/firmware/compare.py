@@ -25,7 +25,7 @@ from l1scout.link.capture import Capture
 _32, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
-Words = Callable[[NDArray[np.uint64]], NDArray[np.uint64]]
+Words = Callable[[NDArray[np.uint64], NDArray[Any] | None], NDArray[np.uint64]]
 
 
 class RecalibratedSink(StreamSink):
@@ -36,7 +36,8 @@ class RecalibratedSink(StreamSink):
     stream : file
     form : BlockFormat
     recalibrate : callable
-        Recalibrated words of 64-bit muons, as `l1scout.firmware.words` makes them.
+        Recalibrated words of 64-bit muons and, in Run 3, their hwEta (None where the words have it), as
+        `l1scout.firmware.words` makes them.
     """
 
     def __init__(self, stream: BinaryIO, form: BlockFormat, recalibrate: Words) -> None:
@@ -46,12 +47,14 @@ class RecalibratedSink(StreamSink):
     def step(self, packet: memoryview) -> None:
         """Write a packet."""
         changed = memoryview(bytearray(packet))
-        orbits = self._form.find_orbits(changed)
+        form = self._form
+        orbits = form.find_orbits(changed)
         for first, last in orbits.spans:
             blocks = orbits.rows[first:last].reshape(-1, ROWS, LINKS)
-            for row in (2, 4):  # f and s of the first and of the second muon
+            for row, name in ((2, "hwEta1"), (4, "hwEta2")):  # f and s of the first and of the second muon
                 words = blocks[:, row].astype(np.uint64) | blocks[:, row + 1].astype(np.uint64) << _32
-                new = self._recalibrate(words.ravel()).reshape(words.shape)
+                etas = form.extra.decode(blocks[:, form.bx_row].ravel())[name] if form.extra else None
+                new = self._recalibrate(words.ravel(), etas).reshape(words.shape)
                 blocks[:, row], blocks[:, row + 1] = new & _LOW, new >> _32
         super().step(changed)
 

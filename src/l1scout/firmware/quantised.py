@@ -133,7 +133,7 @@ def looked_up_by_answers(network: Network) -> list[tuple[str, ...]]:
         seen[at.column] |= bool(np.ptp(at.vectors, axis=0).any())
     names = [n for n, s in zip(network.inputs, seen, strict=True) if s]
     pt = ("hwCharge", "hwPt") if "hwCharge" in names else ("hwPt",)
-    return [at for at in (("hwEtaAtVtx",), pt) if set(at) <= set(names)]
+    return [at for at in (("hwEtaAtVtx",), ("hwEta",), pt) if set(at) <= set(names)]
 
 
 def build(network: Network, inputs: Inputs) -> "keras.Model":

@@ -93,8 +93,8 @@ def in_verilator(model: Model, built: Built, muons: int, programs: Path, *, seed
     """
     main = Path(str(resource("recalibrate_main.cpp")))
     program = build_verilator(built.sources, "recalibrate", main, programs, optimise="-O0")
-    valid, tags, words, wanted = sample(model, muons, seed)
-    given = run_program(program, np.stack([valid, tags, words], axis=1).tobytes())
+    valid, tags, etas, words, wanted = sample(model, muons, seed)
+    given = run_program(program, np.stack([valid, tags, etas, words], axis=1).tobytes())
     rows = np.frombuffer(given, np.uint64)
     rows = rows[: rows.size // 4 * 4].reshape(-1, 4)
     sent = np.flatnonzero(valid)

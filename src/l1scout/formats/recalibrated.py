@@ -1,7 +1,7 @@
 """The 64-bit word of a recalibrated muon, as the firmware core gives it.
 
 Phi, eta and pT are those of the GMT muon with more bits below the point; the rest is the GMT's, unchanged.
-Where ``isRecal`` is 0 the three are the trigger's own, so a reader may take them without looking.
+Where ``isRecal`` is 0 the three are the trigger's own, at the vertex: a reader may take them without looking.
 """
 
 from l1scout.formats.layout import Field, Layout

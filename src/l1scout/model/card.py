@@ -12,8 +12,8 @@ from pydantic.dataclasses import dataclass
 
 from l1scout.core.documents import CLOSED, read_document, write_document
 from l1scout.core.provenance import Provenance, current
-from l1scout.errors import InputError, printable
-from l1scout.formats.streams.muon import FINDERS, Finder, describe_finders
+from l1scout.errors import printable
+from l1scout.formats.streams.muon import Finder
 from l1scout.io.conditions import Conditions, of_metadata
 from l1scout.model.quantities import Reference
 from l1scout.model.resolution import ALWAYS, Resolution
@@ -129,21 +129,6 @@ class Card:
     def sha256(self) -> str | None:
         """Identity of the model: the hash of its network."""
         return self.network.sha256 if self.network else None
-
-    @property
-    def index_range(self) -> tuple[int, int]:
-        """Smallest and largest tfMuonIndex, both included: for hardware, which compares with two numbers.
-
-        Raises
-        ------
-        InputError
-            If other track finders lie between those of the model.
-        """
-        known = sorted(i for name in self.finders for indices in FINDERS[name] for i in indices)
-        if known[-1] - known[0] >= len(known):
-            msg = f"model {self.name} is for {describe_finders(self.finders)}: not one range of tfMuonIndex"
-            raise InputError(msg)
-        return known[0], known[-1]
 
     @property
     def simulated(self) -> bool | None:

@@ -71,7 +71,7 @@ class Pairs:
 
     shares: Mapping[str, float]
     power: float = -1.4
-    mass_range: tuple[float, float] = (0.5, 120.0)
+    mass_range: tuple[float, float] = (0.5, 240.0)
     pair_pt: tuple[float, float] = (8.0, 80.0)
     min_pt: float = 3.5
     max_eta: float = 0.83

@@ -10,6 +10,7 @@ import numpy as np
 
 from l1scout import __version__
 from l1scout.dataset.matched import Dataset
+from l1scout.dataset.paper import paper_part
 from l1scout.errors import InputError
 from l1scout.evaluate.metrics import Scores, ratios, scores
 from l1scout.evaluate.targets import raw_residuals
@@ -100,8 +101,9 @@ def fit(
     Parameters
     ----------
     data : Dataset or MuonFiles
-        All parts; the test part is not looked at. A stream is read again in every epoch: its weights differ
-        from those of the same muons in memory, as their order does.
+        All parts; the test part is not looked at. Of muons in memory, the paper's recipes take the paper's
+        part (`l1scout.dataset.paper`), for which they are made. A stream is read again in every epoch: its
+        weights differ from those of the same muons in memory, as their order does.
     recipe : Recipe
     inputs : sequence of str, optional
         Columns that enter the network; by default the recipe's. Recipes with symmetries add phi if the
@@ -137,8 +139,10 @@ def fit(
         train, validation, muons, stream = data.train, data.validation, data.muons, data
         refuse_unselected(data.ends)
     else:
-        train, validation, muons, stream = data.part("train"), data.part("validation"), len(data), None
         refuse_unselected(data)
+        if recipe.targets == "unit":
+            data = data.select(paper_part(data.columns, FINDERS))
+        train, validation, muons, stream = data.part("train"), data.part("validation"), len(data), None
     recipe = dataclasses.replace(recipe, inputs=tuple(inputs or recipe.inputs))
     trained = fit_parts(train, validation, recipe, seed, patience, on_epoch, stream)
     about = data_record(train, muons)

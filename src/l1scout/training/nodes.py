@@ -20,10 +20,16 @@ SECTORS = 12
 """Of the barrel."""
 WIDER = 1.1
 """Nodes of values with fewer muons are at least this ratio apart, in pT."""
+NARROW = 20
+"""hwPt from which on a node needs more muons, by its square: soft muons that are measured wrong scatter there
+by many times their pT, and answers of neighbouring values must not. From `MOST` on it is no more."""
+MOST = 1000
 
 
 def nodes(values: NDArray[np.int64], wider: float = 1.0) -> NDArray[np.int64]:
     """Choose nodes: each value that `DENSE` muons have, and between them one for each `DENSE` muons.
+
+    In pT, more muons are needed from `NARROW` on.
 
     Parameters
     ----------
@@ -37,13 +43,14 @@ def nodes(values: NDArray[np.int64], wider: float = 1.0) -> NDArray[np.int64]:
     first, group, moment = 0, 0, 0
     for value in np.flatnonzero(counts).tolist():
         n = int(counts[value])
-        if n >= DENSE:
+        enough = min(DENSE * max(value / NARROW, 1.0) ** 2, MOST) if wider > 1 else DENSE
+        if n >= enough:
             found.append(value)
             group = moment = 0
             continue
         first = first if group else value
         group, moment = group + n, moment + n * value
-        if group >= DENSE and value >= wider * first:
+        if group >= enough and value >= wider * first:
             found.append(round(moment / group))
             group = moment = 0
     if not found:

@@ -1,31 +1,38 @@
-"""Decide whether a spectrum has a peak at a known line, and set a limit if it has none.
+"""Decide whether a spectrum has peaks at known lines, and set limits on those it does not have.
 
-A peak is reported only if a smooth background with a peak describes the spectrum, and without one does not,
-whatever the degree of the background's polynomial.
+Lines that are close are fitted together, with the shapes that simulation gives them, over each of
+eight smooth backgrounds. The backgrounds are profiled: each has its deviance plus one per parameter, and the
+smallest counts, with a line and without it (discrete profiling; Dauncey et al., JINST 10 (2015) P04015).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.common.peaks import Peak, fit_peak
+from l1scout.analysis.common.mass_backgrounds import MassBackground, backgrounds
+from l1scout.analysis.common.peaks import SCALES, STRETCHES, LineFit, fit_lines
+from l1scout.analysis.common.templates import FEWEST, PAIRS, Template
 from l1scout.errors import InputError
 from l1scout.statistics import Measured
 
 DETECTED = 5.0
 """Standard deviations from which on a peak is reported."""
-ADEQUATE = 1e-3
+ADEQUATE = 1e-4
 """Smallest p-value of an acceptable fit."""
 NEAR = 0.6
-"""Largest distance of a peak from its line, in expected widths."""
-NARROW = 8
-"""Widths that a window must hold for a limit on the yield."""
-GOOD = 0.05
-"""p-value above which no higher degree is tried."""
-DEGREES = (1, 2, 3, 4)
-"""Degrees of the background's polynomial."""
+"""Largest distance of a peak from where simulation has it, in widths."""
+SEPARATED = 1.0
+"""Distance in widths from which on two lines have yields of their own."""
+INSIDE = 0.3
+"""Smallest part of a line that must be in the window."""
+PRIORS = (0.15, 0.1)
+"""What simulation may be wrong by: positions in widths, widths relatively; constraints of free shapes."""
+_WORTH = 4.0
+"""Penalised deviance above the smallest up to which a background is kept."""
+
+PEAK, NO_PEAK, NOT_FITTED = "peak", "no peak", "not fitted"
 
 
 @dataclass(frozen=True)
@@ -34,43 +41,81 @@ class Line:
 
     Parameters
     ----------
+    status : str
+        ``peak``, ``no peak`` or ``not fitted``.
     reason : str
-        Why no peak is reported; empty if one is.
-    peak : Peak or None
-        The fit; None if there are too few entries for one. Not to be published unless `detected`.
+        Why it is no peak or was not fitted; of a peak, what to know of it.
+    fit : LineFit, optional
+        Of the best background; None if it was not fitted. Positions and widths are free if any line of the
+        fit is a peak, otherwise those of simulation.
+    index : int
+        Of the line's template in the fit.
+    template : Template, optional
+        Its shape in simulation.
     significance : float
-        Standard deviations, the smallest of all backgrounds that describe the spectrum; with position and
-        width free (three parameters).
+        Standard deviations of the yield: position and width are those of simulation, so there is one trial.
+    entries : Measured
+        Yield of 0 or more, with its statistical uncertainty.
     systematic : float
-        Largest difference of the yield between these backgrounds. The yield is that of a Gaussian: of a peak
-        with tails, its core.
+        Uncertainty of the yield by the choice of the background, and of the share of lines that are not
+        separated from this one.
     limit : float
-        Entries of a peak at the line that are excluded with 95 % confidence; NaN if nothing describes the
-        spectrum, or the peak is as wide as the background of the window.
+        Upper limit on the yield at 95 % confidence (CLs in the asymptotic approximation, both uncertainties
+        in quadrature).
+    others : tuple of str
+        Lines that are not separated from this one, and in its yield.
     """
 
+    status: str
     reason: str
-    peak: Peak | None = None
+    fit: LineFit | None = None
+    index: int = 0
+    template: Template | None = None
     significance: float = float("nan")
+    entries: Measured = field(default_factory=lambda: Measured(float("nan"), float("nan")))
     systematic: float = float("nan")
     limit: float = float("nan")
+    others: tuple[str, ...] = ()
 
     @property
     def detected(self) -> bool:
-        """Whether the peak may be reported."""
-        return not self.reason
+        """Whether it is a peak."""
+        return self.status == PEAK
 
 
-def find_line(
+@dataclass(frozen=True)
+class _Component:
+    """A line, or several that are not separated, with one yield."""
+
+    line: str
+    template: Template
+    others: tuple[str, ...] = ()
+    alone: Template | None = None
+
+
+@dataclass(frozen=True)
+class _Physical:
+    """The best fit over a background with yields of 0 or more, and the free yields of those put to 0."""
+
+    fit: LineFit
+    absent: tuple[int, ...]
+    dips: Mapping[int, Measured]
+
+    def entries(self, k: int) -> Measured:
+        """Return the yield before it was put to 0."""
+        return self.dips.get(k, self.fit.entries[k])
+
+
+def find_lines(
     edges: NDArray[np.float64],
     counts: NDArray[np.int64],
     window: tuple[float, float],
-    line: float,
-    width: float,
+    templates: Mapping[str, Template],
+    shares: Mapping[str, float] | None = None,
     *,
     same_sign: NDArray[np.int64] | None = None,
-) -> Line:
-    """Look for a peak near a line.
+) -> dict[str, Line]:
+    """Look for neighbouring lines.
 
     Parameters
     ----------
@@ -78,99 +123,251 @@ def find_line(
         Spectrum of opposite-sign pairs, in bins of one width.
     window : tuple of float
         GeV that are fitted.
-    line, width : float
-        Mass, and width that is expected, GeV.
+    templates : mapping of str to Template
+        By line, rising in mass.
+    shares : mapping of str to float, optional
+        Entries of the lines relative to each other, for those that are not separated; without it equal.
     same_sign : ndarray, shape (n,), optional
         Spectrum of pairs of the same sign: a bump that both have is no resonance.
     """
+    found: dict[str, Line] = {}
+    usable = {}
+    for line, template in templates.items():
+        if template.entries < FEWEST:
+            few = f"{template.entries:.0f} of {PAIRS:,} simulated pairs pass the cuts: too few for a template"
+            found[line] = Line(NOT_FITTED, few, template=template)
+        else:
+            usable[line] = template
+    if not usable:
+        return found
+    width = min(t.width for t in usable.values())
     edges, counts, same_sign = _rebin(edges, counts, same_sign, width)
-    window = _occupied(edges, counts, window)
-    fits: list[Peak] = []
-    tried: list[Peak] = []
-    for degree in DEGREES:
+    inside = _occupied(edges, counts, window)
+    at = np.flatnonzero((edges[:-1] >= inside[0] - 1e-9) & (edges[1:] <= inside[1] + 1e-9))
+    cut = edges[at[0] : at[-1] + 2] if at.size else edges[:1]
+    for line, template in list(usable.items()):
+        if template.share(cut).sum() < INSIDE:
+            ends = f"{inside[0]:g} to {inside[1]:g} GeV" if at.size else "no bin"
+            found[line] = Line(NOT_FITTED, f"outside the spectrum ({ends})", template=usable.pop(line))
+    components = _components(usable, shares or {})
+    if components:
+        search = _Search(cut, counts[at], components, None if same_sign is None else same_sign[at])
+        found |= search.lines()
+    return {line: found[line] for line in templates}
+
+
+def _components(templates: Mapping[str, Template], shares: Mapping[str, float]) -> list[_Component]:
+    """Put lines together that are not separated."""
+    found: list[_Component] = []
+    for line, template in templates.items():
+        last = found[-1] if found else None
+        if last is None or template.position - last.template.position > SEPARATED * template.width:
+            found.append(_Component(line, template))
+            continue
+        names = (last.line, *last.others, line)
+        mixed = Template.mixture([templates[n] for n in names], [shares.get(n, 1.0) for n in names])
+        found[-1] = _Component(last.line, mixed, (*last.others, line), templates[last.line])
+    return found
+
+
+def _physical(
+    edges: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    templates: Sequence[Template],
+    background: MassBackground,
+    absent: tuple[int, ...] = (),
+    *,
+    free: bool = False,
+) -> _Physical:
+    """Fit, with yields below 0 put to 0."""
+    dips: dict[int, Measured] = {}
+    priors = (PRIORS[0] * min(t.width / t.position for t in templates), PRIORS[1])
+    while True:
+        loose = free and len(absent) < len(templates)
+        fit = fit_lines(edges, counts, templates, background, absent=absent, free=loose, priors=priors)
+        below = {k: y for k, y in enumerate(fit.entries) if y.value < 0}
+        if not below:
+            return _Physical(fit, absent, dips)
+        dips |= below
+        absent = (*absent, *below)
+
+
+def _adequate(fits: Sequence[_Physical]) -> list[_Physical]:
+    return [f for f in fits if f.fit.valid and f.fit.p_value > ADEQUATE]
+
+
+def _competing(fits: Sequence[_Physical]) -> list[_Physical]:
+    """Return the fits that describe a spectrum almost as well as the best of them."""
+    best = min(f.fit.penalised for f in fits)
+    return [f for f in fits if f.fit.penalised < best + _WORTH]
+
+
+def envelope(
+    values: Sequence[float], errors: Sequence[float], penalised: Sequence[float]
+) -> tuple[Measured, float]:
+    """Return a value with its statistical uncertainty, and that by the choice of the background.
+
+    Where the smallest of the parabolas of all backgrounds is less than 1 above its smallest value.
+    """
+    v, e, d = (np.asarray(x, np.float64) for x in (values, errors, penalised))
+    best = int(d.argmin())
+    reach = e * np.sqrt(np.clip(1 - (d - d[best]), 0, None))
+    near = d - d[best] < 1
+    half = (float((v + reach)[near].max()) - float((v - reach)[near].min())) / 2
+    return Measured(float(v[best]), float(e[best])), float(np.sqrt(max(half**2 - e[best] ** 2, 0)))
+
+
+def upper_limit(value: float, error: float) -> float:
+    """Return the limit at 95 % confidence on a yield of 0 or more whose estimate is Gaussian (CLs)."""
+    from scipy.special import ndtr, ndtri
+
+    return float(value - error * ndtri(0.05 * ndtr(value / error))) if error > 0 else float("nan")
+
+
+class _Search:
+    """The fits of neighbouring lines over all backgrounds."""
+
+    def __init__(
+        self,
+        edges: NDArray[np.float64],
+        counts: NDArray[np.int64],
+        components: Sequence[_Component],
+        same_sign: NDArray[np.int64] | None,
+    ) -> None:
+        self.edges, self.counts, self.components = edges, counts, components
+        self.templates = [c.template for c in components]
+        self.same_sign = same_sign
+
+    def lines(self) -> dict[str, Line]:
+        """Return the lines of all components, and those that are in them."""
         try:
-            tried.append(fit_peak(edges, counts, window, line, width, degree=degree))
+            fits = [_physical(self.edges, self.counts, self.templates, b) for b in backgrounds()]
         except InputError as error:
-            if not tried:
-                return Line(str(error).partition(": ")[2])
-            break
-        p = min(tried[-1].p_value, tried[-1].p_outside)
-        if tried[-1].valid and p > ADEQUATE:  # not if it is NaN
-            fits.append(tried[-1])
-    if not fits:
-        return _undescribed(tried)
-    peak = next((f for f in fits if f.p_value > GOOD), max(fits, key=lambda f: f.p_value))
-    significance = min(_significance(f.gain) for f in fits)
+            return self._not_fitted(str(error))
+        described = _adequate(fits) or _adequate(self._free(fits))
+        if not described:
+            p = np.nan_to_num([f.fit.p_value for f in fits]).max()
+            return self._not_fitted(
+                f"no smooth background with the line describes the spectrum (p = {p:.1g})"
+            )
+        kept = _competing(described)
+        valid, every = [f for f in fits if f.fit.valid], list(backgrounds())
+        significances = [self._significance(k, valid, every) for k in range(len(self.templates))]
+        if max(significances) >= DETECTED and (free := self._free(kept)):
+            kept = _competing(free)
+            strongest = int(np.argmax(significances))
+            significances = [
+                s if k == strongest else self._again(k, s, kept) for k, s in enumerate(significances)
+            ]
+        return self._judge(kept, significances)
 
-    def yields(position: float, width: float) -> list[Measured]:
-        """Fit the entries of a given peak over each of the backgrounds."""
-        degrees = [len(f.terms) - 1 for f in fits]
-        return [
-            fit_peak(edges, counts, window, position, width, fixed=True, degree=d).entries for d in degrees
-        ]
+    def _free(self, fits: Sequence[_Physical]) -> list[_Physical]:
+        """Fit again, with free factors of positions and widths; return what converges."""
+        at = (self.edges, self.counts, self.templates)
+        free = [(f, _physical(*at, f.fit.background, f.absent, free=True)) for f in fits if f.fit.valid]
+        return [_Physical(g.fit, g.absent, {**f.dips, **g.dips}) for f, g in free if g.fit.valid]
 
-    reason = f"significance {significance:.2f}, below {DETECTED:g}"
-    systematic = 0.0
-    if significance >= DETECTED:
-        others = [*(f.entries for f in fits), *yields(peak.position.value, peak.width.value)]
-        systematic = max(abs(y.value - peak.entries.value) for y in others)
-        reason = _objection(peak, systematic, window, line, width)
-    if not reason and same_sign is not None:
-        reason = _same_sign_objection(edges, same_sign, peak)
-    limit = float("nan")
-    if reason and window[1] - window[0] > NARROW * width:  # a wide peak could hide in the background
-        limit = max(max(y.value, 0.0) + 1.645 * y.error for y in yields(line, width))
-        limit = min(limit, peak.in_window + 1.645 * float(np.sqrt(peak.in_window)))
-    return Line(reason, peak, significance, systematic, limit)
+    def _significance(
+        self, k: int, fits: Sequence[_Physical], tried: Sequence[MassBackground], *, free: bool = False
+    ) -> float:
+        """Return the standard deviations of a yield: of the best fit with it, and the best without it."""
+        best = min(f.fit.penalised for f in fits)
+        if all(k in f.absent for f in fits if f.fit.penalised < best + _WORTH):
+            return 0.0  # a dip, whatever the background
+        without = [_physical(self.edges, self.counts, self.templates, b, (k,), free=free).fit for b in tried]
+        return float(np.sqrt(max(min(f.penalised for f in without) - best, 0.0)))
 
+    def _again(self, k: int, significance: float, kept: Sequence[_Physical]) -> float:
+        """Return the significance of a neighbour of a stronger peak, with a free shape of that peak."""
+        if significance < DETECTED:
+            return significance
+        used = [f.fit.background for f in kept]
+        return min(significance, self._significance(k, kept, used, free=True))
 
-def _objection(peak: Peak, systematic: float, window: tuple[float, float], line: float, width: float) -> str:
-    """Return why a significant peak is not reported; empty if it is."""
-    error = float(np.hypot(peak.entries.error, systematic))
-    numbers = [m for v in (peak.entries, peak.position, peak.width) for m in (v.value, v.error)]
-    if peak.at_limit:
-        return f"the fitted {peak.at_limit} is at its limit"
-    if not np.isfinite(numbers).all():
-        return "the fit gives no uncertainty"
-    if not 0 < peak.entries.value < peak.in_window:
-        return f"{peak.entries.value:.0f} entries fitted of {peak.in_window:.0f}"
-    if not window[0] + peak.width.value < peak.position.value < window[1] - peak.width.value:
-        return f"the fitted peak is not inside {window[0]:g} to {window[1]:g} GeV"
-    if abs(peak.position.value - line) > NEAR * width:
-        return f"the fitted peak is at {peak.position.value:.3g} GeV, not at {line:g}"
-    if not 0.6 * width < peak.width.value < 2.5 * width:
-        return f"the fitted width is {peak.width.value:.2g} GeV, that of a resonance about {width:.2g}"
-    if peak.entries.value < 1.5 * error:
-        return f"{peak.entries.value:.0f} entries, uncertain by {error:.0f}"
-    return ""
+    def _not_fitted(self, reason: str) -> dict[str, Line]:
+        return {
+            line: Line(NOT_FITTED, reason, template=c.template)
+            for c in self.components
+            for line in (c.line, *c.others)
+        }
 
+    def _judge(self, kept: Sequence[_Physical], significances: Sequence[float]) -> dict[str, Line]:
+        found = {}
+        best = min(kept, key=lambda f: f.fit.penalised).fit
+        penalised = [f.fit.penalised for f in kept]
+        for k, (component, significance) in enumerate(zip(self.components, significances, strict=True)):
+            yields = [f.entries(k) for f in kept]
+            entries, systematic = envelope([y.value for y in yields], [y.error for y in yields], penalised)
+            if component.alone:
+                systematic = float(np.hypot(systematic, self._by_share(k, best)))
+            error = float(np.hypot(entries.error, systematic))
+            limit = min(upper_limit(entries.value, error), best.counted + 1.645 * best.counted**0.5)
+            reason = f"significance {significance:.2f}, below {DETECTED:g}"
+            if significance >= DETECTED:
+                reason = self._objection(k, best, entries, error)
+            entries = Measured(max(entries.value, 0.0), entries.error)
+            holds = f"with {', '.join(component.others)}: not separated" if component.others else ""
+            found[component.line] = Line(
+                NO_PEAK if reason else PEAK,
+                "; ".join(text for text in (reason, holds) if text),
+                best, k, component.template, significance, entries, systematic, limit, component.others,
+            )  # fmt: skip
+            found |= {line: self._joined(component) for line in component.others}
+        return found
 
-def _same_sign_objection(edges: NDArray[np.float64], same_sign: NDArray[np.int64], peak: Peak) -> str:
-    at = (peak.window, peak.position.value, peak.width.value)
-    try:
-        other = fit_peak(edges, same_sign, *at, fixed=True, degree=len(peak.terms) - 1)
-    except InputError:
+    def _by_share(self, k: int, best: LineFit) -> float:
+        """Return by how much the yield changes if there are none of the lines that are not separated."""
+        templates: list[Template] = [*self.templates]
+        alone = self.components[k].alone
+        assert alone is not None
+        templates[k] = alone
+        shape = (best.scale.value, best.stretch.value)
+        one, other = (
+            fit_lines(self.edges, self.counts, t, best.background, shape=shape).entries[k].value
+            for t in (self.templates, templates)
+        )
+        return abs(one - other)
+
+    @staticmethod
+    def _joined(component: _Component) -> Line:
+        template = component.template
+        return Line(
+            NOT_FITTED,
+            f"not separated from {component.line}, in whose yield it is"
+            f" (half-width {template.width:.2g} GeV)",
+            template=template,
+        )
+
+    def _objection(self, k: int, best: LineFit, entries: Measured, error: float) -> str:
+        """Return why a significant yield is no peak; empty if it is one."""
+        template, position, width = self.templates[k], best.position(k), best.width(k)
+        for what, factor, limits in (("position", best.scale, SCALES), ("width", best.stretch, STRETCHES)):
+            if min(factor.value - limits[0], limits[1] - factor.value) < 1e-3:
+                return f"the fitted {what} is at its limit"
+            if not np.isfinite(factor.error):
+                return "the fit gives no uncertainty"
+        if abs(position.value - template.position) > NEAR * template.width:
+            return (
+                f"the fitted peak is at {position.value:.4g} GeV, not at {template.position:.4g} as simulated"
+            )
+        if not 0.5 < best.stretch.value < 2:
+            return f"the fitted width is {width.value:.2g} GeV, that of simulation {template.width:.2g}"
+        if entries.value < 1.5 * error:
+            return f"{entries.value:.0f} entries, uncertain by {error:.0f}"
+        return self._same_sign_objection(k, best, entries)
+
+    def _same_sign_objection(self, k: int, best: LineFit, entries: Measured) -> str:
+        if self.same_sign is None:
+            return ""
+        shape = (best.scale.value, best.stretch.value)
+        try:
+            other = fit_lines(self.edges, self.same_sign, [self.templates[k]], best.background, shape=shape)
+        except InputError:
+            return ""
+        same = other.entries[0]
+        if other.valid and entries.value - same.value < 3 * float(np.hypot(entries.error, same.error)):
+            return f"pairs of the same sign have it as well ({same.value:.0f} entries)"
         return ""
-    error = float(np.hypot(peak.entries.error, other.entries.error))
-    if other.valid and peak.entries.value - other.entries.value < 3 * error:
-        return f"pairs of the same sign have it as well ({other.entries.value:.0f} entries)"
-    return ""
-
-
-def _significance(gain: float) -> float:
-    """Return the standard deviations of a fall of the deviance by yield, position and width together."""
-    from scipy.special import log_ndtr, logsumexp, ndtri_exp
-
-    root = np.sqrt(max(gain, 1e-12))  # the survival function of chi^2, without underflow
-    log_p = logsumexp([np.log(2) + log_ndtr(-root), 0.5 * np.log(2 / np.pi) + np.log(root) - gain / 2])
-    return max(-float(ndtri_exp(min(log_p, -1e-300))), 0.0)
-
-
-def _undescribed(tried: Sequence[Peak]) -> Line:
-    if not any(f.valid for f in tried):
-        return Line("the fit does not converge", tried[0])
-    best = max(np.nan_to_num([min(f.p_value, f.p_outside) for f in tried]))
-    return Line(f"a smooth background with a peak does not describe the spectrum (p = {best:.1g})", tried[0])
 
 
 def _rebin(
@@ -179,9 +376,9 @@ def _rebin(
     same_sign: NDArray[np.int64] | None,
     width: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64] | None]:
-    """Merge bins to about a quarter of the width."""
+    """Merge bins to about half of the width: L1 values are quantised, which finer bins would show."""
     step = float(edges[1] - edges[0])
-    wanted = max(int(width / 4 / step), 1)
+    wanted = max(int(width / 2 / step), 1)
     n = next(k for k in range(wanted, 0, -1) if not counts.size % k)
     same = None if same_sign is None else same_sign.reshape(-1, n).sum(axis=1)
     return edges[::n], counts.reshape(-1, n).sum(axis=1), same

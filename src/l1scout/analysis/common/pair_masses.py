@@ -13,35 +13,16 @@ from hist import Hist, axis, storage
 from numpy.typing import NDArray
 
 from l1scout.analysis.common.kernels import pairs
-from l1scout.analysis.common.lines import Line, find_line
+from l1scout.analysis.common.lines import Line
+from l1scout.analysis.common.mass_lines import CATEGORY, RANGES, known_lines, line_row, line_templates
 from l1scout.analysis.common.muons import final, need
+from l1scout.analysis.common.templates import Template
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import joint_origin
 from l1scout.formats.streams.muon import BMTF_INDEX, ETA_VTX, MUON_MASS, PHI_VTX, PT
 from l1scout.io.columns import charge_valid
-from l1scout.statistics import Measured
 
-LINES = {"φ": 1.0195, "J/ψ": 3.0969, "ψ(2S)": 3.6861, "Υ": 9.4604, "Z": 91.188}
-"""Known lines in GeV (PDG); Υ is the 1S state."""
-RANGES = {"low": np.linspace(0, 20, 2001), "high": np.linspace(0, 120, 481)}
-"""Edges of the bins, GeV."""
-WINDOWS = {
-    "offline": {
-        "φ": (0.85, 1.2, 0.012),
-        "J/ψ": (2.7, 3.45, 0.025),
-        "ψ(2S)": (3.4, 4.1, 0.03),
-        "Υ": (8.5, 9.8, 0.07),
-        "Z": (70.0, 112.0, 1.8),
-    },
-    "raw": {"φ": (0.5, 2.5, 0.55), "J/ψ": (1.6, 5.5, 0.84), "Υ": (6.0, 16.0, 2.0), "Z": (60.0, 120.0, 15.0)},
-    "models": {"φ": (0.5, 2.5, 0.34), "J/ψ": (1.6, 5.5, 0.39), "Υ": (6.0, 16.0, 0.82)},
-}
-"""Where each line's peak is fitted, and its expected width (GeV), as `docs/analyses.md` measures it.
-
-No Z in recalibrated values: networks know no muon above 45 GeV, and where they end there are steps in the
-spectrum that look like peaks.
-"""
 SIGNS = ("opposite", "same")
 MASS_ERRORS = (0.85, 1.0, 1.2)
 """Where categories of the predicted uncertainty of the mass begin, besides 0: over `typical_error`."""
@@ -172,6 +153,7 @@ class Masses:
         self.without_charge = 0
         self._origins: set[bool | None] = set()
         self._lines: dict[tuple[str, str], Line] | None = None
+        self._templates: dict[str, dict[str, Template]] | None = None
 
     @property
     def simulated(self) -> bool | None:
@@ -210,7 +192,7 @@ class Masses:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the counts without the models, which may hold compiled code."""
-        return vars(self) | {"models": {}}
+        return vars(self) | {"models": {}, "_templates": None}
 
     @property
     def histograms(self) -> dict[str, Hist]:
@@ -305,58 +287,35 @@ class Masses:
             sigma = mass_error(first, second, one, other)
         return invariant_mass(first, second), negative[i] == negative[j], sigma, i
 
-    def lines(self) -> dict[tuple[str, str], Line]:
-        """Look for each line in each opposite-sign spectrum that has pairs, by spectrum and line.
+    def templates(self) -> dict[str, dict[str, Template]]:
+        """Return the simulated shape of each line in each spectrum, by name of the spectrum and line."""
+        if self._templates is None:
+            self._templates = line_templates(lambda: Masses(self.models, self.cuts))
+        return self._templates
 
-        Categories of predicted uncertainty follow the spectrum of their model, best measured first.
-        """
-        if self._lines is not None:
-            return self._lines
-        found: dict[tuple[str, str], Line] = {}
+    def opposite(self) -> dict[str, dict[str, NDArray[np.int64]]]:
+        """Return opposite-sign spectra by name and range; categories follow the spectrum of their model."""
         spectra: dict[str, dict[str, NDArray[np.int64]]] = {}
-        by_name = self.counts
-        for name, by in by_name.items():
+        for name, by in self.counts.items():
             spectra[name] = by["opposite"]
             for k, counts in enumerate(self.by_error.get(name, ())):
-                spectra[f"{name}, category {k + 1} of {len(MASS_ERRORS) + 1}"] = {"low": counts}
-        for name, spectrum in spectra.items():
-            kind = name if name in WINDOWS else "models"
-            for line, (low, high, width) in WINDOWS[kind].items():
-                span = "high" if high > RANGES["low"][-1] else "low"
-                found[name, line] = find_line(
-                    RANGES[span],
-                    spectrum[span],
-                    (low, high),
-                    LINES[line],
-                    width,
-                    same_sign=by_name[name]["same"][span] if name in by_name else None,
-                )
-        self._lines = found
-        return found
+                spectra[f"{name}{CATEGORY}{k + 1} of {len(MASS_ERRORS) + 1}"] = {"low": counts}
+        return spectra
+
+    def lines(self) -> dict[tuple[str, str], Line]:
+        """Look for each line in each opposite-sign spectrum that has pairs, by spectrum and line."""
+        if self._lines is None:
+            same = {name: by["same"] for name, by in self.counts.items()}
+            self._lines = known_lines(self.opposite(), same, self.templates)
+        return self._lines
 
     def peaks(self) -> list[dict[str, Any]]:
-        """Return a row for each line that was detected in a spectrum."""
-        rows = []
-        for (name, line), found in self.lines().items():
-            if found.detected and found.peak:
-                peak = found.peak
-                row: dict[str, Any] = {"muons": name, "line": line}
-                row |= {"entries": peak.entries.value, "entries_error": peak.entries.error}
-                row |= {"entries_syst": found.systematic}
-                for what in ("position", "width"):
-                    number: Measured = getattr(peak, what)
-                    row |= {f"{what}_gev": number.value, f"{what}_error_gev": number.error}
-                row |= {"significance": found.significance}
-                rows.append(row | {"goodness": peak.goodness, "p_value": peak.p_value})
-        return rows
+        """Return a row for each line that is a peak in a spectrum."""
+        return [line_row(name, line, one) for (name, line), one in self.lines().items() if one.detected]
 
     def not_detected(self) -> list[dict[str, Any]]:
-        """Return a row per line that was not detected: upper limit on its entries, and the reason."""
-        return [
-            {"muons": name, "line": line, "entries_below_95": found.limit, "reason": found.reason}
-            for (name, line), found in self.lines().items()
-            if not found.detected
-        ]
+        """Return a row for each line that is no peak or was not fitted: status, reason and upper limit."""
+        return [line_row(name, line, one) for (name, line), one in self.lines().items() if not one.detected]
 
     def result(self) -> dict[str, Any]:
         """Gather what is printed and written: spectra by name and sign."""

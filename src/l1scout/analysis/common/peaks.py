@@ -1,193 +1,272 @@
-"""Peaks in a spectrum: position, width, yield and significance over a smooth background.
+"""Fit lines of known shape over a smooth background to a spectrum of muon pairs.
 
-A binned Poisson likelihood of a Gaussian over exp(polynomial), the polynomial in the mass. Significance is
-the square root of 2 ln of the likelihoods with and without the peak; it is that of one number, the yield, and
-true as such only if position and width are given.
+An extended binned Poisson likelihood: the yield of each line and the terms of the background are free, and
+what is fitted adds up to what was counted. Lines have the shapes of templates
+(`l1scout.analysis.common.templates`); one factor of all positions and one of all widths are 1, or free.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.analysis.common.mass_backgrounds import MassBackground
+from l1scout.analysis.common.templates import Template
 from l1scout.errors import InputError
 from l1scout.statistics import Measured
 
+if TYPE_CHECKING:
+    from iminuit import Minuit
+
 FEWEST = 5
 """Expected entries of a bin of a test of the goodness."""
+SCALES, STRETCHES = (0.75, 1.3), (0.4, 2.5)
+"""What factors of positions and widths may be."""
+_STEP = 1e-4
+"""Of the factors, for derivatives."""
 
 
 @dataclass(frozen=True)
-class Peak:
-    """A fitted peak.
+class LineFit:
+    """Lines and a background, fitted to a spectrum.
 
     Parameters
     ----------
-    position, width : Measured
-        Of the Gaussian, GeV; no error if they were given.
-    entries : Measured
-        In the peak; below 0 for a dip.
-    significance : float
-        Of entries above 0; 0 for a dip.
-    goodness : float
-        Deviance over degrees of freedom.
-    valid : bool
-        Whether the fit converged.
-    gain : float
-        Deviance without the peak less that with it.
-    p_value : float
-        Probability of a worse description, in bins merged to five expected entries or more.
-    p_outside : float
-        The same of the bins further than 2.5 widths from the peak: is the background described.
-    in_window : float
-        Entries of the spectrum in the window.
-    at_limit : str
-        Which of position, width and entries ended at the limit of what was allowed; empty if none did.
+    templates : tuple of Template
+    entries : tuple of Measured
+        Yield of each template, in the whole range of the mass; below 0 for a dip.
+    scale, stretch : Measured
+        Factors of positions and widths; no error if they were not free.
+    background : MassBackground
+    terms : ndarray
+        Of the background.
     window : tuple of float
         GeV.
-    terms : tuple of float
-        Polynomial whose exponential is the background, in a bin of `bin_width` GeV.
     bin_width : float
+        GeV.
+    deviance : float
+        -2 ln of the likelihood, 0 if every bin is described exactly.
+    goodness : float
+        Deviance over degrees of freedom.
+    p_value : float
+        Probability of a worse description, in bins merged to five expected entries or more.
+    valid : bool
+        Whether the fit converged.
+    counted : float
+        Entries of the spectrum in the window.
     """
 
-    position: Measured
-    width: Measured
-    entries: Measured
-    significance: float
+    templates: tuple[Template, ...]
+    entries: tuple[Measured, ...]
+    scale: Measured
+    stretch: Measured
+    background: MassBackground
+    terms: NDArray[np.float64]
+    window: tuple[float, float]
+    bin_width: float
+    deviance: float
     goodness: float
+    p_value: float
     valid: bool
-    gain: float = 0.0
-    p_value: float = float("nan")
-    p_outside: float = float("nan")
-    in_window: float = 0.0
-    at_limit: str = ""
-    window: tuple[float, float] = (0.0, 0.0)
-    terms: tuple[float, ...] = ()
-    bin_width: float = 1.0
+    counted: float
 
-    def background(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    @property
+    def penalised(self) -> float:
+        """Deviance plus one for each parameter of the background: so backgrounds can be compared.
+
+        Dauncey, Kenzie, Wardle, Davies: JINST 10 (2015) P04015.
+        """
+        return self.deviance + self.background.parameters
+
+    def smooth(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the fitted background in each bin of these edges (GeV)."""
-        powers = _powers(edges[:-1], edges[1:], self.window, len(self.terms) - 1)
-        return _background(np.asarray(self.terms), powers) * np.diff(edges) / self.bin_width
+        values = self.background.values(self.terms, self.background.basis(edges, self.window))
+        return np.asarray(values * np.diff(edges) / self.bin_width)
+
+    def line(self, k: int, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the fitted k-th line in each bin of these edges (GeV)."""
+        share = self.templates[k].share(edges, self.scale.value, self.stretch.value)
+        return np.asarray(self.entries[k].value * share)
 
     def expected(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return fitted peak and background in each bin of these edges (GeV)."""
-        peak = gaussian_share(edges[:-1], edges[1:], self.position.value, self.width.value)
-        return self.background(edges) + self.entries.value * peak
+        """Return fitted lines and background in each bin of these edges (GeV)."""
+        lines = [self.line(k, edges) for k in range(len(self.templates))]
+        return np.asarray(self.smooth(edges) + np.sum(lines, axis=0))
+
+    def position(self, k: int) -> Measured:
+        """Return the median of the k-th line, GeV."""
+        at = self.templates[k].position
+        return Measured(at * self.scale.value, at * self.scale.error)
+
+    def width(self, k: int) -> Measured:
+        """Return half of the middle 68 % of the k-th line, GeV."""
+        wide = self.templates[k].width
+        return Measured(wide * self.stretch.value, wide * self.stretch.error)
 
 
-def fit_peak(
+class _Likelihood:
+    """-2 ln L of yields, both factors and terms, with its derivatives."""
+
+    def __init__(
+        self,
+        edges: NDArray[np.float64],
+        counts: NDArray[np.float64],
+        templates: Sequence[Template],
+        background: MassBackground,
+        priors: tuple[float, float],
+    ) -> None:
+        self.edges, self.counts, self.templates = edges, counts, templates
+        self.background = background
+        self.basis = background.basis(edges, (float(edges[0]), float(edges[-1])))
+        self.fixed = np.stack([t.share(edges) for t in templates])
+        self.priors = np.asarray(priors, np.float64)
+
+    def shares(self, scale: float, stretch: float) -> NDArray[np.float64]:
+        if scale == stretch == 1:
+            return self.fixed
+        return np.stack([t.share(self.edges, scale, stretch) for t in self.templates])
+
+    def model(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        n = len(self.templates)
+        shares = self.shares(values[n], values[n + 1])
+        smooth = self.background.values(values[n + 2 :], self.basis)
+        return np.maximum(values[:n] @ shares + smooth, 1e-6), shares, smooth
+
+    def __call__(self, values: NDArray[np.float64]) -> float:
+        from iminuit.cost import poisson_chi2
+
+        values = np.asarray(values)
+        constraint = (((self._factors(values) - 1) / self.priors) ** 2).sum()
+        return float(poisson_chi2(self.counts, self.model(values)[0]) + constraint)
+
+    def _factors(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        n = len(self.templates)
+        return values[n : n + 2]
+
+    def gradient(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        values = np.asarray(values)
+        mu, shares, smooth = self.model(values)
+        n, slope = len(self.templates), 2 * (1 - self.counts / mu)
+        scale, stretch = values[n : n + 2]
+        factors = [
+            (scale + _STEP, stretch, scale - _STEP, stretch),
+            (scale, stretch + _STEP, scale, stretch - _STEP),
+        ]
+        by_factor = [values[:n] @ (self.shares(*f[:2]) - self.shares(*f[2:])) / (2 * _STEP) for f in factors]
+        slopes = self.background.slopes(smooth, self.basis)
+        pull = 2 * (self._factors(values) - 1) / self.priors**2
+        return np.asarray(np.r_[shares @ slope, np.stack(by_factor) @ slope + pull, slopes @ slope])
+
+
+def fit_lines(
     edges: NDArray[np.float64],
-    counts: NDArray[np.int64],
-    window: tuple[float, float],
-    position: float,
-    width: float,
+    counts: NDArray[Any],
+    templates: Sequence[Template],
+    background: MassBackground,
     *,
-    fixed: bool = False,
-    degree: int = 2,
-) -> Peak:
-    """Fit a peak in a window. Whether it may be reported is what `l1scout.analysis.common.lines` decides.
+    absent: Sequence[int] = (),
+    shape: tuple[float, float] = (1.0, 1.0),
+    free: bool = False,
+    priors: tuple[float, float] = (np.inf, np.inf),
+) -> LineFit:
+    """Fit lines and a background to a whole spectrum.
 
     Parameters
     ----------
     edges, counts : ndarray, shape (n + 1,), (n,)
-        Of the spectrum, in bins of one width.
-    window : tuple of float
-        Bins inside it are fitted.
-    position, width : float
-        Where to start; what they are, if `fixed`.
-    fixed : bool
-        Fit only the yield, as for a significance.
-    degree : int
-        Of the background's polynomial.
+        Of the spectrum in the window, in bins of one width.
+    templates : sequence of Template
+    background : MassBackground
+    absent : sequence of int
+        Templates whose yield is 0.
+    shape : (float, float)
+        Factors of positions and widths, or where they start.
+    free : bool
+        Fit these factors, too.
+    priors : (float, float)
+        Gaussian constraints of these factors to 1: standard deviations.
 
     Raises
     ------
     InputError
-        If the window has too few bins or entries.
+        If there are too few bins or entries.
     """
-    from iminuit import Minuit
-    from iminuit.cost import poisson_chi2
-
-    inside = (edges[:-1] >= window[0] - 1e-9) & (edges[1:] <= window[1] + 1e-9)
-    n = counts[inside].astype(np.float64)
-    low, high = edges[:-1][inside], edges[1:][inside]
-    if n.size < degree + 5 or n.sum() < 20:
-        held = f"{n.size} bins with {n.sum():.0f} entries"
-        msg = f"{window[0]:g} to {window[1]:g} GeV: {held} are too few for a fit"
+    n, number = np.asarray(counts, np.float64), len(templates)
+    window = (float(edges[0]), float(edges[-1]))
+    free_terms = number - len(absent) + background.parameters + 2 * free
+    if n.size < free_terms + 3 or n.sum() < 20:
+        msg = f"{window[0]:g} to {window[1]:g} GeV: {n.size} bins with {n.sum():.0f} entries are too few"
         raise InputError(msg)
-    powers = _powers(low, high, window, degree)
-
-    def expected(peak: float, at: float, sigma: float, *terms: float) -> NDArray[np.float64]:
-        smooth = _background(np.asarray(terms), powers)
-        return np.asarray(np.maximum(smooth + peak * gaussian_share(low, high, at, sigma), 1e-9))
-
-    def deviance(values: NDArray[np.float64]) -> float:
-        return float(poisson_chi2(n, expected(*values)))
-
-    names = ["entries", "position", "width", *(f"p{k}" for k in range(degree + 1))]
-    start = [0.0, position, width, np.log(max(n.mean(), 0.1)), *([0.0] * degree)]
-    total = float(n.sum())
-    limits = {
-        "entries": (-total, total) if fixed else (0.0, total),
-        "position": window,
-        "width": ((high - low).min() / 4, (window[1] - window[0]) / 2),
-    }
-
-    def minimum(values: list[float], *still: str) -> "Minuit":
-        minuit = Minuit(deviance, np.array(values), name=names)
-        minuit.errordef = Minuit.LEAST_SQUARES  # of -2 ln L
-        for name, allowed in limits.items():
-            minuit.limits[name] = allowed
-        minuit.fixed[list(still)] = True
-        return minuit.migrad()
-
-    null = minimum(start, "entries", "position", "width")
-    excess = float((n - expected(*null.values)).clip(0).sum())
-    fit = minimum(
-        [min(max(excess, 1.0), 0.9 * total), position, width, *list(null.values)[3:]], "position", "width"
-    )
-    if not fixed:
-        fit = minimum(list(fit.values))
-    fit.hesse()
-    found = {k: Measured(float(fit.values[k]), float(fit.errors[k])) for k in names[:3]}
-    if fixed:
-        found |= {k: Measured(found[k].value) for k in ("position", "width")}
-    free = ["entries"] if fixed else names[:3]
-    ends = {k: (found[k].value - low, high - found[k].value) for k in free for low, high in [limits[k]]}
-    at_limit = next((k for k, both in ends.items() if min(both) < 1e-3 * sum(both)), "")
-    gain = max(float(null.fval) - float(fit.fval), 0.0) if found["entries"].value > 0 else 0.0
-    parameters = degree + 2 + 2 * (not fixed)
-    mu = expected(*fit.values)
-    away = np.abs((low + high) / 2 - found["position"].value) > 2.5 * found["width"].value
-    return Peak(
-        found["position"],
-        found["width"],
-        found["entries"],
-        float(np.sqrt(gain)),
-        float(fit.fval) / max(n.size - parameters, 1),
-        bool(fit.valid and null.valid),
-        gain,
-        _p_value(n, mu, parameters),
-        _p_value(n[away], mu[away], degree + 1),
-        total,
-        at_limit,
+    likelihood = _Likelihood(edges, n, templates, background, priors)
+    present = [k for k in range(number) if k not in absent]
+    start, smooth = _start(likelihood, present)
+    minuit = _minimised(likelihood, np.r_[start, shape, smooth], absent, free=free)
+    values, errors = np.asarray(minuit.values), np.asarray(minuit.errors)
+    mu = likelihood.model(values)[0]
+    factors = [Measured(float(values[k]), float(errors[k]) if free else 0.0) for k in (number, number + 1)]
+    return LineFit(
+        tuple(templates),
+        tuple(Measured(float(values[k]), float(errors[k]) if k in present else 0.0) for k in range(number)),
+        factors[0],
+        factors[1],
+        background,
+        values[number + 2 :],
         window,
-        tuple(float(v) for v in list(fit.values)[3:]),
-        float((high - low).mean()),
+        (window[1] - window[0]) / n.size,
+        float(minuit.fval),
+        float(minuit.fval) / (n.size - free_terms),
+        _p_value(n, mu, free_terms),
+        bool(minuit.valid),
+        float(n.sum()),
     )
 
 
-def _powers(
-    low: NDArray[np.float64], high: NDArray[np.float64], window: tuple[float, float], degree: int
-) -> NDArray[np.float64]:
-    """Powers of the mass in the middle of each bin, which goes from -1 to 1 in the window."""
-    x = (low + high - window[0] - window[1]) / (window[1] - window[0])
-    return np.asarray(x[None, :] ** np.arange(degree + 1)[:, None])
+def _start(
+    likelihood: _Likelihood, present: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return yields and terms to start from: the lines over a Bernstein polynomial, by least squares."""
+    from scipy.optimize import nnls
+
+    weight = 1 / np.sqrt(likelihood.counts + 1)
+    plain = MassBackground("Bernstein", 5).basis(
+        likelihood.edges, (likelihood.edges[0], likelihood.edges[-1])
+    )
+    shapes = np.concatenate([likelihood.fixed[list(present)], plain])
+    found = nnls((shapes * weight).T, likelihood.counts * weight)[0]
+    entries = np.zeros(len(likelihood.templates))
+    entries[list(present)] = found[: len(present)]
+    below = likelihood.counts - entries @ likelihood.fixed
+    return entries, likelihood.background.start(np.maximum(below, 0), likelihood.basis)
 
 
-def _background(terms: NDArray[np.float64], powers: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.exp(np.clip(terms @ powers, -50, 50)))
+def _minimised(
+    likelihood: _Likelihood, start: NDArray[np.float64], absent: Sequence[int], *, free: bool
+) -> "Minuit":
+    from iminuit import Minuit
+
+    number = len(likelihood.templates)
+    minuit = Minuit(likelihood, start, grad=likelihood.gradient)
+    minuit.errordef = Minuit.LEAST_SQUARES  # of -2 ln L
+    total = float(likelihood.counts.sum())
+    for k in range(number):
+        minuit.errors[k] = np.sqrt(total)
+        minuit.fixed[k] = k in absent
+    if likelihood.background.family == "Bernstein":
+        for k in range(number + 2, start.size):
+            minuit.limits[k] = (0, None)
+    minuit.limits[number], minuit.limits[number + 1] = SCALES, STRETCHES
+    minuit.errors[number], minuit.errors[number + 1] = 0.01, 0.05
+    minuit.fixed[number] = minuit.fixed[number + 1] = True
+    minuit.migrad()
+    if free:
+        minuit.fixed[number] = minuit.fixed[number + 1] = False
+        minuit.migrad()
+    if not minuit.valid:
+        minuit.simplex().migrad()
+    minuit.hesse()
+    return minuit
 
 
 def _p_value(n: NDArray[np.float64], mu: NDArray[np.float64], parameters: int) -> float:

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from l1scout.analysis.common.lines import Line
-from l1scout.analysis.common.pair_masses import LINES, RANGES, Masses
+from l1scout.analysis.common.mass_lines import CATEGORY, GROUPS, LINES, RANGES
+from l1scout.analysis.common.pair_masses import Masses
 from l1scout.analysis.figures.canvas import (
     COLOURS,
     GREY,
@@ -25,11 +26,12 @@ from l1scout.analysis.figures.canvas import (
 )
 from l1scout.errors import InputError
 
-SYMBOLS = {"φ": r"$\phi$", "J/ψ": r"J/$\psi$", "ψ(2S)": r"$\psi$(2S)", "Υ": r"$\Upsilon$", "Z": "Z"}
+SYMBOLS = {
+    "φ": r"$\phi$", "J/ψ": r"J/$\psi$", "ψ(2S)": r"$\psi$(2S)",
+    "Υ": r"$\Upsilon$", "Υ(2S)": r"$\Upsilon$(2S)", "Υ(3S)": r"$\Upsilon$(3S)", "Z": "Z",
+}  # fmt: skip
 RELATIVE_BIN = 0.025
 """Width of a bin over its mass, without --bins."""
-COLUMNS = 3
-"""Fits beside each other."""
 SPAN = (0.2, 120.0)
 """GeV."""
 _LOW_END = RANGES["low"][-1]
@@ -54,7 +56,7 @@ def mass_edges(
     Raises
     ------
     InputError
-        If the range is empty or outside 0 to 120 GeV, or the bins are finer than the finest.
+        If the range is empty or outside 0 to 240 GeV, or the bins are finer than the finest.
     """
     low, high = span or SPAN
     if not 0 <= low < high <= FINE[-1]:
@@ -101,20 +103,20 @@ def masses(
         Logarithmic axis of the mass.
     """
     edges = mass_edges(log=log) if edges is None else edges
-    shown = _best(state.lines())
-    columns = min(len(shown), COLUMNS) or 1
-    rows_of_fits = -(-len(shown) // COLUMNS)
-    with canvas((14, 6.5 + 5.5 * rows_of_fits)) as figure:
+    shown = _fits(state.lines())
+    columns = max((len(row) for row in shown), default=1)
+    rows_of_fits = len(shown)
+    with canvas((max(5 * columns, 14), 6.5 + 5.8 * rows_of_fits)) as figure:
         grid = figure.add_gridspec(
             1 + 2 * rows_of_fits, columns, height_ratios=[6.5] + [4, 1.5] * rows_of_fits
         )
         ax = figure.add_subplot(grid[0, :])
         _spectrum(ax, state, edges, log=log)
-        for k, (name, line, found) in enumerate(shown):
-            row, column = 1 + 2 * (k // columns), k % columns
-            above = figure.add_subplot(grid[row, column])
-            below = figure.add_subplot(grid[row + 1, column], sharex=above)
-            _fit(above, below, state, name, line, found, colour=_colours(state)[name])
+        for row, fits in enumerate(shown):
+            for column, (name, group) in enumerate(fits.items()):
+                above = figure.add_subplot(grid[1 + 2 * row, column])
+                below = figure.add_subplot(grid[2 + 2 * row, column], sharex=above)
+                _fit(above, below, state, name, group, colour=_colours(state)[name])
         label([ax], state.simulated, f"{state.rows:,} {rows}")
         return figure
 
@@ -164,51 +166,71 @@ def _spectrum(ax: Axes, state: Masses, edges: NDArray[np.float64], *, log: bool)
         if edges[0] < mass < edges[-1]:
             ax.axvline(mass, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
             side = "right" if text == "J/ψ" else "left"
-            ax.text(mass, top, f" {SYMBOLS[text]} ", fontsize=12, va="top", ha=side)
+            if text not in ("Υ(2S)", "Υ(3S)"):  # their lines are beside that of the 1S
+                ax.text(mass, top, f" {SYMBOLS[text]} ", fontsize=12, va="top", ha=side)
     legend(ax, ncols=3)
 
 
-def _best(lines: dict[tuple[str, str], Line]) -> list[tuple[str, str, Line]]:
-    """For each line the spectrum to show: of a model before offline before raw."""
-    best: list[tuple[str, str, Line]] = []
-    for line in LINES:
-        found = [
-            (n, f) for (n, at), f in lines.items() if at == line and f.detected and ", category" not in n
-        ]
-        if found:
-            name, one = min(found, key=lambda nf: {"offline": 1, "raw": 2}.get(nf[0], 0))
-            best.append((name, line, one))
-    return best
+def _fits(lines: dict[tuple[str, str], Line]) -> list[dict[str, dict[str, Line]]]:
+    """Return the fits to draw: a row for each group that has a peak in any spectrum, by name of the spectrum.
+
+    So raw and recalibrated values are beside each other, with or without a peak.
+    """
+    shown: list[dict[str, dict[str, Line]]] = []
+    for group in GROUPS:
+        names = dict.fromkeys(name for name, line in lines if line in group and CATEGORY not in name)
+        by = {n: {line: lines[n, line] for line in group if (n, line) in lines} for n in names}
+        if any(one.detected for found in by.values() for one in found.values()):
+            shown.append({n: found for n, found in by.items() if any(one.fit for one in found.values())})
+    return shown
 
 
-def _fit(ax: Axes, below: Axes, state: Masses, name: str, line: str, found: Line, *, colour: str) -> None:
-    """Draw a detected line: data, fit and background, and pulls."""
-    peak = found.peak
-    assert peak is not None
-    axis = "high" if peak.window[1] > _LOW_END else "low"
-    fine, counts = RANGES[axis], state.counts[name]["opposite"][axis]
-    n = max(round(peak.bin_width / float(fine[1] - fine[0])), 1)
-    edges, counts = fine[::n], counts.reshape(-1, n).sum(axis=1)
-    inside = (edges[:-1] > peak.window[0] - 1e-9) & (edges[1:] < peak.window[1] + 1e-9)
+def _fit(ax: Axes, below: Axes, state: Masses, name: str, group: dict[str, Line], *, colour: str) -> None:
+    """Draw the fit of neighbouring lines: data, background, lines and pulls."""
+    fitted = {line: one for line, one in group.items() if one.fit}
+    fit = next(iter(fitted.values())).fit
+    assert fit is not None
+    axis = "high" if fit.window[1] > _LOW_END + 1e-6 else "low"
+    n = max(round(fit.bin_width / float(RANGES[axis][1] - RANGES[axis][0])), 1)
+    edges = RANGES[axis][::n]
+    counts = state.counts[name]["opposite"][axis].reshape(-1, n).sum(axis=1)
+    inside = (edges[:-1] > fit.window[0] - 1e-6) & (edges[1:] < fit.window[1] + 1e-6)
     at, counted = edges[np.r_[inside, False] | np.r_[False, inside]], counts[inside]
-    centre, expected = (at[1:] + at[:-1]) / 2, peak.expected(at)
+    centre, expected = (at[1:] + at[:-1]) / 2, fit.expected(at)
     points(ax, centre, counted, np.sqrt(counted), "data", 0, color="black", markersize=3, linewidth=0.9)
     smooth = np.linspace(at[0], at[-1], 401)
-    scale = peak.bin_width / float(smooth[1] - smooth[0])
-    middle = (smooth[1:] + smooth[:-1]) / 2
-    ax.plot(middle, scale * peak.expected(smooth), color=colour, label="fit")
-    ax.plot(middle, scale * peak.background(smooth), color=colour, linestyle="--", label="background")
-    gev = f"{1e3 * peak.bin_width:.0f} MeV" if peak.bin_width < 0.1 else f"{peak.bin_width:g} GeV"
+    scale = fit.bin_width / float(smooth[1] - smooth[0])
+    middle, base = (smooth[1:] + smooth[:-1]) / 2, scale * fit.smooth(smooth)
+    ax.plot(middle, scale * fit.expected(smooth), color=colour, label="fit")
+    ax.plot(middle, base, color=colour, linestyle="--", label=fit.background.name)
+    for k, (line, one) in enumerate(fitted.items()):
+        height = scale * fit.line(one.index, smooth)
+        names = ", ".join(SYMBOLS[n] for n in (line, *one.others))
+        if height.max() > 0:
+            ax.fill_between(middle, base, base + height, alpha=0.35, color=COLOURS[(k + 1) % len(COLOURS)],
+                            linewidth=0, label=names)  # fmt: skip
+    gev = f"{1e3 * fit.bin_width:.0f} MeV" if fit.bin_width < 0.1 else f"{fit.bin_width:g} GeV"
     titles(ax, "", f"pairs / {gev}")
     ax.set_ylim(bottom=0)
     ax.tick_params(axis="x", labelbottom=False)
-    error = np.hypot(peak.entries.error, found.systematic)
-    entries = plus_minus(peak.entries.value, error)
-    position, width = (plus_minus(m.value, m.error, " GeV") for m in (peak.position, peak.width))
-    text = f"{SYMBOLS[line]}, {name}: {entries} pairs, p = {peak.p_value:.2g}\n"
-    text += rf"m = {position}, $\sigma$ = {width}"
-    ax.set_title(text, loc="left", fontsize=12)
+    words = [rf"$\bf{{{_bold(name)}}}$, p = {fit.p_value:.2g}", *map(_words, fitted, fitted.values())]
+    ax.set_title("\n".join(words), loc="left", fontsize=10)
     legend(ax)
     points(below, centre, (counted - expected) / np.sqrt(np.maximum(expected, 1)), 1.0, "", 0, color="black",
            markersize=3, linewidth=0.9)  # fmt: skip
     pull_axis(below, "mass [GeV]")
+
+
+def _bold(name: str) -> str:
+    return "".join(c if c.isalnum() or c in ".-" else r"\ " for c in name)
+
+
+def _words(line: str, found: Line) -> str:
+    """Say what was found of a line: yield, position and width, or status and limit."""
+    fit, error = found.fit, float(np.hypot(found.entries.error, found.systematic))
+    assert fit is not None
+    if not found.detected:
+        return f"{SYMBOLS[line]}: {found.status}, below {found.limit:.0f} pairs (95 % CL)"
+    entries = plus_minus(found.entries.value, error)
+    at, width = (plus_minus(m.value, m.error) for m in (fit.position(found.index), fit.width(found.index)))
+    return rf"{SYMBOLS[line]}: {entries} pairs" + "\n" + rf"     m = {at} GeV, $\sigma$ = {width} GeV"

@@ -109,6 +109,9 @@ module scouting_board #(
             wire [63:0] muon, kept;
             wire [13:0] muon_tag, kept_tag;
             wire [17:0] extra;
+            /* verilator lint_off UNUSED */
+            wire [17:0] muon_etas;  // for the core
+            /* verilator lint_on UNUSED */
             wire [12:0] extra_at;
             wire [31:0] link_hits;
             wire [7:0] hits_at;
@@ -129,7 +132,7 @@ module scouting_board #(
                 .clk(clk), .reset(reset),
                 .start(start), .start_parity(start_parity), .data_valid(data_valid), .data(data),
                 .min_pt(min_pt[10*link+:10]), .min_quality(min_quality[5*link+:5]),
-                .muon_valid(muon_valid), .muon(muon), .muon_tag(muon_tag),
+                .muon_valid(muon_valid), .muon(muon), .muon_tag(muon_tag), .muon_etas(muon_etas),
                 .extra_valid(extra_valid), .extra(extra), .extra_at(extra_at),
                 .hits_valid(hits_valid), .hits(link_hits), .hits_at(hits_at)
             );
@@ -140,9 +143,10 @@ module scouting_board #(
                 /* verilator lint_off UNUSED */
                 wire [63:0] unchanged;
                 /* verilator lint_on UNUSED */
+                wire [8:0] eta = RUN3 == 0 ? muon[61:53] : muon_tag[0] ? muon_etas[17:9] : muon_etas[8:0];
                 recalibrate #(.TAG_BITS(14)) core (
                     .clk(clk), .reset(reset),
-                    .in_valid(muon_valid), .in_tag(muon_tag), .in_muon(muon),
+                    .in_valid(muon_valid), .in_tag(muon_tag), .in_muon(muon), .in_eta(eta),
                     .out_valid(kept_valid), .out_tag(kept_tag), .out_muon(unchanged),
                     .out_recalibrated(kept)
                 );

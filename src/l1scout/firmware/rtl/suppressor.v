@@ -20,6 +20,7 @@ module suppressor (
     output reg        muon_valid,
     output reg [63:0] muon,    // s, f; 0 if there is none
     output reg [13:0] muon_tag,  // parity, BX - 1, slot
+    output reg [17:0] muon_etas,  // of both muons of its BX, as in `extra`: hwEta of the first lowest
 
     output reg        extra_valid,
     output reg [17:0] extra,      // bits 30:13 of the BX's second word: the etas of both muons in Run 3
@@ -50,6 +51,7 @@ module suppressor (
         muon <= kept ? {data, f} : 64'd0;
         muon_tag <= {parity, bx, frame == 3'd5};
         extra <= data[30:13];
+        if (frame == 3'd1) muon_etas <= data[30:13];
         extra_at <= {parity, bx};
         hits <= found;
         hits_at <= {parity, bx[11:5]};

@@ -1,15 +1,17 @@
 // Streaming recalibration of GMT muons: one a clock in, one a clock out, never a wait.
 //
-// in_valid    the three inputs beside it are a muon
+// in_valid    the inputs beside it are a muon
 // in_tag      carried along unchanged: orbit, bunch crossing and slot, or whatever is wanted
 // in_muon     64-bit muon of the Global Muon Trigger; 2017/18 and Run 3 share the fields that are used
+// in_eta      its hwEta, at the second muon station: in_muon[61:53] in 2017/18; Run 3 sends it beside the muon
 // out_*       the same, and out_recalibrated ("Recalibrated muon" in the README beside this file), with clock
 //             edge CORE_STAGES + 3 if the one that takes the muon in is the first. A muon outside the domain,
-//             or whose charge is needed but not valid, keeps the trigger's own values, isRecal 0.
+//             or whose charge is needed but not valid, keeps the trigger's own values at the vertex, isRecal 0.
 // reset       synchronous; clears the valid bits, so that nothing comes out of what was on its way. Data
 //             registers have none: nobody looks at them without a valid bit.
 //
-// `recalibrate.vh` holds what depends on the model: the core's inputs, widths and stages, and `in_domain`.
+// `recalibrate.vh` holds what depends on the model: the core's inputs, widths and stages, `in_domain`, and whether
+// corrections are subtracted from phi and eta at the vertex or, STATION_2, at the second muon station.
 `timescale 1ns / 1ps
 module recalibrate #(
     parameter TAG_BITS = 48
@@ -19,6 +21,7 @@ module recalibrate #(
     input  wire                in_valid,
     input  wire [TAG_BITS-1:0] in_tag,
     input  wire [        63:0] in_muon,
+    input  wire [         8:0] in_eta,
     output reg                 out_valid,
     output reg  [TAG_BITS-1:0] out_tag,
     output reg  [        63:0] out_muon,
@@ -28,7 +31,7 @@ module recalibrate #(
   localparam CORE = CORE_STAGES + 1;  // clock edges from in_muon to the core's answer
   localparam signed [15:0] TURN = 16'sd9216;  // 576 * 16 steps of phi
 
-  // The core takes hardware integers as they are: `asked` is made of bits of in_muon.
+  // The core takes hardware integers as they are: `asked` is made of bits of in_muon and in_eta.
   wire [OUT_PHI+OUT_ETA+OUT_PT-1:0] answer;
   recalibrate_core core (
       .clk(clk),
@@ -37,23 +40,26 @@ module recalibrate #(
   );
 
   // Muon and tag wait for it.
-  reg [TAG_BITS+63:0] line[0:CORE-1];
+  reg [TAG_BITS+72:0] line[0:CORE-1];
   reg [CORE-1:0] valid;
   integer n;
   initial valid = 0;
   always @(posedge clk) begin
-    line[0] <= {in_tag, in_muon};
+    line[0] <= {in_tag, in_eta, in_muon};
     for (n = 1; n < CORE; n = n + 1) line[n] <= line[n-1];
     valid <= reset ? {CORE{1'b0}} : {valid[CORE-2:0], in_valid};
   end
-  wire [TAG_BITS-1:0] tag = line[CORE-1][64+:TAG_BITS];
+  wire [TAG_BITS-1:0] tag = line[CORE-1][73+:TAG_BITS];
+  wire [8:0] hw_eta = line[CORE-1][72:64];
   wire [63:0] muon = line[CORE-1][63:0];
 
-  // May the network be asked for this muon?
-  wire signed [15:0] phi = {6'b0, muon[9:0]};
+  // May the network be asked for this muon? What is corrected is its phi and eta at the vertex or at the station.
+  wire [9:0] phi_code = STATION_2 ? muon[52:43] : muon[9:0];
+  wire [8:0] eta_code = STATION_2 ? hw_eta : muon[31:23];
+  wire signed [15:0] phi = {6'b0, phi_code};
   wire signed [15:0] pt = {7'b0, muon[18:10]};
-  wire signed [15:0] eta = {{7{muon[31]}}, muon[31:23]};
-  wire known = pt != 16'sd0 && in_domain(muon);
+  wire signed [15:0] eta = {{7{eta_code[8]}}, eta_code};
+  wire known = pt != 16'sd0 && in_domain(muon, hw_eta);
 
   // First edge after the core: trigger minus correction, in steps.
   wire [OUT_PHI-1:0] dphi = answer[0+:OUT_PHI];
