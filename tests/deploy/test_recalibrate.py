@@ -257,7 +257,7 @@ def test_a_network_of_another_shape_is_refused():
 
 
 def test_corrections_from_the_second_station_see_nothing_of_the_extrapolation():
-    """What the GMT makes of a muon may be anything; one with an impossible hwPhi keeps the trigger's values."""
+    """What the GMT makes of a muon may be anything; one of impossible hwPhi keeps the trigger's values."""
     card, network = model(reference="station 2")
     recalibrate = recalibrator(card, network)
     columns = muons(hwPhiAtVtx=[100, 300, 100])
