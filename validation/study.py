@@ -181,8 +181,8 @@ def main() -> int:
         data = sample(work / "standard.parquet", arguments.pairs, 1, {})
         trained = models(data, work)
         found = evaluate(data, trained)
-        parts = [data.part(p) for p in ("train", "validation", "test")]
-        best, with_quality = (limit(*parts, more, "station 2") for more in ((), ("hwQual",)))
+        learn, tune, test = (data.part(p) for p in ("train", "validation", "test"))
+        best, with_quality = (limit(learn, tune, test, more, "station 2") for more in ((), ("hwQual",)))
         text = [
             "# The study on the standard sample",
             "",
