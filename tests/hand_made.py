@@ -16,9 +16,9 @@ from l1scout.model.integers import widths as widths_of
 from l1scout.model.network import NETWORK_FILE, Gain, Layer, LookUp, Network
 from l1scout.model.onnx_export import to_onnx
 from l1scout.model.onnx_function import OnnxFunction
-from l1scout.model.quantities import DEFAULT_INPUTS
 
 INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
+VERTEX_INPUTS = ("hwEtaAtVtx", "hwPt", "hwCharge")
 
 
 def model(weights=None, bias=(0.1, 0.02, 1.5), *, batch=None, **card):
@@ -121,7 +121,7 @@ def gain_model(seed=0, width=12, domain=TINY):
     return Model(card, made, "gains")
 
 
-def gain_network(seed=0, inputs=DEFAULT_INPUTS, width=20, domain=TINY):
+def gain_network(seed=0, inputs=VERTEX_INPUTS, width=20, domain=TINY):
     """Make a model like the default one: look-ups of eta and pT, gains of all its inputs, and an offset.
 
     Its outputs are scaled, with an offset; one look-up and one gain are of fewer values than the domain has.

@@ -48,6 +48,7 @@ def answers(model: Recalibrator) -> tuple[NDArray[np.int64], NDArray[np.float64]
     grid = np.stack(np.meshgrid(codes, ETA, (0, 1), indexing="ij")).reshape(3, -1)
     columns = {"hwPt": grid[0], "hwEtaAtVtx": grid[1], "hwCharge": grid[2]}
     n = grid.shape[1]
+    columns |= {"hwEta": grid[1], "hwPhi": np.full(n, 100)}
     columns |= {"hwPhiAtVtx": np.full(n, 100), "tfMuonIndex": np.full(n, 40)}
     pt = np.asarray(model(columns).pt, np.float64).reshape(codes.size, -1)
     return codes, pt.mean(axis=1)

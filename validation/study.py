@@ -33,7 +33,7 @@ from l1scout.report.result_tables import judged, number, worse_bins
 from l1scout.simulate.chain import simulate_events
 from l1scout.simulate.generator import Spectrum
 from l1scout.statistics import Measured, paired_ratio, rms_ratio
-from l1scout.training.recipes import PAPER, RECIPES
+from l1scout.training.recipes import PAPER, RECIPES, recipe
 from l1scout.training.save_model import save
 
 PAPER_EPOCHS = 20
@@ -78,10 +78,10 @@ def models(data: Dataset, work: Path) -> dict[str, Recalibrator]:
     for name in (*PAPER, *OURS, *MORE):
         place = work / f"model-{name.replace(', ', '-')}"
         if not (place / "card.json").exists():
-            recipe = name.split(",")[0]
-            inputs = model_inputs(MORE.get(name, ()))
+            kind = name.split(",")[0]
+            inputs = model_inputs(MORE.get(name, ()), recipe(kind).inputs)
             epochs = PAPER_EPOCHS if name in PAPER else None
-            trained = fit_with_bar(data, recipe, inputs=inputs, epochs=epochs)
+            trained = fit_with_bar(data, kind, inputs=inputs, epochs=epochs)
             card = dataclasses.replace(trained.card, name=name)
             save(dataclasses.replace(trained, card=card), place)
         out[name] = Recalibrator.load(place)
@@ -134,7 +134,12 @@ def comparison(found: Evaluation, best: Any) -> list[str]:
                 lost.setdefault(name, []).append(f"{k} {v}")
         out.append(line(name, cells))
     out += ["", "Bold: not better. " + "; ".join(f"{n}: {', '.join(w)}" for n, w in lost.items())]
-    out += ["", "Ours / limit with the same four inputs (statistical uncertainty, same muons):", "", *HEADER]
+    out += [
+        "",
+        "Ours / limit with hwPt, hwEta and charge (statistical uncertainty, same muons):",
+        "",
+        *HEADER,
+    ]
     for name in (*PAPER, *OURS):
         cells = []
         for k, v in NAMES:
@@ -176,8 +181,8 @@ def main() -> int:
         data = sample(work / "standard.parquet", arguments.pairs, 1, {})
         trained = models(data, work)
         found = evaluate(data, trained)
-        parts = [data.part(p) for p in ("train", "validation", "test")]
-        best, with_quality = limit(*parts), limit(*parts, ["hwQual"])
+        learn, tune, test = (data.part(p) for p in ("train", "validation", "test"))
+        best, with_quality = (limit(learn, tune, test, more, "station 2") for more in ((), ("hwQual",)))
         text = [
             "# The study on the standard sample",
             "",

@@ -135,7 +135,7 @@ def test_the_same_command_gives_the_same_model(made, tmp_path):
 def test_train_says_at_once_what_it_cannot_do(made, tmp_path):
     with pytest.raises(InputError, match="no model 'Z'"):
         run("train", "--data", made / "d.parquet", "--model", "Z", "--out", tmp_path / "m")
-    with pytest.raises(InputError, match="no input recoPt: choose among hwPhiAtVtx, hwQual"):
+    with pytest.raises(InputError, match="no input recoPt: choose among hwPhiAtVtx, hwEtaAtVtx"):
         run("train", "--data", made / "d.parquet", "--inputs", "recoPt", "--out", tmp_path / "m")
     with pytest.raises(InputError, match="not a readable Parquet file"):
         run("train", "--data", tmp_path / "absent", "--out", tmp_path / "m")

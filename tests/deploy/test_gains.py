@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hand_made import evaluate, gain_network, model
+from hand_made import VERTEX_INPUTS, evaluate, gain_network, model
 from l1scout.deploy.engine import available_engines, create_engine
 from l1scout.deploy.engines.fused import FusedEngine
 from l1scout.deploy.engines.mdla import MdlaEngine
@@ -20,7 +20,7 @@ from l1scout.model.card import Scaled
 from l1scout.model.directory import Model, network_file
 from l1scout.model.network import Gain, Layer, LookUp, Network
 from l1scout.model.onnx_export import BEFORE_GAINS, export_onnx
-from l1scout.model.quantities import DEFAULT_INPUTS, INPUTS
+from l1scout.model.quantities import INPUTS
 from mdla_stand_in import New
 
 NAMES = ("hwEtaAtVtx", "hwPt", "hwCharge", "hwPhiAtVtx", "hwQual", "hwEta")
@@ -84,7 +84,7 @@ def test_every_engine_is_the_network(m, tmp_path_factory):
     check(m, LIMITS, tmp_path_factory.mktemp("table"))
 
 
-@pytest.mark.parametrize("inputs", [DEFAULT_INPUTS, (*INPUTS, "hwQual")])
+@pytest.mark.parametrize("inputs", [VERTEX_INPUTS, (*INPUTS, "hwQual")])
 def test_a_gpu_and_an_accelerator_are_the_network(inputs, tmp_path):
     domain = dict(zip(NAMES, ((-9, 7), (6, 20), (0, 1), (0, 4), (0, 3)), strict=False))
     m = gain_network(inputs=inputs, domain=domain)

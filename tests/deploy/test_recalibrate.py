@@ -254,3 +254,18 @@ def test_a_network_of_another_shape_is_refused():
             OnnxEngine(Model(card, OnnxFunction(to_onnx(made).SerializeToString())))
         with pytest.raises(InputError, match=r"the card names inputs .* and 3 outputs, the network"):
             OnnxEngine(Model(card, made))
+
+
+def test_corrections_from_the_second_station_see_nothing_of_the_extrapolation():
+    """What the GMT makes of a muon may be anything; one of impossible hwPhi keeps the trigger's values."""
+    card, network = model(reference="station 2")
+    recalibrate = recalibrator(card, network)
+    columns = muons(hwPhiAtVtx=[100, 300, 100])
+    with pytest.raises(InputError, match="muons lack hwPhi, hwEta"):
+        recalibrate(columns)
+    found = recalibrate(columns | {"hwPhi": np.array([105, 105, 600]), "hwEta": np.array([12, 12, 12])})
+    assert found.recalibrated.tolist() == [True, True, False]
+    assert found.reasons["invalid phi code"] == 1
+    step = 2 * np.pi / 576
+    assert found.phi == pytest.approx([105 * step - 0.1, 105 * step - 0.1, 100 * step])
+    assert found.eta == pytest.approx([12 * 0.010875 - 0.02, 12 * 0.010875 - 0.02, 10 * 0.010875])

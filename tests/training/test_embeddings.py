@@ -11,7 +11,7 @@ import pytest
 from l1scout.deploy.engine import create_engine
 from l1scout.evaluate.targets import raw_residuals
 from l1scout.evaluate.verify import keras_reference
-from l1scout.formats.streams.muon import ETA_VTX
+from l1scout.formats.streams.muon import ETA
 from l1scout.model.directory import load_model
 from l1scout.training import embeddings
 from l1scout.training.fit import fit, fit_parts
@@ -26,9 +26,9 @@ QUICK = dataclasses.replace(RECIPES["balanced"], epochs=6, batch=128)
 def lattice():
     """Toy muons whose trigger puts every second code of eta two codes too far out."""
     data = toy_dataset(20_000)
-    hw = data["hwEtaAtVtx"]
+    hw = data["hwEta"]
     rng = np.random.default_rng(2)
-    eta = ETA_VTX.to_physical(hw - 2 * np.sign(hw) * (hw % 2)) + 0.002 * rng.standard_normal(len(data))
+    eta = ETA.to_physical(hw - 2 * np.sign(hw) * (hw % 2)) + 0.002 * rng.standard_normal(len(data))
     return dataclasses.replace(data, columns={**data.columns, "recoEta": eta.astype(np.float32)})
 
 
@@ -40,7 +40,7 @@ def trained(lattice):
 def test_answers_jump_from_value_to_value_where_those_of_a_plain_network_cannot(lattice, trained):
     small = fit(lattice, dataclasses.replace(QUICK, embedded_inputs=(), widths=(32, 32, 32)))
     assert small.card.recipe["symmetries"] == []
-    raw = np.sqrt(np.mean(raw_residuals(lattice.part("validation"))["eta"] ** 2))
+    raw = np.sqrt(np.mean(raw_residuals(lattice.part("validation"), "station 2")["eta"] ** 2))
     assert trained.validation.model.rms["eta"].value < 0.4 * raw
     assert small.validation.model.rms["eta"].value > 0.6 * raw
 
@@ -53,9 +53,9 @@ def test_look_ups_answer_as_the_embeddings_do_on_all_integers(trained):
     rng = np.random.default_rng(5)
     for w in model.weights:
         w.assign(rng.uniform(0.5, 1.5, w.shape) if "variance" in w.path else rng.normal(0, 0.5, w.shape))
-    (a, b), (c, d) = card.domain["hwPt"], card.domain["hwEtaAtVtx"]
+    (a, b), (c, d) = card.domain["hwPt"], card.domain["hwEta"]
     pt, eta = (g.ravel() for g in np.meshgrid(np.arange(a, b + 1), np.arange(c, d + 1)))
-    columns = {"hwPt": pt, "hwEtaAtVtx": eta, "hwCharge": rng.integers(0, 2, pt.size)}
+    columns = {"hwPt": pt, "hwEta": eta, "hwCharge": rng.integers(0, 2, pt.size)}
     wanted = card.physical(model.predict(card.normalise(columns), batch_size=1 << 14, verbose=0)).T
     found = to_network(model, card)(np.stack([columns[q.name] for q in card.inputs]))
     scale = np.array([[q.scale] for q in card.outputs])
@@ -70,11 +70,11 @@ def test_look_ups_answer_as_the_embeddings_do_on_all_integers(trained):
 
 def test_what_is_written_is_what_every_engine_runs(trained, tmp_path):
     card = save(trained, tmp_path / "m")
-    assert card.recipe["embedded_inputs"] == ["hwPt", "hwEtaAtVtx"]
+    assert card.recipe["embedded_inputs"] == ["hwPt", "hwEta"]
     model = load_model(tmp_path / "m")
     assert [v.weights.shape for v in model.network.layers] == [(3, 32), (32, 32), (32, 3)]
     assert not model.network.layers[0].weights.any()  # the charge is in the gains alone
-    values = [1 + b - a for a, b in (card.domain[n] for n in ("hwEtaAtVtx", "hwPt"))]
+    values = [1 + b - a for a, b in (card.domain[n] for n in ("hwEta", "hwPt"))]
     assert [at.vectors.shape for at in model.network.look_ups] == [(n, 32) for n in values]
     hardware = probes(card).T.astype(np.int16)
     exact = model.layers(hardware)
@@ -97,6 +97,6 @@ def test_a_saved_keras_network_needs_no_l1scout(trained, tmp_path):
 def test_values_beyond_the_training_muons_do_not_spoil_the_validation(lattice):
     """Validation muons may have values that no training muon had."""
     train = lattice.part("train")
-    kept = np.abs(train["hwEtaAtVtx"]) < 40
+    kept = np.abs(train["hwEta"]) < 40
     found = fit_parts(train.select(kept), lattice.part("validation"), dataclasses.replace(DEFAULT, epochs=1))
     assert np.isfinite([m.value for _, _, m in found.validation.model]).all()

@@ -9,7 +9,7 @@ import pytest
 from l1scout.errors import InputError
 from l1scout.evaluate.targets import targets
 from l1scout.training.epoch_loops import _arrays
-from l1scout.training.fit import fit
+from l1scout.training.fit import fit, fit_parts
 from l1scout.training.recipes import PAPER, RECIPES, build, compile_model, recipe
 from toy_muons import toy_dataset
 
@@ -146,3 +146,18 @@ def _changed(n=1000, **changes):
 def test_muons_that_are_not_meant_are_refused(data, message):
     with pytest.raises(InputError, match=message):
         fit(data, RECIPES["B"], epochs=1)
+
+
+def test_corrections_from_the_second_station_need_its_values():
+    """With other tables of the GMT, the network is the same; without hwPhi it corrects at the vertex."""
+    data, quick = toy_dataset(3000), dataclasses.replace(RECIPES["balanced"], epochs=1)
+    parts = data.part("train"), data.part("validation")
+    moved = [dataclasses.replace(p, columns={**p.columns, "hwEtaAtVtx": p["hwEtaAtVtx"] + 1}) for p in parts]
+    one, two = fit_parts(*parts, quick), fit_parts(*moved, quick)
+    assert one.card.reference == "station 2"
+    same = [w.value for w in one.model.weights], [w.value for w in two.model.weights]
+    assert all(np.array_equal(a, b) for a, b in zip(*same, strict=True))
+    flat = dataclasses.replace(data, columns={**data.columns, "hwPhi": np.zeros_like(data["hwPhi"])})
+    instead = fit(flat, quick)
+    assert instead.card.reference == "vertex"
+    assert [q.name for q in instead.card.inputs] == ["hwEtaAtVtx", "hwPt", "hwCharge"]

@@ -82,7 +82,7 @@ def test_stubs_can_be_inputs_of_every_command(tmp_path):
     run("train", "--data", data, "--out", model, "--model", "balanced", "--epochs", 2, "--inputs", stubs)
     card = json.loads((model / "card.json").read_text())
     assert [q["name"] for q in card["inputs"][3:]] == stubs.split(",")
-    assert card["recipe"]["embedded_inputs"] == ["hwPt", "hwEtaAtVtx", "stubStations"]
+    assert card["recipe"]["embedded_inputs"] == ["hwPt", "hwEta", "stubStations"]
     low, high = card["domain"]["stubPhiB1"]
     assert -512 <= low < 0 < high <= 511
     run("evaluate", "--data", data, "--model", model)
@@ -99,5 +99,5 @@ def test_stubs_can_be_inputs_of_every_command(tmp_path):
 def test_what_is_no_input_is_refused(more):
     with pytest.raises(InputError, match="choose among hwQual, hwEta, hwPhi"):
         model_inputs(more)
-    with pytest.raises(InputError, match="choose among hwPhiAtVtx, hwQual"):
+    with pytest.raises(InputError, match="choose among hwPhiAtVtx, hwEtaAtVtx, hwQual"):
         model_inputs(more, SEEN)

@@ -45,7 +45,15 @@ def example():
     return block
 
 
-@pytest.mark.parametrize("which", ["folder", "without_phi"])
+@pytest.fixture(scope="module")
+def station(tmp_path_factory):
+    """A folder with a model that corrects from the second station."""
+    folder = tmp_path_factory.mktemp("station")
+    save(fit(toy_dataset(2000), RECIPES["balanced"], epochs=2), folder / "model")
+    return folder
+
+
+@pytest.mark.parametrize("which", ["folder", "without_phi", "station"])
 def test_the_example_gives_what_recalibrate_gives(which, request, monkeypatch):
     monkeypatch.chdir(request.getfixturevalue(which))
     names: dict = {}
@@ -69,7 +77,8 @@ def test_the_file_states_what_it_takes_and_gives(folder):
     assert said["l1scout.input_columns"] == "hwPhiAtVtx,hwEtaAtVtx,hwPt,hwCharge"
     assert said["l1scout.output_columns"] == "dphi,deta,dpt"
     assert said["l1scout.output_units"] == "rad,1,GeV"
-    assert said["l1scout.sign"] == "L1 minus offline: subtract it from the L1 value"
+    assert said["l1scout.sign"].startswith("L1 minus offline: subtract it from the L1 value at the vertex")
+    assert said["l1scout.reference_columns"] == "hwPhiAtVtx,hwEtaAtVtx,hwPt"
     assert "the trigger's integers, not scaled" in said["l1scout.input"]
     proto = onnx.load(path)
     for text in (proto.doc_string, proto.graph.output[0].doc_string):
@@ -84,6 +93,7 @@ def test_the_file_states_what_it_takes_and_gives(folder):
         given.name,
         answer.name,
         "l1scout.sign",
+        "l1scout.reference_columns",
         "l1scout.domain",
         *said["l1scout.input_columns"].split(","),
     ):

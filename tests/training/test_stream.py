@@ -20,7 +20,7 @@ from l1scout.training.fit import fit
 from l1scout.training.recipes import RECIPES, quiet_copies
 from toy_muons import toy_dataset
 
-RECIPE = dataclasses.replace(RECIPES["small"], epochs=3, batch=256)
+RECIPE = dataclasses.replace(RECIPES["balanced"], epochs=3, batch=256)
 
 
 @pytest.fixture(scope="module")

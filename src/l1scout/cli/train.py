@@ -33,8 +33,8 @@ def train(
     inputs: Annotated[
         str | None,
         typer.Option(
-            help="More input columns besides hwEtaAtVtx, hwPt and hwCharge (and hwPhiAtVtx in A to F): "
-            "hwPhiAtVtx, hwQual or others, separated by commas."
+            help="More input columns besides hwEta, hwPt and hwCharge (A to F: hwPhiAtVtx, hwEtaAtVtx, hwPt, "
+            "hwCharge): hwPhi, hwQual or others, separated by commas."
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; by default the recipe's.")] = None,
@@ -61,7 +61,7 @@ def train(
 ) -> None:
     """Train a network, write it as a model directory, and print its validation beside published numbers."""
     from l1scout.dataset.matched import files_of
-    from l1scout.model.quantities import model_inputs
+    from l1scout.model.quantities import REFERENCES, model_inputs
     from l1scout.report.result_tables import guard_lines, offline_guard_lines, ratio_rows, score_rows
     from l1scout.report.terminal_tables import metrics_table
     from l1scout.training.recipes import recipe
@@ -99,6 +99,10 @@ def train(
         print_table(metrics_table(ratio_rows({"price": trained.guard.price})))
         print("\n" + "\n".join(guard_lines(trained.guard)))
     print(f"\nInputs: {', '.join(q.name for q in card.inputs)}")
+    phi, eta = REFERENCES[card.reference]
+    print(f"Corrects {phi}, {eta} and hwPt")
+    if card.reference != recipe(model).reference:
+        print("hwPhi or hwEta has one value for all muons, so phi and eta are corrected at the vertex")
     print(described(card.recipe["symmetries"], card.training["differences"]))
     print(f"Model {model}, trained on {card.origin}, is in {target}")
 

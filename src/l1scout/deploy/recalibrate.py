@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.engine import Engine, create_engine, default_engine
 from l1scout.errors import InputError
-from l1scout.formats.streams.muon import ETA_VTX, PHI_BINS, PHI_VTX, PT, of_finders
+from l1scout.formats.streams.muon import ETA_VTX, FIELDS, PHI_BINS, PHI_VTX, PT, of_finders
 from l1scout.io.columns import charge_valid
 from l1scout.model.card import Card
 from l1scout.model.directory import load_model
-from l1scout.model.quantities import MORE_INPUTS, OUTPUTS
+from l1scout.model.quantities import MORE_INPUTS, OUTPUTS, REFERENCES
 
 COLUMNS = ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx", "hwCharge", "tfMuonIndex")
 """Columns that every recalibration needs, besides other inputs of its model."""
@@ -90,6 +90,7 @@ class Recalibrator:
     def __init__(self, card: Card, engine: Engine, *, errors: bool = False) -> None:
         names = [q.name for q in card.inputs]
         self._more = tuple(n for n in names if n not in COLUMNS)
+        self._reference = REFERENCES[card.reference]
         unknown = {*card.domain, *self._more} - {*COLUMNS, *MORE_INPUTS}
         if unknown or tuple(q.name for q in card.outputs) != OUTPUTS:
             answers = [q.name for q in card.outputs]
@@ -128,22 +129,25 @@ class Recalibrator:
         Parameters
         ----------
         columns : mapping of str to ndarray of int, each of shape (muons,)
-            `COLUMNS`, the card's other inputs, and ``hwChargeValid`` where known; others are ignored.
+            `COLUMNS`, the card's other inputs, the columns of its reference
+            (`l1scout.model.quantities.REFERENCES`), and ``hwChargeValid`` where known; others are ignored.
 
         Raises
         ------
         InputError
             If a column is missing, not of integers, or of another length.
         """
-        hw = _checked(columns, (*COLUMNS, *self._more, *({"hwChargeValid"} & set(columns))))
+        names = dict.fromkeys((*COLUMNS, *self._more, *self._reference))
+        hw = _checked(columns, (*names, *({"hwChargeValid"} & set(columns))))
         pt, eta, phi = (f.to_physical(hw[f.name]).astype(np.float32) for f in (PT, ETA_VTX, PHI_VTX))
         why = self._reason(hw)
         asked = np.flatnonzero(why < 0)
         hardware = np.stack([hw[q.name][asked] for q in self.card.inputs])
         correction = self._engine.correct(hardware.astype(np.int16))  # fits, as it is in the domain
         new_pt = pt[asked] - correction[2]
-        new_phi = _wrap(phi[asked] - correction[0])
-        new_eta = eta[asked] - correction[1]
+        own_phi, own_eta = (FIELDS[n].to_physical(hw[n][asked]).astype(np.float32) for n in self._reference)
+        new_phi = _wrap(own_phi - correction[0])
+        new_eta = own_eta - correction[1]
         good = (new_pt > 0) & np.isfinite(new_pt) & np.isfinite(new_eta) & (np.abs(new_phi) < np.pi)
         why[asked[~good]] = len(REASONS) - 1
         asked = asked[good]
@@ -168,13 +172,14 @@ class Recalibrator:
         """Index of the first reason that applies, or -1."""
         outside = dict.fromkeys(COLUMNS, np.zeros(hw["hwPt"].size, np.bool_))
         outside |= {n: (hw[n] < low) | (hw[n] > high) for n, (low, high) in self.card.domain.items()}
-        phi = hw["hwPhiAtVtx"]
+        phis = "hwPhiAtVtx", self._reference[0]
+        eta = {"hwEtaAtVtx", self._reference[1]} & set(outside)
         reasons = (
             hw["hwPt"] == 0,
             ~of_finders(hw["tfMuonIndex"], self.card.finders),
-            (phi < 0) | (phi >= PHI_BINS) | outside["hwPhiAtVtx"],
+            np.any([(hw[n] < 0) | (hw[n] >= PHI_BINS) for n in phis], axis=0) | outside["hwPhiAtVtx"],
             outside["hwPt"],
-            outside["hwEtaAtVtx"],
+            np.any([outside[n] for n in eta], axis=0),
             outside["hwCharge"],
             ~charge_valid(hw) & ("hwCharge" in self.card.domain),
             np.any([outside[n] for n in self._more], axis=0) if self._more else np.False_,

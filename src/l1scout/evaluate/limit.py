@@ -5,10 +5,10 @@ mean for an RMS, the densest window for a core, the one that leaves least outsid
 model has all nine, as these differ. The azimuth itself is left out (the simulation has no sectors), and
 muons are folded at eta = 0.
 
-Cells with few muons borrow from the cells of the same pT: the prior counts as a number of muons, and that
-number is the one that is best on the validation part. The limit is what these answers reach on muons
-that they were not read off, so it can be reached; that of the muons they *were* read off is better than
-any model can be. The truth lies between the two.
+Cells with few muons borrow from the cells of the same pT (and charge, in phi): the prior counts as a number
+of muons, and that number is the one that is best on the validation part. The limit is what these answers
+reach on muons that they were not read off, so it can be reached; that of the muons they *were* read off is
+better than any model can be. The truth lies between the two.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,9 @@ from numpy.typing import NDArray
 from l1scout.dataset.matched import Dataset
 from l1scout.evaluate.metrics import CORE, KINDS, TAIL, Scores
 from l1scout.evaluate.targets import raw_residuals, targets
-from l1scout.model.quantities import VARIABLES, Residuals
-from l1scout.statistics import Measured, rms, share
+from l1scout.model.quantities import REFERENCES, VARIABLES, Reference, Residuals
+from l1scout.statistics import Measured, rms, share, wrap
 
-CELLS = ("hwPt", "hwEtaAtVtx", "hwCharge")
-"""Columns that make a cell, besides others that are asked for."""
 _PRIORS = (3.0, 10.0, 30.0, 100.0)
 _GRIDS = {"phi": (-1.2, 1.2, 0.001), "eta": (-0.4, 0.4, 0.0005), "pt": (0.5, 5.0, 0.002)}
 """Lowest and highest residual and step; for pT the logarithm of the offline pT in GeV."""
@@ -52,7 +50,13 @@ class Limit:
     inputs: Sequence[str]
 
 
-def limit(learn: Dataset, tune: Dataset, test: Dataset, extra: Sequence[str] = ()) -> Limit:
+def limit(
+    learn: Dataset,
+    tune: Dataset,
+    test: Dataset,
+    extra: Sequence[str] = (),
+    reference: Reference = "vertex",
+) -> Limit:
     """Estimate the limit.
 
     Parameters
@@ -62,14 +66,16 @@ def limit(learn: Dataset, tune: Dataset, test: Dataset, extra: Sequence[str] = (
     test : Dataset
         On which they are scored.
     extra : sequence of str
-        More input columns.
+        More input columns, besides hwPt, hwCharge and the reference's eta.
+    reference : {"vertex", "station 2"}
+        Which L1 phi and eta the answers correct.
     """
-    names = (*CELLS, *extra)
+    names = ("hwPt", REFERENCES[reference][1], "hwCharge", *extra)
     both = Dataset({n: np.concatenate([learn[n], tune[n]]) for n in learn.columns})
     best: dict[str, dict[str, NDArray[np.float64]]] = {k: {} for k in KINDS}
     seen: dict[str, dict[str, NDArray[np.float64]]] = {k: {} for k in KINDS}
     for v in VARIABLES:
-        first, whole = _Cells(learn, names, v), _Cells(both, names, v)
+        first, whole = (_Cells(data, names, v, reference) for data in (learn, both))
         for kind in KINDS:
             # where the window is narrow and cells are small, the mean makes the better guess of its place
             ways = [(how, p) for how in dict.fromkeys((kind, "rms")) for p in _PRIORS]
@@ -97,12 +103,14 @@ def _cost(kind: str, variable: str, x: NDArray[np.float64]) -> float:
 class _Cells:
     """Residuals of one variable, as histograms by cell; the last bin of an axis holds the overflow."""
 
-    def __init__(self, data: Dataset, names: Sequence[str], variable: str) -> None:
-        self.names, self.variable = names, variable
+    def __init__(self, data: Dataset, names: Sequence[str], variable: str, reference: Reference) -> None:
+        self.names, self.variable, self.reference = names, variable, reference
         low, high, self.step = _GRIDS[variable]
         self.bins = round((high - low) / self.step)
         self.middle = low + self.step * (np.arange(self.bins) + 0.5)
         key, self.pt = self._key(data), data["hwPt"].astype(np.int64)
+        if variable == "phi":
+            self.pt += 512 * (data["hwCharge"] == 1)
         self.keys, cell = np.unique(key, return_inverse=True)
         self.cell_pt = np.zeros(self.keys.size, np.int64)
         self.cell_pt[cell] = self.pt
@@ -110,7 +118,7 @@ class _Cells:
         at = np.clip(((x - low) / self.step).astype(np.int64), 0, self.bins - 1)
         shape = self.keys.size, self.bins
         self.counts = np.bincount(cell * self.bins + at, minlength=shape[0] * shape[1]).reshape(shape)
-        self.by_pt = np.zeros((512, self.bins))
+        self.by_pt = np.zeros((1024, self.bins))
         np.add.at(self.by_pt, self.cell_pt, self.counts)
 
     def _key(self, data: Dataset) -> NDArray[np.int64]:
@@ -120,18 +128,18 @@ class _Cells:
             if name == "hwCharge" and self.variable != "phi":
                 continue
             column = data[name].astype(np.int64)
-            key = key * 1024 + (np.abs(column) if name == "hwEtaAtVtx" else column)
+            key = key * 1024 + (np.abs(column) if name in ("hwEta", "hwEtaAtVtx") else column)
         return key
 
     def _sign(self, data: Dataset) -> NDArray[np.float64]:
         fold = self.variable == "eta"
-        return np.where(fold & (data["hwEtaAtVtx"] < 0), -1.0, 1.0)
+        return np.where(fold & (data[REFERENCES[self.reference][1]] < 0), -1.0, 1.0)
 
     def _value(self, data: Dataset) -> NDArray[np.float64]:
         """Return what is to be guessed: phi and eta of the correction, the logarithm of the offline pT."""
         if self.variable == "pt":
             return np.log(data["recoPt"].astype(np.float64))
-        return targets(data)[:, VARIABLES.index(self.variable)] * self._sign(data)
+        return targets(data, self.reference)[:, VARIABLES.index(self.variable)] * self._sign(data)
 
     def residual(self, data: Dataset, answers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Residuals of muons with an answer a cell; the raw ones where a cell is not known."""
@@ -141,7 +149,9 @@ class _Cells:
         if self.variable == "pt":
             reco = data["recoPt"].astype(np.float64)
             return np.where(known, np.exp(answers[at]) / reco - 1, raw)
-        return np.where(known, raw - self._sign(data) * answers[at], raw)
+        before = raw_residuals(data, self.reference)[self.variable]
+        after = before - self._sign(data) * answers[at]
+        return np.where(known, wrap(after) if self.variable == "phi" else after, raw)
 
     def answers(self, kind: str, prior: float) -> NDArray[np.float64]:
         """Best answer of every cell for a number (`KINDS`), with a prior of that number of muons."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from l1scout.errors import InputError
 from l1scout.model.card import Card
 
-ORDER = ("hwPt", "hwEtaAtVtx", "hwCharge", "hwPhiAtVtx")
+ORDER = ("hwPt", "hwEtaAtVtx", "hwEta", "hwCharge", "hwPhiAtVtx", "hwPhi")
 """Slowest first: most muons have small pT, so that the answers they need lie together."""
 _CHUNK = 1 << 17
 

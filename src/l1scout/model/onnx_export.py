@@ -1,6 +1,7 @@
 """Write a network as an ONNX file that states what it takes and gives."""
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from l1scout.formats.streams.muon import describe_finders
 from l1scout.model.card import Card
 from l1scout.model.network import Network
+from l1scout.model.quantities import REFERENCES, Reference
 from l1scout.model.ramps import as_ramps
 
 if TYPE_CHECKING:
@@ -33,7 +35,11 @@ BEFORE_GAINS = "answers"
 """What the dense layers give, if gains or an offset follow: an accelerator can run the graph up to it."""
 
 
-SIGN = "L1 minus offline: subtract it from the L1 value"
+SIGN: Mapping[Reference, str] = {
+    "vertex": "L1 minus offline: subtract it from the L1 value at the vertex (hwPhiAtVtx, hwEtaAtVtx, hwPt)",
+    "station 2": "L1 at the second station minus offline at the vertex: subtract it from the L1 value at the "
+    "second station (hwPhi, hwEta; hwPt)",
+}
 
 
 _OPERATORS = {"relu": "Relu", "softmax": "Softmax", "linear": None}
@@ -179,7 +185,7 @@ def interface(card: Card) -> dict[str, dict[str, Any]]:
             "shape": ["muons", len(outputs)],
             "columns": list(outputs),
             "units": outputs,
-            "sign": SIGN,
+            "sign": SIGN[card.reference],
         },
     }
 
@@ -192,7 +198,7 @@ def describe(model: "onnx.ModelProto", card: Card) -> None:
     given, answer = what["input"], what["output"]
     units = ", ".join(f"{n} ({u})" for n, u in answer["units"].items())
     takes = f"float32, shape (muons, {len(given['columns'])}): {', '.join(given['columns'])}, {given['unit']}"
-    gives = f"float32, shape (muons, {len(answer['columns'])}): {units}. {SIGN}"
+    gives = f"float32, shape (muons, {len(answer['columns'])}): {units}. {SIGN[card.reference]}"
     graph = model.graph
     graph.input[0].doc_string, graph.output[0].doc_string = takes, gives
     model.doc_string = graph.doc_string = (
@@ -208,7 +214,8 @@ def describe(model: "onnx.ModelProto", card: Card) -> None:
             "l1scout.output": gives,
             "l1scout.output_columns": ",".join(answer["columns"]),
             "l1scout.output_units": ",".join(answer["units"].values()),
-            "l1scout.sign": SIGN,
+            "l1scout.sign": SIGN[card.reference],
+            "l1scout.reference_columns": ",".join((*REFERENCES[card.reference], "hwPt")),
             "l1scout.domain": json.dumps({n: list(ends) for n, ends in card.domain.items()}),
             "l1scout.finders": describe_finders(card.finders),
             "l1scout.trained_on": card.origin,

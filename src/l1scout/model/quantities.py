@@ -15,8 +15,9 @@ VARIABLES = ("phi", "eta", "pt")
 """What a network corrects, in this order: in rad, dimensionless and in GeV."""
 INPUTS = ("hwPhiAtVtx", "hwEtaAtVtx", "hwPt", "hwCharge")
 """Columns that enter the networks of the reference paper, in this order."""
-DEFAULT_INPUTS = ("hwEtaAtVtx", "hwPt", "hwCharge")
-"""Columns that enter the default network: a detector that is symmetric in phi corrects alike everywhere."""
+DEFAULT_INPUTS = ("hwEta", "hwPt", "hwCharge")
+"""Columns that enter the default network: none is made by tables of the GMT. A detector that is symmetric in
+phi corrects alike everywhere."""
 MORE_INPUTS = ("hwQual", "hwEta", "hwPhi", *STUBS)
 """Columns that can enter besides."""
 Reference = Literal["vertex", "station 2"]

@@ -1,10 +1,10 @@
 """Predicted uncertainty of a recalibrated muon: a small table over the trigger's integers.
 
 The trigger's integers are all that is known of a muon, so its uncertainty is a function of them: what
-68.27 % of the corrected residuals are smaller than, in bins of hwPt, |hwEtaAtVtx| and, if the network sees
-it, hwQual, of muons that the network was not trained on. That is the half width of the central 68 % about
-zero: a bias that is left in a bin counts. Residuals of pT are relative to the *recalibrated* pT: that is what
-is known when the uncertainty is asked for.
+68.27 % of the corrected residuals are smaller than, in bins of hwPt, of the size of hwEta (hwEtaAtVtx if the
+network does not see hwEta) and, if it sees it, of hwQual, of muons that the network was not trained on. That
+is the half width of the central 68 % about zero: a bias that is left in a bin counts. Residuals of pT are
+relative to the *recalibrated* pT: that is what is known when the uncertainty is asked for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,12 @@ from pydantic.dataclasses import dataclass
 from l1scout.core.documents import CLOSED
 from l1scout.model.quantities import VARIABLES, Residuals
 
-AXES = ("hwPt", "hwEtaAtVtx", "hwQual")
-"""Columns that a table may have bins in; of hwEtaAtVtx the size counts."""
-ALWAYS = AXES[:2]
-"""Of these, what every recalibration is given, whether its network takes it or not."""
+ETA = ("hwEta", "hwEtaAtVtx")
+"""Of these, the first that the network takes; of eta, the size counts."""
+AXES = ("hwPt", *ETA, "hwQual")
+"""Columns that a table may have bins in."""
+ALWAYS = ("hwPt", "hwEtaAtVtx")
+"""What every recalibration is given, whether its network takes it or not."""
 MIN_MUONS = 50
 """Of every cell: its width is then known to 14 %, as Gaussian statistics go."""
 ONE_SIGMA = 0.682689
@@ -107,7 +109,7 @@ def learn(
 ) -> Resolution | None:
     """Make the table of a network.
 
-    Bins of |hwEtaAtVtx| hold equal numbers of muons, those of hwQual at least 5 % of them; bins of hwPt grow
+    Bins of eta hold equal numbers of muons, those of hwQual at least 5 % of them; bins of hwPt grow
     until each of their cells has `MIN_MUONS`.
 
     Parameters
@@ -126,12 +128,14 @@ def learn(
     """
     own = own_residuals(residuals)
     good = np.isfinite(own["pt"])
-    used = {n: columns[n][good].astype(np.int64) for n in AXES if n in (*ALWAYS, *inputs)}
+    eta = next((n for n in ETA if n in inputs), ALWAYS[1])
+    names = ["hwPt", eta, *(n for n in ("hwQual",) if n in inputs)]
+    used = {n: columns[n][good].astype(np.int64) for n in names}
     if np.count_nonzero(good) < MIN_MUONS:
         return None
     edges: dict[str, tuple[int, ...]] = {}
     for eta_bins, classes in _FINENESS:
-        edges = {"hwEtaAtVtx": _equal(np.abs(used["hwEtaAtVtx"]), eta_bins)}
+        edges = {eta: _equal(np.abs(used[eta]), eta_bins)}
         if "hwQual" in used:
             edges["hwQual"] = _common(used["hwQual"], classes)
         others = _cells(edges, used)
@@ -153,7 +157,7 @@ def _cells(edges: Mapping[str, tuple[int, ...]], columns: Mapping[str, ArrayLike
     at = np.zeros(np.size(next(iter(columns.values()))), np.int64)
     for name, first in edges.items():
         x = np.asarray(columns[name])
-        x = np.abs(x.astype(np.int64)) if name == "hwEtaAtVtx" else x
+        x = np.abs(x.astype(np.int64)) if name in ETA else x
         at = at * len(first) + np.searchsorted(first[1:], x, side="right")
     return at
 

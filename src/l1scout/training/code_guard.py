@@ -7,6 +7,10 @@ the largest with which neither the RMS nor the tail is worse than the raw trigge
 value is left. Factors multiply the gains of the network (`l1scout.model.network.Gain`), so every engine has
 them. Nothing is promised of bins of *offline* quantities: only what the trigger sees can be acted upon.
 
+Networks that correct phi and eta at the second station have factors for pT alone: a smaller correction of phi
+or eta would not leave the trigger's value at the vertex, but one that is not extrapolated. Their bins of phi
+and eta are compared and reported as all are.
+
 Neighbouring values with few muons are judged together, and their factors averaged, so that factors change
 slowly where chance is large; where no muons are near, the factor is 0. How surely a bin must not be worse,
 `CAUTION`, is as much as `MAX_PRICE` allows: with more caution, chance alone limits good corrections. A value
@@ -23,7 +27,7 @@ from numpy.typing import NDArray
 from l1scout.dataset.matched import Dataset
 from l1scout.evaluate.metrics import CORE, TAIL, Scores, ratios
 from l1scout.evaluate.profiles import HARDWARE_AXES, Profile, profile
-from l1scout.model.quantities import VARIABLES, Residuals
+from l1scout.model.quantities import REFERENCES, VARIABLES, Reference, Residuals
 from l1scout.statistics import paired_ratio, rms_ratio, wrap
 
 CAUTION = tuple(float(c) for c in np.arange(1.0, -2.01, -0.25))
@@ -64,11 +68,15 @@ class _Axis(NamedTuple):
 
 
 _PT = np.arange(512)
-AXES = (
-    _Axis("hwPt", 0, 511, _PT // 15, _PT // 4),
-    _Axis("hwEtaAtVtx", -256, 255, np.zeros(257, np.int64), np.full(257, 8)),
-)
-"""hwPt: by itself below 15, with 7 to 25 % of pT on each side above. Eta is a lattice: neighbours differ."""
+HW_PT = _Axis("hwPt", 0, 511, _PT // 15, _PT // 4)
+"""By itself below 15, with 7 to 25 % of pT on each side above."""
+HW_ETA: Mapping[Reference, _Axis] = {
+    reference: _Axis(eta, -256, 255, np.zeros(257, np.int64), np.full(257, 8))
+    for reference, (_, eta) in REFERENCES.items()
+}
+"""Eta is a lattice: neighbours differ."""
+GUARDED: Mapping[Reference, Sequence[str]] = {"vertex": VARIABLES, "station 2": ("pt",)}
+"""Variables that have factors."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +141,17 @@ class Guard:
     def _reason(self, w: Mapping[str, Any]) -> str:
         """Say why a bin is left that is worse."""
         variable = w["variable"]
+        if variable not in self.caution:
+            return "corrected from the second station, which has no guard; chance, or too few muons to learn"
         if self.caution[variable] < 0 or any(w["low"] <= size <= w["high"] for size in self.dear[variable]):
             price = f"{100 * MAX_PRICE:g} % of an average over all muons"
             return f"smaller corrections would cost more than {price}; chance, if its neighbours are better"
         return "not worse together with its neighbours: chance, or too few muons to tell"
 
 
-def find(data: Dataset, raw: Residuals, least: Residuals, full: Residuals) -> Guard:
+def find(
+    data: Dataset, raw: Residuals, least: Residuals, full: Residuals, reference: Reference = "vertex"
+) -> Guard:
     """Choose the factors.
 
     Parameters
@@ -150,26 +162,29 @@ def find(data: Dataset, raw: Residuals, least: Residuals, full: Residuals) -> Gu
         Of the trigger's own values.
     least, full : Residuals
         With the factors 0 and 1: with the network's offset alone, and with the whole correction.
+    reference : {"vertex", "station 2"}
+        Which L1 phi and eta are corrected.
     """
-    sizes = [np.abs(data[axis.name].astype(np.int64)) for axis in AXES]
-    tables = [np.ones((axis.nearest.size, len(VARIABLES))) for axis in AXES]
+    axes = HW_PT, HW_ETA[reference]
+    sizes = [np.abs(data[axis.name].astype(np.int64)) for axis in axes]
+    tables = [np.ones((axis.nearest.size, len(VARIABLES))) for axis in axes]
     caution, limited, dear, after = {}, {}, {}, dict(full)
-    for k, v in enumerate(VARIABLES):
-        muons = _Checked(v, raw[v], least[v], full[v])
+    for v in GUARDED[reference]:
+        k, muons = VARIABLES.index(v), _Checked(v, raw[v], least[v], full[v])
         cheap, costly = len(CAUTION) - 1, -1
         while cheap - costly > 1:
             middle = (cheap + costly) // 2
-            if _price(muons, _chosen(muons, sizes, CAUTION[middle])[0], sizes) <= MAX_PRICE:
+            if _price(muons, _chosen(muons, axes, sizes, CAUTION[middle])[0], sizes) <= MAX_PRICE:
                 cheap = middle
             else:
                 costly = middle
-        found, dear[v] = _chosen(muons, sizes, CAUTION[cheap])
+        found, dear[v] = _chosen(muons, axes, sizes, CAUTION[cheap])
         for table, column in zip(tables, found, strict=True):
             table[:, k] = column
         factor = _of_muons(found, sizes)
         after[v], caution[v], limited[v] = muons.after(factor), CAUTION[cheap], float(np.mean(factor < 1))
-    values = [np.abs(np.arange(axis.low, axis.high + 1)) for axis in AXES]
-    factors = {axis.name: (axis.low, t[at]) for axis, t, at in zip(AXES, tables, values, strict=True)}
+    values = [np.abs(np.arange(axis.low, axis.high + 1)) for axis in axes]
+    factors = {axis.name: (axis.low, t[at]) for axis, t, at in zip(axes, tables, values, strict=True)}
     bins = tuple(profile(data, axis, raw, {"model": after}) for axis in HARDWARE_AXES)
     return Guard(factors, ratios(after, full), caution, limited, dear, bins)
 
@@ -196,15 +211,15 @@ class _Checked:
 
 
 def _chosen(
-    muons: _Checked, sizes: Sequence[NDArray[np.int64]], careful: float
+    muons: _Checked, axes: Sequence[_Axis], sizes: Sequence[NDArray[np.int64]], careful: float
 ) -> tuple[list[NDArray[np.float64]], list[int]]:
     """Return a table of factors for each axis: each twice, as the other may have mended a loss.
 
     The second is the list of hwPt that are too dear.
     """
-    found = [np.ones(axis.nearest.size) for axis in AXES]
+    found = [np.ones(axis.nearest.size) for axis in axes]
     for _ in range(2):
-        for k, axis in enumerate(AXES):
+        for k, axis in enumerate(axes):
             found[k] = np.ones(axis.nearest.size)
             found[k] = _table(muons, _of_muons(found, sizes), axis, sizes[k], careful)
     dear = _dear(muons, _of_muons(found, sizes), sizes[0], found[0].size)

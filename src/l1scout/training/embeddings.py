@@ -36,7 +36,7 @@ def tables(train: Dataset, recipe: Recipe, domain: Mapping[str, tuple[int, int]]
     for name in recipe.embedded_inputs:
         low, high = domain[name]
         values = train[name].astype(np.int64)
-        if name == "hwPhiAtVtx":
+        if name in ("hwPhiAtVtx", "hwPhi"):
             found[name] = harmonics(np.arange(low, high + 1))
         elif name in ("hwEtaAtVtx", "hwEta") and "eta" in recipe.symmetries:
             found[name] = table(low, high, nodes(np.abs(values)), np.abs)

@@ -140,7 +140,8 @@ def residuals_after(
 ) -> Residuals:
     """Return residuals with the model's corrections; muons outside its range of hwPt keep the raw ones."""
     inside = in_range(card, data)
-    after = corrected(raw, gains.corrections(data.columns, answers), data["recoPt"])
+    before = raw_residuals(data, gains.reference)
+    after = corrected(before, gains.corrections(data.columns, answers), data["recoPt"])
     return {v: np.where(inside, r, raw[v]) for v, r in after.items()}
 
 

@@ -18,6 +18,7 @@ from l1scout.formats.streams.muon import FINDERS, Finder, of_finders
 from l1scout.model import resolution
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
+from l1scout.model.quantities import REFERENCES
 from l1scout.training import embeddings, symmetries
 from l1scout.training.code_guard import Guard, find
 from l1scout.training.epoch_loops import (
@@ -168,6 +169,7 @@ def fit_parts(
 
     With a stream, `train` is the sample of it, and all of its training muons are trained on.
     """
+    recipe = _with_station(train, recipe)
     _check(train, recipe.inputs)
     refuse_unselected(train)
     refuse_unselected(validation)
@@ -204,7 +206,7 @@ def fit_parts(
     guarded = None
     if recipe.guard:
         least = residuals_after(card, gains, np.zeros_like(answers), validation, raw)
-        guarded = find(validation, raw, least, after)
+        guarded = find(validation, raw, least, after, recipe.reference)
         gains = gains.times(guarded.factors)
         after = residuals_after(card, gains, answers, validation, raw)
         done["guard"] = guarded.as_dict()
@@ -218,11 +220,26 @@ def fit_parts(
     return Trained(model, gains, card, validated, guarded)
 
 
+def _with_station(train: Dataset, recipe: Recipe) -> Recipe:
+    """Return the recipe, or one that corrects at the vertex.
+
+    That is if the muons have no values of station 2 (the same hwPhi or hwEta for all), or the network is to
+    see eta at the vertex alone.
+    """
+    station, vertex = REFERENCES["station 2"], REFERENCES["vertex"]
+    seen = station[1] in recipe.inputs or vertex[1] not in recipe.inputs
+    if recipe.reference == "vertex" or (seen and all(np.ptp(train[n]) > 0 for n in station)):
+        return recipe
+    instead = dict(zip(station, vertex, strict=True))
+    inputs = tuple(dict.fromkeys(instead.get(n, n) for n in recipe.inputs))
+    return dataclasses.replace(recipe, inputs=inputs, reference="vertex")
+
+
 def _adapted(train: Dataset, recipe: Recipe) -> tuple[Recipe, dict[str, float]]:
     """Return the recipe for these muons, and how far they are from each symmetry (empty: not looked at)."""
     found: dict[str, float] = {}
     if recipe.symmetries and len(train) >= symmetries.MIN_MUONS:
-        found = symmetries.differences(train, unsigned(train))
+        found = symmetries.differences(train, unsigned(train, "vertex"))
     recipe = symmetries.adapted(recipe, found)
     embedded = tuple(n for n in recipe.embedded_inputs if n in recipe.inputs)
     return dataclasses.replace(recipe, embedded_inputs=embedded), found
@@ -240,6 +257,7 @@ def _first_card(train: Dataset, recipe: Recipe) -> tuple[Card, Gains]:
         outputs=scaled[1],
         domain=ends,
         finders=known_finders(train),
+        reference=recipe.reference,
         recipe=recipe.as_dict(),
         training={},
         data={},

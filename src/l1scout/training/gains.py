@@ -18,12 +18,13 @@ from l1scout.dataset.matched import Dataset
 from l1scout.evaluate.targets import targets
 from l1scout.formats.streams.muon import PT_LSB
 from l1scout.model.network import Gain
-from l1scout.model.quantities import OUTPUTS
+from l1scout.model.quantities import OUTPUTS, REFERENCES, Reference
 from l1scout.statistics import half_width
 from l1scout.training.recipes import Recipe
 
 FADE = 2.0
-"""Beyond the training muons corrections fall to 0: they are 0 where pT is this many times more, or less."""
+"""Beyond the training muons corrections fall to 0: they are 0 where pT is this many times more, or less. But
+phi and eta at the second station are not those at the vertex: there, the bend goes on falling with pT."""
 _CELL = 100
 """Muons on each side of a cell from which the offset is read."""
 
@@ -38,11 +39,14 @@ class Gains:
         Of the network.
     gains : tuple of Gain
     offset : ndarray of float64, shape (outputs,)
+    reference : {"vertex", "station 2"}
+        Which L1 phi and eta are meant.
     """
 
     inputs: tuple[str, ...]
     gains: tuple[Gain, ...] = ()
     offset: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(OUTPUTS)))
+    reference: Reference = "vertex"
 
     def factors(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """Return the product of the factors of each muon, shape (muons, outputs)."""
@@ -59,8 +63,8 @@ class Gains:
 
     def answers(self, data: Dataset) -> NDArray[np.float64]:
         """Return the answers that would be right, shape (muons, outputs); 0 where the factor is 0."""
-        factors = self.factors(data.columns)
-        return np.divide(targets(data) - self.offset, factors, out=np.zeros_like(factors), where=factors != 0)
+        factors, wanted = self.factors(data.columns), targets(data, self.reference) - self.offset
+        return np.divide(wanted, factors, out=np.zeros_like(factors), where=factors != 0)
 
     def times(self, factors: Mapping[str, tuple[int, NDArray[np.float64]]]) -> "Gains":
         """Return gains with more factors: by input, the first value and factors of shape (values, outputs).
@@ -101,20 +105,22 @@ def first_gains(
     known : tuple of int
         Smallest and largest hwPt of which there are enough training muons.
     """
-    none = Gains(tuple(inputs))
+    none = Gains(tuple(inputs), reference=recipe.reference)
     if not recipe.gains:
         return none
-    eta, hw_pt = (np.arange(domain[n][0], domain[n][1] + 1) for n in ("hwEtaAtVtx", "hwPt"))
+    eta_column = REFERENCES[recipe.reference][1]
+    eta, hw_pt = (np.arange(domain[n][0], domain[n][1] + 1) for n in (eta_column, "hwPt"))
     pt, fade = size(hw_pt), fading(hw_pt, known)
+    position = fade if recipe.reference == "vertex" else np.ones_like(fade)
     sign = np.sign(eta) if "eta" in recipe.symmetries else np.where(eta < 0, -1, 1)
     gains = none.times(
         {
             "hwCharge": (0, _factors(2, phi=np.array([1.0, -1.0]))),
-            "hwEtaAtVtx": (int(eta[0]), _factors(eta.size, eta=sign.astype(np.float64))),
-            "hwPt": (int(hw_pt[0]), np.stack([fade / pt, fade, fade * pt], axis=1)),
+            eta_column: (int(eta[0]), _factors(eta.size, eta=sign.astype(np.float64))),
+            "hwPt": (int(hw_pt[0]), np.stack([position / pt, position, fade * pt], axis=1)),
         }
     )
-    return replace(gains, offset=unsigned(train))
+    return replace(gains, offset=unsigned(train, recipe.reference))
 
 
 def size(hw_pt: NDArray[Any]) -> NDArray[np.float64]:
@@ -134,10 +140,10 @@ def _factors(n: int, **of: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([of.get(v, np.ones(n)) for v in ("phi", "eta", "pt")], axis=1)
 
 
-def unsigned(train: Dataset) -> NDArray[np.float64]:
+def unsigned(train: Dataset, reference: Reference) -> NDArray[np.float64]:
     """Return what is the same on both sides: of charge, in phi, and of eta, in eta. None of pT is."""
-    y, positive = targets(train), train["hwCharge"] == 0
-    eta = train["hwEtaAtVtx"].astype(np.int64)
+    y, positive = targets(train, reference), train["hwCharge"] == 0
+    eta = train[REFERENCES[reference][1]].astype(np.int64)
     return np.array(
         [
             _middle(y[:, 0], positive, train["hwPt"].astype(np.int64)),

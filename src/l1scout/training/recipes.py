@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from l1scout.errors import InputError
 from l1scout.model.keras_backend import load_keras
-from l1scout.model.quantities import DEFAULT_INPUTS, INPUTS, OUTPUTS
+from l1scout.model.quantities import DEFAULT_INPUTS, INPUTS, OUTPUTS, Reference
 
 if TYPE_CHECKING:
     import keras
@@ -55,6 +55,8 @@ class Recipe:
         Nodes of the hidden layers.
     inputs : tuple of str
         Columns that enter the network, unless others are asked for.
+    reference : {"vertex", "station 2"}
+        Which L1 phi and eta are corrected: as the GMT extrapolates them, or as they are measured.
     gains : bool
         Signs of charge and eta and sizes in pT are factors of the answers, so that one network is enough for
         all hwPt: `l1scout.training.gains`.
@@ -80,6 +82,7 @@ class Recipe:
     embedded_inputs: tuple[str, ...] = ()
     widths: tuple[int, ...] = HIDDEN
     inputs: tuple[str, ...] = INPUTS
+    reference: Reference = "vertex"
     gains: bool = False
     symmetries: tuple[str, ...] = ()
 
@@ -111,9 +114,10 @@ DEFAULT = Recipe(
     guard=True,
     epochs=20,
     batch=1024,
-    embedded_inputs=("hwPt", "hwEtaAtVtx", "hwEta", "hwPhiAtVtx", "stubStations"),
+    embedded_inputs=("hwPt", "hwEtaAtVtx", "hwEta", "hwPhiAtVtx", "hwPhi", "stubStations"),
     widths=HIDDEN[1:],
     inputs=DEFAULT_INPUTS,
+    reference="station 2",
     gains=True,
     symmetries=("charge", "eta", "phi"),
 )

@@ -16,6 +16,8 @@ _HW_PT = next((int(c.low), int(c.high)) for c in COLUMNS if c.name == "hwPt")
 _FINE = {
     "hwPhiAtVtx": (PHI_BINS / 2, 256.0),
     "hwEtaAtVtx": (0.0, 8.0),
+    "hwEta": (0.0, 8.0),
+    "hwPhi": (PHI_BINS / 2, 256.0),
     "hwPt": (10.0, 8.0),
     "hwCharge": (0.5, 1.0),
     "stubPhiB1": (0.0, 64.0),
@@ -31,7 +33,7 @@ def domain(train: Dataset, recipe: Recipe, inputs: Sequence[str]) -> dict[str, t
 
     A recipe with gains answers for all hwPt, one with their symmetry for eta of both signs alike.
     """
-    whole = {"hwPhiAtVtx": (0, PHI_BINS - 1), "hwCharge": (0, 1)}
+    whole = {"hwPhiAtVtx": (0, PHI_BINS - 1), "hwPhi": (0, PHI_BINS - 1), "hwCharge": (0, 1)}
     if recipe.gains:
         whole["hwPt"] = _HW_PT
     if "eta" in recipe.symmetries:

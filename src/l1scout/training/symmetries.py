@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from l1scout.dataset.matched import Dataset
 from l1scout.evaluate.targets import raw_residuals
-from l1scout.model.quantities import VARIABLES
+from l1scout.model.quantities import REFERENCES, VARIABLES
 from l1scout.training.loss_functions import WIDTH
 from l1scout.training.recipes import Recipe
 
@@ -44,11 +44,11 @@ def adapted(recipe: Recipe, found: Mapping[str, float]) -> Recipe:
         The `differences` of the training muons; empty if they are too few.
     """
     kept = {s for s in recipe.symmetries if found.get(s, 0.0) <= BROKEN}
-    inputs = recipe.inputs
-    if "phi" in recipe.symmetries and "phi" not in kept and "hwPhiAtVtx" not in inputs:
-        inputs = (*inputs, "hwPhiAtVtx")
+    inputs, (phi, eta) = recipe.inputs, REFERENCES[recipe.reference]
+    if "phi" in recipe.symmetries and "phi" not in kept and phi not in inputs:
+        inputs = (*inputs, phi)
     kept -= {s for s, odd in _ODD.items() if set(odd) & set(inputs)}
-    if "hwEtaAtVtx" not in recipe.embedded_inputs:  # a plain number is not tied to its mirror image
+    if eta not in recipe.embedded_inputs:  # a plain number is not tied to its mirror image
         kept = set()
     return replace(recipe, inputs=inputs, symmetries=tuple(s for s in recipe.symmetries if s in kept))
 
