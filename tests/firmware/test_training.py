@@ -319,6 +319,25 @@ def test_hls_project_emulates_to_the_same_bits(folder, tmp_path):
     assert told["provenance"]["data"] == "simulated"
 
 
+def at_the_vertex_elsewhere(n=16_000):
+    """Make toy muons whose phi and eta at the vertex, to the trigger, are far from what the station has."""
+    data = central_dataset(n)
+    phi, eta = data["hwPhiAtVtx"], data["hwEtaAtVtx"]
+    moved = {"hwPhi": phi, "hwEta": eta, "hwPhiAtVtx": (phi + 200) % 576, "hwEtaAtVtx": eta + 60}
+    return dataclasses.replace(data, columns={**data.columns, **moved})
+
+
+def test_corrections_from_the_second_station_are_learnt_and_emulated(tmp_path):
+    made = hand_made.at_station(hand_made.gain_model(domain=CENTRAL, width=32))
+    made = float_model(tmp_path / "float", made)
+    quantised(tmp_path / "fw", made, at_the_vertex_elsewhere())
+    model = load_model(tmp_path / "fw")
+    assert (model.card.reference, model.network.inputs) == ("station 2", ("hwEta", "hwPt", "hwCharge"))
+    assert "hwEta" in [model.network.inputs[at.columns[0]] for at in model.network.look_ups if at.layer == 1]
+    scores = model.card.scores
+    assert scores["raw"]["rms"]["phi"]["value"] > 10 * scores["model"]["rms"]["phi"]["value"]
+
+
 def call(*words):
     """Run a firmware command, and return its JSON."""
     words = ["firmware", *map(str, words), "--json"]

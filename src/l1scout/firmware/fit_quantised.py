@@ -32,7 +32,7 @@ from l1scout.model.directory import Model
 from l1scout.model.domain import Domain
 from l1scout.model.integers import IntegerGains, IntegerNetwork, widths
 from l1scout.model.keras_backend import load_keras
-from l1scout.model.quantities import VARIABLES
+from l1scout.model.quantities import VARIABLES, Reference
 from l1scout.model.resolution import Resolution
 from l1scout.training.fit import Validation
 from l1scout.training.recipes import quiet_copies
@@ -114,19 +114,19 @@ def fit(
     InputError
         If HGQ2 is missing, the model has other activations, or there are too few muons or none in its domain.
     """
+    card = float_model.card
     for part in split.PARTS:
         muons = data.select(split.part(data.identity, part)).columns
         where = f"{data.name}, {part} part"
-        card = float_model.card
         plausibility.refuse_outside(muons, card.domain, card.finders, where, card.name)
     keras, inputs, names = need_hgq(), Inputs.of(float_model.domain), float_model.layers.inputs
     train, validation = (
         part.select(float_model.domain.holds(part.columns))
         for part in (data.part("train"), data.part("validation"))
     )
-    columns = spread({n: train[n] for n in names}, float_model.domain, seed)
-    units, gains = units_and_gains(float_model, columns)
     known = known_resolution(float_model, train)
+    columns = spread({n: train[n] for n in (*names, *known.edges)}, float_model.domain, seed)
+    units, gains = units_and_gains(float_model, columns)
     x, y = inputs(columns), distillation_targets(float_model, known, units, columns)
     few = {n: column[:_FEW] for n, column in columns.items()}
     network = scaled(float_model.layers, inputs, units)
@@ -141,7 +141,7 @@ def fit(
         history = model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)
         remove_residual_bias(model, np.stack([columns[n] for n in names]), x, y)
     loss = float(history.history["loss"][-1])
-    return _measured(model, finish(model, inputs, gains), beta, loss, validation)
+    return _measured(model, finish(model, inputs, gains), beta, loss, validation, card.reference)
 
 
 def spread(columns: Columns, domain: Domain, seed: int) -> dict[str, NDArray[Any]]:
@@ -161,11 +161,16 @@ def spread(columns: Columns, domain: Domain, seed: int) -> dict[str, NDArray[Any
 
 
 def _measured(
-    model: "keras.Model", network: IntegerNetwork, beta: float, loss: float, validation: Dataset
+    model: "keras.Model",
+    network: IntegerNetwork,
+    beta: float,
+    loss: float,
+    validation: Dataset,
+    reference: Reference,
 ) -> Quantised:
-    """Score a trained network."""
-    raw = raw_residuals(validation)
-    after = corrected(raw, corrections(network, validation), validation["recoPt"])
+    """Score a trained network, whose corrections are of phi and eta at the reference, beside the trigger."""
+    raw, before = raw_residuals(validation), raw_residuals(validation, reference)
+    after = corrected(before, corrections(network, validation), validation["recoPt"])
     validated = Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
     known = resolution.learn(validation.columns, after, network.inputs)
     return Quantised(model, network, beta, ebops(model), loss, validated, known)
@@ -193,7 +198,8 @@ def known_resolution(float_model: Model, data: Dataset) -> Resolution:
     """
     network = float_model.layers
     answers = network(_hardware(float_model, data.columns)).T
-    after = corrected(raw_residuals(data), answers, data["recoPt"])
+    before = raw_residuals(data, float_model.card.reference)
+    after = corrected(before, answers, data["recoPt"])
     known = resolution.learn(data.columns, after, network.inputs)
     if known is None:
         msg = f"{len(data)} muons are too few to learn from; {resolution.MIN_MUONS} are needed at least"
