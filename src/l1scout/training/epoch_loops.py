@@ -42,7 +42,7 @@ class InMemoryMuons:
 
     def weigh(self, weights: NDArray[np.float64]) -> None:
         """Give each muon the weights of its offline bins."""
-        self._y[:, 6:] = offline_guard.of_muons(weights, self._train)
+        self._y[:, 6:9] = offline_guard.of_muons(weights, self._train)
 
 
 class StreamedMuons:
@@ -54,7 +54,7 @@ class StreamedMuons:
         def arrays(block: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             x, y = _arrays(card, gains, recipe, block)
             if self._weights is not None:
-                y[:, 6:] *= offline_guard.of_muons(self._weights, block)
+                y[:, 6:9] *= offline_guard.of_muons(self._weights, block)
             return x, y
 
         source = batches(stream, arrays, recipe.batch, seed)
@@ -163,7 +163,7 @@ def _arrays(
     sizes = scale * gains.factors(data.columns)
     sizes[:, 2] /= data["recoPt"]
     weights = np.ones_like(sizes) * in_range(card, data)[:, np.newaxis]
-    return card.normalise(data.columns), loss_functions.columns(wanted, sizes, weights)
+    return card.normalise(data.columns), loss_functions.columns(wanted, sizes, weights, data["hwPt"])
 
 
 def _tell(on_epoch: OnEpoch | None) -> list[Any]:
