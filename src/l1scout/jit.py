@@ -1,9 +1,13 @@
 """The one way in which this package compiles hot loops."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
+from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,3 +27,38 @@ def float_kernel(function: F) -> F:
     """
     options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     return numba.njit(**options)(function)  # type: ignore[no-any-return]
+
+
+def bound_kernel(function: F) -> F:
+    """Compile a function of the address of `bound`, for calls of less than a microsecond: the GIL is held."""
+    return numba.njit(cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+
+
+def bound(function: Callable[[int], None], *arrays: NDArray[Any]) -> Callable[[], object]:
+    """Return a function without arguments that calls a `bound_kernel` with C-contiguous arrays.
+
+    It takes less than a tenth of a microsecond besides what the kernel does: neither types nor shapes are
+    looked at again. The kernel finds the arrays by `array_at`.
+    """
+    rows = [(a.ctypes.data, *(1, *a.shape)[-2:]) for a in arrays]
+    record = np.array(rows, np.int64)
+    call = partial(function.compile((numba.int64,)), record.ctypes.data)  # type: ignore[attr-defined]
+    call.keeps = record, arrays  # type: ignore[attr-defined] # as long as the function lives
+    return call
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _pointer(_typing: Any, address: Any) -> Any:  # noqa: ARG001
+    """Make a pointer of an address, inside a kernel."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return numba.types.voidptr(numba.types.int64), generate
+
+
+@kernel
+def array_at(address: int, number: int, dtype: Any) -> Any:
+    """Return an array of `bound`, inside a kernel, with two dimensions: one row, if it has only one."""
+    record = numba.carray(_pointer(address + 24 * number), 3, np.int64)
+    return numba.carray(_pointer(record[0]), (record[1], record[2]), dtype)

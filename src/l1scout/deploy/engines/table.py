@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from l1scout.core.flow import Progress
 from l1scout.deploy.engines import ENGINES
-from l1scout.deploy.engines._base import Engine, EngineOptions, check_arrays, kernel_ready
+from l1scout.deploy.engines._base import Engine, EngineOptions, bindable, check_arrays, kernel_ready
 from l1scout.deploy.engines._sixteen import LANES, look_up_sixteen, look_up_some
 from l1scout.deploy.engines.firmware import FirmwareEngine
 from l1scout.deploy.engines.fused import FusedEngine
@@ -33,7 +33,7 @@ from l1scout.deploy.table_file import (
 )
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
-from l1scout.jit import kernel
+from l1scout.jit import array_at, bound, bound_kernel, kernel
 from l1scout.model.directory import Model
 from l1scout.model.integers import STEPS, IntegerNetwork
 from l1scout.model.network import Network
@@ -180,7 +180,7 @@ class TableEngine(Engine):
         self._words = self.entries.view("<i8")[:, 0]
         self._inputs = len(domain.names)
         self._table = np.array([*domain.low, *domain.size, *domain.stride, *header.steps])
-        self._look_up = look_up_of(self._inputs)
+        self._look_up, self._look_up_bound = kernels_of(self._inputs)
 
     def integers(self, where: slice | NDArray[np.int64]) -> NDArray[np.int64]:
         """Return entries as multiples of `steps`, shape (3, entries)."""
@@ -199,6 +199,13 @@ class TableEngine(Engine):
             out[:] = answer
         return out
 
+    def bind(self, hardware: NDArray[np.int16], out: NDArray[np.float32]) -> Callable[[], object]:
+        """Return a function that corrects what is in `hardware` and fills `out`; see `Engine`."""
+        call = super().bind(hardware, out)
+        if not bindable(hardware, out):
+            return call
+        return bound(self._look_up_bound, self._words, self._table, hardware, out)
+
 
 def _model_of(model: Model) -> TabulatedModel:
     domain = model.domain
@@ -213,8 +220,8 @@ def _describe(model: Model, steps: NDArray[np.float64]) -> TableHeader:
 
 
 @cache
-def look_up_of(inputs: int) -> LookUp:
-    """Return the kernel for a number of inputs; it has code for exactly so many, and is compiled once."""
+def kernels_of(inputs: int) -> tuple[LookUp, Callable[[int], None]]:
+    """Return the kernel for a number of inputs, with code for exactly so many, and the one for `bound`."""
     size = 3 * inputs + 3
 
     @kernel
@@ -224,18 +231,33 @@ def look_up_of(inputs: int) -> LookUp:
         hardware: NDArray[np.int16],
         out: NDArray[np.float32],
     ) -> bool:
-        """Answer, if the arrays fit together and muons lie side by side."""
-        muons = hardware.shape[1]
-        if hardware.shape[0] != inputs or out.shape[0] != 3 or out.shape[1] != muons:
-            return False
-        if muons > 1 and (hardware.strides[1] != 2 or out.strides[1] != 4):
-            return False
-        numbers = to_fixed_tuple(table, size)
-        whole = muons - muons % LANES
-        for m in range(0, whole, LANES):
-            look_up_sixteen(words, numbers, hardware, out, m)
-        if whole < muons:
-            look_up_some(words, numbers, hardware, out, whole, muons)
-        return True
+        return _look_up(words, to_fixed_tuple(table, size), hardware, out)
 
-    return look_up
+    @bound_kernel
+    def look_up_bound(address: int) -> None:
+        words, table = array_at(address, 0, np.int64)[0], array_at(address, 1, np.float64)[0]
+        hardware, out = array_at(address, 2, np.int16), array_at(address, 3, np.float32)
+        _look_up(words, to_fixed_tuple(table, size), hardware, out)
+
+    return look_up, look_up_bound
+
+
+@kernel
+def _look_up(
+    words: NDArray[np.int64],
+    table: tuple[float, ...],
+    hardware: NDArray[np.int16],
+    out: NDArray[np.float32],
+) -> bool:
+    """Answer, if the arrays fit together and muons lie side by side."""
+    inputs, muons = hardware.shape
+    if 3 * inputs + 3 != len(table) or out.shape[0] != 3 or out.shape[1] != muons:
+        return False
+    if muons > 1 and (hardware.strides[1] != 2 or out.strides[1] != 4):
+        return False
+    whole = muons - muons % LANES
+    for m in range(0, whole, LANES):
+        look_up_sixteen(words, table, hardware, out, m)
+    if whole < muons:
+        look_up_some(words, table, hardware, out, whole, muons)
+    return True
