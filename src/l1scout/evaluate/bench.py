@@ -59,8 +59,8 @@ class Throughput:
     `of_onnx` is the ratio of the best to the best of the reference (onnxruntime; the firmware engine of a
     firmware model) with as many threads; `of_floor` the
     share that it reaches of what this machine's memory or arithmetic allows, measured in the same run: of the
-    table, of copying as many bytes as hardware values and answers have, in the same batches and the same
-    memory; None for a model without layers, whose arithmetic is not known.
+    table, of copying as many bytes as hardware values and answers have, in the same memory and the best
+    batch; None for a model without layers, whose arithmetic is not known.
     """
 
     engine: str
@@ -219,6 +219,7 @@ def _throughputs(
     name_of_reference = default_engine(model)
     reference = min(seconds for (name, _), t in times.items() for seconds in t if name == name_of_reference)
     adds = None if model.no_layers else model.layers.multiply_adds
+    copied = min((best[name, batch] for name, batch in times if name == _COPY), default=0.0)
     rows = []
     for (name, batch), t in times.items():
         if name == _COPY:
@@ -226,7 +227,7 @@ def _throughputs(
         floor, of_floor = "not known", None
         if name == "table":
             size = 2 * len(model.domain.names) + _ANSWER_BYTES
-            floor, of_floor = f"copy of {size} bytes", best[_COPY, batch] / min(t)
+            floor, of_floor = f"copy of {size} bytes", copied / min(t)
         elif adds is not None:
             floor, of_floor = f"{adds} multiply-adds", adds * best["arithmetic"] / threads / min(t)
         rates = 1e-6 / min(t), 1e-6 / float(np.median(t)), reference / min(t)
