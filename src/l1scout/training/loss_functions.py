@@ -33,7 +33,7 @@ def _loss(name: str, of: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
         ops = load_keras().ops
 
         residual = (packed[:, :3] - outputs) * packed[:, 3:6]
-        return ops.mean(ops.sum(of(residual) * packed[:, 6:], axis=1))
+        return ops.sum(of(residual) * packed[:, 6:], axis=1)
 
     loss.__name__ = name
     return loss
@@ -58,7 +58,7 @@ def _robust(residual: Any) -> Any:
 
 
 LOSSES = {"rms": _loss("rms", _square), "balanced": _loss("balanced", _robust)}
-"""By name; each takes the packed targets and the network's outputs.
+"""By name; each takes the packed targets and the network's outputs, and returns one number per muon.
 
 ``rms`` is least for a conditional mean, ``balanced`` near a conditional median, which is close to the best
 in all of RMS, core and tail.
