@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 _AHEAD = 6144
 """bytes; measured: half the time of 512, no worse than 16384"""
 _ROW = ir.VectorType(ir.IntType(32), 8)
+_NOTHING = ir.Constant(_ROW, [0] * 8)
 
 
 def _splat(builder: Any, value: Any) -> Any:
@@ -34,7 +35,7 @@ def differing(typing: Any, words: Any, at: Any, value: Any, mask: Any) -> Any:  
         row = builder.load(builder.bitcast(builder.gep(array.data, [args[1]]), _ROW.as_pointer()))
         row.align = 4
         apart = builder.and_(builder.xor(row, _splat(builder, args[2])), _splat(builder, args[3]))
-        bits = builder.icmp_unsigned("!=", apart, ir.Constant(_ROW, [0] * 8))
+        bits = builder.icmp_unsigned("!=", apart, _NOTHING)
         return builder.zext(builder.bitcast(bits, ir.IntType(8)), ir.IntType(32))
 
     return types.uint32(words, types.uint64, types.uint32, types.uint32), generate
@@ -59,6 +60,28 @@ def ones(typing: Any, bits: Any) -> Any:  # noqa: ARG001
         return builder.ctpop(args[0])
 
     return types.uint32(types.uint32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_8(typing: Any, source: Any, at: Any, target: Any, to: Any, mask: Any) -> Any:  # noqa: ARG001
+    """Copy eight words of uint32; bit l of the result is set where word l has any bit of `mask`.
+
+    There is no check of bounds, as for `differing`.
+    """
+
+    def generate(context: BaseContext, builder: Any, signature: Any, args: Any) -> Any:
+        array = [context.make_array(signature.args[k])(context, builder, args[k]) for k in (0, 2)]
+        where = [
+            builder.bitcast(builder.gep(a.data, [args[k]]), _ROW.as_pointer())
+            for a, k in zip(array, (1, 3), strict=True)
+        ]
+        row = builder.load(where[0])
+        row.align = 4
+        builder.store(row, where[1]).align = 4
+        there = builder.icmp_unsigned("!=", builder.and_(row, _splat(builder, args[4])), _NOTHING)
+        return builder.zext(builder.bitcast(there, ir.IntType(8)), ir.IntType(32))
+
+    return types.uint32(source, types.uint64, target, types.uint64, types.uint32), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
