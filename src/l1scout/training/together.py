@@ -19,8 +19,8 @@ from l1scout.model.keras_backend import load_keras
 from l1scout.training.compiled_step import (
     Given,
     Program,
-    TrainingState,
     StepKind,
+    TrainingState,
     Tree,
     Weights,
     program,
