@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from l1scout.training.compiled_step import _mover
+from l1scout.training.compiled_step import _fall, make_mover
 from l1scout.training.fit import Parts, _prepared
 from l1scout.training.loss_functions import LOSSES
 from l1scout.training.recipes import DEFAULT, build, optimizer, quiet_copies
@@ -88,7 +88,7 @@ def test_every_optimizer_moves_weights_as_keras_does(name):
     recipe, rng = quick(optimizer=name), np.random.default_rng(1)
     start, *slopes = rng.normal(size=(4, 9)).astype(np.float32)
     theirs, variable = optimizer(recipe), keras.Variable(start)
-    ours, state = _mover(recipe, 1, start.size)
+    ours, state = make_mover(recipe, start.size)
     at = start
     for slope in slopes:
         theirs.apply([slope], [variable])
@@ -115,6 +115,20 @@ def test_it_is_what_keras_makes_of_it(recipe):
     assert said["loss"] == pytest.approx(seen["loss"][kept], rel=1e-4)
     assert said["validation_loss"] == pytest.approx(seen["val_loss"][kept], rel=1e-4)
     assert_alike(group[0].model, theirs.model)
+
+
+def test_a_falling_rate_falls_as_that_of_keras_does():
+    """From the first to a thousandth of it, and stays there."""
+    theirs = keras.optimizers.schedules.CosineDecay(0.01, 40, alpha=1e-3)
+    ours = _fall(dataclasses.replace(RECIPES["adadelta"], schedule="cosine"))
+    for step in (0, 1, 13, 40, 50):
+        assert 0.01 * float(ours(step, 40)) == pytest.approx(float(theirs(step)), rel=1e-5)
+    recipe = dataclasses.replace(RECIPES["adadelta"], schedule="cosine", learning_rate=0.5)
+    muons = [training(recipe, seed) for seed in range(2)]
+    alone = training(recipe, 1)
+    train_together(muons)
+    train_together([alone])
+    assert_alike(muons[1].model, alone.model)
 
 
 def test_a_network_that_ran_out_of_patience_does_not_change_while_others_go_on():

@@ -16,6 +16,8 @@ from l1scout.training.recipes import Recipe, loss_of_muons, optimizer
 
 _EPSILON, _MOMENTUM = 1e-3, 0.99
 """Of Keras' batch normalisation."""
+LEAST_RATE = 1e-3
+"""To which a falling learning rate falls, in units of the first."""
 Tree = Any
 """Arrays in tuples and mappings, as JAX takes them."""
 
@@ -70,8 +72,11 @@ class Given(NamedTuple):
         By embedded input: from the normalised input to the number of its value, scale and offset; last value.
     shares : mapping of str to array, shape (values, trained)
         By embedded input: the share of each trained vector in that of each value.
+    steps : array of one number
+        Over which a falling rate falls to `LEAST_RATE`.
     """
 
+    steps: Any
     penalties: Any
     plain: Any
     codes: Mapping[str, Any]
@@ -85,8 +90,6 @@ class StepKind(NamedTuple):
     ----------
     recipe : Recipe
         Only with what the step depends on: `step_kind`.
-    decay_steps : int
-        Over which a falling rate falls; 1 for a constant one.
     embedded : tuple of (str, int)
         Names and columns of embedded inputs.
     shapes : tuple
@@ -94,7 +97,6 @@ class StepKind(NamedTuple):
     """
 
     recipe: Recipe
-    decay_steps: int
     embedded: tuple[tuple[str, int], ...]
     shapes: tuple[Any, ...]
 
@@ -122,13 +124,13 @@ class Program(NamedTuple):
     optimizer: Tree
 
 
-def step_kind(recipe: Recipe, decay_steps: int, embedded: Mapping[str, int], weights: Weights) -> StepKind:
+def step_kind(recipe: Recipe, embedded: Mapping[str, int], weights: Weights) -> StepKind:
     """Return what a recipe's step is compiled for: of a recipe, neither data nor regularisation."""
     kept = ("loss", "optimizer", "learning_rate", "hidden", "output", "targets", "schedule")
     plain = Recipe("", **{n: getattr(recipe, n) for n in kept})
     shapes = tuple(tuple(tuple(a.shape) for a in pair) for pair in (*weights.dense, *weights.normalisation))
     vectors = tuple((name, tuple(v.shape)) for name, v in sorted(weights.vectors.items()))
-    return StepKind(plain, decay_steps, tuple(embedded.items()), (shapes, vectors))
+    return StepKind(plain, tuple(embedded.items()), (shapes, vectors))
 
 
 @functools.lru_cache(maxsize=32)
@@ -139,8 +141,12 @@ def program(kind: StepKind) -> Program:
 
     jnp, recipe = jax.numpy, kind.recipe
     flat, unflatten = ravel_pytree(_zeros(kind))
-    mover, variables = _mover(recipe, kind.decay_steps, flat.size)
-    losses = loss_of_muons(recipe)
+    mover, variables = make_mover(recipe, flat.size)
+    losses, fall = loss_of_muons(recipe), _fall(recipe)
+    rate_at, step_at = (
+        next(k for k, v in enumerate(mover.variables) if v is wanted)
+        for wanted in (mover.learning_rate, mover.iterations)
+    )
 
     def loss(flat: Any, moving: Tree, given: Given, x: Any, y: Any, share: Any) -> Any:
         weights = unflatten(flat)
@@ -151,7 +157,10 @@ def program(kind: StepKind) -> Program:
         share = (jnp.arange(x.shape[0]) < count) / jnp.maximum(count, 1).astype(jnp.float32)
         slope = jax.value_and_grad(loss, has_aux=True)
         (value, moving), gradient = slope(state.flat, state.moving, given, x, y, share)
-        (flat,), moved = mover.stateless_apply(state.optimizer, [gradient], [state.flat])
+        variables = [*state.optimizer]
+        variables[rate_at] *= fall(variables[step_at], given.steps)
+        (flat,), moved = mover.stateless_apply(variables, [gradient], [state.flat])
+        moved[rate_at] = state.optimizer[rate_at]
         new = TrainingState(flat, moving, moved, state.loss + value * count)
         return TrainingState(*jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), new, state))
 
@@ -248,9 +257,20 @@ def _zeros(kind: StepKind) -> Weights:
     return Weights(tuple(arrays[: hidden + 1]), tuple(arrays[hidden + 1 :]), tables)
 
 
-def _mover(recipe: Recipe, decay_steps: int, size: int) -> tuple[Any, Tree]:
+def _fall(recipe: Recipe) -> Callable[[Any, Any], Any]:
+    """Return the learning rate in units of the first, of the number of a step and of all steps."""
+    import jax
+
+    def cosine(step: Any, steps: Any) -> Any:
+        turn = jax.numpy.cos(np.pi * jax.numpy.minimum(step / steps, 1))
+        return LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + turn)
+
+    return cosine if recipe.schedule == "cosine" else lambda _step, _steps: 1.0
+
+
+def make_mover(recipe: Recipe, size: int) -> tuple[Any, Tree]:
     """Return the recipe's optimizer for a row of weights, and its variables before the first step."""
     keras = load_keras()
-    mover = optimizer(recipe, decay_steps)
+    mover = optimizer(recipe)
     mover.build([keras.Variable(np.zeros(size, np.float32))])
     return mover, [np.asarray(v.value) for v in mover.variables]

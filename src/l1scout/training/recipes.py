@@ -190,20 +190,11 @@ def last_layers(recipe: Recipe) -> list[Any]:
     return [keras.layers.Dense(len(OUTPUTS)), *more]
 
 
-def optimizer(recipe: Recipe, steps: int = 1) -> Any:
-    """Make a recipe's optimizer of Keras.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    steps : int
-        Over which a falling rate falls to a thousandth.
-    """
+def optimizer(recipe: Recipe) -> Any:
+    """Make a recipe's optimizer of Keras, with the learning rate of its start."""
     keras = load_keras()
 
-    learning_rate: Any = recipe.learning_rate
-    if recipe.schedule == "cosine":
-        learning_rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps, alpha=1e-3)
+    learning_rate = recipe.learning_rate
     optimizers = {
         "adam": lambda: keras.optimizers.Adam(learning_rate),
         "sgd": lambda: keras.optimizers.SGD(learning_rate),

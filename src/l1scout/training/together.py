@@ -73,18 +73,17 @@ class Training:
 
     def kind(self) -> StepKind:
         """Return what its step is compiled for."""
-        falling = self.recipe.schedule == "cosine"
         columns = self.embedded.columns if self.embedded else {}
-        steps = self.recipe.epochs * self.muons.steps if falling else 1
-        return step_kind(self.recipe, steps, columns, _weights(self.model)[0])
+        return step_kind(self.recipe, columns, _weights(self.model)[0])
 
     def given(self) -> Given:
         """Return what the network has that is not trained."""
         recipe, embedded = self.recipe, self.embedded
         penalties = np.array([recipe.l1, recipe.l2], np.float32)
+        steps = np.float32(recipe.epochs * self.muons.steps)
         if not embedded:
-            return Given(penalties, np.ones(self.model.input_shape[1], np.float32), {}, {})
-        return Given(penalties, embedded.plain, embedded.codes, embedded.shares)
+            return Given(steps, penalties, np.ones(self.model.input_shape[1], np.float32), {}, {})
+        return Given(steps, penalties, embedded.plain, embedded.codes, embedded.shares)
 
 
 def train_together(
