@@ -154,38 +154,45 @@ def test_spreads_over_folds_and_over_seeds_are_told_apart(data, tmp_path, preten
     assert result["limit"] is None
 
 
-def test_real_trainings_repeat_in_one_process_and_in_two(data, tmp_path):
-    arguments = ("--data", data, "--models", "A", "--folds", 3, "--epochs", 1)
-    text = run(*arguments, "--out", tmp_path / "one")
-    run(*arguments, "--out", tmp_path / "two", "--workers", 2)
-    assert written(tmp_path / "one") == written(tmp_path / "two")
+REAL = ("--models", "A,E", "--folds", 3, "--epochs", 1)
+
+
+@pytest.fixture(scope="module")
+def alone(data, tmp_path_factory):
+    """Folder and standard output of real trainings in one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    return folder, run("--data", data, *REAL, "--out", folder)
+
+
+def test_real_trainings_repeat_in_one_process_and_in_two(data, alone, tmp_path):
+    folder, text = alone
+    run("--data", data, *REAL, "--out", tmp_path / "two", "--workers", 2)
+    assert written(folder) == written(tmp_path / "two")
     assert "published" in text
     assert "Ours / limit" in text
     assert text.splitlines()[4].startswith("GMT")
-    result = json.loads((tmp_path / "one" / "study.json").read_text())
-    assert list(result["models"]) == ["A"]
+    result = json.loads((folder / "study.json").read_text())
+    assert list(result["models"]) == ["A", "E"]
     assert 0 < result["limit"]["reached"]["rms"]["phi"]["value"] < result["raw"]["rms"]["phi"]["value"]
     assert result["raw_without_hwpt_6"]["rms"]["pt"]["value"] != result["raw"]["rms"]["pt"]["value"]
     for row in result["models"].values():
         assert 0 < row["scores_without_hwpt_6"]["rms"]["eta"]["value"] < 1
     assert result["provenance"]["command"] == "study"
-    html = (tmp_path / "one" / "study.html").read_text()
+    html = (folder / "study.html").read_text()
     assert "Simulated muons" in html
     assert html.count("data:image/svg+xml") == 2
 
 
-def test_a_dask_cluster_gives_what_one_process_gives(data, tmp_path):
+def test_a_dask_cluster_gives_what_one_process_gives(data, alone, tmp_path):
     """Two worker processes behind a real scheduler; then one that is not there."""
     from distributed import LocalCluster
 
-    arguments = ("--data", data, "--models", "A", "--folds", 3, "--epochs", 1, "--no-limit")
-    run(*arguments, "--out", tmp_path / "here")
     with LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
         address = cluster.scheduler_address
-        run(*arguments, "--out", tmp_path / "there", "--scheduler", address)
-        assert written(tmp_path / "there") == written(tmp_path / "here")
+        run("--data", data, *REAL, "--out", tmp_path / "there", "--scheduler", address)
+        assert written(tmp_path / "there") == written(alone[0])
     with pytest.raises(InputError, match="no Dask scheduler answers there"):
-        run(*arguments, "--out", tmp_path / "gone", "--scheduler", "tcp://127.0.0.1:9")
+        run("--data", data, *REAL, "--out", tmp_path / "gone", "--scheduler", "tcp://127.0.0.1:9")
 
 
 def test_what_cannot_be_used_is_one_line(data, tmp_path):

@@ -34,7 +34,7 @@ class InMemoryMuons:
 
     def weigh(self, weights: NDArray[np.float64]) -> None:
         """Give each muon the weights of its offline bins."""
-        self._y[:, 6:] = offline_guard.of_muons(weights, self._train)
+        self._y[:, 6:9] = offline_guard.of_muons(weights, self._train)
 
     def epoch(self, number: int, size: int) -> Iterator[Arrays]:
         """Go through all muons once, mixed anew."""
@@ -63,7 +63,7 @@ class StreamedMuons:
     def _arrays(self, block: Dataset) -> Arrays:
         x, y = network_arrays(*self._known, block)
         if self._weights is not None:
-            y[:, 6:] *= offline_guard.of_muons(self._weights, block)
+            y[:, 6:9] *= offline_guard.of_muons(self._weights, block)
         return x, y
 
 
@@ -132,4 +132,4 @@ def network_arrays(
     sizes = scale * gains.factors(data.columns)
     sizes[:, 2] /= data["recoPt"]
     weights = np.ones_like(sizes) * in_range(card, data)[:, np.newaxis]
-    return card.normalise(data.columns), loss_functions.columns(wanted, sizes, weights)
+    return card.normalise(data.columns), loss_functions.columns(wanted, sizes, weights, data["hwPt"])
