@@ -116,11 +116,11 @@ def _places(builder: Any, given: Any, first: Any, domain: Any, some: Any) -> Any
 
 def _gather(builder: Any, entries: Any, place: Any, inside: Any) -> Any:
     """Return the entries at the places that are inside, and 0 for the others, without loading these."""
-    row = _row(_LONG)
-    offset = builder.shl(builder.zext(place, row), _all(_LONG, 3))
-    begins = _splat(builder, builder.ptrtoint(entries.data, _LONG))
-    pointers = builder.inttoptr(builder.add(begins, offset), _row(_LONG.as_pointer()))
-    return _call(builder, "gather.v16i64.v16p0", row, pointers, ir.Constant(_WORD, 8), inside, _all(_LONG, 0))
+    begins = _splat(builder, entries.data)
+    pointers = builder.gep(begins, [place], source_etype=_LONG)
+    return _call(
+        builder, "gather.v16i64.v16p0", _row(_LONG), pointers, ir.Constant(_WORD, 8), inside, _all(_LONG, 0)
+    )
 
 
 def _parts(builder: Any, got: Any) -> Any:
