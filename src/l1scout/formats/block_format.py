@@ -29,35 +29,37 @@ from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
 from l1scout.jit import kernel
 from l1scout.lhc import BX_PER_ORBIT
 
+Count = int | NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class OrbitState:
-    """What a board knows of an orbit that it writes.
+    """What a board knows of an orbit that it writes, or of n of them: then every field has n entries.
 
     Parameters
     ----------
-    orbit, blocks : int
-    good_links : int
+    orbit, blocks : int or ndarray
+    good_links : int or ndarray
         Bit l is set where link l was received without fault.
-    lost, dropped : int
+    lost, dropped : int or ndarray
         Orbits lost or dropped since the start.
-    bx_map : ndarray of uint32, shape (112,)
+    bx_map : ndarray of uint32, shape (112,) or (n, 112)
         Non-empty BX; bit b is BX b + 1.
-    states, realigns : ndarray, shape (8,)
+    states, realigns : ndarray, shape (8,) or (n, 8)
         State of each link, and how often it was aligned anew.
-    marks : int
+    marks : int or ndarray
         See `formats.marks`.
     """
 
-    orbit: int
-    blocks: int
-    good_links: int
-    lost: int
-    dropped: int
+    orbit: Count
+    blocks: Count
+    good_links: Count
+    lost: Count
+    dropped: Count
     bx_map: NDArray[np.uint32]
     states: NDArray[Any]
     realigns: NDArray[Any]
-    marks: int = 0
+    marks: Count = 0
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class BlockFormat(BlockLayout, WireFormat):
     verilog: int = 0
 
     streams = (MUON,)
-    head_words = 0
-    """Words before the blocks of an orbit."""
+    head_words = tail_words = 0
+    """Words before and after the blocks of an orbit."""
 
     @property
     @abstractmethod
@@ -150,21 +152,21 @@ class BlockFormat(BlockLayout, WireFormat):
         """Return the words that orbits can take in a segment at most."""
         return frame_room(orbits)
 
-    def write_orbit(self, packet: NDArray[np.uint32], start: int, stop: int, state: OrbitState) -> int:
-        """Complete an orbit in a packet: what comes before and after its blocks.
+    def write_orbit(self, packet: NDArray[np.uint32], start: Count, stop: Count, state: OrbitState) -> Count:
+        """Complete an orbit in a packet, or n of them: what comes before and after the blocks.
 
         Parameters
         ----------
         packet : ndarray of uint32
-        start : int
+        start : int or ndarray of int64, shape (n,)
             Word where the orbit begins: its blocks begin ``head_words`` later.
-        stop : int
+        stop : int or ndarray of int64, shape (n,)
             Word after the last block.
         state : OrbitState
 
         Returns
         -------
-        int
+        int or ndarray of int64
             Word after the orbit.
         """
         del packet, start, state
