@@ -29,6 +29,8 @@ WINDOWS = {
     "L1": (None, (1.4, 7.0), (6.0, 20.0), (40.0, 220.0)),
 }
 """Where each group is fitted, GeV: offline, and in raw or recalibrated L1 values."""
+REST = 0.84
+"""Part of the pairs of every lighter line that is below the window: the tail of a phi in L1 values."""
 NO_PHI = "the muons of a phi are closer to each other than L1 measures; L1 spectra turn on at its mass"
 CATEGORY = ", category "
 """In names of spectra of a part of the pairs of a model."""
@@ -93,7 +95,10 @@ def _group(
         return {line: Line(NOT_FITTED, "no simulated pair passes the cuts") for line in group}
     shares = {line: DEFAULT_SHARES[KINDS_OF_LINES[line]] for line in group}
     known = {line: shapes[line] for line in group}
-    return find_lines(RANGES[_span(group[0])], counts, window, known, shares, same_sign=same_sign)
+    span = _span(group[0])
+    lighter = [shape.quantile(REST) for line, shape in shapes.items() if LINES[line] < LINES[group[0]]]
+    window = max([window[0], *lighter]), window[1]
+    return find_lines(RANGES[span], counts, window, known, shares, same_sign=same_sign)
 
 
 def _span(line: str) -> str:
