@@ -1,8 +1,9 @@
 """Decide whether a spectrum has peaks at known lines, and set limits on those it does not have.
 
-Lines that are close are fitted together, with the shapes that simulation gives them, over each of
-eight smooth backgrounds. The backgrounds are profiled: each has its deviance plus one per parameter, and the
-smallest counts, with a line and without it (discrete profiling; Dauncey et al., JINST 10 (2015) P04015).
+Lines that are close are fitted together, with the shapes that simulation gives them, constrained to what
+simulation may be wrong by, over each of seven smooth backgrounds. The backgrounds are profiled: each has its
+deviance plus one per parameter, and the smallest counts, with a line and without it (discrete profiling; Dauncey
+et al., JINST 10 (2015) P04015). A background with a bump where a line is pays for it as a line would.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,16 +26,19 @@ NEAR = 0.6
 """Largest distance of a peak from where simulation has it, in widths."""
 SEPARATED = 1.0
 """Distance in widths from which on two lines have yields of their own."""
+WIDEST = 0.25
+"""Largest half-width of a line over its mass: the continuum itself changes within so much of its mass."""
+PER_WIDTH = 4
+"""Bins in the half-width of a line, at most."""
 INSIDE = 0.3
 """Smallest part of a line that must be in the window."""
 PRIORS = (0.15, 0.1)
 """What simulation may be wrong by: positions in widths, widths relatively; constraints of free shapes."""
-BESIDE = 2.0
-"""Widths on both sides of a line between which a background is to have no bump."""
+BESIDE, CHANCE = 2.0, 1.0
+"""Widths on both sides of a line between which a background is to have no bump, above this many standard
+deviations: each more adds its square to the deviance, as a background with a bump has the place of the line."""
 _WORTH = 4.0
 """Penalised deviance above the smallest up to which a background is kept."""
-
-PER_WIDTH = 4
 
 PEAK, NO_PEAK, NOT_FITTED = "peak", "no peak", "not fitted"
 
@@ -152,6 +156,10 @@ def find_lines(
         if template.entries < FEWEST:
             few = f"{template.entries:.0f} of {PAIRS:,} simulated pairs pass the cuts: too few for a template"
             found[line] = Line(NOT_FITTED, few, template=template)
+        elif template.width > WIDEST * template.position:
+            wide = f"{template.width:.2g} GeV wide (half-width) at {template.position:.4g} GeV in simulation"
+            reason = f"{wide}: it cannot be told from a smooth background"
+            found[line] = Line(NOT_FITTED, reason, template=template)
         else:
             usable[line] = template
     if not usable:
@@ -228,7 +236,7 @@ def _bump(fit: LineFit, component: _Component) -> float:
     edges = np.linspace(low, high, 41)
     smooth = fit.smooth(edges)
     above = (smooth - np.linspace(smooth[0], smooth[-1], smooth.size)).sum()
-    return float(max(above, 0.0) / np.sqrt(max(smooth.sum(), 1.0)))
+    return max(float(above / np.sqrt(max(smooth.sum(), 1.0))) - CHANCE, 0.0)
 
 
 class _Search:
@@ -368,7 +376,7 @@ def _rebin(
     same_sign: NDArray[np.int64] | None,
     width: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64] | None]:
-    """Merge bins to about half of the width: L1 values are quantised, which finer bins would show."""
+    """Merge bins to `PER_WIDTH` in a half-width: L1 values are quantised, which finer bins would show."""
     step = float(edges[1] - edges[0])
     wanted = max(int(width / PER_WIDTH / step), 1)
     n = next(k for k in range(wanted, 0, -1) if not counts.size % k)
