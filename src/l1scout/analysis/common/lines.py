@@ -2,8 +2,8 @@
 
 Lines that are close are fitted together, with the shapes that simulation gives them, constrained to what
 simulation may be wrong by, over each of seven smooth backgrounds. The backgrounds are profiled: each has its
-deviance plus one per parameter, and the smallest counts, with a line and without it (discrete profiling; Dauncey
-et al., JINST 10 (2015) P04015). A background with a bump where a line is pays for it as a line would.
+deviance plus one per parameter, and the smallest counts, with a line and without it (discrete profiling;
+Dauncey et al., JINST 10 (2015) P04015). A background with a bump where a line is pays for it as a line would.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,8 +35,8 @@ INSIDE = 0.3
 PRIORS = (0.15, 0.1)
 """What simulation may be wrong by: positions in widths, widths relatively; constraints of free shapes."""
 BESIDE, CHANCE = 2.0, 1.0
-"""Widths on both sides of a line between which a background is to have no bump, above this many standard
-deviations: each more adds its square to the deviance, as a background with a bump has the place of the line."""
+"""Widths on both sides of a line between which a background is to have no bump, and standard deviations
+that chance allows; the square of what is above is added to the deviance, as that of a line would be."""
 _WORTH = 4.0
 """Penalised deviance above the smallest up to which a background is kept."""
 
@@ -156,14 +156,15 @@ def find_lines(
         if template.entries < FEWEST:
             few = f"{template.entries:.0f} of {PAIRS:,} simulated pairs pass the cuts: too few for a template"
             found[line] = Line(NOT_FITTED, few, template=template)
-        elif template.width > WIDEST * template.position:
-            wide = f"{template.width:.2g} GeV wide (half-width) at {template.position:.4g} GeV in simulation"
-            reason = f"{wide}: it cannot be told from a smooth background"
-            found[line] = Line(NOT_FITTED, reason, template=template)
         else:
             usable[line] = template
     if not usable:
         return found
+    if wide := [
+        t for t in usable.values() if t.width > WIDEST * t.position
+    ]:  # their neighbours would take them
+        reason = f"{wide[0].width:.2g} GeV wide at {wide[0].position:.4g} GeV: not told from a background"
+        return found | {line: Line(NOT_FITTED, reason, template=t) for line, t in usable.items()}
     width = min(t.width for t in usable.values())
     edges, counts, same_sign = _rebin(edges, counts, same_sign, width)
     inside = _occupied(edges, counts, window)

@@ -145,14 +145,15 @@ class _Likelihood:
         moved = np.zeros((2, self.counts.size))
         for entries, template in zip(values[:n], self.templates, strict=True):
             moved += entries * template.slopes(self.edges, *values[n : n + 2])
-        return np.concatenate([shares, moved, self.background.slopes(smooth, self.basis)])
+        return np.asarray(np.concatenate([shares, moved, self.background.slopes(smooth, self.basis)]))
 
     def residuals(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return numbers whose squares add up to -2 ln L: one for each bin, two of the constraints."""
         mu, n = self.model(values)[0], self.counts
         deviance = 2 * (mu - n + xlogy(n, n / mu))
         factors = values[len(self.templates) : len(self.templates) + 2]
-        return np.r_[np.sign(mu - n) * np.sqrt(np.maximum(deviance, 0)), (factors - 1) / self.priors]
+        roots = np.sign(mu - n) * np.sqrt(np.maximum(deviance, 0))
+        return np.concatenate([roots, (factors - 1) / self.priors])
 
     def jacobian(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the derivatives of the residuals, shape (residuals, values)."""
