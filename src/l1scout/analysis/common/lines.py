@@ -326,18 +326,10 @@ class _Search:
                 "; ".join(text for text in (reason, holds) if text),
                 best, k, component.template, significance, entries, systematic, limit, component.others,
             )  # fmt: skip
-            found |= {line: self._joined(component) for line in component.others}
+            within = f"not separated from {component.line}, in whose yield it is"
+            within += f" (half-width {component.template.width:.2g} GeV)"
+            found |= {n: Line(NOT_FITTED, within, template=component.template) for n in component.others}
         return found
-
-    @staticmethod
-    def _joined(component: _Component) -> Line:
-        template = component.template
-        return Line(
-            NOT_FITTED,
-            f"not separated from {component.line}, in whose yield it is"
-            f" (half-width {template.width:.2g} GeV)",
-            template=template,
-        )
 
     def _objection(self, k: int, best: LineFit, entries: Measured, error: float) -> str:
         """Return why a significant yield is no peak; empty if it is one."""
