@@ -59,7 +59,7 @@ def _loss(name: str, of: Callable[[Any], Any], logarithmic: bool = False) -> Cal
         if logarithmic:
             share = packed[:, 9:] * np.array([v == "pt" for v in VARIABLES], np.float32)
             residual = residual + share * (_logarithm(residual) - residual)
-        return ops.mean(ops.sum(of(residual) * packed[:, 6:9], axis=1))
+        return ops.sum(of(residual) * packed[:, 6:9], axis=1)
 
     loss.__name__ = name
     return loss
@@ -92,7 +92,7 @@ def _robust(residual: Any) -> Any:
 
 
 LOSSES = {"rms": _loss("rms", _square), "balanced": _loss("balanced", _robust, logarithmic=True)}
-"""By name; each takes the packed targets and the network's outputs.
+"""By name; each takes the packed targets and the network's outputs, and returns one number per muon.
 
 ``rms`` is least for a conditional mean, ``balanced`` near a conditional median, which is close to the best
 in all of RMS, core and tail.
