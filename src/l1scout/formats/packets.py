@@ -127,7 +127,7 @@ def _next_turn(words: Any, at: Any, end: Any) -> Any:
 
 @kernel
 def _begins_with(data: Any, at: Any, word: Any, size: Any) -> Any:
-    for k in range(size):
+    for k in range(size):  # noqa: SIM110
         if data[at + k] != np.uint8(word >> np.uint32(8 * (k % 4)) & np.uint32(0xFF)):
             return False
     return True

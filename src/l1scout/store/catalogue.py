@@ -194,13 +194,18 @@ class Catalogue:
         if rows and good != rows:
             raise self._damaged(_WRONG_SUM)
 
-    def add(self, note: SegmentNote, file: str) -> None:
+    def add(self, note: SegmentNote, file: str, method: str = "", size: int = 0, crc: int = 0) -> None:
         """Enter a segment that is safely on disk, in a file relative to the store's folder.
 
-        One that was entered without its note, because that was lost, is replaced.
+        One that was entered without its note, because that was lost, is replaced. `method`, `size` and
+        `crc` are those of a compressed file.
         """
         segment = note.segment
-        stored = Stored(segment, file, "", segment.size, segment.crc32c, time.time())
+        if method:
+            self._journal(segment, "compressed", file=Path(file).name, method=method, size=size, crc32c=crc)
+        else:
+            size, crc = segment.size, segment.crc32c
+        stored = Stored(segment, file, method, size, crc, time.time())
         with self._change() as base:
             base.execute(f"DELETE FROM segments WHERE {_KEY} AND fault != ''", segment.key)
             base.execute(*_insertion(note, stored))

@@ -18,8 +18,10 @@ from l1scout.errors import InputError, ScoutingError, printable
 from l1scout.files import checksum, is_disk_full
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment, parse_name
+from l1scout.store.archiver import Archiver
 from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.check_segment import compile_checks, contradiction
+from l1scout.store.compress import ChangedError, Compressed
 from l1scout.store.on_disk import NOTE_LOST, WORKED_OUT, is_intact
 from l1scout.store.store_folder import StoreFolder
 
@@ -63,6 +65,8 @@ class SegmentReceiver:
         To stay free on the disk.
     uploads : int
         Segments that are received at the same time.
+    archiver : Archiver, optional
+        Compresses segments before they are stored; without it they are stored as they come.
     stored : callable
         Called after each segment that was taken.
 
@@ -87,9 +91,11 @@ class SegmentReceiver:
         max_bytes: int,
         reserve_bytes: int,
         uploads: int,
+        archiver: Archiver | None = None,
         stored: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder, self.catalogue, self._log, self._stored = folder, catalogue, log, stored
+        self._archiver = archiver
         self.max_bytes, self._reserve, self._uploads = max_bytes, reserve_bytes, uploads
         self._lock = threading.Lock()
         self._open: dict[tuple[int, int, int], tuple[int, Path | None]] = {}
@@ -281,9 +287,20 @@ class SegmentReceiver:
         except (sqlite3.Error, InputError) as error:
             raise self._unusable(error) from error
 
+    def _compressed(self, segment: Segment, part: Path) -> Compressed | None:
+        """Compress an upload that is complete and right, if that is done before it is acknowledged."""
+        if self._archiver is None:
+            return None
+        with self.writing(segment.name, part):
+            try:
+                return self._archiver.compress(part, segment)
+            except ChangedError as error:
+                raise self.reject(segment, part, f"{segment.name}: {error}; send it again") from error
+
     def enter(self, note: SegmentNote, part: Path | None) -> None:
         """Make a segment that is complete one of the store's; None: its file has its name already."""
         segment = note.segment
+        made = self._compressed(segment, part) if part is not None else None
         with self._lock:
             if segment.key in self._overtaken:
                 msg = f"{segment.name}: a readout has asked meanwhile where the run goes on; send it again"
@@ -291,7 +308,7 @@ class SegmentReceiver:
             self._entering.add(segment.key)
         try:
             with self.writing(segment.name, part):
-                self.folder.keep(note, part, self.catalogue)
+                self.folder.keep(note, part, self.catalogue, made)
         finally:
             with self._entered:
                 self._entering.discard(segment.key)
