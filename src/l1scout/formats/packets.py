@@ -189,12 +189,12 @@ def split_at_trailers(stream: Readable, limit: int) -> Iterator[tuple[memoryview
     """
     room = np.empty(_ROOM, np.uint8)
     start = seen = end = skipped = 0
-    while read := stream.readinto(memoryview(room)[end : end + _PIECE]):
+    while read := stream.readinto(room.data[end : end + _PIECE]):
         end += read
         words = room.view(np.uint32)
         while (at := next_trailer(room, words, start, seen, end)) >= 0 and at + TRAILER_BYTES <= end:
             stop = at + TRAILER_BYTES
-            yield memoryview(room)[start:stop], skipped
+            yield room.data[start:stop], skipped
             start, seen, skipped = stop, stop, 0
         seen = max(end - len(_MARK) + 1, start) if at < 0 else at
         if at < 0 and end - start > limit:

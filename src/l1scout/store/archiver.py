@@ -80,20 +80,30 @@ class Archiver:
             return None
         target = part.with_suffix("")
         try:
+            return self._compress(pool, part, target, segment)
+        finally:
+            for left in part.parent.glob(f"{target.name}.*.part.part"):  # of a process that was killed
+                left.unlink(missing_ok=True)
+
+    def _compress(self, pool: Executor, part: Path, target: Path, segment: Segment) -> Compressed | None:
+        try:
             job = pool.submit(
                 compress_to, part, segment.crc32c, self._method, segment.data, segment.name, target
             )
             if not wait([job], self._limit_s).done:
-                return self._failed(segment, f"took more than {self._limit_s:.0f} s", pool)
+                self._failed(segment, f"took more than {self._limit_s:.0f} s", pool)
+                return None
             made = job.result()
         except (BrokenProcessPool, CancelledError, RuntimeError) as error:
-            return self._failed(segment, f"the process that compresses died ({type(error).__name__})", pool)
+            self._failed(segment, f"the process that compresses died ({type(error).__name__})", pool)
+            return None
         except ChangedError:
             raise
         except Exception as error:
             if isinstance(error, OSError) and is_disk_full(error):
                 raise
-            return self._failed(segment, printable(f"{type(error).__name__}: {error}", 200))
+            self._failed(segment, printable(f"{type(error).__name__}: {error}", 200))
+            return None
         with self._lock:
             self.done, self.bytes_in = self.done + 1, self.bytes_in + segment.size
             self.bytes_out += made.size

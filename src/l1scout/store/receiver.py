@@ -203,6 +203,7 @@ class SegmentReceiver:
             known = None  # its note was lost or its file has changed: here it comes again
         if known and known.segment == segment:
             self.again += 1
+            self.folder.part(segment).unlink(missing_ok=True)  # a store was killed when it had archived it
             return HTTPStatus.OK
         if known:
             self.refused += 1

@@ -13,6 +13,7 @@
 """
 
 import os
+import re
 import shutil
 import time
 import weakref
@@ -27,6 +28,7 @@ from l1scout.store.catalogue import FILE, Catalogue
 from l1scout.store.compress import SUFFIX, Compressed
 
 _STALE_S = 86400.0
+_UPLOAD = re.compile(r"\.[0-9a-f]{8}\.part\Z")
 
 
 class StoreFolder:
@@ -107,8 +109,7 @@ class StoreFolder:
     def parts(self, name: str = "") -> list[Path]:
         """Return the unfinished uploads of a segment, or of all, oldest first."""
         found = [p for p in self.incoming.glob("*.part") if p.name.startswith(f"{name}." if name else "")]
-        found = [p for p in found if p.with_suffix("").suffix not in SUFFIX.values()]
-        return sorted(found, key=lambda path: path.stat().st_mtime)
+        return sorted(filter(_is_upload, found), key=lambda path: path.stat().st_mtime)
 
     def has(self, segment: Segment) -> bool:
         """Say whether a segment lies in its run's folder, complete, as it was sent."""
@@ -172,8 +173,9 @@ class StoreFolder:
         for folder in self.path.glob("run*/"):
             sync_folder(folder)
         sync_folder(self.path)
-        for part in set(self.incoming.glob("*.part")) - set(self.parts()):
-            part.unlink()  # half compressed
+        for part in self.incoming.glob("*.part"):
+            if not _is_upload(part):  # half compressed
+                part.unlink()
         for part in self.parts():
             found = part.stat()
             if time.time() - found.st_mtime > _STALE_S:
@@ -181,6 +183,10 @@ class StoreFolder:
             elif found.st_size:
                 os.truncate(part, found.st_size - 1)
                 os.utime(part, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _is_upload(path: Path) -> bool:
+    return _UPLOAD.search(path.name) is not None
 
 
 def _identity(path: Path) -> tuple[int, int]:
