@@ -194,17 +194,14 @@ class Catalogue:
         if rows and good != rows:
             raise self._damaged(_WRONG_SUM)
 
-    def add(self, note: SegmentNote, file: str, method: str = "", size: int = 0, crc: int = 0) -> None:
+    def add(self, note: SegmentNote, file: str, made: tuple[str, int, int] | None = None) -> None:
         """Enter a segment that is safely on disk, in a file relative to the store's folder.
 
-        One that was entered without its note, because that was lost, is replaced. `method`, `size` and
-        `crc` are those of a compressed file.
+        `made` is method, size and CRC-32C of a compressed file. A segment without its note is replaced.
         """
-        segment = note.segment
-        if method:
+        segment, (method, size, crc) = note.segment, made or ("", note.segment.size, note.segment.crc32c)
+        if made:
             self._journal(segment, "compressed", file=Path(file).name, method=method, size=size, crc32c=crc)
-        else:
-            size, crc = segment.size, segment.crc32c
         stored = Stored(segment, file, method, size, crc, time.time())
         with self._change() as base:
             base.execute(f"DELETE FROM segments WHERE {_KEY} AND fault != ''", segment.key)

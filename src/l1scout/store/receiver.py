@@ -289,12 +289,10 @@ class SegmentReceiver:
             raise self._unusable(error) from error
 
     def _compressed(self, segment: Segment, part: Path) -> Compressed | None:
-        """Compress an upload that is complete and right, if that is done before it is acknowledged."""
-        if self._archiver is None:
-            return None
+        """Compress a right upload, if that is done before it is acknowledged."""
         with self.writing(segment.name, part):
             try:
-                return self._archiver.compress(part, segment)
+                return self._archiver.compress(part, segment) if self._archiver else None
             except ChangedError as error:
                 raise self.reject(segment, part, f"{segment.name}: {error}; send it again") from error
 
@@ -376,9 +374,8 @@ class Upload:
         """Compare the segment with its note and store it: when this returns, it may be acknowledged."""
         segment = self._note.segment
         if self.left or self._crc != segment.crc32c:
-            why = (
-                f"{self.left} bytes are missing" if self.left else "the bytes do not have the note's checksum"
-            )
+            missing = f"{self.left} bytes are missing"
+            why = missing if self.left else "the bytes do not have the note's checksum"
             raise self._receiver.reject(segment, self._part, f"{segment.name}: {why}; send it again")
         with mapped(self._part) as data:
             why = contradiction(data, segment)

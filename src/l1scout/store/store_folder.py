@@ -148,11 +148,8 @@ class StoreFolder:
         sync_folder(path.parent)
         sync_folder(self.path)  # the run's folder may be new
         file = str(path.relative_to(self.path))
-        if made is None:
-            catalogue.add(note, file)
-            return
-        catalogue.add(note, file, made.method, made.size, made.crc32c)
-        if part is not None:
+        catalogue.add(note, file, (made.method, made.size, made.crc32c) if made else None)
+        if made and part is not None:
             part.unlink(missing_ok=True)
 
     def keep_settings(self, run: int, source: int, text: str, catalogue: Catalogue) -> None:
