@@ -64,22 +64,20 @@ class SegmentReceiver:
     reserve_bytes : int
         To stay free on the disk.
     uploads : int
-        Segments that are received at the same time.
+        Segments received at a time.
     archiver : Archiver, optional
-        Compresses segments before they are stored; without it they are stored as they come.
+        Compresses segments before they are stored.
     stored : callable
-        Called after each segment that was taken.
+        Called after each segment.
 
     Attributes
     ----------
     segments, bytes, again : int
         Taken; and offered though they were there.
-    refused : int
-        Refused because others have their identity.
-    damaged : int
-        Received with another checksum, or contradicting their notes.
+    refused, damaged : int
+        Others have their identity; they are not what their notes say.
     failing : str
-        Why the newest segment could not be written or entered; empty if it was.
+        Why the newest segment could not be stored; empty if it was.
     """
 
     def __init__(
@@ -94,8 +92,8 @@ class SegmentReceiver:
         archiver: Archiver | None = None,
         stored: Callable[[], None] = lambda: None,
     ) -> None:
-        self.folder, self.catalogue, self._log, self._stored = folder, catalogue, log, stored
-        self._archiver = archiver
+        self.folder, self.catalogue, self._archiver = folder, catalogue, archiver
+        self._log, self._stored = log, stored
         self.max_bytes, self._reserve, self._uploads = max_bytes, reserve_bytes, uploads
         self._lock = threading.Lock()
         self._open: dict[tuple[int, int, int], tuple[int, Path | None]] = {}
@@ -302,6 +300,8 @@ class SegmentReceiver:
         made = self._compressed(segment, part) if part is not None else None
         with self._lock:
             if segment.key in self._overtaken:
+                if made:
+                    made.path.unlink(missing_ok=True)
                 msg = f"{segment.name}: a readout has asked meanwhile where the run goes on; send it again"
                 raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=BUSY_S)
             self._entering.add(segment.key)
@@ -331,9 +331,8 @@ class Upload:
 
     Parameters
     ----------
-    receiver : SegmentReceiver
-    note : SegmentNote
-    part : Path
+    receiver, note, part
+        See `SegmentReceiver`.
     start : int
         Byte of the segment with which it goes on; what is kept after that is dropped.
 
@@ -374,8 +373,8 @@ class Upload:
         """Compare the segment with its note and store it: when this returns, it may be acknowledged."""
         segment = self._note.segment
         if self.left or self._crc != segment.crc32c:
-            missing = f"{self.left} bytes are missing"
-            why = missing if self.left else "the bytes do not have the note's checksum"
+            why = "the bytes do not have the note's checksum"
+            why = f"{self.left} bytes are missing" if self.left else why
             raise self._receiver.reject(segment, self._part, f"{segment.name}: {why}; send it again")
         with mapped(self._part) as data:
             why = contradiction(data, segment)
