@@ -29,12 +29,12 @@ from l1scout.io.archive_chunk import (
     Stretch,
     from_columns,
 )
+from l1scout.io.archive_frames import IrregularError
 from l1scout.io.archive_writer import (
     SIDE_COLUMN,
     VERSION,
     ArchiveWriter,
     Converted,
-    SummedStream,
     archive_schema,
 )
 from l1scout.io.guard import guarded
@@ -106,10 +106,12 @@ def to_parquet(
         if form is None:
             msg = f"{file.path}: neither a .raw file nor zero-suppressed records"
             raise InputError(msg)
-        with file.content() as stream:
-            writer = ArchiveWriter(file, SummedStream(stream), form, plain=plain)
-            done = writer.write(part, NewColumns(compute, ROWS, _nothing, current()) if compute else None,
-                                made or current(), progress)  # fmt: skip
+        new = NewColumns(compute, ROWS, _nothing, current()) if compute else None
+        for regular in (True, False):
+            with file.content() as stream, contextlib.suppress(IrregularError):
+                writer = ArchiveWriter(file, stream, form, plain=plain, regular=regular)
+                done = writer.write(part, new, made or current(), progress)
+                break
         if verify:
             for _ in _bytes(part):
                 pass
