@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.formats.calo_objects import DMA_SOURCE, DMA_WORDS, MAX_OBJECTS
 from l1scout.formats.raw import decode_frames, read_frames, read_header
 from l1scout.formats.stream import STREAMS, streams_of_sources
-from l1scout.formats.streams.jet import DMA_SOURCE, DMA_WORDS, JET, JETS, MAX_JETS, TCP_SOURCE
+from l1scout.formats.streams.jet import JET, JETS, TCP_SOURCE
 
 COLUMNS = ("hwPt", "hwEta", "hwPhi", "hwDisplaced", "hwQual")
 ONE, TWO, THREE = 0x2C1E8D55, 0x1C7A0003, 0x380327FF
@@ -76,6 +77,7 @@ def test_frames_of_both_sources_in_one_file():
 
 def test_sources_name_their_streams():
     assert [s.name for s in streams_of_sources([TCP_SOURCE])] == ["jet"]
+    assert [s.name for s in streams_of_sources([DMA_SOURCE])] == ["egamma", "etsum", "jet", "tau"]
     assert [s.name for s in streams_of_sources([1])] == ["muon"]
     assert streams_of_sources([999]) == []
     assert STREAMS["jet"] is JETS
@@ -85,7 +87,7 @@ def test_sources_name_their_streams():
 def batches(draw):
     """Jets (hwPt > 0) of some crossings in order of time."""
     when = sorted(draw(st.sets(st.tuples(st.integers(0, 2**31 - 1), st.integers(1, 3564)), max_size=5)))
-    counts = [draw(st.integers(1, MAX_JETS)) for _ in when]
+    counts = [draw(st.integers(1, MAX_OBJECTS)) for _ in when]
     n = sum(counts)
     columns = {
         f.name: np.array(
@@ -126,5 +128,5 @@ def test_any_words_are_read_up_to_the_first_that_make_no_sense(words, data):
 
 def test_too_many_jets_are_not_written():
     jets = {n: np.ones(13, np.int16) for n in COLUMNS}
-    with pytest.raises(ValueError, match="more than 12 jets"):
+    with pytest.raises(ValueError, match="has 13 objects, but a record holds 12"):
         JETS.encode(OrbitBatch(np.array([1]), np.array([1]), np.array([0, 13]), jets))

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.streams.puppi import CHARGED, COLUMNS, EVENT_HEADER, NEUTRAL, PUPPI
+from l1scout.formats.events64 import EVENT_HEADER
+from l1scout.formats.streams.puppi import CHARGED, COLUMNS, NEUTRAL, PUPPI
 from l1scout.formats.wire_format import decode_packets, recognise_format
 from l1scout.formats.wire_formats.native64 import NATIVE64
 from l1scout.readout.spool import Spool

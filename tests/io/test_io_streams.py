@@ -19,6 +19,8 @@ from l1scout.io.batches import read_batches
 from l1scout.io.quality import ReadQuality
 
 RUN = 320040
+OF_THE_CALORIMETER = {"jet", "egamma", "tau", "etsum"}
+"""Streams of source 2: here without objects, but for jets."""
 
 
 def jets_of(orbit, rng):
@@ -62,7 +64,7 @@ def mixed(tmp_path):
 def test_muons_and_jets_of_a_raw_file(mixed, rows):
     path, jets = mixed
     chunks = list(read_events(path, rows=rows))
-    assert all(set(c.streams) == {"muon", "jet"} for c in chunks)
+    assert all(set(c.streams) == {"muon", *OF_THE_CALORIMETER} for c in chunks)
     assert all(len(c.muons) <= rows or c.muons.n_orbits == 1 for c in chunks)
     alone = list(read_events(path.with_name("muons.raw"), rows=rows))
     for name in ("hwPt", "hwPhi"):
@@ -78,9 +80,10 @@ def test_muons_and_jets_of_a_raw_file(mixed, rows):
 def test_inspect_counts_objects_of_each_stream(mixed):
     path, jets = mixed
     found = describe(path)
-    assert found["streams"] == {"jet": sum(j.n_objects for j in jets), "muon": found["final_muons"]}
+    counts = {"jet": sum(j.n_objects for j in jets), "muon": found["final_muons"]}
+    assert found["streams"] == {**dict.fromkeys(OF_THE_CALORIMETER, 0), **counts}
     assert found["final_muons"] == describe(path.with_name("muons.raw"))["final_muons"] > 0
-    assert {c["of"] for c in found["columns"]} == {"L1 muon", "jet"}
+    assert {c["of"] for c in found["columns"]} == {"L1 muon", *OF_THE_CALORIMETER}
     assert found["frames_by_source"] == {"1": 8, "2": 8, "22": 8, "99": 8}
 
 

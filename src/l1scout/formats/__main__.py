@@ -1,6 +1,7 @@
 """Write the documentation of streams and wire formats from their tables: ``python -m l1scout.formats``."""
 
 import inspect
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from l1scout.formats.layout import Layout
 from l1scout.formats.recalibrated import RECALIBRATED
-from l1scout.formats.stream import STREAMS
+from l1scout.formats.stream import STREAMS, Stream
 from l1scout.formats.wire_format import WIRE_FORMATS
 
 _INTRODUCTION = """\
@@ -22,7 +23,7 @@ tables decode and encode the words; change the tables, not this page.
 Words are little-endian; a 64-bit word made of two 32-bit words has the first (f) in its low half.
 `values` are the hardware's integers, two's complement where they begin below 0; `physics` is what
 they mean. Phi is cyclic: 576 values of a muon's are a full turn, wrapped to [-pi, pi). Bunch crossings are
-numbered 1..3564, as CMS does; words of muons and jets are kept as they are, and have a BX 0 if they count
+numbered 1..3564, as CMS does; BX words of Run 2 and Run 3 are kept as they are, and have a BX 0 if they count
 from 0 (see [the decision](decisions/0015-bx-and-orbits-as-the-data-have-them.md)).
 
 """
@@ -42,13 +43,24 @@ def markdown() -> str:
 
 def _parts() -> Iterator[str]:
     shown: set[Layout] = set()
+    titles: set[str] = set()
+    bases: set[type] = set()
     for name, stream in STREAMS.items():
         ids = ", ".join(map(str, stream.source_ids)) or "none published"
         yield f"# Stream {name}: {stream.title}\n"
-        yield f"Source ids in .raw files: {ids}. No object where {stream.absent}.\n"
+        absent = f" No object where {stream.absent}." if stream.absent else ""
+        yield f"Source ids in .raw files: {ids}.{absent}\n"
         yield _explained(stream)
+        for base in type(stream).__mro__[1:]:
+            if issubclass(base, Stream) and base is not Stream and base not in bases:
+                bases.add(base)
+                yield _explained(base)
         for era in stream.layouts.values():
             yield from _new(era, shown)
+        for title, dtype in stream.records.items():
+            if title not in titles:
+                titles.add(title)
+                yield _header(title, dtype)
     for name, form in WIRE_FORMATS.items():
         empty = "shows" if form.reports_empty_orbits else "does not show"
         yield f"# Wire format {name}: {form.title}\n"
@@ -62,7 +74,8 @@ def _parts() -> Iterator[str]:
 
 def _explained(part: object) -> str:
     """Return the docstring of the part's module, in which `x` is code and indented lines are a list."""
-    return inspect.cleandoc(inspect.getmodule(type(part)).__doc__ or "") + "\n"
+    module = inspect.getmodule(part if isinstance(part, type) else type(part))
+    return inspect.cleandoc(module.__doc__ or "") + "\n"
 
 
 def _new(group: tuple[Layout, ...], shown: set[Layout]) -> Iterator[str]:
@@ -76,7 +89,10 @@ def _new(group: tuple[Layout, ...], shown: set[Layout]) -> Iterator[str]:
 def _header(name: str, dtype: np.dtype[Any]) -> str:
     lines = [f"## {name}", "", f"{dtype.itemsize} bytes.", "", "| field | byte | type |", "|---|---|---|"]
     for field, (kind, offset) in ((n, f[:2]) for n, f in (dtype.fields or {}).items()):
-        lines.append(f"| {field} | {offset} | {kind.str.replace('|', '')} |")
+        base, shape = kind.subdtype or (kind, ())
+        times = f"{math.prod(shape)} x " if shape else ""
+        named = "object" if base.fields else base.str.replace("|", "")
+        lines.append(f"| {field} | {offset} | {times}{named} |")
     return "\n".join(lines) + "\n"
 
 

@@ -67,3 +67,29 @@ def in_order_of_time(
         order = np.argsort(time, kind="stable")
         orbit, bx, columns = orbit[order], bx[order], {n: c[order] for n, c in columns.items()}
     return OrbitBatch.from_objects(orbit, bx, columns)
+
+
+def batch_of_records(
+    orbit: NDArray[Any], bx: NDArray[Any], counts: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]
+) -> OrbitBatch:
+    """Make a batch of records with their orbit and BX (0..3564), each with one or more objects.
+
+    Records of several sources, or of damaged data, are sorted; those of one crossing become one row.
+
+    Parameters
+    ----------
+    orbit, bx, counts : ndarray, shape (records,)
+    columns : mapping of str to ndarray, each of shape (objects,)
+    """
+    orbit, bx = orbit.astype(np.int64), bx.astype(np.int64)
+    time, starts = order_of_time(orbit, bx), np.r_[0, np.cumsum(counts)]
+    if np.all(time[1:] > time[:-1]):
+        return OrbitBatch(orbit, bx, starts, columns)
+    order = np.argsort(time, kind="stable")
+    counts, time = counts[order], time[order]
+    ends = np.cumsum(counts)
+    index = np.arange(ends[-1]) + np.repeat(starts[:-1][order] - ends + counts, counts)
+    first = np.flatnonzero(np.r_[True, time[1:] > time[:-1]])
+    rows = order[first]
+    offsets = np.r_[(ends - counts)[first], ends[-1]]
+    return OrbitBatch(orbit[rows], bx[rows], offsets, {n: c[index] for n, c in columns.items()})

@@ -6,6 +6,7 @@ unchanged; `Field.to_physical` and `Field.to_hardware` go to physics units and b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,16 @@ def _unpack(words: Any, start: Any, width: Any, signed: Any, out: Any) -> None:
                     row[i] = (((block[i] >> shift64) & mask64) ^ sign64) - sign64
 
 
+def _column_type(fields: Sequence[Field]) -> np.dtype[Any]:
+    narrow = all(f.low >= -(1 << 15) and f.high < 1 << 15 for f in fields)
+    return np.dtype(np.int16 if narrow else np.int32)
+
+
+def _bits(fields: Sequence[Field]) -> NDArray[np.int64]:
+    """Return start, width and sign of fields: shape (3, fields)."""
+    return np.array([(f.start, f.width, f.signed) for f in fields], np.int64).reshape(-1, 3).T.copy()
+
+
 @dataclass(frozen=True)
 class Layout:
     """The fields of a word of 32 or 64 bits.
@@ -134,16 +145,19 @@ class Layout:
                 return f
         raise KeyError(name)
 
+    @cached_property
+    def _table(self) -> NDArray[np.int64]:
+        return _bits(self.fields)
+
     @property
     def word(self) -> np.dtype[Any]:
         """Type of a word."""
         return np.dtype(f"<u{self.bits // 8}")
 
-    @property
+    @cached_property
     def column(self) -> np.dtype[Any]:
         """Type of a column: the smallest signed integer that holds every field."""
-        narrow = all(f.low >= -(1 << 15) and f.high < 1 << 15 for f in self.fields)
-        return np.dtype(np.int16 if narrow else np.int32)
+        return _column_type(self.fields)
 
     def decode(
         self, words: NDArray[Any], names: Sequence[str] | None = None, *, out: NDArray[Any] | None = None
@@ -155,14 +169,15 @@ class Layout:
         words : ndarray of uint32 or uint64, shape (n,)
         names : sequence of str, optional
             The fields that are wanted; all if not given.
-        out : ndarray of `column` type, shape (fields, n or more), optional
+        out : ndarray, shape (fields or more, n or more), optional
             Memory to decode into: reused from call to call, it saves the first touch of new pages,
             which takes as long as the decoding.
 
         Returns
         -------
         dict of str to ndarray of int16 or int32, shape (n,)
-            One column a field, all views of one block of memory.
+            One column a field, all views of one block of memory; of the smaller type if it holds every field
+            that is wanted.
 
         Raises
         ------
@@ -175,19 +190,15 @@ class Layout:
         if words.dtype != self.word or words.ndim != 1:
             msg = f"{self.name} needs a row of {self.word} words, not {words.dtype} of shape {words.shape}"
             raise TypeError(msg)
-        fields = self.fields if names is None else [self[name] for name in names]
+        fields = self.fields if names is None else tuple(self[name] for name in names)
+        column = self.column if names is None else _column_type(fields)
         if out is None:
-            out = np.empty((len(fields), words.size), self.column)
-        elif (
-            out.dtype != self.column
-            or out.ndim != 2
-            or out.shape[0] < len(fields)
-            or out.shape[1] < words.size
-        ):
+            out = np.empty((len(fields), words.size), column)
+        elif out.dtype != column or out.ndim != 2 or out.shape[0] < len(fields) or out.shape[1] < words.size:
             need = len(fields), words.size
-            msg = f"{need} {self.column} values do not fit {out.dtype} of shape {out.shape}"
+            msg = f"{need} {column} values do not fit {out.dtype} of shape {out.shape}"
             raise TypeError(msg)
-        start, width, signed = np.array([(f.start, f.width, f.signed) for f in fields], np.int64).T.copy()
+        start, width, signed = self._table if names is None else _bits(fields)
         _unpack(words, start, width, signed, out)
         return {f.name: out[k, : words.size] for k, f in enumerate(fields)}
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_batch import OrbitBatch, joint_rows, on_rows
 from l1scout.core.registry import Registry
 from l1scout.formats.decoded import Decoded
-from l1scout.formats.layout import Layout
+from l1scout.formats.layout import Field, Layout
 
 
 class Stream(ABC):
@@ -30,7 +30,9 @@ class Stream(ABC):
     layouts : mapping of str to tuple of Layout
         Words of an object, and of what else its records hold, by era such as "Run 3".
     absent : str
-        Condition under which a word holds no object, for the documentation.
+        Condition under which a word holds no object, for the documentation; empty if every word holds one.
+    records : mapping of str to numpy type
+        Records, or their parts, that are not made of bit fields, by title: for the documentation.
     """
 
     name: ClassVar[str]
@@ -38,6 +40,7 @@ class Stream(ABC):
     source_ids: ClassVar[Sequence[int]]
     layouts: ClassVar[Mapping[str, tuple[Layout, ...]]]
     absent: ClassVar[str]
+    records: ClassVar[Mapping[str, np.dtype[Any]]] = {}
 
     @abstractmethod
     def decode(
@@ -65,14 +68,18 @@ class Stream(ABC):
     def encode(
         self, objects: OrbitBatch, source: int | None = None
     ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """Write the records of a batch, one for each crossing: the inverse of `decode`.
+        """Write the records of a batch: the inverse of `decode`.
+
+        Each crossing gets a record, even one without objects, so that the records of streams that share a
+        source id can be combined (`encode_source`). `decode` gives no crossing for a record without objects.
 
         Parameters
         ----------
         objects : OrbitBatch
             Hardware columns, as `decode` gives them.
         source : int, optional
-            Source id whose form of records is wanted; without it, the stream chooses one.
+            Source id whose form of records is wanted; without it, the stream chooses one. Where a source
+            stands for a part of the detector, only the objects of that part are written.
 
         Returns
         -------
@@ -87,13 +94,37 @@ class Stream(ABC):
         """
 
     def physics(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return physics values of hardware columns, by default none.
+        """Return physics values of hardware columns, by default of those whose field has a scale.
 
+        ``hwPt`` gives ``pt``, ``hwEta`` gives ``eta``, and so on: float32, NaN where a value is absent.
         Objects with ``pt`` and ``mass`` (GeV), ``eta`` and ``phi`` (rad) become Lorentz vectors in
         `l1scout.Data.to_awkward`.
         """
-        del columns
-        return {}
+        return {
+            name[2].lower() + name[3:]: field.to_physical(columns[name]).astype(np.float32)
+            for name, field in self.fields.items()
+            if name in columns and name.startswith("hw") and field.scale is not None
+        }
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """Fields of all layouts by name: where a column comes from, its range and its scale."""
+        return {field.name: field for era in self.layouts.values() for word in era for field in word.fields}
+
+    def empty(self) -> OrbitBatch:
+        """Return a batch without objects, with the columns that `decode` gives and their types."""
+        nothing = np.zeros(0, np.uint32), np.zeros(1, np.int64), np.zeros(0, np.int64)
+        return self.decode(*nothing)[0].objects
+
+    def sources(self, objects: OrbitBatch) -> Sequence[int]:
+        """Return the source ids with which `encode` writes all of a batch, by default the first one."""
+        del objects
+        return self.source_ids[:1]
+
+    def orbit_word(self, source: int) -> int | None:
+        """Return which word of a record from a source holds the orbit number; None if no whole word does."""
+        del source
+        return 2
 
     def counts(self, objects: OrbitBatch) -> dict[str, int]:
         """Count objects by kind: the stream's own, and kinds that are counted apart from them."""
@@ -108,6 +139,44 @@ def streams_of_sources(sources: Iterable[int]) -> list[Stream]:
     """Return the streams whose objects are in frames with any of these source ids."""
     wanted = set(sources)
     return [stream for stream in STREAMS.values() if not wanted.isdisjoint(stream.source_ids)]
+
+
+def encode_source(
+    batches: Mapping[str, OrbitBatch], source: int
+) -> tuple[NDArray[np.uint32], OrbitBatch, NDArray[np.int64]]:
+    """Write the records of one source id, with the objects of all its streams.
+
+    Streams that share a source id have their objects in different words of the same record.
+
+    Parameters
+    ----------
+    batches : mapping of str to OrbitBatch
+        Objects by stream. Streams of other sources are ignored; missing ones have no objects.
+    source : int
+
+    Returns
+    -------
+    words : ndarray of uint32
+    crossings : OrbitBatch
+        The crossings that have a record, in order of time, without objects.
+    starts : ndarray of int64, shape (crossings + 1,)
+        Word at which the record of each crossing begins, and their end.
+
+    Raises
+    ------
+    ValueError
+        As `Stream.encode`; or if no given stream has this source.
+    """
+    own = [(s, batches[s.name]) for s in streams_of_sources([source]) if s.name in batches]
+    if not own:
+        msg = f"source id {source} belongs to none of the streams {', '.join(batches) or '(none given)'}"
+        raise ValueError(msg)
+    crossings = joint_rows([batch for _, batch in own])
+    words, starts = np.zeros(0, np.uint32), np.zeros(1, np.int64)
+    for n, (stream, batch) in enumerate(own):
+        part, starts = stream.encode(on_rows(batch, crossings), source)
+        words = words | part if n else part
+    return words, crossings, starts
 
 
 def add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:

@@ -1,0 +1,123 @@
+"""Stubs of the barrel muon track finder (BMTF), Run 3: source ids 10 to 21, one for each sector.
+
+A stub is what one station of drift tubes measures of a muon. A record is a header with the number of stubs in
+its low byte, BX, orbit, and two words per stub. The sector is that of the source: ``sector`` = source id -
+10. The column ``tag`` is 1 for the first stub of its chamber (station, wheel and sector) in the crossing and
+0 for others, as CMSSW's unpacker makes it. The middle of sector k is at phi = k pi / 6. The stub's own BX is
+not read: encoders write that of the record.
+
+After CMSSW's unpacker (EventFilter/L1ScoutingRawToDigi), which takes stubs whose bit ``valid`` is 0, too; the
+scales of phi and phiB are those of the track finder's inputs.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.formats.decoded import Decoded
+from l1scout.formats.layout import Field, Layout
+from l1scout.formats.object_records import RecordForm, collect, write_records
+from l1scout.formats.stream import STREAMS, Stream
+from l1scout.jit import kernel
+
+FIRST_SOURCE, SECTORS = 10, 12
+STUB = Layout(
+    "Stub of the barrel muon track finder, Run 3",
+    64,
+    (
+        Field("valid", 0, 1),
+        Field("hwPhi", 1, 12, signed=True, scale=1 / 4096, unit="rad", note="from the middle of the sector"),
+        Field("hwPhiB", 13, 10, signed=True, scale=1 / 512, unit="rad", note="bending angle"),
+        Field("hwQual", 23, 3),
+        Field("hwEta", 26, 7, note="a bit for each of seven groups of strips"),
+        Field("hwQEta", 33, 7, note="quality of each bit of hwEta"),
+        Field("station", 40, 2, note="the column is this + 1: 1..4"),
+        Field("wheel", 42, 3, signed=True, note="-2..2"),
+        Field("reserved", 45, 3),
+        Field("bx", 48, 16, note="not read"),
+    ),
+    "After CMSSW's unpacker.",
+)
+READ = ("valid", "hwPhi", "hwPhiB", "hwQual", "hwEta", "hwQEta", "station", "wheel")
+RECORD = np.dtype([*((name, "<u4") for name in ("header", "bx", "orbit")), ("stubs", "<u8", (1,))])
+_FORM = RecordForm(0xFF, count_mask=0xFF, object_words=2)
+_CHAMBER = 40
+"""Lowest bit of station and wheel together, 5 bits."""
+
+
+@kernel
+def _tag(stubs: Any, bounds: Any, tag: Any) -> None:
+    """Write 1 for the first stub of each chamber in a record, given by where records begin."""
+    for k in range(bounds.size - 1):
+        seen = np.uint64(0)
+        for i in range(bounds[k], bounds[k + 1]):
+            chamber = np.uint64(1) << ((stubs[i] >> np.uint64(_CHAMBER)) & np.uint64(31))
+            tag[i] = seen & chamber == 0
+            seen |= chamber
+
+
+class StubStream(Stream):
+    """Stubs of the barrel muon track finder."""
+
+    name = "stub"
+    title = "stubs of the barrel muon track finder"
+    source_ids = tuple(range(FIRST_SOURCE, FIRST_SOURCE + SECTORS))
+    layouts = {"Run 3": (STUB,)}  # noqa: RUF012
+    absent = ""
+    records = {  # noqa: RUF012
+        "Record of a sector's stubs in a crossing: as many as the header's low byte says": RECORD
+    }
+
+    def decode(
+        self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
+    ) -> tuple[Decoded, NDArray[np.int64]]:
+        """Decode the stubs of records; in a crossing, those of the first source given come first."""
+        found, ends = collect(words, bounds, [_FORM] * sources.size)
+        stubs = found.words.view("<u8") if found.words.size else np.zeros(0, np.uint64)
+        made = np.empty((len(READ) + 2, stubs.size), np.int16)
+        columns = STUB.decode(stubs, READ, out=made)
+        columns["station"] += 1
+        columns["sector"], columns["tag"] = made[-2:]
+        starts = found.starts // _FORM.object_words
+        _tag(stubs, starts, columns["tag"])
+        columns["sector"][:] = np.repeat(sources[found.payload] - FIRST_SOURCE, np.diff(starts))
+        return Decoded(found.batch(columns, _FORM.object_words), np.zeros(0, np.int64)), ends
+
+    def encode(
+        self, objects: OrbitBatch, source: int | None = None
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """Write the stubs of the sector of a source id; without it, of the one sector that there is.
+
+        ``tag`` is not written: it follows from the order of the stubs.
+        """
+        if source is None:
+            first, *others = self.sources(objects) or (FIRST_SOURCE,)
+            if others:
+                msg = f"stubs of sectors {first - FIRST_SOURCE} and others: name the source id of one"
+                raise ValueError(msg)
+            source = first
+        stubs = objects.select(objects["sector"] == source - FIRST_SOURCE, drop_empty=False)
+        values = {n: stubs[n] for n in READ} | {"station": stubs["station"] - 1, "bx": stubs.bx[stubs.row]}
+        made = STUB.encode(values)
+        halves = made.astype(np.uint32), (made >> np.uint64(32)).astype(np.uint32)
+        return write_records(stubs, _FORM, dict(enumerate(halves)))
+
+    def sources(self, objects: OrbitBatch) -> tuple[int, ...]:
+        """Return the source ids of the sectors that have stubs."""
+        return tuple((np.unique(objects["sector"]).astype(np.int64) + FIRST_SOURCE).tolist())
+
+    def physics(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return phi of the stub in CMS and its bending angle phiB, in rad."""
+        found = super().physics(columns)
+        local = found.pop("phi", None)
+        if local is not None and "sector" in columns:
+            phi = local + columns["sector"] * (2 * math.pi / SECTORS)
+            found["phi"] = ((phi + math.pi) % (2 * math.pi) - math.pi).astype(np.float32)
+        return found
+
+
+STUBS: StubStream = STREAMS.register("stub")(StubStream())
