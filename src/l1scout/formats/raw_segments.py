@@ -18,7 +18,6 @@ from l1scout.formats.raw import (
     Frame,
     Frames,
     RawFile,
-    decode_frames,
     file_header,
     first_words,
     frame_heads,
@@ -27,6 +26,7 @@ from l1scout.formats.raw import (
     read_header,
     sum_frames,
 )
+from l1scout.formats.raw_objects import decode_frames
 from l1scout.formats.stream import STREAMS, Stream, add_counts
 from l1scout.formats.wire_format import Choice, WireFormat
 

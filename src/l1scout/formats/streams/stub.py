@@ -76,7 +76,7 @@ class StubStream(Stream):
         self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
     ) -> tuple[Decoded, NDArray[np.int64]]:
         """Decode the stubs of records; in a crossing, those of the first source given come first."""
-        found, ends = collect(words, bounds, [_FORM] * sources.size)
+        (found,), ends = collect(words, bounds, [[_FORM] * sources.size], [0])
         stubs = found.words.view("<u8") if found.words.size else np.zeros(0, np.uint64)
         made = np.empty((len(READ) + 2, stubs.size), np.int16)
         columns = STUB.decode(stubs, READ, out=made)
