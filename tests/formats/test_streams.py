@@ -1,5 +1,6 @@
 """All streams: round trips over the full ranges, in both directions, and plain numpy decodes beside ours."""
 
+import io
 import struct
 import time
 from dataclasses import replace
@@ -11,9 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import numpy_streams
-from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_batch import OrbitBatch, concatenate
+from l1scout.formats.packets import Found, PacketOrbits
 from l1scout.formats.raw import FILE_HEADER, file_header
+from l1scout.formats.raw_segments import RawSegmentFormat
 from l1scout.formats.stream import STREAMS, decode_streams, encode_source, streams_of_sources
+from l1scout.formats.wire_format import recognise_format
+from l1scout.formats.wire_formats.native64_tkmuon import NATIVE64_TKMUON
 from l1scout.io import describe, read_events
 from random_streams import FORMS, RANGES, batch_of
 
@@ -246,6 +251,95 @@ def test_damage_of_a_shared_record_is_counted_once(tmp_path):
     bad.write_bytes(file_header(380963, 1, 1, FILE_HEADER.itemsize + len(body)) + body)
     found = describe(bad)
     assert (found["corrupt"], found["corrupt_bytes"]) == (1, 240)
+
+
+class CalorimeterOrbits(RawSegmentFormat):
+    """A wire format of several streams: its packets are records of an orbit, without any header."""
+
+    name, title, suffix = "calorimeter-orbits", "records of the calorimeter", "calo"
+    streams = OF_THE_CALORIMETER
+    reports_empty_orbits = False
+
+    def recognises(self, stream):
+        return False
+
+    def split(self, stream):
+        yield memoryview(stream.read()), 0
+
+    def find_orbits(self, packet):
+        words = np.frombuffer(packet, "<u4")
+        orbit, spans = words[2:3].astype(np.int64), np.array([[0, words.size]])
+        blocks = np.array([words.size // 59])
+        found = Found(packets=1, orbits=1, blocks=int(blocks[0]))
+        return PacketOrbits(
+            words[:, None], spans, orbit, np.zeros(0, np.int64), found, blocks, np.zeros(1, np.uint32)
+        )
+
+
+def test_a_wire_format_can_have_several_streams():
+    batches = calorimeter(np.random.default_rng(2), 30, orbits=1)
+    words = np.r_[encode_source(batches, 2)[0], np.uint32(7)]  # and a word that is none of a record
+    form = CalorimeterOrbits()
+    orbits = form.find_orbits(memoryview(words.tobytes()))
+    decoded = form.decode(orbits)
+    for name, batch in batches.items():
+        check_same(decoded[name].objects, batch)
+    assert sum(part.corrupt_bytes for part in decoded.values()) == 4
+    counts = {name: batch.n_objects for name, batch in batches.items()}
+    frames = form.frame(orbits, 7, 2)
+    segment = form.segment_header(7, 1, 1, 32 + frames.words.nbytes) + frames.words.tobytes()
+    assert frames.objects == counts == form.count_objects(segment)
+
+
+def write_orbits(path, name, source, batch, orbits):
+    """Write the same objects into a frame of each orbit; return the frames, and the file's header."""
+    parts = [replace(batch, orbit=np.full(len(batch), orbit)) for orbit in orbits]
+    frames = [
+        frame(orbit, source, STREAMS[name].encode(p, source)[0])
+        for orbit, p in zip(orbits, parts, strict=True)
+    ]
+    size = FILE_HEADER.itemsize + sum(map(len, frames))
+    path.write_bytes(file_header(380963, 1, len(orbits), size) + b"".join(frames))
+    return frames
+
+
+def test_frames_of_some_megabytes(tmp_path):
+    batch = batch_of("tower", 3000, np.random.default_rng(4), orbits=1, most=600)
+    path = tmp_path / "large.raw"
+    frames = write_orbits(path, "tower", 32, batch, (9, 10, 11))
+    assert len(frames[0]) > 3 << 20
+    chunks = [data.streams["tower"] for data in read_events(path) if len(data.streams.get("tower", ()))]
+    assert np.unique(np.concatenate([c.orbit for c in chunks])).tolist() == [9, 10, 11]
+    assert sum(c.n_objects for c in chunks) == 3 * batch.n_objects
+
+
+def test_sums_over_tcp_prove_the_orbit_of_their_frame(tmp_path):
+    """Without a header, their orbit number is in the second word: it shows that a frame's own is damaged."""
+    path, orbits = tmp_path / "sums.raw", (8, 10, 20, 30, 40)
+    frames = write_orbits(
+        path, "etsum", 24, batch_of("etsum", 50, np.random.default_rng(4), orbits=1), orbits
+    )
+    data = bytearray(path.read_bytes())
+    data[32 + len(frames[0]) + len(frames[1]) + 12] ^= 1
+    path.write_bytes(data)
+    (found,) = read_events(path)
+    assert np.unique(found.streams["etsum"].orbit).tolist() == [8, 10, 30, 40]
+    assert describe(path)["corrupt"] == 1
+
+
+def test_events_of_tracker_muons_are_told_from_candidates(tmp_path):
+    """Nothing in the format states what its objects are: their words do."""
+    batch = batch_of("tkmuon", 30, np.random.default_rng(5), orbits=2)
+    batch = replace(
+        batch.with_columns(valid=np.ones(batch.n_objects, np.int32)), orbit=batch.orbit - batch.orbit[0] + 3
+    )
+    data = NATIVE64_TKMUON.encode(batch, 3, 5)
+    assert recognise_format(io.BytesIO(data)) is NATIVE64_TKMUON
+    path = tmp_path / "muons"
+    path.write_bytes(data)
+    found = describe(path)
+    assert (found["form"], found["streams"]) == ("native64-tkmuon", {"tkmuon": batch.n_objects})
+    check_same(concatenate([data.streams["tkmuon"] for data in read_events(path)]), batch)
 
 
 def ratio_of_times(ours, numpy):

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.decoded import batch_of_records
 from l1scout.formats.lanes import copy_8, ones
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.jit import kernel
-from l1scout.lhc import BX_PER_ORBIT
+from l1scout.lhc import BX_PER_ORBIT, order_of_time
 
 
 @dataclass(frozen=True)
@@ -189,9 +188,20 @@ def _leave_out_empty(rows: Any, starts: Any, records: Any, out: Any, out_starts:
     out_starts[n] = starts[records]
 
 
+@kernel
+def _reorder(words: Any, starts: Any, order: Any, out: Any, out_starts: Any) -> None:
+    last = 0
+    for k in range(order.size):
+        out_starts[k] = last
+        for i in range(starts[order[k]], starts[order[k] + 1]):
+            out[last] = words[i]
+            last += 1
+    out_starts[order.size] = last
+
+
 @dataclass(frozen=True)
 class Collected:
-    """Objects' words of records.
+    """Objects' words of records, which are in order of time.
 
     Parameters
     ----------
@@ -201,8 +211,8 @@ class Collected:
         Of each record that has an object: `payload` counts those given to `collect`.
     starts : ndarray of int64, shape (records + 1,)
         First word of each of these records, and the end of the last.
-    in_order : bool
-        Whether the records are in order of time, and of different crossings.
+    is_distinct : bool
+        Whether all records are of different crossings.
     """
 
     words: NDArray[np.uint32]
@@ -210,14 +220,24 @@ class Collected:
     bx: NDArray[np.int64]
     payload: NDArray[np.int64]
     starts: NDArray[np.int64]
-    in_order: bool
+    is_distinct: bool
 
     def batch(self, columns: Mapping[str, NDArray[Any]], object_words: int = 1) -> OrbitBatch:
         """Make a batch of columns, which have a value for each object of `object_words` words."""
         starts = self.starts if object_words == 1 else self.starts // object_words
-        if self.in_order:
+        if self.is_distinct:
             return OrbitBatch(self.orbit, self.bx, starts, columns)
-        return batch_of_records(self.orbit, self.bx, np.diff(starts), columns)
+        time = order_of_time(self.orbit, self.bx)
+        first = np.flatnonzero(np.r_[True, time[1:] > time[:-1]][: time.size])
+        return OrbitBatch(self.orbit[first], self.bx[first], np.r_[starts[first], starts[-1]], columns)
+
+    def in_time(self) -> "Collected":
+        """Return the records in order of time; those of a crossing stay as they are."""
+        order = np.argsort(order_of_time(self.orbit, self.bx), kind="stable")
+        words, starts = np.empty_like(self.words), np.empty_like(self.starts)
+        _reorder(self.words, self.starts, order, words, starts)
+        orbit, bx, payload = self.orbit[order], self.bx[order], self.payload[order]
+        return Collected(words, orbit, bx, payload, starts, is_distinct=False)
 
 
 _MEMORY = local()
@@ -284,7 +304,7 @@ def collect(
             of_records, begins = of_records[:, :kept], begins[: kept + 1]
         orbit, bx, payload = of_records
         found.append(Collected(out[k, : begins[-1]], orbit, bx, payload, begins, bool(in_order)))
-    return found, ends
+    return found if in_order else [one.in_time() for one in found], ends
 
 
 def write_records(

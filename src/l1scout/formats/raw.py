@@ -61,8 +61,8 @@ HEAD_WORDS = _HEAD_BYTES // 4
 FRAME_WORDS = HEAD_WORDS + 1
 """Words before an orbit's records: its header and the source id."""
 MAX_FRAME_BYTES = 1 << 24
-"""Of any source, when read from a stream: GMT frames are at most 0.73 MB, calorimeter ones 0.84 MB; 1640 towers in
-each of 2544 crossings fill it."""
+"""Of any source, when read from a stream: GMT frames have 0.73 MB at most, calorimeter ones 0.84 MB. It is
+reached by 1640 towers in each of 2544 crossings."""
 _PIECE = 1 << 22
 _BEGINNING_BYTES = 8
 _CONSTANT = MAGIC + FILE_HEADER.itemsize.to_bytes(2, "little") + DATA_TYPE.to_bytes(2, "little")
@@ -360,7 +360,7 @@ def _may_go_on(view: memoryview, at: int, run: int) -> bool:
     if at + _HEAD_BYTES + 4 > len(view):
         return True
     version, _, said, _, _, size, _, _ = _HEAD.unpack_from(view, at)
-    return version == VERSION and said == run and len(view) - at - _HEAD_BYTES < size <= MAX_FRAME_BYTES
+    return bool(version == VERSION and said == run) and len(view) - at - _HEAD_BYTES < size <= MAX_FRAME_BYTES
 
 
 def _find(view: memoryview, begins: re.Pattern[bytes], at: int, piece: int = 1 << 20) -> int:

@@ -93,7 +93,8 @@ class Stream(ABC):
             Hardware columns, as `decode` gives them.
         source : int, optional
             Source id whose form of records is wanted; without it, the stream chooses one. Where a source
-            stands for a part of the detector, only the objects of that part are written.
+            stands for a part of the detector, only the objects of that part are written, and only crossings
+            with any get a record.
 
         Returns
         -------

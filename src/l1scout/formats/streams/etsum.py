@@ -8,6 +8,7 @@ masks of older CMSSW unpackers keep two of each.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ from l1scout.formats.calo_objects import (
     CaloStream,
     dma_place,
 )
-from l1scout.formats.decoded import batch_of_records
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.object_records import Collected, RecordForm, write_records
 from l1scout.formats.stream import STREAMS
@@ -117,9 +117,7 @@ class EtSumStream(CaloStream):
         _unpack(rows, _TABLE, out)
         columns = dict(zip(COLUMNS, out, strict=True))
         orbit, bx = (found.orbit, found.bx) if n == kept.size else (found.orbit[kept], found.bx[kept])
-        if found.in_order:
-            return OrbitBatch(orbit, bx, np.arange(n + 1), columns)
-        return batch_of_records(orbit, bx, np.ones(n, np.int64), columns)
+        return replace(found, orbit=orbit, bx=bx, starts=np.arange(n + 1)).batch(columns)
 
     def encode(
         self, objects: OrbitBatch, source: int | None = None
