@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test docs benchmark clean
+.PHONY: help demo test types tests docs benchmark clean
 help:
 	@sed -n '2,4s/^# *//p' Makefile
 
@@ -15,9 +15,16 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	@$(MAKE) --no-print-directory --jobs 2 tests types
+
+types: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# hundreds of processes import l1scout: its byte code is kept
+tests: export PYTHONDONTWRITEBYTECODE :=
+tests: .venv/ready
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 docs: .venv/ready
 	$(BIN)/python -m l1scout.formats > docs/formats.md

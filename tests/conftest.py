@@ -1,6 +1,9 @@
 """What tests share: small files of every format, and the real data where it is there."""
 
+import gc
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import awkward as ak
@@ -21,6 +24,53 @@ settings.register_profile("busy machine", deadline=None, suppress_health_check=[
 settings.load_profile("busy machine")
 os.environ.setdefault("KERAS_BACKEND", "jax")  # tests import Keras themselves
 ROWS = 40
+HERE = Path(__file__).parent
+LONGEST_FIRST = (
+    "firmware/test_training.py",
+    "training/test_study.py",
+    "training/test_stream.py",
+    "training/test_fit.py",
+    "firmware/test_board_rtl.py",
+    "test_readme.py",
+    "live/test_chain_faults.py",
+    "control/test_run.py",
+    "simulate/test_simulated_run.py",
+    "training/test_inputs.py",
+    "analysis/test_firing.py",
+    "analysis/test_luminosity.py",
+    "analysis/test_lines.py",
+    "analysis/test_merge.py",
+)
+assert all((HERE / name).exists() for name in LONGEST_FIRST)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let all processes of a run of the tests share what XLA compiles for networks."""
+    if hasattr(config, "workerinput") or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    folder = tempfile.mkdtemp(prefix="xla-of-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are processors: tests of the live chain mostly wait."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first: a worker that begins one last would let all others wait."""
+    rank = {name: k for k, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.relative_to(HERE).as_posix(), len(rank)))
+
+
+def pytest_collection_finish() -> None:
+    """Spare what stays for good, modules and tests, to the collector of garbage: half a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -524,7 +524,7 @@ def assert_on_page(path, label):
 @pytest.mark.parametrize("label", ["simulated", "unknown"])
 @follows("study")
 def test_study(data_sets, tmp_path, monkeypatch, label):
-    monkeypatch.setattr(study, "train_run", pretended)
+    monkeypatch.setattr(study, "train_runs", pretended)
     words = ("study", "--data", data_sets[label], "--models", "A", "--folds", 3, "--no-limit")
     assert f"muons of the paper's selection ({IN_WORDS[label]})" in run(*words, "--out", tmp_path)
     result = json.loads((tmp_path / "study.json").read_text())
@@ -532,11 +532,11 @@ def test_study(data_sets, tmp_path, monkeypatch, label):
     assert_on_page(tmp_path / "study.html", label)
 
 
-def pretended(_data, _run):
-    """Return the result of a training that takes no time."""
+def pretended(_data, runs):
+    """Return the results of trainings that take no time."""
     numbers = {k: dict.fromkeys(VARIABLES, 1.0) for k in KINDS}
     names = ("raw", "model", "raw_without_hwpt_6", "model_without_hwpt_6")
-    return {**dict.fromkeys(names, numbers), "objective": 1.0}
+    return [{**dict.fromkeys(names, numbers), "objective": 1.0} for _ in runs]
 
 
 @pytest.mark.parametrize("label", LABELS)

@@ -60,7 +60,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     data = toy_dataset(4000)
     write_parquet(folder / "d.parquet", data.columns, {"simulated": True, "source": ["toy"]})
-    for name in "AB":
+    for name in "AE":  # they share a compiled step
         run("train", "--data", folder / "d.parquet", "--model", name, "--out", folder / name, "--epochs", 2)
     return folder
 
@@ -145,7 +145,7 @@ def test_train_says_at_once_what_it_cannot_do(made, tmp_path):
 
 
 def test_evaluate_writes_a_page_and_prints_ratios(made, tmp_path):
-    both = ("evaluate", "--data", made / "d.parquet", "--model", made / "A", "--model", made / "B")
+    both = ("evaluate", "--data", made / "d.parquet", "--model", made / "A", "--model", made / "E")
     text = run(*both, "--out", tmp_path / "one.html")
     assert "Ratio model / GMT" in text
     assert "Simulated muons." in text
@@ -154,7 +154,7 @@ def test_evaluate_writes_a_page_and_prints_ratios(made, tmp_path):
     assert sorted(p.name for p in (tmp_path / "folder").iterdir()) == ["metrics.json", "report.html"]
     printed = json.loads(run(*both, "--json"))
     assert printed == json.loads((tmp_path / "folder" / "metrics.json").read_text())
-    assert list(printed["models"]) == ["A", "B"]
+    assert list(printed["models"]) == ["A", "E"]
     assert printed["muons"] == len(read_dataset(made / "d.parquet").part("test"))
 
 
@@ -163,10 +163,10 @@ def test_evaluate_shows_further_samples_beside_its_own(made, tmp_path):
     other = toy_dataset(900, seed=5)
     real = {"simulated": False, "era": "2024", "trigger": "Kalman BMTF", "tables": "hardware"}
     write_parquet(tmp_path / "other.parquet", other.columns, real)
-    command = ["evaluate", "--data", made / "d.parquet", "--model", made / "B"]
+    command = ["evaluate", "--data", made / "d.parquet", "--model", made / "E"]
     command += ["--also", f"real={tmp_path / 'other.parquet'}", "--also", f"again={made / 'd.parquet'}"]
     text = run(*command)
-    assert "Ratio B / GMT and pull widths, sample by sample" in text
+    assert "Ratio E / GMT and pull widths, sample by sample" in text
     assert next(x for x in text.splitlines() if "real" in x and "again" in x).split() == [
         "d",
         "real",
@@ -176,7 +176,7 @@ def test_evaluate_shows_further_samples_beside_its_own(made, tmp_path):
     assert result["also"]["real"]["muons"] == 900
     assert result["also"]["real"]["part"] == "all muons"
     assert result["also"]["again"]["muons"] == result["muons"] < 4000
-    assert "real muons, but model B was trained on simulated muons" in result["also"]["real"]["warnings"][0]
+    assert "real muons, but model E was trained on simulated muons" in result["also"]["real"]["warnings"][0]
     assert "without_hwpt_6" in result
     assert result["also"]["real"]["without_hwpt_6"]["muons"] == np.count_nonzero(other["hwPt"] > 6)
     for bad in ("x", "=file", f"real={made / 'd.parquet'}"):
@@ -185,8 +185,8 @@ def test_evaluate_shows_further_samples_beside_its_own(made, tmp_path):
 
 
 def test_two_models_of_a_recipe_keep_their_own_rows(made):
-    twice = ("evaluate", "--data", made / "d.parquet", "--model", made / "B", "--model", made / "B", "--json")
-    assert list(json.loads(run(*twice))["models"]) == ["B", "B 2"]
+    twice = ("evaluate", "--data", made / "d.parquet", "--model", made / "E", "--model", made / "E", "--json")
+    assert list(json.loads(run(*twice))["models"]) == ["E", "E 2"]
 
 
 def test_evaluate_needs_a_model(made, tmp_path):

@@ -1,6 +1,7 @@
 """Engines against a network in plain numpy, on every input of a small domain."""
 
 import dataclasses
+import gc
 import sys
 import types
 
@@ -99,6 +100,37 @@ def test_order_strides_and_types_do_not_matter(engine, random_model):
     for given in (rows, hardware[:, ::-1][:, ::-1], hardware.astype(np.int64), hardware.astype(">i4")):
         np.testing.assert_allclose(engine.correct(given, out), wanted, atol=1e-5)
     np.testing.assert_allclose(engine.correct(hardware[:, ::7]), wanted[:, ::7], atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 8, 20, 40])
+def test_a_bound_call_answers_for_what_is_in_its_array_at_that_time(engine, random_model, n):
+    hardware = all_inputs(random_model)
+    rows, gaps = np.empty((4, n), np.int16), np.empty((8, n), np.int16)[::2]
+    for given, out in ((rows, np.empty((3, n), np.float32)), (gaps, np.empty((3, 2 * n), np.float32)[:, :n])):
+        given[:] = hardware[:, :n]
+        call = engine.bind(given, out)
+        for start in (1000, 2000):
+            given[:] = hardware[:, start : start + n]
+            call()
+            assert np.array_equal(out, engine.correct(given))
+    inside = np.array([[10], [0], [10], [1]], np.int16)
+    own = engine.bind(inside, one := np.zeros((3, 1), np.float32))
+    wanted = engine.correct(inside)
+    del inside
+    gc.collect()
+    _ = [np.full((4, 1), -7, np.int16) for _ in range(1000)]  # the array is kept: this is not its memory
+    own()
+    assert np.array_equal(one, wanted)
+
+
+def test_arrays_that_do_not_fit_are_not_bound(engine):
+    for shape, answers in (((3, 5), (3, 5)), ((4, 5), (3, 4)), ((4, 5), (2, 5))):
+        with pytest.raises(InputError, match="not"):
+            engine.bind(np.zeros(shape, np.int16), np.zeros(answers, np.float32))
+    read_only = np.zeros((3, 1), np.float32)
+    read_only.flags.writeable = False
+    with pytest.raises(InputError, match="out is not writeable"):
+        engine.bind(np.zeros((4, 1), np.int16), read_only)
 
 
 def test_no_muons(engine):

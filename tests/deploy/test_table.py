@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from chain import PATIENCE_S
-from hand_made import TINY, evaluate, model, network
-from l1scout.deploy.engines.table import HEADER_BYTES, LARGEST, TableEngine, build, finest_steps
+from hand_made import TINY, evaluate, gain_network, model, network
+from l1scout.deploy.engines.table import TableEngine, build, finest_steps
+from l1scout.deploy.table_file import HEADER_BYTES, LARGEST
 from l1scout.errors import InputError
 from l1scout.model.directory import Model
 
@@ -58,6 +59,52 @@ def test_outside_the_domain_is_nan_and_nothing_else_is(tiny, path):
     answers = table.correct(np.array(rows).T)
     assert np.isnan(answers[:, 1::2]).all()
     assert np.array_equal(answers[:, ::2], np.repeat(answers[:, :1], answers[:, ::2].shape[1], axis=1))
+
+
+def looked_up(table, domain, hardware):
+    """Look muons up in numpy: corrections, NaN outside the domain."""
+    columns = np.asarray(hardware, np.int64)
+    low, size, stride = (np.array(v)[:, None] for v in (domain.low, domain.size, domain.stride))
+    index = columns - low
+    inside = ((index >= 0) & (index < size)).all(axis=0)
+    entries = table.integers((index * stride).sum(axis=0) * inside)
+    return np.where(inside, entries * table.steps[:, None], np.nan).astype(np.float32)
+
+
+def some_muons(domain, n, seed=0):
+    """Draw muons of which a quarter is outside the domain."""
+    rng = np.random.default_rng(seed)
+    hardware = domain.hardware(0, domain.entries)[:, rng.integers(0, domain.entries, n)]
+    hardware[rng.integers(0, len(hardware), n // 4), rng.integers(0, n, n // 4)] = -32768
+    return hardware
+
+
+@pytest.mark.parametrize("make", [network, gain_network])  # four inputs and three
+def test_any_number_of_muons_is_answered_and_no_memory_beside_is_written(make, tmp_path):
+    m = make()
+    build(m, tmp_path / "t")
+    table = TableEngine(m, tmp_path / "t")
+    hardware = some_muons(m.domain, 200)
+    wanted = looked_up(table, m.domain, hardware)
+    assert 20 < np.isnan(wanted[0]).sum() < 60
+    for n in (*range(35), 63, 64, 100):
+        out = np.full((3, 200), 7, np.float32)
+        columns = hardware[:, 3 : 3 + n]
+        given = out[:, 50 : 50 + n]
+        assert table.correct(columns, given) is given
+        assert np.array_equal(given, wanted[:, 3 : 3 + n], equal_nan=True)
+        assert (out[:, :50] == 7).all()
+        assert (out[:, 50 + n :] == 7).all()
+
+
+def test_muons_need_not_lie_side_by_side(tiny, path):
+    table = TableEngine(tiny, path)
+    hardware = some_muons(tiny.domain, 100)
+    wanted = looked_up(table, tiny.domain, hardware)
+    out = np.zeros((100, 3), np.float32).T
+    for given in (hardware, np.ascontiguousarray(hardware.T).T, np.repeat(hardware, 2, axis=1)[:, ::2]):
+        for target in (None, out, np.zeros((6, 200), np.float32)[::2, ::2]):
+            assert np.array_equal(table.correct(given, target), wanted, equal_nan=True)
 
 
 def test_any_changed_bit_is_refused(tiny, path, tmp_path):

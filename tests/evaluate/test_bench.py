@@ -1,6 +1,7 @@
 """The benchmark: what it counts, not how fast the machine is."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hand_made import model_directory, network
 from l1scout.cli.bench import bench
 from l1scout.cli.verify import verify
 from l1scout.deploy.engine import create_engine
+from l1scout.deploy.engines.table import build
 from l1scout.errors import InputError
 from l1scout.evaluate.bench import PUBLISHED, muons_of, repeated, run, simulated
 from toy_muons import toy_columns, write_parquet
@@ -28,6 +30,9 @@ class Counting:
         assert hardware.flags.c_contiguous
         self.muons += hardware.shape[1]
         return out
+
+    def bind(self, hardware, out):
+        return partial(self.correct, hardware, out)
 
 
 def test_every_round_goes_through_all_muons():
@@ -52,7 +57,7 @@ def test_every_round_goes_through_all_muons():
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert len(engines) == 2
     assert engines[1].muons == 3 * 2 * 2048
-    assert engines[0].muons == engines[1].muons + 2 * 1024 + 4096 + 8 * 512  # first call, latencies
+    assert engines[0].muons == engines[1].muons + 2 * 1024 + 2 * (4096 + 8 * 512)  # first call, latencies
     assert set(found.opening) == {"onnx", "counting"}
     assert min(found.opening.values()) > 0
     rows = {(r.engine, r.batch): r for r in found.throughput}
@@ -61,10 +66,22 @@ def test_every_round_goes_through_all_muons():
     for r in found.throughput:
         assert r.best >= r.median > 0
         assert r.threads == 2
-    assert [(t.engine, t.muons) for t in found.latency] == [
-        (e, n) for n in (1, 8) for e in ("onnx", "counting")
+    assert [(t.engine, t.call, t.muons) for t in found.latency] == [
+        (e, c, n) for n in (1, 8) for e in ("onnx", "counting") for c in ("correct", "bound")
     ]
+    assert [t.call for t in found.empty_calls] == ["correct", "bound"]
     assert all(t.p50 <= t.p99 <= t.p999 for t in found.latency)
+
+
+def test_the_limit_of_the_table_is_a_copy_of_what_goes_in_and_out(tmp_path):
+    m = network()
+    build(m, tmp_path / "t")
+    makers = {n: (lambda n=n: create_engine(n, m, table=tmp_path / "t")) for n in ("onnx", "table")}
+    found = run(m, makers, np.ascontiguousarray(m.domain.hardware(0, 4096)), rounds=2, batches=(64, 1024))
+    rows = {(r.engine, r.batch): r for r in found.throughput}
+    assert set(rows) == {(e, b) for e in ("onnx", "table") for b in (64, 1024)}
+    assert {r.floor for (e, _), r in rows.items() if e == "table"} == {"copy of 20 bytes"}  # 4 x 2 + 3 x 4
+    assert all(r.of_floor > 0 for r in rows.values())
 
 
 def test_muons_keep_their_order():

@@ -3,17 +3,19 @@
 import io
 from collections import defaultdict
 from dataclasses import replace
+from types import FunctionType
 
 import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.extending import is_jitted
 
 from front_end import BOARD_FORMATS, Keep, decode_muons, make_run, rows, through_board
 from l1scout.board.board import Board
 from l1scout.formats.wire_formats.run3 import RUN3
-from l1scout.link import receive
+from l1scout.link import frames, payload, receive
 from l1scout.link.capture import Capture, read_capture, write_capture
 from l1scout.simulate.faults import FaultRates, Injector, near, truncate
 
@@ -140,12 +142,24 @@ def test_rates_are_probabilities():
             FaultRates(**wrong)
 
 
+def with_indices_checked(*modules):
+    """Compile the kernels of modules, which call each other, anew: with a check of every index."""
+    kernels = {}
+    for module in modules:
+        names = dict(vars(module))
+        for name, value in vars(module).items():
+            if is_jitted(value) and value.py_func.__module__ == module.__name__:
+                function = FunctionType(value.py_func.__code__, names)
+                kernels[name] = numba.njit(boundscheck=True, error_model="numpy")(function)
+        names.update(kernels)
+    return kernels
+
+
 def test_receiver_stays_inside_its_memory():
     """Captures with rubbish for K flags and orbit signals, through a kernel that checks its indices."""
-    checked = numba.njit(boundscheck=True)(receive._unframe.py_func)
+    checked = with_indices_checked(frames, payload, receive)["receive_orbit"]
     random = np.random.default_rng(7)
-    receiver = receive.LinkReceiver()
-    found = np.zeros((8, 3), np.int64)
+    receiver, other = receive.LinkReceiver(), receive.LinkReceiver()
     for case in range(300):
         sizes = random.integers(0, 30000, 8)
         counts = random.integers(0, 2000, 8)
@@ -160,11 +174,8 @@ def test_receiver_stays_inside_its_memory():
         ticks[:, 0], ticks[:, 2] = 0, sizes
         c = Capture(0, words, np.r_[0, np.cumsum(sizes)], k_at, k_mask, np.r_[0, np.cumsum(counts)], ticks)
         for n in range(2):
-            checked(
-                c.words, c.starts, c.k_at, c.k_mask, c.k_starts, c.ticks, n,
-                receiver.payload, receiver.busy, found,
-            )  # fmt: skip
-            receiver.receive(c, n)
+            assert checked(c.line, c.first_orbit, n, other.arrays) == receiver.receive(c, n)
+            assert receiver.states.tolist() == other.states.tolist()
 
 
 @pytest.mark.parametrize("words", [1, 100, 203])

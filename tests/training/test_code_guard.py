@@ -148,6 +148,24 @@ def test_the_card_says_price_remaining_bins_and_reason(data, raw, monkeypatch):
     assert set(said["caution"]) == set(VARIABLES)
 
 
+def test_phi_of_the_second_station_is_extrapolated_less_where_that_saves_tails(data, raw):
+    """A quarter of the muons from hwPt 20 on bends much less than the rest, for which answers are right."""
+    high, few = data["hwPt"] >= 20, np.random.default_rng(5).random(len(data)) < 0.25
+    bend = 0.5 * np.ones(len(data))
+    truth = bend * np.where(high & few, 0.7, 1.0)
+    least = {**raw, "phi": truth}
+    full = {**raw, "phi": truth - bend}
+    own = {**raw, "phi": np.where(high, truth - 0.85 * bend, raw["phi"] + 1.0)}
+    found = guard.find(data, own, least, full, "station 2")
+    low, factors = found.factors["hwPt"]
+    at = np.arange(512) + low
+    assert (factors[at < 14, 0] == 1).all()
+    assert factors[26:40, 0] == pytest.approx(0.85, abs=0.051)
+    assert (factors[450:, 0] == 1).all()  # no muons: as the network says
+    assert (factors[:, 1] == 1).all()
+    assert (found.factors["hwEta"][1][:, :2] == 1).all()
+
+
 def test_few_muons_are_no_error():
     few = toy_dataset(200).select(np.arange(30))
     raw = raw_residuals(few)

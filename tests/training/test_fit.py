@@ -8,9 +8,9 @@ import pytest
 
 from l1scout.errors import InputError
 from l1scout.evaluate.targets import targets
-from l1scout.training.epoch_loops import _arrays
+from l1scout.training.epoch_loops import network_arrays
 from l1scout.training.fit import fit, fit_parts
-from l1scout.training.recipes import PAPER, RECIPES, build, compile_model, recipe
+from l1scout.training.recipes import PAPER, RECIPES, build, optimizer, recipe
 from toy_muons import toy_dataset
 
 
@@ -27,13 +27,11 @@ def test_recipes_are_table_1_with_pinned_learning_rates():
     assert list(PAPER) == list("ABCDEF")
     for r in PAPER.values():
         model = build(r)
-        compile_model(model, r)
-        assert type(model.optimizer).__name__.lower() == r.optimizer
-        assert float(model.optimizer.learning_rate.value) == pytest.approx(
-            1.0 if r.optimizer == "adadelta" else 0.001
-        )
+        made = optimizer(r)
+        assert type(made).__name__.lower() == r.optimizer
+        assert float(made.learning_rate.value) == pytest.approx(1.0 if r.optimizer == "adadelta" else 0.001)
         if r.optimizer == "adadelta":
-            assert model.optimizer.rho == pytest.approx(0.95)
+            assert made.rho == pytest.approx(0.95)
         assert model.layers[2].get_config()["activation"] == r.hidden
         penalty = model.layers[0].kernel_regularizer
         assert (
@@ -122,7 +120,7 @@ def test_patience_stops_early_keeps_the_best_epoch_and_tells_every_one():
     assert said["epoch_kept"] == said["epochs_run"] - 2
     assert [e for e, _ in told] == list(range(1, said["epochs_run"] + 1))
     assert all(np.isfinite(loss) for _, loss in told)
-    x, y = _arrays(done.card, done.gains, RECIPES["A"], hopeless.part("validation"))
+    x, y = network_arrays(done.card, done.gains, RECIPES["A"], hopeless.part("validation"))
     loss = float(keras.losses.LogCosh()(y, done.model.predict(x, verbose=0)))
     assert loss == pytest.approx(said["validation_loss"], rel=1e-4)
 

@@ -123,13 +123,14 @@ def test_gains_undo_themselves_and_take_more_factors(data, reference):
 
 def test_nodes_are_all_common_values_and_share_the_rare_ones():
     rng = np.random.default_rng(1)
-    values = np.concatenate([np.repeat(np.arange(6, 20), 200), rng.integers(20, 400, 20_000), [500] * 1200])
-    at = nodes(values, 1.1)
-    assert at[:14].tolist() == list(range(6, 20))
-    assert at[-1] == 500
-    rare = at[(at >= 20) & (at < 500)]
-    assert 5 < rare.size < 45  # of 380 values of 53 muons each: they need 50 to 1000
-    assert (rare[1:] / rare[:-1]).min() > 1.04
+    values = np.concatenate([np.repeat(np.arange(6, 18), 200), rng.integers(18, 400, 20_000), [500] * 1200])
+    at = nodes(values, 1.2)
+    assert at[:12].tolist() == list(range(6, 18))
+    assert 390 < at[-1] <= 500
+    rare = at[(at >= 18) & (at < 500)]
+    assert 5 < rare.size < 20  # of 382 values of 52 muons each: they stand for a fifth of their pT or more
+    assert (rare[2:] / rare[1:-1]).min() > 1.1
+    assert nodes(values).size > 200  # of other inputs: about one for each 50 muons
     shares = table(1, 511, at, np.asarray)[:, :-1]
     assert np.allclose(shares.sum(axis=1), 1)
     assert np.array_equal(shares[[5, 499]], shares[[0, 510]])  # beyond the ends

@@ -14,8 +14,9 @@ from l1scout.dataset import plausibility, split
 from l1scout.dataset.matched import files_of, joined, read_datasets
 from l1scout.errors import InputError
 from l1scout.model.card import read_card
+from l1scout.simulate.kinds import HARD
 from l1scout.training import epochs as stream
-from l1scout.training.epochs import batches, read_stream
+from l1scout.training.epochs import mixed, read_stream
 from l1scout.training.fit import fit
 from l1scout.training.recipes import RECIPES, quiet_copies
 from toy_muons import toy_dataset
@@ -69,15 +70,16 @@ def test_samples_do_not_depend_on_the_order_of_files(files, monkeypatch):
         )
 
 
-def test_batches_are_whole_and_mixed_anew_every_epoch(files):
+def test_chunks_are_whole_and_mixed_anew_every_epoch(files):
     read = read_stream(files)
-    source = batches(read, lambda d: (d["recoPt"][:, None], d["recoEta"][:, None]), 256, seed=5)
     seen = []
-    for _ in range(2):
-        epoch = [source[k][0] for k in range(len(source))]
-        assert [len(x) for x in epoch[:-1]] == [256] * (len(source) - 1)
-        seen.append(np.concatenate(epoch)[:, 0])
-        source.on_epoch_end()
+    for number in range(2):
+        chunks = [
+            x
+            for x, _ in mixed(read, lambda d: (d["recoPt"][:, None], d["recoEta"][:, None]), 256, (5, number))
+        ]
+        assert [len(x) for x in chunks[:-1]] == [256] * (len(chunks) - 1)
+        seen.append(np.concatenate(chunks)[:, 0])
     assert not np.array_equal(*seen)
     assert np.array_equal(*map(np.sort, seen))
     assert np.array_equal(np.sort(seen[0]), np.sort(read_datasets(files).part("train")["recoPt"]))
@@ -96,9 +98,27 @@ def test_training_from_files_helps_and_repeats(files):
         assert all(trained.validation.ratio.rms[v].value < 0.9 for v in ("phi", "pt"))
 
 
-def test_the_papers_recipes_train_from_files(files):
-    paper = fit(read_stream(files), dataclasses.replace(RECIPES["A"], epochs=2), seed=3)
-    assert paper.card.training["epoch_kept"] in (1, 2)
+def test_the_papers_recipes_take_the_papers_part_of_files_as_of_memory(files, tmp_path):
+    """Muons of another pT, and of a hard component that is a choice, are in neither."""
+    columns = dict(toy_dataset(1500, seed=9).columns)
+    more = {n: c.copy() for n, c in columns.items()}
+    more["hwPt"][:] = 200
+    rows = np.arange(1500) % 3
+    both = {n: np.where(rows == 1, more[n], c).astype(c.dtype) for n, c in columns.items()}
+    both["simKind"] = np.where(rows == 2, HARD, 0).astype(np.int8)
+    mixed_file = tmp_path / "mixed.parquet"
+    pq.write_table(pa.table(both), mixed_file, row_group_size=400)
+    recipe = dataclasses.replace(RECIPES["A"], epochs=2)
+    with pytest.raises(InputError, match="paper=True"):
+        fit(read_stream([mixed_file]), recipe)
+    streamed = fit(read_stream([mixed_file], paper=True), recipe, seed=3)
+    memory = fit(read_datasets([mixed_file]), recipe, seed=3)
+    assert streamed.card.training["epoch_kept"] in (1, 2)
+    assert streamed.card.domain == memory.card.domain
+    assert streamed.card.domain["hwPt"][1] <= 90
+    assert streamed.card.data["muons"] == memory.card.data["muons"] == np.count_nonzero(rows == 0)
+    assert streamed.card.training["muons"] == memory.card.training["muons"]
+    assert streamed.validation.muons == memory.validation.muons
 
 
 def test_memory_does_not_grow_with_files(files, monkeypatch):

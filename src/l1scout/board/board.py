@@ -6,11 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from l1scout.board.suppress import BoardSelection, Suppressor
+from l1scout.board.pack import (
+    BLOCKS,
+    DELIVERED,
+    DROPPED,
+    END,
+    FLAGGED,
+    HELD,
+    IDLE,
+    LOST,
+    NEXT,
+    ORBITS,
+    READY,
+    pack,
+)
+from l1scout.board.suppress import BoardSelection, selection_tables
 from l1scout.core.flow import Sink
 from l1scout.core.provenance import joint_origin
-from l1scout.formats.block import BLOCK_BYTES, BLOCK_WORDS
-from l1scout.formats.block_format import BlockFormat, OrbitState
+from l1scout.formats.block import BLOCK_BYTES
+from l1scout.formats.block_format import STATE_SPANS, STATE_WORDS, BlockFormat
 from l1scout.formats.marks import origin_mark
 from l1scout.formats.packets import ORBITS_PER_PACKET, TRAILER_BYTES, Trailer
 from l1scout.formats.pattern import FRAMES_PER_BX
@@ -20,7 +34,7 @@ from l1scout.lhc import BX_FREQUENCY_HZ, BX_PER_ORBIT
 from l1scout.link.align import windows
 from l1scout.link.capture import Capture
 from l1scout.link.frames import ISO_HDLC, Crc
-from l1scout.link.receive import IDLE, LinkCounters, LinkReceiver
+from l1scout.link.receive import LinkCounters, LinkReceiver
 
 
 @dataclass
@@ -76,8 +90,8 @@ class Board:
     Parameters
     ----------
     sink : Sink
-        Takes packets; their memory is used again after `step`. If it is not ready when a packet begins, the
-        orbit is dropped.
+        Takes packets; their memory is used again after `step`. If it is not ready before the first orbit of a
+        packet, that orbit is dropped.
     form : BlockFormat
     selection : BoardSelection
     crc : Crc
@@ -103,11 +117,13 @@ class Board:
     ) -> None:
         self._sink, self._form, self._ends = sink, form, ends
         self._receiver = LinkReceiver(crc)
-        self._suppressor = Suppressor(form, selection or BoardSelection())
-        self._per_packet = orbits_per_packet
+        self._tables = selection_tables(form, selection or BoardSelection())
+        self._per_packet, self._frame = orbits_per_packet, form.orbit_frame()
+        self._state = np.zeros(STATE_WORDS, np.uint32)
         room = orbits_per_packet * form.orbit_room + TRAILER_BYTES
         self._packet = np.empty(room // 4, np.uint32)
-        self._end = self._held = self._told = self._marks = 0
+        self._count = np.zeros(BLOCKS + 1, np.int64)
+        self._told = 0
         self._origins: set[bool | None] = set()
         self._in_packet: set[bool | None] = set()
         self.counters = BoardCounters(links=self._receiver.counters)
@@ -117,10 +133,27 @@ class Board:
         """Whether what was taken so far is simulated, as the captures state it; None where they do not."""
         return joint_origin(self._origins)
 
-    def take(self, capture: Capture, orbits: Iterable[int]) -> None:
+    def take(self, capture: Capture, orbits: range) -> None:
         """Process orbits of a capture, counted from 0 in it; see `link.align.windows`."""
-        for n in orbits:
-            self._orbit(capture, n)
+        if not orbits:
+            return
+        self._origins.add(capture.simulated)
+        self._state[STATE_SPANS["marks"]] = origin_mark(capture.simulated)
+        count = self._count
+        count[NEXT] = orbits.start
+        while count[NEXT] < orbits.stop:
+            if not (count[HELD] or count[READY]):
+                count[READY] = self._sink.ready()
+            before = count[DELIVERED]
+            pack(
+                capture.line, capture.first_orbit, orbits.stop, self._per_packet, self._receiver.arrays,
+                self._tables, self._frame, self._state, self._packet, count,
+            )  # fmt: skip
+            if count[DELIVERED] > before:
+                self._in_packet.add(capture.simulated)
+            if count[HELD] == self._per_packet:
+                self._send()
+        self._update()
 
     def run(self, pieces: Iterable[Capture]) -> BoardCounters:
         """Process captures one after the other, to the end."""
@@ -131,51 +164,29 @@ class Board:
 
     def close(self) -> None:
         """Send what is held as a packet with fewer orbits, or, if `ends`, with none but the losses."""
-        c = self.counters
-        if self._held or (self._ends and c.packets and c.lost + c.dropped > self._told):
+        count = self._count
+        if count[HELD] or (
+            self._ends and self.counters.packets and count[LOST] + count[DROPPED] > self._told
+        ):
             self._send()
 
-    def _orbit(self, capture: Capture, n: int) -> None:
-        good = self._receiver.receive(capture, n)
-        counters = self.counters
-        counters.orbits += 1
-        self._origins.add(capture.simulated)
-        self._marks = origin_mark(capture.simulated)
-        if good == 0:
-            idle = bool((self._receiver.states == IDLE).all())
-            counters.idle += idle
-            counters.lost += not idle
-        elif self._held == 0 and not self._sink.ready():
-            counters.dropped += 1
-        else:
-            counters.delivered += 1
-            counters.flagged += good != (1 << LINKS) - 1
-            self._in_packet.add(capture.simulated)
-            self._write(capture.first_orbit + n, good)
-            self._held += 1
-            if self._held == self._per_packet:
-                self._send()
-
-    def _write(self, orbit: int, good: int) -> None:
-        packet, c, receiver = self._packet, self.counters, self._receiver
-        at = self._end + self._form.head_words
-        blocks = self._suppressor.blocks(receiver, good, orbit, packet[at:])
-        links = self._suppressor.map, receiver.states, c.links.realigns
-        state = OrbitState(orbit, blocks, good, c.lost, c.dropped, *links, self._marks)
-        self._end = self._form.write_orbit(packet, self._end, at + blocks * BLOCK_WORDS, state)
-        c.blocks += blocks
+    def _update(self) -> None:
+        """Bring the counters up to date."""
+        c, count = self.counters, self._count.tolist()
+        c.orbits, c.delivered, c.flagged = count[ORBITS], count[DELIVERED], count[FLAGGED]
+        c.idle, c.lost, c.dropped, c.blocks = count[IDLE], count[LOST], count[DROPPED], count[BLOCKS]
 
     def _send(self) -> None:
-        c = self.counters
-        self._told = c.lost + c.dropped
-        trailer = Trailer(int(c.links.realigns.sum()), self._told, c.delivered)
+        c, count = self.counters, self._count.tolist()
+        end = count[END]
+        self._told = count[LOST] + count[DROPPED]
+        trailer = Trailer(int(self._receiver.counters.realigns.sum()), self._told, count[DELIVERED])
         marks = origin_mark(joint_origin(self._in_packet or self._origins))
-        stop = self._end + TRAILER_BYTES // 4
-        self._packet[self._end : stop] = np.frombuffer(trailer.encode(marks), np.uint32)
-        packet = self._packet[:stop].data.cast("B")
+        packet = self._packet.data.cast("B")[: 4 * end + TRAILER_BYTES]
+        packet[4 * end :] = trailer.encode(marks)
         self._sink.step(packet)
         c.packets, c.bytes = c.packets + 1, c.bytes + len(packet)
-        self._end = self._held = 0
+        self._count[READY : END + 1] = 0
         self._in_packet.clear()
 
 

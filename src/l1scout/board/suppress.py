@@ -1,18 +1,16 @@
 """Zero suppression of an orbit: eight links' payload to the blocks of the crossings with a muon."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.formats.block import BLOCK_WORDS, MAP_WORDS, BlockLayout
-from l1scout.formats.lanes import lowest
-from l1scout.formats.pattern import FRAMES_PER_BX
+from l1scout.formats.block import BLOCK_WORDS, MAP_WORDS, ROWS, BlockLayout
+from l1scout.formats.lanes import lowest, ones
 from l1scout.formats.records import LINK_BAD, LINKS, ORBIT_MASK
 from l1scout.formats.streams.muon import MUON_2018, PT
 from l1scout.jit import kernel
-from l1scout.link.receive import LinkReceiver
 
 _PT_AT, _PT_MAX = PT.start, PT.high
 _QUALITY = MUON_2018["hwQual"]
@@ -54,107 +52,106 @@ def _is_muon(f: Any, min_hw_pt: Any, min_quality: Any) -> Any:
     return pt >= min_hw_pt and quality >= min_quality
 
 
+class SelectionTables(NamedTuple):
+    """A `BoardSelection` and the format of blocks, as kernels take them.
+
+    Parameters
+    ----------
+    min_hw_pt, min_quality : ndarray of uint32, shape (8,)
+    bits : ndarray of uint32, shape (8,)
+        Constant bits of each link's BX word.
+    orbit_at, bx_at : int
+        First of the orbit words and of the BX words in a block.
+    from_link : uint32
+        Bits of the BX word that a link sends in frame 1.
+    """
+
+    min_hw_pt: NDArray[np.uint32]
+    min_quality: NDArray[np.uint32]
+    bits: NDArray[np.uint32]
+    orbit_at: int
+    bx_at: int
+    from_link: np.uint32
+
+
+def selection_tables(form: BlockLayout, selection: BoardSelection) -> SelectionTables:
+    """Return the tables with which `write_blocks` suppresses zeros."""
+    return SelectionTables(
+        np.array(selection.min_hw_pt, np.uint32),
+        np.array(selection.min_quality, np.uint32),
+        form.constant_bits(np.array(selection.intermediate)).astype(np.uint32),
+        LINKS * form.orbit_row,
+        LINKS * form.bx_row,
+        np.uint32(form.from_link),
+    )
+
+
 @kernel
-def _find(payload: Any, busy: Any, good: Any, min_hw_pt: Any, min_quality: Any, found: Any) -> None:
+def _find(crossings: Any, busy: Any, good: Any, min_hw_pt: Any, min_quality: Any, found: Any) -> None:
     """Set the bit of each BX with a muon on a good link in the map `found`."""
     found[:] = 0
     for link in range(LINKS):
         if not good >> link & 1:
             continue
-        row = payload[link]
+        n, pt, quality = 0, min_hw_pt[link], min_quality[link]
         for w in range(MAP_WORDS):
             left = busy[link, w]
             while left != 0:
                 bit = left & (~left + np.uint32(1))
-                at = (32 * w + np.int64(lowest(left))) * FRAMES_PER_BX
                 left ^= bit
-                one = _is_muon(row[at + 2], min_hw_pt[link], min_quality[link])
-                if one or _is_muon(row[at + 4], min_hw_pt[link], min_quality[link]):
+                one = _is_muon(crossings[link, n, 2], pt, quality)
+                if one or _is_muon(crossings[link, n, 4], pt, quality):
                     found[w] |= bit
+                n += 1
 
 
 @kernel
-def _build(
-    payload: Any,
-    busy: Any,
-    good: Any,
-    orbit: Any,
-    min_hw_pt: Any,
-    min_quality: Any,
-    layout: Any,
-    bits: Any,
-    found: Any,
-    out: Any,
-) -> Any:
-    """Write the blocks of the BX with a muon; the number of blocks.
+def write_blocks(crossings: Any, busy: Any, good: Any, orbit: Any, tables: Any, found: Any, out: Any) -> Any:
+    """Write the blocks of the BX with a muon.
 
-    layout: row of the orbit words, row of the BX words, bits of frame 1 for the BX word. bits:
-    constant bits of each link's BX word.
+    Parameters
+    ----------
+    crossings, busy : ndarray
+        What was received, see `link.receive.LinkReceiver`.
+    good : int
+        Links to use, as bits; the others' slots stay empty, and marked.
+    orbit : int
+    tables : SelectionTables
+    found : ndarray of uint32, shape (112,)
+        Becomes the map of the BX with a muon; bit b is BX b + 1.
+    out : ndarray of uint32, shape (at least 48 x 3564,)
+
+    Returns
+    -------
+    int
+        Number of blocks.
     """
-    _find(payload, busy, good, min_hw_pt, min_quality, found)
+    pt, quality, bits, from_link = tables.min_hw_pt, tables.min_quality, tables.bits, tables.from_link
+    orbit_at, bx_at = tables.orbit_at, tables.bx_at
+    _find(crossings, busy, good, pt, quality, found)
     n = 0
-    orbit_at, bx_at, from_link = LINKS * layout[0], LINKS * layout[1], np.uint32(layout[2])
+    before = np.zeros(LINKS, np.int64)  # crossings of each link in earlier words of its map
     for w in range(MAP_WORDS):
         left = found[w]
         while left != 0:
             bit = left & (~left + np.uint32(1))
-            bx = 32 * w + np.int64(lowest(left))
+            bx = np.uint32(32 * w + 1) + np.uint32(lowest(left))
             left ^= bit
             block = out[n * BLOCK_WORDS : (n + 1) * BLOCK_WORDS]
             block[:] = 0
             for link in range(LINKS):
                 usable = good >> link & 1
-                block[bx_at + link] = np.uint32(bx + 1) | bits[link]
-                block[orbit_at + link] = orbit if usable else orbit | np.uint32(LINK_BAD)
+                block[bx_at + link] = bx | bits[link]
+                block[orbit_at + link] = np.uint32(orbit & ORBIT_MASK) | np.uint32(0 if usable else LINK_BAD)
                 if not usable or busy[link, w] & bit == 0:
                     continue
-                frames = payload[link, bx * FRAMES_PER_BX : (bx + 1) * FRAMES_PER_BX]
-                block[bx_at + link] |= frames[1] & from_link
-                for slot in range(2):
-                    if _is_muon(frames[2 + 2 * slot], min_hw_pt[link], min_quality[link]):
-                        block[(2 + 2 * slot) * LINKS + link] = frames[2 + 2 * slot]
-                        block[(3 + 2 * slot) * LINKS + link] = frames[3 + 2 * slot]
+                k = before[link] + np.int64(ones(busy[link, w] & (bit - np.uint32(1))))
+                block[bx_at + link] |= crossings[link, k, 1] & from_link
+                for row in range(2, ROWS, 2):
+                    if _is_muon(crossings[link, k, row], pt[link], quality[link]):
+                        block[row * LINKS + link] = crossings[link, k, row]
+                        block[(row + 1) * LINKS + link] = crossings[link, k, row + 1]
             n += 1
+        for link in range(LINKS):
+            before[link] += np.int64(ones(busy[link, w]))
     return n
-
-
-class Suppressor:
-    """Zero suppression with one selection and one format.
-
-    Parameters
-    ----------
-    form : BlockLayout
-    selection : BoardSelection
-
-    Attributes
-    ----------
-    map : ndarray of uint32, shape (112,)
-        Non-empty BX of the orbit last seen; bit b is BX b + 1.
-    """
-
-    def __init__(self, form: BlockLayout, selection: BoardSelection) -> None:
-        self.map = np.zeros(MAP_WORDS, np.uint32)
-        self._pt = np.array(selection.min_hw_pt, np.uint32)
-        self._quality = np.array(selection.min_quality, np.uint32)
-        self._bits = form.constant_bits(np.array(selection.intermediate)).astype(np.uint32)
-        self._layout = np.array([form.orbit_row, form.bx_row, form.from_link])
-
-    def blocks(self, receiver: LinkReceiver, good: int, orbit: int, out: NDArray[np.uint32]) -> int:
-        """Write the blocks of the orbit that was received last.
-
-        Parameters
-        ----------
-        receiver : LinkReceiver
-        good : int
-            Links to use, as bits; the others' slots stay empty, and marked.
-        orbit : int
-        out : ndarray of uint32, shape (at least 48 x 3564,)
-
-        Returns
-        -------
-        int
-            Number of blocks.
-        """
-        number = np.uint32(orbit & ORBIT_MASK)
-        tables = self._pt, self._quality, self._layout, self._bits, self.map
-        return int(_build(receiver.payload, receiver.busy, good, number, *tables, out))

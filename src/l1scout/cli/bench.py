@@ -129,16 +129,23 @@ def _print(result: dict[str, Any]) -> None:
     print_table(plain_table(head, lines))
     copy, arithmetic = result["copy"] / 1e9, result["arithmetic"] / 1e9
     print(f"\nFloors, one core, this run: memcpy {copy:.1f} GB/s, {arithmetic:.0f} G multiply-adds/s")
-    head = ["engine", "muons", "p50 ns", "p99 ns", "p99.9 ns", "opening ms", "memory MB"]
+    head = ["engine", "call", "muons", "p50 ns", "p99 ns", "p99.9 ns", "opening ms", "memory MB"]
     lines = []
+    for t in result["empty_calls"]:
+        what = "empty Python function" if t["call"] == "correct" else "empty compiled function, bound"
+        lines.append([what, "", "", *(f"{t[k]:.0f}" for k in ("p50", "p99", "p999")), "", ""])
     for t in result["latency"]:
         memory = result["memory"][t["engine"]]
         times = [f"{t[k]:.0f}" for k in ("p50", "p99", "p999")]
         opening = f"{1e3 * result['opening'][t['engine']]:.0f}"
         memory = "" if memory is None else f"{memory / 1e6:.0f}"
-        lines.append([t["engine"], str(t["muons"]), *times, opening, memory])
-    lines += [[f"{name}, 1 / throughput", "", f"{p['latency_ns']:.0f}", *4 * [""]] for name, p in published]
+        lines.append([t["engine"], t["call"], str(t["muons"]), *times, opening, memory])
+    lines += [
+        [f"{name}, 1 / throughput", "", "", f"{p['latency_ns']:.0f}", *4 * [""]] for name, p in published
+    ]
     for name, why in result["left_out"].items():
         print(f"engine {name} left out: {why}")
     print("\nOne call, in process" + f" (reading the clock: {result['clock_ns']:.0f} ns of it)")
     print_table(plain_table(head, lines))
+    if result["peak_bytes"] is not None:
+        print(f"Peak memory of this process: {result['peak_bytes'] / 1e6:.0f} MB, muons and engines included")

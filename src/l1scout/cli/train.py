@@ -71,7 +71,7 @@ def train(
     check_target(target)
     more = [n.strip() for n in inputs.split(",")] if inputs else []
     trained = fit_with_bar(
-        _muons(files_of(data), in_memory),
+        _muons(files_of(data), in_memory, paper=recipe(model).papers_part),
         model,
         inputs=model_inputs(more, recipe(model).inputs),
         epochs=epochs,
@@ -107,7 +107,7 @@ def train(
     print(f"Model {model}, trained on {card.origin}, is in {target}")
 
 
-def _muons(files: Sequence[Path], in_memory: int) -> "Dataset | MuonFiles":
+def _muons(files: Sequence[Path], in_memory: int, *, paper: bool) -> "Dataset | MuonFiles":
     from l1scout.dataset.matched import opened, read_datasets
     from l1scout.training.epochs import read_stream
 
@@ -119,7 +119,7 @@ def _muons(files: Sequence[Path], in_memory: int) -> "Dataset | MuonFiles":
         return read_datasets(files)
     with progress() as bar:
         task = bar.add_task("data, muons", total=total)
-        return read_stream(files, lambda done, of: bar.update(task, completed=done, total=of))
+        return read_stream(files, lambda done, of: bar.update(task, completed=done, total=of), paper=paper)
 
 
 def fit_with_bar(

@@ -6,6 +6,7 @@ corrections; what onnxruntime needs to turn one into the other counts.
 """
 
 import os
+import resource
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from l1scout.core.flow import Progress
 from l1scout.deploy.engine import Engine, default_engine
 from l1scout.errors import InputError
-from l1scout.jit import float_kernel
+from l1scout.jit import bound, bound_kernel, float_kernel
 from l1scout.model.directory import Model
 from l1scout.simulate.chain import simulate_events
 
@@ -27,8 +28,9 @@ BATCHES = (1, 8, 63, 2048, 8192, 65536)
 """One muon, one BX of up to 8 muons, a small batch, and what suits one cache or another."""
 LATENCY_CALLS = 20_000
 _PASS_SECONDS = 0.2
-_TABLE_BYTES = 8 + 3 * 4
-"""Of one muon, besides 2 bytes of each input: entry read, answer written."""
+_COPY = "copy in batches"
+_ANSWER_BYTES = 3 * 4
+"""Of one muon, besides 2 bytes of each input."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ class Throughput:
 
     `of_onnx` is the ratio of the best to the best of the reference (onnxruntime; the firmware engine of a
     firmware model) with as many threads; `of_floor` the
-    share that it reaches of what this machine's memory or arithmetic allows, measured in the same run; None
-    for a model without layers, whose arithmetic is not known.
+    share that it reaches of what this machine's memory or arithmetic allows, measured in the same run: of the
+    table, of copying as many bytes as hardware values and answers have, in the same memory and the best
+    batch; None for a model without layers, whose arithmetic is not known.
     """
 
     engine: str
@@ -74,10 +77,12 @@ class Throughput:
 class Latency:
     """Time of one call in ns, the clock's own reading included: percentiles of many calls.
 
-    The muons of a call are new, and in the processor's cache, as where they have just been decoded.
+    The muons of a call are new, and in the processor's cache, as where they have just been decoded. `call` is
+    ``correct`` or ``bound`` (`Engine.bind`).
     """
 
     engine: str
+    call: str
     muons: int
     p50: float
     p99: float
@@ -101,6 +106,10 @@ class Bench:
         Multiply-adds a second in float32.
     clock_ns : float
         Time that reading the clock takes.
+    empty_calls : sequence of Latency
+        Of a Python function and a compiled one that do nothing: what the call itself costs.
+    peak_bytes : int, optional
+        Most memory that the process has had.
     """
 
     throughput: Sequence[Throughput]
@@ -110,6 +119,8 @@ class Bench:
     copy: float
     arithmetic: float
     clock_ns: float
+    empty_calls: Sequence[Latency]
+    peak_bytes: int | None
 
 
 def muons_of(model: Model, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int16]:
@@ -178,6 +189,8 @@ def run(
         most = min(hardware.shape[1], int(_PASS_SECONDS / pace))
         for batch in batches:
             jobs[name, batch] = _Job(own, hardware[:, : max(most, threads * batch)], batch)
+    for batch in batches if "table" in engines else ():
+        jobs[_COPY, batch] = _Job([_CopyEngine()] * threads, hardware, batch)
     work: dict[Any, _Job | _Copy | _Arithmetic] = {**jobs, "copy": _Copy(), "arithmetic": _Arithmetic()}
     times: dict[Any, list[float]] = {key: [] for key in work}
     for done in range(rounds):
@@ -188,8 +201,15 @@ def run(
         progress(done + 1, rounds)
     best = {key: min(t) for key, t in times.items()}
     rows = _throughputs(model, {key: times[key] for key in jobs}, best, threads)
-    latencies = [_latency(name, own[0], hardware, n) for n in (1, 8) for name, own in engines.items()]
-    return Bench(rows, latencies, memory, opening, 1 / best["copy"], 1 / best["arithmetic"], _clock())
+    latencies = [
+        _latency(name, call, own[0], hardware, n)
+        for n in (1, 8)
+        for name, own in engines.items()
+        for call in ("correct", "bound")
+    ]
+    empty = [_latency("empty", call, _EmptyEngine(), hardware, 1) for call in ("correct", "bound")]
+    floors = 1 / best["copy"], 1 / best["arithmetic"]
+    return Bench(rows, latencies, memory, opening, *floors, _clock(), empty, _peak())
 
 
 def _throughputs(
@@ -199,12 +219,15 @@ def _throughputs(
     name_of_reference = default_engine(model)
     reference = min(seconds for (name, _), t in times.items() for seconds in t if name == name_of_reference)
     adds = None if model.no_layers else model.layers.multiply_adds
+    copied = min((best[name, batch] for name, batch in times if name == _COPY), default=0.0)
     rows = []
     for (name, batch), t in times.items():
+        if name == _COPY:
+            continue
         floor, of_floor = "not known", None
         if name == "table":
-            size = 2 * len(model.domain.names) + _TABLE_BYTES
-            floor, of_floor = f"{size} bytes", size * best["copy"] / threads / min(t)
+            size = 2 * len(model.domain.names) + _ANSWER_BYTES
+            floor, of_floor = f"copy of {size} bytes", copied / min(t)
         elif adds is not None:
             floor, of_floor = f"{adds} multiply-adds", adds * best["arithmetic"] / threads / min(t)
         rates = 1e-6 / min(t), 1e-6 / float(np.median(t)), reference / min(t)
@@ -267,6 +290,36 @@ def _pass(engine: Engine, pieces: Sequence[NDArray[np.int16]], out: NDArray[np.f
         correct(piece, out)
 
 
+class _CopyEngine(Engine):
+    """Reads the hardware values and writes as many bytes as the answers have, and nothing else."""
+
+    def __init__(self) -> None:
+        pass
+
+    def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        out = np.empty((3, hardware.shape[1]), np.float32) if out is None else out
+        given, answers = hardware.reshape(-1).view(np.uint8), out.reshape(-1).view(np.uint8)
+        for start in range(0, answers.size, given.size):
+            n = min(given.size, answers.size - start)
+            answers[start : start + n] = given[:n]
+        return out
+
+
+class _EmptyEngine:
+    """Does nothing."""
+
+    def correct(self, hardware: NDArray[np.int16], out: NDArray[np.float32]) -> None:
+        pass
+
+    def bind(self, hardware: NDArray[np.int16], out: NDArray[np.float32]) -> Callable[[], object]:
+        return bound(_nothing, hardware, out)
+
+
+@bound_kernel
+def _nothing(address: int) -> None:
+    pass
+
+
 class _Copy:
     def __init__(self) -> None:
         self._from = np.ones(1 << 23)
@@ -299,18 +352,25 @@ def _multiply_add(x: NDArray[np.float32], a: np.float32, b: np.float32, times: i
             x[m] = y
 
 
-def _latency(name: str, engine: Engine, hardware: NDArray[np.int16], muons: int) -> Latency:
+def _latency(
+    name: str, call: str, engine: "Engine | _EmptyEngine", hardware: NDArray[np.int16], muons: int
+) -> Latency:
     calls = min(LATENCY_CALLS, hardware.shape[1] // muons)
-    given, out = np.empty((len(hardware), muons), np.int16), np.empty((3, muons), np.float32)
+    given, out = hardware[:, :muons].copy(), np.empty((3, muons), np.float32)
     taken = np.empty(calls, np.int64)
-    clock, correct = time.perf_counter_ns, engine.correct
+    clock, correct, bound_call = time.perf_counter_ns, engine.correct, engine.bind(given, out)
     for k in range(calls):
         given[:] = hardware[:, k * muons : (k + 1) * muons]
-        start = clock()
-        correct(given, out)
-        taken[k] = clock() - start
+        if call == "bound":
+            start = clock()
+            bound_call()
+            taken[k] = clock() - start
+        else:
+            start = clock()
+            correct(given, out)
+            taken[k] = clock() - start
     p50, p99, p999 = np.percentile(taken, (50, 99, 99.9))
-    return Latency(name, muons, float(p50), float(p99), float(p999))
+    return Latency(name, call, muons, float(p50), float(p99), float(p999))
 
 
 def _clock() -> float:
@@ -325,3 +385,10 @@ def _resident() -> int | None:
         return None
     with open("/proc/self/statm") as file:  # noqa: PTH123
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _peak() -> int | None:
+    """Most bytes that this process has had in memory; None where the system does not say."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -6,6 +6,7 @@ nothing is lost with a packet. The highest bits of the first counter, which no b
 l1scout (`formats.marks`).
 """
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -43,7 +44,7 @@ class Trailer:
     def encode(self, marks: int = 0) -> bytes:
         """Return the 32 bytes, with marks of the packet's orbits."""
         first = self.realigns & _COUNTER | marks << _MARKS_AT
-        return np.array([TRAILER_MARK, first, self.dropped, self.orbits], "<u8").tobytes()
+        return struct.pack("<4Q", TRAILER_MARK, first, self.dropped, self.orbits)
 
     @classmethod
     def decode(cls, row: bytes | memoryview) -> "Trailer | None":

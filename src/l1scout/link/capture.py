@@ -8,7 +8,7 @@ orbit number: the board has the LHC's orbit signal and marks where in each link'
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,17 @@ _HEAD = np.dtype(
 )
 _ORIGINS = {1: True, 0: False, -1: None}
 """Values of ``simulated`` in a file."""
+
+
+class LinkWords(NamedTuple):
+    """The arrays of a `Capture`, as kernels take them; see there."""
+
+    words: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+    k_at: NDArray[np.uint32]
+    k_mask: NDArray[np.uint8]
+    k_starts: NDArray[np.int64]
+    ticks: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,11 @@ class Capture:
     def orbits(self) -> int:
         """Orbits of time."""
         return int(self.ticks.shape[1]) - 1
+
+    @property
+    def line(self) -> LinkWords:
+        """Words, K flags and orbit signals."""
+        return LinkWords(self.words, self.starts, self.k_at, self.k_mask, self.k_starts, self.ticks)
 
     def link(self, number: int) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
         """Words of a link, and the K mask of each, shape (n,)."""

@@ -6,17 +6,16 @@ signal so soon after another that both are near the same gap has no orbit: it co
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.formats.block import MAP_WORDS
-from l1scout.formats.lanes import copy_32, lowest
 from l1scout.formats.pattern import FRAMES_PER_BX
 from l1scout.formats.records import LINKS
 from l1scout.jit import kernel
-from l1scout.lhc import ORBIT_FREQUENCY_HZ
+from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ
 from l1scout.link.capture import Capture
 from l1scout.link.frames import (
     COMMA,
@@ -28,113 +27,165 @@ from l1scout.link.frames import (
     PADDING_K,
     PAYLOAD_WORDS,
     Crc,
+    CrcTables,
 )
+from l1scout.link.payload import are_paddings, keep, words_by_flags, words_by_value
 
 GOOD, IDLE, UNLOCKED, CODE, LENGTH, CRC = range(6)
 """State of a link in an orbit: good; nothing but commas; no comma where the gap must be; a K word
 that is neither comma nor padding; too few or too many words between the gaps; wrong CRC."""
 STATES = ("good", "idle", "unlocked", "code", "length", "crc")
-_LAST_BX = (1 << (PAYLOAD_WORDS // FRAMES_PER_BX % 32)) - 1
-_RUN = 32
-_ROOM = PAYLOAD_WORDS + 1 + 2 * _RUN
 _NO_SKEW = 1 << 30
+_TOO_SOON = LATENCY_WORDS + MAX_SKEW_WORDS
 
 
-@kernel
-def _unframe(
-    words: Any,
-    starts: Any,
-    k_at: Any,
-    k_mask: Any,
-    k_starts: Any,
-    ticks: Any,
-    n: Any,
-    out: Any,
-    busy: Any,
-    found: Any,
-) -> None:
-    """Copy orbit `n`'s payload of every link to `out`.
+class ReceiverState(NamedTuple):
+    """The arrays of a `LinkReceiver`, as kernels take them; see there.
 
-    busy (8, 112) becomes a map of the BX with any bit set; found (8, 3) state, skew and commas.
+    Parameters
+    ----------
+    places, words : ndarray of uint32, shape (21385,)
+        Room for one link's words that are not 0.
+    found : ndarray of int64, shape (8, 3)
+        State, skew and commas of each link in the orbit received last.
+    skews, seen : ndarray, shape (8,)
+        Skew of each link when it was last good, and whether it ever was.
+    last : ndarray of int64, shape (2,)
+        Number of the orbit after the one received last, and how many words after it its signal came.
     """
-    busy[:] = 0
-    for link in range(LINKS):
-        line = words[starts[link] : starts[link + 1]]
-        at = k_at[k_starts[link] : k_starts[link + 1]]
-        mask = k_mask[k_starts[link] : k_starts[link + 1]]
-        row, bits = out[link], busy[link]
-        found[link, 0], found[link, 1], found[link, 2] = UNLOCKED, _NO_SKEW, 0
-        nominal = ticks[link, n] + LATENCY_WORDS
-        # the last comma within the range of skew is the end of the gap: a gap of any length will do
-        k = np.searchsorted(at, np.uint32(nominal + MAX_SKEW_WORDS))
-        begin = np.int64(-1)
-        for i in range(k - 1, max(k - 2 * MAX_SKEW_WORDS - 2, -1), -1):  # type: ignore[call-overload]
-            p = np.int64(at[i])
-            if p < nominal - MAX_SKEW_WORDS - 1 or p >= line.size:
-                break
-            if mask[i] == COMMA_K and line[p] == np.uint32(COMMA):
-                begin, k = p + 1, i + 1
-                break
-        if begin < 0:
-            continue
-        found[link, 1] = begin - nominal
-        p, o, state = begin, np.int64(0), LENGTH
-        while k < at.size:
-            q = np.int64(at[k])
-            if q >= line.size or q < p or q - p > PAYLOAD_WORDS + 1 - o:
-                break
-            while p < q:
-                count = q - p if q - p < _RUN else _RUN
-                if p + _RUN <= line.size:
-                    some = copy_32(line, np.uint64(p), row, np.uint64(o), np.uint32(count))
-                else:
-                    some = np.uint32(0)
-                    for j in range(count):
-                        row[o + j] = line[p + j]
-                        some |= np.uint32(line[p + j] != 0) << np.uint32(j)
-                while some != 0:
-                    bx = (o + np.int64(lowest(some))) // FRAMES_PER_BX
-                    bits[bx >> 5] |= np.uint32(1) << np.uint32(bx & 31)
-                    some &= some - np.uint32(1)
-                o += count
-                p += count
-            p = q + 1
-            if mask[k] != PADDING_K or line[q] != np.uint32(PADDING):
-                if mask[k] != COMMA_K or line[q] != np.uint32(COMMA):
-                    state = CODE
-                elif o == PAYLOAD_WORDS + 1:
-                    state = GOOD
-                elif o == 0:
-                    state = IDLE
-                break
-            k += 1
-        found[link, 0] = state
-        bits[MAP_WORDS - 1] &= np.uint32(_LAST_BX)  # not the CRC word, after the last BX
-        if state == GOOD:
-            commas = 0
-            while k + commas < at.size and mask[k + commas] == COMMA_K and at[k + commas] - at[k] == commas:
-                commas += 1
-            found[link, 2] = commas
+
+    crossings: NDArray[np.uint32]
+    busy: NDArray[np.uint32]
+    places: NDArray[np.uint32]
+    words: NDArray[np.uint32]
+    found: NDArray[np.int64]
+    skews: NDArray[np.int64]
+    seen: NDArray[np.bool_]
+    last: NDArray[np.int64]
+    commas: NDArray[np.int64]
+    realigns: NDArray[np.int64]
+    states: NDArray[np.int64]
+    tables: CrcTables
 
 
 @kernel
-def _check(
-    found: Any, sent: Any, crc: Any, skews: Any, seen: Any, commas: Any, realigns: Any, states: Any
-) -> Any:
-    """Compare CRCs and count; the good links as bits."""
+def _find_begin(words: Any, at: Any, mask: Any, nominal: Any) -> Any:
+    """Return where an orbit begins, -1 if nowhere, and the first K word after that.
+
+    The last comma within the range of skew is the end of the gap: a gap of any length will do.
+    """
+    k = np.searchsorted(at, np.uint32(nominal + MAX_SKEW_WORDS))
+    for i in range(k - 1, max(k - 2 * MAX_SKEW_WORDS - 2, -1), -1):  # type: ignore[call-overload]
+        p = np.int64(at[i])
+        if p < nominal - MAX_SKEW_WORDS - 1 or p >= words.size:
+            break
+        if mask[i] == COMMA_K and words[p] == np.uint32(COMMA):
+            return p + 1, i + 1
+    return np.int64(-1), k
+
+
+@kernel
+def _find_end(words: Any, at: Any, mask: Any, begin: Any, first: Any) -> Any:
+    """Follow the K words from number `first` on to the orbit's end: state, and number of the word there.
+
+    Every K word must be padding, up to a comma after as many words as an orbit has.
+    """
+    p, o, k = begin, np.int64(0), first
+    while k < at.size:
+        q = np.int64(at[k])
+        if q >= words.size or q < p or q - p > PAYLOAD_WORDS + 1 - o:
+            break
+        o += q - p
+        p = q + 1
+        if mask[k] != PADDING_K or words[q] != np.uint32(PADDING):
+            if mask[k] != COMMA_K or words[q] != np.uint32(COMMA):
+                return CODE, k
+            if o == PAYLOAD_WORDS + 1:
+                return GOOD, k
+            return (IDLE if o == 0 else LENGTH), k
+        k += 1
+    return LENGTH, k
+
+
+@kernel
+def _expect_end(words: Any, at: Any, mask: Any, begin: Any, first: Any) -> Any:
+    """Return the number of the comma that ends an orbit if all K words before it are padding; or -1."""
+    low, high = first, np.int64(at.size)
+    while low < high:
+        middle = (low + high) // 2
+        if np.int64(at[middle]) - begin - (middle - first) < PAYLOAD_WORDS + 1:
+            low = middle + 1
+        else:
+            high = middle
+    if low < at.size:
+        q = np.int64(at[low])
+        if q - begin - (low - first) == PAYLOAD_WORDS + 1 and q < words.size:  # noqa: SIM102
+            if mask[low] == COMMA_K and words[q] == np.uint32(COMMA):
+                return low
+    return np.int64(-1)
+
+
+@kernel
+def _receive_link(line: Any, link: Any, n: Any, own: Any) -> None:
+    """Read orbit `n` of a link: its crossings and their map, and in ``found`` state, skew and commas."""
+    start, stop = line.starts[link], line.starts[link + 1]
+    words = line.words[start:stop]
+    at = line.k_at[line.k_starts[link] : line.k_starts[link + 1]]
+    mask = line.k_mask[line.k_starts[link] : line.k_starts[link + 1]]
+    nominal = line.ticks[link, n] + LATENCY_WORDS
+    places, data, tables, crossings = own.places, own.words, own.tables, own.crossings[link]
+    busy, found = own.busy[link], own.found[link]
+    found[0], found[1], found[2] = UNLOCKED, _NO_SKEW, 0
+    begin, first = _find_begin(words, at, mask, nominal)
+    if begin < 0:
+        return
+    found[1] = begin - nominal
+    state, size = LENGTH, np.int64(0)
+    k = _expect_end(words, at, mask, begin, first)
+    if k >= 0:
+        size, count = words_by_value(line.words, start + begin, start + np.int64(at[k]), places, data)
+        if count == k - first and are_paddings(words, at[first - 1 : k + 1], mask[first:k]):
+            state = GOOD
+    if state != GOOD:  # by the book
+        state, k = _find_end(words, at, mask, begin, first)
+        if state == GOOD:
+            size = words_by_flags(words, begin, at[first : k + 1], places, data)
+    if state == GOOD:
+        if not keep(places[:size], data[:size], tables, crossings, busy):
+            state = CRC
+        n, last = np.uint64(k), np.uint64(at.size)
+        while n < last and mask[n] == COMMA_K and at[n] - at[k] == n - np.uint64(k):
+            n += np.uint64(1)
+        found[2] = n - np.uint64(k)
+    found[0] = state
+
+
+@kernel
+def receive_orbit(line: Any, first_orbit: Any, n: Any, own: Any) -> Any:
+    """Receive orbit `n` of a capture that begins with `first_orbit`; the good links as bits.
+
+    line : LinkWords; own : ReceiverState
+    """
+    too_soon = first_orbit + n == own.last[0] and own.last[1] < _TOO_SOON
+    own.last[0], own.last[1] = first_orbit + n + 1, line.ticks[0, n + 1] - line.ticks[0, n]
+    for link in range(1, LINKS):
+        own.last[1] = min(own.last[1], line.ticks[link, n + 1] - line.ticks[link, n])
     good = 0
     for link in range(LINKS):
-        state, skew = found[link, 0], found[link, 1]
-        if state == GOOD and sent[link] != crc[link]:
-            state = found[link, 0] = CRC
-        states[state, link] += 1
-        commas[link] += found[link, 2]
+        if too_soon:
+            own.found[link, 0] = UNLOCKED
+            own.states[UNLOCKED, link] += 1
+            continue
+        _receive_link(line, link, n, own)
+        state, skew = own.found[link, 0], own.found[link, 1]
+        own.states[state, link] += 1
+        own.commas[link] += own.found[link, 2]
         if state == UNLOCKED:
-            skews[link] = _NO_SKEW
+            own.skews[link] = _NO_SKEW
         if state == GOOD:
             good |= 1 << link
-            realigns[link] += seen[link] and skew != skews[link]
-            skews[link], seen[link] = skew, True
+            own.realigns[link] += own.seen[link] and skew != own.skews[link]
+            own.skews[link], own.seen[link] = skew, True
     return good
 
 
@@ -183,29 +234,39 @@ class LinkReceiver:
 
     Attributes
     ----------
-    payload : ndarray of uint32, shape (8, 21384 and some)
-        Words of the orbit received last; rubbish on links that are not good.
+    crossings : ndarray of uint32, shape (8, 3564, 6)
+        Words of the orbit received last: those of the crossings in `busy`, one after the other; rubbish
+        behind them, and on links that are not good.
     busy : ndarray of uint32, shape (8, 112)
         The BX in which a link had anything but zeros; bit b is BX b + 1.
     states : ndarray of int64, shape (8,)
         State of each link in that orbit.
     counters : LinkCounters
+    arrays : ReceiverState
+        All of these, for `receive_orbit`.
     """
 
     def __init__(self, crc: Crc = ISO_HDLC) -> None:
-        self.payload = np.zeros((LINKS, _ROOM), np.uint32)
+        self.crossings = np.zeros((LINKS, BX_PER_ORBIT, FRAMES_PER_BX), np.uint32)
         self.busy = np.zeros((LINKS, MAP_WORDS), np.uint32)
-        self.counters = LinkCounters()
-        self._function = crc.function()
-        self._views = [self.payload[n, :PAYLOAD_WORDS].data for n in range(LINKS)]
-        self._sent = self.payload[:, PAYLOAD_WORDS]
-        self._crcs = np.zeros(LINKS, np.uint32)
-        self._found = np.zeros((LINKS, 3), np.int64)
-        self.states = self._found[:, 0]
-        self._skews = np.full(LINKS, _NO_SKEW)
-        self._seen = np.zeros(LINKS, np.bool_)
-        self._next, self._words = -1, 0
-        """Orbit after the one received last, and how many words after it its signal came."""
+        self.counters = c = LinkCounters()
+        found = np.zeros((LINKS, 3), np.int64)
+        self.states = found[:, 0]
+        places, words = np.zeros((2, PAYLOAD_WORDS + 1), np.uint32)
+        self.arrays = ReceiverState(
+            self.crossings,
+            self.busy,
+            places,
+            words,
+            found,
+            np.full(LINKS, _NO_SKEW),
+            np.zeros(LINKS, np.bool_),
+            np.array([-1, 0]),
+            c.commas,
+            c.realigns,
+            c.states,
+            crc.tables(),
+        )
 
     def receive(self, capture: Capture, n: int) -> int:
         """Receive orbit `n` of a capture, counted from 0.
@@ -217,17 +278,4 @@ class LinkReceiver:
         int
             Bit l is set if the data of link l can be used.
         """
-        found, c = self._found, capture
-        too_soon = c.first_orbit + n == self._next and self._words < LATENCY_WORDS + MAX_SKEW_WORDS
-        self._next, self._words = c.first_orbit + n + 1, int((c.ticks[:, n + 1] - c.ticks[:, n]).min())
-        if too_soon:
-            self.states[:] = UNLOCKED
-            self.counters.states[UNLOCKED] += 1
-            return 0
-        _unframe(c.words, c.starts, c.k_at, c.k_mask, c.k_starts, c.ticks, n, self.payload, self.busy, found)
-        # of links in another state there may be less to compute from, but nothing outside the row
-        self._crcs[:] = [self._function(view) for view in self._views]
-        k = self.counters
-        return int(
-            _check(found, self._sent, self._crcs, self._skews, self._seen, k.commas, k.realigns, k.states)
-        )
+        return int(receive_orbit(capture.line, capture.first_orbit, n, self.arrays))

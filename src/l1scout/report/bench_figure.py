@@ -55,7 +55,8 @@ def _throughput(ax: Axes, found: Bench, colours: dict[str, str]) -> None:
 def _latency(ax: Axes, found: Bench, colours: dict[str, str]) -> None:
     names = []
     for k, t in enumerate(found.latency):
-        names.append(f"{literal(t.engine)}, {t.muons} muon{'s' * (t.muons > 1)}")
+        how = ", bound" * (t.call == "bound")
+        names.append(f"{literal(t.engine)}{how}, {t.muons} muon{'s' * (t.muons > 1)}")
         ax.plot([t.p50 / 1e3, t.p999 / 1e3], [k, k], color=colours[t.engine])
         for value, marker in ((t.p50, "o"), (t.p99, "D"), (t.p999, "|")):
             ax.plot(value / 1e3, k, marker=marker, markersize=8, color=colours[t.engine], linestyle="")

@@ -7,9 +7,10 @@ the largest with which neither the RMS nor the tail is worse than the raw trigge
 value is left. Factors multiply the gains of the network (`l1scout.model.network.Gain`), so every engine has
 them. Nothing is promised of bins of *offline* quantities: only what the trigger sees can be acted upon.
 
-Networks that correct phi and eta at the second station have factors for pT alone: a smaller correction of phi
-or eta would not leave the trigger's value at the vertex, but one that is not extrapolated. Their bins of phi
-and eta are compared and reported as all are.
+Networks that correct phi and eta at the second station have others: a correction of 0 would not leave the
+trigger's phi at the vertex, but one that is not extrapolated. The trigger extrapolates less than the best
+correction does, as that saves tails at the cost of the core; so factors of phi, for hwPt alone, are from
+0.7 to 1. Eta has none. Its bins are compared and reported as all are.
 
 Neighbouring values with few muons are judged together, and their factors averaged, so that factors change
 slowly where chance is large; where no muons are near, the factor is 0. How surely a bin must not be worse,
@@ -39,7 +40,6 @@ ENOUGH = 500
 """Muons from which a value is judged by itself; with fewer, its neighbours join."""
 FEW = 100
 """With fewer muons, neighbours included, the factor goes down to 0 in proportion."""
-_STEPS = np.linspace(0.0, 1.0, 11)
 _SURELY = 2.0
 """Standard deviations by which the price of a value must be above `MAX_PRICE` to be too much."""
 _CHECKED = ("rms", "tail")
@@ -75,8 +75,12 @@ HW_ETA: Mapping[Reference, _Axis] = {
     for reference, (_, eta) in REFERENCES.items()
 }
 """Eta is a lattice: neighbours differ."""
-GUARDED: Mapping[Reference, Sequence[str]] = {"vertex": VARIABLES, "station 2": ("pt",)}
-"""Variables that have factors."""
+_DOWN_TO_NONE = np.linspace(0.0, 1.0, 11)
+STEPS: Mapping[Reference, Mapping[str, NDArray[np.float64]]] = {
+    "vertex": dict.fromkeys(VARIABLES, _DOWN_TO_NONE),
+    "station 2": {"phi": np.linspace(0.7, 1.0, 7), "pt": _DOWN_TO_NONE},
+}
+"""Factors to choose from, of variables that have any, rising."""
 
 
 @dataclass(frozen=True)
@@ -141,11 +145,16 @@ class Guard:
     def _reason(self, w: Mapping[str, Any]) -> str:
         """Say why a bin is left that is worse."""
         variable = w["variable"]
+        price = f"more than {100 * MAX_PRICE:g} % in RMS, core or tail of all muons"
+        dear = [size for size in self.dear.get(variable, ()) if w["low"] <= size <= w["high"]]
         if variable not in self.caution:
-            return "corrected from the second station, which has no guard; chance, or too few muons to learn"
-        if self.caution[variable] < 0 or any(w["low"] <= size <= w["high"] for size in self.dear[variable]):
-            price = f"{100 * MAX_PRICE:g} % of an average over all muons"
-            return f"smaller corrections would cost more than {price}; chance, if its neighbours are better"
+            return (
+                "corrected from the second station, without a guard: chance, or too few muons to learn from"
+            )
+        if dear and w["input"] == HW_PT.name:
+            return f"left on purpose: smaller corrections at hwPt {dear[0]} alone would cost {price}"
+        if self.caution[variable] < 0:
+            return f"a stricter guard would cost {price}; chance, if the neighbouring bins are better"
         return "not worse together with its neighbours: chance, or too few muons to tell"
 
 
@@ -169,8 +178,8 @@ def find(
     sizes = [np.abs(data[axis.name].astype(np.int64)) for axis in axes]
     tables = [np.ones((axis.nearest.size, len(VARIABLES))) for axis in axes]
     caution, limited, dear, after = {}, {}, {}, dict(full)
-    for v in GUARDED[reference]:
-        k, muons = VARIABLES.index(v), _Checked(v, raw[v], least[v], full[v])
+    for v, steps in STEPS[reference].items():
+        k, muons = VARIABLES.index(v), _Checked(v, raw[v], least[v], full[v], steps)
         cheap, costly = len(CAUTION) - 1, -1
         while cheap - costly > 1:
             middle = (cheap + costly) // 2
@@ -191,12 +200,21 @@ def find(
 
 @dataclass(frozen=True)
 class _Checked:
-    """Residuals of a variable: of the raw trigger, and with the factors 0 and 1."""
+    """Residuals of a variable: of the raw trigger, and with the factors 0 and 1; and its factors."""
 
     variable: str
     raw: NDArray[np.float64]
     least: NDArray[np.float64]
     full: NDArray[np.float64]
+    steps: NDArray[np.float64]
+
+    @property
+    def trusted(self) -> bool:
+        """Whether a correction is left as it is where nothing can be checked, or nothing helps.
+
+        That is if none would not leave the trigger's own value.
+        """
+        return bool(self.steps[0] > 0)
 
     def after(self, factor: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Return residuals with these factors."""
@@ -219,7 +237,7 @@ def _chosen(
     """
     found = [np.ones(axis.nearest.size) for axis in axes]
     for _ in range(2):
-        for k, axis in enumerate(axes):
+        for k, axis in enumerate(axes[:1] if muons.trusted else axes):
             found[k] = np.ones(axis.nearest.size)
             found[k] = _table(muons, _of_muons(found, sizes), axis, sizes[k], careful)
     dear = _dear(muons, _of_muons(found, sizes), sizes[0], found[0].size)
@@ -256,8 +274,9 @@ def _table(
     n = axis.nearest.size
     low, high = _windows(np.bincount(size, minlength=n), axis)
     within = _sums(np.ones(size.size), size, low, high)
-    best = np.zeros(n)
-    for step in _STEPS:
+    otherwise = float(muons.trusted)
+    best = np.full(n, otherwise)
+    for step in muons.steps:
         safe = np.ones(n, np.bool_)
         for excess in muons.excess(step * factor):
             mean = _sums(excess, size, low, high) / np.maximum(within, 1)
@@ -266,10 +285,10 @@ def _table(
             safe &= mean + careful * error <= 0
         best[safe] = step
     some = within > 0
-    near = np.where(some, best, 0.0)
+    near = np.where(some, best - otherwise, 0.0)
     every = np.arange(n)
     count = np.maximum(_sums(some.astype(np.float64), every, low, high), 1)
-    return np.asarray(_sums(near, every, low, high) / count * np.minimum(within / FEW, 1))
+    return np.asarray(otherwise + _sums(near, every, low, high) / count * np.minimum(within / FEW, 1))
 
 
 def _windows(counts: NDArray[np.int64], axis: _Axis) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -11,6 +11,7 @@ A network is trained with its ties, and then becomes one of plain vectors, which
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,37 @@ if TYPE_CHECKING:
 _SLOPE = 0.3
 Tables = Mapping[str, NDArray[np.float32]]
 """By embedded input: the share of each trained vector in that of each value, shape (values, trained)."""
+
+
+@dataclass(frozen=True)
+class EmbeddedInputs:
+    """Embedded inputs of a network that is trained, as arrays.
+
+    Parameters
+    ----------
+    plain : ndarray of float32, shape (inputs,)
+        See `plain_inputs`.
+    columns : mapping of str to int
+        Place among the network's inputs.
+    codes : mapping of str to ndarray of float32, shape (3,)
+        From the normalised input to the number of its value: scale and offset; and the last value's number.
+    shares : Tables
+    """
+
+    plain: NDArray[np.float32]
+    columns: Mapping[str, int]
+    codes: Mapping[str, NDArray[np.float32]]
+    shares: Tables
+
+
+def embedded(recipe: Recipe, card: Card, ties: Tables) -> EmbeddedInputs:
+    """Return the embedded inputs of the network that `build` makes with ties."""
+    columns = {q.name: k for k, q in enumerate(card.inputs) if q.name in ties}
+    codes = {}
+    for name, k in columns.items():
+        (low, high), q = card.domain[name], card.inputs[k]
+        codes[name] = np.array([q.scale, q.offset - low, high - low], np.float32)
+    return EmbeddedInputs(plain_inputs(recipe, card), columns, codes, ties)
 
 
 def tables(train: Dataset, recipe: Recipe, domain: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
@@ -83,7 +115,7 @@ def plain_inputs(recipe: Recipe, card: Card) -> NDArray[np.float32]:
 def untied(model: "keras.Model", recipe: Recipe, card: Card, ties: Tables) -> "keras.Model":
     """Return a network without ties that answers as the trained one does."""
     plain = build(recipe, card)
-    for old, new in zip(_in_order(model), _in_order(plain), strict=True):
+    for old, new in zip(layers_in_order(model), layers_in_order(plain), strict=True):
         new.set_weights(old.get_weights())
     first = next(layer for layer in plain.layers if type(layer).__name__ == "Dense")
     kernel, bias = first.get_weights()
@@ -112,7 +144,7 @@ def _slopes_alone(shape: tuple[int, int], dtype: Any = None) -> Any:
     return keras.ops.concatenate([keras.ops.zeros((shape[0] - 1, shape[1]), dtype), slope])
 
 
-def _in_order(model: "keras.Model") -> list[Any]:
+def layers_in_order(model: "keras.Model") -> list[Any]:
     """Return the layers that a network with ties and one without have in common."""
     kinds = ("Dense", "BatchNormalization", "Activation")
     return [layer for layer in model.layers if type(layer).__name__ in kinds and len(layer.weights) != 1]

@@ -1,6 +1,6 @@
-"""The loops over epochs that train a network, on muons in memory or read from files."""
+"""Muons as a training takes them, in memory or read from files; and what a network makes of muons."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,119 +10,78 @@ from numpy.typing import NDArray
 from l1scout.dataset.matched import Dataset
 from l1scout.evaluate.targets import corrected, raw_residuals
 from l1scout.model.card import Card
-from l1scout.model.keras_backend import load_keras
 from l1scout.model.quantities import Residuals
 from l1scout.training import loss_functions, offline_guard
-from l1scout.training.epochs import MuonFiles, batches
+from l1scout.training.epochs import MuonFiles, mixed
 from l1scout.training.gains import Gains
-from l1scout.training.recipes import Recipe, compile_model
+from l1scout.training.recipes import Recipe
+from l1scout.training.together import Arrays, Training, train_together
 
 if TYPE_CHECKING:
     import keras
 
-OnEpoch = Callable[[int, float], object]
+_ANSWERED = 1 << 14
+"""Muons that `answers_of` gives to a network at a time."""
 
 
 class InMemoryMuons:
-    """Training muons as arrays.
+    """Training muons as arrays; see `TrainingMuons`."""
 
-    Attributes
-    ----------
-    given : dict
-        What Keras' ``fit`` needs.
-    steps : int
-        Batches of an epoch.
-    """
-
-    def __init__(self, card: Card, gains: Gains, recipe: Recipe, train: Dataset) -> None:
-        x, self._y = _arrays(card, gains, recipe, train)
-        self._train = train
-        self.given: dict[str, Any] = {"x": x, "y": self._y, "batch_size": recipe.batch}
+    def __init__(self, card: Card, gains: Gains, recipe: Recipe, train: Dataset, seed: int) -> None:
+        self._x, self._y = network_arrays(card, gains, recipe, train)
+        self._train, self._seed = train, seed
         self.steps = -(-len(train) // recipe.batch)
 
     def weigh(self, weights: NDArray[np.float64]) -> None:
         """Give each muon the weights of its offline bins."""
-        self._y[:, 6:] = offline_guard.of_muons(weights, self._train)
+        self._y[:, 6:9] = offline_guard.of_muons(weights, self._train)
+
+    def epoch(self, number: int, size: int) -> Iterator[Arrays]:
+        """Go through all muons once, mixed anew."""
+        order = np.random.default_rng((self._seed, number)).permutation(len(self._x))
+        for start in range(0, len(order), size):
+            at = order[start : start + size]
+            yield self._x[at], self._y[at]
 
 
 class StreamedMuons:
-    """Training muons from files; see `InMemoryMuons`."""
+    """Training muons from files; see `TrainingMuons`."""
 
     def __init__(self, card: Card, gains: Gains, recipe: Recipe, stream: MuonFiles, seed: int) -> None:
         self._weights: NDArray[np.float64] | None = None
-
-        def arrays(block: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            x, y = _arrays(card, gains, recipe, block)
-            if self._weights is not None:
-                y[:, 6:] *= offline_guard.of_muons(self._weights, block)
-            return x, y
-
-        source = batches(stream, arrays, recipe.batch, seed)
-        self.given: dict[str, Any] = {"x": source, "shuffle": False}
-        self.steps = len(source)
+        self._known, self._stream, self._seed = (card, gains, recipe), stream, seed
+        self.steps = -(-stream.training_muons // recipe.batch)
 
     def weigh(self, weights: NDArray[np.float64]) -> None:
         """Give each muon the weights of its offline bins."""
         self._weights = weights
 
+    def epoch(self, number: int, size: int) -> Iterator[Arrays]:
+        """Go through all muons once, mixed anew."""
+        return mixed(self._stream, self._arrays, size, (self._seed, number))
 
-def best_epoch(
-    model: "keras.Model",
-    card: Card,
-    gains: Gains,
-    recipe: Recipe,
-    muons: InMemoryMuons | StreamedMuons,
-    validation: Dataset,
-    patience: int | None,
-    on_epoch: OnEpoch | None,
-) -> dict[str, Any]:
-    """Train at a constant learning rate and keep the best epoch; the card's entries about it."""
-    keras = load_keras()
-    compile_model(model, recipe)
-    best = keras.callbacks.EarlyStopping(patience=patience or recipe.epochs, restore_best_weights=True)
-    history = model.fit(
-        **muons.given,
-        epochs=recipe.epochs,
-        validation_data=_arrays(card, gains, recipe, validation),
-        callbacks=[best, *_tell(on_epoch)],
-        verbose=0,
-    )
-    losses_seen = history.history["val_loss"]
-    chosen = int(np.argmin(losses_seen))
-    return {
-        "epochs_run": len(losses_seen),
-        "epoch_kept": chosen + 1,
-        "loss": float(history.history["loss"][chosen]),
-        "validation_loss": float(losses_seen[chosen]),
-    }
-
-
-def falling_rate(
-    model: "keras.Model", recipe: Recipe, muons: InMemoryMuons | StreamedMuons, on_epoch: OnEpoch | None
-) -> dict[str, Any]:
-    """Train at a falling learning rate; the card's entries about it."""
-    compile_model(model, recipe, recipe.epochs * muons.steps)
-    history = model.fit(**muons.given, epochs=recipe.epochs, callbacks=_tell(on_epoch), verbose=0)
-    loss = float(history.history["loss"][-1])
-    return {"epochs_run": recipe.epochs, "epoch_kept": recipe.epochs, "loss": loss}
+    def _arrays(self, block: Dataset) -> Arrays:
+        x, y = network_arrays(*self._known, block)
+        if self._weights is not None:
+            y[:, 6:9] *= offline_guard.of_muons(self._weights, block)
+        return x, y
 
 
 def guard_offline(
-    model: "keras.Model",
+    training: Training,
+    muons: InMemoryMuons | StreamedMuons,
     card: Card,
     gains: Gains,
-    recipe: Recipe,
-    muons: InMemoryMuons | StreamedMuons,
     validation: Dataset,
 ) -> dict[str, Any]:
     """Train on for bins of offline quantities, up to the recipe's price; the card's entries about it."""
-    raw = raw_residuals(validation)
+    raw, recipe, model = raw_residuals(validation), training.recipe, training.model
     rate, few = 0.3 * recipe.learning_rate, offline_guard.epochs(recipe.epochs)
-    short = replace(recipe, learning_rate=rate, epochs=few)
+    short = replace(training, recipe=replace(recipe, learning_rate=rate, epochs=few))
 
     def again(weights: NDArray[np.float64]) -> None:
         muons.weigh(weights)
-        falling_rate(model, short, muons, None)
+        train_together([short])
 
     def check() -> Residuals:
         return residuals_after(card, gains, answers_of(model, card, validation.columns), validation, raw)
@@ -131,8 +90,18 @@ def guard_offline(
 
 
 def answers_of(model: "keras.Model", card: Card, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-    """Return the answers of the layers, before the gains, shape (muons, outputs)."""
-    return card.physical(model.predict(card.normalise(columns), batch_size=1 << 14, verbose=0))
+    """Return the answers of the layers, before the gains, shape (muons, outputs).
+
+    Batches are filled up to one size: operations are then compiled once for all networks. Keras' own
+    ``predict`` compiles anew for every network.
+    """
+    x = card.normalise(columns)
+    out = np.zeros((len(x), len(card.outputs)))
+    for start in range(0, len(x), _ANSWERED):
+        part = x[start : start + _ANSWERED]
+        filled = np.pad(part, ((0, _ANSWERED - len(part)), (0, 0)))
+        out[start : start + len(part)] = np.asarray(model(filled, training=False))[: len(part)]
+    return card.physical(out)
 
 
 def residuals_after(
@@ -151,7 +120,7 @@ def in_range(card: Card, data: Dataset) -> NDArray[np.bool_]:
     return np.asarray((data["hwPt"] >= low) & (data["hwPt"] <= high))
 
 
-def _arrays(
+def network_arrays(
     card: Card, gains: Gains, recipe: Recipe, data: Dataset
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Network inputs and what the loss needs, both normalised."""
@@ -163,14 +132,4 @@ def _arrays(
     sizes = scale * gains.factors(data.columns)
     sizes[:, 2] /= data["recoPt"]
     weights = np.ones_like(sizes) * in_range(card, data)[:, np.newaxis]
-    return card.normalise(data.columns), loss_functions.columns(wanted, sizes, weights)
-
-
-def _tell(on_epoch: OnEpoch | None) -> list[Any]:
-    if on_epoch is None:
-        return []
-    return [
-        load_keras().callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: on_epoch(epoch + 1, float(logs["loss"]))
-        )
-    ]
+    return card.normalise(data.columns), loss_functions.columns(wanted, sizes, weights, data["hwPt"])

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +10,9 @@ from numpy.typing import NDArray
 from l1scout.core.flow import Progress
 from l1scout.dataset import plausibility, split
 from l1scout.dataset.matched import Dataset, joined, opened
+from l1scout.dataset.paper import paper_part
 from l1scout.errors import InputError
-from l1scout.model.keras_backend import load_keras
-
-if TYPE_CHECKING:
-    import keras
+from l1scout.formats.streams.muon import FINDERS
 
 SAMPLE = 2_000_000
 """Muons of a part that scaling, validation and guard look at, at most."""
@@ -48,6 +45,8 @@ class MuonFiles:
         Of all parts.
     ends : Dataset
         A muon with the smallest and one with the largest value of each column, of all parts.
+    paper : bool
+        All of this is of the reference paper's part of the files alone (`l1scout.dataset.paper`).
     """
 
     train: Dataset
@@ -55,6 +54,7 @@ class MuonFiles:
     groups: Sequence[Group]
     muons: int
     ends: Dataset
+    paper: bool = False
 
     @property
     def training_muons(self) -> int:
@@ -65,7 +65,7 @@ class MuonFiles:
         """Go through all training muons once, in blocks of row groups from anywhere in the files."""
         held: list[Dataset] = []
         for k in rng.permutation(len(self.groups)):
-            held.append(_part(self.groups[k]))
+            held.append(_training_part(self.groups[k], self.paper))
             if sum(map(len, held)) >= BLOCK:
                 yield joined(held)
                 held = []
@@ -73,7 +73,9 @@ class MuonFiles:
             yield joined(held)
 
 
-def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: None) -> MuonFiles:
+def read_stream(
+    paths: Sequence[Path], progress: Progress = lambda _done, _of: None, *, paper: bool = False
+) -> MuonFiles:
     """Read files once, check everything in them, and take the samples.
 
     Parameters
@@ -81,6 +83,8 @@ def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: N
     paths : sequence of Path
     progress : callable
         Told muons done and muons in all.
+    paper : bool
+        Take the reference paper's part of the files, as recipes with `Recipe.papers_part` need it.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: N
         As `dataset.matched.read_dataset`, of each file; or if no muon falls into a part, or muons are
         repeated.
     """
-    total = done = 0
+    total = done = muons = 0
     for path in paths:
         with opened(path) as file:
             total += file.muons
@@ -106,6 +110,8 @@ def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: N
                 key = plausibility.keys(data.columns)
                 keys.append(key[key < plausibility.SAMPLE / total])
                 looked_at.append(data.select(key < plausibility.SAMPLE / file.muons))
+                done += len(data)
+                data = data.select(paper_part(data.columns, FINDERS)) if paper else data
                 u = split.fraction(data.identity)
                 for name, kept in samples.items():
                     low, high = split.PARTS[name]
@@ -114,18 +120,18 @@ def read_stream(paths: Sequence[Path], progress: Progress = lambda _done, _of: N
                 groups.append(Group(path, number, len(train)))
                 _extend(ends, train)
                 _extend(ends_of_all, data)
-                done += len(data)
+                muons += len(data)
                 progress(done, total)
         plausibility.check(joined(looked_at).columns, str(path))
     plausibility.refuse_repeated(np.concatenate(keys), ", ".join(p.name for p in paths[:3]))
     found = {name: joined(kept) for name, kept in samples.items()}
     for name, part in found.items():
         if not len(part):
-            msg = f"{part.name}: none of its {total} muons falls into the {name} part; use more muons"
+            msg = f"{part.name}: none of its {muons} muons falls into the {name} part; use more muons"
             raise InputError(msg)
     sample = found["train"]
     known = replace(sample, columns=joined([sample, *ends.values()]).columns)
-    return MuonFiles(known, found["validation"], groups, total, joined([*ends_of_all.values()]))
+    return MuonFiles(known, found["validation"], groups, muons, joined([*ends_of_all.values()]), paper)
 
 
 def _extend(ends: dict[tuple[str, str], Dataset], train: Dataset) -> None:
@@ -137,51 +143,29 @@ def _extend(ends: dict[tuple[str, str], Dataset], train: Dataset) -> None:
                 ends[name, which] = train.select(np.array([at]))
 
 
-def _part(group: Group) -> Dataset:
+def _training_part(group: Group, paper: bool) -> Dataset:
     with opened(group.path) as file:
         data = Dataset(file.read(group.number), file.about, group.path.name)
+    if paper:
+        data = data.select(paper_part(data.columns, FINDERS))
     return data.select(split.part(data.identity, "train"))
 
 
-def batches(stream: MuonFiles, arrays: Arrays, batch: int, seed: int) -> "keras.utils.PyDataset":
-    """Give Keras the batches of a stream: mixed anew in every epoch, the same for the same seed.
+def mixed(
+    stream: MuonFiles, arrays: Arrays, size: int, seed: tuple[int, int]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Go through all training muons once, mixed: the same for the same seed.
 
     Parameters
     ----------
     stream : MuonFiles
     arrays : callable
         Makes inputs and targets of muons.
-    batch, seed : int
+    size : int
+        Muons at a time; the last time it may be fewer.
+    seed : (int, int)
+        Of the training, and number of the epoch.
     """
-    keras = load_keras()
-
-    class Batches(keras.utils.PyDataset):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.epoch = self.next = 0
-            self.going: Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]] = iter(())
-
-        def __len__(self) -> int:
-            return -(-stream.training_muons // batch)
-
-        def __getitem__(self, at: int) -> Any:
-            if at == 0:
-                self.going, self.next = _mixed(stream, arrays, batch, (seed, self.epoch)), 0
-            if at != self.next:
-                msg = f"batch {at} is asked for, {self.next} is next"
-                raise RuntimeError(msg)
-            self.next += 1
-            return next(self.going)
-
-        def on_epoch_end(self) -> None:
-            self.epoch += 1
-
-    return Batches()
-
-
-def _mixed(
-    stream: MuonFiles, arrays: Arrays, batch: int, seed: tuple[int, int]
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     rng = np.random.default_rng(seed)
     left: tuple[NDArray[np.float32], ...] = ()
     for block in stream.blocks(rng):
@@ -190,9 +174,9 @@ def _mixed(
         x, y = x[order], y[order]
         if left:
             x, y = np.concatenate([left[0], x]), np.concatenate([left[1], y])
-        whole = len(x) // batch * batch
-        for start in range(0, whole, batch):
-            yield x[start : start + batch], y[start : start + batch]
+        whole = len(x) // size * size
+        for start in range(0, whole, size):
+            yield x[start : start + size], y[start : start + size]
         left = x[whole:], y[whole:]
     if left and len(left[0]):
         yield left[0], left[1]

@@ -23,13 +23,11 @@ from l1scout.training import embeddings, symmetries
 from l1scout.training.code_guard import Guard, find
 from l1scout.training.epoch_loops import (
     InMemoryMuons,
-    OnEpoch,
     StreamedMuons,
     answers_of,
-    best_epoch,
-    falling_rate,
     guard_offline,
     in_range,
+    network_arrays,
     residuals_after,
 )
 from l1scout.training.epochs import MuonFiles
@@ -37,6 +35,7 @@ from l1scout.training.gains import Gains, first_gains, unsigned
 from l1scout.training.nodes import nodes
 from l1scout.training.recipes import Recipe, build, quiet_copies
 from l1scout.training.scaling import domain, scaling
+from l1scout.training.together import OnEpoch, Training, train_together
 
 if TYPE_CHECKING:
     import keras
@@ -101,9 +100,9 @@ def fit(
     Parameters
     ----------
     data : Dataset or MuonFiles
-        All parts; the test part is not looked at. Of muons in memory, the paper's recipes take the paper's
-        part (`l1scout.dataset.paper`), for which they are made. A stream is read again in every epoch: its
-        weights differ from those of the same muons in memory, as their order does.
+        All parts; the test part is not looked at. The paper's recipes take the paper's part
+        (`l1scout.dataset.paper`), for which they are made; files must have been read for that. Files are read
+        again in every epoch: their weights differ from those of the same muons in memory, as the order does.
     recipe : Recipe
     inputs : sequence of str, optional
         Columns that enter the network; by default the recipe's. Recipes with symmetries add phi if the
@@ -122,8 +121,8 @@ def fit(
     Raises
     ------
     InputError
-        If the muons are too few, in all or of one track finder, any is of no track finder, or patience is
-        asked for at a falling rate.
+        If the muons are too few, in all or of one track finder, any is of no track finder, patience is asked
+        for at a falling rate, or files were read for other recipes.
     """
     if patience and recipe.schedule != "constant":
         msg = f"model {recipe.name} trains at a falling rate: it cannot stop early; choose fewer epochs"
@@ -137,10 +136,13 @@ def fit(
     recipe = dataclasses.replace(recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch)
     if isinstance(data, MuonFiles):
         train, validation, muons, stream = data.train, data.validation, data.muons, data
+        if data.paper != recipe.papers_part:
+            msg = f"model {recipe.name}: read the files with read_stream(..., paper={recipe.papers_part})"
+            raise InputError(msg)
         refuse_unselected(data.ends)
     else:
         refuse_unselected(data)
-        if recipe.targets == "unit":
+        if recipe.papers_part:
             data = data.select(paper_part(data.columns, FINDERS))
         train, validation, muons, stream = data.part("train"), data.part("validation"), len(data), None
     recipe = dataclasses.replace(recipe, inputs=tuple(inputs or recipe.inputs))
@@ -156,6 +158,25 @@ def data_record(data: Dataset, muons: int) -> dict[str, Any]:
     return {"file": data.name, "sha256": data.sha256, "muons": muons, "simulated": data.simulated, **known}
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What one network is trained on.
+
+    Parameters
+    ----------
+    train, validation : Dataset
+    seed : int
+        Of initial weights and of the order of muons.
+    stream : MuonFiles, optional
+        `train` is the sample of it, and all of its training muons are trained on.
+    """
+
+    train: Dataset
+    validation: Dataset
+    seed: int = 1
+    stream: MuonFiles | None = None
+
+
 def fit_parts(
     train: Dataset,
     validation: Dataset,
@@ -165,14 +186,42 @@ def fit_parts(
     on_epoch: OnEpoch | None = None,
     stream: MuonFiles | None = None,
 ) -> Trained:
-    """Train and validate on the muons given; see `fit`. The card says nothing of the data.
+    """Train and validate on the muons given; see `fit`. The card says nothing of the data."""
+    return fit_together([Parts(train, validation, seed, stream)], recipe, patience, on_epoch)[0]
 
-    With a stream, `train` is the sample of it, and all of its training muons are trained on.
+
+def fit_together(
+    parts: Sequence[Parts], recipe: Recipe, patience: int | None = None, on_epoch: OnEpoch | None = None
+) -> list[Trained]:
+    """Train a network of a recipe on each of several parts, such as folds; see `fit_parts`.
+
+    Each network is what it would be by itself, but for rounding.
     """
+    networks = [_prepared(p, recipe, patience) for p in parts]
+    done = train_together([n.training for n in networks], patience, on_epoch)
+    return [_finished(n, entries) for n, entries in zip(networks, done, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network before its training, and what its card will say."""
+
+    training: Training
+    muons: InMemoryMuons | StreamedMuons
+    card: Card
+    gains: Gains
+    ties: embeddings.Tables
+    validation: Dataset
+    about: dict[str, Any]
+
+
+def _prepared(parts: Parts, recipe: Recipe, patience: int | None) -> _Network:
+    """Make a network that can be trained."""
+    train, seed, stream = parts.train, parts.seed, parts.stream
     recipe = _with_station(train, recipe)
     _check(train, recipe.inputs)
     refuse_unselected(train)
-    refuse_unselected(validation)
+    refuse_unselected(parts.validation)
     recipe, differences = _adapted(train, recipe)
     card, gains = _first_card(train, recipe)
     about = {
@@ -189,17 +238,24 @@ def fit_parts(
     muons = (
         StreamedMuons(card, gains, recipe, stream, seed)
         if stream
-        else InMemoryMuons(card, gains, recipe, train)
+        else InMemoryMuons(card, gains, recipe, train, seed)
     )
+    constant = recipe.schedule == "constant"
+    validation = network_arrays(card, gains, recipe, parts.validation) if constant else None
+    embedded = embeddings.embedded(recipe, card, ties) if ties else None
+    training = Training(model, recipe, muons, validation, embedded)
+    return _Network(training, muons, card, gains, ties, parts.validation, about)
+
+
+def _finished(network: _Network, done: dict[str, Any]) -> Trained:
+    """Guard and validate a network that has been trained."""
+    card, gains, validation, model = network.card, network.gains, network.validation, network.training.model
+    recipe, done = network.training.recipe, dict(done)
     with quiet_copies():
-        if recipe.schedule == "constant":
-            done = best_epoch(model, card, gains, recipe, muons, validation, patience, on_epoch)
-        else:
-            done = falling_rate(model, recipe, muons, on_epoch)
         if recipe.guard_price is not None:
-            done["offline_guard"] = guard_offline(model, card, gains, recipe, muons, validation)
-        if ties:
-            model = embeddings.untied(model, recipe, card, ties)
+            done["offline_guard"] = guard_offline(network.training, network.muons, card, gains, validation)
+        if network.ties:
+            model = embeddings.untied(model, recipe, card, network.ties)
         answers = answers_of(model, card, validation.columns)
     raw = raw_residuals(validation)
     after = residuals_after(card, gains, answers, validation, raw)
@@ -215,7 +271,7 @@ def fit_parts(
         validation.select(inside).columns, {v: r[inside] for v, r in after.items()}, recipe.inputs
     )
     validated = Validation(len(validation), scores(raw), scores(after), ratios(after, raw))
-    training, scored = {**about, **done}, validated.as_dict()
+    training, scored = {**network.about, **done}, validated.as_dict()
     card = dataclasses.replace(card, training=training, scores=scored, resolution=known)
     return Trained(model, gains, card, validated, guarded)
 

@@ -18,33 +18,35 @@ DENSE = 50
 """Training muons of every node."""
 SECTORS = 12
 """Of the barrel."""
-WIDER = 1.1
-"""Nodes of values with fewer muons are at least this ratio apart, in pT."""
-NARROW = 20
-"""hwPt from which on a node needs more muons, by its square: soft muons that are measured wrong scatter there
-by many times their pT, and answers of neighbouring values must not. From `MOST` on it is no more."""
+WIDER = 1.35
+"""Nodes of hwPt from `NARROW` on are at least this ratio apart: a spectrum of masses has bumps and dips where
+answers follow the chances of single values."""
+NARROW = 18
+"""hwPt from which on a node needs more muons, too, by its square: soft muons that are measured wrong scatter
+there by many times their pT. From `MOST` on it is no more."""
 MOST = 1000
 
 
 def nodes(values: NDArray[np.int64], wider: float = 1.0) -> NDArray[np.int64]:
     """Choose nodes: each value that `DENSE` muons have, and between them one for each `DENSE` muons.
 
-    In pT, more muons are needed from `NARROW` on.
+    In pT, all from `NARROW` on stand for ranges of values, and for more muons.
 
     Parameters
     ----------
     values : ndarray of int64, shape (muons,)
         Not negative.
     wider : float
-        Smallest ratio of nodes that stand for more than one value.
+        Smallest ratio of the first and the last value that a node stands for, if they are more than one.
     """
     counts = np.bincount(values)
     found: list[int] = []
     first, group, moment = 0, 0, 0
     for value in np.flatnonzero(counts).tolist():
         n = int(counts[value])
-        enough = min(DENSE * max(value / NARROW, 1.0) ** 2, MOST) if wider > 1 else DENSE
-        if n >= enough:
+        smooth = wider > 1 and value >= NARROW
+        enough = min(DENSE * (value / NARROW) ** 2, MOST) if smooth else DENSE
+        if n >= enough and not smooth:
             found.append(value)
             group = moment = 0
             continue
@@ -53,8 +55,8 @@ def nodes(values: NDArray[np.int64], wider: float = 1.0) -> NDArray[np.int64]:
         if group >= enough and value >= wider * first:
             found.append(round(moment / group))
             group = moment = 0
-    if not found:
-        found = [int(np.median(values))]
+    if group >= DENSE or not found:
+        found.append(round(moment / group))
     return np.array(sorted(set(found)))
 
 

@@ -1,7 +1,7 @@
 """The reference paper's network, and its recipes A to F as data."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,11 @@ class Recipe:
     reference: Reference = "vertex"
     gains: bool = False
     symmetries: tuple[str, ...] = ()
+
+    @property
+    def papers_part(self) -> bool:
+        """Whether it takes the reference paper's part of a data set alone (`l1scout.dataset.paper`)."""
+        return self.targets == "unit"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -185,36 +190,32 @@ def last_layers(recipe: Recipe) -> list[Any]:
     return [keras.layers.Dense(len(OUTPUTS)), *more]
 
 
-def compile_model(model: "keras.Model", recipe: Recipe, steps: int = 1) -> None:
-    """Give a network the recipe's loss and optimizer.
-
-    Parameters
-    ----------
-    model : keras.Model
-    recipe : Recipe
-    steps : int
-        Over which a falling rate falls to a thousandth.
-    """
+def optimizer(recipe: Recipe) -> Any:
+    """Make a recipe's optimizer of Keras, with the learning rate of its start."""
     keras = load_keras()
 
-    from l1scout.training.loss_functions import LOSSES
-
-    learning_rate: Any = recipe.learning_rate
-    if recipe.schedule == "cosine":
-        learning_rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps, alpha=1e-3)
+    learning_rate = recipe.learning_rate
     optimizers = {
         "adam": lambda: keras.optimizers.Adam(learning_rate),
         "sgd": lambda: keras.optimizers.SGD(learning_rate),
         "adadelta": lambda: keras.optimizers.Adadelta(learning_rate, rho=0.95),
         "adagrad": lambda: keras.optimizers.Adagrad(learning_rate),
     }
+    return optimizers[recipe.optimizer]()
+
+
+def loss_of_muons(recipe: Recipe) -> Callable[[Any, Any], Any]:
+    """Return a recipe's loss: of what it needs and answers, shape (muons, columns), to shape (muons,)."""
+    keras = load_keras()
+
+    from l1scout.training.loss_functions import LOSSES
+
+    if recipe.targets == "residual":
+        return LOSSES[recipe.loss]
     losses = {
-        "mse": keras.losses.MeanSquaredError,
-        "msle": keras.losses.MeanSquaredLogarithmicError,
-        "logcosh": keras.losses.LogCosh,
+        "mse": keras.losses.mean_squared_error,
+        "msle": keras.losses.mean_squared_logarithmic_error,
+        "logcosh": keras.losses.log_cosh,
     }
-    model.compile(
-        optimizer=optimizers[recipe.optimizer](),
-        loss=LOSSES[recipe.loss] if recipe.targets == "residual" else losses[recipe.loss](),
-        steps_per_execution=32,  # 3 times as fast on JAX; the weights stay the same to the last bit
-    )
+    found: Callable[[Any, Any], Any] = losses[recipe.loss]
+    return found

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from l1scout.evaluate.metrics import KINDS, Scores
 from l1scout.evaluate.slices import FLOOR
 from l1scout.model.quantities import VARIABLES
 from l1scout.training import workers
-from l1scout.training.fit import fit_parts
 from l1scout.training.recipes import PAPER, RECIPES, Recipe
+
+if TYPE_CHECKING:
+    from l1scout.training.fit import Trained
 
 HANDLES: dict[str, tuple[Any, ...]] = {
     "loss": ("mse", "msle", "logcosh"),
@@ -62,6 +64,10 @@ class Run:
         return json.dumps([recipe, self.fold, self.folds, self.seed], sort_keys=True)
 
 
+Group = tuple[Run, ...]
+"""Runs that are trained together: all folds of a recipe and seed."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How every recipe is judged: cross validation with a number of folds and of seeds."""
@@ -77,6 +83,13 @@ class Plan:
             Run(r, fold, self.folds, seed)
             for seed, fold, r in itertools.product(range(1, self.seeds + 1), range(self.folds), chosen)
         ]
+
+    def groups(self, recipes: Sequence[Recipe]) -> list[Group]:
+        """Return the runs of recipes, those of one recipe and seed together; each once."""
+        groups: dict[str, list[Run]] = {}
+        for run in self.runs(recipes):
+            groups.setdefault(dataclasses.replace(run, fold=0).key, []).append(run)
+        return [tuple({r.key: r for r in g}.values()) for g in groups.values()]
 
 
 def from_handles(handles: dict[str, Any]) -> Recipe:
@@ -173,27 +186,34 @@ class Study:
         }
 
     def result(self, run: Run) -> dict[str, Any]:
-        """Return what a run gave: `train_run`."""
+        """Return what a run gave: `train_runs`."""
         return dict(self._done[run.key])
 
     def run(self, recipes: Sequence[Recipe]) -> None:
-        """Do the runs of recipes that have not been done."""
-        runs = {r.key: r for r in self.plan.runs(recipes)}
-        wanted = [r for key, r in runs.items() if key not in self._done]
-        done = len(runs) - len(wanted)
-        self.progress(done, len(runs))
-        for run, result in self._results(wanted):
-            self._keep(run, result)
-            done += 1
-            self.progress(done, len(runs))
+        """Do the runs of recipes that have not been done.
 
-    def _results(self, runs: Sequence[Run]) -> Iterator[tuple[Run, dict[str, Any]]]:
-        if self.scheduler and runs:
-            return workers.dask(train_run, self.data, runs, self.scheduler)
-        number = min(self.processes, len(runs))
+        The folds of a recipe and seed are always trained together, so that results do not depend on what was
+        done before: if any is missing, all are trained again, and the missing ones are kept.
+        """
+        groups = self.plan.groups(recipes)
+        total = len(groups) * self.plan.folds
+        wanted = [g for g in groups if any(r.key not in self._done for r in g)]
+        done = total - sum(r.key not in self._done for g in wanted for r in g)
+        self.progress(done, total)
+        for group, results in self._results(wanted):
+            for run, result in zip(group, results, strict=True):
+                if run.key not in self._done:
+                    self._keep(run, result)
+                    done += 1
+            self.progress(done, total)
+
+    def _results(self, groups: Sequence[Group]) -> Iterator[tuple[Group, list[dict[str, Any]]]]:
+        if self.scheduler and groups:
+            return workers.dask(train_runs, self.data, groups, self.scheduler)
+        number = min(self.processes, len(groups))
         if number < 2:
-            return workers.here(train_run, self.data, runs)
-        return workers.processes(train_run, self.data, runs, number)
+            return workers.here(train_runs, self.data, groups)
+        return workers.processes(train_runs, self.data, groups, number)
 
     def objective(self, recipe: Recipe) -> float:
         """Return the mean of the three RMS ratios to the raw trigger, over folds and seeds."""
@@ -258,26 +278,31 @@ def _cut_torn_line(journal: Path) -> None:
                 file.truncate(content.rfind(b"\n") + 1)
 
 
-def train_run(data: Dataset, run: Run) -> dict[str, Any]:
-    """Train on all folds but two; the one after the run's fold validates, the run's fold tests.
+def train_runs(data: Dataset, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Train networks of one recipe together, on all folds but two each: one validates, the run's fold tests.
 
     Returns
     -------
-    dict
-        ``raw`` and ``model``: the nine metrics on the test fold; ``raw_without_hwpt_6`` and
+    list of dict
+        Of each run ``raw`` and ``model``: the nine metrics on the test fold; ``raw_without_hwpt_6`` and
         ``model_without_hwpt_6``: the same without these muons; ``objective``: mean of the three RMS ratios.
     """
+    from l1scout.training.fit import Parts, fit_together
+
+    folds = runs[0].folds
+    at = np.floor(folds * fraction(data.identity)).astype(np.int64)
+    parts = []
+    for run in runs:
+        validation = (run.fold + 1) % folds
+        learn = data.select((at != run.fold) & (at != validation))
+        parts.append(Parts(learn, data.select(at == validation), 1000 * run.seed + run.fold))
+    trained = fit_together(parts, runs[0].recipe)
+    return [_result(t, data.select(at == run.fold)) for t, run in zip(trained, runs, strict=True)]
+
+
+def _result(trained: "Trained", test: Dataset) -> dict[str, Any]:
     from l1scout.training.fit import score
 
-    at = np.floor(run.folds * fraction(data.identity)).astype(np.int64)
-    validation = (run.fold + 1) % run.folds
-    test = data.select(at == run.fold)
-    trained = fit_parts(
-        data.select((at != run.fold) & (at != validation)),
-        data.select(at == validation),
-        run.recipe,
-        seed=1000 * run.seed + run.fold,
-    )
     raw, model = score(trained, test)
     above = test.select(test["hwPt"] > FLOOR)
     raw_above, model_above = score(trained, above) if len(above) else (None, None)

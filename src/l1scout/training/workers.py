@@ -1,4 +1,4 @@
-"""Where trainings run: here, in processes of this machine, or on a Dask cluster.
+"""Where groups of trainings run: here, in processes of this machine, or on a Dask cluster.
 
 Results come as they are ready, and are kept by the process that asked for them alone.
 """
@@ -18,13 +18,14 @@ from l1scout.dataset.matched import Dataset
 from l1scout.errors import InputError
 
 Run = TypeVar("Run")
-Work = Callable[[Dataset, Run], dict[str, Any]]
+Results = list[dict[str, Any]]
+Work = Callable[[Dataset, Run], Results]
 
 _DATA: list[Dataset] = []
 """Of a worker process."""
 
 
-def here(work: Work[Run], data: Dataset, runs: Sequence[Run]) -> Iterator[tuple[Run, dict[str, Any]]]:
+def here(work: Work[Run], data: Dataset, runs: Sequence[Run]) -> Iterator[tuple[Run, Results]]:
     """Do the runs one after the other."""
     for run in runs:
         yield run, work(data, run)
@@ -32,7 +33,7 @@ def here(work: Work[Run], data: Dataset, runs: Sequence[Run]) -> Iterator[tuple[
 
 def processes(
     work: Work[Run], data: Dataset, runs: Sequence[Run], number: int
-) -> Iterator[tuple[Run, dict[str, Any]]]:
+) -> Iterator[tuple[Run, Results]]:
     """Do the runs in `workers` processes, one processor each, so that two do not hinder each other."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -54,13 +55,13 @@ def _start(data: Dataset, queue: Any) -> None:
     _DATA.append(data)
 
 
-def _work(work: Work[Run], run: Run) -> dict[str, Any]:
+def _work(work: Work[Run], run: Run) -> Results:
     return work(_DATA[0], run)
 
 
 def dask(
     work: Work[Run], data: Dataset, runs: Sequence[Run], scheduler: str
-) -> Iterator[tuple[Run, dict[str, Any]]]:
+) -> Iterator[tuple[Run, Results]]:
     """Do the runs on the workers of a Dask cluster, which get the data from here.
 
     Raises
@@ -110,7 +111,7 @@ def _version() -> str:
     return __version__
 
 
-def _remote(work: Work[Run], data: Dataset, run: Run) -> dict[str, Any]:
+def _remote(work: Work[Run], data: Dataset, run: Run) -> Results:
     """Do a run in a process of its own: Dask's threads draw from Python's random numbers, as Keras does."""
     done = subprocess.run(
         [sys.executable, "-m", __name__],
@@ -122,7 +123,7 @@ def _remote(work: Work[Run], data: Dataset, run: Run) -> dict[str, Any]:
         said = done.stderr.decode(errors="replace").split("\n")
         msg = f"a training failed: {next((line for line in reversed(said) if line), done.returncode)}"
         raise OSError(msg)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return list(json.loads(done.stdout.splitlines()[-1]))
 
 
 def _line(error: BaseException) -> str:

@@ -1,7 +1,9 @@
 """The interface of an engine, and checks of arrays that engines share."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -90,6 +92,20 @@ class Engine(ABC):
             Where the corrections are written, so that no memory is allocated.
         """
 
+    def bind(self, hardware: NDArray[np.int16], out: NDArray[np.float32]) -> Callable[[], object]:
+        """Return a function that corrects what is in `hardware` whenever it is called, and fills `out`.
+
+        For one muon or one crossing at a time: the arrays are checked here, and not in each call. Arrays
+        that are C-contiguous are fastest.
+
+        Parameters
+        ----------
+        hardware, out : ndarray
+            As `correct` takes them.
+        """
+        self.correct(hardware, out)
+        return partial(self.correct, hardware, out)
+
 
 def int16_columns(hardware: NDArray[Any]) -> NDArray[np.int16]:
     """Return hardware columns as int16; values that do not fit become its smallest or largest value.
@@ -115,7 +131,13 @@ def int16_columns(hardware: NDArray[Any]) -> NDArray[np.int16]:
 
 def kernel_ready(hardware: NDArray[Any], out: NDArray[Any]) -> bool:
     """Whether a kernel may be called as it is: `check_arrays` takes as long as a look-up in the table."""
-    return hardware.dtype is INT16 and out.dtype is FLOAT32 and hardware.ndim == out.ndim == 2
+    right = hardware.dtype is INT16 and out.dtype is FLOAT32 and hardware.ndim == out.ndim == 2
+    return right and out.flags.writeable
+
+
+def bindable(hardware: NDArray[Any], out: NDArray[Any]) -> bool:
+    """Whether `l1scout.jit.bound` takes the arrays."""
+    return kernel_ready(hardware, out) and hardware.flags.c_contiguous and out.flags.c_contiguous
 
 
 def check_arrays(
@@ -139,5 +161,8 @@ def check_arrays(
         return hardware, np.empty(wanted, np.float32)
     if out.shape != wanted or (out.dtype is not FLOAT32 and out.dtype != FLOAT32):
         msg = f"out is {out.dtype} {out.shape}, not float32 {wanted}"
+        raise InputError(msg)
+    if not out.flags.writeable:
+        msg = "out is not writeable"
         raise InputError(msg)
     return hardware, out

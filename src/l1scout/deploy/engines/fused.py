@@ -8,14 +8,15 @@ Look-ups add one vector for each value of an input to the sums of the first laye
 by one factor each, and the offset is added, where the answers are written.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.engines import ENGINES
-from l1scout.deploy.engines._base import Engine, check_arrays, kernel_ready
-from l1scout.jit import float_kernel
+from l1scout.deploy.engines._base import Engine, bindable, check_arrays, kernel_ready
+from l1scout.jit import array_at, bound, bound_kernel, float_kernel
 from l1scout.model.directory import Model
 from l1scout.model.network import Network
 
@@ -59,6 +60,7 @@ class FusedEngine(Engine):
         scratch = aligned((2 * width * (_BLOCK + _LANES),), dtype)
         # as few arrays as can be: a call takes a tenth of a microsecond longer for each
         self._network = len(layers), shape, parameters, scratch
+        self._layers = np.array([len(layers)])
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return corrections; see `Engine`."""
@@ -67,6 +69,14 @@ class FusedEngine(Engine):
         hardware, out = check_arrays(hardware, *self._io, out)
         _run(*self._network, hardware, out)
         return out
+
+    def bind(self, hardware: NDArray[np.int16], out: NDArray[np.float32]) -> Callable[[], object]:
+        """Return a function that corrects what is in `hardware` and fills `out`; see `Engine`."""
+        call = super().bind(hardware, out)
+        _, shape, parameters, scratch = self._network
+        if not bindable(hardware, out) or parameters.dtype != np.float32:
+            return call
+        return bound(_run_bound, self._layers, shape, parameters, scratch, hardware, out)
 
     def exact(self, hardware: NDArray[np.int16]) -> NDArray[Any]:
         """Return corrections in the type of the arithmetic, shape (outputs, muons)."""
@@ -144,6 +154,20 @@ def _run(
     return True
 
 
+@bound_kernel
+def _run_bound(address: int) -> None:
+    layers, shape = array_at(address, 0, np.int64)[0, 0], array_at(address, 1, np.int64)
+    parameters, scratch = array_at(address, 2, np.float32)[0], array_at(address, 3, np.float32)[0]
+    _run(
+        layers,
+        shape,
+        parameters,
+        scratch,
+        array_at(address, 4, np.int16),
+        array_at(address, 5, np.float32),
+    )
+
+
 @float_kernel
 def _few(
     layers: int,
@@ -203,7 +227,11 @@ def _few(
             elif shape[layer, 2] == _SOFTMAX:
                 _softmax_one(scratch, y, shape[layer, 1])
             x, y = y, x
-        _finish_one(shape, parameters, scratch, x, hardware, out, m)
+        if shape[0, 3] < shape.shape[0] or shape[0, 4]:
+            _finish_one(shape, parameters, scratch, x, hardware, out, m)
+        else:
+            for n in range(out.shape[0]):
+                out[n, m] = scratch[x + np.uint64(n)]
 
 
 @float_kernel

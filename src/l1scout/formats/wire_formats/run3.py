@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.formats.block import MAP_WORDS, ROWS
-from l1scout.formats.block_format import BLOCKS_ROOM, BlockFormat, OrbitState, first_packet
+from l1scout.formats.block_format import BLOCKS_ROOM, BlockFormat, first_packet
 from l1scout.formats.fine_suppression import frame_orbits
 from l1scout.formats.frame_checks import mended_marks
 from l1scout.formats.lanes import lowest
@@ -164,7 +164,8 @@ class Run3(BlockFormat, RawSegmentFormat):
         "Header of a .raw file": FILE_HEADER,
         "Header of an orbit in a .raw file": FRAME_HEADER,
     }
-    head_words = LINKS
+    orbit_head = (HEADER_MARK, "orbit", "blocks", "good_links", "lost", "dropped", "marks", 0)
+    orbit_tail = (*(ORBIT_END,) * LINKS, "bx_map", "states", "realigns")
 
     @property
     def orbit_room(self) -> int:
@@ -202,19 +203,6 @@ class Run3(BlockFormat, RawSegmentFormat):
         found.maps_from_0 = int(first_bx == 0)
         orbits = self._orbits(rows, spans, orbit, found, flagged, stated)
         return orbits if numbered else replace(orbits, numbered=False)
-
-    def write_orbit(self, packet: NDArray[np.uint32], start: int, stop: int, state: OrbitState) -> int:
-        """Write the header of an orbit, and its trailer with map, states and realigns of the links."""
-        counts = state.lost & 0xFFFFFFFF, state.dropped & 0xFFFFFFFF
-        head = HEADER_MARK, state.orbit & 0xFFFFFFFF, state.blocks, state.good_links, *counts, state.marks, 0
-        packet[start : start + LINKS] = head
-        packet[stop : stop + LINKS] = ORBIT_END
-        stop += LINKS
-        packet[stop : stop + MAP_WORDS] = state.bx_map
-        stop += MAP_WORDS
-        packet[stop : stop + LINKS] = state.states
-        packet[stop + LINKS : stop + 2 * LINKS] = state.realigns
-        return stop + 2 * LINKS
 
     def renumber(self, rows: NDArray[np.uint32], spans: NDArray[np.int64], by: int, marks: int = 0) -> None:
         """Add to the orbit numbers of all blocks and of l1scout's headers, and mark the latter, in place."""
