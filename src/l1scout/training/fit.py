@@ -13,13 +13,11 @@ from l1scout.dataset.matched import Dataset
 from l1scout.dataset.paper import paper_part
 from l1scout.errors import InputError
 from l1scout.evaluate.metrics import Scores, ratios, scores
-from l1scout.evaluate.targets import raw_residuals, targets
+from l1scout.evaluate.targets import raw_residuals
 from l1scout.formats.streams.muon import FINDERS, Finder, of_finders
 from l1scout.model import resolution
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
-from l1scout.model.quantities import REFERENCES
-from l1scout.statistics import wrap
 from l1scout.training import embeddings, symmetries
 from l1scout.training.code_guard import Guard, find
 from l1scout.training.epoch_loops import (
@@ -32,9 +30,10 @@ from l1scout.training.epoch_loops import (
     residuals_after,
 )
 from l1scout.training.epochs import MuonFiles
-from l1scout.training.gains import Gains, first_gains, size, unsigned
+from l1scout.training.gains import Gains, first_gains, unsigned
 from l1scout.training.nodes import nodes
 from l1scout.training.recipes import Recipe, build, quiet_copies
+from l1scout.training.references import with_reference
 from l1scout.training.scaling import domain, scaling
 from l1scout.training.together import OnEpoch, Training, train_together
 
@@ -225,7 +224,7 @@ class _Network:
 def _prepared(parts: Parts, recipe: Recipe, patience: int | None) -> _Network:
     """Make a network that can be trained."""
     train, seed, stream = parts.train, parts.seed, parts.stream
-    recipe = _with_station(train, recipe)
+    recipe = with_reference(train, recipe)
     _check(train, recipe.inputs)
     refuse_unselected(train)
     refuse_unselected(parts.validation)
@@ -281,38 +280,6 @@ def _finished(network: _Network, done: dict[str, Any]) -> Trained:
     training, scored = {**network.about, **done}, validated.as_dict()
     card = dataclasses.replace(card, training=training, scores=scored, resolution=known)
     return Trained(model, gains, card, validated, guarded)
-
-
-def _with_station(train: Dataset, recipe: Recipe) -> Recipe:
-    """Return the recipe, or one that corrects at the vertex.
-
-    That is if the muons have no values of station 2 (the same hwPhi or hwEta for all), their phi there does
-    not lead to the vertex, or the network is to see eta at the vertex alone.
-    """
-    station, vertex = REFERENCES["station 2"], REFERENCES["vertex"]
-    seen = station[1] in recipe.inputs or vertex[1] not in recipe.inputs
-    usable = all(np.ptp(train[n]) > 0 for n in station) and _leads_to_vertex(train)
-    if recipe.reference == "vertex" or (seen and usable):
-        return recipe
-    instead = dict(zip(station, vertex, strict=True))
-    inputs = tuple(dict.fromkeys(instead.get(n, n) for n in recipe.inputs))
-    return dataclasses.replace(recipe, inputs=inputs, reference="vertex")
-
-
-def _leads_to_vertex(train: Dataset) -> bool:
-    """Return whether hwPhi, hwPt and hwCharge tell offline phi better than the trigger's phi at the vertex.
-
-    They do not where charges are missing or are not those with which the trigger extrapolated. What is
-    compared is the RMS with the median bend in ranges of hwPt a tenth wide.
-    """
-    bend, raw = (targets(train, reference)[:, 0] for reference in ("station 2", "vertex"))
-    sign = np.where(train["hwCharge"] == 0, 1.0, -1.0)
-    ranges = np.round(10 * np.log(size(train["hwPt"]))).astype(np.int64)
-    ranges -= ranges.min()
-    median = np.zeros(ranges.max() + 1)
-    for k in np.unique(ranges):
-        median[k] = np.median((sign * bend)[ranges == k])
-    return bool(np.mean(wrap(bend - sign * median[ranges]) ** 2) < np.mean(raw**2))
 
 
 def _adapted(train: Dataset, recipe: Recipe) -> tuple[Recipe, dict[str, float]]:
