@@ -85,7 +85,7 @@ class ArchiveWriter:
     plain : bool
         See `to_parquet`.
     regular : bool
-        Expect an undamaged .raw file of muons, which takes a third of the time (IrregularError if it is not).
+        Expect an undamaged .raw file of muons, which is faster (IrregularError if it is not).
     """
 
     def __init__(
