@@ -13,13 +13,12 @@ from l1scout.dataset.matched import Dataset
 from l1scout.dataset.paper import paper_part
 from l1scout.errors import InputError
 from l1scout.evaluate.metrics import Scores, ratios, scores
-from l1scout.evaluate.targets import raw_residuals, targets
+from l1scout.evaluate.targets import raw_residuals
 from l1scout.formats.streams.muon import FINDERS, Finder, of_finders
 from l1scout.model import resolution
 from l1scout.model.card import Card
 from l1scout.model.keras_backend import load_keras
 from l1scout.model.quantities import REFERENCES
-from l1scout.statistics import wrap
 from l1scout.training import embeddings, symmetries
 from l1scout.training.code_guard import Guard, find
 from l1scout.training.epoch_loops import (
@@ -32,7 +31,7 @@ from l1scout.training.epoch_loops import (
     residuals_after,
 )
 from l1scout.training.epochs import MuonFiles
-from l1scout.training.gains import Gains, first_gains, size, unsigned
+from l1scout.training.gains import Gains, first_gains, leads_to_vertex, unsigned
 from l1scout.training.nodes import nodes
 from l1scout.training.recipes import Recipe, build, quiet_copies
 from l1scout.training.scaling import domain, scaling
@@ -291,28 +290,12 @@ def _with_station(train: Dataset, recipe: Recipe) -> Recipe:
     """
     station, vertex = REFERENCES["station 2"], REFERENCES["vertex"]
     seen = station[1] in recipe.inputs or vertex[1] not in recipe.inputs
-    usable = all(np.ptp(train[n]) > 0 for n in station) and _leads_to_vertex(train)
+    usable = all(np.ptp(train[n]) > 0 for n in station) and leads_to_vertex(train)
     if recipe.reference == "vertex" or (seen and usable):
         return recipe
     instead = dict(zip(station, vertex, strict=True))
     inputs = tuple(dict.fromkeys(instead.get(n, n) for n in recipe.inputs))
     return dataclasses.replace(recipe, inputs=inputs, reference="vertex")
-
-
-def _leads_to_vertex(train: Dataset) -> bool:
-    """Return whether hwPhi, hwPt and hwCharge tell offline phi better than the trigger's phi at the vertex.
-
-    They do not where charges are missing or are not those with which the trigger extrapolated. What is
-    compared is the RMS with the median bend in ranges of hwPt a tenth wide.
-    """
-    bend, raw = (targets(train, reference)[:, 0] for reference in ("station 2", "vertex"))
-    sign = np.where(train["hwCharge"] == 0, 1.0, -1.0)
-    ranges = np.round(10 * np.log(size(train["hwPt"]))).astype(np.int64)
-    ranges -= ranges.min()
-    median = np.zeros(ranges.max() + 1)
-    for k in np.unique(ranges):
-        median[k] = np.median((sign * bend)[ranges == k])
-    return bool(np.mean(wrap(bend - sign * median[ranges]) ** 2) < np.mean(raw**2))
 
 
 def _adapted(train: Dataset, recipe: Recipe) -> tuple[Recipe, dict[str, float]]:

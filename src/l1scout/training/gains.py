@@ -19,7 +19,7 @@ from l1scout.evaluate.targets import targets
 from l1scout.formats.streams.muon import PT_LSB
 from l1scout.model.network import Gain
 from l1scout.model.quantities import OUTPUTS, REFERENCES, Reference
-from l1scout.statistics import half_width
+from l1scout.statistics import half_width, wrap
 from l1scout.training.recipes import Recipe
 
 FADE = 2.0
@@ -167,3 +167,19 @@ def _middle(y: NDArray[np.float64], side: NDArray[np.bool_], cell: NDArray[np.in
             total += float(np.median(a) + np.median(b)) / 2 / variance
             weights += 1 / variance
     return total / weights if weights else 0.0
+
+
+def leads_to_vertex(train: Dataset) -> bool:
+    """Return whether hwPhi, hwPt and hwCharge tell offline phi better than the trigger's phi at the vertex.
+
+    They do not where charges are missing or are not those with which the trigger extrapolated. What is
+    compared is the RMS with the median bend in ranges of hwPt a tenth wide.
+    """
+    bend, raw = (targets(train, reference)[:, 0] for reference in ("station 2", "vertex"))
+    sign = np.where(train["hwCharge"] == 0, 1.0, -1.0)
+    ranges = np.round(10 * np.log(size(train["hwPt"]))).astype(np.int64)
+    ranges -= ranges.min()
+    median = np.zeros(ranges.max() + 1)
+    for k in np.unique(ranges):
+        median[k] = np.median((sign * bend)[ranges == k])
+    return bool(np.mean(wrap(bend - sign * median[ranges]) ** 2) < np.mean(raw**2))
