@@ -86,8 +86,11 @@ def test_numpy_reads_damage_alike(name, source):
 
 def test_kernels_stay_inside_their_arrays(monkeypatch):
     """The same through kernels that check every index."""
-    kernels = [(object_records, n) for n in ("_walk", "_gather", "_collect", "_leave_out_empty", "_reorder")]
-    for module, name in (*kernels, (etsum, "_transpose"), (etsum, "_unpack"), (stub, "_tag")):
+    kernels = [
+        (object_records, n)
+        for n in ("_walk", "_gather", "_collect", "_leave_out_empty", "_reorder", "_join_rows")
+    ]
+    for module, name in (*kernels, (etsum, "_transpose"), (etsum, "_unpack"), (stub, "_mark")):
         monkeypatch.setattr(module, name, numba.njit(boundscheck=True)(getattr(module, name).py_func))
     random = np.random.default_rng(7)
     for name, source in [f for f in FORMS if f[1]]:

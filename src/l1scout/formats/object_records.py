@@ -199,6 +199,18 @@ def _reorder(words: Any, starts: Any, order: Any, out: Any, out_starts: Any) -> 
     out_starts[order.size] = last
 
 
+@kernel
+def _join_rows(orbit: Any, bx: Any, starts: Any, size: Any, rows: Any, offsets: Any) -> Any:
+    """Make rows of crossings from records in order of time, and offsets from words; the number of rows."""
+    n = 0
+    for k in range(orbit.size):
+        if n == 0 or orbit[k] != rows[0, n - 1] or bx[k] != rows[1, n - 1]:
+            rows[0, n], rows[1, n], offsets[n] = orbit[k], bx[k], starts[k] // size
+            n += 1
+    offsets[n] = starts[orbit.size] // size
+    return n
+
+
 @dataclass(frozen=True)
 class Collected:
     """Objects' words of records, which are in order of time.
@@ -224,12 +236,12 @@ class Collected:
 
     def batch(self, columns: Mapping[str, NDArray[Any]], object_words: int = 1) -> OrbitBatch:
         """Make a batch of columns, which have a value for each object of `object_words` words."""
-        starts = self.starts if object_words == 1 else self.starts // object_words
-        if self.is_distinct:
-            return OrbitBatch(self.orbit, self.bx, starts, columns)
-        time = order_of_time(self.orbit, self.bx)
-        first = np.flatnonzero(np.r_[True, time[1:] > time[:-1]][: time.size])
-        return OrbitBatch(self.orbit[first], self.bx[first], np.r_[starts[first], starts[-1]], columns)
+        if self.is_distinct and object_words == 1:
+            return OrbitBatch(self.orbit, self.bx, self.starts, columns)
+        n = self.orbit.size
+        rows, offsets = np.empty((2, n), np.int64), np.empty(n + 1, np.int64)
+        n = int(_join_rows(self.orbit, self.bx, self.starts, object_words, rows, offsets))
+        return OrbitBatch(rows[0, :n], rows[1, :n], offsets[: n + 1], columns)
 
     def in_time(self) -> "Collected":
         """Return the records in order of time; those of a crossing stay as they are."""

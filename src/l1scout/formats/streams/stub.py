@@ -50,13 +50,14 @@ _CHAMBER = 40
 
 
 @kernel
-def _tag(stubs: Any, bounds: Any, tag: Any) -> None:
-    """Write 1 for the first stub of each chamber in a record, given by where records begin."""
-    for k in range(bounds.size - 1):
+def _mark(stubs: Any, starts: Any, payload: Any, sources: Any, sector: Any, tag: Any) -> None:
+    """Write the sector of each stub, and 1 as tag of the first one of each chamber in a record."""
+    for k in range(payload.size):
         seen = np.uint64(0)
-        for i in range(bounds[k], bounds[k + 1]):
+        for i in range(starts[k] // 2, starts[k + 1] // 2):
             chamber = np.uint64(1) << ((stubs[i] >> np.uint64(_CHAMBER)) & np.uint64(31))
             tag[i] = seen & chamber == 0
+            sector[i] = sources[payload[k]] - FIRST_SOURCE
             seen |= chamber
 
 
@@ -82,9 +83,7 @@ class StubStream(Stream):
         columns = STUB.decode(stubs, READ, out=made)
         columns["station"] += 1
         columns["sector"], columns["tag"] = made[-2:]
-        starts = found.starts // _FORM.object_words
-        _tag(stubs, starts, columns["tag"])
-        columns["sector"][:] = np.repeat(sources[found.payload] - FIRST_SOURCE, np.diff(starts))
+        _mark(stubs, found.starts, found.payload, sources, columns["sector"], columns["tag"])
         return Decoded(found.batch(columns, _FORM.object_words), np.zeros(0, np.int64)), ends
 
     def encode(
