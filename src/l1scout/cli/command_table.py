@@ -63,6 +63,14 @@ _FIRMWARE = {
         "firmware board run/links.l1l --out packets.dat",
     ),
 }
+_MENU = {
+    "show": CommandEntry(
+        "Show the algorithms of a menu with their limits.", "menu show menu.xml --algorithm L1_SingleMu22"
+    ),
+    "check": CommandEntry(
+        "Emulate a menu on a test vector and compare all bits.", "menu check menu.xml TestVector.txt"
+    ),
+}
 
 COMMANDS = {
     "demo": CommandEntry(
@@ -165,6 +173,7 @@ COMMANDS = {
         details="Physics and detector quantities, from packets, files or a simulated run. Each command "
         "prints a table; with --out it writes figure, tables (CSV) and result (JSON), too.",
     ),
+    "menu": CommandEntry("Show a Level-1 trigger menu, and emulate it bit for bit.", "", _PHYSICS, _MENU),
     "firmware": CommandEntry(
         "Train for, build, simulate and synthesise logic in Verilog.", "", _HARDWARE, _FIRMWARE
     ),

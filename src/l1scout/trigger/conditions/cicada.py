@@ -1,0 +1,24 @@
+"""The score of the calorimeter's anomaly trigger: ``CICADA[CICADA-CSCORE_127]``."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.trigger.condition_type import CONDITIONS, ConditionType
+from l1scout.trigger.menu import MenuCondition
+from l1scout.trigger.menu_error import UnsupportedError
+from l1scout.trigger.passing_objects import PassingObjects
+
+
+class CicadaCondition(ConditionType):
+    """A score at or above the threshold."""
+
+    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.bool_]:
+        """Return in which crossings the score is high (UnsupportedError if the data have no score)."""
+        if objects.inputs.cicada is None:
+            msg = "the data have no CICADA score"
+            raise UnsupportedError(msg)
+        (leg,) = condition.legs
+        return np.asarray(objects.inputs.shift(objects.inputs.cicada, leg.offset) >= leg.threshold)
+
+
+CONDITIONS.register("cicada")(CicadaCondition())

@@ -1,0 +1,24 @@
+"""An external signal: ``EXT_BPTX_B1_VME-1``."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.trigger.condition_type import CONDITIONS, ConditionType
+from l1scout.trigger.menu import MenuCondition
+from l1scout.trigger.menu_error import UnsupportedError
+from l1scout.trigger.passing_objects import PassingObjects
+
+
+class ExternalCondition(ConditionType):
+    """A bit of the external signals."""
+
+    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.bool_]:
+        """Return in which crossings the signal is set (UnsupportedError if there are no signals)."""
+        if objects.inputs.external is None:
+            msg = f"{condition.legs[0].name}: the data have no external signals"
+            raise UnsupportedError(msg)
+        (leg,) = condition.legs
+        return objects.inputs.shift(objects.inputs.external[:, leg.threshold], leg.offset)
+
+
+CONDITIONS.register("external")(ExternalCondition())
