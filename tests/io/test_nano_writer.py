@@ -203,6 +203,17 @@ def test_orbits_that_are_not_stated_one_by_one(tmp_path):
     assert read(tmp_path / "b").muons.n_orbits is None
 
 
+def test_orbits_before_the_first_crossing_are_of_its_run(tmp_path):
+    jets = every(5).streams["jet"]
+    for first in (261_000, None):
+        early = replace(STREAMS["jet"].empty(), n_orbits=1000, first_orbit=first)
+        write_nano([OrbitData({"jet": early}), OrbitData({"jet": jets})], tmp_path / "a")
+        with uproot.open(tmp_path / "a") as file:
+            blocks = file["LuminosityBlocks"].arrays(library="np")
+        assert blocks["run"].tolist() == [RUN, RUN]
+        assert blocks["nOrbits"].tolist() == [2**18 - 261_000, 300 - (2**18 - 262_000)]
+
+
 def test_flags_of_selections_are_kept(tmp_path):
     data = every(6)
     jets = data.streams["jet"]

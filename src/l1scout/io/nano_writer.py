@@ -108,7 +108,9 @@ class _Writer:
         self._events: Any = None
         self._types: dict[str, Any] = {}
         self._lumisections: dict[tuple[int, int], int] = {}
-        self._counts_orbits, self._last = True, (0, 1)
+        self._counts_orbits = True
+        self._last: tuple[int, int] | None = None
+        self._early: list[tuple[int | None, int]] = []
         self._origins: set[bool | None] = set()
         self._stated: dict[str, Any] = {}
 
@@ -121,7 +123,7 @@ class _Writer:
         """Write the crossings of a chunk that have an object."""
         self._origins |= data.origins
         self._stated = {"seed": data.origin.seed, "version": data.origin.version}
-        self._count_orbits(data.main)
+        self._count_orbits(data)
         for one in _by_run(data):
             self._add_run(one)
 
@@ -170,26 +172,46 @@ class _Writer:
             raise InputError(msg)
         self._events.extend(arrays)
 
-    def _count_orbits(self, batch: OrbitBatch) -> None:
-        """Add the orbits of a batch to their lumisections."""
-        for key in np.unique(np.stack([batch.run, batch.lumisection], axis=1), axis=0).tolist():
-            self._lumisections.setdefault((int(key[0]), int(key[1])), 0)
+    def _count_orbits(self, data: OrbitData) -> None:
+        """Add the orbits of a chunk to their lumisections; before the first crossing the run is not known."""
+        of_rows = [
+            np.stack([batch.run, batch.lumisection, batch.orbit], axis=1) for batch in data.streams.values()
+        ]
+        seen = np.unique(np.concatenate(of_rows), axis=0)
+        for run, block in np.unique(seen[:, :2], axis=0).tolist():
+            self._lumisections.setdefault((run, block), 0)
+        batch = data.main
         if batch.n_orbits is None:
             self._counts_orbits = False
             return
-        runs = np.unique(batch.run)
-        run = int(runs[0]) if runs.size else self._last[0]
-        left = batch.n_orbits
-        if batch.first_orbit is not None and runs.size < 2:
-            for block, n in _orbits_of_blocks(batch.first_orbit, left):
-                self._add_orbits((run, block), n)
+        if not len(seen) and self._last is None:
+            self._early.append((batch.first_orbit, batch.n_orbits))
             return
-        key = self._last
-        of_rows = np.unique(np.stack([batch.run, batch.lumisection, batch.orbit], axis=1), axis=0)
-        for run, block, _ in of_rows.tolist():
-            key = run, block
-            self._add_orbits(key, 1)
-        self._add_orbits(key, left - len(of_rows))
+        runs = np.unique(seen[:, 0]).tolist()
+        if self._last is None:
+            self._last = int(seen[0, 0]), int(seen[0, 1])
+            self._add_early()
+        if batch.first_orbit is not None and len(runs) < 2:
+            self._add_range(runs[0] if runs else self._last[0], batch.first_orbit, batch.n_orbits)
+            return
+        own = np.unique(np.stack([batch.run, batch.lumisection, batch.orbit], axis=1), axis=0)
+        for run, block, _ in own.tolist():
+            self._add_orbits((run, block), 1)
+        self._add_orbits(self._last, batch.n_orbits - len(own))
+
+    def _add_early(self) -> None:
+        """Add the orbits before the first crossing to its run; to run 0 if there is no crossing."""
+        for first, n in self._early:
+            run, block = self._last or (0, 1)
+            if first is None:
+                self._add_orbits((run, block), n)
+            else:
+                self._add_range(run, first, n)
+        self._early = []
+
+    def _add_range(self, run: int, first: int, n: int) -> None:
+        for block, of_block in _orbits_of_blocks(first, n):
+            self._add_orbits((run, block), of_block)
 
     def _add_orbits(self, key: tuple[int, int], n: int) -> None:
         self._lumisections[key] = self._lumisections.get(key, 0) + n
@@ -200,6 +222,7 @@ class _Writer:
         if self._events is None:
             msg = f"{target}: there is nothing to write: the input has no objects"
             raise InputError(msg)
+        self._add_early()
         keys = np.array(sorted(self._lumisections), np.int64).reshape(-1, 2)
         blocks = {
             "run": _unsigned("run", keys[:, 0]),
