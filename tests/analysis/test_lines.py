@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from l1scout.analysis.common.lines import NO_PEAK, NOT_FITTED, PEAK, envelope, find_lines, upper_limit
-from l1scout.analysis.common.mass_lines import GROUPS, LINES, RANGES, WINDOWS
+from l1scout.analysis.common.mass_lines import GROUPS, LINES, RANGES, WINDOWS, known_lines
 from l1scout.analysis.common.pair_masses import Masses, PairCuts
 from l1scout.analysis.common.templates import Template
 from l1scout.io import read_events
@@ -113,6 +113,64 @@ def test_lines_that_are_not_separated_are_one():
     assert found["Υ"].entries.value == pytest.approx(2300, abs=4 * error)
     assert "Υ(2S), Υ(3S)" in found["Υ"].reason
     assert {found[n].status for n in group[1:]} == {NOT_FITTED}
+
+
+def test_a_line_as_wide_as_the_continuum_is_not_fitted():
+    """By its simulated shape, whatever the data are: a quarter of its mass is the limit."""
+    random = np.random.default_rng(10)
+    masses = np.r_[continuum(random, "Z", 6000, "L1"), random.normal(91.2, 20.0, 2000)]
+    counts = np.histogram(masses, HIGH)[0]
+    for width, fitted in ((20.0, True), (25.0, False)):
+        found = find_lines(HIGH, counts, window("Z", "L1"), {"Z": Template.gaussian(91.2, width)})["Z"]
+        assert (found.status == PEAK) == fitted
+        if not fitted:
+            assert found.status == NOT_FITTED
+            assert "25 GeV wide" in found.reason
+
+
+def test_a_background_does_not_take_the_place_of_a_wide_line():
+    """A polynomial of four terms bends to a bump of two widths: so a line of 18 sigma once had 3."""
+    random = np.random.default_rng(11)
+    masses = np.r_[continuum(random, "J/ψ", 2500, "L1"), random.normal(3.1, 0.65, 800)]
+    counts = np.histogram(masses, LOW)[0]
+    found = find_lines(LOW, counts, (1.9, 7.0), {"J/ψ": Template.gaussian(3.1, 0.65)})["J/ψ"]
+    assert found.status == PEAK, found.reason
+    assert found.entries.value == pytest.approx(800, abs=4 * np.hypot(found.entries.error, found.systematic))
+
+
+def test_windows_begin_above_the_tails_of_lighter_lines():
+    """The phi as the trigger measures it reaches into the window of the J/psi; its tail is no J/psi."""
+    random = np.random.default_rng(12)
+    phi = 0.6 + random.exponential(0.8, 4000)
+    spectrum = {"raw": {"low": np.histogram(np.r_[continuum(random, "J/ψ", 4000, "L1"), phi], LOW)[0]}}
+    shapes = {n: Template.gaussian(LINES[n], WIDTHS["L1"][n]) for n in LINES}
+    narrow, wide = (
+        known_lines(spectrum, {}, lambda s=s: {"raw": shapes | {"φ": s}})["raw", "J/ψ"]
+        for s in (shapes["φ"], Template.of_counts(LOW, np.histogram(phi, LOW)[0]))
+    )
+    assert narrow.fit.window[0] == pytest.approx(1.4, abs=0.11)
+    assert wide.fit.window[0] == pytest.approx(np.quantile(phi, 0.84), abs=0.11)
+    assert wide.status == NO_PEAK
+
+
+def test_pairs_selected_by_their_offline_mass_make_no_peak():
+    """Open data cut to 9.0 to 9.7 GeV: in L1 values a peak, also where it is flat offline."""
+    random = np.random.default_rng(13)
+    flat = random.uniform(8.983, 9.746, 5000)
+    shapes = {n: Template.gaussian(LINES[n], WIDTHS["L1"][n]) for n in LINES}
+
+    def found(masses):
+        smeared = random.normal(masses, 0.8)
+        spectra = {
+            name: {span: np.histogram(m, edges)[0] for span, edges in RANGES.items()}
+            for name, m in (("raw", smeared), ("offline", masses))
+        }
+        return known_lines(spectra, {}, lambda: {"raw": shapes, "offline": {}})["raw", "Υ"]
+
+    assert found(flat).status == NOT_FITTED
+    assert "of the offline pairs are within" in found(flat).reason
+    beside = continuum(random, "Υ", 6000, "L1")
+    assert found(np.r_[beside, random.normal(9.46, 0.07, 2000)]).status == PEAK
 
 
 def test_a_step_is_no_peak():

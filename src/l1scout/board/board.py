@@ -18,14 +18,13 @@ from l1scout.board.pack import (
     NEXT,
     ORBITS,
     READY,
-    HeldOrbits,
     pack,
 )
 from l1scout.board.suppress import BoardSelection, selection_tables
 from l1scout.core.flow import Sink
 from l1scout.core.provenance import joint_origin
 from l1scout.formats.block import BLOCK_BYTES
-from l1scout.formats.block_format import BlockFormat
+from l1scout.formats.block_format import STATE_SPANS, STATE_WORDS, BlockFormat
 from l1scout.formats.marks import origin_mark
 from l1scout.formats.packets import ORBITS_PER_PACKET, TRAILER_BYTES, Trailer
 from l1scout.formats.pattern import FRAMES_PER_BX
@@ -119,7 +118,8 @@ class Board:
         self._sink, self._form, self._ends = sink, form, ends
         self._receiver = LinkReceiver(crc)
         self._tables = selection_tables(form, selection or BoardSelection())
-        self._held = HeldOrbits.empty(orbits_per_packet)
+        self._per_packet, self._frame = orbits_per_packet, form.orbit_frame()
+        self._state = np.zeros(STATE_WORDS, np.uint32)
         room = orbits_per_packet * form.orbit_room + TRAILER_BYTES
         self._packet = np.empty(room // 4, np.uint32)
         self._count = np.zeros(BLOCKS + 1, np.int64)
@@ -138,7 +138,7 @@ class Board:
         if not orbits:
             return
         self._origins.add(capture.simulated)
-        mark, room = origin_mark(capture.simulated), (self._form.head_words, self._form.tail_words)
+        self._state[STATE_SPANS["marks"]] = origin_mark(capture.simulated)
         count = self._count
         count[NEXT] = orbits.start
         while count[NEXT] < orbits.stop:
@@ -146,12 +146,12 @@ class Board:
                 count[READY] = self._sink.ready()
             before = count[DELIVERED]
             pack(
-                capture.line, capture.first_orbit, orbits.stop, mark, self._receiver.arrays, self._tables,
-                room, self._held, self._packet, count,
+                capture.line, capture.first_orbit, orbits.stop, self._per_packet, self._receiver.arrays,
+                self._tables, self._frame, self._state, self._packet, count,
             )  # fmt: skip
             if count[DELIVERED] > before:
                 self._in_packet.add(capture.simulated)
-            if count[HELD] == self._held.orbit.size:
+            if count[HELD] == self._per_packet:
                 self._send()
         self._update()
 
@@ -177,20 +177,16 @@ class Board:
         c.idle, c.lost, c.dropped, c.blocks = count[IDLE], count[LOST], count[DROPPED], count[BLOCKS]
 
     def _send(self) -> None:
-        self._update()
-        c, held, end = self.counters, int(self._count[HELD]), int(self._count[END])
-        if held:
-            spans = self._held.spans[:held]
-            self._form.write_orbit(self._packet, spans[:, 0], spans[:, 1], self._held.state(held))
-        self._told = c.lost + c.dropped
-        trailer = Trailer(int(c.links.realigns.sum()), self._told, c.delivered)
+        c, count = self.counters, self._count.tolist()
+        end = count[END]
+        self._told = count[LOST] + count[DROPPED]
+        trailer = Trailer(int(self._receiver.counters.realigns.sum()), self._told, count[DELIVERED])
         marks = origin_mark(joint_origin(self._in_packet or self._origins))
-        stop = end + TRAILER_BYTES // 4
-        self._packet[end:stop] = np.frombuffer(trailer.encode(marks), np.uint32)
-        packet = self._packet[:stop].data.cast("B")
+        packet = self._packet.data.cast("B")[: 4 * end + TRAILER_BYTES]
+        packet[4 * end :] = trailer.encode(marks)
         self._sink.step(packet)
         c.packets, c.bytes = c.packets + 1, c.bytes + len(packet)
-        self._count[[END, HELD, READY]] = 0
+        self._count[READY : END + 1] = 0
         self._in_packet.clear()
 
 

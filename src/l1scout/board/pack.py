@@ -1,13 +1,12 @@
 """Orbit after orbit from a capture into a packet, without a step of Python for each."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from l1scout.board.suppress import write_blocks
-from l1scout.formats.block import BLOCK_WORDS, MAP_WORDS
-from l1scout.formats.block_format import OrbitState
+from l1scout.formats.block import BLOCK_WORDS
+from l1scout.formats.block_format import STATE_SPANS, complete_orbit
 from l1scout.formats.records import LINKS
 from l1scout.jit import kernel
 from l1scout.link.receive import IDLE as IDLE_LINK
@@ -16,38 +15,11 @@ from l1scout.link.receive import receive_orbit
 NEXT, READY, HELD, END, ORBITS, DELIVERED, FLAGGED, IDLE, LOST, DROPPED, BLOCKS = range(11)
 """Places in the counters of `pack`: the next orbit of the capture; whether the consumer takes this packet;
 orbits and words in the packet; the others are those of `board.board.BoardCounters`."""
-
-
-class HeldOrbits(NamedTuple):
-    """What a board knows of the orbits in a packet, one entry per orbit; see `OrbitState`.
-
-    Parameters
-    ----------
-    spans : ndarray of int64, shape (n, 2)
-        Word of the packet where each orbit begins, and the word after its last block.
-    """
-
-    spans: NDArray[np.int64]
-    orbit: NDArray[np.int64]
-    blocks: NDArray[np.int64]
-    good_links: NDArray[np.int64]
-    lost: NDArray[np.int64]
-    dropped: NDArray[np.int64]
-    bx_map: NDArray[np.uint32]
-    states: NDArray[np.int64]
-    realigns: NDArray[np.int64]
-    marks: NDArray[np.int64]
-
-    @classmethod
-    def empty(cls, n: int) -> "HeldOrbits":
-        """Return room for `n` orbits."""
-        shapes = (n, 2), *((n,) for _ in range(5)), (n, MAP_WORDS), (n, LINKS), (n, LINKS), (n,)
-        kinds = (np.uint32 if shape[-1] == MAP_WORDS else np.int64 for shape in shapes)
-        return cls(*(np.zeros(shape, kind) for shape, kind in zip(shapes, kinds, strict=True)))
-
-    def state(self, n: int) -> OrbitState:
-        """Return the state of the first `n` orbits."""
-        return OrbitState(**{name: getattr(self, name)[:n] for name in self._fields if name != "spans"})
+_ORBIT, _BLOCKS, _GOOD, _LOST, _DROPPED, _STATES, _REALIGNS = (
+    STATE_SPANS[name].start
+    for name in ("orbit", "blocks", "good_links", "lost", "dropped", "states", "realigns")
+)
+_MAP, _MAP_END = STATE_SPANS["bx_map"].start, STATE_SPANS["bx_map"].stop
 
 
 @kernel
@@ -55,15 +27,15 @@ def pack(
     line: Any,
     first_orbit: Any,
     stop: Any,
-    marks: Any,
+    full: Any,
     own: Any,
     tables: Any,
-    room: Any,
-    held: Any,
+    frame: Any,
+    state: Any,
     packet: Any,
     count: Any,
 ) -> None:
-    """Receive orbits of a capture and write their blocks.
+    """Receive orbits of a capture and write them to a packet.
 
     It ends when the packet is full, when there are no more orbits, or when the first orbit of a packet
     is dropped, as the consumer is not ready for it.
@@ -73,17 +45,20 @@ def pack(
     line : LinkWords
     first_orbit, stop : int
         Number of the capture's orbit 0; orbit of the capture, counted from 0, before which to stop.
-    marks : int
-        Of these orbits, see `formats.marks`.
+    full : int
+        Orbits of a packet.
     own : ReceiverState
     tables : SelectionTables
-    room : tuple of int
-        Words of the packet before and after the blocks of an orbit.
-    held : HeldOrbits
+    frame : tuple of two ndarrays
+        See `BlockFormat.orbit_frame`.
+    state : ndarray of uint32, shape (134,)
+        Words of an `OrbitState`; the marks are set already.
     packet : ndarray of uint32
     count : ndarray of int64, shape (11,)
     """
-    while count[HELD] < held.orbit.size and count[NEXT] < stop:
+    head, tail = frame
+    found, realigns, bx_map = own.found, own.realigns, state[_MAP:_MAP_END]
+    while count[HELD] < full and count[NEXT] < stop:
         orbit = first_orbit + count[NEXT]
         good = receive_orbit(line, first_orbit, count[NEXT], own)
         count[NEXT] += 1
@@ -91,20 +66,21 @@ def pack(
         if good == 0:
             idle = True
             for link in range(LINKS):
-                idle = idle and own.found[link, 0] == IDLE_LINK
+                idle = idle and found[link, 0] == IDLE_LINK
             count[IDLE if idle else LOST] += 1
             continue
         if count[HELD] == 0 and count[READY] == 0:
             count[DROPPED] += 1
             return
-        n, at = count[HELD], count[END] + room[0]
-        blocks = write_blocks(own.crossings, own.busy, good, orbit, tables, held.bx_map[n], packet[at:])
-        held.spans[n, 0], held.spans[n, 1] = count[END], at + blocks * BLOCK_WORDS
-        held.orbit[n], held.blocks[n], held.good_links[n], held.marks[n] = orbit, blocks, good, marks
-        held.lost[n], held.dropped[n] = count[LOST], count[DROPPED]
+        start = count[END]
+        at = start + head.size
+        blocks = write_blocks(own.crossings, own.busy, good, orbit, tables, bx_map, packet[at:])
+        state[_ORBIT], state[_BLOCKS], state[_GOOD] = np.uint32(orbit), np.uint32(blocks), np.uint32(good)
+        state[_LOST], state[_DROPPED] = np.uint32(count[LOST]), np.uint32(count[DROPPED])
         for link in range(LINKS):
-            held.states[n, link], held.realigns[n, link] = own.found[link, 0], own.realigns[link]
-        count[END] = at + blocks * BLOCK_WORDS + room[1]
+            state[_STATES + link] = np.uint32(found[link, 0])
+            state[_REALIGNS + link] = np.uint32(realigns[link])
+        count[END] = complete_orbit(packet, start, at + blocks * BLOCK_WORDS, head, tail, state)
         count[HELD] += 1
         count[DELIVERED] += 1
         count[FLAGGED] += good != (1 << LINKS) - 1

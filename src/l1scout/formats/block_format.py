@@ -3,8 +3,8 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any
+from itertools import accumulate, islice
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,37 +29,75 @@ from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
 from l1scout.jit import kernel
 from l1scout.lhc import BX_PER_ORBIT
 
-Count = int | NDArray[np.int64]
+_LENGTHS = {
+    **dict.fromkeys(("orbit", "blocks", "good_links", "lost", "dropped", "marks"), 1),
+    "bx_map": MAP_WORDS,
+    "states": LINKS,
+    "realigns": LINKS,
+}
+STATE_SPANS = {
+    name: slice(end - length, end)
+    for (name, length), end in zip(_LENGTHS.items(), accumulate(_LENGTHS.values()), strict=True)
+}
+"""Where the fields of an `OrbitState` are among its words."""
+STATE_WORDS = sum(_LENGTHS.values())
 
 
 @dataclass(frozen=True)
 class OrbitState:
-    """What a board knows of an orbit that it writes, or of n of them: then every field has n entries.
+    """What a board knows of an orbit that it writes.
 
     Parameters
     ----------
-    orbit, blocks : int or ndarray
-    good_links : int or ndarray
+    orbit, blocks : int
+    good_links : int
         Bit l is set where link l was received without fault.
-    lost, dropped : int or ndarray
+    lost, dropped : int
         Orbits lost or dropped since the start.
-    bx_map : ndarray of uint32, shape (112,) or (n, 112)
+    bx_map : ndarray of uint32, shape (112,)
         Non-empty BX; bit b is BX b + 1.
-    states, realigns : ndarray, shape (8,) or (n, 8)
+    states, realigns : ndarray, shape (8,)
         State of each link, and how often it was aligned anew.
-    marks : int or ndarray
+    marks : int
         See `formats.marks`.
     """
 
-    orbit: Count
-    blocks: Count
-    good_links: Count
-    lost: Count
-    dropped: Count
+    orbit: int
+    blocks: int
+    good_links: int
+    lost: int
+    dropped: int
     bx_map: NDArray[np.uint32]
     states: NDArray[Any]
     realigns: NDArray[Any]
-    marks: Count = 0
+    marks: int = 0
+
+    def words(self) -> NDArray[np.uint32]:
+        """Return all fields, as `complete_orbit` takes them."""
+        words = np.zeros(STATE_WORDS, np.uint32)
+        for name, span in STATE_SPANS.items():
+            words[span] = np.asarray(getattr(self, name)) & 0xFFFFFFFF
+        return words
+
+
+@kernel
+def complete_orbit(packet: Any, start: Any, stop: Any, head: Any, tail: Any, state: Any) -> Any:
+    """Write what comes before and after the blocks of an orbit; the word after the orbit.
+
+    Parameters
+    ----------
+    packet : ndarray of uint32
+    start, stop : int
+        Word where the orbit begins, and the word after its last block.
+    head, tail : ndarray of int64
+        A constant for each word, or -1 - n for word n of the state; see `BlockFormat.orbit_frame`.
+    state : ndarray of uint32, shape (134,)
+    """
+    for k in range(head.size):
+        packet[start + k] = np.uint32(head[k]) if head[k] >= 0 else state[-1 - head[k]]
+    for k in range(tail.size):
+        packet[stop + k] = np.uint32(tail[k]) if tail[k] >= 0 else state[-1 - tail[k]]
+    return stop + tail.size
 
 
 @dataclass(frozen=True)
@@ -75,8 +113,19 @@ class BlockFormat(BlockLayout, WireFormat):
     verilog: int = 0
 
     streams = (MUON,)
-    head_words = tail_words = 0
-    """Words before and after the blocks of an orbit."""
+    orbit_head: ClassVar[tuple[str | int, ...]] = ()
+    orbit_tail: ClassVar[tuple[str | int, ...]] = ()
+    """Words before and after the blocks of an orbit: constants, and fields of `OrbitState`."""
+
+    def orbit_frame(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the words before and after the blocks of an orbit, as `complete_orbit` takes them."""
+        places = {name: -1 - np.arange(span.start, span.stop) for name, span in STATE_SPANS.items()}
+        both = (
+            [places[part] if isinstance(part, str) else np.array([part]) for part in parts]
+            for parts in (self.orbit_head, self.orbit_tail)
+        )
+        head, tail = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in both)
+        return head, tail
 
     @property
     @abstractmethod
@@ -126,13 +175,13 @@ class BlockFormat(BlockLayout, WireFormat):
     def example_packet(self) -> bytes:
         """Return a packet of one orbit with one muon."""
         packet = np.zeros((self.orbit_room + TRAILER_BYTES) // 4, np.uint32)
-        block = packet[self.head_words : self.head_words + BLOCK_WORDS].reshape(ROWS, LINKS)
+        block = packet[len(self.orbit_head) : len(self.orbit_head) + BLOCK_WORDS].reshape(ROWS, LINKS)
         block[self.bx_row], block[2, 0] = 1, self.present_bits
         bx_map = np.zeros(MAP_WORDS, np.uint32)
         bx_map[0] = 1
         links = np.zeros(LINKS, np.uint32)
         state = OrbitState(0, 1, (1 << LINKS) - 1, 0, 0, bx_map, links, links)
-        end = self.write_orbit(packet, 0, self.head_words + BLOCK_WORDS, state)
+        end = self.write_orbit(packet, 0, len(self.orbit_head) + BLOCK_WORDS, state)
         return packet[:end].tobytes() + Trailer(0, 0, 1).encode()
 
     def blocks(self, orbits: PacketOrbits) -> NDArray[np.uint32]:
@@ -152,25 +201,24 @@ class BlockFormat(BlockLayout, WireFormat):
         """Return the words that orbits can take in a segment at most."""
         return frame_room(orbits)
 
-    def write_orbit(self, packet: NDArray[np.uint32], start: Count, stop: Count, state: OrbitState) -> Count:
-        """Complete an orbit in a packet, or n of them: what comes before and after the blocks.
+    def write_orbit(self, packet: NDArray[np.uint32], start: int, stop: int, state: OrbitState) -> int:
+        """Complete an orbit in a packet: what comes before and after its blocks.
 
         Parameters
         ----------
         packet : ndarray of uint32
-        start : int or ndarray of int64, shape (n,)
-            Word where the orbit begins: its blocks begin ``head_words`` later.
-        stop : int or ndarray of int64, shape (n,)
+        start : int
+            Word where the orbit begins: its blocks begin after the words of ``orbit_head``.
+        stop : int
             Word after the last block.
         state : OrbitState
 
         Returns
         -------
-        int or ndarray of int64
+        int
             Word after the orbit.
         """
-        del packet, start, state
-        return stop
+        return int(complete_orbit(packet, start, stop, *self.orbit_frame(), state.words()))
 
     def renumber(self, rows: NDArray[np.uint32], spans: NDArray[np.int64], by: int, marks: int = 0) -> None:
         """Add to the orbit numbers of all blocks, in place; `marks` are for formats with orbit headers."""

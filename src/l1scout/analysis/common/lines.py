@@ -1,8 +1,9 @@
 """Decide whether a spectrum has peaks at known lines, and set limits on those it does not have.
 
-Lines that are close are fitted together, with the shapes that simulation gives them, over each of
-eight smooth backgrounds. The backgrounds are profiled: each has its deviance plus one per parameter, and the
-smallest counts, with a line and without it (discrete profiling; Dauncey et al., JINST 10 (2015) P04015).
+Lines that are close are fitted together, with the shapes that simulation gives them, constrained to what
+simulation may be wrong by, over each of seven smooth backgrounds. The backgrounds are profiled: each has its
+deviance plus one per parameter, and the smallest counts, with a line and without it (discrete profiling;
+Dauncey et al., JINST 10 (2015) P04015). A background with a bump where a line is pays for it as a line would.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,10 +26,17 @@ NEAR = 0.6
 """Largest distance of a peak from where simulation has it, in widths."""
 SEPARATED = 1.0
 """Distance in widths from which on two lines have yields of their own."""
+WIDEST = 0.25
+"""Largest half-width of a line over its mass: the continuum itself changes within so much of its mass."""
+PER_WIDTH = 4
+"""Bins in the half-width of a line, at most."""
 INSIDE = 0.3
 """Smallest part of a line that must be in the window."""
 PRIORS = (0.15, 0.1)
 """What simulation may be wrong by: positions in widths, widths relatively; constraints of free shapes."""
+BESIDE, CHANCE = 2.0, 1.0
+"""Widths on both sides of a line between which a background is to have no bump, and standard deviations
+that chance allows; the square of what is above is added to the deviance, as that of a line would be."""
 _WORTH = 4.0
 """Penalised deviance above the smallest up to which a background is kept."""
 
@@ -85,12 +93,23 @@ class Line:
 
 @dataclass(frozen=True)
 class _Component:
-    """A line, or several that are not separated, with one yield."""
+    """A line, or several that are not separated, with one yield.
+
+    Parameters
+    ----------
+    line : str
+        The first one.
+    template : Template
+        Of all of them.
+    others : tuple of str
+    spread : (float, float)
+        What the template may be wrong by: position in widths, width relatively.
+    """
 
     line: str
     template: Template
     others: tuple[str, ...] = ()
-    alone: Template | None = None
+    spread: tuple[float, float] = PRIORS
 
 
 @dataclass(frozen=True)
@@ -100,6 +119,7 @@ class _Physical:
     fit: LineFit
     absent: tuple[int, ...]
     dips: Mapping[int, Measured]
+    penalised: float
 
     def entries(self, k: int) -> Measured:
         """Return the yield before it was put to 0."""
@@ -140,6 +160,11 @@ def find_lines(
             usable[line] = template
     if not usable:
         return found
+    if wide := [
+        t for t in usable.values() if t.width > WIDEST * t.position
+    ]:  # their neighbours would take them
+        reason = f"{wide[0].width:.2g} GeV wide at {wide[0].position:.4g} GeV: not told from a background"
+        return found | {line: Line(NOT_FITTED, reason, template=t) for line, t in usable.items()}
     width = min(t.width for t in usable.values())
     edges, counts, same_sign = _rebin(edges, counts, same_sign, width)
     inside = _occupied(edges, counts, window)
@@ -151,8 +176,8 @@ def find_lines(
             found[line] = Line(NOT_FITTED, f"outside the spectrum ({ends})", template=usable.pop(line))
     components = _components(usable, shares or {})
     if components:
-        search = _Search(cut, counts[at], components, None if same_sign is None else same_sign[at])
-        found |= search.lines()
+        same = None if same_sign is None else same_sign[at]
+        found |= _Search(cut, counts[at], components, same).lines()
     return {line: found[line] for line in templates}
 
 
@@ -165,41 +190,22 @@ def _components(templates: Mapping[str, Template], shares: Mapping[str, float]) 
             found.append(_Component(line, template))
             continue
         names = (last.line, *last.others, line)
-        mixed = Template.mixture([templates[n] for n in names], [shares.get(n, 1.0) for n in names])
-        found[-1] = _Component(last.line, mixed, (*last.others, line), templates[last.line])
+        parts = [templates[n] for n in names]
+        usual = [shares.get(n, 1.0) for n in names]
+        first, mixed, alike = (
+            Template.mixture(parts, w) for w in ([1.0] + [0.0] * (len(names) - 1), usual, [1.0] * len(names))
+        )
+        shift = max(abs(t.position - mixed.position) for t in (first, alike)) / mixed.width
+        stretch = max(abs(t.width / mixed.width - 1) for t in (first, alike))
+        spread = float(np.hypot(PRIORS[0], shift)), float(np.hypot(PRIORS[1], stretch))
+        found[-1] = _Component(last.line, mixed, (*last.others, line), spread)
     return found
-
-
-def _physical(
-    edges: NDArray[np.float64],
-    counts: NDArray[np.int64],
-    templates: Sequence[Template],
-    background: MassBackground,
-    absent: tuple[int, ...] = (),
-    *,
-    free: bool = False,
-) -> _Physical:
-    """Fit, with yields below 0 put to 0."""
-    dips: dict[int, Measured] = {}
-    priors = (PRIORS[0] * min(t.width / t.position for t in templates), PRIORS[1])
-    while True:
-        loose = free and len(absent) < len(templates)
-        fit = fit_lines(edges, counts, templates, background, absent=absent, free=loose, priors=priors)
-        below = {k: y for k, y in enumerate(fit.entries) if y.value < 0}
-        if not below:
-            return _Physical(fit, absent, dips)
-        dips |= below
-        absent = (*absent, *below)
-
-
-def _adequate(fits: Sequence[_Physical]) -> list[_Physical]:
-    return [f for f in fits if f.fit.valid and f.fit.p_value > ADEQUATE]
 
 
 def _competing(fits: Sequence[_Physical]) -> list[_Physical]:
     """Return the fits that describe a spectrum almost as well as the best of them."""
-    best = min(f.fit.penalised for f in fits)
-    return [f for f in fits if f.fit.penalised < best + _WORTH]
+    best = min(f.penalised for f in fits)
+    return [f for f in fits if f.penalised < best + _WORTH]
 
 
 def envelope(
@@ -224,8 +230,18 @@ def upper_limit(value: float, error: float) -> float:
     return float(value - error * ndtri(0.05 * ndtr(value / error))) if error > 0 else float("nan")
 
 
+def _bump(fit: LineFit, component: _Component) -> float:
+    """Return by how many standard deviations the background rises above its chord below a line, or 0."""
+    at, width = component.template.position, component.template.width
+    low, high = (float(np.clip(at + k * width, *fit.window)) for k in (-BESIDE, BESIDE))
+    edges = np.linspace(low, high, 41)
+    smooth = fit.smooth(edges)
+    above = (smooth - np.linspace(smooth[0], smooth[-1], smooth.size)).sum()
+    return max(float(above / np.sqrt(max(smooth.sum(), 1.0))) - CHANCE, 0.0)
+
+
 class _Search:
-    """The fits of neighbouring lines over all backgrounds."""
+    """The fits of neighbouring lines over all backgrounds; shapes are constrained to those of simulation."""
 
     def __init__(
         self,
@@ -237,52 +253,52 @@ class _Search:
         self.edges, self.counts, self.components = edges, counts, components
         self.templates = [c.template for c in components]
         self.same_sign = same_sign
+        self.priors = (
+            min(c.spread[0] * c.template.width / c.template.position for c in components),
+            max(c.spread[1] for c in components),
+        )
 
     def lines(self) -> dict[str, Line]:
         """Return the lines of all components, and those that are in them."""
         try:
-            fits = [_physical(self.edges, self.counts, self.templates, b) for b in backgrounds()]
+            fits = self._fits()
         except InputError as error:
             return self._not_fitted(str(error))
-        described = _adequate(fits) or _adequate(self._free(fits))
+        described = [f for f in fits if f.fit.p_value > ADEQUATE]
         if not described:
-            p = np.nan_to_num([f.fit.p_value for f in fits]).max()
+            p = np.nan_to_num([f.fit.p_value for f in fits]).max(initial=0)
             return self._not_fitted(
                 f"no smooth background with the line describes the spectrum (p = {p:.1g})"
             )
         kept = _competing(described)
-        valid, every = [f for f in fits if f.fit.valid], list(backgrounds())
-        significances = [self._significance(k, valid, every) for k in range(len(self.templates))]
-        if max(significances) >= DETECTED and (free := self._free(kept)):
-            kept = _competing(free)
-            strongest = int(np.argmax(significances))
-            significances = [
-                s if k == strongest else self._again(k, s, kept) for k, s in enumerate(significances)
-            ]
-        return self._judge(kept, significances)
+        return self._judge(kept, [self._significance(k, kept) for k in range(len(self.components))])
 
-    def _free(self, fits: Sequence[_Physical]) -> list[_Physical]:
-        """Fit again, with free factors of positions and widths; return what converges."""
-        at = (self.edges, self.counts, self.templates)
-        free = [(f, _physical(*at, f.fit.background, f.absent, free=True)) for f in fits if f.fit.valid]
-        return [_Physical(g.fit, g.absent, {**f.dips, **g.dips}) for f, g in free if g.fit.valid]
+    def _fits(self, absent: tuple[int, ...] = ()) -> list[_Physical]:
+        """Return the fits over all backgrounds that converge."""
+        fits = [self._physical(background, absent) for background in backgrounds()]
+        return [f for f in fits if f.fit.valid]
 
-    def _significance(
-        self, k: int, fits: Sequence[_Physical], tried: Sequence[MassBackground], *, free: bool = False
-    ) -> float:
+    def _physical(self, background: MassBackground, absent: tuple[int, ...]) -> _Physical:
+        """Fit, with yields below 0 put to 0."""
+        dips: dict[int, Measured] = {}
+        while True:
+            free = any(k not in absent for k in range(len(self.components)))
+            at = (self.edges, self.counts, self.templates, background)
+            fit = fit_lines(*at, absent=absent, free=free, priors=self.priors)
+            below = {k: y for k, y in enumerate(fit.entries) if y.value < 0}
+            if not below:
+                bumps = [_bump(fit, c) for c in self.components]
+                return _Physical(fit, absent, dips, fit.penalised + max(bumps) ** 2)
+            dips |= below
+            absent = (*absent, *below)
+
+    def _significance(self, k: int, kept: Sequence[_Physical]) -> float:
         """Return the standard deviations of a yield: of the best fit with it, and the best without it."""
-        best = min(f.fit.penalised for f in fits)
-        if all(k in f.absent for f in fits if f.fit.penalised < best + _WORTH):
+        if all(k in f.absent for f in kept):
             return 0.0  # a dip, whatever the background
-        without = [_physical(self.edges, self.counts, self.templates, b, (k,), free=free).fit for b in tried]
-        return float(np.sqrt(max(min(f.penalised for f in without) - best, 0.0)))
-
-    def _again(self, k: int, significance: float, kept: Sequence[_Physical]) -> float:
-        """Return the significance of a neighbour of a stronger peak, with a free shape of that peak."""
-        if significance < DETECTED:
-            return significance
-        used = [f.fit.background for f in kept]
-        return min(significance, self._significance(k, kept, used, free=True))
+        without = min((f.penalised for f in self._fits((k,))), default=np.inf)
+        best = min(f.penalised for f in kept)
+        return float(np.sqrt(max(without - best, 0.0)))
 
     def _not_fitted(self, reason: str) -> dict[str, Line]:
         return {
@@ -293,13 +309,11 @@ class _Search:
 
     def _judge(self, kept: Sequence[_Physical], significances: Sequence[float]) -> dict[str, Line]:
         found = {}
-        best = min(kept, key=lambda f: f.fit.penalised).fit
-        penalised = [f.fit.penalised for f in kept]
+        best = min(kept, key=lambda f: f.penalised).fit
+        penalised = [f.penalised for f in kept]
         for k, (component, significance) in enumerate(zip(self.components, significances, strict=True)):
             yields = [f.entries(k) for f in kept]
             entries, systematic = envelope([y.value for y in yields], [y.error for y in yields], penalised)
-            if component.alone:
-                systematic = float(np.hypot(systematic, self._by_share(k, best)))
             error = float(np.hypot(entries.error, systematic))
             limit = min(upper_limit(entries.value, error), best.counted + 1.645 * best.counted**0.5)
             reason = f"significance {significance:.2f}, below {DETECTED:g}"
@@ -312,31 +326,10 @@ class _Search:
                 "; ".join(text for text in (reason, holds) if text),
                 best, k, component.template, significance, entries, systematic, limit, component.others,
             )  # fmt: skip
-            found |= {line: self._joined(component) for line in component.others}
+            within = f"not separated from {component.line}, in whose yield it is"
+            within += f" (half-width {component.template.width:.2g} GeV)"
+            found |= {n: Line(NOT_FITTED, within, template=component.template) for n in component.others}
         return found
-
-    def _by_share(self, k: int, best: LineFit) -> float:
-        """Return by how much the yield changes if there are none of the lines that are not separated."""
-        templates: list[Template] = [*self.templates]
-        alone = self.components[k].alone
-        assert alone is not None
-        templates[k] = alone
-        shape = (best.scale.value, best.stretch.value)
-        one, other = (
-            fit_lines(self.edges, self.counts, t, best.background, shape=shape).entries[k].value
-            for t in (self.templates, templates)
-        )
-        return abs(one - other)
-
-    @staticmethod
-    def _joined(component: _Component) -> Line:
-        template = component.template
-        return Line(
-            NOT_FITTED,
-            f"not separated from {component.line}, in whose yield it is"
-            f" (half-width {template.width:.2g} GeV)",
-            template=template,
-        )
 
     def _objection(self, k: int, best: LineFit, entries: Measured, error: float) -> str:
         """Return why a significant yield is no peak; empty if it is one."""
@@ -376,9 +369,9 @@ def _rebin(
     same_sign: NDArray[np.int64] | None,
     width: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64] | None]:
-    """Merge bins to about half of the width: L1 values are quantised, which finer bins would show."""
+    """Merge bins to `PER_WIDTH` in a half-width: L1 values are quantised, which finer bins would show."""
     step = float(edges[1] - edges[0])
-    wanted = max(int(width / 2 / step), 1)
+    wanted = max(int(width / PER_WIDTH / step), 1)
     n = next(k for k in range(wanted, 0, -1) if not counts.size % k)
     same = None if same_sign is None else same_sign.reshape(-1, n).sum(axis=1)
     return edges[::n], counts.reshape(-1, n).sum(axis=1), same

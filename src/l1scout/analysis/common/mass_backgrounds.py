@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FAMILIES = {"exponential": (2, 3, 4), "power law": (1, 2, 3), "Bernstein": (3, 4)}
+FAMILIES = {"exponential": (2, 3, 4), "power law": (2, 3), "Bernstein": (3, 4)}
 """Degrees that are tried, by family: lower ones do not describe the simulated continuum of L1 values."""
 
 

@@ -29,6 +29,10 @@ WINDOWS = {
     "L1": (None, (1.4, 7.0), (6.0, 20.0), (40.0, 220.0)),
 }
 """Where each group is fitted, GeV: offline, and in raw or recalibrated L1 values."""
+REST = 0.84
+"""Part of the pairs of every lighter line that is below the window: the tail of a phi in L1 values."""
+SELECTED = 0.9
+"""Part of the offline pairs within an L1 line from which on they were selected by mass."""
 NO_PHI = "the muons of a phi are closer to each other than L1 measures; L1 spectra turn on at its mass"
 CATEGORY = ", category "
 """In names of spectra of a part of the pairs of a model."""
@@ -70,6 +74,8 @@ def known_lines(
                 continue
             counts, same_sign = spectrum[span], same.get(name, {}).get(span)
             lines = _group(name, group, window, counts, same_sign, templates)
+            if name != "offline" and "offline" in opposite:
+                lines = {n: _with_sidebands(one, opposite["offline"], span) for n, one in lines.items()}
             if CATEGORY in name:  # what is said of the model's own spectrum is not repeated
                 lines = {line: one for line, one in lines.items() if one.status != NOT_FITTED}
             found |= {(name, line): one for line, one in lines.items()}
@@ -93,7 +99,23 @@ def _group(
         return {line: Line(NOT_FITTED, "no simulated pair passes the cuts") for line in group}
     shares = {line: DEFAULT_SHARES[KINDS_OF_LINES[line]] for line in group}
     known = {line: shapes[line] for line in group}
-    return find_lines(RANGES[_span(group[0])], counts, window, known, shares, same_sign=same_sign)
+    span = _span(group[0])
+    lighter = [shape.quantile(REST) for line, shape in shapes.items() if LINES[line] < LINES[group[0]]]
+    window = max([window[0], *lighter]), window[1]
+    return find_lines(RANGES[span], counts, window, known, shares, same_sign=same_sign)
+
+
+def _with_sidebands(found: Line, offline: Mapping[str, NDArray[np.int64]], span: str) -> Line:
+    """Return a line; not fitted if offline pairs were selected in a range of mass as narrow as the line."""
+    if found.fit is None or found.template is None:
+        return found
+    at, width, edges = found.template.position, found.template.width, RANGES[span]
+    inside = (edges[:-1] > at - width) & (edges[1:] < at + width)
+    share = offline[span][inside].sum() / max(int(offline["high"].sum()), 1)
+    if share < SELECTED:
+        return found
+    reason = f"{100 * share:.0f} % of the offline pairs are within {at - width:.3g} to {at + width:.3g} GeV"
+    return Line(NOT_FITTED, f"{reason}: L1 values make a peak of any such pairs", template=found.template)
 
 
 def _span(line: str) -> str:

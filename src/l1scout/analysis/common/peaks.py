@@ -7,25 +7,21 @@ what is fitted adds up to what was counted. Lines have the shapes of templates
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import xlogy
 
 from l1scout.analysis.common.mass_backgrounds import MassBackground
 from l1scout.analysis.common.templates import Template
 from l1scout.errors import InputError
 from l1scout.statistics import Measured
 
-if TYPE_CHECKING:
-    from iminuit import Minuit
-
 FEWEST = 5
 """Expected entries of a bin of a test of the goodness."""
 SCALES, STRETCHES = (0.75, 1.3), (0.4, 2.5)
 """What factors of positions and widths may be."""
-_STEP = 1e-4
-"""Of the factors, for derivatives."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,10 @@ class LineFit:
 
 
 class _Likelihood:
-    """-2 ln L of yields, both factors and terms, with its derivatives."""
+    """Bins, shapes and constraints of a fit: what is expected, and its derivatives.
+
+    Values are the yields, both factors, and the terms of the background.
+    """
 
     def __init__(
         self,
@@ -122,42 +121,62 @@ class _Likelihood:
         self.basis = background.basis(edges, (float(edges[0]), float(edges[-1])))
         self.fixed = np.stack([t.share(edges) for t in templates])
         self.priors = np.asarray(priors, np.float64)
-
-    def shares(self, scale: float, stretch: float) -> NDArray[np.float64]:
-        if scale == stretch == 1:
-            return self.fixed
-        return np.stack([t.share(self.edges, scale, stretch) for t in self.templates])
+        self._at: tuple[bytes, tuple[NDArray[np.float64], ...]] = (b"", ())
 
     def model(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """Return what is expected in each bin, the shares of the lines in it, and the background."""
+        if self._at[0] != values.tobytes():  # residuals and their derivatives are asked for one after another
+            n = len(self.templates)
+            scale, stretch = values[n : n + 2]
+            plain = scale == stretch == 1
+            shares = (
+                self.fixed
+                if plain
+                else np.stack([t.share(self.edges, scale, stretch) for t in self.templates])
+            )
+            smooth = self.background.values(values[n + 2 :], self.basis)
+            self._at = values.tobytes(), (np.maximum(values[:n] @ shares + smooth, 1e-6), shares, smooth)
+        return self._at[1]
+
+    def slopes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the derivatives of the entries by the values, shape (values, bins)."""
         n = len(self.templates)
-        shares = self.shares(values[n], values[n + 1])
-        smooth = self.background.values(values[n + 2 :], self.basis)
-        return np.maximum(values[:n] @ shares + smooth, 1e-6), shares, smooth
+        _, shares, smooth = self.model(values)
+        moved = np.zeros((2, self.counts.size))
+        for entries, template in zip(values[:n], self.templates, strict=True):
+            moved += entries * template.slopes(self.edges, *values[n : n + 2])
+        return np.asarray(np.concatenate([shares, moved, self.background.slopes(smooth, self.basis)]))
 
-    def __call__(self, values: NDArray[np.float64]) -> float:
-        from iminuit.cost import poisson_chi2
+    def residuals(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return numbers whose squares add up to -2 ln L: one for each bin, two of the constraints."""
+        mu, n = self.model(values)[0], self.counts
+        deviance = 2 * (mu - n + xlogy(n, n / mu))
+        factors = values[len(self.templates) : len(self.templates) + 2]
+        roots = np.sign(mu - n) * np.sqrt(np.maximum(deviance, 0))
+        return np.concatenate([roots, (factors - 1) / self.priors])
 
-        values = np.asarray(values)
-        constraint = (((self._factors(values) - 1) / self.priors) ** 2).sum()
-        return float(poisson_chi2(self.counts, self.model(values)[0]) + constraint)
+    def jacobian(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the derivatives of the residuals, shape (residuals, values)."""
+        mu, n = self.model(values)[0], self.counts
+        root = self.residuals(values)[: n.size]
+        at_zero = np.abs(root) < 1e-4  # where it is 0, its derivative is 1 / sqrt(mu)
+        by_mu = np.where(at_zero, 1 / np.sqrt(mu), (1 - n / mu) / np.where(at_zero, 1, root))
+        number = len(self.templates)
+        constraints = np.zeros((values.size, 2))
+        constraints[number : number + 2] = np.diag(1 / self.priors)
+        return np.asarray(np.c_[self.slopes(values) * by_mu, constraints].T)
 
-    def _factors(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        n = len(self.templates)
-        return values[n : n + 2]
-
-    def gradient(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        values = np.asarray(values)
-        mu, shares, smooth = self.model(values)
-        n, slope = len(self.templates), 2 * (1 - self.counts / mu)
-        scale, stretch = values[n : n + 2]
-        factors = [
-            (scale + _STEP, stretch, scale - _STEP, stretch),
-            (scale, stretch + _STEP, scale, stretch - _STEP),
-        ]
-        by_factor = [values[:n] @ (self.shares(*f[:2]) - self.shares(*f[2:])) / (2 * _STEP) for f in factors]
-        slopes = self.background.slopes(smooth, self.basis)
-        pull = 2 * (self._factors(values) - 1) / self.priors**2
-        return np.asarray(np.r_[shares @ slope, np.stack(by_factor) @ slope + pull, slopes @ slope])
+    def errors(self, values: NDArray[np.float64], free: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the standard deviations of the values (of Fisher's information), 0 where they are fixed."""
+        number, found = len(self.templates), np.zeros(values.size)
+        slopes = self.slopes(values)[free] / np.sqrt(self.model(values)[0])
+        information = slopes @ slopes.T
+        added = np.zeros(values.size)
+        added[number : number + 2] = 1 / self.priors**2
+        size = np.sqrt(np.maximum(np.diag(information) + added[free], 1e-300))
+        scaled = (information + np.diag(added[free])) / np.outer(size, size)
+        found[free] = np.sqrt(np.maximum(np.diag(np.linalg.pinv(scaled, hermitian=True)), 0)) / size
+        return found
 
 
 def fit_lines(
@@ -202,23 +221,27 @@ def fit_lines(
     likelihood = _Likelihood(edges, n, templates, background, priors)
     present = [k for k in range(number) if k not in absent]
     start, smooth = _start(likelihood, present)
-    minuit = _minimised(likelihood, np.r_[start, shape, smooth], absent, free=free)
-    values, errors = np.asarray(minuit.values), np.asarray(minuit.errors)
+    values = np.r_[start, shape, smooth]
+    may_change = np.ones(values.size, np.bool_)
+    may_change[list(absent)] = False
+    may_change[number : number + 2] = free
+    values, deviance, valid = _minimised(likelihood, values, may_change)
+    errors = likelihood.errors(values, may_change)
     mu = likelihood.model(values)[0]
-    factors = [Measured(float(values[k]), float(errors[k]) if free else 0.0) for k in (number, number + 1)]
+    measured = [Measured(float(v), float(e)) for v, e in zip(values, errors, strict=True)]
     return LineFit(
         tuple(templates),
-        tuple(Measured(float(values[k]), float(errors[k]) if k in present else 0.0) for k in range(number)),
-        factors[0],
-        factors[1],
+        tuple(measured[:number]),
+        measured[number],
+        measured[number + 1],
         background,
         values[number + 2 :],
         window,
         (window[1] - window[0]) / n.size,
-        float(minuit.fval),
-        float(minuit.fval) / (n.size - free_terms),
+        deviance,
+        deviance / (n.size - free_terms),
         _p_value(n, mu, free_terms),
-        bool(minuit.valid),
+        valid and bool(np.isfinite(errors).all()),
         float(n.sum()),
     )
 
@@ -242,31 +265,33 @@ def _start(
 
 
 def _minimised(
-    likelihood: _Likelihood, start: NDArray[np.float64], absent: Sequence[int], *, free: bool
-) -> "Minuit":
-    from iminuit import Minuit
+    likelihood: _Likelihood, start: NDArray[np.float64], free: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], float, bool]:
+    """Return the values of the largest likelihood, -2 ln of it, and whether the search converged."""
+    from scipy.optimize import least_squares
 
-    number = len(likelihood.templates)
-    minuit = Minuit(likelihood, start, grad=likelihood.gradient)
-    minuit.errordef = Minuit.LEAST_SQUARES  # of -2 ln L
-    total = float(likelihood.counts.sum())
-    for k in range(number):
-        minuit.errors[k] = np.sqrt(total)
-        minuit.fixed[k] = k in absent
+    number, values = len(likelihood.templates), start.copy()
+    low, high = np.full(start.size, -np.inf), np.full(start.size, np.inf)
+    (low[number], high[number]), (low[number + 1], high[number + 1]) = SCALES, STRETCHES
     if likelihood.background.family == "Bernstein":
-        for k in range(number + 2, start.size):
-            minuit.limits[k] = (0, None)
-    minuit.limits[number], minuit.limits[number + 1] = SCALES, STRETCHES
-    minuit.errors[number], minuit.errors[number + 1] = 0.01, 0.05
-    minuit.fixed[number] = minuit.fixed[number + 1] = True
-    minuit.migrad()
-    if free:
-        minuit.fixed[number] = minuit.fixed[number + 1] = False
-        minuit.migrad()
-    if not minuit.valid:
-        minuit.simplex().migrad()
-    minuit.hesse()
-    return minuit
+        low[number + 2 :] = 0
+
+    def whole(part: NDArray[np.float64]) -> NDArray[np.float64]:
+        values[free] = part
+        return values
+
+    found = least_squares(
+        lambda v: likelihood.residuals(whole(v)),
+        start[free],
+        lambda v: likelihood.jacobian(whole(v))[:, free],
+        bounds=(low[free], high[free]),
+        x_scale="jac",
+        ftol=1e-6,
+        xtol=1e-9,
+        gtol=1e-9,
+        max_nfev=200,
+    )
+    return whole(found.x), 2 * float(found.cost), bool(found.success)
 
 
 def _p_value(n: NDArray[np.float64], mu: NDArray[np.float64], parameters: int) -> float:

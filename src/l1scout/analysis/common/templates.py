@@ -79,18 +79,19 @@ class Template:
         """Return the share of the entries below a mass in GeV."""
         return np.asarray(self._interpolation(np.clip(mass, self.masses[0], self.masses[-1])))
 
-    def _quantile(self, share: float) -> float:
+    def quantile(self, share: float) -> float:
+        """Return the mass (GeV) that this share of the entries is below."""
         return float(np.interp(share, self.below, self.masses))
 
     @cached_property
     def position(self) -> float:
         """Median in GeV."""
-        return self._quantile(0.5)
+        return self.quantile(0.5)
 
     @cached_property
     def width(self) -> float:
         """Half of the range of the middle 68 % in GeV; of a Gaussian, its standard deviation."""
-        return (self._quantile(0.841345) - self._quantile(0.158655)) / 2
+        return (self.quantile(0.841345) - self.quantile(0.158655)) / 2
 
     def share(
         self, edges: NDArray[np.float64], scale: float = 1.0, stretch: float = 1.0
@@ -105,6 +106,16 @@ class Template:
             Factors of the position and of the width.
         """
         return np.diff(self.below_mass((edges - scale * self.position) / stretch + self.position))
+
+    def slopes(
+        self, edges: NDArray[np.float64], scale: float = 1.0, stretch: float = 1.0
+    ) -> NDArray[np.float64]:
+        """Return the derivatives of `share` by scale and stretch, shape (2, bins)."""
+        from_position = (edges - scale * self.position) / stretch
+        mass = from_position + self.position
+        inside = (mass > self.masses[0]) & (mass < self.masses[-1])
+        density = np.where(inside, self._interpolation(mass, 1), 0.0)
+        return np.asarray(np.diff([-density * self.position / stretch, -density * from_position / stretch]))
 
 
 @lru_cache(maxsize=16)

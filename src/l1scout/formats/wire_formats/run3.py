@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.formats.block import MAP_WORDS, ROWS
-from l1scout.formats.block_format import BLOCKS_ROOM, BlockFormat, Count, OrbitState, first_packet
+from l1scout.formats.block_format import BLOCKS_ROOM, BlockFormat, first_packet
 from l1scout.formats.fine_suppression import frame_orbits
 from l1scout.formats.frame_checks import mended_marks
 from l1scout.formats.lanes import lowest
@@ -151,19 +151,6 @@ def _mark(rows: Any, spans: Any, by: Any, marks: Any) -> None:
             rows[head, _FLAGS_AT] |= marks
 
 
-@kernel
-def _complete(packet: Any, start: Any, stop: Any, heads: Any, maps: Any, links: Any) -> None:
-    """Write headers and trailers of orbits that begin at words `start`; `stop` is after their blocks."""
-    for k in range(start.size):
-        for n in range(LINKS):
-            packet[start[k] + n] = np.uint32(heads[k, n])
-            packet[stop[k] + n] = np.uint32(ORBIT_END)
-        at = stop[k] + LINKS
-        packet[at : at + MAP_WORDS] = maps[k]
-        for n in range(2 * LINKS):
-            packet[at + MAP_WORDS + n] = np.uint32(links[k, n])
-
-
 class Run3(BlockFormat, RawSegmentFormat):
     """Orbit word first; each orbit has a header and a map of its non-empty BX."""
 
@@ -177,8 +164,8 @@ class Run3(BlockFormat, RawSegmentFormat):
         "Header of a .raw file": FILE_HEADER,
         "Header of an orbit in a .raw file": FRAME_HEADER,
     }
-    head_words = LINKS
-    tail_words = ORBIT_TRAILER_ROWS * LINKS
+    orbit_head = (HEADER_MARK, "orbit", "blocks", "good_links", "lost", "dropped", "marks", 0)
+    orbit_tail = (*(ORBIT_END,) * LINKS, "bx_map", "states", "realigns")
 
     @property
     def orbit_room(self) -> int:
@@ -216,15 +203,6 @@ class Run3(BlockFormat, RawSegmentFormat):
         found.maps_from_0 = int(first_bx == 0)
         orbits = self._orbits(rows, spans, orbit, found, flagged, stated)
         return orbits if numbered else replace(orbits, numbered=False)
-
-    def write_orbit(self, packet: NDArray[np.uint32], start: Count, stop: Count, state: OrbitState) -> Count:
-        """Write the header of an orbit, and its trailer with map, states and realigns of the links."""
-        words = HEADER_MARK, state.orbit, state.blocks, state.good_links, state.lost, state.dropped
-        heads = np.stack(np.broadcast_arrays(*words, state.marks, 0), axis=-1).reshape(-1, LINKS)
-        links = np.concatenate([state.states, state.realigns], axis=-1).reshape(-1, 2 * LINKS)
-        maps = state.bx_map.reshape(-1, MAP_WORDS)
-        _complete(packet, np.atleast_1d(start), np.atleast_1d(stop), heads, maps, links)
-        return stop + self.tail_words
 
     def renumber(self, rows: NDArray[np.uint32], spans: NDArray[np.int64], by: int, marks: int = 0) -> None:
         """Add to the orbit numbers of all blocks and of l1scout's headers, and mark the latter, in place."""
