@@ -44,11 +44,15 @@ class OrbitData:
         ``recoPhiSt2`` (at the second muon station; NaN if it does not reach it; absent where the file
         does not hold them) and ``recoId`` (bool: passes the medium identification). Same rows as the muons.
     origin : Origin
+    selections : OrbitBatch, optional
+        Flags of crossings as CMS's online selections give them: a row with one object per crossing, and a
+        column (bool) per selection, such as ``SelBx_DijetEt30``.
     """
 
     streams: Mapping[str, OrbitBatch]
     offline: OrbitBatch | None = None
     origin: Origin = field(default_factory=Origin)
+    selections: OrbitBatch | None = None
 
     @classmethod
     def of_muons(cls, muons: OrbitBatch, offline: OrbitBatch | None = None, source: str = "") -> "OrbitData":

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.nano_table import NanoTable, Quantity
 from l1scout.formats.object_records import Collected, RecordForm, collect, write_records
 from l1scout.formats.stream import Stream
 
@@ -153,6 +154,16 @@ class CaloObjectStream(CaloStream):
         """Return pt, eta, phi and mass, which is 0."""
         found = super().physics(columns)
         return found | {"mass": np.zeros_like(found["pt"])} if "pt" in found else found
+
+
+def object_table(name: str, word: Layout, hardware: str) -> NanoTable:
+    """Return the table of nano files of objects of one word, with CMSSW's phi."""
+    quantities = {
+        "pt": Quantity.of(word["hwPt"]),
+        "eta": Quantity.of(word["hwEta"]),
+        "phi": Quantity.of(word["hwPhi"], cmssw_phi),
+    }
+    return NanoTable(name, quantities, (hardware,))
 
 
 def object_word(kind: str) -> Layout:

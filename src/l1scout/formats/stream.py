@@ -11,6 +11,7 @@ from l1scout.core.orbit_batch import OrbitBatch, joint_rows, on_rows
 from l1scout.core.registry import Registry
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.nano_table import NanoTable
 
 
 class Stream(ABC):
@@ -33,6 +34,8 @@ class Stream(ABC):
         Condition under which a word holds no object, for the documentation; empty if every word holds one.
     records : mapping of str to numpy type
         Records, or their parts, that are not made of bit fields, by title: for the documentation.
+    nano : NanoTable, optional
+        Table of its objects in L1 scouting nano files; without it there is none.
     """
 
     name: ClassVar[str]
@@ -41,6 +44,7 @@ class Stream(ABC):
     layouts: ClassVar[Mapping[str, tuple[Layout, ...]]]
     absent: ClassVar[str]
     records: ClassVar[Mapping[str, np.dtype[Any]]] = {}
+    nano: ClassVar[NanoTable | None] = None
 
     @abstractmethod
     def decode(

@@ -83,7 +83,8 @@ def _joined(chunks: Iterable[OrbitData]) -> Iterator[OrbitData]:
 def _join(held: Sequence[OrbitData]) -> OrbitData:
     """Join data end to end, stream by stream."""
     streams = {name: concatenate([data.streams[name] for data in held]) for name in held[0].streams}
-    return OrbitData(streams, None, held[0].origin)
+    flags = [data.selections for data in held if data.selections is not None]
+    return OrbitData(streams, None, held[0].origin, concatenate(flags) if flags else None)
 
 
 def _follows(before: OrbitData, after: OrbitData) -> bool:

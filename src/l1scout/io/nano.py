@@ -17,6 +17,15 @@ from l1scout.io import columns, root
 from l1scout.io.conditions import Conditions, of_runs
 from l1scout.io.guard import guarded
 from l1scout.io.input_file import InputFile
+from l1scout.io.nano_tables import (
+    mark_of,
+    orbits_of_lumisections,
+    read_selections,
+    read_streams,
+    stream_tables,
+    take_rows,
+    with_objects,
+)
 from l1scout.io.quality import ReadQuality
 from l1scout.io.reader import FormatReader, NewColumns, Rewritten, origin
 from l1scout.io.root_columns import add_branches
@@ -28,8 +37,11 @@ OFFLINE = {
     "recoCharge": "Muon_charge",
     "recoId": "Muon_mediumId",
 }
-EXTRA = ("hwQual", "hwIso", "hwChargeValid", "tfMuonIndex", "hwDXY", "hwPtUnconstrained")
-"""Columns that exist only as hardware values; the scale of ``ptUnconstrained`` depends on the era."""
+EXTRA = (
+    *("hwQual", "hwIso", "hwChargeValid", "tfMuonIndex", "hwDXY", "hwPtUnconstrained"),
+    *("shower", "second"),
+)
+"""Columns that exist only as hardware values; ``ptUnconstrained`` has a scale of its own in each era."""
 L1_MUON = ("L1Mu_pt", "L1Mu_hwPt", "L1Muon_pt", "L1Muon_hwPt")
 """Branches of which a nano file with L1 muons has at least one."""
 MAX_SORTED_ROWS = 10_000_000
@@ -40,7 +52,6 @@ EVENTS = "Events"
 _GENERATED = {"genWeight", "nGenPart", "Generator_weight"}
 """Branches of which only simulation has any."""
 _TIME = ("run", "orbitNumber", "bunchCrossing")
-_MAX_ORBITS = 1 << 32
 _SCAN = 100_000
 """Entries that are read at a time to look at values of single branches."""
 
@@ -100,8 +111,10 @@ def flavour_of(file: InputFile) -> Flavour | None:
         If the content does not tell, or the user names a flavour that there is not.
     """
     named = root.tree_branches(file, EVENTS) if file.is_root else {}
-    if not set(named) & set(L1_MUON) or is_orbit_collection(named):
+    if is_orbit_collection(named):
         return None
+    if not set(named) & set(L1_MUON):
+        return Flavour.SCOUTING if _holds_crossings(named) else None
     flavour = file.options.get("flavour")
     if flavour is None:
         with guarded(file.path):
@@ -117,6 +130,12 @@ def is_orbit_collection(named: Mapping[str, Any]) -> bool:
     return any("OrbitCollection" in name for name in named)
 
 
+def _holds_crossings(named: Mapping[str, Any]) -> bool:
+    """Return whether a nano file without L1 muons holds crossings with other objects, not events."""
+    events = {"event", "Muon_pt"} & set(named)
+    return set(_TIME) <= set(named) and not events and bool(stream_tables(named))
+
+
 def _find_flavour(file: InputFile, named: Mapping[str, Any]) -> Flavour:
     """Determine the flavour of a nano file with L1 muons from its charges and several of its branches.
 
@@ -126,6 +145,8 @@ def _find_flavour(file: InputFile, named: Mapping[str, Any]) -> Flavour:
         If they contradict each other, or nothing tells.
     """
     prefix = _prefix(named)
+    if mark_of(file) is not None:
+        return Flavour.SCOUTING
     if prefix + "hwCharge" not in named:
         msg = f"L1 muons have no hwCharge: the branch {prefix}hwCharge is missing"
         raise InputError(msg)
@@ -156,13 +177,15 @@ def _prefix(named: Mapping[str, Any]) -> str:
     return "L1Mu_" if {"L1Mu_pt", "L1Mu_hwPt"} & set(named) else "L1Muon_"
 
 
-def l1_names(named: Mapping[str, Any]) -> dict[str, str]:
+def l1_names(named: Mapping[str, Any], flavour: Flavour) -> dict[str, str]:
     """Map columns of L1 muons to branches, physics values under ``physical:``."""
     prefix = _prefix(named)
     names = {"hwCharge": prefix + "hwCharge", "bxInEvent": prefix + "bx"}
     names |= {name: prefix + name for name in EXTRA}
     for name, (hw, physical) in columns.NANO.items():
         names |= {name: prefix + hw} if prefix + hw in named else {f"physical:{name}": prefix + physical}
+    if flavour is Flavour.SCOUTING and prefix + "hwPtUnconstrained" not in named:
+        names["physical:hwPtUnconstrained"] = prefix + "ptUnconstrained"
     if prefix + "hwQuality" in named:
         names["hwQual"] = prefix + "hwQuality"
     return names
@@ -172,7 +195,7 @@ def read_l1(
     named: Mapping[str, Any], start: int, stop: int, *, flavour: Flavour
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int16]]]:
     """Read offsets and canonical hardware columns of the L1 muons of some entries."""
-    offsets, read = root.objects(named, l1_names(named), start, stop)
+    offsets, read = root.objects(named, l1_names(named, flavour), start, stop)
     l1 = columns.hardware(read, signed_charge=flavour is Flavour.SCOUTING)
     for name in ("hwPt", "hwCharge"):
         if name not in l1:
@@ -208,9 +231,9 @@ class L1NanoReader(FormatReader):
     """Reads nano files with L1 muons, and their offline muons where they have any.
 
     An L1-DPG nano file has triggered events with the L1 muons of BX -2..2. A scouting nano file has one
-    row for each non-empty crossing; its rows are given in order of run, orbit and BX, whatever their order
-    in the file, and ``n_orbits`` of all chunks together is the sum of ``nOrbits`` of its lumisections: the
-    chunks share it in proportion to their rows.
+    row for each crossing with an object, of any stream (`l1scout.io.nano_tables`); its rows are given in
+    order of run, orbit and BX, whatever their order in the file, and ``n_orbits`` of all chunks together is
+    the sum of ``nOrbits`` of its lumisections: the chunks share it in proportion to their rows.
     """
 
     flavour: Flavour
@@ -245,12 +268,9 @@ class L1NanoReader(FormatReader):
                     so_far = total if stop == entries else total * stop // entries
                     share, shared = so_far - shared, so_far
                 if whole is None or order is None:
-                    yield _read_l1_nano(file, named, (start, stop), self.flavour, share)
+                    yield with_objects(_read_l1_nano(file, named, (start, stop), self.flavour, share))
                 else:
-                    chunk = order[start:stop]
-                    offline = None if whole.offline is None else whole.offline.take(chunk)
-                    muons = whole.muons.take(chunk, n_orbits=share)
-                    yield replace(whole.with_muons(muons), offline=offline)
+                    yield take_rows(whole, order[start:stop], share)
 
     def describe(self, file: InputFile) -> dict[str, Any]:
         """Return what the muons are, and the trees."""
@@ -264,6 +284,9 @@ class L1NanoReader(FormatReader):
         """Add branches to ``Events``."""
         named = root.tree_branches(file, EVENTS)
         like = next((named[b] for b in L1_MUON if b in named), None)
+        if like is None:
+            msg = f"{file.path}: {self.title} without L1 muons, to which columns could be added"
+            raise InputError(msg)
         read = partial(read_l1, named, flavour=self.flavour)
         return add_branches(file, self.title, EVENTS, like, read, target, new)
 
@@ -285,10 +308,20 @@ def _read_l1_nano(
         orbit, bx = (root.scalar(named, n, *span).astype(np.int64) for n in _TIME[1:])
     else:
         orbit, bx = read_crossings(named, *span)
-    offsets, l1 = read_l1(named, *span, flavour=flavour)
-    batch = OrbitBatch(orbit, bx, offsets, l1, n_orbits=n_orbits, **read_identity(named, *span))
-    offline = read_offline(named, batch, *span) if "Muon_pt" in named else None
-    return OrbitData({MUON: batch}, offline, origin(file))
+    mark = (mark_of(file) or {}) if flavour is Flavour.SCOUTING else {}
+    rest = read_identity(named, *span)
+    rest["simulated"] = mark.get("simulated", rest["simulated"])
+    crossings = OrbitBatch(orbit, bx, np.zeros(orbit.size + 1, np.int64), {}, n_orbits=n_orbits, **rest)
+    streams = {}
+    if set(named) & set(L1_MUON):
+        offsets, l1 = read_l1(named, *span, flavour=flavour)
+        streams[MUON] = replace(crossings, offsets=offsets, columns=l1)
+    flags = None
+    if flavour is Flavour.SCOUTING:
+        streams |= read_streams(named, crossings, *span)
+        flags = read_selections(named, crossings, *span)
+    offline = read_offline(named, crossings, *span) if "Muon_pt" in named else None
+    return OrbitData(streams, offline, origin(file, mark), flags)
 
 
 def read_offline(named: Mapping[str, Any], like: OrbitBatch, start: int, stop: int) -> OrbitBatch:
@@ -352,15 +385,3 @@ def _first_not_rising(keys: NDArray[np.int64]) -> int | None:
         later = (step > 0) | ((step == 0) & later)
     at = np.flatnonzero(~later)
     return int(at[0]) + 1 if at.size else None
-
-
-def orbits_of_lumisections(file: InputFile) -> int | None:
-    """Return the orbits that a scouting nano file stands for: the sum of ``nOrbits``; None if it has none."""
-    named = root.tree_branches(file, "LuminosityBlocks")
-    if "nOrbits" not in named:
-        return None
-    orbits = root.scalar(named, "nOrbits", 0, int(file.root["LuminosityBlocks"].num_entries))
-    if orbits.size and not (orbits.min() >= 0 and orbits.max() < _MAX_ORBITS):
-        msg = f"nOrbits of a lumisection is {orbits.min()}..{orbits.max()}: damaged"
-        raise InputError(msg)
-    return int(orbits.astype(np.int64).sum())

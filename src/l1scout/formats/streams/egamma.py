@@ -3,7 +3,7 @@
 Up to twelve in a crossing, in the order of the trigger. Records: see `formats.calo_objects`.
 """
 
-from l1scout.formats.calo_objects import DMA_SOURCE, CaloObjectStream, object_word
+from l1scout.formats.calo_objects import DMA_SOURCE, CaloObjectStream, object_table, object_word
 from l1scout.formats.stream import STREAMS
 
 TCP_SOURCE = 23
@@ -17,6 +17,7 @@ class EGammaStream(CaloObjectStream):
     title = "electrons and photons of the calorimeter trigger"
     source_ids = (DMA_SOURCE, TCP_SOURCE)
     layouts = {"Run 3": (EGAMMA,)}  # noqa: RUF012
+    nano = object_table("L1EG", EGAMMA, "hwIso")
     word, links = EGAMMA, ("egamma1", "egamma2")
 
 

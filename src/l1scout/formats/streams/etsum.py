@@ -23,9 +23,11 @@ from l1scout.formats.calo_objects import (
     LINK_OBJECTS,
     PHI,
     CaloStream,
+    cmssw_phi,
     dma_place,
 )
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.nano_table import NanoTable, Quantity, Values
 from l1scout.formats.object_records import Collected, RecordForm, write_records
 from l1scout.formats.stream import STREAMS
 from l1scout.jit import kernel
@@ -90,6 +92,94 @@ def _unpack(words: Any, table: Any, out: Any) -> None:
         out[last, i] = (words[4, i] >> np.uint32(28)) | ((words[5, i] >> np.uint32(28)) << np.uint32(4))
 
 
+NANO_SUMS = (
+    ("hwTotalEt", 0),
+    ("hwTotalEtEm", 16),
+    ("hwMissEt", 2),
+    ("hwTotalHt", 1),
+    ("hwMissHt", 3),
+    ("hwMissEtHF", 8),
+    ("hwMissHtHF", 20),
+    ("hwAsymEt", 23),
+    ("hwAsymHt", 24),
+    ("hwAsymEtHF", 25),
+    ("hwAsymHtHF", 26),
+    ("minBiasHFP0", 11),
+    ("minBiasHFM0", 12),
+    ("minBiasHFP1", 13),
+    ("minBiasHFM1", 14),
+    ("towerCount", 21),
+    ("centrality", 22),
+)
+"""Sums in the order of CMSSW's nano files, with their ``etSumType`` (`l1t::EtSum`)."""
+_TYPES = np.array([kind for _, kind in NANO_SUMS], np.int32)
+_SCALES = np.array([ET_LSB if name.startswith("hw") else 1.0 for name, _ in NANO_SUMS], np.float32)
+_PHIS = {k: name + "Phi" for k, (name, _) in enumerate(NANO_SUMS) if name + "Phi" in COLUMNS}
+_PHI = Quantity.of(Field("hwPhi", 0, 8, **PHI))
+
+
+class EtSumTable(NanoTable):
+    """The table of sums: a row per sum, told apart by ``etSumType``; one object of ours is 17 rows.
+
+    ``pt`` is 0.5 GeV x the hardware value for energies and asymmetries, and the number itself for counts. As
+    from CMSSW's unpacker, phi is 0 where a missing Et or Ht is 0; ``hwPhi`` is not.
+    """
+
+    def branches(
+        self, objects: OrbitBatch, *, hardware: bool = False, exact: bool = False
+    ) -> tuple[NDArray[np.int64], dict[str, Values]]:
+        """Make the branches of a batch, a row per sum."""
+        energy = np.stack([objects[name] for name, _ in NANO_SUMS], axis=1).astype(np.int32)
+        phi = np.zeros_like(energy)
+        for k, name in _PHIS.items():
+            phi[:, k] = objects[name]
+        angle = _PHI.exact(phi) if exact else cmssw_phi(phi)
+        made = {
+            "pt": (energy * _SCALES).astype(np.float32),
+            "phi": np.where(energy == 0, 0, angle).astype(np.float32),
+            "etSumType": np.broadcast_to(_TYPES, energy.shape),
+        }
+        made |= {"hwEt": energy, "hwPhi": phi} if hardware else {}
+        return objects.offsets * len(NANO_SUMS), {name: values.ravel() for name, values in made.items()}
+
+    def names(self, columns: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return all branches that may be there."""
+        del columns
+        return ("pt", "phi", "etSumType", "hwEt", "hwPhi")
+
+    def columns(
+        self, offsets: NDArray[np.int64], found: Mapping[str, Values]
+    ) -> tuple[NDArray[np.int64], dict[str, Values]]:
+        """Make one object of the sums of each row; a sum that is missing is 0.
+
+        ``hwEt`` is not read: CMSSW's has physics values in it.
+
+        Raises
+        ------
+        ValueError
+            If a row has a sum twice, or nothing tells which sums they are.
+        """
+        if "etSumType" not in found or "pt" not in found:
+            msg = "sums without etSumType or pt: nothing tells which they are"
+            raise ValueError(msg)
+        counts = np.diff(offsets)
+        row = np.cumsum(counts > 0)[np.repeat(np.arange(counts.size), counts)] - 1
+        n = int(np.count_nonzero(counts))
+        made = {name: np.zeros(n, np.int64) for name in COLUMNS}
+        phi = (
+            found["hwPhi"] if "hwPhi" in found else _PHI.to_hardware(found["phi"]) if "phi" in found else None
+        )
+        for k, (name, kind) in enumerate(NANO_SUMS):
+            at = np.flatnonzero(found["etSumType"] == kind)
+            if at.size and np.any(np.diff(row[at]) == 0):
+                msg = f"a crossing has the sum of etSumType {kind} twice"
+                raise ValueError(msg)
+            made[name][row[at]] = np.rint(found["pt"][at] / _SCALES[k])
+            if k in _PHIS and phi is not None:
+                made[_PHIS[k]][row[at]] = phi[at]
+        return np.r_[0, np.cumsum(counts > 0)], made
+
+
 class EtSumStream(CaloStream):
     """Sums of a crossing."""
 
@@ -98,6 +188,7 @@ class EtSumStream(CaloStream):
     source_ids = (DMA_SOURCE, TCP_SOURCE)
     layouts = {"Run 3": WORDS}  # noqa: RUF012
     absent = "all six words are 0"
+    nano = EtSumTable("L1EtSum")
     forms = {  # noqa: RUF012
         DMA_SOURCE: RecordForm(LINK_OBJECTS, objects_at=(dma_place("sum"),), fixed_words=DMA_WORDS),
         TCP_SOURCE: RecordForm(LINK_OBJECTS, bx_at=0, objects_at=(2,), fixed_words=2 + LINK_OBJECTS),

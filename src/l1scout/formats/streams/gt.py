@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.nano_table import NanoTable
 from l1scout.formats.object_records import RecordForm, collect, write_records
 from l1scout.formats.stream import STREAMS, Stream
 from l1scout.jit import kernel
@@ -160,6 +161,7 @@ class GlobalTriggerStream(Stream):
     source_ids = (SOURCE,)
     layouts = {"l1scout's record, version 1": (HEADER, COUNTERS)}  # noqa: RUF012
     absent = ""
+    nano = NanoTable("L1GT", cms=False)
     records = {  # noqa: RUF012
         "Record of a crossing of the Global Trigger, l1scout's own, version 1": RECORD,
         "Decisions of a board of the Global Trigger in a record": OBJECT,

@@ -5,7 +5,15 @@ data the links jet1 and jet2 are exchanged, which no word states: only the order
 changes.) What the records' header and link words hold otherwise is in no public source; encoders write 0.
 """
 
-from l1scout.formats.calo_objects import DMA_SOURCE, ET_LSB, ETA, PHI, PHI_NOTE, CaloObjectStream
+from l1scout.formats.calo_objects import (
+    DMA_SOURCE,
+    ET_LSB,
+    ETA,
+    PHI,
+    PHI_NOTE,
+    CaloObjectStream,
+    object_table,
+)
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.stream import STREAMS
 
@@ -33,6 +41,7 @@ class JetStream(CaloObjectStream):
     title = "jets of the calorimeter trigger"
     source_ids = (DMA_SOURCE, TCP_SOURCE)
     layouts = {"Run 3": (JET,)}  # noqa: RUF012
+    nano = object_table("L1Jet", JET, "hwQual")
     word, links = JET, ("jet1", "jet2")
 
 

@@ -12,10 +12,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, muon_counts
+from l1scout.core.orbit_batch import OrbitBatch, final_muons, muon_counts, on_rows
 from l1scout.core.orbit_data import MUON
 from l1scout.formats.decoded import Decoded, in_order_of_time
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.nano_table import NanoTable, Quantity, Values
 from l1scout.formats.records import (
     ALL_MATCH,
     HEADER_WORDS,
@@ -291,6 +292,28 @@ def encode_records(muons: OrbitBatch, shape: MuonWords) -> tuple[NDArray[np.uint
     return words, starts
 
 
+class MuonTable(NanoTable):
+    """The table of muons: final ones only, and ``hwCharge`` is the sign (-1, 1; 0 where it is not valid).
+
+    It is read by `l1scout.io.nano`, which knows other spellings, too.
+    """
+
+    def branches(
+        self, objects: OrbitBatch, *, hardware: bool = False, exact: bool = False
+    ) -> tuple[NDArray[np.int64], dict[str, Values]]:
+        """Make the branches of the final muons of a batch."""
+        rows, objects = objects, final_muons(objects)
+        offsets, made = super().branches(objects, hardware=hardware, exact=exact)
+        if "hwCharge" in made:
+            made["hwCharge"] = MUONS.physics(objects.columns)["charge"].astype(np.int16)
+        if len(objects) != len(rows):
+            offsets = on_rows(objects, rows).offsets
+        return offsets, made
+
+
+_PHYSICS = (PT, ETA, PHI, PT_UNCONSTRAINED, ETA_VTX, PHI_VTX)
+
+
 class MuonStream(Stream):
     """Muons of the GMT: final ones and, on further links, their intermediate copies."""
 
@@ -299,6 +322,12 @@ class MuonStream(Stream):
     source_ids = (1,)
     layouts = {"Run 2": (MUON_2018,), "Run 3": (MUON_RUN3, MUON_RUN3_EXTRA)}  # noqa: RUF012
     absent = "hwPt is 0"
+    nano = MuonTable(
+        "L1Mu",
+        {f.name[2].lower() + f.name[3:]: Quantity.of(f) for f in _PHYSICS},
+        ("hwCharge", "hwQual", "tfMuonIndex", "hwDXY"),
+        {"tfMuonIndex": "u2", "hwDXY": "u2"},
+    )
 
     def decode(
         self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]

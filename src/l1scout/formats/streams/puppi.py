@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.events64 import EventStream, words_of_events
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.nano_table import NanoTable
 from l1scout.formats.stream import STREAMS
 
 _ANGLE = math.pi / 720
@@ -73,6 +74,7 @@ class PuppiStream(EventStream):
     name = "puppi"
     title = "Puppi candidates of the Phase-2 correlator"
     layouts = {"Phase 2": (CHARGED, NEUTRAL)}  # noqa: RUF012
+    nano = NanoTable("L1Puppi", cms=False)
     absent = "hwPt is 0"
 
     def unpack(

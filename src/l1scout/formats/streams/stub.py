@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.nano_table import NanoTable
 from l1scout.formats.object_records import RecordForm, collect, write_records
 from l1scout.formats.stream import STREAMS, Stream
 from l1scout.jit import kernel
@@ -68,6 +69,10 @@ class StubStream(Stream):
     title = "stubs of the barrel muon track finder"
     source_ids = tuple(range(FIRST_SOURCE, FIRST_SOURCE + SECTORS))
     layouts = {"Run 3": (STUB,)}  # noqa: RUF012
+    nano = NanoTable(
+        "L1BMTFStub",
+        hardware=("hwPhi", "hwPhiB", "hwQual", "hwEta", "hwQEta", "station", "wheel", "sector", "tag"),
+    )
     absent = ""
     records = {  # noqa: RUF012
         "Record of a sector's stubs in a crossing: as many as the header's low byte says": RECORD

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.events64 import EventStream
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.nano_table import NanoTable
 from l1scout.formats.stream import STREAMS
 from l1scout.formats.streams.muon import MUON_MASS
 
@@ -65,6 +66,7 @@ class TrackerMuonStream(EventStream):
     name = "tkmuon"
     title = "tracker muons of the Phase-2 Global Muon Trigger"
     layouts = {"Phase 2": (LOW, HIGH)}  # noqa: RUF012
+    nano = NanoTable("L1TkMu", cms=False)
     absent = "all 96 bits are 0"
 
     def unpack(

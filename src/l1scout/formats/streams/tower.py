@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.nano_table import NanoTable, Quantity
 from l1scout.formats.object_records import RecordForm, collect, write_records
 from l1scout.formats.stream import STREAMS, Stream
 
@@ -55,6 +56,26 @@ def eta_centres(ring: NDArray[Any]) -> NDArray[np.float64]:
     return np.where(known, np.sign(ring) * _ETA[np.where(known, np.abs(ring), 0)], np.nan)
 
 
+def phi_centres(hw_phi: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the phi (rad) of the middle of towers (column ``hwPhi``, 1..72)."""
+    phi = (2 * np.asarray(hw_phi, np.float64) - 1) * math.pi / PHI_BINS
+    return np.where(phi >= math.pi, phi - 2 * math.pi, phi)
+
+
+def _ring(eta: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the ring whose middle is next to an eta; 0 for NaN."""
+    rings = np.delete(np.arange(1, MAX_RING + 1), NO_RING - 1)
+    edges = (_ETA[rings][1:] + _ETA[rings][:-1]) / 2
+    return np.where(np.isnan(eta), 0, np.sign(eta) * rings[np.searchsorted(edges, np.abs(eta))]).astype(
+        np.int64
+    )
+
+
+def _phi_bin(phi: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the column ``hwPhi`` of towers from the phi (rad) of their middle."""
+    return np.rint((np.asarray(phi, np.float64) * PHI_BINS / math.pi - 1) / 2).astype(np.int64) % PHI_BINS + 1
+
+
 class TowerStream(Stream):
     """Towers of the calorimeter trigger."""
 
@@ -63,6 +84,16 @@ class TowerStream(Stream):
     source_ids = (SOURCE,)
     layouts = {"Run 3": (TOWER,)}  # noqa: RUF012
     absent = ""
+    nano = NanoTable(
+        "L1CaloTower",
+        {
+            "pt": Quantity.of(TOWER["hwEt"]),
+            "eta": Quantity("hwEta", eta_centres, _ring),
+            "phi": Quantity("hwPhi", phi_centres, _phi_bin),
+        },
+        ("erBits", "miscBits"),
+        mantissa=10,
+    )
     records = {"Record of a crossing's towers: as many as count says": RECORD}  # noqa: RUF012
 
     def decode(
@@ -91,8 +122,7 @@ class TowerStream(Stream):
         if "hwEta" in columns:
             found["eta"] = eta_centres(columns["hwEta"])
         if "hwPhi" in columns:
-            phi = (2 * columns["hwPhi"].astype(np.float64) - 1) * math.pi / PHI_BINS
-            found["phi"] = np.where(phi >= math.pi, phi - 2 * math.pi, phi)
+            found["phi"] = phi_centres(columns["hwPhi"])
         return {name: values.astype(np.float32) for name, values in found.items()}
 
 

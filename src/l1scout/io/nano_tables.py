@@ -1,0 +1,122 @@
+"""Tables of L1 scouting nano files: objects of all streams, and flags of selections.
+
+The streams say what their tables hold: see `l1scout.formats.nano_table`. Muons are read by `l1scout.io.nano`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import MUON, OrbitData
+from l1scout.errors import InputError
+from l1scout.formats.nano_table import NanoTable
+from l1scout.formats.stream import STREAMS
+from l1scout.io import root
+from l1scout.io.input_file import InputFile
+
+MARK = "l1scout_nano"
+"""Name of the string in files of our own making: a JSON object with ``simulated`` and ``streams``."""
+SELECTION = "SelBx_"
+"""How the branches of flags begin."""
+_MAX_ORBITS = 1 << 32
+
+
+def mark_of(file: InputFile) -> dict[str, Any] | None:
+    """Return what a nano file of our own making states of itself; None for others."""
+    if MARK not in root.classes(file):
+        return None
+    try:
+        found = json.loads(str(file.root[MARK]))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        msg = f"{file.path}: its {MARK} is not a JSON object: damaged"
+        raise InputError(msg)
+    simulated = found.get("simulated")
+    return found | {"simulated": simulated if isinstance(simulated, bool) else None}
+
+
+def stream_tables(named: Mapping[str, Any]) -> dict[str, NanoTable]:
+    """Return the tables, by stream, of which a tree with these branches has any; muons are left out."""
+    begun = {name.partition("_")[0] for name in named}
+    tables = {name: stream.nano for name, stream in STREAMS.items() if name != MUON}
+    return {name: table for name, table in tables.items() if table is not None and table.name in begun}
+
+
+def read_streams(
+    named: Mapping[str, Any], crossings: OrbitBatch, start: int, stop: int
+) -> dict[str, OrbitBatch]:
+    """Read the objects of all streams but for muons, with the rows of `crossings`.
+
+    Raises
+    ------
+    InputError
+        If branches of a table contradict each other, or hold values that are not the hardware's.
+    """
+    made = {}
+    for name, table in stream_tables(named).items():
+        types = {column: values.dtype for column, values in STREAMS[name].empty().columns.items()}
+        wanted = {branch: f"{table.name}_{branch}" for branch in table.names(types)}
+        offsets, found = root.objects(named, wanted, start, stop)
+        try:
+            offsets, columns = table.columns(offsets, found)
+        except ValueError as error:
+            msg = f"{table.name}: {error}"
+            raise InputError(msg) from error
+        cast = {column: as_type(f"{table.name}_{column}", v, types[column]) for column, v in columns.items()}
+        made[name] = replace(crossings, offsets=offsets, columns=cast)
+    return made
+
+
+def as_type(name: str, values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
+    """Return values in another type of integers, exactly (InputError if one does not fit)."""
+    with np.errstate(invalid="ignore"):
+        made = values.astype(kind)
+    if not np.array_equal(made, values):
+        msg = f"{name} holds values that do not fit {kind} ({values.min()}..{values.max()})"
+        raise InputError(msg)
+    return made
+
+
+def read_selections(
+    named: Mapping[str, Any], crossings: OrbitBatch, start: int, stop: int
+) -> OrbitBatch | None:
+    """Read the flags of selections, an object per crossing; None if there are none."""
+    names = [name for name in named if name.startswith(SELECTION)]
+    if not names:
+        return None
+    columns = {name: root.scalar(named, name, start, stop) != 0 for name in names}
+    return replace(crossings, offsets=np.arange(len(crossings) + 1), columns=columns)
+
+
+def orbits_of_lumisections(file: InputFile) -> int | None:
+    """Return the orbits that a scouting nano file stands for: the sum of ``nOrbits``; None if it has none."""
+    named = root.tree_branches(file, "LuminosityBlocks")
+    if "nOrbits" not in named:
+        return None
+    orbits = root.scalar(named, "nOrbits", 0, int(file.root["LuminosityBlocks"].num_entries))
+    if orbits.size and not (orbits.min() >= 0 and orbits.max() < _MAX_ORBITS):
+        msg = f"nOrbits of a lumisection is {orbits.min()}..{orbits.max()}: damaged"
+        raise InputError(msg)
+    return int(orbits.astype(np.int64).sum())
+
+
+def take_rows(whole: OrbitData, rows: NDArray[np.int64], n_orbits: int | None) -> OrbitData:
+    """Return some rows of data, in which all streams have the same rows."""
+    streams = {name: batch.take(rows, n_orbits=n_orbits) for name, batch in whole.streams.items()}
+    offline, flags = (None if b is None else b.take(rows) for b in (whole.offline, whole.selections))
+    return with_objects(replace(whole, streams=streams, offline=offline, selections=flags))
+
+
+def with_objects(data: OrbitData) -> OrbitData:
+    """Return data whose streams but for muons have rows with objects only."""
+    streams = {
+        name: batch if name == MUON else batch.take(np.flatnonzero(batch.counts), n_orbits=batch.n_orbits)
+        for name, batch in data.streams.items()
+    }
+    return replace(data, streams=streams)
