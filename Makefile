@@ -24,7 +24,8 @@ types: .venv/ready
 # hundreds of processes import l1scout: its byte code is kept
 tests: export PYTHONDONTWRITEBYTECODE :=
 tests: .venv/ready
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  --durations 10
 
 docs: .venv/ready
 	$(BIN)/python -m l1scout.formats > docs/formats.md

@@ -1,19 +1,25 @@
 """The live chain on this machine: the highest multiple of the LHC's rate that it sustains without loss.
 
     python benchmarks/readout.py [--seconds 60] [--trial-seconds 12] [--json]
+    python benchmarks/readout.py --against OTHER/src [--pace .25] [--rounds 5]   # beside other source code
 
 Board packets of a simulated LHC with muons in 5 % of the crossings (2.0 M blocks/s, 385 MB/s at the LHC's
-rate) -> records -> spool -> store -> zstd -> disk, as separate processes on loopback. First at full speed,
+rate) -> records -> spool -> store -> archive -> disk, as separate processes on loopback. First at full speed,
 where the board waits for readout; below that, the highest pace is bisected in short trials, each on a chain
 of its own after a warm-up. A pace is sustained if the board drops nothing, and what waits in the spool and to
 be compressed does not grow. The pace that is found is then held for ``--seconds``, and the account of that
 run must balance.
+With ``--against`` chains of two source trees run in turn at one pace, and the medians of the processor time
+per orbit are compared. Peak memory is that of the processes (VmHWM); what is written to the disk is what the
+system wrote, without pages that were dropped before (/proc/PID/io).
 Peer: the same bytes through loopback TCP between two plain processes that do nothing else.
 """
 
+import argparse
 import contextlib
 import json
 import multiprocessing
+import os
 import socket
 import subprocess
 import sys
@@ -28,7 +34,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from chain import Chain
-from l1scout.cli.script import Parser, positive_float, run_script
+from l1scout.cli.script import Parser, positive, positive_float, run_script
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.readout.spool import default_folder
@@ -62,7 +68,7 @@ class Trial:
     backlog_growth : float
         Part of the bytes that came and were not worked off, of spool and compression together.
     spool_max_mb : float
-    cpu_us_per_orbit, mb_per_s : dict of str to float
+    cpu_us_per_orbit, peak_mb, mb_per_s : dict of str to float
         By stage.
     lost : dict of str to int
         Orbits of the whole run that the account names as lost, by name.
@@ -77,6 +83,7 @@ class Trial:
     backlog_growth: float = 0.0
     spool_max_mb: float = 0.0
     cpu_us_per_orbit: dict[str, float] = field(default_factory=dict)
+    peak_mb: dict[str, float] = field(default_factory=dict)
     mb_per_s: dict[str, float] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
     why: str = ""
@@ -93,6 +100,7 @@ class Measurement:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._before, self._cpu = self._statuses(), self._cpu_s()
+        self._written = self._disk_bytes()
         self._began = time.perf_counter()
         self._samples: list[tuple[float, float]] = []
         self._after = self._before
@@ -109,6 +117,26 @@ class Measurement:
         cpu = {stage: sum(process.cpu_times()[:2]) for stage, process in found.items()}
         workers = found["store"].children(recursive=True)
         return cpu | {"compression": sum(sum(worker.cpu_times()[:2]) for worker in workers)}
+
+    def _store_processes(self) -> list[int]:
+        store = psutil.Process(self._chain.processes["store"].pid)
+        return [store.pid, *(worker.pid for worker in store.children(recursive=True))]
+
+    def _disk_bytes(self) -> int:
+        """Return what the store's processes have written to the disk, less what was dropped before."""
+        total = 0
+        for pid in self._store_processes():
+            counts = _numbers(Path(f"/proc/{pid}/io"))
+            total += counts["write_bytes"] - counts["cancelled_write_bytes"]
+        return total
+
+    def _peak_mb(self) -> dict[str, float]:
+        pids = {stage: [self._chain.processes[name].pid] for stage, (name, _) in STAGES.items()}
+        pids["compression"] = self._store_processes()[1:]
+        return {
+            stage: max((_numbers(Path(f"/proc/{pid}/status"))["VmHWM"] for pid in of_stage), default=0) / 1e3
+            for stage, of_stage in pids.items()
+        }
 
     def _change(self, stage: str, name: str) -> float:
         return self._after[stage][name] - self._before[stage][name]
@@ -136,7 +164,7 @@ class Measurement:
             "received": self._change("store", "bytes_in"),
             "compressed": self._change("store", "compressed_out"),
         }
-        mb["to_disk"] = mb["received"] + mb["compressed"]
+        mb["to_disk"] = self._disk_bytes() - self._written
         return Trial(
             pace,
             took,
@@ -145,8 +173,52 @@ class Measurement:
             growth,
             self._spool_max / 1e6,
             {stage: 1e6 * used / max(orbits, 1) for stage, used in cpu.items()},
+            self._peak_mb(),
             {name: value / took / 1e6 for name, value in mb.items()},
         )
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """Read the numbers of a file of names and values in /proc."""
+    lines = (line.replace(":", " ").split() for line in path.read_text().splitlines())
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].lstrip("-").isdigit()}
+
+
+def compare(folder: Path, packets: Path, other: Path, asked: argparse.Namespace) -> dict[str, list[Trial]]:
+    """Run chains of this source tree and of another one in turn, at one pace."""
+    trees = {"other": str(other.resolve()), "this": os.environ.get("PYTHONPATH", "")}
+    trials: dict[str, list[Trial]] = {name: [] for name in trees}
+    for _ in range(asked.rounds):
+        for name, path in trees.items():
+            os.environ["PYTHONPATH"] = path
+            trial = _told(run(folder, packets, asked.pace, asked.trial_seconds))
+            while trial.seconds < asked.trial_seconds:  # the board dropped something: the machine was busy
+                trial = _told(run(folder, packets, asked.pace, asked.trial_seconds))
+            trials[name].append(trial)
+    os.environ["PYTHONPATH"] = trees["this"]
+    return trials
+
+
+def _print_comparison(trials: dict[str, list[Trial]]) -> None:
+    stages = list(trials["this"][0].cpu_us_per_orbit)
+    median = {
+        name: {s: float(np.median([t.cpu_us_per_orbit[s] for t in of_tree])) for s in stages}
+        for name, of_tree in trials.items()
+    }
+    print("processor time, us per orbit (median of rounds), other -> this:")
+    for stage in stages:
+        print(f"  {stage:12} {median['other'][stage]:6.1f} -> {median['this'][stage]:6.1f}")
+    whole = {n: np.array([sum(t.cpu_us_per_orbit.values()) for t in of]) for n, of in trials.items()}
+    ratios = whole["this"] / whole["other"]
+    print(f"  {'together':12} {np.median(whole['other']):6.1f} -> {np.median(whole['this']):6.1f}")
+    print(
+        f"  this / other, by round: {', '.join(f'{r:.2f}' for r in ratios)}; median {np.median(ratios):.2f}"
+    )
+    for name, of_tree in trials.items():
+        peak = {s: max(t.peak_mb[s] for t in of_tree) for s in of_tree[0].peak_mb}
+        disk = np.median([t.mb_per_s["to_disk"] / max(t.times_lhc, 1e-9) for t in of_tree])
+        print(f"  {name}: {disk:.1f} MB/s to disk at the LHC's rate; peak memory, MB: "
+              + ", ".join(f"{s} {mb:.0f}" for s, mb in peak.items()))  # fmt: skip
 
 
 def run(folder: Path, packets: Path, pace: float, seconds: float) -> Trial:
@@ -250,6 +322,8 @@ def _print(best: Trial, peer: float) -> None:
     print("  MB/s: " + ", ".join(f"{n.replace('_', ' ')} {v:.1f}" for n, v in best.mb_per_s.items()))
     cpu = ", ".join(f"{n} {v:.1f}" for n, v in best.cpu_us_per_orbit.items())
     print(f"  processor time, us per orbit: {cpu}; together {sum(best.cpu_us_per_orbit.values()):.1f}")
+    peak = ", ".join(f"{n} {v:.0f}" for n, v in best.peak_mb.items())
+    print(f"  peak memory, MB: {peak}")
     print(f"  spool at most {best.spool_max_mb:.0f} MB")
     share = best.mb_per_s["packets"] / 1e3 / peer
     print(f"peer, loopback TCP and nothing else: {peer:.2f} GB/s; the chain takes {share:.2f} of it")
@@ -263,11 +337,23 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, help="on the disk to write to; by default that of temporary files"
     )
+    parser.add_argument(
+        "--against", type=Path, help="src of another source tree, to run in turn with this one"
+    )
+    parser.add_argument("--pace", type=positive_float, default=0.25, help="times the LHC's rate, --against")
+    parser.add_argument("--rounds", type=positive, default=5, help="of both, --against")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="l1scout-readout-", dir=asked.folder) as name:
         packets = Path(name) / "packets.dat"
         packets.write_bytes(simulated_packets(RUN3, 1000, 0.05).getvalue())
+        if asked.against:
+            found = compare(Path(name), packets, asked.against, asked)
+            if asked.json:
+                print(json.dumps({n: [asdict(t) for t in of] for n, of in found.items()}, indent=1))
+            else:
+                _print_comparison(found)
+            return 0
         peer = loopback(packets.read_bytes()[: 20 << 20])
         trials = highest_pace(Path(name), packets, asked.seconds, asked.trial_seconds)
     best = trials[-1] if trials[-1].sustained and trials[-1].pace else None

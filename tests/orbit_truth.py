@@ -13,7 +13,8 @@ from front_end import Keep
 from l1scout.board.board import Board
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
 from l1scout.core.orbit_data import MUON
-from l1scout.formats.raw import decode_frames, read_frames, read_header
+from l1scout.formats.raw import read_frames, read_header
+from l1scout.formats.raw_objects import decode_frames
 from l1scout.formats.stream import STREAMS
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.segments import Segment

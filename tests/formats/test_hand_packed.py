@@ -14,7 +14,8 @@ from front_end import decode_muons
 from l1scout.formats.block import decode_blocks
 from l1scout.formats.layout import Layout
 from l1scout.formats.packets import Trailer
-from l1scout.formats.raw import FILE_HEADER, FRAME_HEADER, decode_frames, read_frames, read_header
+from l1scout.formats.raw import FILE_HEADER, FRAME_HEADER, read_frames, read_header
+from l1scout.formats.raw_objects import decode_frames
 from l1scout.formats.recalibrated import RECALIBRATED
 from l1scout.formats.records import ORBIT, RECORD_HEADER
 from l1scout.formats.streams.muon import FIELDS, MUON_2018, MUON_RUN3, MUON_RUN3_EXTRA, MUONS, read_records

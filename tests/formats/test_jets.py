@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.calo_objects import DMA_SOURCE, DMA_WORDS, MAX_OBJECTS
-from l1scout.formats.raw import decode_frames, read_frames, read_header
+from l1scout.formats.raw import read_frames, read_header
+from l1scout.formats.raw_objects import decode_frames
 from l1scout.formats.stream import STREAMS, streams_of_sources
 from l1scout.formats.streams.jet import JET, JETS, TCP_SOURCE
 

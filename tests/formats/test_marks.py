@@ -13,7 +13,8 @@ from l1scout.board.repeat import RepeatedPackets
 from l1scout.errors import InputError
 from l1scout.formats.marks import REAL, REPEATED, SIMULATED, origin_mark, stated_origin
 from l1scout.formats.packets import Trailer, trailer_marks
-from l1scout.formats.raw import FILE_HEADER, decode_frames, read_frames, read_header, split_raw
+from l1scout.formats.raw import FILE_HEADER, read_frames, read_header, split_raw
+from l1scout.formats.raw_objects import decode_frames
 from l1scout.formats.streams.muon import MUONS
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import read_events

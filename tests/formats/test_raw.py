@@ -14,11 +14,11 @@ from front_end import make_run, through_board
 from l1scout.formats.fine_suppression import suppress
 from l1scout.formats.raw import (
     FILE_HEADER,
-    decode_frames,
     file_header,
     read_frames,
     read_header,
 )
+from l1scout.formats.raw_objects import decode_frames
 from l1scout.formats.streams.muon import MUONS
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3

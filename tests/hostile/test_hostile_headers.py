@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from crc32c import crc32c
 
-from l1scout.formats.raw import decode_frames, file_header, read_frames, read_header, split_raw
+from l1scout.formats.raw import file_header, read_frames, read_header, split_raw
+from l1scout.formats.raw_objects import decode_frames
 from l1scout.formats.streams.muon import MUONS
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import read_events

@@ -80,6 +80,9 @@ POINTS = {
     "before 201": Point("store", "before 201"),
     "after 201": Point("store", "after 201"),
     "before a compressed file has its name": Point(WORKER, "rename", "*/run000005/*.zst.part"),
+    "before an archive is complete": Point(WORKER, "rename", "*/incoming/*.parquet.part.part"),
+    "before an archive has its name": Point("store", "rename", "*/incoming/*.parquet.part"),
+    "before an archived upload goes": Point("store", "remove", "*/incoming/*.part"),
     "before an original goes": Point("store", "remove", "*/run000005/*.raw"),
     "in the middle of a packet": Point("source", "half a packet"),
 }

@@ -29,6 +29,7 @@ from l1scout.formats.streams.muon import FIELDS
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import archive, archive_chunk, archive_writer, read_events
+from l1scout.io.archive_frames import IrregularError
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
 from l1scout.io.inspect import describe
 from l1scout.io.rewrite import add_columns
@@ -462,14 +463,50 @@ def test_convert_and_what_it_refuses(stored, samples, tmp_path):
         run(tmp_path / "a.parquet", tmp_path / "a.parquet")
 
 
-def test_an_archive_that_would_lie_is_not_written(stored, tmp_path, monkeypatch):
+@pytest.mark.parametrize("part", ["split_raw", "regular_stretches"])
+def test_an_archive_that_would_lie_is_not_written(stored, tmp_path, monkeypatch, part):
     """If a part of the file were left out on the way."""
-    (tmp_path / "in").write_bytes(stored["run3"]["RAW"])
-    whole = archive_writer.split_raw
-    monkeypatch.setattr(archive_writer, "split_raw", lambda s, h: iter(list(whole(s, h))[:-1]))
+    raw = stored["run3"]["RAW"]
+    (tmp_path / "in").write_bytes(raw if part == "regular_stretches" else raw + b"\0")
+    whole = getattr(archive_writer, part)
+    monkeypatch.setattr(archive_writer, part, lambda *a: iter(list(whole(*a))[:-1]))
     with pytest.raises(InputError, match="not give back the same bytes"):
         archive.to_parquet(tmp_path / "in", tmp_path / "a")
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_regular_files_take_the_short_way_to_the_same_archive(stored, tmp_path, monkeypatch):
+    """Chunks end in the middle of frames; damage of any frame leads to the long way."""
+    raw, long_way = stored["run3"]["RAW"], []
+    split = archive_writer.split_raw
+    monkeypatch.setattr(archive_writer, "CHUNK", 1000)
+    monkeypatch.setattr(archive_writer, "split_raw", lambda *a: long_way.append(1) or split(*a))
+    (tmp_path / "in").write_bytes(raw)
+    archive.to_parquet(tmp_path / "in", tmp_path / "short")
+    assert not long_way
+    monkeypatch.setattr(archive_writer, "regular_stretches", _irregular)
+    archive.to_parquet(tmp_path / "in", tmp_path / "long")
+    assert long_way
+    tables = [pq.read_table(tmp_path / n).drop_columns("side") for n in ("short", "long")]
+    assert tables[0].equals(tables[1])
+
+
+def _irregular(*_):
+    raise IrregularError
+    yield
+
+
+@pytest.mark.parametrize("word", range(7))
+def test_a_frame_that_is_not_regular(stored, tmp_path, monkeypatch, word):
+    """Whatever word of its head is damaged, its bytes come back, and it counts as when the file is read."""
+    raw = bytearray(stored["run3"]["RAW"])
+    starts = [f.start for f in read_frames(bytes(raw), read_header(raw))]
+    raw[starts[3] + 4 * word] ^= 0x10
+    (tmp_path / "in").write_bytes(raw)
+    done = archive.to_parquet(tmp_path / "in", tmp_path / "a")
+    archive.to_raw(tmp_path / "a", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == raw
+    assert done.verbatim > 0
 
 
 def test_kernels_stay_inside_their_arrays(stored, monkeypatch):

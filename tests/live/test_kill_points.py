@@ -60,7 +60,8 @@ def test_readout(chain, packets, point):
 @pytest.mark.parametrize("point", [p for p, where in POINTS.items() if where.process in ("store", WORKER)])
 def test_store(chain, packets, point):
     compresses = "compressed" in point or "original" in point
-    chain.settings["store.method"] = "zstd" if compresses else "none"
+    if "archive" not in point:
+        chain.settings["store.method"] = "zstd" if compresses else "none"
     chain.start("store", kill=point)
     chain.start("readout", words=[packets])
     was_killed_at(chain, point)
@@ -73,6 +74,8 @@ def test_store(chain, packets, point):
         assert chain.status("store")["again"] == 1
     if compresses:
         assert {p.suffix for p in chain.stored.glob("run*")} == {".zst", ".json"}
+    if "archive" in point:
+        assert {p.suffix for p in chain.stored.glob("run*")} == {".parquet", ".json"}
 
 
 def all_is_there(chain: Chain) -> None:

@@ -32,6 +32,10 @@ RUN = 7
 _packets = cache(packets)
 
 
+class KilledError(Exception):
+    """The readout is killed here."""
+
+
 def kill(spool: Spool, writer: SegmentWriter) -> None:
     """Leave everything as a process does that is killed."""
     spool.close()
@@ -161,6 +165,31 @@ def test_killed_after_the_last_packet(tmp_path):
     assert recovered.orbits == 18
     SegmentWriter(spool, RUN, 1, RUN3).finish()
     assert (total(spool, "orbits"), total(spool, "missed")) == (18, 6)
+
+
+@pytest.mark.parametrize("index", [1, 2, 3, 4])
+def test_killed_between_the_two_segments_of_a_packet(tmp_path, monkeypatch, index):
+    """What the next segment would have begun with comes again with the file, and is stored."""
+
+    def begin(self, lumi):
+        if self.position.index == index:
+            raise KilledError
+        return begin_segment(self, lumi)
+
+    spool = Spool(tmp_path)
+    writer, begin_segment = SegmentWriter(spool, 7, 1, RUN3, Limits(orbits=100)), SegmentWriter._begin
+    monkeypatch.setattr(SegmentWriter, "_begin", begin)
+    with pytest.raises(KilledError):
+        feed(writer, repeated("run3", 0, 480))
+    monkeypatch.undo()
+    spool.close()
+    spool = Spool(tmp_path)
+    writer = SegmentWriter(spool, 7, 1, RUN3, Limits(orbits=100))
+    writer.read_again()
+    feed(writer, repeated("run3", 0, 480))
+    writer.finish()
+    assert orbits_in(spool) == list(range(480))
+    assert total(spool, "corrupt") == 0
 
 
 def test_a_board_that_begins_again(tmp_path):

@@ -235,7 +235,12 @@ def test_a_real_run_is_compared_with_the_models_training(model):
 
 
 def test_recalibration_needs_columns(tmp_path, model):
-    over = [f"recalibrate.model={model}", f"store.folder={tmp_path}", "store.listen=127.0.0.1:0"]
+    over = [
+        f"recalibrate.model={model}",
+        "store.method=zstd",
+        f"store.folder={tmp_path}",
+        "store.listen=127.0.0.1:0",
+    ]
     with pytest.raises(InputError, match="set store"):
         Store(read_settings(None, {}, over), log)
 

@@ -159,3 +159,19 @@ def test_corrections_from_the_second_station_need_its_values():
     instead = fit(flat, quick)
     assert instead.card.reference == "vertex"
     assert [q.name for q in instead.card.inputs] == ["hwEtaAtVtx", "hwPt", "hwCharge"]
+
+
+def test_a_third_of_the_charges_missing_lets_the_default_correct_at_the_vertex():
+    """The trigger knew the charge; a network of station 2 would bend a sixth of the muons the wrong way."""
+    data, quick = toy_dataset(3000), dataclasses.replace(RECIPES["balanced"], epochs=1)
+    missing = np.random.default_rng(4).random(len(data)) < 1 / 3
+    charge = np.where(missing, 0, data["hwCharge"]).astype(np.int8)
+    found = fit(dataclasses.replace(data, columns={**data.columns, "hwCharge": charge}), quick)
+    assert found.card.reference == "vertex"
+    assert "hwEtaAtVtx" in found.card.domain
+
+
+def test_few_muons_are_trained_on_in_smaller_batches_unless_one_is_asked_for():
+    data, quick = toy_dataset(3000), dataclasses.replace(RECIPES["balanced"], epochs=1)
+    assert fit(data, quick).card.training["batch"] == 128
+    assert fit(data, quick, batch=1024).card.training["batch"] == 1024

@@ -68,12 +68,13 @@ class OrbitBatch:
         rows = len(self.offsets) - 1
         for name in ("run", "lumisection"):
             if not len(getattr(self, name)):
-                object.__setattr__(self, name, np.broadcast_to(np.int64(0), rows))
+                zeros: NDArray[np.int64] = np.ndarray(max(rows, 0), np.int64, bytes(8), 0, (0,))
+                object.__setattr__(self, name, zeros)
         for name in ("orbit", "bx", "run", "lumisection"):
             if getattr(self, name).shape != (rows,):
                 msg = f"{name} has shape {getattr(self, name).shape}, but offsets say {rows} rows"
                 raise ValueError(msg)
-        if rows < 0 or self.offsets[0] != 0 or np.any(np.diff(self.offsets) < 0):
+        if rows < 0 or self.offsets[0] != 0 or (self.offsets[1:] < self.offsets[:-1]).any():
             msg = "offsets must start at 0 and never fall"
             raise ValueError(msg)
         for name, column in self.columns.items():

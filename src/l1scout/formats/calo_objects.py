@@ -10,7 +10,8 @@ After CMSSW's unpacker (EventFilter/L1ScoutingRawToDigi) and public scouting doc
 """
 
 import math
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.layout import Field, Layout
-from l1scout.formats.object_records import RecordForm, collect, write_records
+from l1scout.formats.object_records import Collected, RecordForm, collect, write_records
 from l1scout.formats.stream import Stream
 
 DMA_SOURCE = 2
@@ -64,7 +65,52 @@ def cmssw_phi(hw_phi: ArrayLike) -> NDArray[np.float32]:
     return np.where(phi >= np.float32(math.pi), phi - np.float32(2 * math.pi), phi).astype(np.float32)
 
 
-class CaloObjectStream(Stream):
+class CaloStream(Stream):
+    """Objects in records of the calorimeter trigger: a subclass says where they are, and what they become.
+
+    Attributes
+    ----------
+    forms : mapping of int to RecordForm
+        Records by source id.
+    present : int
+        Bits of a word that are all 0 where there is no object; 0 if every word counts.
+    """
+
+    forms: Mapping[int, RecordForm]
+    present: int
+
+    @abstractmethod
+    def batch(self, found: Collected) -> OrbitBatch:
+        """Make columns of the words of objects."""
+
+    def decode(
+        self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
+    ) -> tuple[Decoded, NDArray[np.int64]]:
+        """Decode the objects in records of both forms, those of the DMA in their order on the links."""
+        return self.decode_with([self], words, bounds, sources)[self.name]
+
+    def decode_with(
+        self,
+        streams: Sequence[Stream],
+        words: NDArray[np.uint32],
+        bounds: NDArray[np.int64],
+        sources: NDArray[np.int64],
+    ) -> dict[str, tuple[Decoded, NDArray[np.int64]]]:
+        """Decode records of the DMA for all streams that are in them."""
+        is_dma = bool(np.all(sources == DMA_SOURCE))
+        chosen = [s for s in streams if isinstance(s, CaloStream)] if is_dma else [self]
+        forms = [[s.forms[source] for source in sources.tolist()] for s in chosen]
+        found, ends = collect(words, bounds, forms, [s.present for s in chosen])
+        none = np.zeros(0, np.int64)
+        return {s.name: (Decoded(s.batch(part), none), ends) for s, part in zip(chosen, found, strict=True)}
+
+    def sources(self, objects: OrbitBatch) -> tuple[int]:
+        """Return the source id of these objects over TCP."""
+        del objects
+        return (self.source_ids[-1],)
+
+
+class CaloObjectStream(CaloStream):
     """Objects of one word, up to twelve in a crossing, on two links of the layer's demultiplexer.
 
     Attributes
@@ -85,30 +131,23 @@ class CaloObjectStream(Stream):
 
     def __init__(self) -> None:
         dma = tuple(dma_place(name) for name in self.links)
-        counted = RecordForm(MAX_OBJECTS, count_mask=0xFF)
-        self._forms = {s: counted for s in self.source_ids if s != DMA_SOURCE}
-        self._forms[DMA_SOURCE] = RecordForm(MAX_OBJECTS, objects_at=dma, fixed_words=DMA_WORDS)
+        self.present = self.word["hwPt"].high
+        self.forms = {
+            DMA_SOURCE: RecordForm(MAX_OBJECTS, objects_at=dma, fixed_words=DMA_WORDS),
+            self.source_ids[-1]: RecordForm(MAX_OBJECTS, count_mask=0xFF),
+        }
 
-    def decode(
-        self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
-    ) -> tuple[Decoded, NDArray[np.int64]]:
-        """Decode the objects in records of both forms, those of the DMA in their order on the links."""
-        forms = [self._forms[source] for source in sources.tolist()]
-        found, ends = collect(words, bounds, forms, self.word["hwPt"].high)
-        return Decoded(found.batch(self.word.decode(found.words)), np.zeros(0, np.int64)), ends
+    def batch(self, found: Collected) -> OrbitBatch:
+        """Make columns of the words of objects."""
+        return found.batch(self.word.decode(found.words))
 
     def encode(
         self, objects: OrbitBatch, source: int | None = None
     ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Write records of the form of a source id: as over TCP if it is not given."""
         words = self.word.encode({field.name: objects[field.name] for field in self.word.fields})
-        form = self._forms[self.source_ids[-1] if source is None else source]
+        form = self.forms[self.source_ids[-1] if source is None else source]
         return write_records(objects, form, {0: words})
-
-    def sources(self, objects: OrbitBatch) -> tuple[int]:
-        """Return the source id of these objects over TCP."""
-        del objects
-        return (self.source_ids[-1],)
 
     def physics(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return pt, eta, phi and mass, which is 0."""

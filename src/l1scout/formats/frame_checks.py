@@ -7,6 +7,7 @@ empty orbit in the middle of a gap.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from l1scout.formats.marks import REPEATED
 from l1scout.formats.records import HEADER_WORDS, ORBIT_MASK
+from l1scout.formats.stream import streams_of_sources
 from l1scout.lhc import ORBITS_PER_LUMISECTION
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ SECTIONS_PER_EPOCH = (ORBIT_MASK + 1) // ORBITS_PER_LUMISECTION
 """Lumisections until the orbit number begins again."""
 _BESIDE = 8
 """Frames beside a first or last one that must follow on each other for a step to it to be damage."""
-_ORBIT_AT = 4 * (HEADER_WORDS - 1)
 _HEAD = np.dtype(
     [("version", "<u2"), ("flags", "<u2"), *((n, "<u4") for n in ("run", "lumisection", "orbit")),
      *((n, "<u4") for n in ("payloadSize", "crc32c", "source"))]
@@ -107,12 +108,20 @@ def _columns(frames: Sequence["Frame"]) -> NDArray[Any]:
     columns["is_dated"] = are_dated(head["lumisection"].astype(np.int64), head["orbit"].astype(np.int64))
     columns["source"], columns["flags"] = head["source"], head["flags"]
     columns["bytes"] = head["payloadSize"] - 4
-    columns["is_filled"] = filled = columns["bytes"] >= _ORBIT_AT + 4
-    numbers = b"".join(
-        [f.records[_ORBIT_AT : _ORBIT_AT + 4] for f in frames if len(f.records) >= _ORBIT_AT + 4]
-    )
-    columns["stated"][filled] = np.frombuffer(numbers, "<u4") & ORBIT_MASK
+    for source in set(head["source"].tolist()):
+        at = _orbit_at(source)
+        own = head["source"] == source
+        columns["is_filled"] |= (filled := own & (columns["bytes"] >= at + 4))
+        numbers = b"".join([frames[k].records[at : at + 4] for k in np.flatnonzero(filled).tolist()])
+        columns["stated"][filled] = np.frombuffer(numbers, "<u4") & ORBIT_MASK
     return columns
+
+
+@cache
+def _orbit_at(source: int) -> int:
+    """Return the byte of a source's first record at which its orbit number begins."""
+    words = (stream.orbit_word(source) for stream in streams_of_sources([source]))
+    return 4 * next(words, HEADER_WORDS - 1)
 
 
 def _contradicted(agrees: Any, asked: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -146,8 +146,9 @@ class Layout:
         raise KeyError(name)
 
     @cached_property
-    def _table(self) -> NDArray[np.int64]:
-        return _bits(self.fields)
+    def _tables(self) -> dict[tuple[str, ...] | None, tuple[tuple[Field, ...], np.dtype[Any], NDArray[Any]]]:
+        """Fields, type of their columns and bits, by the names that were decoded so far; None for all."""
+        return {}
 
     @property
     def word(self) -> np.dtype[Any]:
@@ -190,15 +191,17 @@ class Layout:
         if words.dtype != self.word or words.ndim != 1:
             msg = f"{self.name} needs a row of {self.word} words, not {words.dtype} of shape {words.shape}"
             raise TypeError(msg)
-        fields = self.fields if names is None else tuple(self[name] for name in names)
-        column = self.column if names is None else _column_type(fields)
+        key = None if names is None else tuple(names)
+        if key not in self._tables:
+            chosen = self.fields if key is None else tuple(self[name] for name in key)
+            self._tables[key] = chosen, _column_type(chosen), _bits(chosen)
+        fields, column, (start, width, signed) = self._tables[key]
         if out is None:
             out = np.empty((len(fields), words.size), column)
         elif out.dtype != column or out.ndim != 2 or out.shape[0] < len(fields) or out.shape[1] < words.size:
             need = len(fields), words.size
             msg = f"{need} {column} values do not fit {out.dtype} of shape {out.shape}"
             raise TypeError(msg)
-        start, width, signed = self._table if names is None else _bits(fields)
         _unpack(words, start, width, signed, out)
         return {f.name: out[k, : words.size] for k, f in enumerate(fields)}
 

@@ -14,8 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.formats.lanes import differing, lowest
 from l1scout.formats.marks import ALL_MARKS, MARK_BITS, REPEATED, stated_origin
 from l1scout.formats.stream import add_counts
+from l1scout.jit import kernel
 
 ROW_BYTES = 32
 """Packets are in rows of 32 bytes: one word for each link."""
@@ -26,11 +28,13 @@ ORBIT_END = 0xBEEFDEAD
 ORBITS_PER_PACKET = 20
 MAX_ORBITS_PER_PACKET = 64
 _MARK = TRAILER_MARK.to_bytes(8, "little")
-_ORBIT_END_ROW = ORBIT_END.to_bytes(4, "little") * 8
 _MARKS_AT = 64 - MARK_BITS
 _COUNTER = (1 << _MARKS_AT) - 1
-_PIECE = 1 << 20
-_ROOM = 1 << 23
+_PIECE = 1 << 19
+"""Read at a time: what was just read is looked at while it is in the processor's cache."""
+_ROOM = 1 << 21
+_TURNS = np.uint32(0xDEADBEEF), np.uint32(ORBIT_END), np.uint32(0xADBEEFDE), np.uint32(0xEFDEADBE)
+"""The word of the mark, turned by 0, 2, 1 and 3 bytes."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,67 @@ class Readable(Protocol):
         """Fill a part of `buffer`; 0 at the end."""
 
 
+@kernel
+def _next_turn(words: Any, at: Any, end: Any) -> Any:
+    """Return the place of the first word that a mark or the end of an orbit has in it; `end` if none does."""
+    mark, orbit_end, left, right = _TURNS
+    every, row = np.uint32(0xFFFFFFFF), np.uint64(at)
+    while row + np.uint64(8) <= np.uint64(end):
+        apart = differing(words, row, mark, every) & differing(words, row, orbit_end, every)
+        apart &= differing(words, row, left, every) & differing(words, row, right, every)
+        if apart != np.uint32(0xFF):
+            return np.int64(row + np.uint64(lowest(~apart)))
+        row += np.uint64(8)
+    for k in range(np.int64(row), end):
+        if words[k] == mark or words[k] == orbit_end or words[k] == left or words[k] == right:
+            return k
+    return end
+
+
+@kernel
+def _begins_with(data: Any, at: Any, word: Any, size: Any) -> Any:
+    for k in range(size):  # noqa: SIM110
+        if data[at + k] != np.uint8(word >> np.uint32(8 * (k % 4)) & np.uint32(0xFF)):
+            return False
+    return True
+
+
+@kernel
+def next_trailer(data: Any, words: Any, start: Any, at: Any, end: Any) -> Any:
+    """Find the mark of a trailer, at any byte.
+
+    The mark is one word twice, and so has a whole word in it that is this one, turned by 0 to 3 bytes.
+
+    Parameters
+    ----------
+    data, words : ndarray of uint8 and uint32
+        The same memory.
+    start, at, end : int
+        Byte with which the packet begins, from which on to search, and after the last one.
+
+    Returns
+    -------
+    int
+        Byte with which the mark begins, -1 if there is none. The row that ends an orbit is not one, although
+        its third byte looks so.
+    """
+    mark, orbit_end, _, _ = _TURNS
+    while True:
+        place = 4 * _next_turn(words, (at + 3) // 4, end // 4)
+        if place + 4 > end:
+            return -1
+        at, last = max(at, place - 3), place
+        while at <= last and at + 8 <= end:
+            if not _begins_with(data, at, mark, 8):
+                at += 1
+                continue
+            row = at - 2
+            if row < start or at + ROW_BYTES > end or not _begins_with(data, row, orbit_end, ROW_BYTES):
+                return at
+            at = row + ROW_BYTES
+        at = max(at, last + 1)
+
+
 def split_at_trailers(stream: Readable, limit: int) -> Iterator[tuple[memoryview, int]]:
     """Cut a stream at the packets' trailers; memory stays below that of three of the longest packets.
 
@@ -117,30 +182,30 @@ def split_at_trailers(stream: Readable, limit: int) -> Iterator[tuple[memoryview
     Yields
     ------
     packet : memoryview
-        With its trailer; valid until the next one. Whether it makes sense is for the reader to see.
+        With its trailer; valid until the next one is asked for: its memory is used again. Whether it makes
+        sense is for the reader to see.
     skipped : int
         Bytes left out before it: a stretch that is longer than any packet, or, with an empty
         packet, the rest of the stream, which has no trailer.
     """
-    room = bytearray(_ROOM)
+    room = np.empty(_ROOM, np.uint8)
     start = seen = end = skipped = 0
-    while read := stream.readinto(memoryview(room)[end:]):
+    while read := stream.readinto(room.data[end : end + _PIECE]):
         end += read
-        while (at := room.find(_MARK, seen, end)) >= 0 and at + TRAILER_BYTES <= end:
-            if at >= start + 2 and room[at - 2 : at + 30] == _ORBIT_END_ROW:
-                seen = at + 30  # the mark of the other trailer, seen two bytes late
-                continue
+        words = room.view(np.uint32)
+        while (at := next_trailer(room, words, start, seen, end)) >= 0 and at + TRAILER_BYTES <= end:
             stop = at + TRAILER_BYTES
-            yield memoryview(room)[start:stop], skipped
+            yield room.data[start:stop], skipped
             start, seen, skipped = stop, stop, 0
         seen = max(end - len(_MARK) + 1, start) if at < 0 else at
         if at < 0 and end - start > limit:
             start, skipped = end - len(_MARK), skipped + end - len(_MARK) - start
-        if len(room) - end < _PIECE:
-            # never move bytes that somebody may still look at
-            fresh = bytearray(max(_ROOM, 2 * (end - start)))
-            fresh[: end - start] = memoryview(room)[start:end]
-            room, start, seen, end = fresh, 0, seen - start, end - start
+        if room.size - end < _PIECE:
+            held = room[start:end]
+            if 2 * held.size > room.size - _PIECE:
+                room = np.empty(2 * room.size, np.uint8)
+            room[: held.size] = held
+            start, seen, end = 0, seen - start, end - start
     if end > start or skipped:
         yield memoryview(b""), skipped + end - start
 

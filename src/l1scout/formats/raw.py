@@ -11,8 +11,8 @@ number epoch x 2^31 + orbit, with epoch (lumisection - 1) / 8192.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from struct import Struct
 from typing import BinaryIO, NamedTuple
 
@@ -20,12 +20,10 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from l1scout.formats.decoded import Decoded, join_epochs
 from l1scout.formats.frame_checks import SECTIONS_PER_EPOCH, are_dated, checked
-from l1scout.formats.marks import ALL_MARKS, MARK_BITS, REPEATED, stated_origin
+from l1scout.formats.marks import ALL_MARKS, MARK_BITS, REPEATED
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.records import ORBIT, ORBIT_MASK
-from l1scout.formats.stream import Stream
 from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
 
 MAGIC = b"RAW_0002"
@@ -62,8 +60,9 @@ _HEAD_BYTES = FRAME_HEADER.itemsize
 HEAD_WORDS = _HEAD_BYTES // 4
 FRAME_WORDS = HEAD_WORDS + 1
 """Words before an orbit's records: its header and the source id."""
-MAX_FRAME_BYTES = 1 << 20
-"""Of any source, when read from a stream: GMT frames are at most 0.73 MB, calorimeter ones 0.84 MB."""
+MAX_FRAME_BYTES = 1 << 24
+"""Of any source, when read from a stream: GMT frames have 0.73 MB at most, calorimeter ones 0.84 MB. It is
+reached by 1640 towers in each of 2544 crossings."""
 _PIECE = 1 << 22
 _BEGINNING_BYTES = 8
 _CONSTANT = MAGIC + FILE_HEADER.itemsize.to_bytes(2, "little") + DATA_TYPE.to_bytes(2, "little")
@@ -305,12 +304,14 @@ def _parts(
 ) -> tuple[list[Frame | memoryview], int]:
     """Return frames and what lies between them, and where to go on when more was read."""
     parts, begins = list[Frame | memoryview](), _beginning(run)
-    while at < len(view) and (last or len(view) - at >= MAX_FRAME_BYTES):
+    while at < len(view):
         frame = _frame_at(view, at, run, base)
         if frame is not None:
             parts.append(frame)
             at = frame.stop - base
             continue
+        if not last and _may_go_on(view, at, run):
+            break
         stop = _find(view, begins, at + 1)
         if stop == len(view) and not last:
             stop -= _BEGINNING_BYTES
@@ -354,6 +355,14 @@ def _frame_at(view: memoryview, at: int, run: int | None, base: int = 0) -> Fram
     return Frame(base + at, base + stop, said, lumi, orbit, source, head, records)
 
 
+def _may_go_on(view: memoryview, at: int, run: int) -> bool:
+    """Return whether a frame of the run may begin there of which not all is read."""
+    if at + _HEAD_BYTES + 4 > len(view):
+        return True
+    version, _, said, _, _, size, _, _ = _HEAD.unpack_from(view, at)
+    return bool(version == VERSION and said == run) and len(view) - at - _HEAD_BYTES < size <= MAX_FRAME_BYTES
+
+
 def _find(view: memoryview, begins: re.Pattern[bytes], at: int, piece: int = 1 << 20) -> int:
     """Return the first position from `at` on where a frame may begin, or the end."""
     while at < len(view):
@@ -362,30 +371,3 @@ def _find(view: memoryview, begins: re.Pattern[bytes], at: int, piece: int = 1 <
             return at + found.start()
         at += piece
     return len(view)
-
-
-def decode_frames(frames: Sequence[Frame], stream: Stream, found: RawFile) -> Decoded:
-    """Decode the objects of frames of one stream; in each, up to a record that makes no sense."""
-    of_epoch: dict[int, list[Frame]] = {}
-    for frame in frames:
-        of_epoch.setdefault(frame.orbit & ~ORBIT_MASK, []).append(frame)
-    part = join_epochs({first: _decode(own, stream) for first, own in (of_epoch or {0: []}).items()})
-    objects = replace(
-        part.objects,
-        run=np.full(len(part.objects), found.run, np.int64),
-        lumisection=lumisection(part.objects.orbit),
-        n_orbits=len(frames),
-        simulated=stated_origin(np.array([f.marks for f in frames], np.int64)),
-    )
-    return replace(part, objects=objects)
-
-
-def _decode(frames: Sequence[Frame], stream: Stream) -> Decoded:
-    """Decode the objects of frames of one epoch, with the orbits that their records state."""
-    words = np.frombuffer(b"".join(f.records[: len(f.records) & ~3] for f in frames), "<u4")
-    sizes = np.array([len(f.records) for f in frames], np.int64)
-    bounds = np.r_[0, np.cumsum(sizes // 4)]
-    sources = np.array([f.source for f in frames], np.int64)
-    part, ends = stream.decode(words, bounds, sources)
-    lost = sizes - 4 * (ends - bounds[:-1])
-    return replace(part, corrupt=int(np.count_nonzero(lost)), corrupt_bytes=int(lost.sum()))

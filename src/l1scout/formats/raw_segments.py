@@ -18,7 +18,6 @@ from l1scout.formats.raw import (
     Frame,
     Frames,
     RawFile,
-    decode_frames,
     file_header,
     first_words,
     frame_heads,
@@ -27,7 +26,8 @@ from l1scout.formats.raw import (
     read_header,
     sum_frames,
 )
-from l1scout.formats.stream import STREAMS, Stream, add_counts
+from l1scout.formats.raw_objects import decode_frames
+from l1scout.formats.stream import STREAMS, Stream, add_counts, decode_streams
 from l1scout.formats.wire_format import Choice, WireFormat
 
 
@@ -35,20 +35,26 @@ class RawSegmentFormat(WireFormat):
     """A wire format whose segments are ``.raw`` files: a frame for each orbit, with a checksum.
 
     A subclass implements `recognises`, `split` and `find_orbits`. If the orbits of its packets are records of
-    32-bit words as its one stream decodes them (`PacketOrbits.rows` of shape (words, 1)), that is all;
-    otherwise it replaces `decode`, `frame_room` and `frame`, too.
+    32-bit words as its streams decode them (`PacketOrbits.rows` of shape (words, 1)), that is all; otherwise
+    it replaces `decode`, `frame_room` and `frame`, too. Several streams have their objects in the same
+    records, and a source id that all of them have.
     """
 
     has_checksums = True
 
     def decode(self, orbits: PacketOrbits) -> Mapping[str, Decoded]:
         """Decode the objects of orbits."""
-        (name,) = self.streams
+        streams = [STREAMS[name] for name in self.streams]
         words, bounds = _payloads(orbits)
-        sources = np.full(len(orbits.orbit), STREAMS[name].source_ids[0], np.int64)
-        part, ends = STREAMS[name].decode(words, bounds, sources)
-        lost = 4 * (bounds[1:] - ends)
-        return {name: Decoded(part.objects, part.flagged, int(np.count_nonzero(lost)), int(lost.sum()))}
+        shared = set.intersection(*(set(stream.source_ids) for stream in streams))
+        source = next(number for number in streams[0].source_ids if number in shared)
+        made: dict[str, Decoded] = {}
+        sources = np.full(len(orbits.orbit), source, np.int64)
+        for name, (part, ends) in decode_streams(streams, words, bounds, sources).items():
+            lost = 4 * (bounds[1:] - ends) * (not made)  # what they share is damaged once
+            bad = int(np.count_nonzero(lost)), int(lost.sum())
+            made[name] = Decoded(part.objects, part.flagged, *bad)
+        return made
 
     def frame_room(self, orbits: PacketOrbits) -> int:
         """Return the words that the frames of orbits take."""

@@ -1,6 +1,7 @@
 """The compact archive: stored files as Parquet, a row a muon, and back to the same bytes."""
 
 import contextlib
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
@@ -18,6 +19,7 @@ from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.formats.block_format import board_format
 from l1scout.formats.raw import FILE_HEADER
+from l1scout.formats.streams.muon import MUONS
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import parquet
@@ -27,12 +29,12 @@ from l1scout.io.archive_chunk import (
     Stretch,
     from_columns,
 )
+from l1scout.io.archive_frames import IrregularError
 from l1scout.io.archive_writer import (
     SIDE_COLUMN,
     VERSION,
     ArchiveWriter,
     Converted,
-    SummedStream,
     archive_schema,
 )
 from l1scout.io.guard import guarded
@@ -104,10 +106,12 @@ def to_parquet(
         if form is None:
             msg = f"{file.path}: neither a .raw file nor zero-suppressed records"
             raise InputError(msg)
-        with file.content() as stream:
-            writer = ArchiveWriter(file, SummedStream(stream), form, plain=plain)
-            done = writer.write(part, NewColumns(compute, ROWS, _nothing, current()) if compute else None,
-                                made or current(), progress)  # fmt: skip
+        new = NewColumns(compute, ROWS, _nothing, current()) if compute else None
+        for regular in (True, False):
+            with file.content() as stream, contextlib.suppress(IrregularError):
+                writer = ArchiveWriter(file, stream, form, plain=plain, regular=regular)
+                done = writer.write(part, new, made or current(), progress)
+                break
         if verify:
             for _ in _bytes(part):
                 pass
@@ -243,3 +247,13 @@ def _arrays(path: Path, table: pa.Table, schema: pa.Schema) -> tuple[dict[str, N
             raise InputError(msg)
         out[name] = column.to_numpy()[:n]
     return out, first
+
+
+def warm_up() -> None:
+    """Archive a small segment: imports what that needs, and compiles the kernels."""
+    packet = RUN3.example_packet()
+    frames = RUN3.frame(RUN3.find_orbits(memoryview(packet)), 1, MUONS.source_ids[0]).words.tobytes()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "segment.raw"
+        path.write_bytes(RUN3.segment_header(1, 1, 1, FILE_HEADER.itemsize + len(frames)) + frames)
+        to_parquet(path, path.with_suffix(".parquet"))

@@ -140,9 +140,10 @@ def to_columns(stretch: Stretch, form: MuonWords, crc: int, *, plain: bool) -> t
     columns, first = to_rows(words, starts, form)
     columns.pop("reserved", None)
     if stretch.heads.size:
-        numbers = _numbers(stretch.heads[:, _LUMISECTION], stretch.heads[:, _ORBIT])
-        of_record = np.repeat(numbers & ~np.int64(ORBIT_MASK), stretch.records)
-        columns["orbit"] += np.repeat(of_record, np.diff(np.append(first, len(columns["orbit"]))))
+        numbers = _numbers(stretch.heads[:, _LUMISECTION], stretch.heads[:, _ORBIT]) & ~np.int64(ORBIT_MASK)
+        if numbers.any():
+            of_record = np.repeat(numbers, stretch.records)
+            columns["orbit"] += np.repeat(of_record, np.diff(np.append(first, len(columns["orbit"]))))
     same = _as_before(columns)[first]
     back, _ = to_records(columns, first, form)
     patches = np.flatnonzero(back != words)

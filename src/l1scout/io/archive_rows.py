@@ -121,12 +121,23 @@ def _unfold(first: Any, muons: Any, eta: Any, when: Any, small: Any, size: Any, 
         out[end + 1], out[end + 2] = np.uint32(bx[k]), np.uint32(orbit[k] & ORBIT_MASK)
         if last - k == 1 and second[k] == 0 and (twin[k] == 0 or twin[k] == 2):  # nearly all
             total = 1 + np.int64(twin[k] != 0)
-            row[0], row[1], is_twin[0], is_twin[1] = k, k, False, True
-            n1 = total
-        else:
-            total, n1 = arrange(k, last, second, twin, row, is_twin)
-            if total < 0:
-                return -1
+            out[end] = head | np.uint32(total << 16)
+            end += HEADER_WORDS
+            f, s = np.uint32(muons[k]), np.uint32(muons[k] >> np.uint64(32))
+            out[end], out[end + 1] = f, s
+            if size == 3:
+                own = (np.uint32(eta[k]) & np.uint32(_ETA_MASK)) << np.uint32(_ETA_AT[0])
+                out[end + 2] = own | np.uint32(np.uint32(early[k] != 0) << np.uint32(_EARLY_AT))
+            end += size
+            if total == 2:
+                out[end], out[end + 1] = f & ~eta_bits, s & ~index_bits
+                if size == 3:
+                    out[end + 2] = own | np.uint32(1) << np.uint32(_EARLY_AT)
+                end += size
+            continue
+        total, n1 = arrange(k, last, second, twin, row, is_twin)
+        if total < 0:
+            return -1
         out[end] = head | np.uint32(n1 << 16) | np.uint32(total - n1)
         end += HEADER_WORDS
         for j in range(total):

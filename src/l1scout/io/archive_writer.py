@@ -1,7 +1,7 @@
 """Write the compact archive: a stored file as Parquet, a row a muon."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -22,22 +22,25 @@ from l1scout.formats.marks import stated_origin
 from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, frame_marks, split_raw
 from l1scout.formats.streams.muon import is_intermediate
 from l1scout.io import runs
-from l1scout.io.archive_chunk import MAX_ROWS, Part, gather, to_columns, views, with_station
+from l1scout.io.archive_chunk import MAX_ROWS, Part, Stretch, gather, to_columns, views, with_station
+from l1scout.io.archive_frames import regular_stretches
 from l1scout.io.input_file import InputFile
 from l1scout.io.parquet import HARDWARE, OPTIONAL
 from l1scout.io.reader import NewColumns
 from l1scout.io.stored import is_raw, raw_header, split_records
 from l1scout.lhc import lumisection
 
-CHUNK = 1 << 25
-"""Bytes of a stored file in a row group, about: a million muons."""
+CHUNK = 1 << 22
+"""Bytes of a stored file in a row group, about: 100,000 muons, so that their columns stay in the cache."""
 SIDE_COLUMN = "side"
 VERSION = 2
 """Of the archive. Version 1 had hwDXY at bits 61-62 of the muon: its files must be made again."""
-_DICTIONARY = ("hwIso", "hwDXY", "dPhi")
 _DICTIONARY_ALONE = ("hwEtaAtVtx", "hwPhiAtVtx", "hwEta", "hwPhi")
-_SPLIT = ("hwPt", "hwPtUnconstrained", "hwQual", "tfMuonIndex", "twin")
-_DELTA = ("orbit", "bx", "hwCharge")
+_SPLIT = (
+    "orbit", "hwPt", "hwPtUnconstrained", "hwQual", "hwIso", "hwDXY", "tfMuonIndex", "dEta", "dPhi", "second",
+    "twin",
+)  # fmt: skip
+_DELTA = ("bx", "hwCharge")
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,15 @@ class ArchiveWriter:
     form : BlockFormat
     plain : bool
         See `to_parquet`.
+    regular : bool
+        Expect an undamaged .raw file of muons, which is faster (IrregularError if it is not).
     """
 
-    def __init__(self, file: InputFile, stream: "SummedStream", form: BlockFormat, *, plain: bool) -> None:
+    def __init__(
+        self, file: InputFile, stream: Any, form: BlockFormat, *, plain: bool, regular: bool = False
+    ) -> None:
         self._file, self._stream, self._form, self._plain = file, stream, form, plain
-        self._head, self._header = b"", None
+        self._head, self._header, self._regular = b"", None, regular
         if is_raw(file):
             self._head = stream.read(FILE_HEADER.itemsize)
             self._header = raw_header(file)
@@ -101,8 +108,8 @@ class ArchiveWriter:
         schema = archive_schema(self._form, framed=self._header is not None, plain=self._plain)
         writer: pq.ParquetWriter | None = None
         try:
-            for pieces in _chunks(self._stream, self._form, self._header):
-                table = self._table(pieces, schema, new)
+            for data, stretch in self._stretches():
+                table = self._table(data, stretch, schema, new)
                 writer = writer or _writer(part, table.schema)
                 writer.write_table(table, MAX_ROWS)
                 progress(self._done, max(self._file.size, self._done))
@@ -117,17 +124,31 @@ class ArchiveWriter:
         finally:
             if writer is not None:
                 writer.close()
-        if (self._stream.crc, self._stream.bytes) != (self._crc, self._done):
-            msg = f"{self._file.path}: its archive would not give back the same bytes; nothing was written"
-            raise InputError(msg)
         return Converted(self._done, 0, **self._counts, crc32c=self._crc, simulated=simulated)
 
-    def _table(self, pieces: list[Part], schema: pa.Schema, new: NewColumns | None) -> pa.Table:
+    def _stretches(self) -> Iterator[tuple[Iterable[bytes | memoryview], Stretch]]:
+        """Give the file's content, about `CHUNK` bytes at a time (InputError if some was left out)."""
+        if self._regular and self._header is not None:
+            for data, stretch in regular_stretches(self._stream, self._header, self._form, CHUNK):
+                yield [data], stretch
+            complete = self._done == self._header.size
+        else:
+            summed = SummedStream(self._stream, self._crc)
+            for parts in _chunks(summed, self._form, self._header):
+                pieces = chain.from_iterable(map(views, parts))
+                yield pieces, gather(parts, self._form, framed=self._header is not None)
+            complete = (summed.crc, summed.bytes + len(self._head)) == (self._crc, self._done)
+        if not complete:
+            msg = f"{self._file.path}: its archive would not give back the same bytes; nothing was written"
+            raise InputError(msg)
+
+    def _table(
+        self, data: Iterable[bytes | memoryview], stretch: Stretch, schema: pa.Schema, new: NewColumns | None
+    ) -> pa.Table:
         """Return the rows of some parts of the file, and count what they hold."""
-        for piece in chain.from_iterable(map(views, pieces)):
+        for piece in data:
             self._done, self._crc = self._done + len(piece), crc32c(piece, self._crc)
         framed = self._header is not None
-        stretch = gather(pieces, self._form, framed=framed)
         if framed and len(stretch.heads):
             self._origins.add(stated_origin(frame_marks(stretch.heads[:, 0])))
         columns, side = to_columns(stretch, self._form, self._crc, plain=self._plain)
@@ -182,10 +203,10 @@ def _intermediate(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
 
 
 class SummedStream:
-    """A stream with the CRC-32C and the number of all bytes that were read from it."""
+    """A stream with the CRC-32C (that of what came before is given) and the number of bytes read from it."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream, self.crc, self.bytes = stream, 0, 0
+    def __init__(self, stream: Any, crc: int) -> None:
+        self._stream, self.crc, self.bytes = stream, crc, 0
 
     def read(self, size: int) -> bytes:
         """Read bytes."""
@@ -229,11 +250,12 @@ def _encodings(schema: pa.Schema) -> dict[str, Any]:
     other = dict.fromkeys(_SPLIT, "BYTE_STREAM_SPLIT") | dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED")
     alone = dict.fromkeys(_DICTIONARY_ALONE, "none")
     return {
-        "use_dictionary": [n for n in (*_DICTIONARY, *_DICTIONARY_ALONE) if n in names],
+        "use_dictionary": [n for n in _DICTIONARY_ALONE if n in names],
         "column_encoding": {n: e for n, e in other.items() if n in names},
         "compression": {n: alone.get(n, "zstd") for n in schema.names},
         "compression_level": {n: 1 for n in schema.names if n not in alone},
         "write_statistics": [n for n in ("run", "lumisection", "orbit") if n in names],
+        "write_batch_size": 1 << 14,
         "store_schema": False,  # it would hide the footer's entry from readers
     }
 

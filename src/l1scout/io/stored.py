@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,7 +13,8 @@ from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
 from l1scout.formats.block_format import BlockFormat, board_formats
 from l1scout.formats.decoded import Decoded
-from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, decode_frames, read_header, split_raw
+from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, read_header, split_raw
+from l1scout.formats.raw_objects import decode_shared_frames
 from l1scout.formats.records import (
     HEADER_WORDS,
     MAX_RECORD_WORDS,
@@ -22,7 +23,7 @@ from l1scout.formats.records import (
     find_records,
     next_records,
 )
-from l1scout.formats.stream import STREAMS, streams_of_sources
+from l1scout.formats.stream import STREAMS, Stream, streams_of_sources
 from l1scout.formats.streams.muon import MUONS, decode_records
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io.input_file import HEAD, InputFile
@@ -168,13 +169,18 @@ def _decode_streams(
         new[source] = [f for f, is_new in zip(of_source, first.tolist(), strict=True) if is_new]
         if not number:
             quality.marked_orbits += sum(f.repeated for f in new[source])
-    made = {}
+    together: dict[tuple[int, ...], list[Stream]] = {}
     for stream in streams_of_sources(frames) or [MUONS]:
-        own = [new[source] for source in stream.source_ids if source in new]
-        part = decode_frames(own[0] if len(own) == 1 else list(chain(*own)), stream, header)
-        found.add(part)
-        n_orbits = len({f.orbit for f in chain(*own)}) if len(own) > 1 else part.objects.n_orbits
-        made[stream.name] = quality.flag(replace(part.objects, n_orbits=n_orbits), part.flagged)
+        own = tuple(source for source in stream.source_ids if source in new)
+        together.setdefault(own, []).append(stream)
+    made = {}
+    for sources, streams in together.items():
+        own_frames = [frame for source in sources for frame in new[source]]
+        n_orbits = len({f.orbit for f in own_frames})
+        for n, (name, part) in enumerate(decode_shared_frames(own_frames, streams, header).items()):
+            # what they share is damaged once
+            found.add(replace(part, corrupt=0, corrupt_bytes=0) if n else part)
+            made[name] = quality.flag(replace(part.objects, n_orbits=n_orbits), part.flagged)
     return made
 
 

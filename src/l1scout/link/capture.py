@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.records import LINKS
+from l1scout.jit import kernel
 from l1scout.link.frames import LINE_WORDS
 
 MAGIC = b"L1LINKS2"
@@ -77,25 +78,9 @@ class Capture:
     simulated: bool | None = None
 
     def __post_init__(self) -> None:
-        sizes = np.diff(self.starts)
-        problem = (
-            self.starts.shape != (LINKS + 1,)
-            or self.k_starts.shape != (LINKS + 1,)
-            or self.ticks.ndim != 2
-            or self.ticks.shape[0] != LINKS
-            or self.ticks.shape[1] < 1
-            or self.starts[0] != 0
-            or self.k_starts[0] != 0
-            or np.any(sizes < 0)
-            or np.any(np.diff(self.k_starts) < 0)
-            or self.starts[-1] != self.words.size
-            or not self.k_starts[-1] == self.k_at.size == self.k_mask.size
-            or not self.k_mask.all()
-            or np.any(self.ticks[:, 0] != 0)
-            or np.any(np.diff(self.ticks, axis=1) < 0)
-            or np.any(self.ticks[:, -1] != sizes)
-        )
-        if problem:
+        shapes = self.starts.shape == self.k_starts.shape == (LINKS + 1,)
+        shapes = shapes and self.ticks.ndim == 2 and self.ticks.shape[0] == LINKS and self.ticks.size > 0
+        if not (shapes and _agree(self.line)):
             msg = "words, K flags and orbit signals of a capture do not agree"
             raise ValueError(msg)
 
@@ -193,8 +178,80 @@ def join(one: Capture, two: Capture, most: int | None = None) -> Capture:
     low, high = one.ticks[:, -2], one.ticks[:, -1]
     size = two.ticks[:, -1] if most is None else np.minimum(two.ticks[:, -1], most)
     ticks = np.stack([np.zeros(LINKS, np.int64), high - low, high - low + size], axis=1)
-    start = np.zeros(LINKS, np.int64)
-    return splice(one.first_orbit + one.orbits - 1, ((one, low, high), (two, start, size)), ticks)
+    total = int(ticks[:, 2].sum())
+    words, k_at, k_mask = np.empty(total, np.uint32), np.empty(total, np.uint32), np.empty(total, np.uint8)
+    starts, k_starts = np.zeros((2, LINKS + 1), np.int64)
+    _join(one.line, two.line, low, high, size, words, k_at, k_mask, starts, k_starts)
+    k_at, k_mask = k_at[: k_starts[-1]], k_mask[: k_starts[-1]]
+    origin = joint_origin((one.simulated, two.simulated))
+    return Capture(one.first_orbit + one.orbits - 1, words, starts, k_at, k_mask, k_starts, ticks, origin)
+
+
+@kernel
+def _agree(line: Any) -> Any:
+    """Return whether words, K flags and orbit signals of arrays of the right shapes agree."""
+    starts, k_starts, ticks = line.starts, line.k_starts, line.ticks
+    bad = starts[0] != 0 or k_starts[0] != 0 or starts[LINKS] != line.words.size
+    bad = bad or k_starts[LINKS] != line.k_at.size or k_starts[LINKS] != line.k_mask.size
+    for link in range(LINKS):
+        size, last = starts[link + 1] - starts[link], ticks.shape[1] - 1
+        bad = bad or size < 0 or k_starts[link + 1] < k_starts[link]
+        bad = bad or ticks[link, 0] != 0 or ticks[link, last] != size
+        for n in range(last):
+            bad = bad or ticks[link, n + 1] < ticks[link, n]
+    none = 0
+    for mask in line.k_mask:
+        none += mask == 0
+    return not bad and none == 0
+
+
+@kernel
+def _join(
+    one: Any,
+    two: Any,
+    low: Any,
+    high: Any,
+    size: Any,
+    words: Any,
+    k_at: Any,
+    k_mask: Any,
+    starts: Any,
+    k_starts: Any,
+) -> None:
+    """Fill the arrays of a capture with words `low` to `high` of each link, and `size` words of another."""
+    n = k = 0
+    for link in range(LINKS):
+        n, k = _append(one, link, low[link], high[link], 0, words, n, k_at, k_mask, k)
+        n, k = _append(two, link, 0, size[link], high[link] - low[link], words, n, k_at, k_mask, k)
+        starts[link + 1], k_starts[link + 1] = n, k
+
+
+@kernel
+def _append(
+    line: Any,
+    link: Any,
+    low: Any,
+    high: Any,
+    after: Any,
+    words: Any,
+    n: Any,
+    k_at: Any,
+    k_mask: Any,
+    k: Any,
+) -> Any:
+    """Copy words `low` to `high` of a link `after` so many others; where words and K flags end then."""
+    source = line.words[line.starts[link] + low : line.starts[link] + high]
+    target = words[n : n + high - low]
+    for i in range(source.size):
+        target[i] = source[i]
+    at = line.k_at[line.k_starts[link] : line.k_starts[link + 1]]
+    begin, end = np.searchsorted(at, np.uint32(low)), np.searchsorted(at, np.uint32(high))
+    at, at_target, by = at[begin:end], k_at[k : k + end - begin], np.uint32(after - low)
+    mask, mask_target = line.k_mask[line.k_starts[link] + begin :], k_mask[k : k + end - begin]
+    for i in range(at.size):
+        at_target[i] = np.uint32(at[i] + by)
+        mask_target[i] = mask[i]
+    return n + high - low, k + at.size
 
 
 def write_capture(stream: BinaryIO, capture: Capture) -> None:

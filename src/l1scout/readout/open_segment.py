@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import IO
 
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout.core.provenance import DataLabel, data_label
 from l1scout.formats.marks import stated_origin
 from l1scout.formats.wire_format import WireFormat
+from l1scout.readout.joint_checksum import joint_checksum
 from l1scout.readout.object_counts import ObjectCounts
 
 
@@ -25,6 +27,8 @@ class OpenSegment:
         When it was opened, by the writer's clock.
     size : int
         Bytes written.
+    body_crc32c : int
+        Of what was written after the header.
     first_orbit, last_orbit : int
         Written first and last, absolute; -1 before the first.
     first_time, last_time : float
@@ -43,6 +47,7 @@ class OpenSegment:
     file: IO[bytes]
     began: float
     size: int = 0
+    body_crc32c: int = 0
     first_orbit: int = -1
     last_orbit: int = -1
     first_time: float = 0.0
@@ -53,21 +58,28 @@ class OpenSegment:
     marks: list[NDArray[np.uint32]] = field(default_factory=list)
     starts: list[NDArray[np.int64]] = field(default_factory=list)
 
-    def complete(self, wire_format: WireFormat, run: int) -> None:
-        """Write what is known only at the end, and close the file.
+    def complete(self, wire_format: WireFormat, run: int) -> int:
+        """Write what is known only at the end, close the file, and return its CRC-32C.
 
         Marks that readers would take for damage, and leave their orbits out, become those of the orbits
         beside them.
         """
         self.file.truncate(self.size)
+        mended = False
         if self.marks:
             marks, starts = np.concatenate(self.marks), np.concatenate(self.starts)
-            mended, heads = wire_format.mended_heads(marks)
+            right, heads = wire_format.mended_heads(marks)
+            mended = bool(heads)
             for k, head in heads.items():
                 self.file.seek(int(starts[k]))
                 self.file.write(head)
             if heads:
-                self.labels = {data_label(stated_origin(mended))}
+                self.labels = {data_label(stated_origin(right))}
         self.file.seek(0)
-        self.file.write(wire_format.segment_header(run, self.lumisection, self.counts["orbits"], self.size))
+        header = wire_format.segment_header(run, self.lumisection, self.counts["orbits"], self.size)
+        self.file.write(header)
+        if mended:
+            self.file.seek(len(header))
+            self.body_crc32c = crc32c(self.file.read())
         self.file.close()
+        return joint_checksum(crc32c(header), self.body_crc32c, self.size - len(header))

@@ -96,10 +96,9 @@ def _on_one_side(number: NDArray[np.int64], chain: NDArray[np.bool_], expected: 
     old, new = chain & (number < expected), chain & (number >= expected)
     if not (old.any() and new.any()):
         return chain
-    if old.sum() > new.sum():
-        return old
     offset = number - np.arange(number.size)
-    return np.asarray(new | (old & (offset == offset[np.argmax(new)])))
+    joined = old & (offset == offset[np.argmax(new)])
+    return old if old.sum() > new.sum() and not joined.any() else np.asarray(new | joined)
 
 
 def last_run(offset: NDArray[np.int64]) -> int:

@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
 from l1scout.core.provenance import DataLabel, data_label, joint_label
-from l1scout.files import checksum, is_disk_full
+from l1scout.files import is_disk_full
 from l1scout.formats.marks import REAL
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.stream import add_counts
@@ -311,21 +312,21 @@ class SegmentWriter:
                     return False
                 self._pause()
         current.size += words.nbytes
+        current.body_crc32c = crc32c(words.data, current.body_crc32c)
         self.totals.bytes_out += words.nbytes
         return True
 
     def _close(self, *, last: bool = False) -> Segment:
         current = self._open
         assert current is not None
-        self._insist_alone(lambda: current.complete(self._format, self._run))
+        sums: list[int] = []
+        self._insist_alone(lambda: sums.append(current.complete(self._format, self._run)))
         segment = self._segment(current.lumisection)
-        path = self._spool.path(segment)
-        size, crc = checksum(path.with_name(path.name + ".part"))
         segment = replace(
             segment,
             data=joint_label(current.labels or {self._position.data}),
-            size=size,
-            crc32c=crc,
+            size=current.size,
+            crc32c=sums[-1],
             epoch=max(current.first_orbit, self._last, 0) // EPOCH_ORBITS,
             first_orbit=max(current.first_orbit, 0) % EPOCH_ORBITS,
             last_orbit=max(current.last_orbit, 0) % EPOCH_ORBITS,

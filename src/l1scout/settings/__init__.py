@@ -130,7 +130,8 @@ class StoreSection(SettingsSection):
     listen: str = Field("127.0.0.1:7402", description="host:port on which readouts connect.")
     folder: Path = Field(Path("l1scout-store"), description="Folder of the data and the catalogue.")
     method: Literal["zstd", "bzip2", "parquet", "none"] = Field(
-        "zstd", description="Compression; parquet: the compact archive, a row a muon."
+        "parquet",
+        description="Compression; parquet: the compact archive, a row a muon; none: as segments come.",
     )
     level: int = Field(3, ge=1, le=19, description="Compression level: zstd 1 to 19, bzip2 1 to 9.")
     workers: int = Field(1, ge=1, le=64, description="Processes that compress.")
@@ -150,7 +151,7 @@ class RecalibrateSection(SettingsSection):
     """A network's answer for every muon, beside the trigger's own values, in archives of the store."""
 
     model: Path | None = Field(
-        None, description="Model directory; store.method must be parquet. Unset: no recalibration."
+        None, description="Model directory, for store.method parquet. Unset: no recalibration."
     )
     engine: str = Field("fused", description="Inference engine: what computes it, such as onnx or fused.")
 

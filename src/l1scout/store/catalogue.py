@@ -64,7 +64,7 @@ class Stored:
     deleted : float or None
         When it was deleted here.
     fault : str
-        What is known to be wrong with it, such as that its note was lost; empty for nothing.
+        What is wrong with it, such as that its note was lost; empty for nothing.
     """
 
     segment: Segment
@@ -194,13 +194,12 @@ class Catalogue:
         if rows and good != rows:
             raise self._damaged(_WRONG_SUM)
 
-    def add(self, note: SegmentNote, file: str) -> None:
-        """Enter a segment that is safely on disk, in a file relative to the store's folder.
-
-        One that was entered without its note, because that was lost, is replaced.
-        """
-        segment = note.segment
-        stored = Stored(segment, file, "", segment.size, segment.crc32c, time.time())
+    def add(self, note: SegmentNote, file: str, made: tuple[str, int, int] | None = None) -> None:
+        """Enter a segment whose file is on disk (`made`: method, size and CRC-32C of a compressed one)."""
+        segment, (method, size, crc) = note.segment, made or ("", note.segment.size, note.segment.crc32c)
+        if made:
+            self._journal(segment, "compressed", file=Path(file).name, method=method, size=size, crc32c=crc)
+        stored = Stored(segment, file, method, size, crc, time.time())
         with self._change() as base:
             base.execute(f"DELETE FROM segments WHERE {_KEY} AND fault != ''", segment.key)
             base.execute(*_insertion(note, stored))
@@ -223,9 +222,9 @@ class Catalogue:
 
     def position(self, run: int, source: int) -> ReadoutPosition:
         """Return the position after the newest segment of a run (the beginning if there is none)."""
-        newest = 'run = ? AND source = ? ORDER BY "index" DESC LIMIT 1'
-        rows = self._rows(f"SELECT position, row_crc32c IS {ROW_SUM} FROM segments WHERE {newest}",
-                          (run, source))  # fmt: skip
+        newest = 'WHERE run = ? AND source = ? ORDER BY "index" DESC LIMIT 1'
+        query = f"SELECT position, row_crc32c IS {ROW_SUM} FROM segments {newest}"
+        rows = self._rows(query, (run, source))
         if rows and not rows[0][1]:
             raise self._damaged(_WRONG_SUM)
         return self._position(rows)

@@ -1,7 +1,6 @@
 """Compress a stored segment, check what was written, and read it back."""
 
 import bz2
-import contextlib
 import os
 import tempfile
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from crc32c import crc32c
 
-from l1scout.core.provenance import DataLabel, current, is_simulated, recording
+from l1scout.core.provenance import DataLabel, Provenance, is_simulated
 from l1scout.errors import InputError, ScoutingError
 from l1scout.files import checksum, sync_folder
 from l1scout.model.card import model_record
@@ -52,6 +51,14 @@ class Method:
     model: Path | None = None
     engine: str = "fused"
 
+    @property
+    def on_arrival(self) -> bool:
+        """Whether segments are compressed before they are acknowledged: as they came, they are never kept.
+
+        A model may take longer than a readout waits for its answer.
+        """
+        return self.name == "parquet" and self.model is None
+
     def check(self) -> None:
         """Load the model (InputError if it cannot be used, or if there is no column for its values)."""
         if self.model is not None:
@@ -84,7 +91,8 @@ class Compressed:
 def compress(path: Path, crc: int, method: Method, data: DataLabel = "unknown") -> Compressed:
     """Compress a file beside it, and read it back to see that it is right.
 
-    What cannot be a Parquet archive (a segment without orbits) becomes a zstd file.
+    What cannot be a Parquet archive (a segment without orbits, or of other objects than muons) becomes a
+    zstd file.
 
     Parameters
     ----------
@@ -100,50 +108,90 @@ def compress(path: Path, crc: int, method: Method, data: DataLabel = "unknown") 
     OSError
         If it cannot be written, or reads back different; `ChangedError` if its checksum is another.
     """
-    if checksum(path)[1] != crc:
-        msg = f"{path}: has changed since it was stored"
-        raise ChangedError(msg)
+    made = compress_to(path, crc, method, data, path.name, path)
+    out = made.path.with_suffix("")  # without .part
+    made.path.replace(out)
+    sync_folder(out.parent)
+    return replace(made, path=out)
+
+
+def compress_to(path: Path, crc: int, method: Method, data: DataLabel, name: str, target: Path) -> Compressed:
+    """Compress a file to ``TARGET.SUFFIX.part``, read it back and synchronise it with the disk.
+
+    Parameters
+    ----------
+    path, crc, method, data
+        See `compress`.
+    name : str
+        Of the segment: stated in an archive's provenance.
+    target : Path
+        Path without the suffix of the method.
+
+    Raises
+    ------
+    OSError
+        See `compress`.
+    """
+    made = None
     if method.name == "parquet":
-        with contextlib.suppress(InputError):
-            return _archived(path, method, data)
-        method = Method("zstd")
+        part = _part(target, "parquet")
+        made = _archived(path, crc, method, data, name, part)
+        method = method if made else Method("zstd")
+    if made is None:
+        part = _part(target, method.name)
+        _pack(path, crc, method, part)
+        made = Compressed(part, method.name, *checksum(part))
+    with made.path.open("rb") as file:
+        os.fsync(file.fileno())
+    return made
+
+
+def _part(target: Path, method: str) -> Path:
+    return target.with_name(f"{target.name}{SUFFIX[method]}.part")
+
+
+def _pack(path: Path, crc: int, method: Method, part: Path) -> None:
+    """Compress a file as a whole, and compare what is read back."""
     whole = path.read_bytes()
+    if crc32c(whole) != crc:
+        raise _changed(path)
     if method.name == "zstd":
         packed = pa.Codec("zstd", compression_level=method.level).compress(whole, asbytes=True)
     else:
         packed = bz2.compress(whole, min(method.level, 9))
-    out = path.with_name(path.name + SUFFIX[method.name])
-    part = out.with_name(out.name + ".part")
     part.write_bytes(packed)
     if decompress(part, method.name, len(whole)) != whole:
-        msg = f"{out}: reads back different; the disk or memory is faulty"
+        msg = f"{part}: reads back different; the disk or memory is faulty"
         raise OSError(msg)
-    return _finished(part, out, method.name)
 
 
-def _archived(path: Path, method: Method, data: DataLabel) -> Compressed:
+def _changed(path: Path) -> ChangedError:
+    return ChangedError(f"{path}: has changed since it was stored")
+
+
+def _archived(
+    path: Path, crc: int, method: Method, data: DataLabel, name: str, part: Path
+) -> Compressed | None:
+    """Archive a segment; None if it cannot be, or has hardly any muons."""
     from l1scout.io import archive
 
-    out = path.with_name(path.name + SUFFIX["parquet"])
-    part = out.with_name(out.name + ".part")
-    with recording("store", {"segment": path}):
-        made = current(simulated=is_simulated(data))
-        if method.model is None:
-            archive.to_parquet(path, part, made=made)
-        else:
-            recalibrate = _recalibrator(method.model, method.engine)
-            made = replace(made, model=model_record(recalibrate.card))
-            archive.to_parquet(path, part, compute=lambda c: recalibrate(c).branches(), made=made)
-    return _finished(part, out, "parquet")
-
-
-def _finished(part: Path, out: Path, method: str) -> Compressed:
-    size, crc = checksum(part)
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(out)
-    sync_folder(out.parent)
-    return Compressed(out, method, size, crc)
+    size = path.stat().st_size
+    made = Provenance("store", is_simulated(data), ({"file": name, "bytes": size},))
+    recalibrate = _recalibrator(method.model, method.engine) if method.model else None
+    compute = None
+    if recalibrate is not None:
+        made = replace(made, model=model_record(recalibrate.card))
+        compute = lambda columns: recalibrate(columns).branches()  # noqa: E731
+    try:
+        done = archive.to_parquet(path, part, compute=compute, made=made)
+    except InputError:
+        return None
+    if done.crc32c != crc:
+        raise _changed(path)
+    if 2 * done.verbatim > done.bytes_in:
+        part.unlink()
+        return None
+    return Compressed(part, "parquet", *checksum(part))
 
 
 @cache

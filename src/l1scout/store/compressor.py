@@ -41,6 +41,15 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
+def drop_pool(pool: Executor) -> None:
+    """Leave the workers of a pool; those that hang are killed."""
+    processes = list((getattr(pool, "_processes", None) or {}).values())
+    pool.shutdown(wait=not processes, cancel_futures=True)
+    for process in processes:
+        process.kill()
+        process.join()  # or it might still write where the next one does
+
+
 class HangingError(Exception):
     """A process that compresses takes too long."""
 
@@ -232,13 +241,8 @@ class Compressor:
     def _drop_pool(self) -> None:
         """Leave the workers; those that hang are killed."""
         pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        processes = list((getattr(pool, "_processes", None) or {}).values())
-        pool.shutdown(wait=not processes, cancel_futures=True)
-        for process in processes:
-            process.kill()
-            process.join()  # or it might still write where the next one does
+        if pool is not None:
+            drop_pool(pool)
 
     def _give_up(self, stored: Stored, why: str) -> None:
         """Leave a segment as it is until the next start."""

@@ -18,8 +18,10 @@ from l1scout.errors import InputError, ScoutingError, printable
 from l1scout.files import checksum, is_disk_full
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment, parse_name
+from l1scout.store.archiver import Archiver
 from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.check_segment import compile_checks, contradiction
+from l1scout.store.compress import ChangedError, Compressed
 from l1scout.store.on_disk import NOTE_LOST, WORKED_OUT, is_intact
 from l1scout.store.store_folder import StoreFolder
 
@@ -62,20 +64,20 @@ class SegmentReceiver:
     reserve_bytes : int
         To stay free on the disk.
     uploads : int
-        Segments that are received at the same time.
+        Segments received at a time.
+    archiver : Archiver, optional
+        Compresses segments before they are stored.
     stored : callable
-        Called after each segment that was taken.
+        Called after each segment.
 
     Attributes
     ----------
     segments, bytes, again : int
         Taken; and offered though they were there.
-    refused : int
-        Refused because others have their identity.
-    damaged : int
-        Received with another checksum, or contradicting their notes.
+    refused, damaged : int
+        Others have their identity; they are not what their notes say.
     failing : str
-        Why the newest segment could not be written or entered; empty if it was.
+        Why the newest segment could not be stored; empty if it was.
     """
 
     def __init__(
@@ -87,9 +89,11 @@ class SegmentReceiver:
         max_bytes: int,
         reserve_bytes: int,
         uploads: int,
+        archiver: Archiver | None = None,
         stored: Callable[[], None] = lambda: None,
     ) -> None:
-        self.folder, self.catalogue, self._log, self._stored = folder, catalogue, log, stored
+        self.folder, self.catalogue, self._archiver = folder, catalogue, archiver
+        self._log, self._stored = log, stored
         self.max_bytes, self._reserve, self._uploads = max_bytes, reserve_bytes, uploads
         self._lock = threading.Lock()
         self._open: dict[tuple[int, int, int], tuple[int, Path | None]] = {}
@@ -197,6 +201,7 @@ class SegmentReceiver:
             known = None  # its note was lost or its file has changed: here it comes again
         if known and known.segment == segment:
             self.again += 1
+            self.folder.part(segment).unlink(missing_ok=True)  # a store was killed when it had archived it
             return HTTPStatus.OK
         if known:
             self.refused += 1
@@ -281,17 +286,28 @@ class SegmentReceiver:
         except (sqlite3.Error, InputError) as error:
             raise self._unusable(error) from error
 
+    def _compressed(self, segment: Segment, part: Path) -> Compressed | None:
+        """Compress a right upload, if that is done before it is acknowledged."""
+        with self.writing(segment.name, part):
+            try:
+                return self._archiver.compress(part, segment) if self._archiver else None
+            except ChangedError as error:
+                raise self.reject(segment, part, f"{segment.name}: {error}; send it again") from error
+
     def enter(self, note: SegmentNote, part: Path | None) -> None:
         """Make a segment that is complete one of the store's; None: its file has its name already."""
         segment = note.segment
+        made = self._compressed(segment, part) if part is not None else None
         with self._lock:
             if segment.key in self._overtaken:
+                if made:
+                    made.path.unlink(missing_ok=True)
                 msg = f"{segment.name}: a readout has asked meanwhile where the run goes on; send it again"
                 raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, msg, retry_s=BUSY_S)
             self._entering.add(segment.key)
         try:
             with self.writing(segment.name, part):
-                self.folder.keep(note, part, self.catalogue)
+                self.folder.keep(note, part, self.catalogue, made)
         finally:
             with self._entered:
                 self._entering.discard(segment.key)
@@ -315,9 +331,8 @@ class Upload:
 
     Parameters
     ----------
-    receiver : SegmentReceiver
-    note : SegmentNote
-    part : Path
+    receiver, note, part
+        See `SegmentReceiver`.
     start : int
         Byte of the segment with which it goes on; what is kept after that is dropped.
 
@@ -358,9 +373,8 @@ class Upload:
         """Compare the segment with its note and store it: when this returns, it may be acknowledged."""
         segment = self._note.segment
         if self.left or self._crc != segment.crc32c:
-            why = (
-                f"{self.left} bytes are missing" if self.left else "the bytes do not have the note's checksum"
-            )
+            why = "the bytes do not have the note's checksum"
+            why = f"{self.left} bytes are missing" if self.left else why
             raise self._receiver.reject(segment, self._part, f"{segment.name}: {why}; send it again")
         with mapped(self._part) as data:
             why = contradiction(data, segment)

@@ -13,6 +13,7 @@ from l1scout.errors import ScoutingError
 from l1scout.files import is_disk_full
 from l1scout.readout.status import ProcessState, StoreStatus
 from l1scout.settings import Settings
+from l1scout.store.archiver import Archiver
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import Method
 from l1scout.store.compressor import Compressor
@@ -65,6 +66,7 @@ class Store:
         self.catalogue: Catalogue | None = None
         self.receiver: SegmentReceiver | None = None
         self._compressor: Compressor | None = None
+        self._archiver: Archiver | None = None
         self._alarms: list[str] = []
         self._stopping = threading.Event()
         self._at_once = False
@@ -95,6 +97,8 @@ class Store:
         self.folder.watch()
         if s.method != "none":
             self._compressor = Compressor(s.folder, self.catalogue, self._method, s.workers, self._log)
+        if self._method.on_arrival:
+            self._archiver = Archiver(self._method, s.workers, self._log)
         self.receiver = SegmentReceiver(
             self.folder,
             self.catalogue,
@@ -102,6 +106,7 @@ class Store:
             max_bytes=s.max_segment_bytes,
             reserve_bytes=s.reserve_bytes,
             uploads=s.connections,
+            archiver=self._archiver,
             stored=self._compressor.wake if self._compressor else lambda: None,
         )
         return True
@@ -135,6 +140,8 @@ class Store:
         self.state = "draining"
         status(self.status())
         self.server.stop()
+        if self._archiver:
+            self._archiver.close()
         end = time.monotonic() + self._settings.store.drain_seconds
         while self._compressor and not self._compressor.finish(_TICK_S):
             if self._at_once or time.monotonic() >= end:
@@ -152,6 +159,8 @@ class Store:
     def _start_compressor(self) -> None:
         if self._compressor:
             self._compressor.start()
+        if self._archiver:
+            self._archiver.start()
 
     def _check_threads(self) -> None:
         if not self.server.alive:
@@ -197,6 +206,7 @@ class Store:
     def status(self) -> StoreStatus:
         """Return counts since the start of this process."""
         compressor, receiver = self._compressor, self.receiver
+        both = [c for c in (compressor, self._archiver) if c]
         return StoreStatus(
             state=self.state,
             seconds=time.monotonic() - self._began,
@@ -204,10 +214,10 @@ class Store:
             segments=receiver.segments if receiver else 0,
             bytes_in=receiver.bytes if receiver else 0,
             again=receiver.again if receiver else 0,
-            compressed=compressor.done if compressor else 0,
+            compressed=sum(c.done for c in both),
             uncompressed=compressor.waiting if compressor else 0,
-            compressed_in=compressor.bytes_in if compressor else 0,
-            compressed_out=compressor.bytes_out if compressor else 0,
+            compressed_in=sum(c.bytes_in for c in both),
+            compressed_out=sum(c.bytes_out for c in both),
             damaged=compressor.damaged if compressor else 0,
             warnings=compressor.warnings if compressor else [],
             alarms=self.alarms,

@@ -5,12 +5,15 @@
     lock                        held by the store that uses the folder
     catalogue.sqlite            `l1scout.store.catalogue`
     incoming/NAME.CRC.part      upload that is not complete; CRC is that of the whole segment
+    incoming/NAME.CRC.SUFFIX.part     upload that is being compressed, before it has its name
+    runNNNNNN/NAME.SUFFIX       segment, compressed
     runNNNNNN/NAME              segment as it was sent, until it is compressed
     runNNNNNN/NAME.json         its note, `l1scout.readout.segment_note`
     runNNNNNN/sourceNN_settings.toml  settings of the readout that sends the source
 """
 
 import os
+import re
 import shutil
 import time
 import weakref
@@ -22,8 +25,10 @@ from l1scout.files import checksum, is_disk_full, lock_folder, sync_folder, writ
 from l1scout.readout.segment_note import SegmentNote
 from l1scout.readout.segments import Segment
 from l1scout.store.catalogue import FILE, Catalogue
+from l1scout.store.compress import SUFFIX, Compressed
 
 _STALE_S = 86400.0
+_UPLOAD = re.compile(r"\.[0-9a-f]{8}\.part\Z")
 
 
 class StoreFolder:
@@ -104,14 +109,16 @@ class StoreFolder:
     def parts(self, name: str = "") -> list[Path]:
         """Return the unfinished uploads of a segment, or of all, oldest first."""
         found = [p for p in self.incoming.glob("*.part") if p.name.startswith(f"{name}." if name else "")]
-        return sorted(found, key=lambda path: path.stat().st_mtime)
+        return sorted(filter(_is_upload, found), key=lambda path: path.stat().st_mtime)
 
     def has(self, segment: Segment) -> bool:
         """Say whether a segment lies in its run's folder, complete, as it was sent."""
         path = self.file(segment)
         return path.is_file() and checksum(path) == (segment.size, segment.crc32c)
 
-    def keep(self, note: SegmentNote, part: Path | None, catalogue: Catalogue) -> None:
+    def keep(
+        self, note: SegmentNote, part: Path | None, catalogue: Catalogue, made: Compressed | None = None
+    ) -> None:
         """Make a segment one of the store's for good: when this returns, it may be acknowledged.
 
         The note gets its name before the segment does: a segment in a run's folder never lacks its note.
@@ -124,17 +131,26 @@ class StoreFolder:
         part : Path or None
             The segment's bytes, complete and right; None if they have their name already.
         catalogue : Catalogue
+        made : Compressed or None
+            The segment's bytes, compressed, on the disk and read back: then `part` is not kept.
         """
         path = self.file(note.segment)
-        if part is not None:
+        if made is not None:
+            path = path.with_name(path.name + SUFFIX[made.method])
+        elif part is not None:
             _sync(part)
         path.parent.mkdir(exist_ok=True)
         write_small(self.note_file(note.segment), note.encode(), durable=True)
-        if part is not None:
+        if made is not None:
+            made.path.replace(path)
+        elif part is not None:
             part.replace(path)
         sync_folder(path.parent)
         sync_folder(self.path)  # the run's folder may be new
-        catalogue.add(note, str(path.relative_to(self.path)))
+        file = str(path.relative_to(self.path))
+        catalogue.add(note, file, (made.method, made.size, made.crc32c) if made else None)
+        if made and part is not None:
+            part.unlink(missing_ok=True)
 
     def keep_settings(self, run: int, source: int, text: str, catalogue: Catalogue) -> None:
         """Keep the settings of the readout that sends a source of a run, in a file and in the catalogue."""
@@ -154,6 +170,9 @@ class StoreFolder:
         for folder in self.path.glob("run*/"):
             sync_folder(folder)
         sync_folder(self.path)
+        for part in self.incoming.glob("*.part"):
+            if not _is_upload(part):  # half compressed
+                part.unlink()
         for part in self.parts():
             found = part.stat()
             if time.time() - found.st_mtime > _STALE_S:
@@ -161,6 +180,10 @@ class StoreFolder:
             elif found.st_size:
                 os.truncate(part, found.st_size - 1)
                 os.utime(part, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _is_upload(path: Path) -> bool:
+    return _UPLOAD.search(path.name) is not None
 
 
 def _identity(path: Path) -> tuple[int, int]:

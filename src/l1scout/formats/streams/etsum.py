@@ -8,6 +8,7 @@ masks of older CMSSW unpackers keep two of each.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,12 @@ from l1scout.formats.calo_objects import (
     ET_LSB,
     LINK_OBJECTS,
     PHI,
+    CaloStream,
     dma_place,
 )
-from l1scout.formats.decoded import Decoded, batch_of_records
 from l1scout.formats.layout import Field, Layout
-from l1scout.formats.object_records import RecordForm, collect, write_records
-from l1scout.formats.stream import STREAMS, Stream
+from l1scout.formats.object_records import Collected, RecordForm, write_records
+from l1scout.formats.stream import STREAMS
 from l1scout.jit import kernel
 
 TCP_SOURCE = 24
@@ -60,8 +61,6 @@ _CENTRALITY = ("centralityLow", "centralityHigh")
 _FIELDS = [(k, f) for k, word in enumerate(WORDS) for f in word.fields if f.name not in _CENTRALITY]
 _TABLE = np.array([(k, f.start, f.high) for k, f in _FIELDS], np.int64)
 COLUMNS = (*(f.name for _, f in _FIELDS), "centrality")
-_TCP_FORM = RecordForm(LINK_OBJECTS, bx_at=0, objects_at=(2,), fixed_words=2 + LINK_OBJECTS)
-_DMA_FORM = RecordForm(LINK_OBJECTS, objects_at=(dma_place("sum"),), fixed_words=DMA_WORDS)
 
 
 @kernel
@@ -91,7 +90,7 @@ def _unpack(words: Any, table: Any, out: Any) -> None:
         out[last, i] = (words[4, i] >> np.uint32(28)) | ((words[5, i] >> np.uint32(28)) << np.uint32(4))
 
 
-class EtSumStream(Stream):
+class EtSumStream(CaloStream):
     """Sums of a crossing."""
 
     name = "etsum"
@@ -99,29 +98,26 @@ class EtSumStream(Stream):
     source_ids = (DMA_SOURCE, TCP_SOURCE)
     layouts = {"Run 3": WORDS}  # noqa: RUF012
     absent = "all six words are 0"
+    forms = {  # noqa: RUF012
+        DMA_SOURCE: RecordForm(LINK_OBJECTS, objects_at=(dma_place("sum"),), fixed_words=DMA_WORDS),
+        TCP_SOURCE: RecordForm(LINK_OBJECTS, bx_at=0, objects_at=(2,), fixed_words=2 + LINK_OBJECTS),
+    }
+    present = 0
     records = {  # noqa: RUF012
         "Record of a crossing in the calorimeter's DMA (source id 2)": DMA_RECORD,
         "Record of the sums of a crossing over TCP": TCP_RECORD,
     }
 
-    def decode(
-        self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
-    ) -> tuple[Decoded, NDArray[np.int64]]:
-        """Decode the sums in records of both forms: columns named as CMSSW's members of BxSums."""
-        forms = [_DMA_FORM if source == DMA_SOURCE else _TCP_FORM for source in sources.tolist()]
-        found, ends = collect(words, bounds, forms)
+    def batch(self, found: Collected) -> OrbitBatch:
+        """Make columns of the words of sums, named as CMSSW's members of BxSums."""
         kept = np.empty(found.orbit.size, np.bool_)
         rows = np.empty((LINK_OBJECTS, kept.size + 1), np.uint32)
         n = int(_transpose(found.words, rows, kept))
         out = np.empty((len(COLUMNS), n), np.int16)
-        _unpack(rows[:, :n], _TABLE, out)
+        _unpack(rows, _TABLE, out)
         columns = dict(zip(COLUMNS, out, strict=True))
-        if n == kept.size:
-            return Decoded(found.batch(columns, LINK_OBJECTS), np.zeros(0, np.int64)), ends
-        orbit, bx = found.orbit[kept], found.bx[kept]
-        return Decoded(
-            batch_of_records(orbit, bx, np.ones(n, np.int64), columns), np.zeros(0, np.int64)
-        ), ends
+        orbit, bx = (found.orbit, found.bx) if n == kept.size else (found.orbit[kept], found.bx[kept])
+        return replace(found, orbit=orbit, bx=bx, starts=np.arange(n + 1)).batch(columns)
 
     def encode(
         self, objects: OrbitBatch, source: int | None = None
@@ -133,12 +129,7 @@ class EtSumStream(Stream):
         centrality = np.asarray(objects["centrality"])
         given = dict(objects.columns) | {"centralityLow": centrality & 15, "centralityHigh": centrality >> 4}
         words = {k: word.encode({f.name: given[f.name] for f in word.fields}) for k, word in enumerate(WORDS)}
-        return write_records(objects, _DMA_FORM if source == DMA_SOURCE else _TCP_FORM, words)
-
-    def sources(self, objects: OrbitBatch) -> tuple[int]:
-        """Return the source id of sums over TCP."""
-        del objects
-        return (TCP_SOURCE,)
+        return write_records(objects, self.forms[TCP_SOURCE if source is None else source], words)
 
     def orbit_word(self, source: int) -> int:
         """Return the word of a record with the orbit number: over TCP there is no header before the BX."""

@@ -169,7 +169,7 @@ class GlobalTriggerStream(Stream):
         self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
     ) -> tuple[Decoded, NDArray[np.int64]]:
         """Decode records of this version."""
-        found, ends = collect(words, bounds, [_FORM] * sources.size)
+        (found,), ends = collect(words, bounds, [[_FORM] * sources.size], [0])
         boards = found.words.view(OBJECT) if found.words.size else np.zeros(0, OBJECT)
         columns: dict[str, NDArray[Any]] = {
             name: boards["algorithms"][:, k].copy() for k, name in enumerate(ALGORITHM_COLUMNS)

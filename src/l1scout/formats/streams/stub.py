@@ -50,13 +50,14 @@ _CHAMBER = 40
 
 
 @kernel
-def _tag(stubs: Any, bounds: Any, tag: Any) -> None:
-    """Write 1 for the first stub of each chamber in a record, given by where records begin."""
-    for k in range(bounds.size - 1):
+def _mark(stubs: Any, starts: Any, payload: Any, sources: Any, sector: Any, tag: Any) -> None:
+    """Write the sector of each stub, and 1 as tag of the first one of each chamber in a record."""
+    for k in range(payload.size):
         seen = np.uint64(0)
-        for i in range(bounds[k], bounds[k + 1]):
+        for i in range(starts[k] // 2, starts[k + 1] // 2):
             chamber = np.uint64(1) << ((stubs[i] >> np.uint64(_CHAMBER)) & np.uint64(31))
             tag[i] = seen & chamber == 0
+            sector[i] = sources[payload[k]] - FIRST_SOURCE
             seen |= chamber
 
 
@@ -76,15 +77,13 @@ class StubStream(Stream):
         self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
     ) -> tuple[Decoded, NDArray[np.int64]]:
         """Decode the stubs of records; in a crossing, those of the first source given come first."""
-        found, ends = collect(words, bounds, [_FORM] * sources.size)
+        (found,), ends = collect(words, bounds, [[_FORM] * sources.size], [0])
         stubs = found.words.view("<u8") if found.words.size else np.zeros(0, np.uint64)
         made = np.empty((len(READ) + 2, stubs.size), np.int16)
         columns = STUB.decode(stubs, READ, out=made)
         columns["station"] += 1
         columns["sector"], columns["tag"] = made[-2:]
-        starts = found.starts // _FORM.object_words
-        _tag(stubs, starts, columns["tag"])
-        columns["sector"][:] = np.repeat(sources[found.payload] - FIRST_SOURCE, np.diff(starts))
+        _mark(stubs, found.starts, found.payload, sources, columns["sector"], columns["tag"])
         return Decoded(found.batch(columns, _FORM.object_words), np.zeros(0, np.int64)), ends
 
     def encode(
@@ -92,7 +91,7 @@ class StubStream(Stream):
     ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Write the stubs of the sector of a source id; without it, of the one sector that there is.
 
-        ``tag`` is not written: it follows from the order of the stubs.
+        Crossings without stubs there get no record. ``tag`` is not written: it follows from the order.
         """
         if source is None:
             first, *others = self.sources(objects) or (FIRST_SOURCE,)
@@ -100,11 +99,15 @@ class StubStream(Stream):
                 msg = f"stubs of sectors {first - FIRST_SOURCE} and others: name the source id of one"
                 raise ValueError(msg)
             source = first
-        stubs = objects.select(objects["sector"] == source - FIRST_SOURCE, drop_empty=False)
+        here = objects["sector"] == source - FIRST_SOURCE
+        stubs, filled = objects.select(here), np.bincount(objects.row[here], minlength=len(objects)) > 0
         values = {n: stubs[n] for n in READ} | {"station": stubs["station"] - 1, "bx": stubs.bx[stubs.row]}
         made = STUB.encode(values)
         halves = made.astype(np.uint32), (made >> np.uint64(32)).astype(np.uint32)
-        return write_records(stubs, _FORM, dict(enumerate(halves)))
+        words, starts = write_records(stubs, _FORM, dict(enumerate(halves)))
+        sizes = np.zeros(len(objects), np.int64)
+        sizes[filled] = np.diff(starts)
+        return words, np.r_[0, np.cumsum(sizes)]
 
     def sources(self, objects: OrbitBatch) -> tuple[int, ...]:
         """Return the source ids of the sectors that have stubs."""

@@ -69,7 +69,7 @@ class TowerStream(Stream):
         self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
     ) -> tuple[Decoded, NDArray[np.int64]]:
         """Decode the towers of records."""
-        found, ends = collect(words, bounds, [_FORM] * sources.size)
+        (found,), ends = collect(words, bounds, [[_FORM] * sources.size], [0])
         columns = TOWER.decode(found.words)
         columns["hwPhi"] += 1
         return Decoded(found.batch(columns), np.zeros(0, np.int64)), ends
