@@ -61,8 +61,6 @@ def emulate(menu: Menu, inputs: TriggerInputs) -> Decisions:
             bits[algorithm.name] = _combine(algorithm.expression, algorithm, objects, results)
         except UnsupportedError as error:
             problems[algorithm.name] = str(error)
-        except KeyError as error:
-            problems[algorithm.name] = f"the data have no column {error}"
     return Decisions(bits, problems)
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.trigger.menu_error import UnsupportedError
 from l1scout.trigger.scales import KINDS
 
 SLOTS = {kind.stream: kind.slots for kind in KINDS.values()}
@@ -22,7 +22,7 @@ class TriggerInputs:
     crossings : int
     streams : mapping of str to mapping of str to ndarray, each of shape (crossings, slots)
         Columns of each stream by its name, as in an `OrbitBatch`; places without an object hold 0 everywhere.
-        A stream that is missing has no objects.
+        Conditions on a stream that is missing cannot be evaluated.
     external : ndarray of bool, shape (crossings, 256), optional
         External signals by their bit; conditions on them cannot be evaluated without.
     cicada : ndarray of int, shape (crossings,), optional
@@ -58,19 +58,19 @@ class TriggerInputs:
 
         Raises
         ------
-        KeyError
-            If the stream is there, but without this column.
+        UnsupportedError
+            If there is no such stream, or it has no such column.
         """
         key = (stream, name, offset)
         if key not in self._shifted:
-            if stream not in self.streams:
-                return self._nothing[stream]
+            if name not in self.streams.get(stream, {}):
+                what = (
+                    f"no column {name!r} of the stream {stream}" if stream in self.streams else f"no {stream}"
+                )
+                msg = f"the data have {what}"
+                raise UnsupportedError(msg)
             self._shifted[key] = self.shift(self.streams[stream][name], offset)
         return self._shifted[key]
-
-    @cached_property
-    def _nothing(self) -> dict[str, NDArray[np.int16]]:
-        return {name: np.zeros((self.crossings, slots), np.int16) for name, slots in SLOTS.items()}
 
     def shift(self, values: NDArray[Any], offset: int) -> NDArray[Any]:
         """Return values so that row i holds what is `offset` crossings later."""
