@@ -158,11 +158,11 @@ def numpy_front_end(captures: Iterable[Capture]) -> np.ndarray:
 def peak_memory(repeats: int) -> int:
     """Return the peak memory of a process that packs the same orbits so many times."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; from sys import argv; sys.path.insert(0, argv[1])\n"
         "from front_end import Board, Nothing, simulated\n"
         "captures = simulated(20, 20)\n"
         "board = Board(Nothing(), ends=False)\n"
-        "for _ in range(int(sys.argv[2])): board.run(captures)\n"
+        "for _ in range(int(argv[2])): board.run(captures)\n"
         "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
     )
     command = [sys.executable, "-c", code, str(Path(__file__).parent), str(repeats)]

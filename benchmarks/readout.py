@@ -15,7 +15,6 @@ system wrote, without pages that were dropped before (/proc/PID/io).
 Peer: the same bytes through loopback TCP between two plain processes that do nothing else.
 """
 
-import argparse
 import contextlib
 import json
 import multiprocessing
@@ -184,16 +183,18 @@ def _numbers(path: Path) -> dict[str, int]:
     return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].lstrip("-").isdigit()}
 
 
-def compare(folder: Path, packets: Path, other: Path, asked: argparse.Namespace) -> dict[str, list[Trial]]:
+def compare(
+    folder: Path, packets: Path, other: Path, pace: float, seconds: float, rounds: int
+) -> dict[str, list[Trial]]:
     """Run chains of this source tree and of another one in turn, at one pace."""
     trees = {"other": str(other.resolve()), "this": os.environ.get("PYTHONPATH", "")}
     trials: dict[str, list[Trial]] = {name: [] for name in trees}
-    for _ in range(asked.rounds):
+    for _ in range(rounds):
         for name, path in trees.items():
             os.environ["PYTHONPATH"] = path
-            trial = _told(run(folder, packets, asked.pace, asked.trial_seconds))
-            while trial.seconds < asked.trial_seconds:  # the board dropped something: the machine was busy
-                trial = _told(run(folder, packets, asked.pace, asked.trial_seconds))
+            trial = _told(run(folder, packets, pace, seconds))
+            while trial.seconds < seconds:  # the board dropped something: the machine was busy
+                trial = _told(run(folder, packets, pace, seconds))
             trials[name].append(trial)
     os.environ["PYTHONPATH"] = trees["this"]
     return trials
@@ -348,7 +349,7 @@ def main() -> int:
         packets = Path(name) / "packets.dat"
         packets.write_bytes(simulated_packets(RUN3, 1000, 0.05).getvalue())
         if asked.against:
-            found = compare(Path(name), packets, asked.against, asked)
+            found = compare(Path(name), packets, asked.against, asked.pace, asked.trial_seconds, asked.rounds)
             if asked.json:
                 print(json.dumps({n: [asdict(t) for t in of] for n, of in found.items()}, indent=1))
             else:

@@ -74,7 +74,7 @@ def test_all_wrong_names_and_values_are_listed(tmp_path, good):
         ("store.reserve_bytes=1000000000000000000", "error", "GB free; store.reserve_bytes"),
         ("readout.spool_bytes=1000000000000000000", "warning", "GB, but "),
         ("board.packets=none.dat", "error", "none.dat: no such file"),
-        ("recalibrate.model=none", "error", "recalibrat"),
+        ("recalibrate.model=none", "error", "none/card.json: cannot be read"),
         ("store.folder=/dev/null/store", "error", "store.folder: "),
         ("access.certificate=none.pem", "error", "none.pem: no such file"),
     ],

@@ -336,7 +336,7 @@ def test_a_built_core_in_the_path_recalibrates_every_muon(tmp_path, programs):
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["identical"] is True
     with target.open("rb") as stream:
-        rows = [RUN3.find_orbits(packet) for packet, _ in RUN3.split(stream)]
+        rows = [RUN3.find_orbits(bytes(packet)) for packet, _ in RUN3.split(stream)]
     high = np.concatenate(
         [r.rows[a:b].reshape(-1, 6, 8)[:, row] for r in rows for a, b in r.spans for row in (3, 5)]
     )

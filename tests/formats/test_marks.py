@@ -84,7 +84,7 @@ def test_repeated_packets_keep_their_origin(form):
     _, captures, _ = make_run(form, orbits=6)
     sink = Keep()
     RepeatedPackets(io.BytesIO(packets(stated(captures, False), form)), form).run(sink, pace=0, orbits=18)
-    parts = [form.find_orbits(p).marks for p, _ in form.split(io.BytesIO(sink.bytes.getvalue()))]
+    parts = [form.find_orbits(bytes(p)).marks for p, _ in form.split(io.BytesIO(sink.bytes.getvalue()))]
     marks = np.concatenate(parts)
     assert np.unique(marks).tolist() == [REAL, REAL | REPEATED]
     assert marks[0] == REAL

@@ -34,7 +34,7 @@ def packets():
     sink = Keep()
     decoded, _, _ = through_board(captures, sink=sink)
     sink.bytes.seek(0)
-    return [p for p, _ in RUN3.split(sink.bytes)], decoded
+    return [bytes(p) for p, _ in RUN3.split(sink.bytes)], decoded
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_run2_packets_have_their_orbits_too():
 
     sink = Keep()
     decoded, _, _ = through_board(captures, RUN2, sink)
-    packets = [p for p, _ in RUN2.split(io.BytesIO(sink.bytes.getvalue()))]
+    packets = [bytes(p) for p, _ in RUN2.split(io.BytesIO(sink.bytes.getvalue()))]
     orbits = np.concatenate([RUN2.find_orbits(p).orbit for p in packets])
     np.testing.assert_array_equal(orbits, np.unique(decoded.objects.orbit))
 

@@ -192,7 +192,7 @@ def test_repeated_data_are_noticed(tmp_path):
     assert quality.marked_orbits == 40
     assert describe(path)["repeated_orbits"] == 40
     sink.bytes.seek(0)
-    parts = [RUN3.find_orbits(p) for p, _ in RUN3.split(sink.bytes)]
+    parts = [RUN3.find_orbits(bytes(p)) for p, _ in RUN3.split(sink.bytes)]
     body = b"".join(RUN3.frame(p, 1, 1).words.tobytes() for p in parts)
     raw = file_header(1, 1, 60, FILE_HEADER.itemsize + len(body)) + body
     (tmp_path / "loop.raw").write_bytes(raw)
@@ -232,7 +232,7 @@ def test_records_have_no_mark_and_are_found_by_their_content(tmp_path):
     _, _, quality = read(tmp_path / "loop")  # packets have one, in their trailers
     assert (quality.marked_orbits, quality.repeated_orbits, quality.independent) == (40, 40, False)
     sink.bytes.seek(0)
-    parts = [RUN2.find_orbits(packet) for packet, _ in RUN2.split(sink.bytes)]
+    parts = [RUN2.find_orbits(bytes(packet)) for packet, _ in RUN2.split(sink.bytes)]
     (tmp_path / "records").write_bytes(b"".join(RUN2.frame(p, 1, 1).words.tobytes() for p in parts))
     _, _, quality = read(tmp_path / "records")
     assert (quality.marked_orbits, quality.repeated_orbits, quality.independent) == (0, 40, False)
