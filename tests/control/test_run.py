@@ -251,7 +251,7 @@ def test_two_boards_and_their_readouts(chain, packets):
     of_calo = {"readout.listen": f"127.0.0.1:{ports.numbers[0]}", "readout.source": 2, "board.orbits": 400}
     calo = [f"--set=sources.calo.{name}={value}" for name, value in of_calo.items()]
     with chain.run("--set=sources.gmt.board.orbits=600", *calo, "--set=board.pace=0") as process:
-        wait_for(lambda: chain.status()["up"])
+        wait_for(chain.there)
         assert list(chain.status()["processes"]) == [
             "board.gmt", "board.calo", "readout.gmt", "readout.calo", "store",
         ]  # fmt: skip
