@@ -45,9 +45,9 @@ CASES = [
 """Reference, hwEta beside the word (None: that in it), what comes of it; the last is outside the domain."""
 
 
-def model(reference):
-    """Make a firmware model that takes hwEta and subtracts `STEPS`."""
-    layer = Neurons(np.zeros((3, 3)), STEPS, [0] * 3, [6, 4, 4])
+def model(reference, steps=STEPS, bits=(6, 4, 4)):
+    """Make a firmware model that takes hwEta and subtracts `steps`, which have so many bits."""
+    layer = Neurons(np.zeros((3, 3)), steps, [0] * 3, list(bits))
     made = hand_made.firmware_model(IntegerNetwork(INPUTS, (layer,)))
     inputs = tuple(dataclasses.replace(made.card.inputs[0], name=n) for n in RANGES)
     card = dataclasses.replace(made.card, inputs=inputs, domain=RANGES, reference=reference)
@@ -86,6 +86,23 @@ def test_golden_word_in_verilog(tmp_path, reference):
     assert f"PASS: {n} muons, latency {made.latency} clock edges" in said
     where = {"vertex": "hwPhiAtVtx, hwEtaAtVtx", "station 2": "hwPhi, hwEta"}[reference]
     assert f"Corrections are subtracted from {where} and hwPt" in (made.folder / "README.md").read_text()
+
+
+@needs_compiler
+@needs_icarus
+@pytest.mark.parametrize(("phi", "wanted"), [(16383, 16 - 16383 + 2 * 9216), (-16383, 16 + 16383 - 9216)])
+def test_corrections_of_almost_two_turns(tmp_path, phi, wanted):
+    """Corrections of phi as large as a core may have: 15 bits, in steps of which a turn has 9216."""
+    of_phi = model("station 2", (phi, -5, 7), (15, 4, 4))
+    word = golden(wanted, 32 * -33 + 5, 32 * 60 - 7)
+    assert recalibrate_words(MUON, FirmwareEngine(of_phi.network), of_phi.card).tolist() == [word]
+    made = build(of_phi, tmp_path / "rtl", cutoff=3)
+    one = np.ones(1, np.uint64)
+    (tmp_path / VECTORS).write_text(
+        vectors(one, np.arange(1), one * np.uint64(512 - 33), MUON, one * np.uint64(word))
+    )
+    program = build_icarus([made.folder / BENCH, *made.sources], "recalibrate_tb", tmp_path, {"LINES": 1})
+    assert "PASS: 1 muons" in run_program(program, arguments=[f"+vectors={tmp_path / VECTORS}"]).decode()
 
 
 def random_model(reference):

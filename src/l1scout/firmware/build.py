@@ -39,8 +39,8 @@ _BEFORE_AND_AFTER = 3
 """Clock edges of the wrapper: the core's input register, subtraction, choice."""
 _BASE_NS, _ADDER_NS = 1.0, 0.6
 """Rule of thumb for a register, its routing and each adder after it; nothing but place and route knows."""
-_ANSWER_BITS = (14, 14, 15)
-"""So that phi goes round at most once, and the wrapper's 16 bits hold every difference."""
+_ANSWER_BITS = (15, 14, 15)
+"""So that phi goes round at most twice, and the wrapper's 16 bits hold every difference."""
 TAG_BITS = 48
 _MAX_BYTES = 1 << 20
 

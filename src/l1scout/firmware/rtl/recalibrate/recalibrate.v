@@ -82,11 +82,11 @@ module recalibrate #(
     muon_1  <= muon;
   end
 
-  // Second: phi back into a turn; a pT that is not positive, or an eta beyond its field, is no answer. A pT
-  // beyond its field is the largest one, as in the GMT's own word.
-  wire signed [15:0] below = new_phi + TURN;
-  wire signed [15:0] above = new_phi - TURN;
-  wire [13:0] phi_in_turn = new_phi < 16'sd0 ? below[13:0] : above >= 16'sd0 ? above[13:0] : new_phi[13:0];
+  // Second: phi back into a turn, from up to two away; a pT that is not positive, or an eta beyond its field,
+  // is no answer. A pT beyond its field is the largest one, as in the GMT's own word.
+  wire signed [15:0] once = new_phi < 16'sd0 ? new_phi + TURN : new_phi >= TURN ? new_phi - TURN : new_phi;
+  wire signed [15:0] twice = once < 16'sd0 ? once + TURN : once >= TURN ? once - TURN : once;
+  wire [13:0] phi_in_turn = twice[13:0];
   wire usable = new_pt > 16'sd32 && new_eta >= -16'sd8192 && new_eta < 16'sd8192;
   wire recal = ask && usable;
   wire [13:0] phi_out = recal ? phi_in_turn : {muon_1[9:0], 4'b0};
