@@ -1,8 +1,9 @@
 """Compress segments before they are acknowledged, in processes of their own."""
 
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Executor, wait
+from concurrent.futures import CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -53,18 +54,19 @@ class Archiver:
         self._limit_s = LIMIT_S if limit_s is None else limit_s
         self._lock = threading.Lock()
         self._pool: Executor | None = None
+        self._warm: Future[None] | None = None
         self._closed = False
         self.done = self.bytes_in = self.bytes_out = self.failures = 0
 
     def start(self) -> None:
         """Start the processes, which takes seconds, before a segment waits for them."""
-        if pool := self._running_pool():
-            pool.submit(_warm_up)
+        self._running_pool()
 
     def _running_pool(self) -> Executor | None:
         with self._lock:
             if self._pool is None and not self._closed:
                 self._pool = self._make_pool(self._workers)
+                self._warm = self._pool.submit(_warm_up)
             return self._pool
 
     def compress(self, part: Path, segment: Segment) -> Compressed | None:
@@ -86,11 +88,15 @@ class Archiver:
                 left.unlink(missing_ok=True)
 
     def _compress(self, pool: Executor, part: Path, target: Path, segment: Segment) -> Compressed | None:
+        begun = time.monotonic()
+        if self._warm and not wait([self._warm], self._limit_s).done:  # compiled kernels are kept, so it ends
+            self._failed(segment, "the processes that compress are still starting")
+            return None
         try:
             job = pool.submit(
                 compress_to, part, segment.crc32c, self._method, segment.data, segment.name, target
             )
-            if not wait([job], self._limit_s).done:
+            if not wait([job], max(self._limit_s - (time.monotonic() - begun), 0)).done:
                 self._failed(segment, f"took more than {self._limit_s:.0f} s", pool)
                 return None
             made = job.result()
