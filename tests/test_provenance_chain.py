@@ -56,6 +56,8 @@ ORBITS = 40
 WITHOUT_DATA = {
     "simulate conditions": "lists effects",
     "settings": "prints settings",
+    "menu show": "prints a trigger menu",
+    "menu check": "compares the emulator with a test vector; writes nothing",
 }
 ELSEWHERE = {
     **dict.fromkeys(("run", "start", "stop", "status"), "tests/control/test_run.py"),
