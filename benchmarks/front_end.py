@@ -156,7 +156,7 @@ def numpy_front_end(captures: Iterable[Capture]) -> np.ndarray:
 
 
 def peak_memory(repeats: int) -> int:
-    """Return the peak memory of a process that packs the same orbits so many times."""
+    """Return the peak memory of a process that packs the same orbits `repeats` times."""
     code = (
         "import sys; from sys import argv; sys.path.insert(0, argv[1])\n"
         "from front_end import Board, Nothing, simulated\n"

@@ -110,7 +110,7 @@ def measured(work: dict[str, tuple[Callable[[], None], int]], rounds: int) -> di
 
 
 def hours(step_us: float, trainings: int) -> float:
-    """Return processor hours of trainings of so many steps, and of their validations (a third of a step)."""
+    """Return processor hours of `trainings` trainings and of their validations (a third of a step each)."""
     steps = EPOCHS * 0.6 * MUONS / BATCH * (1 + 1 / 9)
     return trainings * steps * step_us / 3.6e9
 

@@ -46,7 +46,7 @@ CASES = [
 
 
 def model(reference, steps=STEPS, bits=(6, 4, 4)):
-    """Make a firmware model that takes hwEta and subtracts `steps`, which have so many bits."""
+    """Make a firmware model that takes hwEta and subtracts `steps`, of `bits` bits each."""
     layer = Neurons(np.zeros((3, 3)), steps, [0] * 3, list(bits))
     made = hand_made.firmware_model(IntegerNetwork(INPUTS, (layer,)))
     inputs = tuple(dataclasses.replace(made.card.inputs[0], name=n) for n in RANGES)
