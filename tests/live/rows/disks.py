@@ -68,10 +68,9 @@ def full_disk(chain: Chain) -> None:
 
     def full() -> bool:
         chain.send(200)
-        return "disk full" in chain.logs()
+        return "disk full" in chain.logs() and chain.status("readout")["spool_segments"] > 0
 
     wait_for(full)
-    chain.wait("readout", "spool_segments", 1)
     before = chain.status("readout")["sent"]
     ballast.unlink()
     chain.wait("readout", "sent", before + 1)
