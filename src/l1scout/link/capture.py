@@ -239,7 +239,7 @@ def _append(
     k_mask: Any,
     k: Any,
 ) -> Any:
-    """Copy words `low` to `high` of a link `after` so many others; where words and K flags end then."""
+    """Copy words `low` to `high` of a link to place `after`; return where words and K flags end then."""
     source = line.words[line.starts[link] + low : line.starts[link] + high]
     target = words[n : n + high - low]
     for i in range(source.size):
