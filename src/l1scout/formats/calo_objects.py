@@ -49,6 +49,7 @@ ET_LSB = 0.5
 """GeV"""
 ETA: dict[str, Any] = {"signed": True, "scale": 0.0435}
 PHI: dict[str, Any] = {"scale": 2 * math.pi / PHI_BINS, "unit": "rad", "period": PHI_BINS}
+PHI_NOTE = "CMSSW multiplies by 0.0435, up to 0.019 rad less"
 
 
 def dma_place(name: str) -> int:
@@ -166,21 +167,14 @@ def object_table(name: str, word: Layout, hardware: str) -> NanoTable:
     return NanoTable(name, quantities, (hardware,))
 
 
-def object_word(kind: str) -> Layout:
-    """Return the layout of e/gamma objects and taus, which is the same."""
-    return Layout(
-        f"Calorimeter {kind}, Run 3",
-        32,
-        (
-            Field(
-                "hwPt", 0, 9, scale=ET_LSB, unit="GeV", zero_is_absent=True, note="0 = none; 511 = overflow"
-            ),
-            Field("hwEta", 9, 8, **ETA),
-            Field("hwPhi", 17, 8, **PHI, note=PHI_NOTE),
-            Field("hwIso", 25, 2),
-        ),
-        "After CMSSW's unpacker.",
-    )
-
-
-PHI_NOTE = "CMSSW multiplies by 0.0435, up to 0.019 rad less"
+def object_word(kind: str, pt_bits: int, **rest: int) -> Layout:
+    """Return the layout of a calorimeter object: pT, eta, phi, and fields by their widths."""
+    note = f"0 = none; {(1 << pt_bits) - 1} = overflow"
+    fields = [
+        Field("hwPt", 0, pt_bits, scale=ET_LSB, unit="GeV", zero_is_absent=True, note=note),
+        Field("hwEta", pt_bits, 8, **ETA),
+        Field("hwPhi", pt_bits + 8, 8, **PHI, note=PHI_NOTE),
+    ]
+    for name, width in rest.items():
+        fields.append(Field(name, fields[-1].start + fields[-1].width, width))
+    return Layout(f"Calorimeter {kind}, Run 3", 32, tuple(fields), "After CMSSW's unpacker.")

@@ -75,19 +75,26 @@ def _distance(
 def _delta_eta(
     inputs: TriggerInputs, legs: Sequence[Leg], rows: Integers, slots: Sequence[Integers]
 ) -> Integers:
-    a, b = (KINDS[leg.kind] for leg in legs)
-    first = fp.in_bins_of(a, b, values_of(inputs, legs[0], a.eta, rows, slots[0]))
-    second = fp.in_bins_of(b, a, values_of(inputs, legs[1], b.eta, rows, slots[1]))
+    first, second = _in_common_bins(inputs, legs, rows, slots, "eta")
     return np.asarray(np.abs(first - second))
 
 
 def _delta_phi(
     inputs: TriggerInputs, legs: Sequence[Leg], rows: Integers, slots: Sequence[Integers]
 ) -> Integers:
-    a, b = (KINDS[leg.kind] for leg in legs)
-    first = fp.in_bins_of(a, b, values_of(inputs, legs[0], a.phi, rows, slots[0]))
-    second = fp.in_bins_of(b, a, values_of(inputs, legs[1], b.phi, rows, slots[1]))
-    return fp.delta_phi(first, second, fp.full_turn(a, b))
+    first, second = _in_common_bins(inputs, legs, rows, slots, "phi")
+    return fp.delta_phi(first, second, fp.full_turn(*(KINDS[leg.kind] for leg in legs)))
+
+
+def _in_common_bins(
+    inputs: TriggerInputs, legs: Sequence[Leg], rows: Integers, slots: Sequence[Integers], angle: str
+) -> list[Integers]:
+    """Return eta or phi of both legs, in the bins of both kinds of objects."""
+    kinds = [KINDS[leg.kind] for leg in legs]
+    return [
+        fp.in_bins_of(kind, other, values_of(inputs, leg, getattr(kind, angle), rows, slot))
+        for kind, other, leg, slot in zip(kinds, reversed(kinds), legs, slots, strict=True)
+    ]
 
 
 def half_mass_squared(

@@ -7,7 +7,7 @@ from l1scout.formats.calo_objects import DMA_SOURCE, CaloObjectStream, object_ta
 from l1scout.formats.stream import STREAMS
 
 TCP_SOURCE = 23
-EGAMMA = object_word("e/gamma object")
+EGAMMA = object_word("e/gamma object", 9, hwIso=2)
 
 
 class EGammaStream(CaloObjectStream):

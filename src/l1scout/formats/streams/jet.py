@@ -5,33 +5,11 @@ data the links jet1 and jet2 are exchanged, which no word states: only the order
 changes.) What the records' header and link words hold otherwise is in no public source; encoders write 0.
 """
 
-from l1scout.formats.calo_objects import (
-    DMA_SOURCE,
-    ET_LSB,
-    ETA,
-    PHI,
-    PHI_NOTE,
-    CaloObjectStream,
-    object_table,
-)
-from l1scout.formats.layout import Field, Layout
+from l1scout.formats.calo_objects import DMA_SOURCE, CaloObjectStream, object_table, object_word
 from l1scout.formats.stream import STREAMS
 
 TCP_SOURCE = 22
-JET = Layout(
-    "Calorimeter jet, Run 3",
-    32,
-    (
-        Field(
-            "hwPt", 0, 11, scale=ET_LSB, unit="GeV", zero_is_absent=True, note="0 = no jet; 2047 = overflow"
-        ),
-        Field("hwEta", 11, 8, **ETA),
-        Field("hwPhi", 19, 8, **PHI, note=PHI_NOTE),
-        Field("hwDisplaced", 27, 1),
-        Field("hwQual", 28, 2),
-    ),
-    "After CMSSW's unpacker.",
-)
+JET = object_word("jet", 11, hwDisplaced=1, hwQual=2)
 
 
 class JetStream(CaloObjectStream):

@@ -7,7 +7,7 @@ from l1scout.formats.calo_objects import DMA_SOURCE, CaloObjectStream, object_ta
 from l1scout.formats.stream import STREAMS
 
 TCP_SOURCE = 25
-TAU = object_word("tau")
+TAU = object_word("tau", 9, hwIso=2)
 
 
 class TauStream(CaloObjectStream):
