@@ -7,6 +7,7 @@ import numpy as np
 from l1scout.board.board import Board
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
 from l1scout.core.orbit_data import MUON
+from l1scout.core.provenance import joint_origin
 from l1scout.formats.block import BLOCK_WORDS
 from l1scout.formats.block_format import BlockFormat, board_formats
 from l1scout.formats.decoded import Decoded
@@ -47,6 +48,40 @@ def make_run(
     timing = random_timing(np.random.default_rng(seed))
     captures = list(transmit(pieces, Transmitter(form, timing)))
     return concatenate([p.muons for p in pieces]), captures, timing
+
+
+def splice(first_orbit, parts, ticks):
+    """Put stretches of captures one after the other: what `join` does, by numpy, for any number of them.
+
+    Parameters
+    ----------
+    first_orbit : int
+    parts : sequence of (Capture, ndarray, ndarray)
+        With the first and the last-but-one position in each link, shape (8,).
+    ticks : ndarray of int64, shape (8, orbits + 1)
+        Orbit signals in the result.
+    """
+    words, k_at, k_mask = [], [], []
+    sizes, k_sizes = np.zeros(LINKS, np.int64), np.zeros(LINKS, np.int64)
+    for n in range(LINKS):
+        for c, low, high in parts:
+            own = slice(c.k_starts[n], c.k_starts[n + 1])
+            a, b = np.searchsorted(c.k_at[own], (low[n], high[n])) + own.start
+            words.append(c.words[c.starts[n] + low[n] : c.starts[n] + high[n]])
+            k_at.append((c.k_at[a:b] + (sizes[n] - low[n])).astype(np.uint32))
+            k_mask.append(c.k_mask[a:b])
+            sizes[n] += high[n] - low[n]
+            k_sizes[n] += b - a
+    return Capture(
+        first_orbit,
+        np.concatenate(words),
+        np.r_[0, np.cumsum(sizes)],
+        np.concatenate(k_at),
+        np.concatenate(k_mask),
+        np.r_[0, np.cumsum(k_sizes)],
+        ticks,
+        joint_origin(c.simulated for c, _, _ in parts),
+    )
 
 
 def decode_muons(stream, form: WireFormat) -> tuple[Decoded, Found]:

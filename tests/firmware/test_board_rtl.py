@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import hand_made
-from front_end import Keep, make_run
+from front_end import Keep, make_run, splice
 from l1scout.board.board import Board, BoardCounters
 from l1scout.board.suppress import BoardSelection
 from l1scout.cli import make_app
@@ -23,7 +23,7 @@ from l1scout.firmware.verilator import have_verilator
 from l1scout.formats.recalibrated import RECALIBRATED
 from l1scout.formats.records import LINKS
 from l1scout.formats.wire_formats.run3 import RUN3
-from l1scout.link.capture import Capture, splice, write_capture
+from l1scout.link.capture import Capture, write_capture
 from l1scout.link.frames import COMMA, COMMA_K, CRCS, LINE_WORDS, PADDING, PADDING_K
 from l1scout.link.receive import STATES, UNLOCKED
 from l1scout.link.transmit import LinkTiming, Transmitter, transmit

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from front_end import make_run, rows, through_board
+from front_end import make_run, rows, splice, through_board
 from l1scout.errors import InputError
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.link.capture import Capture, join, read_captures, write_capture
@@ -52,6 +52,19 @@ def test_golden_line():
     assert data[-1] == zlib.crc32(words.tobytes())
     assert set(orbit[k == 1]) == {COMMA}
     assert np.all(k[np.flatnonzero(k == 1)[0] :] == 1)
+
+
+@pytest.mark.parametrize("most", [None, 0, 1, 100, 22276, 10**6])
+def test_captures_are_joined_as_by_numpy(most):
+    _, (one, two, *_), _ = make_run(orbits=5, chunk=2)
+    low, high, ends = one.ticks[:, -2], one.ticks[:, -1], two.ticks[:, -1]
+    ends = ends if most is None else np.minimum(ends, most)
+    ticks = np.stack([low - low, high - low, high - low + ends], axis=1)
+    wanted = splice(one.first_orbit + one.orbits - 1, ((one, low, high), (two, low - low, ends)), ticks)
+    found = join(one, two, most)
+    assert (found.first_orbit, found.simulated) == (wanted.first_orbit, wanted.simulated)
+    for name in ("words", "starts", "k_at", "k_mask", "k_starts", "ticks"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), name)
 
 
 @pytest.mark.parametrize("name", CRCS)

@@ -5,7 +5,7 @@ one are listed: position and mask, 5 bytes for each 25 words of a full line. Muo
 orbit number: the board has the LHC's orbit signal and marks where in each link's words it came.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -123,46 +123,6 @@ class Capture:
             ticks,
             simulated,
         )
-
-
-def splice(
-    first_orbit: int,
-    parts: Sequence[tuple[Capture, NDArray[np.int64], NDArray[np.int64]]],
-    ticks: NDArray[Any],
-) -> Capture:
-    """Put stretches of captures one after the other; each is copied once.
-
-    Parameters
-    ----------
-    first_orbit : int
-    parts : sequence of (Capture, ndarray, ndarray)
-        With the first and the last-but-one position in each link, shape (8,).
-    ticks : ndarray of int64, shape (8, orbits + 1)
-        Orbit signals in the result.
-    """
-    words, k_at, k_mask = [], [], []
-    sizes, k_sizes = np.zeros(LINKS, np.int64), np.zeros(LINKS, np.int64)
-    for n in range(LINKS):
-        for c, low, high in parts:
-            own = slice(c.k_starts[n], c.k_starts[n + 1])
-            # of the same type: numpy would make a copy of the whole list
-            ends = np.array((low[n], high[n]), np.uint32)
-            a, b = np.searchsorted(c.k_at[own], ends) + own.start
-            words.append(c.words[c.starts[n] + low[n] : c.starts[n] + high[n]])
-            k_at.append((c.k_at[a:b] + (sizes[n] - low[n])).astype(np.uint32))
-            k_mask.append(c.k_mask[a:b])
-            sizes[n] += high[n] - low[n]
-            k_sizes[n] += b - a
-    return Capture(
-        first_orbit,
-        np.concatenate(words),
-        np.r_[0, np.cumsum(sizes)],
-        np.concatenate(k_at),
-        np.concatenate(k_mask),
-        np.r_[0, np.cumsum(k_sizes)],
-        ticks,
-        joint_origin(c.simulated for c, _, _ in parts),
-    )
 
 
 def join(one: Capture, two: Capture, most: int | None = None) -> Capture:
