@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from front_end import BOARD_FORMATS, Keep, decode_muons, make_run, random_blocks, through_board
 from l1scout.board.board import Board
@@ -155,3 +157,47 @@ def test_a_stretch_without_end_is_left_out(monkeypatch):
 
 def test_orbit_room():
     assert (RUN2.orbit_room, RUN3.orbit_room) == (3564 * 192, 3564 * 192 + 576)
+
+
+class InPieces(io.BytesIO):
+    """A stream that gives a few bytes at a time."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        super().__init__(data)
+        self._size = size
+
+    def readinto(self, buffer, /):
+        return super().readinto(memoryview(buffer)[: self._size])
+
+
+MARK, ORBIT_END = bytes.fromhex("efbeaddeefbeadde"), bytes.fromhex("addeefbe") * 8
+FRAGMENTS = (
+    MARK,
+    MARK[:5],
+    MARK[2:],
+    ORBIT_END,
+    ORBIT_END[:-1],
+    ORBIT_END + MARK,
+    bytes(32),
+    b"\7" * 24,
+    b"\xef",
+)
+
+
+def packets_by_find(data: bytes) -> list[tuple[bytes, int]]:
+    """Cut a stream at its trailers, with `bytes.find`."""
+    packets, start, at = [], 0, 0
+    while (at := data.find(MARK, at)) >= 0 and at + 32 <= len(data):
+        if at - 2 >= start and data[at - 2 : at + 30] == ORBIT_END:
+            at += 30
+            continue
+        packets.append((data[start : at + 32], 0))
+        start = at = at + 32
+    return [*packets, (b"", len(data) - start)] if start < len(data) else packets
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=9), max_size=25), st.integers(1, 200))
+def test_trailers_are_found_as_by_find(fragments, piece):
+    data = b"".join(fragments)
+    found = [(bytes(packet), skipped) for packet, skipped in RUN3.split(InPieces(data, piece))]
+    assert found == packets_by_find(data)

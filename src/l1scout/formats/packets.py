@@ -149,25 +149,27 @@ def next_trailer(data: Any, words: Any, start: Any, at: Any, end: Any) -> Any:
 
     Returns
     -------
-    int
-        Byte with which the mark begins, -1 if there is none. The row that ends an orbit is not one, although
-        its third byte looks so.
+    found : bool
+        The row that ends an orbit is no mark, although its third byte looks so.
+    at : int
+        Byte with which the mark begins; if there is none, from which on to search when there is more.
     """
     mark, orbit_end, _, _ = _TURNS
     while True:
         place = 4 * _next_turn(words, (at + 3) // 4, end // 4)
         if place + 4 > end:
-            return -1
+            return False, max(at, end - 7)
         at, last = max(at, place - 3), place
-        while at <= last and at + 8 <= end:
+        while at <= last:
+            if at + 8 > end:
+                return False, at
             if not _begins_with(data, at, mark, 8):
                 at += 1
                 continue
             row = at - 2
             if row < start or at + ROW_BYTES > end or not _begins_with(data, row, orbit_end, ROW_BYTES):
-                return at
+                return True, at
             at = row + ROW_BYTES
-        at = max(at, last + 1)
 
 
 def split_at_trailers(stream: Readable, limit: int) -> Iterator[tuple[memoryview, int]]:
@@ -193,12 +195,14 @@ def split_at_trailers(stream: Readable, limit: int) -> Iterator[tuple[memoryview
     while read := stream.readinto(room.data[end : end + _PIECE]):
         end += read
         words = room.view(np.uint32)
-        while (at := next_trailer(room, words, start, seen, end)) >= 0 and at + TRAILER_BYTES <= end:
-            stop = at + TRAILER_BYTES
+        while True:
+            found, seen = next_trailer(room, words, start, seen, end)
+            if not found or seen + TRAILER_BYTES > end:
+                break
+            stop = seen + TRAILER_BYTES
             yield room.data[start:stop], skipped
             start, seen, skipped = stop, stop, 0
-        seen = max(end - len(_MARK) + 1, start) if at < 0 else at
-        if at < 0 and end - start > limit:
+        if not found and end - start > limit:
             start, skipped = end - len(_MARK), skipped + end - len(_MARK) - start
         if room.size - end < _PIECE:
             held = room[start:end]
