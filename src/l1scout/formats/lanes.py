@@ -25,10 +25,11 @@ _ROW = ir.VectorType(_WORD, 8)
 _VECTOR = ir.VectorType(_WORD, 16)
 
 
-def _splat(builder: Any, value: Any, vector: Any = _ROW) -> Any:
-    nothing = ir.Constant(vector, ir.Undefined)
+def splat(builder: Any, value: Any, lanes: int = 8) -> Any:
+    """Generate a vector whose lanes all hold a value."""
+    nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     one = builder.insert_element(nothing, value, ir.Constant(_WORD, 0))
-    return builder.shuffle_vector(one, nothing, ir.Constant(vector, [0] * vector.count))
+    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(_WORD, lanes), [0] * lanes))
 
 
 def _pointer(context: BaseContext, builder: Any, signature: Any, args: Any, k: int = 0) -> Any:
@@ -48,7 +49,7 @@ def differing(typing: Any, words: Any, at: Any, value: Any, mask: Any) -> Any:  
         where = _pointer(context, builder, signature, args)
         row = builder.load(builder.bitcast(where, _ROW.as_pointer()))
         row.align = 4
-        apart = builder.and_(builder.xor(row, _splat(builder, args[2])), _splat(builder, args[3]))
+        apart = builder.and_(builder.xor(row, splat(builder, args[2])), splat(builder, args[3]))
         bits = builder.icmp_unsigned("!=", apart, ir.Constant(_ROW, [0] * 8))
         return builder.zext(builder.bitcast(bits, _BYTE), _WORD)
 
@@ -90,7 +91,7 @@ def copy_8(typing: Any, source: Any, at: Any, target: Any, to: Any, mask: Any) -
         row = builder.load(where[0])
         row.align = 4
         builder.store(row, where[1]).align = 4
-        masked = builder.and_(row, _splat(builder, args[4]))
+        masked = builder.and_(row, splat(builder, args[4]))
         there = builder.icmp_unsigned("!=", masked, ir.Constant(_ROW, [0] * 8))
         return builder.zext(builder.bitcast(there, _BYTE), _WORD)
 
@@ -112,7 +113,7 @@ def paddings(typing: Any, words: Any, at: Any, padding: Any) -> Any:  # noqa: AR
     """
 
     def generate(context: BaseContext, builder: Any, signature: Any, args: Any) -> Any:
-        where, value = _pointer(context, builder, signature, args), _splat(builder, args[2], _VECTOR)
+        where, value = _pointer(context, builder, signature, args), splat(builder, args[2], _VECTOR.count)
         prefetch = builder.module.declare_intrinsic(
             "llvm.prefetch",
             (_BYTE.as_pointer(),),

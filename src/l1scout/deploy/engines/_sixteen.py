@@ -12,6 +12,8 @@ from numba.core import cgutils
 from numba.core.base import BaseContext
 from numba.extending import intrinsic
 
+from l1scout.formats.lanes import splat
+
 LANES = 16
 _WORD, _SHORT, _LONG, _FLOAT = ir.IntType(32), ir.IntType(16), ir.IntType(64), ir.FloatType()
 _BIT = ir.IntType(1)
@@ -23,12 +25,6 @@ def _row(kind: ir.Type) -> ir.VectorType:
 
 def _all(kind: ir.Type, value: float) -> ir.Constant:
     return ir.Constant(_row(kind), [value] * LANES)
-
-
-def _splat(builder: Any, value: Any) -> Any:
-    nothing = ir.Constant(_row(value.type), ir.Undefined)
-    one = builder.insert_element(nothing, value, ir.Constant(_WORD, 0))
-    return builder.shuffle_vector(one, nothing, _all(_WORD, 0))
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -53,7 +49,7 @@ def look_up_some(_typing: Any, words: Any, table: Any, hardware: Any, out: Any, 
 
     def generate(context: BaseContext, builder: Any, signature: Any, args: Any) -> Any:
         numbers = ir.Constant(_row(_WORD), list(range(LANES)))
-        count = _splat(builder, builder.trunc(builder.sub(args[5], args[4]), _WORD))
+        count = splat(builder, builder.trunc(builder.sub(args[5], args[4]), _WORD), LANES)
         _generate(context, builder, signature, args, builder.icmp_unsigned("<", numbers, count))
         return context.get_dummy_value()
 
@@ -68,7 +64,7 @@ def _generate(context: BaseContext, builder: Any, signature: Any, args: Any, som
     place, inside = _places(builder, given, args[4], domain, some)
     got = _gather(builder, entries, place, inside)
     for k, (value, step) in enumerate(zip(_parts(builder, got), (first, second, third), strict=True)):
-        scale = _splat(builder, builder.fptrunc(step, _FLOAT))
+        scale = splat(builder, builder.fptrunc(step, _FLOAT), LANES)
         answer = builder.fmul(builder.sitofp(value, _row(_FLOAT)), scale)
         answer = builder.select(inside, answer, _all(_FLOAT, float("nan")))
         where = _address(builder, answers, k, args[4], _FLOAT)
@@ -107,16 +103,17 @@ def _places(builder: Any, given: Any, first: Any, domain: Any, some: Any) -> Any
             column = _call(
                 builder, "load.v16i16.p0", row, where, ir.Constant(_WORD, 2), some, _all(_SHORT, 0)
             )
-        index = builder.sub(column, _splat(builder, builder.trunc(low, _SHORT)))  # wraps round if below
-        number = _splat(builder, builder.trunc(size, _SHORT))
+        index = builder.sub(column, splat(builder, builder.trunc(low, _SHORT), LANES))  # wraps round if below
+        number = splat(builder, builder.trunc(size, _SHORT), LANES)
         inside = builder.and_(inside, builder.icmp_unsigned("<", index, number))
-        place = builder.add(place, builder.mul(builder.zext(index, _row(_WORD)), _splat(builder, stride)))
+        steps = builder.mul(builder.zext(index, _row(_WORD)), splat(builder, stride, LANES))
+        place = builder.add(place, steps)
     return place, inside
 
 
 def _gather(builder: Any, entries: Any, place: Any, inside: Any) -> Any:
     """Return the entries at the places that are inside, and 0 for the others, without loading these."""
-    begins = _splat(builder, entries.data)
+    begins = splat(builder, entries.data, LANES)
     pointers = builder.gep(begins, [place], source_etype=_LONG)
     return _call(
         builder, "gather.v16i64.v16p0", _row(_LONG), pointers, ir.Constant(_WORD, 8), inside, _all(_LONG, 0)
