@@ -9,7 +9,10 @@ from typer.testing import CliRunner
 
 from l1scout.cli import COMMANDS, make_app
 
-LIGHT = {"l1scout", "typer", "annotated_doc", "shellingham", "rich", "markdown_it", "mdurl", "pygments", "attr"}
+LIGHT = {"l1scout", "typer", "annotated_doc", "shellingham", "rich", "markdown_it", "mdurl"} | {
+    "pygments",
+    "attr",
+}
 """All that a help may import besides Python's own library: typer, rich and what these need or look for."""
 
 HELP_OF_EVERY_COMMAND = """
