@@ -1,7 +1,7 @@
 """Write L1 scouting nano files as CMSSW lays them out: objects of all streams, as TTree or RNTuple."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,22 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, joint_rows, on_rows
+from l1scout.core.orbit_batch import on_rows
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.core.provenance import KEY, Provenance, current, joint_origin
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.formats.stream import STREAMS
+from l1scout.io.crossings import crossings_to_write, flags_of, within
 from l1scout.io.data_set import MOST_ORBITS
 from l1scout.io.nano import EVENTS
 from l1scout.io.nano_tables import MARK
 from l1scout.io.sections import LumisectionPart, sections
-from l1scout.lhc import BX_PER_ORBIT, lumisection, order_of_time
 
 _EVENT = {"run": "run", "luminosityBlock": "lumisection", "bunchCrossing": "bx", "orbitNumber": "orbit"}
 """Branches of a crossing, and what they are of a batch."""
 COMPRESSION_LEVEL = 9
 """Of ZLIB: CMS's choice for nano files."""
-_ORBITS_AT_A_TIME = 50
-"""Of which all crossings are in memory."""
 
 
 @dataclass(frozen=True)
@@ -173,51 +171,26 @@ class _Writer:
         self._end[key] = (first or 0) + (n or 0)
 
     def _add_crossings(self, data: OrbitData) -> None:
-        tables, given = {}, []
+        tables = {}
         for name, batch in data.streams.items():
             table = STREAMS[name].nano
             if table is None:
                 msg = f"the stream {name} has no table in nano files: leave it out"
                 raise InputError(msg)
-            full = batch.take(np.flatnonzero(batch.counts))
-            given.append(full)
-            tables[name] = table, full
+            tables[name] = table, batch.take(np.flatnonzero(batch.counts))
             self.objects[name] = self.objects.get(name, 0) + int(batch.n_objects)
-        for crossings in self._crossings(data, joint_rows(given)):
+        for crossings in crossings_to_write(data, empty=self.options.empty_crossings):
             groups = {}
             for table, batch in tables.values():
                 offsets, made = table.branches(
-                    on_rows(_within(batch, crossings), crossings),
+                    on_rows(within(batch, crossings), crossings),
                     hardware=self.options.hardware,
                     exact=self.options.exact,
                 )
                 groups[table.name] = np.diff(offsets), made
             event = {branch: _unsigned(branch, getattr(crossings, of)) for branch, of in _EVENT.items()}
-            self._fill(event | _flags(data.selections, crossings), groups)
+            self._fill(event | flags_of(data.selections, crossings), groups)
             self.crossings += len(crossings)
-
-    def _crossings(self, data: OrbitData, filled: OrbitBatch) -> Iterator[OrbitBatch]:
-        """Yield the crossings to be written: those with objects, or all, some orbits at a time."""
-        if not self.options.empty_crossings:
-            yield filled
-            return
-        main = data.main
-        orbits = np.unique(np.concatenate([batch.orbit for batch in data.streams.values()]))
-        if main.first_orbit is not None and main.n_orbits is not None:
-            orbits = np.arange(main.first_orbit, main.first_orbit + main.n_orbits)
-        elif main.n_orbits != orbits.size:
-            msg = (
-                "crossings without objects cannot be written: the input does not state which orbits it covers"
-            )
-            raise InputError(msg)
-        run = int(filled.run[0]) if len(filled) else 0
-        for start in range(0, orbits.size, _ORBITS_AT_A_TIME):
-            some = np.repeat(orbits[start : start + _ORBITS_AT_A_TIME], BX_PER_ORBIT)
-            bx = np.tile(np.arange(1, BX_PER_ORBIT + 1), some.size // BX_PER_ORBIT)
-            blocks = lumisection(some)
-            if len(filled):
-                blocks = np.full(some.size, filled.lumisection[0])
-            yield OrbitBatch(some, bx, np.zeros(some.size + 1, np.int64), {}, np.full(some.size, run), blocks)
 
     def _fill(
         self, flat: dict[str, NDArray[Any]], groups: dict[str, tuple[NDArray[np.int64], dict[str, Any]]]
@@ -269,28 +242,6 @@ class _Writer:
         mark |= {"hardware": self.options.hardware, "exact_phi": self.options.exact}
         self.file[MARK] = json.dumps(mark)
         self.file[KEY] = made.as_json()
-
-
-def _within(batch: OrbitBatch, crossings: OrbitBatch) -> OrbitBatch:
-    """Return the rows of a batch in the orbits of some crossings, which are in order of time."""
-    if not len(crossings) or not len(batch):
-        return batch
-    first, stop = np.searchsorted(batch.orbit, [crossings.orbit[0], crossings.orbit[-1] + 1])
-    return batch if stop - first == len(batch) else batch.take(np.arange(first, stop))
-
-
-def _flags(flags: OrbitBatch | None, crossings: OrbitBatch) -> dict[str, NDArray[np.bool_]]:
-    """Return the flags of selections of some crossings; False where there is none."""
-    if flags is None:
-        return {}
-    made = {name: np.zeros(len(crossings), np.bool_) for name in flags.columns}
-    time = order_of_time(crossings.orbit, crossings.bx)
-    here = order_of_time(flags.orbit, flags.bx)
-    place = np.searchsorted(time, here)
-    known = np.isin(here, time)
-    for name, values in flags.columns.items():
-        made[name][place[known]] = values[known]
-    return made
 
 
 def _unsigned(name: str, values: NDArray[Any]) -> NDArray[np.uint32]:

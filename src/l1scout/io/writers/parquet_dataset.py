@@ -114,7 +114,9 @@ class _Part:
 
     def __init__(self, path: Path, schema: pa.Schema, columns: list[str]) -> None:
         self.path, self.columns, self.facts = path, columns, list[ChunkFacts]()
-        self.writer = pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+        # pyarrow's own copy of the schema would hide the entries of the metadata from its readers
+        options = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
+        self.writer = pq.ParquetWriter(path, schema, **options)
 
     def add(self, table: pa.Table, batch: OrbitBatch) -> None:
         """Write a chunk."""
