@@ -163,9 +163,7 @@ def test_missing_and_foreign_files_are_refused(truth, tmp_path):
 
 def test_flat_tables_have_a_row_per_crossing(truth, tmp_path):
     path = tmp_path / "flat.parquet"
-    with pytest.raises(
-        InputError, match=r"first 2 muons of a crossing, stream gt, number of orbits"
-    ):
+    with pytest.raises(InputError, match=r"first 2 muons of a crossing, stream gt, number of orbits"):
         write_data([truth], path, "flat-table", objects="muon=2,jet=6")
     done = write_data([truth], path, "flat-table", objects="muon=2,jet=6", drop=True)
     table = pd.read_parquet(path)

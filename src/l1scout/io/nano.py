@@ -42,7 +42,7 @@ OFFLINE = {
 }
 EXTRA = (
     *("hwQual", "hwIso", "hwChargeValid", "tfMuonIndex", "hwDXY", "hwPtUnconstrained"),
-    *("shower", "second"),
+    *("shower", "second", "link"),
 )
 """Columns that exist only as hardware values; ``ptUnconstrained`` has a scale of its own in each era."""
 L1_MUON = ("L1Mu_pt", "L1Mu_hwPt", "L1Muon_pt", "L1Muon_hwPt")
