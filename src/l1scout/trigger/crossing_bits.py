@@ -25,6 +25,13 @@ def pack_crossings(crossings: NDArray[np.int64], number: int) -> Words:
     return words
 
 
+def pack_flags(flags: NDArray[np.bool_]) -> Words:
+    """Return words of a flag per crossing: the inverse of `unpack`."""
+    packed = np.zeros(-(-len(flags) // BITS) * 8, np.uint8)
+    packed[: -(-len(flags) // 8)] = np.packbits(flags, bitorder="little")
+    return packed.view(np.uint64)
+
+
 @kernel
 def _set_bits(crossings: NDArray[np.int64], number: int, words: Words) -> bool:
     for k in range(len(crossings)):
