@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.trigger.block_inputs import only_crossings
 from l1scout.trigger.crossing_blocks import REACH
 from l1scout.trigger.emulator import emulate
 from l1scout.trigger.menu import Algorithm, Leg, LegCut, Menu, MenuCondition, PairCut
@@ -67,8 +68,7 @@ class FaultSearch:
         chosen = _chosen(rows, got, wanted)
         near = np.unique((chosen[:, None] + np.arange(-REACH, REACH + 1)).ravel())
         near = near[(near >= 0) & (near < len(rows))]
-        streams = {s: {n: c[near] for n, c in columns.items()} for s, columns in inputs.streams.items()}
-        part = TriggerInputs(len(near), streams)
+        part = only_crossings(inputs, near)
         place = np.searchsorted(near, chosen)
         self._possible = {
             what: bits
