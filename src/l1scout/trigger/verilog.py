@@ -13,7 +13,7 @@ from l1scout.formats.streams.muon import MUON_RUN3
 from l1scout.trigger.expression import ConditionText, Expression
 from l1scout.trigger.menu import Algorithm, Leg, LegCut, MenuCondition
 from l1scout.trigger.menu_error import UnsupportedError
-from l1scout.trigger.passing_objects import same_list
+from l1scout.trigger.candidate_rows import same_list
 from l1scout.trigger.verilog_pairs import pair_functions, pair_test, sum_of_masses_test
 
 MODULE = "muon_trigger"
