@@ -1,6 +1,9 @@
 """``l1scout skim``: crossings that a trigger expression selects, in a file of any format."""
 
+import signal
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,12 +22,12 @@ def skim(
     source: Annotated[
         Path, typer.Argument(help="File or folder; with --run, the folder of a store.", metavar="IN")
     ],
-    target: Annotated[Path, typer.Argument(help="What is kept, in the format of its suffix.", metavar="OUT")],
+    target: Annotated[Path, typer.Argument(help="What is kept: a nano file, .root.", metavar="OUT")],
     when: Annotated[
         str,
         typer.Option(
             "--when",
-            help="Expression, such as 'comb{MU5[QLTY>=12], MU3}[OS]', or algorithms of --menu joined by AND, OR, NOT.",
+            help="Expression, such as 'comb{MU5[QLTY>=12], MU3}[OS]'; may name algorithms of --menu.",
         ),
     ],
     window: Annotated[
@@ -35,15 +38,6 @@ def skim(
     ] = None,
     cabling: Cabling = None,
     name: Annotated[str, typer.Option(help="Name of the flag of selected crossings.")] = "SelBx_Skim",
-    format_: Annotated[
-        str | None, typer.Option("--format", help="Format of OUT, if its suffix does not tell.")
-    ] = None,
-    intermediate: Annotated[
-        bool, typer.Option("--intermediate", help="Keep intermediate muons of kept crossings, too.")
-    ] = False,
-    drop: Annotated[
-        bool, typer.Option("--drop", help="Leave out what the format of OUT cannot hold.")
-    ] = False,
     run: Annotated[int | None, typer.Option(min=0, help="Skim this run of a store.")] = None,
     source_id: Annotated[
         int | None, typer.Option("--source", min=0, help="Source id, if the run has several.")
@@ -77,7 +71,7 @@ def skim(
     loaded = load_menu(menu, cabling) if menu else None
     chosen = Skim(skim_menu(when, loaded), window, name)
     quality = ReadQuality()
-    options = {"intermediate": intermediate, "flavour": flavour}
+    options = {"flavour": flavour}
     with progress() as bar:
         task = bar.add_task("orbits", total=None)
 
@@ -86,7 +80,7 @@ def skim(
                 yield data
                 bar.advance(task, data.main.n_orbits or 0)
 
-        written = write_skim(chosen, chunks(), target, format_, drop=drop)
+        written = write_skim(chosen, chunks(), target)
     quality.check(allow_damaged=accept_damaged)
     warn([*quality.warnings(), *_notes(chosen.counts)])
     if json:
@@ -102,9 +96,6 @@ def _read(
     source: Path, run: int | None, source_id: int | None, follow: bool, quality: Any, options: dict[str, Any]
 ) -> "Iterator[OrbitData]":
     """Read files, a stored run, or a run as it arrives."""
-    from threading import Event
-
-    from l1scout.control.services import on_signals
     from l1scout.io.batches import read_batches
     from l1scout.io.folder import expand
     from l1scout.store.follow_run import follow_run
@@ -115,10 +106,9 @@ def _read(
         files, skipped = expand([source])
         warn([f"skipped: {reason}" for reason in skipped])
     elif follow:
-        stop = Event()
-        on_signals(stop.set)
-        arriving = follow_run(source, run, source_id, stop=stop)
-        yield from with_losses(read_batches(arriving, quality=quality, **options))
+        with _ended_by_signals() as stop:
+            arriving = follow_run(source, run, source_id, stop=stop)
+            yield from with_losses(read_batches(arriving, quality=quality, **options))
         return
     else:
         files, notes = stored_run(source, run, source_id)
@@ -126,14 +116,26 @@ def _read(
     yield from with_losses(read_batches(files, quality=quality, **options))
 
 
+@contextmanager
+def _ended_by_signals() -> "Iterator[Event]":
+    """Give an event that Ctrl-C and SIGTERM set, instead of ending the process."""
+    stop, numbers = Event(), (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
 def _notes(counts: "SkimCounts") -> list[str]:
     """Return what a user must know of the numbers."""
     notes = []
     if counts.selected_without_object:
         notes.append(
-            f"{counts.selected_without_object:,} selected crossings have no object of their own, and are not in "
-            "the file: keep the crossings at which the expression looks with --window, and count with the "
-            "numbers printed here"
+            f"{counts.selected_without_object:,} selected crossings have no object of their own, and so are "
+            "not in the file: --window keeps those at which the expression looks, and the numbers printed "
+            "here count all"
         )
     if counts.uncertain:
         notes.append(

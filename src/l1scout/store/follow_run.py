@@ -31,8 +31,8 @@ def follow_run(
     Raises
     ------
     InputError
-        If there is no catalogue, the run has several sources of which none is chosen, or a segment was deleted
-        before it could be read.
+        If there is no catalogue, the run has several sources of which none is chosen, or a segment was
+        deleted before it could be read.
     """
     stop = stop or Event()
     if not (folder / FILE).exists():

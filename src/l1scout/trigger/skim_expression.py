@@ -14,8 +14,8 @@ def skim_menu(text: str, menu: Menu | None = None) -> Menu:
     Parameters
     ----------
     text : str
-        In the short form (`l1scout.trigger.short_form`): ``comb{MU5, MU3}[OS] AND NOT JET60``. With a menu, names of
-        its algorithms stand for these: ``L1_SingleMu22 OR L1_DoubleMu_15_7``.
+        In the short form (`l1scout.trigger.short_form`): ``comb{MU5, MU3}[OS] AND NOT JET60``. With a menu,
+        names of its algorithms stand for these: ``L1_SingleMu22 OR L1_DoubleMu_15_7``.
     menu : Menu, optional
         Whose algorithms, cuts and external signals are named.
 
@@ -33,7 +33,8 @@ def skim_menu(text: str, menu: Menu | None = None) -> Menu:
         algorithm = _named(part, known, menu) or parse_algorithm(str(part), NAME, menu=menu)
         for own, condition in algorithm.conditions.items():
             if conditions.setdefault(own, condition) != condition:
-                msg = f"{printable(own, 80)} means different things in {algorithm.name} and elsewhere in {text!r}"
+                where = f"{algorithm.name} and elsewhere in {printable(text, 80)!r}"
+                msg = f"{printable(own, 80)} means different things in {where}"
                 raise InputError(msg)
         assert algorithm.expression is not None
         return algorithm.expression

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from l1scout.errors import InputError, printable
 from l1scout.formats.layout import Field
 from l1scout.formats.streams.muon import MUON_RUN3
+from l1scout.trigger.candidate_rows import same_list
 from l1scout.trigger.expression import ConditionText, Expression
 from l1scout.trigger.menu import Algorithm, Leg, LegCut, MenuCondition
 from l1scout.trigger.menu_error import UnsupportedError
-from l1scout.trigger.candidate_rows import same_list
 from l1scout.trigger.verilog_pairs import pair_functions, pair_test, sum_of_masses_test
 
 MODULE = "muon_trigger"
@@ -80,7 +80,7 @@ def write_verilog(algorithms: Iterable[Algorithm]) -> TriggerVerilog:
 
     In each clock with ``valid`` it takes the words of the eight muons of a crossing (64 bits each, as on the
     links of the Global Muon Trigger; 0 where there is none); crossings follow each other. One clock after the
-    crossing that is `TriggerVerilog.late` later, ``fired`` has the bits of the crossing, and ``decided`` is 1.
+    crossing that is `TriggerVerilog.late` later, ``fired`` has the crossing's bits, and ``decided`` is 1.
 
     Raises
     ------
@@ -135,8 +135,8 @@ def _module(parts: _Parts, algorithms: Sequence[Algorithm], late: int) -> Iterat
     yield "    input  wire         clk,"
     yield "    input  wire         reset,"
     yield "    input  wire         valid,    // a crossing comes in this clock"
-    yield "    input  wire [511:0] muons,    // its muons: the word of muon k in bits 64 k + 63 to 64 k, 0 if absent"
-    yield f"    output reg          decided,  // a decision comes out: on the crossing {late} before the last one"
+    yield "    input  wire [511:0] muons,    // word of its muon k in bits 64 k + 63 to 64 k, 0 if absent"
+    yield f"    output reg          decided,  // a decision: on the crossing {late} before the last one"
     yield "    output reg  [511:0] fired     // bit k: algorithm k"
     yield ");"
     depth = late + REACH + 1

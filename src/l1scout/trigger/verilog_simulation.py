@@ -143,7 +143,8 @@ def simulate_verilog(
     made = run(source, clocks, folder)
     late = len(every) - len(made)
     if late != verilog.late:
-        msg = f"{source}: gave {len(made)} decisions about {len(every)} crossings, not {len(every) - verilog.late}"
+        wanted = len(every) - verilog.late
+        msg = f"{source}: gave {len(made)} decisions about {len(every)} crossings, not {wanted}"
         raise InputError(msg)
     bits = np.unpackbits(made.view(np.uint8), axis=1, bitorder="little").astype(np.bool_)
     return bits[REACH : REACH + n]
