@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.trigger.block_inputs import only_crossings
 from l1scout.trigger.crossing_blocks import REACH
 from l1scout.trigger.emulator import emulate
 from l1scout.trigger.menu import Algorithm, Leg, LegCut, Menu, MenuCondition, PairCut
@@ -68,7 +67,7 @@ class FaultSearch:
         chosen = _chosen(rows, got, wanted)
         near = np.unique((chosen[:, None] + np.arange(-REACH, REACH + 1)).ravel())
         near = near[(near >= 0) & (near < len(rows))]
-        part = only_crossings(inputs, near)
+        part = inputs.only(near)
         place = np.searchsorted(near, chosen)
         self._possible = {
             what: bits

@@ -34,10 +34,28 @@ class StreamObjects:
     @classmethod
     def of_slots(cls, columns: Mapping[str, NDArray[Any]]) -> "StreamObjects":
         """Take objects from columns of shape (crossings, slots); empty places hold 0 in all of them."""
+        if not columns:
+            return cls(np.zeros(0, np.int64), np.zeros(1, np.int64), {})
         crossing = np.flatnonzero(np.logical_or.reduce([v.any(axis=1) for v in columns.values()]))
         slots = next(iter(columns.values())).shape[1]
         flat = {name: values[crossing].ravel() for name, values in columns.items()}
         return cls(crossing, slots * np.arange(len(crossing) + 1), flat)
+
+    def at(self, crossing: int) -> dict[str, NDArray[Any]]:
+        """Return the columns of the objects of one crossing; without objects, columns are empty."""
+        row = int(np.searchsorted(self.crossing, crossing))
+        found = row < len(self.crossing) and self.crossing[row] == crossing
+        start, stop = self.offsets[row : row + 2] if found else (0, 0)
+        return {name: values[start:stop] for name, values in self.columns.items()}
+
+    def only(self, chosen: NDArray[np.int64]) -> "StreamObjects":
+        """Return the objects of some crossings, in rising order, as those of crossings 0, 1, 2..."""
+        place = np.searchsorted(chosen, self.crossing)
+        rows = np.flatnonzero(np.append(chosen, -1)[place] == self.crossing)
+        counts = np.diff(self.offsets)[rows]
+        offsets = np.r_[0, np.cumsum(counts)]
+        index = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts)
+        return StreamObjects(place[rows], offsets, {n: v[index] for n, v in self.columns.items()})
 
     def in_slots(self, name: str, crossings: int, slots: int) -> NDArray[Any]:
         """Return a column with all places of all crossings: shape (crossings, slots)."""
@@ -97,6 +115,13 @@ class TriggerInputs:
             if given is not None and given.shape != shape:
                 msg = f"{what} has shape {given.shape}, not {shape}"
                 raise ValueError(msg)
+
+    def only(self, chosen: NDArray[np.int64]) -> "TriggerInputs":
+        """Return some crossings, in rising order, as crossings that follow each other."""
+        streams = {name: objects.only(chosen) for name, objects in self.streams.items()}
+        external = None if self.external is None else self.external[chosen]
+        cicada = None if self.cicada is None else self.cicada[chosen]
+        return TriggerInputs(len(chosen), streams, external, cicada)
 
     def objects(self, stream: str, *columns: str) -> StreamObjects:
         """Return the objects of a stream.

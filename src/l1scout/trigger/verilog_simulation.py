@@ -11,7 +11,6 @@ from l1scout.errors import InputError
 from l1scout.firmware.verilator import build_icarus, build_verilator, run_program
 from l1scout.formats.layout import Layout
 from l1scout.formats.streams.muon import MUON_RUN3
-from l1scout.trigger.block_inputs import columns_in_slots
 from l1scout.trigger.emulator import emulate
 from l1scout.trigger.menu import Menu
 from l1scout.trigger.trigger_inputs import TriggerInputs
@@ -95,8 +94,9 @@ def muon_words(inputs: TriggerInputs, layout: Layout = MUON_RUN3) -> NDArray[np.
     if "muon" not in inputs.streams:
         msg = "the inputs have no muons"
         raise InputError(msg)
-    columns = columns_in_slots(inputs, "muon")
-    nothing = np.zeros((inputs.crossings, SLOTS), np.int64)
+    muons, n = inputs.streams["muon"], inputs.crossings
+    columns = {name: muons.in_slots(name, n, SLOTS) for name in muons.columns}
+    nothing = np.zeros((n, SLOTS), np.int64)
     values = {f.name: columns.get(f.name, nothing).ravel() for f in layout.fields}
     return layout.encode(values).reshape(-1, SLOTS).astype(np.uint64)
 
