@@ -59,15 +59,19 @@ def evaluate(condition, inputs):
     return unpack(pack_crossings(fired, inputs.crossings), inputs.crossings)
 
 
-def as_objects(inputs):
-    """The same crossings as lists of dicts of Python integers."""
+def as_objects(inputs, streams=None):
+    """The same crossings as lists of dicts of Python integers: of some streams, by default of all."""
     lists = {
         s: {n: objects.in_slots(n, inputs.crossings, SLOTS[s]).tolist() for n in objects.columns}
         for s, objects in inputs.streams.items()
+        if streams is None or s in streams
     }
     return [
         {
-            s: [{n: v[k][i] for n, v in columns.items()} for i in range(SLOTS[s])]
+            s: [
+                dict(zip(columns, of_slot, strict=True))
+                for of_slot in zip(*(v[k] for v in columns.values()), strict=True)
+            ]
             for s, columns in lists.items()
         }
         for k in range(inputs.crossings)

@@ -16,7 +16,7 @@ from l1scout.trigger.condition_type import CONDITIONS
 from l1scout.trigger.menu import Leg, MenuCondition
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from menu_interpreter import as_signal, fulfilled
+from menu_interpreter import STREAMS, as_signal, fulfilled
 from random_triggers import as_objects, evaluate, random_condition, random_inputs
 
 SIGNALS = {"external": 256, "centrality": 8, "muon-shower": 8, "cicada": 1 << 16}
@@ -30,13 +30,14 @@ def compare(type_: str, crossings: int, per_condition: int, seed: int) -> tuple[
     while done < crossings:
         wrap = bool(rng.integers(0, 2))
         inputs = random_inputs(rng, per_condition, wrap)
-        data = as_objects(inputs)
         if type_ in SIGNALS:
             threshold, offset = int(rng.integers(0, SIGNALS[type_])), int(rng.integers(-2, 3))
             condition = MenuCondition(type_, (Leg(type_, type_, threshold, offset=offset),))
+            data = as_objects(inputs, ("muon", "etsum"))
             wanted = [as_signal(data, inputs, k, condition) for k in range(per_condition)]
         else:
             condition = random_condition(rng, type_)
+            data = as_objects(inputs, {STREAMS.get(leg.kind, "etsum") for leg in condition.legs})
             wanted = [fulfilled(data, k, condition, wrap) for k in range(per_condition)]
         got = evaluate(condition, inputs)
         done += per_condition
@@ -58,7 +59,8 @@ def main() -> int:
         done, some, different = compare(type_, arguments.crossings, arguments.per_condition, arguments.seed)
         seconds = time.process_time() - start
         print(
-            f"{type_:13} {done:,} crossings, {some:,} fulfilled, {different} differ, {seconds:.0f} s of CPU"
+            f"{type_:13} {done:,} crossings, {some:,} fulfilled, {different} differ, {seconds:.0f} s of CPU",
+            flush=True,
         )
         wrong += different
     return int(wrong > 0)
