@@ -177,6 +177,11 @@ COMMANDS = {
         details="Physics and detector quantities, from packets, files or a simulated run. Each command "
         "prints a table; with --out it writes figure, tables (CSV) and result (JSON), too.",
     ),
+    "skim": CommandEntry(
+        "Keep the crossings that a trigger expression selects.",
+        "skim run.raw dimuons.root --when 'comb{MU5[QLTY>=12], MU3}[OS]' --window 1",
+        _PHYSICS,
+    ),
     "menu": CommandEntry("Show a Level-1 trigger menu, and emulate it bit for bit.", "", _PHYSICS, _MENU),
     "firmware": CommandEntry(
         "Train for, build, simulate and synthesise logic in Verilog.", "", _HARDWARE, _FIRMWARE
