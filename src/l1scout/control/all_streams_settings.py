@@ -30,8 +30,8 @@ BOARDS: Mapping[str, BoardOfStreams] = {
     "gt": BoardOfStreams("objects", 4),
     "towers": BoardOfStreams("objects", 32, 1, 2, 9),
 }
-"""By the name of the source: muons; jets, e/gamma, sums and taus; stubs; decisions of the Global Trigger; towers
-of 2 in 9 orbits, as CMS recorded them in 2026."""
+"""By the name of the source: muons; jets, e/gamma, sums and taus; stubs; decisions of the Global Trigger;
+towers of 2 in 9 orbits, as CMS recorded them in 2026."""
 
 
 def settings_of_streams(names: Iterable[str], given: Settings) -> list[str]:

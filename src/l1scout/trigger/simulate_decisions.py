@@ -1,7 +1,7 @@
 """Decisions of the Global Trigger in simulated orbits: the emulator, with a menu, on the other streams.
 
-Without a menu, they are those of a small one of l1scout's own, `OWN_MENU`; its thresholds are made up. Importing
-this module adds the stream ``gt`` to the simulations.
+Without a menu, they are those of a small one of l1scout's own, `OWN_MENU`; its thresholds are made up.
+Importing this module adds the stream ``gt`` to the simulations.
 """
 
 import zlib
@@ -84,9 +84,8 @@ def decisions(data: OrbitData, menu: Menu | None = None) -> OrbitBatch:
         "bxMp7": ((bx - 1 + BX_OF_MP7) % BX_PER_ORBIT).astype(np.int16),
         "orbitUgt": orbit + first,
     }
-    batch = OrbitBatch(
-        orbit + first, bx, np.arange(crossing.size + 1), columns, n_orbits=n, first_orbit=first
-    )
+    offsets = np.arange(crossing.size + 1)
+    batch = OrbitBatch(orbit + first, bx, offsets, columns, n_orbits=n, first_orbit=first)
     return replace(batch, lumisection=lumisection(batch.orbit), simulated=data.simulated)
 
 
