@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, concatenate, joint_simulated
-from l1scout.core.orbit_data import OrbitData, Origin, final_only
+from l1scout.core.orbit_batch import OrbitBatch, concatenate, final_muons, joint_simulated
+from l1scout.core.orbit_data import OrbitData, Origin
 from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.decoded import batch_of_records
@@ -68,7 +68,7 @@ class DataBuilder:
         version = origins[0].version if origins else None
         simulated = joint_origin({batch.simulated for batch in streams.values() if batch.n_orbits})
         streams = {name: replace(batch, simulated=simulated) for name, batch in streams.items()}
-        return final_only(OrbitData(streams, None, Origin(self._name, None, version)))
+        return OrbitData(streams, None, Origin(self._name, None, version))
 
     def _stream(
         self, name: str, parts: Mapping[int, list[Fragments]], orbit: NDArray[np.int64]
@@ -82,10 +82,11 @@ class DataBuilder:
             expected &= orbit % of < keep
             if batches:
                 found.append(concatenate(batches) if len(batches) > 1 else batches[0])
-        if not found:
-            found = [self._empty.get(name) or STREAMS[name].empty()]
+        if found:
+            self._empty.setdefault(name, found[0].take(np.zeros(0, np.int64), n_orbits=0))
+        else:
+            found = [self._empty[name] if name in self._empty else final_muons(STREAMS[name].empty())]
         joined = found[0] if len(found) == 1 else _merged(found)
-        self._empty.setdefault(name, joined.take(np.zeros(0, np.int64), n_orbits=0))
         lost = np.setdiff1d(orbit[expected], seen, assume_unique=True).size
         if len(joined) and not np.isin(joined.orbit, seen).all():
             joined = joined.take(np.flatnonzero(np.isin(joined.orbit, seen)))
