@@ -63,7 +63,7 @@ class RepeatedRecords(RepeatedOrbits[tuple[_SourceOrbits, ...]]):
             if not packet:
                 continue
             source, orbits = OBJECT_PACKETS.source_of(packet), OBJECT_PACKETS.find_orbits(packet)
-            if source not in sources or orbits.found.corrupt or not len(orbits.orbit):
+            if source is None or source not in sources or orbits.found.corrupt or not len(orbits.orbit):
                 continue
             total += len(packet)
             check_size(total)

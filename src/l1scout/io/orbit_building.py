@@ -62,7 +62,7 @@ class Fragments:
         truncated = np.zeros(n, np.bool_) if truncated is None else truncated
         return cls(source, orbit, content, np.arange(n), each, truncated)
 
-    def select(self, which: NDArray[Any]) -> "Fragments":
+    def select(self, which: NDArray[Any] | slice) -> "Fragments":
         """Return some of them, by a mask or by their numbers."""
         return Fragments(
             self.source,
@@ -144,8 +144,8 @@ class _Held:
                 left.append(part)
             else:
                 cut = int(np.searchsorted(part.orbit, limit))
-                out.append(part.select(np.s_[:cut]))
-                left.append(part.select(np.s_[cut:]))
+                out.append(part.select(slice(cut)))
+                left.append(part.select(slice(cut, None)))
         self.parts = left
         return _in_order(out)
 

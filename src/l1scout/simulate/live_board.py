@@ -4,7 +4,7 @@ import contextlib
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +55,7 @@ def simulated_packets(
     With `activity`, muons are those of the collisions of which other boards send the other streams.
     """
     sink, fibres = _Memory(), Fibres(form, seed)
+    pieces: Iterator[Piece]
     if activity:
         made = simulate_orbits(seed, orbits, activity=activity, form=form)
         pieces = (Piece(without_truth(part.muons), part.first, part.stop) for part in made)
@@ -75,8 +76,7 @@ def activity_of(board: BoardSection) -> Activity | None:
     if board.activity == "none":
         return None
     activity = ACTIVITIES[board.activity]
-    given = {"pile_up": board.pile_up} if board.pile_up else {}
-    return replace(activity, **given)
+    return replace(activity, pile_up=board.pile_up) if board.pile_up else activity
 
 
 def simulated(settings: Settings) -> io.BytesIO:
