@@ -1,6 +1,8 @@
 """Parquet data sets and flat tables, opened by the libraries that others use."""
 
+import base64
 import json
+import zlib
 
 import awkward as ak
 import duckdb
@@ -102,6 +104,10 @@ def test_lumisections_that_are_added_are_read(truth, tmp_path):
     same(chunks[-1].streams["gt"], late.streams["gt"])
 
 
+def bitmap(data):
+    return base64.b64encode(zlib.compress(data)).decode()
+
+
 def change_metadata(path, change):
     table = pq.read_table(path)
     stated = json.loads(table.schema.metadata[b"l1scout"])
@@ -120,8 +126,16 @@ def change_metadata(path, change):
         (lambda s: s["chunks"].append([0, 1, None, 0, True]), "have different numbers of chunks"),
         (lambda s: s["chunks"][0].__setitem__(0, 5), "row groups are not the chunks"),
         (lambda s: s["chunks"][0].__setitem__(1, 1 << 40), "list of chunks is damaged"),
-        (lambda s: s["chunks"][0].__setitem__(2, -1), "list of chunks is damaged"),
-        (lambda s: s["chunks"][0].__setitem__(2, 10), "outside 10.."),
+        (lambda s: s["chunks"][0].__setitem__(2, -1), "list of orbits is damaged"),
+        (lambda s: s["chunks"][0].__setitem__(2, [0, 1 << 40]), "list of orbits is damaged"),
+        (lambda s: s["chunks"][0].__setitem__(2, [0, "?"]), "damaged"),
+        (
+            lambda s: s["chunks"][0].__setitem__(2, [0, bitmap(b"\1" * (1 << 20))]),
+            "bitmap of orbits is damaged",
+        ),
+        (lambda s: s["chunks"][0].__setitem__(2, [0, "eJw="]), "bitmap of orbits is damaged"),
+        (lambda s: s["chunks"][0].__setitem__(2, [10, s["chunks"][0][1]]), "are of other orbits than those"),
+        (lambda s: s["chunks"][0].__setitem__(2, [10, 5]), "list of chunks is damaged"),
         (lambda s: s.update(chunks="x"), "its metadata are damaged"),
         (lambda s: s.clear(), "its metadata are damaged"),
     ],

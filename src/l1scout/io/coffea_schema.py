@@ -29,7 +29,7 @@ def _mass(table: str, value: float) -> tuple[Any, tuple[str, float]]:
     return transforms.full_like_from_offsets_form, (f"o{table}", value)
 
 
-class ScoutingNanoSchema(NanoAODSchema):
+class ScoutingNanoSchema(NanoAODSchema):  # type: ignore[misc]  # coffea has no types
     """Rows are crossings, and collections are ``L1Mu``, ``L1Jet``, ``L1EG``, ``L1Tau``, ``L1CaloTower``...
 
     Muons are Lorentz vectors with the muon's mass and ``charge`` (-1, 1; 0 = not valid), jets, e/gamma, taus

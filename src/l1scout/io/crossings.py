@@ -35,8 +35,9 @@ def crossings_to_write(data: OrbitData, *, empty: bool = False) -> Iterator[Orbi
         return
     main = data.main
     orbits = np.unique(filled.orbit)
-    if main.first_orbit is not None and main.n_orbits is not None:
-        orbits = np.arange(main.first_orbit, main.first_orbit + main.n_orbits)
+    seen = main.orbits_seen()
+    if seen is not None:
+        orbits = seen
     elif main.n_orbits != orbits.size:
         msg = "crossings without objects cannot be written: the input does not state which orbits it covers"
         raise InputError(msg)

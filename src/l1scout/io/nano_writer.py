@@ -11,17 +11,17 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import on_rows
+from l1scout.core.orbit_batch import OrbitBatch, on_rows
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.core.provenance import KEY, Provenance, current, joint_origin
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.formats.stream import STREAMS
 from l1scout.io.crossings import crossings_to_write, flags_of, within
-from l1scout.io.data_set import MOST_ORBITS
+from l1scout.io.lumisection_parts import LumisectionPart, lumisection_parts
 from l1scout.io.nano import EVENTS
-from l1scout.io.nano_tables import MARK
-from l1scout.io.sections import LumisectionPart, sections
+from l1scout.io.nano_tables import MARK, ORBITS
+from l1scout.io.orbit_bitmaps import encode_orbits
 
 _EVENT = {"run": "run", "luminosityBlock": "lumisection", "bunchCrossing": "bx", "orbitNumber": "orbit"}
 """Branches of a crossing, and what they are of a batch."""
@@ -74,7 +74,7 @@ def write_nano(
     Of muons only the final ones are written; offline muons are not. ``LuminosityBlocks.nOrbits`` counts the
     orbits of muons, or of the first stream if there are no muons; where other streams were seen in other
     orbits, ``nOrbits_L1CaloTower`` and the like count theirs. Which orbits without objects belong to which
-    lumisection: see `l1scout.io.sections.sections`.
+    lumisection: see `l1scout.io.lumisection_parts.lumisection_parts`.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def fill_nano(
     """Write data to a nano file under its final name; see `write_nano`."""
     with uproot.recreate(path, compression=uproot.ZLIB(COMPRESSION_LEVEL)) as file:
         writer = _Writer(file, options)
-        for section in sections(map(writer.note, chunks)):
+        for section in lumisection_parts(map(writer.note, chunks)):
             writer.add(section)
             progress(writer.crossings)
         writer.finish(path.with_suffix(""), made)
@@ -124,8 +124,7 @@ class _Writer:
         self._types: dict[str, Any] = {}
         self._orbits: dict[str, dict[tuple[int, int], int] | None] = {}
         self._lumisections: set[tuple[int, int]] = set()
-        self._first: dict[tuple[int, int], int] | None = {}
-        self._end: dict[tuple[int, int], int] = {}
+        self._seen: dict[str, dict[tuple[int, int], list[NDArray[np.int64]]] | None] = {}
         self._main = ""
         self._origins: set[bool | None] = set()
         self._stated: dict[str, Any] = {}
@@ -152,23 +151,31 @@ class _Writer:
                 self._orbits[name] = None
             elif counts is not None:
                 counts[key] = counts.get(key, 0) + batch.n_orbits
+            self._note_orbits(name, key, batch)
         self._lumisections.add(key)
-        spans = {(batch.first_orbit, batch.n_orbits) for batch in streams.values() if batch.n_orbits != 0}
-        self._note_span(key, spans)
         self._add_crossings(section.data)
 
-    def _note_span(self, key: tuple[int, int], spans: set[tuple[int | None, int | None]]) -> None:
-        """Note the orbits of a lumisection, as long as all streams have seen all of them, one by one."""
-        if self._first is None or not spans:
-            return
-        first, n = next(iter(spans))
-        known = len(spans) == 1 and first is not None and n is not None
-        too_many = (first or 0) + (n or 0) - self._first.get(key, first or 0) > MOST_ORBITS
-        if not known or too_many or self._end.get(key, first) != first:
-            self._first = None
-            return
-        self._first.setdefault(key, first or 0)
-        self._end[key] = (first or 0) + (n or 0)
+    def _note_orbits(self, name: str, key: tuple[int, int], batch: OrbitBatch) -> None:
+        """Note which orbits a stream has seen, as long as all are known."""
+        known, seen = self._seen.setdefault(name, {}), batch.orbits_seen()
+        if seen is None and batch.n_orbits != 0:
+            self._seen[name] = None
+        elif known is not None and seen is not None and seen.size:
+            of_key = known.setdefault(key, [])
+            if len(of_key) > 1:  # a bitmap's worth of memory, not one number an orbit
+                of_key[:] = [np.concatenate(of_key)]
+            of_key.append(seen.astype(np.int64))
+
+    def _orbit_lists(self) -> dict[str, list[Any]]:
+        """Return the orbits that streams have seen: run, lumisection, and `encode_orbits`."""
+        made = {}
+        for name, of_keys in self._seen.items():
+            if of_keys is None:
+                continue
+            rows = [[*key, encode_orbits(np.unique(np.concatenate(of_keys[key])))] for key in sorted(of_keys)]
+            if all(orbits is not None for *_, orbits in rows):
+                made[name] = rows
+        return made
 
     def _add_crossings(self, data: OrbitData) -> None:
         tables = {}
@@ -232,8 +239,6 @@ class _Writer:
             table = STREAMS[name].nano
             branch = "nOrbits" if name == self._main or table is None else f"nOrbits_{table.name}"
             blocks[branch] = _unsigned(branch, np.array([counts.get(key, 0) for key in keys], np.int64))
-        if self._first and len(self._first) == len(keys):
-            blocks["firstOrbit"] = _unsigned("firstOrbit", np.array([self._first[key] for key in keys]))
         make = self.file.mkrntuple if self.options.rntuple else self.file.mktree
         for name, branches in (("LuminosityBlocks", blocks), ("Runs", {"run": np.unique(blocks["run"])})):
             make(name, {n: v.dtype for n, v in branches.items()}).extend(branches)
@@ -241,6 +246,7 @@ class _Writer:
         mark |= {n: v for n, v in self._stated.items() if v is not None}
         mark |= {"hardware": self.options.hardware, "exact_phi": self.options.exact}
         self.file[MARK] = json.dumps(mark)
+        self.file[ORBITS] = json.dumps(self._orbit_lists())
         self.file[KEY] = made.as_json()
 
 

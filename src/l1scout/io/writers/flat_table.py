@@ -17,7 +17,7 @@ from l1scout.errors import InputError
 from l1scout.formats.stream import STREAMS
 from l1scout.io.crossings import crossings_to_write, flags_of, within
 from l1scout.io.format_writer import WRITERS, FormatWriter, WriteJob, other_parts
-from l1scout.io.sections import sections
+from l1scout.io.lumisection_parts import lumisection_parts
 
 DEFAULT_OBJECTS = {"muon": 4, "jet": 6, "egamma": 4, "tau": 4, "etsum": 1, "stub": 8, "tower": 16, "gt": 1}
 """Objects in a row, where the user does not name them."""
@@ -55,7 +55,7 @@ class FlatTableWriter(FormatWriter):
         origins: set[bool | None] = set()
         orbits: dict[str, int | None] = {}
         try:
-            for _, _, data in sections(chunks):
+            for _, _, data in lumisection_parts(chunks):
                 origins |= data.origins
                 for name, batch in data.streams.items():
                     before = orbits.get(name, 0)
