@@ -42,6 +42,10 @@ _SIMULATE = {
         "Write a simulated run as it comes from the fibres, and the muons that were sent.",
         "simulate run --orbits 200 --condition cosmics=0.5 --out run",
     ),
+    "streams": CommandEntry(
+        "Write packets of simulated boards of all streams.",
+        "simulate streams --orbits 20 --pile-up 5 --out boards",
+    ),
     "conditions": CommandEntry("List the effects that --condition can plant.", "simulate conditions"),
 }
 _FIRMWARE = {

@@ -51,8 +51,7 @@ def run(
     if streams:
         from l1scout.control.all_streams_settings import settings_of_streams
 
-        names = [name.strip() for name in streams.split(",")]
-        settings = load(config, [*settings_of_streams(names, settings), *(over or [])])
+        settings = load(config, [*settings_of_streams(streams.split(","), settings), *(over or [])])
     folder, terminal = settings.run.folder, sys.stderr.isatty()
     hint = f"Ctrl-C drains and ends; logs in {folder}"
     if terminal:
