@@ -13,12 +13,13 @@ from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError, printable
 from l1scout.formats.streams.gt import ALGORITHM_COLUMNS, ALGORITHMS, combine_boards
 from l1scout.lhc import BX_PER_ORBIT, orbit_and_bx
+from l1scout.trigger.block_inputs import EMPTY_CROSSINGS, without_objects
 from l1scout.trigger.cross_check_faults import FaultSearch
 from l1scout.trigger.cross_check_inputs import objects_of
 from l1scout.trigger.crossing_blocks import CrossingBlock, crossing_blocks, places_of
 from l1scout.trigger.emulator import emulate
 from l1scout.trigger.menu import Algorithm, Menu
-from l1scout.trigger.trigger_inputs import SLOTS, TriggerInputs
+from l1scout.trigger.trigger_inputs import SLOTS
 
 GT = "gt"
 Words = NDArray[np.uint32]
@@ -290,13 +291,8 @@ class CrossChecker:
     def _emulated_empty(self, block: CrossingBlock) -> Mapping[str, bool]:
         """Return the bits of a crossing without any object, and none beside it."""
         if self._empty is None:
-            n = 5
-            streams = {
-                name: {c: np.zeros((n, *v.shape[1:]), v.dtype) for c, v in columns.items()}
-                for name, columns in block.inputs.streams.items()
-            }
-            self._empty = emulate(self.menu, TriggerInputs(n, streams)).bits
-        return {name: bool(bits[2]) for name, bits in self._empty.items()}
+            self._empty = emulate(self.menu, without_objects(block.inputs)).bits
+        return {name: bool(bits[EMPTY_CROSSINGS // 2]) for name, bits in self._empty.items()}
 
     def _note_problems(self, problems: Mapping[str, str]) -> None:
         """Keep what cannot be emulated, be it only in some of the data."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.core.orbit_data import OrbitData, final_only
+from l1scout.core.orbit_batch import OrbitBatch, final_muons
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.lhc import BX_PER_ORBIT, crossing
+from l1scout.trigger.block_inputs import of_batches
 from l1scout.trigger.trigger_inputs import SLOTS, TriggerInputs
 
 Times = NDArray[np.int64]
@@ -45,7 +46,7 @@ class CrossingBlock:
         looked at.
     inputs : TriggerInputs
     around : mapping of str to sequence of OrbitBatch
-        All streams in these orbits and in those beside them.
+        All streams in these orbits and in those beside them; of muons the final ones.
     known : ndarray of int64
         `seen` and the orbits before and after that were seen, too.
     """
@@ -90,7 +91,8 @@ def crossing_blocks(
     Parameters
     ----------
     chunks : iterable of OrbitData
-        In order of time; the last one is held until the next one comes. Intermediate muons are left out.
+        In order of time; the last one is held until the next one comes. The trigger does not get their
+        intermediate muons.
     shifts : mapping of str to int, optional
         Further streams whose crossings are to be laid out, which the trigger does not read, and how many
         crossings later than the objects they are: ``{"gt": 0}``.
@@ -105,7 +107,7 @@ def crossing_blocks(
     before: _Piece | None = None
     here: _Piece | None = None
     for data in chunks:
-        for piece in _pieces(final_only(data), rows):
+        for piece in _pieces(data, rows):
             if here is not None:
                 yield _block(before, here, piece, shifts or {})
             before, here = here, piece
@@ -120,28 +122,63 @@ def _pieces(data: OrbitData, rows: int) -> Iterator[_Piece]:
     for run in runs.tolist():
         one = data
         if runs.size > 1:
-            one = _restricted(data, {n: np.flatnonzero(b.run == run) for n, b in data.streams.items()})
-        seen = _orbits_seen(one)
-        n_orbits = one.main.n_orbits if runs.size == 1 else len(seen)
-        unplaced = None if n_orbits is None else max(n_orbits - len(seen), 0)
-        counts = np.zeros(len(seen), np.int64)
-        for batch in one.streams.values():
-            counts += np.bincount(np.searchsorted(seen, batch.orbit), minlength=len(seen))[: len(seen)]
-        part = np.cumsum(counts) // max(rows, 1)
-        for k in np.unique(part).tolist():
-            orbits = seen[part == k]
-            rows_of = {
-                n: np.arange(*np.searchsorted(b.orbit, [orbits[0], orbits[-1] + 1]).tolist())
-                for n, b in one.streams.items()
-            }
-            yield _Piece(_restricted(one, rows_of), run, orbits, unplaced)
-            unplaced = None if unplaced is None else 0
-        if not len(seen):
-            yield _Piece(one, run, seen, unplaced)
+            rows_of = {n: np.flatnonzero(b.run == run) for n, b in data.streams.items()}
+            orbits_of = {n: len(np.unique(b.orbit[rows_of[n]])) for n, b in data.streams.items()}
+            one = _restricted(data, rows_of, orbits_of, first=run == runs[0])
+        yield from _pieces_of_run(one, run, rows)
 
 
-def _restricted(data: OrbitData, rows: Mapping[str, NDArray[np.int64]]) -> OrbitData:
-    return replace(data, streams={n: b.take(rows[n]) for n, b in data.streams.items()}, selections=None)
+def _pieces_of_run(data: OrbitData, run: int, rows: int) -> Iterator[_Piece]:
+    """Cut data of one run into whole orbits, of about so many rows; empty orbits stay with the first ones."""
+    seen, main = _orbits_seen(data), data.main.n_orbits
+    if not len(seen):
+        yield _Piece(data, run, seen, main)
+        return
+    counts = np.zeros(len(seen), np.int64)
+    for batch in data.streams.values():
+        counts += np.bincount(np.searchsorted(seen, batch.orbit), minlength=len(seen))
+    part = np.cumsum(counts) // max(rows, 1)
+    for k in np.unique(part).tolist():
+        orbits, first = seen[part == k], k == part[0]
+        rows_of: dict[str, NDArray[np.int64]] = {}
+        orbits_of: dict[str, int | None] = {}
+        for name, batch in data.streams.items():
+            start, stop = np.searchsorted(batch.orbit, [orbits[0], orbits[-1] + 1]).tolist()
+            rows_of[name] = np.arange(start, stop)
+            if batch.n_orbits is None:
+                orbits_of[name] = None
+                continue
+            # a stream that was not recorded in all orbits is known to have been in those with its rows only
+            own = len(orbits) if batch.n_orbits == main else len(np.unique(batch.orbit[start:stop]))
+            of_all = len(seen) if batch.n_orbits == main else len(np.unique(batch.orbit))
+            orbits_of[name] = own + (max(batch.n_orbits - of_all, 0) if first else 0)
+        unplaced = None if main is None else max(main - len(seen), 0) if first else 0
+        part_of = _restricted(data, rows_of, orbits_of, first=first)
+        flags = _flags_of(data.selections, run, orbits)
+        yield _Piece(replace(part_of, selections=flags), run, orbits, unplaced)
+
+
+def _restricted(
+    data: OrbitData,
+    rows: Mapping[str, NDArray[np.int64]],
+    orbits: Mapping[str, int | None],
+    *,
+    first: bool,
+) -> OrbitData:
+    """Return some rows of each stream, which stand for so many orbits; lost orbits stay with the first."""
+    streams = {}
+    for name, batch in data.streams.items():
+        part = batch.take(rows[name], n_orbits=orbits[name])
+        streams[name] = replace(part, lost_orbits=batch.lost_orbits if first else 0)
+    return replace(data, streams=streams)
+
+
+def _flags_of(flags: OrbitBatch | None, run: int, orbits: Times) -> OrbitBatch | None:
+    """Return the flags of crossings from the first to the last of some orbits."""
+    if flags is None:
+        return None
+    here = (flags.run == run) & (flags.orbit >= orbits[0]) & (flags.orbit <= orbits[-1])
+    return flags.take(np.flatnonzero(here))
 
 
 def _orbits_seen(data: OrbitData) -> Times:
@@ -178,14 +215,14 @@ def _block(
         pieces.insert(0, _only(before, int(before.seen[-1])))
     if after is not None and _is_beside(here, after):
         pieces.append(_only(after, int(after.seen[0])))
-    around = {name: [p.data.streams[name] for p in pieces] for name in here.data.streams}
+    around = {name: [final_muons(p.data.streams[name]) for p in pieces] for name in here.data.streams}
     shown = {name: 0 for name in around if name in SLOTS} | {n: s for n, s in shifts.items() if n in around}
     occupied = [crossing(b.orbit, b.bx) - shift for n, shift in shown.items() for b in around[n]]
     times = np.unique(np.concatenate(occupied)) if occupied else np.zeros(0, np.int64)
     decided = _spread(times)
     decided = decided[np.isin(decided // BX_PER_ORBIT, here.seen)]
     time = _spread(decided)
-    streams = {n: _filled(n, batches, time) for n, batches in around.items() if n in SLOTS}
+    streams = {n: [_placed(n, b, time) for b in batches] for n, batches in around.items() if n in SLOTS}
     return CrossingBlock(
         data=here.data,
         run=here.run,
@@ -193,7 +230,7 @@ def _block(
         unplaced=here.unplaced,
         time=time,
         decided=np.isin(time, decided),
-        inputs=TriggerInputs(len(time), streams),
+        inputs=of_batches(len(time), streams),
         around=around,
         known=np.concatenate([p.seen for p in pieces]),
     )
@@ -202,7 +239,8 @@ def _block(
 def _only(piece: _Piece, orbit: int) -> _Piece:
     """Return one orbit of a piece."""
     rows = {n: np.flatnonzero(b.orbit == orbit) for n, b in piece.data.streams.items()}
-    return _Piece(_restricted(piece.data, rows), piece.run, np.array([orbit]), 0)
+    one = dict.fromkeys(rows, 1)
+    return _Piece(_restricted(piece.data, rows, one, first=False), piece.run, np.array([orbit]), 0)
 
 
 def _is_beside(first: _Piece, second: _Piece) -> bool:
@@ -230,21 +268,11 @@ def places_of(batch: OrbitBatch, time: Times) -> tuple[Times, Times]:
     return rows, place[rows]
 
 
-def _filled(name: str, batches: Sequence[OrbitBatch], time: Times) -> dict[str, NDArray[np.int16]]:
-    """Return columns of shape (crossings, slots)."""
-    columns: dict[str, NDArray[np.int16]] = {}
-    for batch in batches:
-        _check(name, batch)
-        rows, places = places_of(batch, time)
-        counts = batch.counts[rows]
-        slot = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-        objects = np.repeat(batch.offsets[:-1][rows], counts) + slot
-        place = np.repeat(places, counts)
-        for column, values in batch.columns.items():
-            if column not in columns:
-                columns[column] = np.zeros((len(time), SLOTS[name]), values.dtype)
-            columns[column][place, slot] = values[objects]
-    return columns
+def _placed(name: str, batch: OrbitBatch, time: Times) -> tuple[OrbitBatch, Times]:
+    """Return the objects of a batch that are in some crossings, with their places among these."""
+    _check(name, batch)
+    rows, places = places_of(batch, time)
+    return batch.take(rows), places
 
 
 def _check(name: str, batch: OrbitBatch) -> None:
