@@ -51,7 +51,7 @@ Golden = Annotated[
 MaskedOrbits = Annotated[
     Path | None,
     typer.Option(
-        help='JSON of orbits to leave out: {"run": [[first orbit, last], ...]}.', rich_help_panel=_SELECTION
+        help="JSON of orbits to leave out: first and last of stretches, by run.", rich_help_panel=_SELECTION
     ),
 ]
 StoredRun = Annotated[

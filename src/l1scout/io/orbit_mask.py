@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +36,8 @@ def read_mask(path: Path) -> "OrbitMask":
         raise InputError(msg) from error
 
 
-def _pair(pair: object) -> tuple[int, int]:
-    first, last = pair  # type: ignore[misc]
+def _pair(pair: Any) -> tuple[int, int]:
+    first, last = pair
     if not (type(first) is type(last) is int and 0 <= first <= last):
         raise ValueError(pair)
     return first, last
