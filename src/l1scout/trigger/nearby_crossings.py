@@ -14,9 +14,8 @@ from l1scout.core.orbit_batch import OrbitBatch, final_muons
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
 from l1scout.lhc import crossing
-from l1scout.trigger.emulator import emulate
 from l1scout.trigger.menu import Menu
-from l1scout.trigger.trigger_inputs import SLOTS, StreamObjects, TriggerInputs
+from l1scout.trigger.trigger_inputs import SLOTS, StreamObjects
 
 Times = NDArray[np.int64]
 """Crossings from orbit 0, BX 1 on (`l1scout.lhc.crossing`)."""
@@ -95,7 +94,7 @@ def near_objects(objects: Objects, reach: int) -> Times:
 
 @dataclass(frozen=True)
 class NearbyDecisions:
-    """What a menu decides near objects.
+    """What algorithms decide near objects.
 
     Parameters
     ----------
@@ -110,24 +109,6 @@ class NearbyDecisions:
     time: Times
     words: Mapping[str, NDArray[np.uint64]]
     problems: Mapping[str, str]
-
-
-def decide(menu: Menu, objects: Objects, reach: int) -> NearbyDecisions:
-    """Emulate a menu at the crossings near objects."""
-    time = near_objects(objects, reach)
-    placed = {
-        name: StreamObjects(np.searchsorted(time, s.crossing), s.offsets, s.columns)
-        for name, s in objects.items()
-    }
-    found = emulate(menu, TriggerInputs(len(time), placed))
-    return NearbyDecisions(time, found.words, found.problems)
-
-
-def decide_without_objects(menu: Menu, objects: Objects, reach: int) -> dict[str, bool]:
-    """Return what a menu decides where there is nothing; of `objects` only streams and columns count."""
-    nothing = {name: stream.only(_NOWHERE) for name, stream in objects.items()}
-    found = emulate(menu, TriggerInputs(2 * reach + 1, nothing))
-    return {name: bool(bits[reach]) for name, bits in found.bits.items()}
 
 
 def section_of(batch: OrbitBatch, orbits: Sequence[int] | Times, section_orbits: int, known: bool) -> Times:
