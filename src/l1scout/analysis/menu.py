@@ -202,7 +202,7 @@ class MenuAnalysis(Analysis[MenuOptions]):
 
         self.needs.check(data)
         changed = None
-        if self._model is not None and MUON in data.streams:
+        if self._model is not None and MUON in self.state.decider.streams & data.streams.keys():
             muons = final_muons(data.muons)
             answer = self._model({n: c for n, c in muons.columns.items() if c.dtype.kind in "iu"})
             changed = with_recalibrated_codes(muons, answer)
@@ -250,6 +250,10 @@ class MenuAnalysis(Analysis[MenuOptions]):
 
     def _warnings(self) -> list[str]:
         state, warnings = self.state, []
+        if state.left_out:
+            warnings.append(
+                f"{state.left_out:,} orbits are left out in which not all streams of the menu were seen"
+            )
         if state.problems:
             warnings.append(
                 f"{len(state.problems)} of {len(state.names)} algorithms were not emulated: see not_emulated"

@@ -78,6 +78,10 @@ _MENU = {
         "Compare recorded bits of the Global Trigger with emulated ones.",
         "menu cross-check run.raw --menu menu.xml",
     ),
+    "verilog": CommandEntry(
+        "Write algorithms on muons as Verilog, and compare it with the emulator.",
+        "menu verilog menu.xml --algorithm L1_SingleMu22 --out rtl --random 1000",
+    ),
 }
 
 COMMANDS = {

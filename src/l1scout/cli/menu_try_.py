@@ -126,6 +126,8 @@ def _print(found: dict[str, Any]) -> None:
         if row.get("most_shared"):
             shared = (f"{s['algorithm']} {100 * s['share']:.1f} %" for s in row["most_shared"])
             print_line(f"{row['algorithm']} shares with {', '.join(shared)}")
+    if found["orbits_left_out"]:
+        warn([f"{found['orbits_left_out']:,} orbits are left out in which not all streams were seen"])
     for name, why in found["not_evaluated"].items():
         print_line(f"{name}: not evaluated: {why}")
     if menu.get("not_emulated"):

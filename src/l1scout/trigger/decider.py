@@ -12,7 +12,8 @@ from l1scout.trigger.menu import Menu
 from l1scout.trigger.menu_toml import read_menu_toml
 from l1scout.trigger.nearby_crossings import NearbyDecisions, Objects, near_objects, reach_of
 from l1scout.trigger.own_algorithms import OwnAlgorithm, read_own_algorithms
-from l1scout.trigger.trigger_inputs import StreamObjects, TriggerInputs
+from l1scout.trigger.scales import KINDS
+from l1scout.trigger.trigger_inputs import SLOTS, StreamObjects, TriggerInputs
 from l1scout.trigger.xml_tree import read_bytes
 
 _NOWHERE = np.zeros(0, np.int64)
@@ -57,6 +58,22 @@ class Decider:
         """Crossings before and after its own at which any looks."""
         menus = (self.menu, self.tried)
         return max(0, *(reach_of(m) for m in menus if m), *(one.reach for one in self.own))
+
+    @property
+    def streams(self) -> frozenset[str]:
+        """Streams at which any looks; all that the trigger has, if there are algorithms in Python."""
+        if self.own:
+            return frozenset(SLOTS)
+        signals = {"MUS": "muon", "CENT": "etsum"}
+        legs = (
+            leg.kind
+            for menu in (self.menu, self.tried)
+            for a in (menu.algorithms if menu else ())
+            for condition in a.conditions.values()
+            for leg in condition.legs
+        )
+        names = {KINDS[kind].stream if kind in KINDS else signals.get(kind, "") for kind in legs}
+        return frozenset(names & SLOTS.keys())
 
     def decide(self, objects: Objects) -> NearbyDecisions:
         """Decide at all crossings near objects."""

@@ -6,6 +6,7 @@ imports, and this module needs both.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations, product
 
 from l1scout.errors import InputError, printable
 from l1scout.formats.layout import Field
@@ -14,10 +15,17 @@ from l1scout.trigger.candidate_rows import same_list
 from l1scout.trigger.expression import ConditionText, Expression
 from l1scout.trigger.menu import Algorithm, Leg, LegCut, MenuCondition
 from l1scout.trigger.menu_error import UnsupportedError
-from l1scout.trigger.verilog_pairs import pair_functions, pair_test, sum_of_masses_test
+from l1scout.trigger.verilog_pairs import (
+    SLOTS,
+    PairVector,
+    pair_test,
+    sum_of_masses_test,
+    vector_of,
+    write_pairs,
+)
 
 MODULE = "muon_trigger"
-SLOTS, REACH = 8, 2
+REACH = 2
 MAX_LEGS = 4
 TYPES = ("single", "comb", "dist", "mass-inv", "mass-inv-3", "mass-inv-upt")
 """Types of conditions that become Verilog."""
@@ -104,11 +112,13 @@ def write_verilog(algorithms: Iterable[Algorithm]) -> TriggerVerilog:
 
 @dataclass
 class _Parts:
-    """Legs and conditions, each once, and the logic of the algorithms."""
+    """Legs, conditions and what they look up, each once, and the logic of the algorithms."""
 
     legs: list[Leg] = field(default_factory=list)
     conditions: list[MenuCondition] = field(default_factory=list)
     logic: dict[int, str] = field(default_factory=dict)
+    vectors: set[PairVector] = field(default_factory=set)
+    charged: set[int] = field(default_factory=set)
 
     def add(self, algorithm: Algorithm) -> None:
         """Add what an algorithm needs."""
@@ -116,7 +126,17 @@ class _Parts:
         for condition in algorithm.conditions.values():
             self.conditions += [condition] if condition not in self.conditions else []
             self.legs += [leg for leg in dict.fromkeys(condition.legs) if leg not in self.legs]
+            self._add_pairs(condition)
         self.logic[algorithm.index] = self._logic(algorithm.expression, algorithm)
+
+    def _add_pairs(self, condition: MenuCondition) -> None:
+        """Add what the cuts of a condition look up."""
+        crossings = [_bx(leg.offset) for leg in condition.legs]
+        for cut in condition.cuts:
+            if cut.type == "CHGCOR":
+                self.charged |= {leg.offset for leg in condition.legs}
+            else:
+                self.vectors |= {vector_of(cut, a, b) for a, b in combinations(crossings, 2)}
 
     def _logic(self, expression: Expression, algorithm: Algorithm) -> str:
         if isinstance(expression, ConditionText):
@@ -148,7 +168,9 @@ def _module(parts: _Parts, algorithms: Sequence[Algorithm], late: int) -> Iterat
         yield f"    wire [511:0] {_bx(offset)} = {'muons' if place == 0 else f'before{place}'};"
     yield f"    reg [{max(late, 1) - 1}:0] begun;"
     yield from _functions()
-    yield from pair_functions(parts.conditions)
+    yield from write_pairs(parts.vectors)
+    for offset in sorted(parts.charged):
+        yield from _charges(offset)
     for k, leg in enumerate(parts.legs):
         yield from _leg(k, leg)
     for k, condition in enumerate(parts.conditions):
@@ -193,6 +215,10 @@ def _functions() -> Iterator[str]:
     """Write the functions that take values out of a muon's word."""
     yield "    // values in a muon's word; the ones after the first take part of it only"
     yield "    /* verilator lint_off UNUSED */"
+    yield "    function integer number;  // of bits that are set"
+    yield f"        input [{SLOTS - 1}:0] bits;"
+    yield f"        number = {' + '.join(f'bits[{k}]' for k in range(SLOTS))};"
+    yield "    endfunction"
     yield "    function [63:0] muon;"
     yield "        input [511:0] crossing;"
     yield "        input integer k;"
@@ -262,42 +288,93 @@ def _literal(value: int, where: Field) -> str:
 
 
 def _condition(k: int, condition: MenuCondition, parts: _Parts) -> Iterator[str]:
-    """Write the search for muons that fulfil a condition: nested loops over the places of its legs."""
-    legs = condition.legs
-    names = [f"leg{parts.legs.index(leg)}" for leg in legs]
+    """Write whether a condition is fulfilled."""
+    names = [f"leg{parts.legs.index(leg)}" for leg in condition.legs]
     yield ""
-    yield f"    // {condition.type} {', '.join(_comment(leg.name) for leg in legs)}"
-    yield f"    reg condition{k};"
-    if len(legs) == 1:
-        yield f"    always @* condition{k} = |{names[0]};"
+    yield f"    // {condition.type} {', '.join(_comment(leg.name) for leg in condition.legs)}"
+    if condition.type in ("single", "comb"):
+        yield f"    wire condition{k} = {_assignment(condition, names)};"
         return
-    places = "abcd"[: len(legs)]
+    yield f"    reg condition{k};"
+    yield from _search(k, condition, names)
+
+
+def _assignment(condition: MenuCondition, names: Sequence[str]) -> str:
+    """Return whether different muons can be given to all legs, with charges as the condition asks."""
+    cuts = condition.cuts_of("CHGCOR")
+    if not cuts:
+        return _distinct(condition.legs, names)
+    any_of = []
+    for signs in product("pm", repeat=len(names)):
+        if (len(set(signs)) == 1) == (cuts[0].low == 0):
+            charges = [_bx(leg.offset) for leg in condition.legs]
+            signed = [f"({n} & charge_{s}_{bx})" for n, s, bx in zip(names, signs, charges, strict=True)]
+            any_of.append(_distinct(condition.legs, signed))
+    return " |\n        ".join(any_of)
+
+
+def _distinct(legs: Sequence[Leg], masks: Sequence[str]) -> str:
+    """Return whether all legs can have different muons: each set of n legs has n or more (Hall's theorem)."""
+    tests = []
+    for size in range(1, len(masks) + 1):
+        for chosen in combinations(range(len(masks)), size):
+            if size > 1 and not all(same_list(legs[chosen[0]], legs[k]) for k in chosen):
+                continue
+            together = " | ".join(dict.fromkeys(masks[k] for k in chosen))
+            tests.append(f"|({together})" if size == 1 else f"number({together}) >= {size}")
+    return f"({' && '.join(dict.fromkeys(tests))})"
+
+
+def _search(k: int, condition: MenuCondition, names: Sequence[str]) -> Iterator[str]:
+    """Write the search for muons that pass cuts: nested loops over the places of the legs."""
+    legs, places = condition.legs, "abc"[: len(condition.legs)]
     yield f"    always @* begin : of_condition{k}"
     yield f"        integer {', '.join(places)};"
-    yield f"        reg [63:0] {', '.join(f'w{p}' for p in places)};"
     yield f"        condition{k} = 1'b0;"
     for n, place in enumerate(places):
         pad = "    " * (n + 2)
-        yield f"{pad}for ({place} = 0; {place} < {SLOTS}; {place} = {place} + 1) begin"
-        yield f"{pad}    w{place} = muon({_bx(legs[n].offset)}, {place});"
+        yield f"{pad}for ({place} = 0; {place} < {SLOTS}; {place} = {place} + 1)"
         others = [f"{place} != {places[m]}" for m in range(n) if same_list(legs[m], legs[n])]
         yield f"{pad}    if ({' && '.join([f'{names[n]}[{place}]', *others])})"
-    pad = "    " * (len(legs) + 2)
+    pad = "    " * (len(legs) + 3)
     yield f"{pad}condition{k} = condition{k} | ({' && '.join(_tests(condition, places)) or _TRUE});"
-    for n in reversed(range(len(places))):
-        yield "    " * (n + 2) + "end"
     yield "    end"
 
 
 def _tests(condition: MenuCondition, places: str) -> Iterator[str]:
-    """Yield the tests of a condition's cuts on the words of its muons."""
-    words = [f"w{place}" for place in places]
+    """Yield the tests of a condition's cuts on the muons at some places."""
+    crossings = [_bx(leg.offset) for leg in condition.legs]
     for cut in condition.cuts:
         if cut.type == "CHGCOR":
-            yield " && ".join(f"charge_valid({w})" for w in words)
-            equal = " && ".join(f"charge({w}) == charge({words[0]})" for w in words[1:])
-            yield f"({equal})" if cut.low == 0 else f"!({equal})"
-        elif condition.type == "mass-inv-3":
-            yield sum_of_masses_test(cut, words)
+            positive, negative = (
+                " && ".join(f"charge_{s}_{bx}[{p}]" for bx, p in zip(crossings, places, strict=True))
+                for s in "pm"
+            )
+            valid = " && ".join(
+                f"(charge_p_{bx}[{p}] || charge_m_{bx}[{p}])" for bx, p in zip(crossings, places, strict=True)
+            )
+            equal = f"({positive} || {negative})"
+            yield equal if cut.low == 0 else f"{valid} && !{equal}"
+            continue
+        pairs = list(combinations(range(len(places)), 2))
+        vectors = [vector_of(cut, crossings[m], crossings[n]) for m, n in pairs]
+        if condition.type == "mass-inv-3":
+            entries = [v.entry(places[m], places[n]) for v, (m, n) in zip(vectors, pairs, strict=True)]
+            yield sum_of_masses_test(cut, entries)
         else:
-            yield pair_test(cut, *words)
+            yield pair_test(cut, vectors[0], *places)
+
+
+def _charges(offset: int) -> Iterator[str]:
+    """Write which muons of a crossing have a valid positive, and which a valid negative charge."""
+    bx = _bx(offset)
+    yield f"    reg [{SLOTS - 1}:0] charge_p_{bx}, charge_m_{bx};"
+    yield f"    always @* begin : of_charges_{bx}"
+    yield "        integer i;"
+    yield "        reg [63:0] w;"
+    yield f"        for (i = 0; i < {SLOTS}; i = i + 1) begin"
+    yield f"            w = muon({bx}, i);"
+    yield f"            charge_p_{bx}[i] = charge_valid(w) & ~charge(w);"
+    yield f"            charge_m_{bx}[i] = charge_valid(w) & charge(w);"
+    yield "        end"
+    yield "    end"

@@ -1,12 +1,14 @@
 """Distances and masses of pairs of muons in Verilog, with the emulator's own tables as constants."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
+from dataclasses import dataclass
 
 from l1scout.formats.streams.muon import PHI_BINS
 from l1scout.trigger import fixed_point as fp
-from l1scout.trigger.menu import MenuCondition, PairCut
+from l1scout.trigger.menu import PairCut
 
+SLOTS = 8
+"""Muons of a crossing."""
 _ETA_ENTRIES = 512
 """Differences of two eta of 9 bits."""
 _DR_BITS, _MASS_BITS = 27, 48
@@ -19,25 +21,84 @@ _TABLES = {
     "cos_phi": ("cos", False, 15),
 }
 """Tables by the name of the Verilog function: which one, whether of eta, and bits of an entry."""
+_QUANTITIES = {
+    "deta": (13, "delta_eta(eta_bins(a, b))"),
+    "dphi": (12, "delta_phi(phi_bins(a, b))"),
+    "distance": (_DR_BITS, "distance(a, b)"),
+    "mass": (_MASS_BITS, "mass(a, b)"),
+    "mass_upt": (_MASS_BITS, "mass_upt(a, b)"),
+}
+"""Bits of a quantity of two muons, and how it is computed."""
 
 
-def pair_functions(conditions: Iterable[MenuCondition]) -> Iterator[str]:
-    """Write the functions of two muons' words that the cuts of conditions need."""
-    cuts = {cut.type for condition in conditions for cut in condition.cuts}
-    if cuts <= {"CHGCOR"}:
+@dataclass(frozen=True, order=True)
+class PairVector:
+    """A quantity of all pairs of muons of two crossings: one Verilog vector.
+
+    Parameters
+    ----------
+    quantity : str
+        Name of the function, such as ``mass``.
+    first, second : str
+        Names of the crossings.
+    """
+
+    quantity: str
+    first: str
+    second: str
+
+    @property
+    def name(self) -> str:
+        """Name of the vector."""
+        return f"{self.quantity}_{self.first}_{self.second}"
+
+    @property
+    def bits(self) -> int:
+        """Bits of an entry."""
+        return _QUANTITIES[self.quantity][0]
+
+    def entry(self, a: str, b: str) -> str:
+        """Return the entry of the muons at two places."""
+        return f"{self.name}[{self.bits}*({SLOTS}*{a} + {b}) +: {self.bits}]"
+
+
+def write_pairs(vectors: Iterable[PairVector]) -> Iterator[str]:
+    """Write the vectors, and the functions of two muons' words that they need."""
+    wanted = sorted(vectors)
+    quantities = {vector.quantity for vector in wanted}
+    if not wanted:
         return
     yield from _DIFFERENCES.format(turn=PHI_BINS).splitlines()
-    masses = cuts & {"MASS", "MASSUPT"}
-    wanted = ["cosh_eta", "cos_phi"] if masses else []
-    wanted += ["delta_eta"] if cuts & {"DETA", "DR"} else []
-    wanted += ["delta_phi"] if cuts & {"DPHI", "DR"} else []
-    for name in wanted:
+    masses = quantities & {"mass", "mass_upt"}
+    tables = ["cosh_eta", "cos_phi"] if masses else []
+    tables += ["delta_eta"] if quantities & {"deta", "distance"} else []
+    tables += ["delta_phi"] if quantities & {"dphi", "distance"} else []
+    for name in tables:
         yield from _table(name)
-    if "DR" in cuts:
+    if "distance" in quantities:
         yield from _DISTANCE.splitlines()
-    if masses:
-        for function, pt, step, half in (("mass", "pt", 5, 3), ("mass_upt", "upt", 10, 5)):
+    for function, pt, step, half in (("mass", "pt", 5, 3), ("mass_upt", "upt", 10, 5)):
+        if function in masses:
             yield from _MASS.format(function=function, pt=pt, step=step, half=half).splitlines()
+    for vector in wanted:
+        yield from _vector(vector)
+
+
+def _vector(vector: PairVector) -> Iterator[str]:
+    call = _QUANTITIES[vector.quantity][1]
+    size = vector.bits * SLOTS * SLOTS
+    yield ""
+    yield f"    reg [{size - 1}:0] {vector.name};"
+    yield f"    always @* begin : of_{vector.name}"
+    yield "        integer i, j;"
+    yield "        reg [63:0] a, b;"
+    yield f"        for (i = 0; i < {SLOTS}; i = i + 1)"
+    yield f"            for (j = 0; j < {SLOTS}; j = j + 1) begin"
+    yield f"                a = muon({vector.first}, i);"
+    yield f"                b = muon({vector.second}, j);"
+    yield f"                {vector.entry('i', 'j')} = {call};"
+    yield "            end"
+    yield "    end"
 
 
 def _table(name: str) -> Iterator[str]:
@@ -51,6 +112,7 @@ def _table(name: str) -> Iterator[str]:
     signed = "signed " if function == "cos" else ""
     yield f"    localparam [{size - 1}:0] {name.upper()} = {size}'h{whole:x};"
     yield f"    function {signed}[{bits - 1}:0] {name};"
+    yield "        /* verilator no_inline_task */"
     yield "        input [8:0] entry;"
     yield f"        {name} = {name.upper()}[{bits} * entry +: {bits}];"
     yield "    endfunction"
@@ -59,6 +121,7 @@ def _table(name: str) -> Iterator[str]:
 _DIFFERENCES = """\
     // differences in bins; codes of phi beyond a full turn of {turn} wrap
     function [8:0] eta_bins;
+        /* verilator no_inline_task */
         input [63:0] a, b;
         reg signed [9:0] d;
         begin
@@ -67,6 +130,7 @@ _DIFFERENCES = """\
         end
     endfunction
     function [8:0] phi_bins;
+        /* verilator no_inline_task */
         input [63:0] a, b;
         reg [9:0] d;
         begin
@@ -77,6 +141,7 @@ _DIFFERENCES = """\
     endfunction"""
 _DISTANCE = """\
     function [26:0] distance;  // squared, in units of 0.001^2
+        /* verilator no_inline_task */
         input [63:0] a, b;
         reg [26:0] e, p;
         begin
@@ -87,6 +152,7 @@ _DISTANCE = """\
     endfunction"""
 _MASS = """\
     function [47:0] {function};  // half the squared mass: pT pT (cosh - cos)
+        /* verilator no_inline_task */
         input [63:0] a, b;
         reg [47:0] p, q;
         reg signed [21:0] angles;
@@ -99,26 +165,29 @@ _MASS = """\
     endfunction"""
 
 
-def pair_test(cut: PairCut, a: str, b: str) -> str:
-    """Return the test of a cut on the words of two muons."""
-    if cut.type in ("MASS", "MASSUPT"):
-        name = "mass" if cut.type == "MASS" else "mass_upt"
-        return _within(f"{name}({a}, {b})", cut, _MASS_SCALE, _MASS_BITS)
-    if cut.type == "DR":
-        return _within(f"distance({a}, {b})", cut, 1000, _DR_BITS)
-    angle = {"DETA": "eta", "DPHI": "phi"}[cut.type]
-    return _within(f"delta_{angle}({angle}_bins({a}, {b}))", cut, 1, _TABLES[f"delta_{angle}"][2])
+_OF_CUTS = {"MASS": "mass", "MASSUPT": "mass_upt", "DR": "distance", "DETA": "deta", "DPHI": "dphi"}
+_SCALES = {"MASS": _MASS_SCALE, "MASSUPT": _MASS_SCALE, "DR": 1000, "DETA": 1, "DPHI": 1}
 
 
-def sum_of_masses_test(cut: PairCut, words: Sequence[str]) -> str:
-    """Return the test of a cut on the mass of three muons."""
-    masses = " + ".join(f"mass({a}, {b})" for a, b in combinations(words, 2))
-    return _within(f"({masses})", cut, _MASS_SCALE, _MASS_BITS)
+def vector_of(cut: PairCut, first: str, second: str) -> PairVector:
+    """Return the vector of which a cut on muons of two crossings takes entries."""
+    return PairVector(_OF_CUTS[cut.type], first, second)
 
 
-def _within(value: str, cut: PairCut, scale: int, bits: int) -> str:
+def pair_test(cut: PairCut, vector: PairVector, a: str, b: str) -> str:
+    """Return the test of a cut on the muons at two places."""
+    return _within(vector.entry(a, b), cut, vector.bits)
+
+
+def sum_of_masses_test(cut: PairCut, entries: Sequence[str]) -> str:
+    """Return the test of a cut on the mass of three muons, given those of their pairs."""
+    return _within(f"({' + '.join(entries)})", cut, _MASS_BITS)
+
+
+def _within(value: str, cut: PairCut, bits: int) -> str:
     """Return the test that a value of so many bits is within a cut's limits."""
-    low, high, most = cut.low * scale, cut.high * scale, (1 << bits) - 1
+    scale, most = _SCALES[cut.type], (1 << bits) - 1
+    low, high = cut.low * scale, cut.high * scale
     if low > most:
         return "1'b0"
     tests = [f"{value} >= {bits}'d{low}"] * (low > 0) + [f"{value} <= {bits}'d{high}"] * (high < most)

@@ -14,7 +14,8 @@ from l1scout.formats.streams.muon import MUON_RUN3
 from l1scout.trigger.emulator import emulate
 from l1scout.trigger.menu import Menu
 from l1scout.trigger.trigger_inputs import TriggerInputs
-from l1scout.trigger.verilog import MODULE, REACH, SLOTS, TriggerVerilog
+from l1scout.trigger.verilog import MODULE, REACH, TriggerVerilog
+from l1scout.trigger.verilog_pairs import SLOTS
 
 RTL = Path(__file__).parent / "rtl"
 _WORDS = 512 // 32

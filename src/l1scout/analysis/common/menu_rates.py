@@ -20,10 +20,12 @@ from l1scout.trigger.nearby_crossings import (
     NearbyDecisions,
     Objects,
     followed,
+    in_common_orbits,
     objects_in_time,
     section_of,
     within,
 )
+from l1scout.trigger.trigger_inputs import SLOTS
 
 RAW, RECALIBRATED = "raw", "recalibrated"
 
@@ -63,6 +65,8 @@ class MenuRates:
     probabilities: NDArray[np.float64]
     origins: set[bool | None] = field(default_factory=set)
     problems: dict[str, str] = field(default_factory=dict)
+    left_out: int = 0
+    """Orbits in which not all streams were seen."""
     fires_without_objects: dict[str, bool] = field(default_factory=dict)
     _left: _Edge | None = None
     _right: _Edge | None = None
@@ -92,12 +96,18 @@ class MenuRates:
         recalibrated : OrbitBatch, optional
             The final muons with recalibrated values in their hardware columns.
         """
+        data, left_out = in_common_orbits(data, self.decider.streams or SLOTS)
         main = data.main
+        self.left_out += left_out
         self.origins |= data.origins
         self.live.add(main, prescale)
         objects = {RAW: objects_in_time(data)}
         if recalibrated is not None:
-            changed = objects_in_time(OrbitData.of_muons(recalibrated))
+            seen = main.orbits_seen() if left_out else None
+            chosen = slice(None) if seen is None else np.isin(recalibrated.orbit, seen)
+            changed = objects_in_time(
+                OrbitData.of_muons(recalibrated.take(np.arange(len(recalibrated))[chosen]))
+            )
             objects[RECALIBRATED] = {**objects[RAW], MUON: changed[MUON]}
         if not any(stream.crossing.size for stream in objects[RAW].values()):
             return
@@ -199,6 +209,7 @@ class MenuRates:
         """Add what follows."""
         self.origins |= other.origins
         self.problems |= other.problems
+        self.left_out += other.left_out
         self.fires_without_objects = {**other.fires_without_objects, **self.fires_without_objects}
         self.live.merge(other.live)
         self.both += other.both

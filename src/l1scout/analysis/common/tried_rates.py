@@ -107,6 +107,7 @@ def _document(state: MenuRates, prescaled: bool) -> dict[str, Any]:
     return {
         "orbits": state.live.orbits,
         "live_s": state.live.seconds,
+        "orbits_left_out": state.left_out,
         "simulated": state.simulated,
         "menu": menu,
         "algorithms": rows,

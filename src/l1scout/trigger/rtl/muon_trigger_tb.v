@@ -2,7 +2,7 @@
 module muon_trigger_tb;
     parameter CLOCKS = 1;
     reg clk = 0, reset = 1, valid = 0;
-    reg [511:0] muons = 0;
+    reg [511:0] muons = ~512'd0;  // in the reset, of which nothing may come
     wire decided;
     wire [511:0] fired;
     reg [515:0] lines [0:CLOCKS-1];
