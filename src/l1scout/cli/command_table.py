@@ -74,6 +74,10 @@ _MENU = {
     "check": CommandEntry(
         "Emulate a menu on a test vector and compare all bits.", "menu check menu.xml TestVector.txt"
     ),
+    "try": CommandEntry(
+        "Try algorithms of your own: their rates, and what they add to a menu.",
+        "menu try mine.toml run.raw --menu menu.xml",
+    ),
     "cross-check": CommandEntry(
         "Compare recorded bits of the Global Trigger with emulated ones.",
         "menu cross-check run.raw --menu menu.xml",
