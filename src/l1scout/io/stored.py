@@ -176,11 +176,13 @@ def _decode_streams(
     made = {}
     for sources, streams in together.items():
         own_frames = [frame for source in sources for frame in new[source]]
-        n_orbits = len({f.orbit for f in own_frames})
+        orbits = np.unique(np.array([f.orbit for f in own_frames], np.int64))
+        n_orbits = orbits.size
         for n, (name, part) in enumerate(decode_shared_frames(own_frames, streams, header).items()):
             # what they share is damaged once
             found.add(replace(part, corrupt=0, corrupt_bytes=0) if n else part)
-            made[name] = quality.flag(replace(part.objects, n_orbits=n_orbits), part.flagged)
+            batch = quality.flag(replace(part.objects, n_orbits=n_orbits), part.flagged)
+            made[name] = with_first_orbit(batch, orbits) if batch.n_orbits == n_orbits else batch
     return made
 
 
@@ -318,7 +320,7 @@ def read_pieces(
         batch = quality.flag(batch, np.intersect1d(here, orbits[new]))
         flagged = np.setdiff1d(flagged, here)
         for piece in split_orbits(batch, np.unique(batch.orbit), rows):
-            yield replace(piece, n_orbits=None)
+            yield replace(piece, n_orbits=None, first_orbit=None)
 
 
 def split_orbits(batch: OrbitBatch, orbits: NDArray[np.int64], rows: int) -> Iterator[OrbitBatch]:
@@ -332,7 +334,7 @@ def split_orbits(batch: OrbitBatch, orbits: NDArray[np.int64], rows: int) -> Ite
         b = orbits.size if len(batch) - first[a] <= rows else b
         low, high = int(first[a]), int(first[b]) if b < orbits.size else len(batch)
         i, j = batch.offsets[low], batch.offsets[high]
-        yield replace(
+        piece = replace(
             batch,
             orbit=batch.orbit[low:high],
             bx=batch.bx[low:high],
@@ -342,7 +344,17 @@ def split_orbits(batch: OrbitBatch, orbits: NDArray[np.int64], rows: int) -> Ite
             lumisection=batch.lumisection[low:high],
             n_orbits=b - a,
         )
+        yield with_first_orbit(piece, orbits[a:b])
         a = b
+
+
+def with_first_orbit(batch: OrbitBatch, orbits: NDArray[np.int64]) -> OrbitBatch:
+    """Return a batch that states the first of its orbits (rising), if they are consecutive."""
+    if not orbits.size or orbits[-1] - orbits[0] + 1 != orbits.size:
+        return batch
+    if len(batch) and not (orbits[0] <= batch.orbit[0] and batch.orbit[-1] <= orbits[-1]):
+        return batch  # damaged records that state other orbits
+    return replace(batch, first_orbit=int(orbits[0]))
 
 
 class StoredReader(FormatReader):

@@ -83,6 +83,8 @@ class Skim:
 
     Attributes
     ----------
+    window, name
+        As given.
     counts : SkimCounts
         So far.
 
@@ -97,7 +99,7 @@ class Skim:
             msg = f"a window of {window} crossings is not within 0..{MAX_WINDOW}"
             raise InputError(msg)
         (self._algorithm,) = menu.algorithms
-        self._menu, self._window, self._name = menu, window, name
+        self._menu, self.window, self.name = menu, window, name
         self._is_checked = False
         self.counts = SkimCounts()
 
@@ -158,7 +160,7 @@ class Skim:
         streams, times = {}, []
         for name, batch in block.data.streams.items():
             time = crossing(batch.orbit, batch.bx)
-            rows = np.flatnonzero(_is_within(time, selected, self._window))
+            rows = np.flatnonzero(_is_within(time, selected, self.window))
             part = batch.take(rows, n_orbits=batch.n_orbits)
             streams[name] = replace(part, first_orbit=_first(block, batch))
             times.append(time[rows])
@@ -182,10 +184,10 @@ class Skim:
             for name, values in old.columns.items():
                 columns[name] = np.zeros(len(times), np.bool_)
                 columns[name][place[known]] = values[known]
-        if self._name in columns:
-            msg = f"{block.data.source}: has a selection {self._name} already; give this one another name"
+        if self.name in columns:
+            msg = f"{block.data.source}: has a selection {self.name} already; give this one another name"
             raise InputError(msg)
-        columns[self._name] = selected
+        columns[self.name] = selected
         run = np.full(len(times), block.run, np.int64)
         return OrbitBatch(orbit, bx, np.arange(len(times) + 1), columns, run, lumisection(orbit))
 
