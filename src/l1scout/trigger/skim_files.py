@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
@@ -36,14 +37,14 @@ def write_skim(
         If the format cannot hold all that is kept, or the target cannot be written.
     """
     writer = writer_of(target, name)
-    options = {"hardware": True} if "hardware" in writer.options else {}
+    options: dict[str, Any] = {"hardware": True} if "hardware" in writer.options else {}
     kept = skim.apply(chunks)
     first = next(kept, None)
     if first is None:
         msg = f"{target}: there is nothing to skim: the input has no data"
         raise InputError(msg)
     flagless = f"selection {skim.name}" in writer.losses(first, options)
-    parts = chain([first], kept)
+    parts: Iterator[OrbitData] = chain([first], kept)
     if flagless and not skim.window:
         parts = _without_flag(parts, skim.name)
     return write_data(parts, target, name, drop=drop, **options)
