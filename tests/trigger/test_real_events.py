@@ -12,9 +12,12 @@ from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io import read_events
+from l1scout.trigger.crossing_blocks import crossing_blocks
 from l1scout.trigger.emulator import emulate
 from l1scout.trigger.event_inputs import inputs_of_events
 from l1scout.trigger.load_menu import load_menu
+from l1scout.trigger.skim import Skim
+from l1scout.trigger.skim_expression import skim_menu
 
 PAGE = (Path(__file__).parents[2] / "docs/trigger-events.md").read_text("utf-8")
 FILES = {
@@ -116,6 +119,21 @@ def test_every_recorded_bit_of_2024_is_emulated(events):
     assert not any((r & ~of_run.bits[n]).any() for n, r in recorded.items())
     equal = [n for n, r in recorded.items() if r.any() and np.array_equal(r, of_run.bits[n])]
     assert (len(equal), sum(int(recorded[n].sum()) for n in equal)) == (35, 486)
+
+
+def test_a_skim_of_triggered_events(events, shared_data, tmp_path):
+    """Events with their five crossings are kept as a whole; only their own crossing decides."""
+    of_run = events[380963]
+    skim = Skim(skim_menu("L1_DoubleMu_15_7_SQ", of_run.menu))
+    (kept,) = skim.apply(read_events(of_run.path))
+    wanted = of_run.muons.take(np.flatnonzero(of_run.bits["L1_DoubleMu_15_7_SQ"]))
+    assert kept.muons.orbit.tolist() == wanted.orbit.tolist()
+    assert kept.muons["bxInEvent"].tolist() == wanted["bxInEvent"].tolist()
+    assert len(kept.offline) == skim.counts.selected == 16
+    with pytest.raises(InputError, match="without a window"):
+        list(Skim(skim_menu("MU5"), 1).apply(read_events(of_run.path)))
+    with pytest.raises(InputError, match="triggered events"):
+        list(crossing_blocks(read_events(of_run.path)))
 
 
 def test_what_is_not_an_event_of_the_trigger_is_refused():

@@ -122,8 +122,10 @@ def _read(
             yield from with_losses(read_batches(arriving, quality=quality, **options))
         return
     else:
-        files, notes = stored_run(source, run, source_id)
-        warn(notes)
+        stored = stored_run(source, run, source_id)
+        warn(stored.notes)
+        yield from stored.read(quality, **options)
+        return
     yield from with_losses(read_batches(files, quality=quality, **options))
 
 

@@ -177,12 +177,10 @@ def _decode_streams(
     for sources, streams in together.items():
         own_frames = [frame for source in sources for frame in new[source]]
         orbits = np.unique(np.array([f.orbit for f in own_frames], np.int64))
-        n_orbits = orbits.size
         for n, (name, part) in enumerate(decode_shared_frames(own_frames, streams, header).items()):
             # what they share is damaged once
             found.add(replace(part, corrupt=0, corrupt_bytes=0) if n else part)
-            batch = quality.flag(replace(part.objects, n_orbits=n_orbits), part.flagged)
-            made[name] = with_first_orbit(batch, orbits) if batch.n_orbits == n_orbits else batch
+            made[name] = quality.flag(part.objects.with_orbits(orbits), part.flagged)
     return made
 
 
@@ -334,7 +332,7 @@ def split_orbits(batch: OrbitBatch, orbits: NDArray[np.int64], rows: int) -> Ite
         b = orbits.size if len(batch) - first[a] <= rows else b
         low, high = int(first[a]), int(first[b]) if b < orbits.size else len(batch)
         i, j = batch.offsets[low], batch.offsets[high]
-        piece = replace(
+        yield replace(
             batch,
             orbit=batch.orbit[low:high],
             bx=batch.bx[low:high],
@@ -342,19 +340,9 @@ def split_orbits(batch: OrbitBatch, orbits: NDArray[np.int64], rows: int) -> Ite
             columns={n: c[i:j] for n, c in batch.columns.items()},
             run=batch.run[low:high],
             lumisection=batch.lumisection[low:high],
-            n_orbits=b - a,
-        )
-        yield with_first_orbit(piece, orbits[a:b])
+            first_orbit=None,
+        ).with_orbits(orbits[a:b])
         a = b
-
-
-def with_first_orbit(batch: OrbitBatch, orbits: NDArray[np.int64]) -> OrbitBatch:
-    """Return a batch that states the first of its orbits (rising), if they are consecutive."""
-    if not orbits.size or orbits[-1] - orbits[0] + 1 != orbits.size:
-        return batch
-    if len(batch) and not (orbits[0] <= batch.orbit[0] and batch.orbit[-1] <= orbits[-1]):
-        return batch  # damaged records that state other orbits
-    return replace(batch, first_orbit=int(orbits[0]))
 
 
 class StoredReader(FormatReader):

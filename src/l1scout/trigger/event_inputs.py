@@ -15,6 +15,11 @@ REACH, SPAN = 2, 5
 """Crossings before and after an event's own, and all of them: so many rows of the inputs are an event."""
 
 
+def is_triggered(data: OrbitData) -> bool:
+    """Return whether data are triggered events with the crossings around their own."""
+    return any("bxInEvent" in batch.columns for batch in data.streams.values())
+
+
 def inputs_of_events(data: OrbitData) -> tuple[TriggerInputs, NDArray[np.int64]]:
     """Lay out triggered events, each with the two crossings before and after its own.
 
