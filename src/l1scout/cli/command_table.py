@@ -96,8 +96,8 @@ COMMANDS = {
         "Describe a file: format, era, runs, orbits, muons, columns.", "inspect L1Ntuple.root", _FILES
     ),
     "convert": CommandEntry(
-        "Archive .raw files or records as Parquet, and restore them.",
-        "convert run320040_ls0001_index000000.raw.zst archive.parquet",
+        "Convert scouting data: .raw, records, packets, archive, nano, Parquet.",
+        "convert run390000_ls0001_index000000.raw nano.root --hardware",
         _FILES,
     ),
     "simulate": CommandEntry(
