@@ -156,6 +156,16 @@ class RecalibrateSection(SettingsSection):
     engine: str = Field("fused", description="Inference engine: what computes it, such as onnx or fused.")
 
 
+class MonitorSection(SettingsSection):
+    """The live page."""
+
+    listen: str = Field("127.0.0.1:7403", description="host:port of the page.")
+    folder: Path | None = Field(
+        Path("l1scout-histograms"), description="Folder where the histograms of each run are saved."
+    )
+    reference: Path | None = Field(None, description="File of histograms to compare with.")
+
+
 class AccessSection(SettingsSection):
     """Who may connect to listeners that other machines can reach. Whatever is set is required."""
 
@@ -219,6 +229,7 @@ class Settings(BaseSettings):
     readout: ReadoutSection = ReadoutSection()
     store: StoreSection = StoreSection()
     recalibrate: RecalibrateSection = RecalibrateSection()
+    monitor: MonitorSection = MonitorSection()
     access: AccessSection = AccessSection()
     sources: dict[SourceName, SourceSection] = {}
 
