@@ -115,6 +115,16 @@ def test_lines_that_are_not_separated_are_one():
     assert {found[n].status for n in group[1:]} == {NOT_FITTED}
 
 
+def test_a_neighbour_does_not_take_the_place_of_a_line():
+    """A line of 44 sigma once had 9: without it, its neighbour moved by nine times what it may."""
+    random = np.random.default_rng(12)
+    planted = [random.normal(LINES[n], WIDTHS["L1"][n], k) for n, k in (("J/ψ", 9000), ("ψ(2S)", 300))]
+    masses = np.r_[continuum(random, "J/ψ", 12_000, "L1"), *planted]
+    found = look("J/ψ", masses, "L1", ("J/ψ", "ψ(2S)"))
+    assert found.status == PEAK
+    assert found.significance > 30
+
+
 def test_a_line_as_wide_as_the_continuum_is_not_fitted():
     """By its simulated shape, whatever the data are: a quarter of its mass is the limit."""
     random = np.random.default_rng(10)

@@ -70,6 +70,10 @@ _MENU = {
     "check": CommandEntry(
         "Emulate a menu on a test vector and compare all bits.", "menu check menu.xml TestVector.txt"
     ),
+    "cross-check": CommandEntry(
+        "Compare recorded bits of the Global Trigger with emulated ones.",
+        "menu cross-check run.raw --menu menu.xml",
+    ),
 }
 
 COMMANDS = {

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.common.mass_backgrounds import MassBackground, backgrounds
-from l1scout.analysis.common.peaks import SCALES, STRETCHES, LineFit, fit_lines
+from l1scout.analysis.common.peaks import LIMITS, Limits, LineFit, fit_lines
 from l1scout.analysis.common.templates import FEWEST, PAIRS, Template
 from l1scout.errors import InputError
 from l1scout.statistics import Measured
@@ -34,6 +34,9 @@ INSIDE = 0.3
 """Smallest part of a line that must be in the window."""
 PRIORS = (0.15, 0.1)
 """What simulation may be wrong by: positions in widths, widths relatively; constraints of free shapes."""
+MOVED = 3.0
+"""Standard deviations of these constraints up to which neighbours may differ in a fit without a line: they
+would otherwise take its place, however much that costs them."""
 BESIDE, CHANCE = 2.0, 1.0
 """Widths on both sides of a line between which a background is to have no bump, and standard deviations
 that chance allows; the square of what is above is added to the deviance, as that of a line would be."""
@@ -273,18 +276,18 @@ class _Search:
         kept = _competing(described)
         return self._judge(kept, [self._significance(k, kept) for k in range(len(self.components))])
 
-    def _fits(self, absent: tuple[int, ...] = ()) -> list[_Physical]:
+    def _fits(self, absent: tuple[int, ...] = (), limits: Limits = LIMITS) -> list[_Physical]:
         """Return the fits over all backgrounds that converge."""
-        fits = [self._physical(background, absent) for background in backgrounds()]
+        fits = [self._physical(background, absent, limits) for background in backgrounds()]
         return [f for f in fits if f.fit.valid]
 
-    def _physical(self, background: MassBackground, absent: tuple[int, ...]) -> _Physical:
+    def _physical(self, background: MassBackground, absent: tuple[int, ...], limits: Limits) -> _Physical:
         """Fit, with yields below 0 put to 0."""
         dips: dict[int, Measured] = {}
         while True:
             free = any(k not in absent for k in range(len(self.components)))
             at = (self.edges, self.counts, self.templates, background)
-            fit = fit_lines(*at, absent=absent, free=free, priors=self.priors)
+            fit = fit_lines(*at, absent=absent, free=free, priors=self.priors, limits=limits)
             below = {k: y for k, y in enumerate(fit.entries) if y.value < 0}
             if not below:
                 bumps = [_bump(fit, c) for c in self.components]
@@ -296,9 +299,10 @@ class _Search:
         """Return the standard deviations of a yield: of the best fit with it, and the best without it."""
         if all(k in f.absent for f in kept):
             return 0.0  # a dip, whatever the background
-        without = min((f.penalised for f in self._fits((k,))), default=np.inf)
-        best = min(f.penalised for f in kept)
-        return float(np.sqrt(max(without - best, 0.0)))
+        best = min(kept, key=lambda f: f.penalised)
+        limits = best.fit.limits([MOVED * prior for prior in self.priors])
+        without = min((f.penalised for f in self._fits((k,), limits)), default=np.inf)
+        return float(np.sqrt(max(without - best.penalised, 0.0)))
 
     def _not_fitted(self, reason: str) -> dict[str, Line]:
         return {
@@ -334,7 +338,8 @@ class _Search:
     def _objection(self, k: int, best: LineFit, entries: Measured, error: float) -> str:
         """Return why a significant yield is no peak; empty if it is one."""
         template, position, width = self.templates[k], best.position(k), best.width(k)
-        for what, factor, limits in (("position", best.scale, SCALES), ("width", best.stretch, STRETCHES)):
+        factors = (best.scale, best.stretch)
+        for what, factor, limits in zip(("position", "width"), factors, LIMITS, strict=True):
             if min(factor.value - limits[0], limits[1] - factor.value) < 1e-3:
                 return f"the fitted {what} is at its limit"
             if not np.isfinite(factor.error):

@@ -20,8 +20,10 @@ from l1scout.statistics import Measured
 
 FEWEST = 5
 """Expected entries of a bin of a test of the goodness."""
-SCALES, STRETCHES = (0.75, 1.3), (0.4, 2.5)
-"""What factors of positions and widths may be."""
+Limits = tuple[tuple[float, float], tuple[float, float]]
+"""Lowest and highest factor of positions, and of widths."""
+LIMITS: Limits = ((0.75, 1.3), (0.4, 2.5))
+"""What these factors may be."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,14 @@ class LineFit:
         """Return fitted lines and background in each bin of these edges (GeV)."""
         lines = [self.line(k, edges) for k in range(len(self.templates))]
         return np.asarray(self.smooth(edges) + np.sum(lines, axis=0))
+
+    def limits(self, most: Sequence[float]) -> Limits:
+        """Return limits of both factors: that far from 1, or as far as they are in this fit."""
+        (a, b), (scales, stretches) = (self.scale.value, self.stretch.value), LIMITS
+        return (
+            (max(min(1 - most[0], a), scales[0]), min(max(1 + most[0], a), scales[1])),
+            (max(min(1 - most[1], b), stretches[0]), min(max(1 + most[1], b), stretches[1])),
+        )
 
     def position(self, k: int) -> Measured:
         """Return the median of the k-th line, GeV."""
@@ -189,6 +199,7 @@ def fit_lines(
     shape: tuple[float, float] = (1.0, 1.0),
     free: bool = False,
     priors: tuple[float, float] = (np.inf, np.inf),
+    limits: Limits = LIMITS,
 ) -> LineFit:
     """Fit lines and a background to a whole spectrum.
 
@@ -206,6 +217,8 @@ def fit_lines(
         Fit these factors, too.
     priors : (float, float)
         Gaussian constraints of these factors to 1: standard deviations.
+    limits : Limits
+        Of these factors.
 
     Raises
     ------
@@ -225,7 +238,7 @@ def fit_lines(
     may_change = np.ones(values.size, np.bool_)
     may_change[list(absent)] = False
     may_change[number : number + 2] = free
-    values, deviance, valid = _minimised(likelihood, values, may_change)
+    values, deviance, valid = _minimised(likelihood, values, may_change, limits)
     errors = likelihood.errors(values, may_change)
     mu = likelihood.model(values)[0]
     measured = [Measured(float(v), float(e)) for v, e in zip(values, errors, strict=True)]
@@ -265,14 +278,17 @@ def _start(
 
 
 def _minimised(
-    likelihood: _Likelihood, start: NDArray[np.float64], free: NDArray[np.bool_]
+    likelihood: _Likelihood,
+    start: NDArray[np.float64],
+    free: NDArray[np.bool_],
+    limits: Limits,
 ) -> tuple[NDArray[np.float64], float, bool]:
     """Return the values of the largest likelihood, -2 ln of it, and whether the search converged."""
     from scipy.optimize import least_squares
 
     number, values = len(likelihood.templates), start.copy()
     low, high = np.full(start.size, -np.inf), np.full(start.size, np.inf)
-    (low[number], high[number]), (low[number + 1], high[number + 1]) = SCALES, STRETCHES
+    (low[number], high[number]), (low[number + 1], high[number + 1]) = limits
     if likelihood.background.family == "Bernstein":
         low[number + 2 :] = 0
 
