@@ -17,6 +17,7 @@ from l1scout.monitor.follow_spool import SpoolFollower
 from l1scout.monitor.follow_store import StoreFollower
 from l1scout.monitor.live_histograms import LiveHistograms
 from l1scout.monitor.page_server import TICK_S, PageServer
+from l1scout.readout.process_metrics import METRICS, exposition
 from l1scout.readout.spool import default_folder
 from l1scout.readout.status import MonitorStatus, ProcessState
 from l1scout.settings import Settings
@@ -113,6 +114,7 @@ class Monitor:
             own.listen,
             settings.access.access,
             on_tick=lambda: report(self.status()),
+            metrics=self._metrics,
             tick_s=tick_s,
         )
         self.address = self._server.address
@@ -148,6 +150,9 @@ class Monitor:
         """End; may be called from a signal handler."""
         self._stopping.set()
         self._server.stop()
+
+    def _metrics(self) -> tuple[bytes, str]:
+        return exposition("monitor", METRICS["monitor"], self.status())
 
     def status(self) -> MonitorStatus:
         """Return the status of the process."""

@@ -69,7 +69,7 @@ class PageServer:
     access : Access
         With a token, browsers ask for a password: it is the token.
     metrics : callable, optional
-        Returns the answer to ``/metrics``.
+        Returns the answer to ``/metrics``, and its type.
     on_tick : callable
         Called with every tick.
     tick_s : float
@@ -92,7 +92,7 @@ class PageServer:
         address: str,
         access: Access,
         *,
-        metrics: Callable[[], Response] | None = None,
+        metrics: Callable[[], tuple[bytes, str]] | None = None,
         on_tick: Callable[[], None] = lambda: None,
         tick_s: float = TICK_S,
     ) -> None:
@@ -177,8 +177,9 @@ class PageServer:
 
     async def _metrics_text(self, _: Request) -> Response:
         if self._metrics is None:
-            return JSONResponse({"error": "no metrics: install l1scout[monitor]"}, HTTPStatus.NOT_FOUND)
-        return self._metrics()
+            return JSONResponse({"error": "no metrics"}, HTTPStatus.NOT_FOUND)
+        text, kind = self._metrics()
+        return Response(text, media_type=kind)
 
     async def _frame(self, request: Request) -> Response:
         view, name = View.parse(request.query_params), request.query_params.get("run", CURRENT)

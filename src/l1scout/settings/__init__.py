@@ -4,7 +4,6 @@ A setting ``[readout] listen`` is ``L1SCOUT_READOUT_LISTEN`` in the environment;
 ``[sources.calo.readout] listen`` is ``L1SCOUT_SOURCES_CALO_READOUT_LISTEN``.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -32,6 +31,7 @@ from l1scout.settings.given_values import (
     nearest,
     options,
     put_over,
+    toml_value,
     variables,
 )
 
@@ -44,6 +44,9 @@ class SettingsSection(BaseModel):
     )
 
 
+_METRICS = "/metrics and /healthz; unset: none."
+
+
 class RunSection(SettingsSection):
     """The run."""
 
@@ -53,6 +56,7 @@ class RunSection(SettingsSection):
     folder: Path = Field(
         Path("l1scout-run"), description="Where `l1scout run` keeps its socket, status files and logs."
     )
+    metrics: str = Field("", description=f"host:port of run control's {_METRICS}")
 
 
 class BoardSection(SettingsSection):
@@ -69,6 +73,7 @@ class BoardSection(SettingsSection):
     buffer: int = Field(
         256, ge=1, description="Packets to hold when readout is slow, before orbits are dropped."
     )
+    metrics: str = Field("", description=f"host:port of the board's {_METRICS}")
 
 
 class ReadoutSection(SettingsSection):
@@ -110,6 +115,7 @@ class ReadoutSection(SettingsSection):
         ge=0,
         description="When stopped, end within this time in s; what is not sent stays in the spool.",
     )
+    metrics: str = Field("", description=f"host:port of the readout's {_METRICS}")
 
     @field_validator("store")
     @classmethod
@@ -263,11 +269,11 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _sources_differ(self) -> Self:
         """Refuse two sources with one source id, address or spool."""
-        for name in ("source", "listen", "spool"):
+        for name in ("source", "listen", "spool", "metrics"):
             seen: dict[Any, str] = {}
             for source, own in self.sources.items():
                 value = getattr(own.readout, name)
-                if value is not None and value in seen:
+                if value not in (None, "") and value in seen:
                     msg = (
                         f"sources.{seen[value]}.readout.{name} and sources.{source}.readout.{name} are both "
                         f"{value}; give each its own"
@@ -375,7 +381,7 @@ def as_toml(settings: Settings | None = None) -> str:
         for name, field in model.model_fields.items():
             value = getattr(values, name)
             unset = value is None or not field.repr
-            lines += [f"# {field.description}", f"#{name} =" if unset else f"{name} = {_toml(value)}"]
+            lines += [f"# {field.description}", f"#{name} =" if unset else f"{name} = {toml_value(value)}"]
         lines.append("")
     lines += [
         "# Several boards, each with its readout: set for each what is not as in [board] and [readout]."
@@ -387,13 +393,5 @@ def as_toml(settings: Settings | None = None) -> str:
             lines.append(f"[sources.{source}.{section}]")
             for name, value in getattr(own, section):
                 if value is not None and value != getattr(getattr(settings, section), name):
-                    lines.append(f"{name} = {_toml(value)}")
+                    lines.append(f"{name} = {toml_value(value)}")
     return "\n".join([*lines, ""])
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,5 +1,6 @@
 // Histograms and lines with uPlot, maps on a canvas.
 
+const WALL = innerWidth > 2400, FONT = WALL ? 17 : 11;  // a wall screen is read from afar
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export function element(tag, attributes = {}, ...children) {
@@ -42,7 +43,7 @@ const observer = new ResizeObserver((entries) => {
 
 function axisOf(label, log, log2) {
   const small = { stroke: css("--text-dim"), grid: { stroke: css("--grid"), width: 1 }, ticks: { stroke: css("--grid"), width: 1, size: 4 },
-    font: `11px ${css("--font")}`, labelFont: `11px ${css("--font")}`, label, labelSize: 16, size: 28 };
+    font: `${FONT}px ${css("--font")}`, labelFont: `${FONT}px ${css("--font")}`, label, labelSize: FONT + 5, size: WALL ? 40 : 28 };
   if (log) small.filter = (u, splits) => splits.map((v) => (log2 && [1, 2, 5].includes(+String(v.toExponential())[0]) || Math.abs(Math.log10(v) % 1) < 1e-9 ? v : null));
   return small;
 }
@@ -51,6 +52,7 @@ function axisOf(label, log, log2) {
 export class LinePlot {
   constructor(card, { xLabel, yLabel, series, steps = true, time = false, logX = false, logY = false, height = 200, zeroY = true }) {
     this.card = card;
+    height = WALL ? Math.round(height * 1.9) : height;
     this.height = height;
     this.logY = logY;
     const stepped = uPlot.paths.stepped({ align: 1 });
@@ -77,8 +79,8 @@ export class LinePlot {
       cursor: { points: { size: 5 }, drag: { x: true, y: false } },
       scales: { x: { time, distr: logX ? 3 : 1, range: (u, low, high) => (Number.isFinite(low) ? [low, high > low ? high : low + 1] : [0.1, 1]) }, y: { distr: logY ? 3 : 1, range } },
       axes: [
-        { ...axisOf(time ? undefined : xLabel, logX, true), values: (u, v) => v.map((x) => (x === null ? "" : time ? new Date(x * 1000).toLocaleTimeString("en-GB").slice(0, u.scales.x.max - u.scales.x.min > 300 ? 5 : 8) : short(x))), space: time ? 70 : 45 },
-        { ...axisOf(yLabel, logY, false), size: 46, values: (u, v) => v.map((y) => (y === null ? "" : short(y))) },
+        { ...axisOf(time ? undefined : xLabel, logX, true), values: (u, v) => v.map((x) => (x === null ? "" : time ? new Date(x * 1000).toLocaleTimeString("en-GB").slice(0, u.scales.x.max - u.scales.x.min > 300 ? 5 : 8) : short(x))), space: (time ? 70 : 45) * FONT / 11 },
+        { ...axisOf(yLabel, logY, false), size: WALL ? 72 : 46, values: (u, v) => v.map((y) => (y === null ? "" : short(y))) },
       ],
       series: [{ label: xLabel, value: time ? undefined : (u, v) => short(v) }, ...series.map((s) => ({
         label: s.label, stroke: css(s.color), width: s.width || 1.5, dash: s.dash,
@@ -198,14 +200,14 @@ export class MapPlot {
   draw() {
     const width = Math.floor(this.card.body.clientWidth);
     if (!this.values || width < 50) return;
-    const height = Math.round(Math.min(Math.max(width * 0.62, 180), 420)), ratio = devicePixelRatio || 1;
+    const height = Math.round(Math.min(Math.max(width * 0.62, 180), WALL ? 760 : 420)), ratio = devicePixelRatio || 1;
     this.node.width = width * ratio;
     this.node.height = height * ratio;
     this.node.style.width = `${width}px`;
     this.node.style.height = `${height}px`;
     const c = this.node.getContext("2d");
     c.scale(ratio, ratio);
-    const box = { left: 46, top: 6, width: width - 46 - 66, height: height - 6 - 38 };
+    const box = { left: 4 * FONT + 2, top: 6, width: width - 10 * FONT - 2, height: height - 6 - 3.5 * FONT };
     this.box = box;
     const nx = this.xEdges.length - 1, ny = this.yEdges.length - 1;
     const image = new ImageData(nx, ny), scale = this.diverging ? DIVERGING : VIRIDIS;
@@ -226,15 +228,15 @@ export class MapPlot {
     c.drawImage(small, box.left, box.top, box.width, box.height);
     c.strokeStyle = css("--grid");
     c.strokeRect(box.left + 0.5, box.top + 0.5, box.width - 1, box.height - 1);
-    c.font = `11px ${css("--font")}`;
+    c.font = `${FONT}px ${css("--font")}`;
     c.fillStyle = css("--text-dim");
     c.textAlign = "center";
-    for (const x of nice(this.xEdges)) c.fillText(short(x), box.left + place(this.xEdges, x) * box.width, box.top + box.height + 14);
-    c.fillText(this.xLabel, box.left + box.width / 2, box.top + box.height + 30);
+    for (const x of nice(this.xEdges)) c.fillText(short(x), box.left + place(this.xEdges, x) * box.width, box.top + box.height + 1.3 * FONT);
+    c.fillText(this.xLabel, box.left + box.width / 2, box.top + box.height + 2.8 * FONT);
     c.textAlign = "right";
     for (const y of nice(this.yEdges)) c.fillText(short(y), box.left - 5, box.top + (1 - place(this.yEdges, y)) * box.height + 4);
     c.save();
-    c.translate(11, box.top + box.height / 2);
+    c.translate(FONT, box.top + box.height / 2);
     c.rotate(-Math.PI / 2);
     c.textAlign = "center";
     c.fillText(this.yLabel, 0, 0);

@@ -20,7 +20,7 @@ VIEWS.overview = {
     const tiles = Object.fromEntries(Object.entries({ speed: "Read now", orbits: "Orbits read", rate: "Objects per orbit", lost: "Orbits lost", lag: "Largest lag", buffer: "Fullest buffer" }).map(([k, v]) => [k, tile(v)]));
     main.append(element("div", { class: "tiles" }, ...Object.values(tiles).map((t) => t.node)));
     const alarms = element("ul", { class: "alarms", "aria-label": "Alarms" });
-    const alarmCard = new Card("Alarms"), table = element("table"), processes = new Card("Processes", true);
+    const alarmCard = new Card("Alarms", true), table = element("table"), processes = new Card("Processes", true);
     alarmCard.body.append(alarms);
     table.append(element("thead", {}, element("tr", {}, ...["Process", "State", "x LHC", "MB/s in", "MB/s out", "Buffer", "Lag", "CPU", "Restarts"].map((t) => element("th", {}, t)))), element("tbody"));
     processes.body.append(table);
