@@ -10,8 +10,8 @@ from pathlib import Path
 from front_end import Keep
 from l1scout.board.repeat import RepeatedPackets
 from l1scout.formats.wire_formats.run3 import RUN3
-from l1scout.monitor.frames import unpack
 from l1scout.monitor.monitor import Monitor
+from l1scout.monitor.page_frames import unpack
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
 from l1scout.settings import read_settings

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from l1scout.io.batches import read_batches
-from l1scout.monitor.frames import unpack
+from l1scout.monitor.page_frames import unpack
 from l1scout.quality.accumulators import RunHistograms
 from live_packets import ended_spool, stored_spool
 from monitor_page import RUN, Served, SpoolWriter

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from l1scout.monitor.frames import View
+from l1scout.monitor.page_frames import View
 
 MAX_CLIENTS = 100
 

@@ -31,9 +31,9 @@ from l1scout.access import Access, is_loopback, parse_address
 from l1scout.errors import InputError, printable
 from l1scout.formats.stream import STREAMS
 from l1scout.monitor.downloads import MEDIA, WRITERS
-from l1scout.monitor.frames import View, describe_stream, live_frame, saved_frame
 from l1scout.monitor.live_histograms import CURRENT, LiveHistograms
 from l1scout.monitor.page_clients import MAX_CLIENTS, FrameHub
+from l1scout.monitor.page_frames import View, describe_stream, live_frame, saved_frame
 from l1scout.wire import listening_socket
 
 TICK_S = 0.5

@@ -1,4 +1,4 @@
-// Messages of the server: see l1scout/monitor/frames.py.
+// Messages of the server: see l1scout/monitor/page_frames.py.
 
 export function unpack(buffer) {
   const bytes = new DataView(buffer);
