@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,14 @@ import uproot
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from l1scout.core.orbit_data import OrbitData
+from l1scout.core.provenance import Provenance
 from l1scout.io.batches import read_batches
-from l1scout.monitor.page_frames import unpack
+from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
+from l1scout.monitor import live_histograms
+from l1scout.monitor.page_frames import View, live_frame, unpack
 from l1scout.quality.accumulators import RunHistograms
+from l1scout.simulate.run import Running, simulate_run
 from live_packets import ended_spool, stored_spool
 from monitor_page import RUN, Served, SpoolWriter
 from processes import wait_for
@@ -106,6 +112,26 @@ def test_a_stored_run_is_shown_as_its_files_hold_it(tmp_path):
         assert history["trend/muon/orbits"].sum() == expected.orbits
     finally:
         served.close()
+
+
+def test_watchers_see_every_lumisection_once_and_alarms_reach_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(live_histograms, "KEEP_SECTIONS", 2)
+    live = live_histograms.LiveHistograms(Provenance("test"), folder=tmp_path)
+    seen = []
+    live.watchers.append(lambda histograms, section: seen.append((section, histograms.section(section))))
+    (piece,) = simulate_run(1, 4, running=Running(occupancy=0.1), chunk=4)
+    for k in range(5):
+        orbit = piece.muons.orbit + k * ORBITS_PER_LUMISECTION
+        first = k * ORBITS_PER_LUMISECTION
+        muons = replace(piece.muons, orbit=orbit, lumisection=lumisection(orbit), first_orbit=first)
+        live.take(OrbitData.of_muons(replace(muons, run=np.full(len(muons), RUN))))
+        live.tick()
+    assert [section.number for section, _ in seen] == [1, 2, 3, 4]
+    assert all(counts["muon"]["pt"].sum() > 0 for _, counts in seen)
+    live.alarms.append({"text": "hot tower", "link": "?view=maps"})
+    head, _ = unpack(live_frame(live, View("overview")))
+    assert head["alarms"] == [{"text": "hot tower", "link": "?view=maps"}]
+    assert head["runs"] == [f"run{RUN:06d}"]  # saved after each lumisection
 
 
 def test_downloads_hold_what_is_shown(written):

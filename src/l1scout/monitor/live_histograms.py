@@ -3,13 +3,14 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from l1scout.analysis.common.live_time import Section
 from l1scout.control.local import command
 from l1scout.control.messages import ChainStatus
 from l1scout.core.orbit_data import OrbitData
@@ -74,6 +75,12 @@ class LiveHistograms:
         -1 before the first.
     faults : list of str
         What went wrong, for the page.
+    alarms : list of mapping
+        For the page: each has ``text`` and, if there is a plot to look at, ``link``, an address of the page
+        such as ``?view=maps``.
+    watchers : list of callable
+        Each is called once for every lumisection that is complete, ``watcher(histograms, section)``, while
+        nothing changes.
     """
 
     def __init__(
@@ -92,10 +99,12 @@ class LiveHistograms:
         self.histograms = RunHistograms(KEEP_SECTIONS)
         self.run: int | None = None
         self.newest_orbit, self.faults = -1, list[str]()
+        self.alarms: list[Mapping[str, str]] = []
+        self.watchers: list[Callable[[RunHistograms, Section], None]] = []
         self.chain: ChainStatus | None = None
         self.series: deque[Recent] = deque(maxlen=SERIES)
         self._before: tuple[float, int, int] | None = None
-        self._saved_sections = 0
+        self._completed: Section | None = None
         self._references = {reference.stem: reference} if reference else {}
         self._cache: dict[tuple[Path, int], SavedHistograms] = {}
         if reference:
@@ -116,7 +125,7 @@ class LiveHistograms:
         with self.guard:
             if run != self.run:
                 self.histograms, self.run = RunHistograms(KEEP_SECTIONS), run
-                self._before, self._saved_sections = None, 0
+                self._before, self._completed = None, None
                 self.newest_orbit = -1
             self.histograms.add(data)
             if len(main):
@@ -133,20 +142,23 @@ class LiveHistograms:
         with self.guard:
             orbits = self.histograms.orbits
             objects = sum(self._objects(name) for name in list(self.histograms.streams)[:1])
-            complete = len(self.histograms.completed())
+            new = [s for s in self.histograms.completed() if self._completed is None or s > self._completed]
+            for section in new:
+                self._completed = section
+                for watch in self.watchers:
+                    watch(self.histograms, section)
         if self._before is not None and now > self._before[0]:
-            passed, new = now - self._before[0], max(orbits - self._before[1], 0)
+            passed, read = now - self._before[0], max(orbits - self._before[1], 0)
             self.series.append(
                 Recent(
                     now,
-                    new / passed / ORBIT_FREQUENCY_HZ,
-                    max(objects - self._before[2], 0) / new if new else float("nan"),
+                    read / passed / ORBIT_FREQUENCY_HZ,
+                    max(objects - self._before[2], 0) / read if read else float("nan"),
                     self._lag_s(),
                 )
             )
         self._before = now, orbits, objects
-        if complete > self._saved_sections:
-            self._saved_sections = complete
+        if new:
             self.save()
 
     def _objects(self, stream: str) -> int:
@@ -214,4 +226,4 @@ class LiveHistograms:
     def status(self) -> dict[str, Any]:
         """Return the chain's status and what went wrong here, for the page."""
         chain = self.chain.model_dump(mode="json", exclude={"folder", "pid"}) if self.chain else None
-        return {"chain": chain, "faults": self.faults[-10:]}
+        return {"chain": chain, "faults": self.faults[-10:], "alarms": [dict(a) for a in self.alarms[-50:]]}

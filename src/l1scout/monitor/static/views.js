@@ -53,7 +53,8 @@ VIEWS.overview = {
       this.plots.speed.set([times, speeds]);
       this.plots.rate.set([times, Array.from(rates, (v) => (Number.isNaN(v) ? null : v))]);
     }
-    const texts = [...(chain ? chain.alarms : []), ...head.faults, ...(head.alarms || []).map((a) => a.text || String(a))];
+    const linked = (a) => (a.link && a.link.startsWith("?") ? element("a", { href: a.link }, a.text) : a.text);
+    const texts = [...(head.alarms || []).map(linked), ...(chain ? chain.alarms : []), ...head.faults];
     const warnings = chain ? chain.warnings : [];
     this.alarms.replaceChildren(...texts.map((a) => element("li", { class: "bad" }, a)), ...warnings.map((w) => element("li", { class: "warn" }, w)),
       ...(texts.length + warnings.length ? [] : [element("li", { class: "good" }, chain ? "No alarms." : "No alarms here. No run control (l1scout run) answers, so losses, buffers and lag of the chain are not known.")]));
