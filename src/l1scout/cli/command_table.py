@@ -120,6 +120,9 @@ COMMANDS = {
     "status": CommandEntry(
         "Show rates, buffers, lag, losses and restarts of the chain.", "status --settings chain.toml", _LIVE
     ),
+    "monitor": CommandEntry(
+        "Show live histograms, rates and alarms on a page.", "monitor --settings chain.toml", _LIVE
+    ),
     "settings": CommandEntry(
         "Print every setting of the live chain as a TOML file.", "settings > chain.toml", _LIVE
     ),
