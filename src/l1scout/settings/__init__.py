@@ -25,7 +25,7 @@ from l1scout.settings.given_values import (
     toml_value,
     variables,
 )
-from l1scout.settings.sections import (
+from l1scout.settings.setting_tables import (
     AccessSection,
     BoardSection,
     MonitorSection,
