@@ -69,6 +69,7 @@ class RunInStore(NamedTuple):
             if source != first:
                 quality.damage(other.damaged_parts, other.damaged_bytes)
                 quality.bytes += other.bytes
+                quality.files += other.files
                 quality.missing_orbits += other.missing_orbits
 
 
