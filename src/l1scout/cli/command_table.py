@@ -74,6 +74,10 @@ _MENU = {
     "check": CommandEntry(
         "Emulate a menu on a test vector and compare all bits.", "menu check menu.xml TestVector.txt"
     ),
+    "try": CommandEntry(
+        "Try algorithms of your own: their rates, and what they add to a menu.",
+        "menu try mine.toml run.raw --menu menu.xml",
+    ),
     "cross-check": CommandEntry(
         "Compare recorded bits of the Global Trigger with emulated ones.",
         "menu cross-check run.raw --menu menu.xml",
@@ -92,8 +96,8 @@ COMMANDS = {
         "Describe a file: format, era, runs, orbits, muons, columns.", "inspect L1Ntuple.root", _FILES
     ),
     "convert": CommandEntry(
-        "Archive .raw files or records as Parquet, and restore them.",
-        "convert run320040_ls0001_index000000.raw.zst archive.parquet",
+        "Convert scouting data: .raw, records, packets, archive, nano, Parquet.",
+        "convert run390000_ls0001_index000000.raw nano.root --hardware",
         _FILES,
     ),
     "simulate": CommandEntry(
@@ -115,6 +119,9 @@ COMMANDS = {
     ),
     "status": CommandEntry(
         "Show rates, buffers, lag, losses and restarts of the chain.", "status --settings chain.toml", _LIVE
+    ),
+    "monitor": CommandEntry(
+        "Show live histograms, rates and alarms on a page.", "monitor --settings chain.toml", _LIVE
     ),
     "settings": CommandEntry(
         "Print every setting of the live chain as a TOML file.", "settings > chain.toml", _LIVE

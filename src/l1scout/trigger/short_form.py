@@ -50,13 +50,18 @@ def parse_algorithm(text: str, name: str, *, index: int = 0, menu: Menu | None =
         If it is not of the grammar, or cannot be emulated exactly.
     """
     limits = _ShortLimits(menu)
-    head = Algorithm(index, name, _SPACES.sub(r"\1", text.strip()), None)
+    head = Algorithm(index, name, without_spaces(text), None)
     signals = menu.signals if menu else None
     found = build_algorithm(head, limits, signals or None, menu.grammar if menu else GRAMMAR)
     if found.problem:
         msg = f"{printable(name, 60)}: {found.problem}"
         raise InputError(msg)
     return found
+
+
+def without_spaces(text: str) -> str:
+    """Return an expression in which limits are one word: ``QLTY >= 12`` becomes ``QLTY>=12``."""
+    return _SPACES.sub(r"\1", text.strip())
 
 
 def menu_of(algorithms: "list[Algorithm] | tuple[Algorithm, ...]", name: str = "short form") -> Menu:
