@@ -67,6 +67,7 @@ ELSEWHERE = {
     "firmware report": "tests/firmware/test_training.py",
     "firmware hls": "tests/firmware/test_training.py",
     "firmware board": "tests/firmware/test_board_rtl.py",
+    "menu try": "tests/trigger/test_try.py",
 }
 """Commands that take long or need tools; the tests that run them look at their provenance."""
 followed = set()

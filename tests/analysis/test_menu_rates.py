@@ -111,6 +111,22 @@ def test_orbits_that_were_not_seen_count_nothing(muons, menu):
     assert empty["crossings"] > 3.5 * BX_PER_ORBIT
 
 
+def test_only_orbits_in_which_all_streams_were_seen_count(muons, menu):
+    """Jets of every other orbit: algorithms of the menu look at both, and none misses jets unseen."""
+    seen = np.arange(FIRST, FIRST + ORBITS, 2)
+    at = np.flatnonzero(np.isin(muons.orbit, seen))[::7]
+    columns = {n: np.full(at.size, 60, np.int16) for n in ("hwPt", "hwEta", "hwPhi")}
+    jets = OrbitBatch.from_objects(muons.orbit[at], muons.bx[at], columns, simulated=True).with_orbits(seen)
+    result = l1scout.analyse("menu", [OrbitData({"muon": muons, "jet": jets})], menu=menu)
+    rows = {row["algorithm"]: row["crossings"] for row in result.numbers["algorithms"]}
+    assert result.numbers["orbits"] == ORBITS // 2
+    assert rows["L1_Jet"] == at.size
+    inside = muons.of_orbits(seen)
+    good = (inside["hwQual"] >= 12) & (inside["hwPt"] >= 11) & (inside["intermediate"] == 0)
+    assert rows["L1_SingleMu5"] == len(np.unique(inside.row[good]))
+    assert any(f"{ORBITS // 2} orbits are left out" in warning for warning in result.warnings)
+
+
 def test_prescaled_rates_are_what_the_prescaler_passes(muons, menu, bits, tmp_path):
     factors = {
         "L1_SingleMu5": 2.5,

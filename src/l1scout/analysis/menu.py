@@ -55,7 +55,8 @@ class AlgorithmRow(Part):
     rate_low_hz: Number
     rate_high_hz: Number
     pure_rate_hz: Annotated[Number, Doc("of crossings in which no other algorithm fires")]
-    pure_rate_stat_hz: Number
+    pure_rate_low_hz: Number
+    pure_rate_high_hz: Number
     prescale: Annotated[Number, Doc("0 if off")] = None
     prescaled_rate_hz: Number = None
     prescaled_rate_stat_hz: Number = None
@@ -148,6 +149,7 @@ class MenuAnalysis(Analysis[MenuOptions]):
         from l1scout.analysis.common.equal_rate import LeadingMuons
         from l1scout.analysis.common.live_time import LiveTime
         from l1scout.analysis.common.menu_rates import MenuRates
+        from l1scout.trigger.decider import Decider
         from l1scout.trigger.load_menu import load_menu
 
         menu = load_menu(self.options.menu, self.options.cabling)
@@ -159,7 +161,7 @@ class MenuAnalysis(Analysis[MenuOptions]):
         ]
         self._leading = LeadingMuons()
         _ = self._model, self._pile_up
-        return MenuRates(menu, LiveTime(self.setup.section_orbits), np.array(passes))
+        return MenuRates(Decider(menu), LiveTime(self.setup.section_orbits), np.array(passes))
 
     def _prescales(self, menu: Any) -> tuple[dict[str, int] | None, str | None, set[int]]:
         from l1scout.trigger.prescale_files import read_masks, read_prescales
@@ -200,7 +202,7 @@ class MenuAnalysis(Analysis[MenuOptions]):
 
         self.needs.check(data)
         changed = None
-        if self._model is not None and MUON in data.streams:
+        if self._model is not None and MUON in self.state.decider.streams & data.streams.keys():
             muons = final_muons(data.muons)
             answer = self._model({n: c for n, c in muons.columns.items() if c.dtype.kind in "iu"})
             changed = with_recalibrated_codes(muons, answer)
@@ -219,15 +221,15 @@ class MenuAnalysis(Analysis[MenuOptions]):
         from l1scout.analysis.common.menu_rates import RAW
 
         state, (counts, both) = self.state, self.state.all_counts()
-        raw = counts[RAW]
+        raw, menu = counts[RAW], state.decider.menu
         found: dict[str, Any] = {
-            "menu": state.menu.name,
+            "menu": menu.name,
             "orbits": state.live.orbits,
             "live_s": state.live.seconds,
             "unplaced_orbits": state.live.unplaced,
             "prescale_column": self._column,
             **menu_tables.total_rates(state, counts, self._factors is not None),
-            "not_emulated": dict(sorted({**state.menu.problems, **state.problems}.items())),
+            "not_emulated": dict(sorted({**menu.problems, **state.problems}.items())),
             "algorithms": menu_tables.algorithm_rows(state, counts, both, self._factors),
             "sections": menu_tables.section_rows(state, raw),
             "by_section": menu_tables.by_section(state, raw),
@@ -248,6 +250,10 @@ class MenuAnalysis(Analysis[MenuOptions]):
 
     def _warnings(self) -> list[str]:
         state, warnings = self.state, []
+        if state.left_out:
+            warnings.append(
+                f"{state.left_out:,} orbits are left out in which not all streams of the menu were seen"
+            )
         if state.problems:
             warnings.append(
                 f"{len(state.problems)} of {len(state.names)} algorithms were not emulated: see not_emulated"

@@ -42,6 +42,10 @@ _SIMULATE = {
         "Write a simulated run as it comes from the fibres, and the muons that were sent.",
         "simulate run --orbits 200 --condition cosmics=0.5 --out run",
     ),
+    "streams": CommandEntry(
+        "Write packets of simulated boards of all streams.",
+        "simulate streams --orbits 20 --pile-up 5 --out boards",
+    ),
     "conditions": CommandEntry("List the effects that --condition can plant.", "simulate conditions"),
 }
 _FIRMWARE = {
@@ -69,6 +73,10 @@ _MENU = {
     ),
     "check": CommandEntry(
         "Emulate a menu on a test vector and compare all bits.", "menu check menu.xml TestVector.txt"
+    ),
+    "try": CommandEntry(
+        "Try algorithms of your own: their rates, and what they add to a menu.",
+        "menu try mine.toml run.raw --menu menu.xml",
     ),
     "cross-check": CommandEntry(
         "Compare recorded bits of the Global Trigger with emulated ones.",
@@ -111,6 +119,9 @@ COMMANDS = {
     ),
     "status": CommandEntry(
         "Show rates, buffers, lag, losses and restarts of the chain.", "status --settings chain.toml", _LIVE
+    ),
+    "monitor": CommandEntry(
+        "Show live histograms, rates and alarms on a page.", "monitor --settings chain.toml", _LIVE
     ),
     "settings": CommandEntry(
         "Print every setting of the live chain as a TOML file.", "settings > chain.toml", _LIVE

@@ -52,6 +52,7 @@ def describe_lines(algorithm: Algorithm) -> list[str]:
     found = _algorithm(algorithm)
     board = "" if algorithm.module is None else f", module {algorithm.module}"
     lines = [f"{algorithm.index} {algorithm.name}{board}", f"  {algorithm.text}"]
+    lines += ["  of recalibrated muons"] * algorithm.recalibrated
     if algorithm.problem:
         lines.append(f"  not emulated: {algorithm.problem}")
     for condition in found["conditions"]:
@@ -70,6 +71,7 @@ def _algorithm(algorithm: Algorithm) -> dict[str, Any]:
         "module": algorithm.module,
         "expression": algorithm.text,
         "problem": algorithm.problem or None,
+        "recalibrated_muons": algorithm.recalibrated,
         "conditions": [_condition(text, c) for text, c in algorithm.conditions.items()],
     }
 

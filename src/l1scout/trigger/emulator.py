@@ -12,6 +12,7 @@ from l1scout.trigger.expression import ConditionText, Expression
 from l1scout.trigger.menu import Algorithm, Menu, MenuCondition
 from l1scout.trigger.menu_error import UnsupportedError
 from l1scout.trigger.passing_objects import PassingObjects
+from l1scout.trigger.recalibrated_inputs import with_recalibrated_muons
 from l1scout.trigger.trigger_inputs import TriggerInputs
 
 _OPERATORS = {"AND": np.bitwise_and, "OR": np.bitwise_or, "XOR": np.bitwise_xor}
@@ -81,29 +82,35 @@ def emulate(menu: Menu, inputs: TriggerInputs) -> Decisions:
     """
     words: dict[str, Words] = {}
     problems = {}
-    results: dict[MenuCondition, Words] = {}
-    objects = PassingObjects(inputs)
+    objects = {False: _Evaluated(PassingObjects(inputs))}
     for algorithm in menu.algorithms:
         if algorithm.problem or algorithm.expression is None:
             problems[algorithm.name] = algorithm.problem
             continue
         try:
-            words[algorithm.name] = _combine(algorithm.expression, algorithm, objects, results)
+            if algorithm.recalibrated not in objects:
+                objects[True] = _Evaluated(PassingObjects(with_recalibrated_muons(inputs)))
+            words[algorithm.name] = objects[algorithm.recalibrated].combine(algorithm.expression, algorithm)
         except UnsupportedError as error:
             problems[algorithm.name] = str(error)
     return Decisions(inputs.crossings, words, problems)
 
 
-def _combine(
-    expression: Expression, algorithm: Algorithm, objects: PassingObjects, results: dict[MenuCondition, Words]
-) -> Words:
-    if isinstance(expression, ConditionText):
-        condition = algorithm.conditions[str(expression)]
-        if condition not in results:
-            fired = CONDITIONS[condition.type].evaluate(condition, objects)
-            results[condition] = pack_crossings(fired, objects.inputs.crossings)
-        return results[condition]
-    inputs = [_combine(part, algorithm, objects, results) for part in expression.inputs]
-    if expression.operator == "NOT":
-        return invert(inputs[0], objects.inputs.crossings)
-    return np.asarray(_OPERATORS[expression.operator].reduce(inputs))
+class _Evaluated:
+    """Objects, and the conditions that were evaluated on them."""
+
+    def __init__(self, objects: PassingObjects) -> None:
+        self._objects, self._crossings = objects, objects.inputs.crossings
+        self._results: dict[MenuCondition, Words] = {}
+
+    def combine(self, expression: Expression, algorithm: Algorithm) -> Words:
+        if isinstance(expression, ConditionText):
+            condition = algorithm.conditions[str(expression)]
+            if condition not in self._results:
+                fired = CONDITIONS[condition.type].evaluate(condition, self._objects)
+                self._results[condition] = pack_crossings(fired, self._crossings)
+            return self._results[condition]
+        inputs = [self.combine(part, algorithm) for part in expression.inputs]
+        if expression.operator == "NOT":
+            return invert(inputs[0], self._crossings)
+        return np.asarray(_OPERATORS[expression.operator].reduce(inputs))

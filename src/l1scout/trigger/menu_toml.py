@@ -1,11 +1,13 @@
 """Menus of one's own as TOML: algorithms in the short form, with their names.
 
 ``name`` of the menu, ``[signals]`` with the bits of external signals by name, and a table
-``[[algorithm]]`` for each with ``name``, ``expression`` and, if it is not the next, ``index``.
+``[[algorithm]]`` for each with ``name``, ``expression`` and, if it is not the next, ``index``; with
+``muons = "recalibrated"`` it gets recalibrated muons.
 """
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,22 @@ from l1scout.trigger.menu import Algorithm, Menu, checked_algorithms
 from l1scout.trigger.short_form import GRAMMAR, parse_algorithm
 
 _KEYS: dict[str, tuple[type, ...]] = {"name": (str,), "signals": (dict,), "algorithm": (list,)}
-_ALGORITHM_KEYS: dict[str, tuple[type, ...]] = {"name": (str,), "expression": (str,), "index": (int,)}
+_ALGORITHM_KEYS: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "expression": (str,),
+    "index": (int,),
+    "muons": (str,),
+}
 _SIGNALS = 256
 
 
-def read_menu_toml(data: bytes, path: Path, signals: Mapping[str, int] | None, signals_from: str) -> Menu:
+def read_menu_toml(
+    data: bytes,
+    path: Path,
+    signals: Mapping[str, int] | None,
+    signals_from: str,
+    cuts_of: Menu | None = None,
+) -> Menu:
     """Read a menu from TOML.
 
     Parameters
@@ -30,6 +43,8 @@ def read_menu_toml(data: bytes, path: Path, signals: Mapping[str, int] | None, s
         Bits of external signals, besides those that the file states.
     signals_from : str
         The file that states them.
+    cuts_of : Menu, optional
+        Whose names of cuts, and meaning of overlap removal, expressions may use.
 
     Raises
     ------
@@ -43,7 +58,8 @@ def read_menu_toml(data: bytes, path: Path, signals: Mapping[str, int] | None, s
         if type(bit) is not int or not 0 <= bit < _SIGNALS:
             msg = f"{path}: signal {printable(name, 60)}: {printable(str(bit), 20)} is not one of 0..255"
             raise InputError(msg)
-    known = Menu("", GRAMMAR, (), str(path), {**(signals or {}), **own})
+    every = {**(signals or {}), **own}
+    known = replace(cuts_of, signals=every) if cuts_of else Menu("", GRAMMAR, (), str(path), every)
     algorithms: list[Algorithm] = []
     for entry in document.get("algorithm", []):
         _check_keys(entry, _ALGORITHM_KEYS, f"{path}: algorithm {len(algorithms) + 1}")
@@ -52,10 +68,15 @@ def read_menu_toml(data: bytes, path: Path, signals: Mapping[str, int] | None, s
             raise InputError(msg)
         index = entry.get("index", algorithms[-1].index + 1 if algorithms else 0)
         try:
-            algorithms.append(parse_algorithm(entry["expression"], entry["name"], index=index, menu=known))
+            algorithm = parse_algorithm(entry["expression"], entry["name"], index=index, menu=known)
         except InputError as error:
             msg = f"{path}: {error}"
             raise InputError(msg) from error
+        if entry.get("muons", "raw") not in ("raw", "recalibrated"):
+            given = printable(entry["muons"], 20)
+            msg = f"{path}: {entry['name']}: muons are raw or recalibrated, not {given!r}"
+            raise InputError(msg)
+        algorithms.append(replace(algorithm, recalibrated=entry.get("muons") == "recalibrated"))
     checked = checked_algorithms(algorithms, str(path))
     name = document.get("name", path.name)
     return Menu(name, GRAMMAR, checked, str(path), known.signals, signals_from or (str(path) if own else ""))

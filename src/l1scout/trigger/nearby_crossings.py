@@ -4,8 +4,9 @@ A menu that looks up to `reach` crossings before and after its own decides in al
 there is nothing at all.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,8 @@ from l1scout.core.orbit_batch import OrbitBatch, final_muons
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
 from l1scout.lhc import crossing
-from l1scout.trigger.emulator import emulate
 from l1scout.trigger.menu import Menu
-from l1scout.trigger.trigger_inputs import SLOTS, StreamObjects, TriggerInputs
+from l1scout.trigger.trigger_inputs import SLOTS, StreamObjects
 
 Times = NDArray[np.int64]
 """Crossings from orbit 0, BX 1 on (`l1scout.lhc.crossing`)."""
@@ -28,6 +28,41 @@ _NOWHERE = np.zeros(0, np.int64)
 def reach_of(menu: Menu) -> int:
     """Return how many crossings before and after its own a menu looks at."""
     return max((abs(offset) for a in menu.algorithms for offset in a.offsets), default=0)
+
+
+def in_common_orbits(data: OrbitData, names: Iterable[str]) -> tuple[OrbitData, int]:
+    """Return some streams in the orbits in which all of them were seen, and how many orbits were left out.
+
+    Parameters
+    ----------
+    data : OrbitData
+    names : iterable of str
+        Those that the data have not are left out.
+
+    Raises
+    ------
+    InputError
+        If the data have none, or do not tell in which orbits streams were seen that have not as many.
+    """
+    streams = {name: data.streams[name] for name in names if name in data.streams}
+    if not streams:
+        msg = f"{data.source or 'these data'}: none of the streams {', '.join(sorted(names))}"
+        raise InputError(msg)
+    chosen = replace(data, streams=streams)
+    seen = [batch.orbits_seen() for batch in streams.values()]
+    numbers = {name: batch.n_orbits for name, batch in streams.items()}
+    known = [orbits for orbits in seen if orbits is not None]
+    if len(known) == len(seen) and all(np.array_equal(orbits, known[0]) for orbits in known):
+        return chosen, 0
+    if len(known) < len(seen):
+        if len(set(numbers.values())) == 1:
+            return chosen, 0
+        of = ", ".join(f"{n} of {name}" for name, n in numbers.items())
+        msg = f"{data.source or 'these data'}: have other numbers of orbits by stream ({of}), and not which"
+        raise InputError(msg)
+    common = reduce(np.intersect1d, known)
+    inside = {name: batch.of_orbits(common) for name, batch in streams.items()}
+    return replace(data, streams=inside), reduce(np.union1d, known).size - common.size
 
 
 def objects_in_time(data: OrbitData) -> dict[str, StreamObjects]:
@@ -95,7 +130,7 @@ def near_objects(objects: Objects, reach: int) -> Times:
 
 @dataclass(frozen=True)
 class NearbyDecisions:
-    """What a menu decides near objects.
+    """What algorithms decide near objects.
 
     Parameters
     ----------
@@ -110,24 +145,6 @@ class NearbyDecisions:
     time: Times
     words: Mapping[str, NDArray[np.uint64]]
     problems: Mapping[str, str]
-
-
-def decide(menu: Menu, objects: Objects, reach: int) -> NearbyDecisions:
-    """Emulate a menu at the crossings near objects."""
-    time = near_objects(objects, reach)
-    placed = {
-        name: StreamObjects(np.searchsorted(time, s.crossing), s.offsets, s.columns)
-        for name, s in objects.items()
-    }
-    found = emulate(menu, TriggerInputs(len(time), placed))
-    return NearbyDecisions(time, found.words, found.problems)
-
-
-def decide_without_objects(menu: Menu, objects: Objects, reach: int) -> dict[str, bool]:
-    """Return what a menu decides where there is nothing; of `objects` only streams and columns count."""
-    nothing = {name: stream.only(_NOWHERE) for name, stream in objects.items()}
-    found = emulate(menu, TriggerInputs(2 * reach + 1, nothing))
-    return {name: bool(bits[reach]) for name, bits in found.bits.items()}
 
 
 def section_of(batch: OrbitBatch, orbits: Sequence[int] | Times, section_orbits: int, known: bool) -> Times:

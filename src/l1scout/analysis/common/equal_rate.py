@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.evaluate.turn_on import EDGES_GEV, THRESHOLDS_GEV, efficiency
-from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS, PHI_LSB, PT_LSB
+from l1scout.formats.streams.muon import PT_LSB
 from l1scout.simulate.kinds import HARD
+from l1scout.trigger.recalibrated_inputs import recalibrated_codes
 
 STEP_GEV, STEPS = 0.01, 26_000
 """Bins of the recalibrated pT; the last one holds what is above."""
@@ -20,25 +21,9 @@ _CODES = 512
 
 
 def with_recalibrated_codes(muons: OrbitBatch, answer: Any) -> OrbitBatch:
-    """Return muons whose hardware values are those of a recalibration, rounded to the trigger's scales.
-
-    Parameters
-    ----------
-    muons : OrbitBatch
-        Final muons.
-    answer : Recalibrated
-        Of these muons. Those that it leaves as they are keep their values.
-    """
-    changed = {
-        "hwPt": np.clip(np.floor(answer.pt / PT_LSB) + 1, 1, _CODES - 1),
-        "hwEtaAtVtx": np.clip(np.rint(answer.eta / ETA_LSB), -256, 255),
-        "hwPhiAtVtx": np.rint(answer.phi / PHI_LSB) % PHI_BINS,
-    }
-    columns = {
-        name: np.where(answer.recalibrated, np.nan_to_num(values), muons[name]).astype(muons[name].dtype)
-        for name, values in changed.items()
-    }
-    return muons.with_columns(**columns)
+    """Return final muons whose hardware values are those of a recalibration of them (`Recalibrated`)."""
+    values = answer.pt, answer.eta, answer.phi, answer.recalibrated
+    return muons.with_columns(**recalibrated_codes(muons.columns, *values))
 
 
 @dataclass

@@ -26,10 +26,14 @@ class MenuCounts:
         Algorithms, in order of the index.
     probabilities : ndarray of float64, shape (algorithms,)
         That a bit passes its prescaler: 1 over the prescale, 0 if it is off.
+    n_menu : int
+        The first so many are a menu. Others are tried beside it: they are pure where none of the menu fires,
+        or passes its prescaler; and "any" is any of the menu.
     """
 
     names: tuple[str, ...]
     probabilities: NDArray[np.float64]
+    n_menu: int
     sections: dict[Section, Counts] = field(default_factory=dict)
     any_sections: dict[Section, int] = field(default_factory=dict)
     rows_sections: dict[Section, int] = field(default_factory=dict)
@@ -64,8 +68,9 @@ class MenuCounts:
                 fired[k] = at[rows[at]]
         bx = found.time % BX_PER_ORBIT + 1
         number = np.zeros(len(rows), np.int64)
-        for at in fired.values():
-            number[at] += 1
+        for k, at in fired.items():
+            if k < self.n_menu:
+                number[at] += 1
         some = np.flatnonzero(number)
         for section, part in sections:
             counts = self.sections.setdefault(section, np.zeros(len(self.names), np.int64))
@@ -79,7 +84,7 @@ class MenuCounts:
         for k, at in (*fired.items(), (len(self.names), some)):
             self.bx[k] += np.bincount(bx[at], minlength=BX_PER_ORBIT + 1)
         for k, at in fired.items():
-            self.pure[k] += np.count_nonzero(number[at] == 1)
+            self.pure[k] += np.count_nonzero(number[at] == int(k < self.n_menu))
         self._overlaps(fired, len(rows))
         self._prescaled(fired, number)
 
@@ -98,6 +103,8 @@ class MenuCounts:
         """Add the probabilities that any algorithm passes its prescaler, and that only one does."""
         none, certain = np.ones(len(number)), np.zeros(len(number), np.int64)
         for k, at in fired.items():
+            if k >= self.n_menu:
+                continue
             if self.probabilities[k] == 1:
                 certain[at] += 1
             else:
@@ -107,7 +114,9 @@ class MenuCounts:
         self.prescaled_squares += int(np.rint(passes**2 * ONE).astype(np.int64).sum())
         for k, at in fired.items():
             p = self.probabilities[k]
-            if p == 1:
+            if k >= self.n_menu:
+                alone = np.where(certain[at] == 0, none[at], 0.0)
+            elif p == 1:
                 alone = np.where(certain[at] == 1, none[at], 0.0)
             else:
                 alone = np.where(certain[at] == 0, none[at] / (1 - p) * p, 0.0)
@@ -139,29 +148,33 @@ class MenuCounts:
         orbits : mapping of Section to int
             Orbits that were seen.
         """
-        out = MenuCounts(self.names, self.probabilities)
+        out = MenuCounts(self.names, self.probabilities, self.n_menu)
         out.merge(self)
         chosen = np.array([fires.get(name, False) for name in self.names], np.bool_)
         if not chosen.any():
             return out
+        of_menu = chosen & (np.arange(len(chosen)) < self.n_menu)
         for section, n in orbits.items():
             empty = n * BX_PER_ORBIT - self.rows_sections.get(section, 0)
             counts = out.sections.get(section, np.zeros(len(self.names), np.int64))
             out.sections[section] = counts + empty * chosen
-            out.any_sections[section] = out.any_sections.get(section, 0) + empty
+            if of_menu.any():
+                out.any_sections[section] = out.any_sections.get(section, 0) + empty
         empty_bx = np.r_[0, np.full(BX_PER_ORBIT, sum(orbits.values()))] - self.rows_bx
         out.bx[:-1][chosen] += empty_bx
-        out.bx[-1] += empty_bx
+        out.bx[-1] += empty_bx * of_menu.any()
         empty = int(empty_bx.sum())
         out.overlap[np.ix_(chosen, chosen)] += empty
-        out.pure[chosen] += empty if chosen.sum() == 1 else 0
-        p = self.probabilities[chosen]
+        out.pure[of_menu] += empty if of_menu.sum() == 1 else 0
+        out.pure[chosen & ~of_menu] += 0 if of_menu.any() else empty
+        p = self.probabilities[of_menu]
         passes = 1 - float(np.prod(1 - p))
         out.prescaled_any += round(passes * empty * ONE)
         out.prescaled_squares += round(passes**2 * empty * ONE)
         for k in np.flatnonzero(chosen):
-            others = float(np.prod([1 - self.probabilities[m] for m in np.flatnonzero(chosen) if m != k]))
-            out.prescaled_pure[k] += round(self.probabilities[k] * others * empty * ONE)
+            others = float(np.prod([1 - self.probabilities[m] for m in np.flatnonzero(of_menu) if m != k]))
+            own = self.probabilities[k] if of_menu[k] else 1.0
+            out.prescaled_pure[k] += round(own * others * empty * ONE)
         return out
 
     @property

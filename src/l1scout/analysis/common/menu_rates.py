@@ -15,18 +15,17 @@ from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.core.provenance import joint_origin
 from l1scout.lhc import BX_PER_ORBIT, ORBITS_PER_LUMISECTION
 from l1scout.trigger.crossing_bits import count, pack_flags
-from l1scout.trigger.menu import Menu
+from l1scout.trigger.decider import Decider
 from l1scout.trigger.nearby_crossings import (
     NearbyDecisions,
     Objects,
-    decide,
-    decide_without_objects,
     followed,
+    in_common_orbits,
     objects_in_time,
-    reach_of,
     section_of,
     within,
 )
+from l1scout.trigger.trigger_inputs import SLOTS
 
 RAW, RECALIBRATED = "raw", "recalibrated"
 
@@ -55,27 +54,31 @@ class MenuRates:
 
     Parameters
     ----------
-    menu : Menu
+    decider : Decider
     live : LiveTime
     probabilities : ndarray of float64, shape (algorithms,)
         See `MenuCounts`.
     """
 
-    menu: Menu
+    decider: Decider
     live: LiveTime
     probabilities: NDArray[np.float64]
     origins: set[bool | None] = field(default_factory=set)
     problems: dict[str, str] = field(default_factory=dict)
+    left_out: int = 0
+    """Orbits in which not all streams were seen."""
     fires_without_objects: dict[str, bool] = field(default_factory=dict)
     _left: _Edge | None = None
     _right: _Edge | None = None
 
     def __post_init__(self) -> None:
-        self.names = tuple(a.name for a in self.menu.algorithms)
-        self.reach = reach_of(self.menu)
+        self.names, self.reach = self.decider.names, self.decider.reach
         self.counts: dict[str, MenuCounts] = {}
         self.both = np.zeros(len(self.names), np.int64)
         """Crossings in which an algorithm fires with the muons as they are and with recalibrated ones."""
+
+    def _no_counts(self) -> MenuCounts:
+        return MenuCounts(self.names, self.probabilities, self.decider.n_menu)
 
     @property
     def simulated(self) -> bool | None:
@@ -93,16 +96,22 @@ class MenuRates:
         recalibrated : OrbitBatch, optional
             The final muons with recalibrated values in their hardware columns.
         """
+        data, left_out = in_common_orbits(data, self.decider.streams or SLOTS)
         main = data.main
+        self.left_out += left_out
         self.origins |= data.origins
         self.live.add(main, prescale)
         objects = {RAW: objects_in_time(data)}
         if recalibrated is not None:
-            changed = objects_in_time(OrbitData.of_muons(recalibrated))
+            seen = main.orbits_seen() if left_out else None
+            chosen = slice(None) if seen is None else np.isin(recalibrated.orbit, seen)
+            changed = objects_in_time(
+                OrbitData.of_muons(recalibrated.take(np.arange(len(recalibrated))[chosen]))
+            )
             objects[RECALIBRATED] = {**objects[RAW], MUON: changed[MUON]}
         if not any(stream.crossing.size for stream in objects[RAW].values()):
             return
-        empty = decide_without_objects(self.menu, objects[RAW], self.reach)
+        empty = self.decider.without_objects(objects[RAW])
         self.fires_without_objects = {**empty, **self.fires_without_objects}
         for covered in seen_orbits(main)[0]:
             self._add_span(main, covered, objects)
@@ -147,9 +156,9 @@ class MenuRates:
     def _count(self, objects: Mapping[str, Objects], rows: Any, sections: Any) -> None:
         words = []
         for kind, streams in objects.items():
-            found = decide(self.menu, streams, self.reach)
+            found = self.decider.decide(streams)
             self.problems |= found.problems
-            counts = self.counts.setdefault(kind, MenuCounts(self.names, self.probabilities))
+            counts = self.counts.setdefault(kind, self._no_counts())
             chosen = rows(found)
             counts.add(found, chosen, sections(found))
             words.append({name: w & pack_flags(chosen) for name, w in found.words.items()})
@@ -200,19 +209,20 @@ class MenuRates:
         """Add what follows."""
         self.origins |= other.origins
         self.problems |= other.problems
+        self.left_out += other.left_out
         self.fires_without_objects = {**other.fires_without_objects, **self.fires_without_objects}
         self.live.merge(other.live)
         self.both += other.both
         for kind, counts in other.counts.items():
-            self.counts.setdefault(kind, MenuCounts(self.names, self.probabilities)).merge(counts)
+            self.counts.setdefault(kind, self._no_counts()).merge(counts)
         self._follow(other._left, other._right)
 
     def all_counts(self) -> "tuple[dict[str, MenuCounts], Counts]":
         """Return the counts of all crossings by kind of muons, and of those in which both kinds fire."""
-        whole = MenuRates(self.menu, self.live, self.probabilities)
+        whole = MenuRates(self.decider, self.live, self.probabilities)
         whole.both += self.both
         for kind in self.counts or (RAW,):
-            whole.counts[kind] = MenuCounts(self.names, self.probabilities)
+            whole.counts[kind] = self._no_counts()
             if kind in self.counts:
                 whole.counts[kind].merge(self.counts[kind])
         whole._resolve(None, self._left)

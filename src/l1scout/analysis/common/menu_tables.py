@@ -30,8 +30,9 @@ def algorithm_rows(
     """Return a row for each algorithm that was emulated, in order of the index."""
     raw, hz = found[RAW], state.live.rate(1)
     low, high = poisson_interval(raw.total)
+    pure_low, pure_high = poisson_interval(raw.pure)
     rows = []
-    for k, algorithm in enumerate(state.menu.algorithms):
+    for k, algorithm in enumerate(state.decider.menu.algorithms if state.decider.menu else ()):
         if algorithm.name in state.problems:
             continue
         n = int(raw.total[k])
@@ -43,7 +44,8 @@ def algorithm_rows(
             "rate_low_hz": float(low[k]) * hz,
             "rate_high_hz": float(high[k]) * hz,
             "pure_rate_hz": int(raw.pure[k]) * hz,
-            "pure_rate_stat_hz": float(np.sqrt(raw.pure[k])) * hz,
+            "pure_rate_low_hz": float(pure_low[k]) * hz,
+            "pure_rate_high_hz": float(pure_high[k]) * hz,
         }
         if factors is not None:
             factor = factors[algorithm.name]
