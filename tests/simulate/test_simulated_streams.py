@@ -50,7 +50,7 @@ def test_objects_are_those_of_their_records(data, name):
 
 def test_every_simulation_is_of_a_stream():
     assert set(SIMULATIONS) <= set(STREAMS)
-    assert set(EVERY) == set(SIMULATIONS)
+    assert set(EVERY) == set(SIMULATIONS) - {"gt"}  # which the package trigger adds
     with pytest.raises(InputError, match="no 'jets' among the stream simulations"):
         next(simulate_streams(1, 1, ["jets"]))
 

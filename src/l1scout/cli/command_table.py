@@ -42,6 +42,10 @@ _SIMULATE = {
         "Write a simulated run as it comes from the fibres, and the muons that were sent.",
         "simulate run --orbits 200 --condition cosmics=0.5 --out run",
     ),
+    "streams": CommandEntry(
+        "Write packets of simulated boards of all streams.",
+        "simulate streams --orbits 20 --pile-up 5 --out boards",
+    ),
     "conditions": CommandEntry("List the effects that --condition can plant.", "simulate conditions"),
 }
 _FIRMWARE = {
@@ -70,9 +74,17 @@ _MENU = {
     "check": CommandEntry(
         "Emulate a menu on a test vector and compare all bits.", "menu check menu.xml TestVector.txt"
     ),
+    "try": CommandEntry(
+        "Try algorithms of your own: their rates, and what they add to a menu.",
+        "menu try mine.toml run.raw --menu menu.xml",
+    ),
     "cross-check": CommandEntry(
         "Compare recorded bits of the Global Trigger with emulated ones.",
         "menu cross-check run.raw --menu menu.xml",
+    ),
+    "verilog": CommandEntry(
+        "Write algorithms on muons as Verilog, and compare it with the emulator.",
+        "menu verilog menu.xml --algorithm L1_SingleMu22 --out rtl --random 1000",
     ),
 }
 
@@ -84,8 +96,8 @@ COMMANDS = {
         "Describe a file: format, era, runs, orbits, muons, columns.", "inspect L1Ntuple.root", _FILES
     ),
     "convert": CommandEntry(
-        "Archive .raw files or records as Parquet, and restore them.",
-        "convert run320040_ls0001_index000000.raw.zst archive.parquet",
+        "Convert scouting data: .raw, records, packets, archive, nano, Parquet.",
+        "convert run390000_ls0001_index000000.raw nano.root --hardware",
         _FILES,
     ),
     "simulate": CommandEntry(
@@ -179,6 +191,11 @@ COMMANDS = {
         panel=_PHYSICS,
         details="Physics and detector quantities, from packets, files or a simulated run. Each command "
         "prints a table; with --out it writes figure, tables (CSV) and result (JSON), too.",
+    ),
+    "skim": CommandEntry(
+        "Keep the crossings that a trigger expression selects.",
+        "skim run.raw dimuons.root --when 'comb{MU5[QLTY>=12], MU3}[OS]' --window 1",
+        _PHYSICS,
     ),
     "menu": CommandEntry("Show a Level-1 trigger menu, and emulate it bit for bit.", "", _PHYSICS, _MENU),
     "firmware": CommandEntry(

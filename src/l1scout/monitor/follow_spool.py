@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -137,14 +137,11 @@ class SpoolFollower:
 def _decoded(
     frames: list[Frame], streams: list[Stream], header: RawFile, quality: ReadQuality, folder: Path
 ) -> OrbitData:
-    orbits = np.array([frame.orbit for frame in frames], np.int64)
-    consecutive = bool(orbits[-1] - orbits[0] + 1 == orbits.size)
+    orbits = np.unique(np.array([frame.orbit for frame in frames], np.int64))
     made: dict[str, OrbitBatch] = {}
     for name, part in decode_shared_frames(frames, streams, header).items():
-        objects = part.objects
-        if consecutive and not part.flagged.size:
-            objects = replace(objects, first_orbit=int(orbits[0]))
-        made[name] = quality.flag(objects, part.flagged)
+        good = quality.flag(part.objects, part.flagged)
+        made[name] = good.with_orbits(np.setdiff1d(orbits, part.flagged))
     return OrbitData(made, None, Origin(str(folder)))
 
 

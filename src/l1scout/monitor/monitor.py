@@ -129,8 +129,12 @@ class Monitor:
             for reason in skipped:
                 self._log("skipped", why=reason)
             return [FileFollower(files, take, stopping)]
-        sources = [settings.of_source(name).readout for name in settings.sources or ("",)]
-        return [SpoolFollower(s.spool or default_folder(), s.source, take, stopping) for s in sources]
+        readouts = [settings.of_source(name).readout for name in settings.sources or ("",)]
+        return [
+            SpoolFollower(readout.spool or default_folder(), source, take, stopping)
+            for readout in readouts
+            for source in readout.sources
+        ]
 
     def run(self) -> None:
         """Work until `stop`."""

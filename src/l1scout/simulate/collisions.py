@@ -20,7 +20,7 @@ from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.simulate.activity import ACTIVITIES, Activity
 from l1scout.simulate.barrel_muons import BarrelMuons
 from l1scout.simulate.clusters import Clusters, TowerHits, draw_clusters, draw_towers
-from l1scout.simulate.run import Running, simulate_run
+from l1scout.simulate.run import TRUTH, Running, simulate_run
 from l1scout.simulate.stubs import Stubs
 
 _PILE_UP, CLUSTERS, SOFT, STUBS, OBJECTS = range(5)
@@ -117,6 +117,11 @@ class SimulatedOrbits:
             first_orbit=self.first,
             simulated=True,
         )
+
+
+def without_truth(muons: OrbitBatch) -> OrbitBatch:
+    """Return muons without the columns that no link carries."""
+    return replace(muons, columns={n: c for n, c in muons.columns.items() if n not in (*TRUTH, "particle")})
 
 
 def running_like(activity: Activity) -> Running:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = {"dphi": 2e-5, "deta": 2e-5, "dpt": 2e-3}
 """Largest accepted deviation of the network and of its ONNX export from Keras: rad, 1, GeV; far below the
-core windows. Above `_LARGE`, that of pT goes with pT."""
+core windows. Above `_LARGE`, that of pT goes with pT; that of phi and eta with the largest correction
+if it is above 1: networks of many inputs give such where no muon is."""
 _LARGE = 45.0
 _CONNECTIONS = ("InputLayer", "Add")
 
@@ -99,7 +100,8 @@ def deviations(
 ) -> dict[str, dict[str, float]]:
     """Return the largest differences of a network and of its ONNX export from Keras, in physics units.
 
-    Those of pT are divided by pT / 45 GeV where pT is larger than that.
+    Those of pT are divided by pT / 45 GeV where pT is larger than that, those of phi and eta by the
+    largest correction, if it is larger than 1: the sums behind all answers have rounding errors of that size.
     """
     import onnxruntime
 
@@ -110,6 +112,7 @@ def deviations(
     wanted = network.finish(hardware.T, answers_of(model, card, columns).T).T
     answers = {"network": network(hardware.T).T, "ONNX": given}
     size = np.ones(wanted.shape)
+    size[:, :2] = np.maximum(np.abs(wanted[:, :2]).max(axis=0), 1)
     if "hwPt" in columns:
         size[:, 2] = np.maximum(PT.to_physical(columns["hwPt"]) / _LARGE, 1)
     worst = {what: (np.abs(found - wanted) / size).max(axis=0) for what, found in answers.items()}

@@ -67,8 +67,7 @@ class FaultSearch:
         chosen = _chosen(rows, got, wanted)
         near = np.unique((chosen[:, None] + np.arange(-REACH, REACH + 1)).ravel())
         near = near[(near >= 0) & (near < len(rows))]
-        streams = {s: {n: c[near] for n, c in columns.items()} for s, columns in inputs.streams.items()}
-        part = TriggerInputs(len(near), streams)
+        part = inputs.only(near)
         place = np.searchsorted(near, chosen)
         self._possible = {
             what: bits

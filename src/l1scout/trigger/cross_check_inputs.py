@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from l1scout.trigger.block_inputs import objects_at
 from l1scout.trigger.menu import Algorithm
 from l1scout.trigger.scales import KINDS, ObjectKind
 from l1scout.trigger.trigger_inputs import TriggerInputs
@@ -31,12 +32,10 @@ def objects_of(algorithm: Algorithm, inputs: TriggerInputs, row: int) -> Iterato
         kind = KINDS.get(kind_name)
         if kind is None or kind.stream not in inputs.streams:
             continue
-        columns = inputs.streams[kind.stream]
-        named = [n for n in (kind.value, kind.eta, kind.phi, *_MORE.get(kind.stream, ())) if n in columns]
-        values = {name: inputs.column(kind.stream, name, offset)[row].tolist() for name in named}
-        for slot in range(kind.slots):
-            if values[kind.value][slot] > 0:
-                hardware = {name: of_slots[slot] for name, of_slots in values.items()}
+        named = (kind.value, kind.eta, kind.phi, *_MORE.get(kind.stream, ()))
+        for slot, columns in enumerate(objects_at(inputs, kind.stream, row + offset)):
+            if columns[kind.value] > 0:
+                hardware = {name: columns[name] for name in named if name in columns}
                 yield {
                     "object": _label(kind_name, offset),
                     "slot": slot,

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.core.orbit_data import OrbitData, final_only
+from l1scout.core.orbit_batch import OrbitBatch, final_muons
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.lhc import BX_PER_ORBIT, crossing
+from l1scout.trigger.block_inputs import of_batches
+from l1scout.trigger.event_inputs import is_triggered
 from l1scout.trigger.trigger_inputs import SLOTS, TriggerInputs
 
 Times = NDArray[np.int64]
@@ -45,7 +47,7 @@ class CrossingBlock:
         looked at.
     inputs : TriggerInputs
     around : mapping of str to sequence of OrbitBatch
-        All streams in these orbits and in those beside them.
+        All streams in these orbits and in those beside them; of muons the final ones.
     known : ndarray of int64
         `seen` and the orbits before and after that were seen, too.
     """
@@ -90,7 +92,8 @@ def crossing_blocks(
     Parameters
     ----------
     chunks : iterable of OrbitData
-        In order of time; the last one is held until the next one comes. Intermediate muons are left out.
+        In order of time; the last one is held until the next one comes. The trigger does not get their
+        intermediate muons.
     shifts : mapping of str to int, optional
         Further streams whose crossings are to be laid out, which the trigger does not read, and how many
         crossings later than the objects they are: ``{"gt": 0}``.
@@ -105,7 +108,7 @@ def crossing_blocks(
     before: _Piece | None = None
     here: _Piece | None = None
     for data in chunks:
-        for piece in _pieces(final_only(data), rows):
+        for piece in _pieces(data, rows):
             if here is not None:
                 yield _block(before, here, piece, shifts or {})
             before, here = here, piece
@@ -120,28 +123,63 @@ def _pieces(data: OrbitData, rows: int) -> Iterator[_Piece]:
     for run in runs.tolist():
         one = data
         if runs.size > 1:
-            one = _restricted(data, {n: np.flatnonzero(b.run == run) for n, b in data.streams.items()})
-        seen = _orbits_seen(one)
-        n_orbits = one.main.n_orbits if runs.size == 1 else len(seen)
-        unplaced = None if n_orbits is None else max(n_orbits - len(seen), 0)
-        counts = np.zeros(len(seen), np.int64)
-        for batch in one.streams.values():
-            counts += np.bincount(np.searchsorted(seen, batch.orbit), minlength=len(seen))[: len(seen)]
-        part = np.cumsum(counts) // max(rows, 1)
-        for k in np.unique(part).tolist():
-            orbits = seen[part == k]
-            rows_of = {
-                n: np.arange(*np.searchsorted(b.orbit, [orbits[0], orbits[-1] + 1]).tolist())
-                for n, b in one.streams.items()
-            }
-            yield _Piece(_restricted(one, rows_of), run, orbits, unplaced)
-            unplaced = None if unplaced is None else 0
-        if not len(seen):
-            yield _Piece(one, run, seen, unplaced)
+            rows_of = {n: np.flatnonzero(b.run == run) for n, b in data.streams.items()}
+            one = _restricted(data, rows_of, first=run == runs[0])
+        yield from _pieces_of_run(one, run, rows)
 
 
-def _restricted(data: OrbitData, rows: Mapping[str, NDArray[np.int64]]) -> OrbitData:
-    return replace(data, streams={n: b.take(rows[n]) for n, b in data.streams.items()}, selections=None)
+def _pieces_of_run(data: OrbitData, run: int, rows: int) -> Iterator[_Piece]:
+    """Cut data of one run into whole orbits, of about so many rows; empty orbits stay with the first ones."""
+    seen, main = _orbits_seen(data), data.main.n_orbits
+    if not len(seen):
+        yield _Piece(data, run, seen, main)
+        return
+    counts = np.zeros(len(seen), np.int64)
+    for batch in data.streams.values():
+        counts += np.bincount(np.searchsorted(seen, batch.orbit), minlength=len(seen))
+    part = np.cumsum(counts) // max(rows, 1)
+    for k in np.unique(part).tolist():
+        orbits, first = seen[part == k], k == part[0]
+        streams = {}
+        for name, batch in data.streams.items():
+            start, stop = np.searchsorted(batch.orbit, [orbits[0], orbits[-1] + 1]).tolist()
+            part_of = batch.take(np.arange(start, stop))
+            lost = batch.lost_orbits if first else 0
+            streams[name] = replace(_standing_for(part_of, batch, orbits, first=first), lost_orbits=lost)
+        unplaced = None if main is None else max(main - len(seen), 0) if first else 0
+        flags = _flags_of(data.selections, run, orbits)
+        yield _Piece(replace(data, streams=streams, selections=flags), run, orbits, unplaced)
+
+
+def _standing_for(part: OrbitBatch, whole: OrbitBatch, orbits: Times, *, first: bool) -> OrbitBatch:
+    """Return a part of a batch with the orbits it stands for, among some that follow each other."""
+    own = whole.orbits_seen()
+    if own is not None:
+        return part.with_orbits(own[(own >= orbits[0]) & (own <= orbits[-1])])
+    if whole.n_orbits is None:
+        return part
+    # where it is not known which orbits were seen, empty ones stay with the first part
+    with_rows, of_all = len(np.unique(part.orbit)), len(np.unique(whole.orbit))
+    return replace(part, n_orbits=with_rows + (max(whole.n_orbits - of_all, 0) if first else 0))
+
+
+def _restricted(data: OrbitData, rows: Mapping[str, NDArray[np.int64]], *, first: bool) -> OrbitData:
+    """Return some rows of each stream, which stand for the orbits of these; lost ones stay with the first."""
+    streams = {}
+    for name, batch in data.streams.items():
+        part = batch.take(rows[name])
+        if batch.n_orbits is not None:
+            part = part.with_orbits(np.unique(part.orbit))
+        streams[name] = replace(part, lost_orbits=batch.lost_orbits if first else 0)
+    return replace(data, streams=streams)
+
+
+def _flags_of(flags: OrbitBatch | None, run: int, orbits: Times) -> OrbitBatch | None:
+    """Return the flags of crossings from the first to the last of some orbits."""
+    if flags is None:
+        return None
+    here = (flags.run == run) & (flags.orbit >= orbits[0]) & (flags.orbit <= orbits[-1])
+    return flags.take(np.flatnonzero(here))
 
 
 def _orbits_seen(data: OrbitData) -> Times:
@@ -150,8 +188,11 @@ def _orbits_seen(data: OrbitData) -> Times:
     Raises
     ------
     InputError
-        If they are not in order of time, or the data do not tell them.
+        If they are not in order of time, or the data do not tell them, as triggered events.
     """
+    if is_triggered(data):
+        msg = f"{data.source}: holds triggered events, not the crossings of orbits"
+        raise InputError(msg)
     for name, batch in data.streams.items():
         if len(batch) and batch.orbit[0] < 0:
             msg = f"{data.source}: does not tell the orbit of its {name}s"
@@ -159,14 +200,12 @@ def _orbits_seen(data: OrbitData) -> Times:
         if (np.diff(batch.orbit) < 0).any():
             msg = f"{data.source}: crossings of {name}s are not in order of time"
             raise InputError(msg)
-    rows = np.unique(np.concatenate([batch.orbit for batch in data.streams.values()]))
-    main = data.main
-    if main.n_orbits is None or main.n_orbits > _MOST_ORBITS:
-        return rows
-    first = main.first_orbit
-    if first is None and rows.size and rows[-1] - rows[0] + 1 == main.n_orbits:
-        first = int(rows[0])
-    return rows if first is None else np.union1d(rows, np.arange(first, first + main.n_orbits))
+    known = [batch.orbit for batch in data.streams.values()]
+    for batch in data.streams.values():
+        if batch.n_orbits is not None and batch.n_orbits <= _MOST_ORBITS:
+            seen = batch.orbits_seen()
+            known += [] if seen is None else [seen]
+    return np.unique(np.concatenate(known))
 
 
 def _block(
@@ -178,14 +217,14 @@ def _block(
         pieces.insert(0, _only(before, int(before.seen[-1])))
     if after is not None and _is_beside(here, after):
         pieces.append(_only(after, int(after.seen[0])))
-    around = {name: [p.data.streams[name] for p in pieces] for name in here.data.streams}
+    around = {name: [final_muons(p.data.streams[name]) for p in pieces] for name in here.data.streams}
     shown = {name: 0 for name in around if name in SLOTS} | {n: s for n, s in shifts.items() if n in around}
     occupied = [crossing(b.orbit, b.bx) - shift for n, shift in shown.items() for b in around[n]]
     times = np.unique(np.concatenate(occupied)) if occupied else np.zeros(0, np.int64)
     decided = _spread(times)
     decided = decided[np.isin(decided // BX_PER_ORBIT, here.seen)]
     time = _spread(decided)
-    streams = {n: _filled(n, batches, time) for n, batches in around.items() if n in SLOTS}
+    streams = {n: [_placed(n, b, time) for b in batches] for n, batches in around.items() if n in SLOTS}
     return CrossingBlock(
         data=here.data,
         run=here.run,
@@ -193,7 +232,7 @@ def _block(
         unplaced=here.unplaced,
         time=time,
         decided=np.isin(time, decided),
-        inputs=TriggerInputs(len(time), streams),
+        inputs=of_batches(len(time), streams),
         around=around,
         known=np.concatenate([p.seen for p in pieces]),
     )
@@ -202,7 +241,7 @@ def _block(
 def _only(piece: _Piece, orbit: int) -> _Piece:
     """Return one orbit of a piece."""
     rows = {n: np.flatnonzero(b.orbit == orbit) for n, b in piece.data.streams.items()}
-    return _Piece(_restricted(piece.data, rows), piece.run, np.array([orbit]), 0)
+    return _Piece(_restricted(piece.data, rows, first=False), piece.run, np.array([orbit]), 0)
 
 
 def _is_beside(first: _Piece, second: _Piece) -> bool:
@@ -230,21 +269,11 @@ def places_of(batch: OrbitBatch, time: Times) -> tuple[Times, Times]:
     return rows, place[rows]
 
 
-def _filled(name: str, batches: Sequence[OrbitBatch], time: Times) -> dict[str, NDArray[np.int16]]:
-    """Return columns of shape (crossings, slots)."""
-    columns: dict[str, NDArray[np.int16]] = {}
-    for batch in batches:
-        _check(name, batch)
-        rows, places = places_of(batch, time)
-        counts = batch.counts[rows]
-        slot = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-        objects = np.repeat(batch.offsets[:-1][rows], counts) + slot
-        place = np.repeat(places, counts)
-        for column, values in batch.columns.items():
-            if column not in columns:
-                columns[column] = np.zeros((len(time), SLOTS[name]), values.dtype)
-            columns[column][place, slot] = values[objects]
-    return columns
+def _placed(name: str, batch: OrbitBatch, time: Times) -> tuple[OrbitBatch, Times]:
+    """Return the objects of a batch that are in some crossings, with their places among these."""
+    _check(name, batch)
+    rows, places = places_of(batch, time)
+    return batch.take(rows), places
 
 
 def _check(name: str, batch: OrbitBatch) -> None:

@@ -52,6 +52,7 @@ def describe_lines(algorithm: Algorithm) -> list[str]:
     found = _algorithm(algorithm)
     board = "" if algorithm.module is None else f", module {algorithm.module}"
     lines = [f"{algorithm.index} {algorithm.name}{board}", f"  {algorithm.text}"]
+    lines += ["  of recalibrated muons"] * algorithm.recalibrated
     if algorithm.problem:
         lines.append(f"  not emulated: {algorithm.problem}")
     for condition in found["conditions"]:
@@ -70,6 +71,7 @@ def _algorithm(algorithm: Algorithm) -> dict[str, Any]:
         "module": algorithm.module,
         "expression": algorithm.text,
         "problem": algorithm.problem or None,
+        "recalibrated_muons": algorithm.recalibrated,
         "conditions": [_condition(text, c) for text, c in algorithm.conditions.items()],
     }
 
@@ -124,12 +126,11 @@ def _leg_cut(leg: Leg, cut: LegCut) -> dict[str, Any]:
         return _limit(
             "unconstrained pT", "within", hardware, (cut.low - 1.0, float(cut.high)), "GeV", cut.name
         )
-    finders = [
-        n for n, r in TRACK_FINDERS.items() if cut.type == "INDEX" and r.start <= cut.low <= cut.high < r.stop
-    ]
-    return _limit(
-        _NUMBERS[cut.type], "within", hardware, None, "", cut.name + f" ({finders[0]})" * bool(finders)
-    )
+    name = cut.name
+    for finder, indices in TRACK_FINDERS.items():
+        if cut.type == "INDEX" and indices.start <= cut.low <= cut.high < indices.stop:
+            name += f" ({finder})"
+    return _limit(_NUMBERS[cut.type], "within", hardware, None, "", name)
 
 
 def _pair(type_: str, name: str, low: int, high: int, physics: tuple[float, float]) -> dict[str, Any]:

@@ -125,6 +125,8 @@ class Algorithm:
         The board that computes it.
     problem : str
         Why it cannot be emulated exactly; empty if it can.
+    recalibrated : bool
+        Whether it gets recalibrated muons; no menu of the trigger has such algorithms.
     """
 
     index: int
@@ -134,6 +136,7 @@ class Algorithm:
     conditions: Mapping[str, MenuCondition] = field(default_factory=dict)
     module: int | None = None
     problem: str = ""
+    recalibrated: bool = False
 
     @property
     def offsets(self) -> tuple[int, ...]:

@@ -3,12 +3,9 @@
 Elsewhere muons are drawn as words of the trigger (`simulate.run`). Intermediate copies are among them.
 """
 
-from dataclasses import replace
-
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import MUON
-from l1scout.simulate.collisions import SimulatedOrbits
-from l1scout.simulate.run import TRUTH
+from l1scout.simulate.collisions import SimulatedOrbits, without_truth
 from l1scout.simulate.stream_simulation import SIMULATIONS, StreamSimulation
 
 
@@ -19,9 +16,7 @@ class SimulatedMuons(StreamSimulation):
 
     def simulate(self, orbits: SimulatedOrbits) -> OrbitBatch:
         """Return muons without the columns of the truth."""
-        muons = orbits.complete(orbits.muons)
-        columns = {n: c for n, c in muons.columns.items() if n not in (*TRUTH, "particle")}
-        return replace(muons, columns=columns)
+        return without_truth(orbits.complete(orbits.muons))
 
 
 SIMULATIONS.register(MUON)(SimulatedMuons())
