@@ -36,3 +36,32 @@ def facts(expression, objects, cuts=(), name="L1Menu_Collisions2024_test"):
     }
     algorithm = {"index": 7, "name": "L1_7", "module": 2, "expression": expression, "conditions": conditions}
     return json.dumps({"menu": name, "algorithms": [algorithm]})
+
+
+ONLY_MUONS = """
+name = "Muons"
+[[algorithm]]
+name = "L1_SingleMu5"
+expression = "MU5[QLTY>=12]"
+[[algorithm]]
+name = "L1_SingleMu22"
+index = 7
+expression = "MU22[QLTY>=12]"
+[[algorithm]]
+name = "L1_DoubleMu"
+expression = "comb{MU0, MU0}"
+[[algorithm]]
+name = "L1_Isolated"
+expression = "MU0 AND NOT (MU0-1 OR MU0+2)"
+[[algorithm]]
+name = "L1_Empty"
+expression = "NOT (MU0 OR MU0+1)"
+"""
+MUON_MENU = (
+    ONLY_MUONS
+    + """
+[[algorithm]]
+name = "L1_Jet"
+expression = "JET20"
+"""
+)

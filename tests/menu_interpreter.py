@@ -4,7 +4,6 @@ Written apart from the emulator, from the public description of the Global Trigg
 """
 
 import math
-from itertools import product
 
 ETA_STEP = {True: 0.0870 / 8, False: 0.0435}
 TURN = {True: 576, False: 144}
@@ -129,10 +128,10 @@ def fulfilled(data, bx, condition, wrap=False):
     legs = list(condition.legs)
     last = legs.pop() if removal and len(legs) > 2 else None
     others = list(candidates(data, bx, last, wrap)) if last else []
-    for chosen in product(*(list(candidates(data, bx, leg, wrap)) for leg in legs)):
-        places = [(leg.kind, leg.offset, slot) for leg, (slot, _) in zip(legs, chosen, strict=True)]
-        if len(set(places)) < len(places):
-            continue
+    wanted = [list(candidates(data, bx, leg, wrap)) for leg in legs]
+    if removal and last and not others:
+        return False
+    for chosen in combinations_of(wanted, legs):
         objects = [(leg.kind, item) for leg, (_, item) in zip(legs, chosen, strict=True)]
         if not passes_all(condition, cuts, objects):
             continue
@@ -142,9 +141,25 @@ def fulfilled(data, bx, condition, wrap=False):
             return True
         (cut,) = removal
         overlapping = [any(passes_pair(cut, o, (last.kind, item)) for o in objects) for _, item in others]
-        if overlapping and (not any(overlapping) if condition.veto else not all(overlapping)):
+        if not any(overlapping) if condition.veto else not all(overlapping):
             return True
     return False
+
+
+def combinations_of(wanted, legs, chosen=()):
+    """All choices of an object for each leg, of which those of one list are different; one at a time."""
+    if len(chosen) == len(legs):
+        yield chosen
+        return
+    leg = legs[len(chosen)]
+    taken = {slot for other, (slot, _) in zip(legs, chosen, strict=False) if same_list(leg, other)}
+    for slot, item in wanted[len(chosen)]:
+        if slot not in taken:
+            yield from combinations_of(wanted, legs, (*chosen, (slot, item)))
+
+
+def same_list(a, b):
+    return (a.kind, a.offset) == (b.kind, b.offset)
 
 
 def passes_all(condition, cuts, objects):

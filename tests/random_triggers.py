@@ -7,9 +7,12 @@ from l1scout.formats.streams.etsum import WORDS
 from l1scout.formats.streams.jet import JET
 from l1scout.formats.streams.muon import MUON_RUN3
 from l1scout.formats.streams.tau import TAU
+from l1scout.trigger.condition_type import CONDITIONS
+from l1scout.trigger.crossing_bits import pack_crossings, unpack
 from l1scout.trigger.menu import Leg, LegCut, MenuCondition, PairCut
+from l1scout.trigger.passing_objects import PassingObjects
 from l1scout.trigger.scales import KINDS
-from l1scout.trigger.trigger_inputs import SLOTS, TriggerInputs
+from l1scout.trigger.trigger_inputs import SLOTS, StreamObjects, TriggerInputs
 
 LAYOUTS = {"muon": MUON_RUN3, "egamma": EGAMMA, "tau": TAU, "jet": JET}
 CALORIMETER = ("EG", "TAU", "JET")
@@ -18,6 +21,15 @@ ETA_LIMIT = {"muon": 225, "egamma": 58, "tau": 58, "jet": 114}
 
 def random_inputs(rng, crossings, wrap=True):
     """Crossings with few to many objects, near each other often enough for every cut to matter."""
+    streams = {
+        name: StreamObjects.of_slots(columns) for name, columns in random_slots(rng, crossings).items()
+    }
+    external = rng.random((crossings, 256)) < 0.5
+    return TriggerInputs(crossings, streams, external, rng.integers(0, 1 << 16, crossings), wrap)
+
+
+def random_slots(rng, crossings):
+    """The columns of each stream: shape (crossings, slots)."""
     streams = {}
     for stream, layout in LAYOUTS.items():
         shape = (crossings, SLOTS[stream])
@@ -37,17 +49,29 @@ def random_inputs(rng, crossings, wrap=True):
         if name.endswith("Phi"):
             sums[name] = rng.integers(0, 144, (crossings, 1))
     sums["centrality"] = rng.integers(0, 256, (crossings, 1))
-    streams["etsum"] = {n: v.astype(np.int16) for n, v in sums.items()}
-    external = rng.random((crossings, 256)) < 0.5
-    return TriggerInputs(crossings, streams, external, rng.integers(0, 1 << 16, crossings), wrap)
+    return streams | {"etsum": {n: v.astype(np.int16) for n, v in sums.items()}}
 
 
-def as_objects(inputs):
-    """The same crossings as lists of dicts of Python integers."""
-    lists = {s: {n: v.tolist() for n, v in columns.items()} for s, columns in inputs.streams.items()}
+def evaluate(condition, inputs):
+    """A flag per crossing: whether a condition that its type accepts is fulfilled."""
+    CONDITIONS[condition.type].check(condition)
+    fired = CONDITIONS[condition.type].evaluate(condition, PassingObjects(inputs))
+    return unpack(pack_crossings(fired, inputs.crossings), inputs.crossings)
+
+
+def as_objects(inputs, streams=None):
+    """The same crossings as lists of dicts of Python integers: of some streams, by default of all."""
+    lists = {
+        s: {n: objects.in_slots(n, inputs.crossings, SLOTS[s]).tolist() for n in objects.columns}
+        for s, objects in inputs.streams.items()
+        if streams is None or s in streams
+    }
     return [
         {
-            s: [{n: v[k][i] for n, v in columns.items()} for i in range(SLOTS[s])]
+            s: [
+                dict(zip(columns, of_slot, strict=True))
+                for of_slot in zip(*(v[k] for v in columns.values()), strict=True)
+            ]
             for s, columns in lists.items()
         }
         for k in range(inputs.crossings)

@@ -42,6 +42,7 @@ from l1scout.model.card import read_card
 from l1scout.model.checksums import write_sums
 from l1scout.model.quantities import VARIABLES
 from l1scout.training import study
+from menu_documents import ONLY_MUONS
 from toy_muons import toy_columns, write_parquet
 
 STATED = {"simulated": True, "real": False, "unknown": None}
@@ -290,6 +291,9 @@ def analysis_options(name, folder):
         rows = [f"{k},{1 + k / 50}" for k in range(1, 3564)]
         (folder / "reference.csv").write_text("\n".join(["bx,reference", *rows]))
         return ("--reference", folder / "reference.csv")
+    if name == "menu":
+        (folder / "menu.toml").write_text(ONLY_MUONS)
+        return ("--menu", folder / "menu.toml")
     if name == "calibrate":
         steps = [[4 * k, 4 * k + 3, 0.1 * (k % 5 - 2)] for k in range(10)]
         scan = {"x": steps[:5], "y": steps[5:], "protons": [[1e11, 1e9], [1e11, 0]]}

@@ -199,11 +199,13 @@ def open(  # noqa: A001
     >>> store = l1scout.open("store/", run=317435)
     """
     paths = [Path(source)] if isinstance(source, str | Path) else [Path(p) for p in source]
+    stored = None
     if run is not None:
         if len(paths) != 1:
             msg = f"run {run}: name one store, not {len(paths)} paths"
             raise InputError(msg)
-        files, title = stored_run(paths[0], run, source_id)[0], f"run {run} of {paths[0]}"
+        stored = stored_run(paths[0], run, source_id)
+        files, title = stored.files, f"run {run} of {paths[0]}"
     else:
         missing = [p for p in paths if not _exists(p)]
         if missing or not paths:
@@ -213,6 +215,8 @@ def open(  # noqa: A001
         title = paths[0].name if len(paths) == 1 else f"{len(paths)} files"
 
     def chunks(quality: ReadQuality) -> Iterator[OrbitData]:
+        if stored is not None:
+            return stored.read(quality, intermediate=intermediate, flavour=flavour)
         read = read_batches(files, quality=quality, intermediate=intermediate, flavour=flavour)
         return with_losses(read)
 

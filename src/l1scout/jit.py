@@ -1,15 +1,22 @@
 """The one way in which this package compiles hot loops."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
 import numba
 import numpy as np
+from numba.core import entrypoints
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+if not {"l1scout.cli", "l1scout.control.child"}.isdisjoint(sys.modules):
+    # Before its first kernel numba imports what awkward and vector add to it, which takes half a second. A
+    # command or process of the chain does without: kernels take plain arrays. Other programs keep it.
+    entrypoints._already_initialized = True
 
 
 def kernel(function: F) -> F:

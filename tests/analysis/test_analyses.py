@@ -16,6 +16,7 @@ from l1scout.analysis._docs import MARKER, reference, with_reference
 from l1scout.analysis._schema import COMMON
 from l1scout.cli import make_app
 from l1scout.errors import InputError
+from menu_documents import ONLY_MUONS
 
 DOCS = Path(__file__).parents[2] / "docs" / "analyses.md"
 
@@ -148,6 +149,9 @@ def test_the_result_is_what_the_schema_says(name, tmp_path):
             "bx,reference\n" + "".join(f"{k},{1 + k / 50}\n" for k in range(1, 3564))
         )
         args += ["--reference", tmp_path / "reference.csv"]
+    elif name == "menu":
+        (tmp_path / "menu.toml").write_text(ONLY_MUONS)
+        args += ["--menu", tmp_path / "menu.toml"]
     elif name == "calibrate":
         planes = {
             plane: [[5 * k, 5 * k + 4, 0.1 * (k % 5 - 2)] for k in steps]

@@ -25,6 +25,7 @@ from l1scout.errors import InputError
 from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
 from l1scout.simulate.dimuons import Pairs, simulate_dimuons
 from l1scout.simulate.run import Running, simulate_run
+from menu_documents import MUON_MENU
 
 STEPS = np.linspace(-3, 3, 9)
 START = ORBITS_PER_LUMISECTION - 150
@@ -63,7 +64,9 @@ def options(tmp_path_factory):
         for plane, n in (("x", 0), ("y", 9))
     }
     (folder / "scan.json").write_text(json.dumps(planes | {"protons": [[1e11, 1e9], [1e11, 0]]}))
+    (folder / "menu.toml").write_text(MUON_MENU)
     return {
+        "menu": {"menu": folder / "menu.toml"},
         "linearity": {"reference": folder / "reference.csv"},
         "calibrate": {"scan": folder / "scan.json"},
     }

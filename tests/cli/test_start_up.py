@@ -9,8 +9,11 @@ from typer.testing import CliRunner
 
 from l1scout.cli import COMMANDS, make_app
 
-LIGHT = {"l1scout", "typer", "annotated_doc", "shellingham", "rich", "markdown_it", "mdurl", "pygments"}
-"""All that a help may import besides Python's own library: typer, rich and what these need."""
+LIGHT = {"l1scout", "typer", "annotated_doc", "shellingham", "rich", "markdown_it", "mdurl"} | {
+    "pygments",
+    "attr",
+}
+"""All that a help may import besides Python's own library: typer, rich and what these need or look for."""
 
 HELP_OF_EVERY_COMMAND = """
 import contextlib, io, json, os, sys

@@ -1,6 +1,8 @@
 """Readers as parts: one from outside does all that ours do, and a file is opened once."""
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -125,6 +127,18 @@ def test_two_readings_of_an_open_file_do_not_disturb_each_other(samples):
         one, two = read_events(file, rows=10), read_events(file, rows=10)
         for a, b in zip(one, two, strict=True):
             np.testing.assert_array_equal(a.muons["hwPt"], b.muons["hwPt"])
+
+
+@pytest.mark.parametrize("kind", ["ARCHIVE", "PARQUET", "RAW", "SCOUTING_NANO", "RNTUPLE"])
+def test_a_closed_file_leaves_no_memory(samples, kind):
+    """A store opens a file for each segment that it archives, for days."""
+    with InputFile(samples[kind]) as file:
+        for _ in read_events(file):
+            pass
+    left = weakref.ref(file)
+    del file
+    gc.collect()
+    assert left() is None
 
 
 def test_classes_of_uproot_stay_as_the_user_has_them(samples, tmp_path):

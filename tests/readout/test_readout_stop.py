@@ -70,7 +70,7 @@ class Running:
         return socket.create_connection((host, int(port)))
 
     def wait_full(self) -> None:
-        wait_for(lambda: self.readout.writer.totals.waited_s > 0)
+        wait_for(lambda: self.readout.writers.totals.waited_s > 0)
 
     def ends(self) -> None:
         self._thread.join(PATIENCE_S)
@@ -99,7 +99,7 @@ def test_store_takes_nothing_and_spool_is_full(tmp_path, store):
     assert running.left == len(running.readout.spool) > 0
     assert account_of(running.readout) == ORBITS
     missed = sum(s.missed for s in running.readout.spool.waiting())
-    assert missed == running.readout.writer.totals.discarded > 0
+    assert missed == running.readout.writers.totals.discarded > 0
     assert any("given up" in alarm for alarm in running.statuses[-1].alarms)
 
 
@@ -153,7 +153,7 @@ def test_file_ends_when_readout_is_to_stop(tmp_path, store):
     readout = readout_of(tmp_path, store, readout__spool_bytes=0)
     path = tmp_path / "packets.dat"
     path.write_bytes(repeated("run3", 0, 20 * ORBITS))
-    real = readout.writer.step
+    real = readout.writers.step
     seen = []
 
     def step(packet):
@@ -161,7 +161,7 @@ def test_file_ends_when_readout_is_to_stop(tmp_path, store):
         seen.append(packet)
         readout.stop()
 
-    readout.writer.step = step
+    readout.writers.step = step
     with path.open("rb", buffering=0) as file:
         readout.read(path, file, lambda _: None)
     sent = account_of(readout)

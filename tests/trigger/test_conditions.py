@@ -2,20 +2,19 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from l1scout.errors import InputError
 from l1scout.trigger.condition_type import CONDITIONS
+from l1scout.trigger.crossing_bits import count, crossings_of, invert, pack_crossings, unpack
 from l1scout.trigger.menu import Leg, LegCut, MenuCondition, PairCut
-from l1scout.trigger.passing_objects import PassingObjects
+from l1scout.trigger.trigger_inputs import StreamObjects, TriggerInputs
 from menu_interpreter import as_signal, fulfilled
-from random_triggers import as_objects, random_condition, random_inputs
+from random_triggers import as_objects, evaluate, random_condition, random_inputs, random_slots
 
 SIGNALS = ("external", "centrality", "muon-shower", "cicada")
 TYPES = [name for name in CONDITIONS if name not in SIGNALS]
-
-
-def evaluate(condition, inputs):
-    CONDITIONS[condition.type].check(condition)
-    return CONDITIONS[condition.type].evaluate(condition, PassingObjects(inputs))
 
 
 @pytest.mark.parametrize("type_", TYPES)
@@ -66,15 +65,20 @@ def test_crossings_before_the_first_and_after_the_last_are_empty_unless_the_orbi
         assert np.flatnonzero(evaluate(signal, inputs)).tolist() == ([19] if wrap else [])
 
 
+def one_crossing(**streams):
+    """A crossing in which the streams have objects with these columns, and nothing else."""
+    slots = random_slots(np.random.default_rng(0), 1)
+    for stream, columns in slots.items():
+        for name, column in columns.items():
+            column[:] = 0
+            given = streams.get(stream, {}).get(name, ())
+            column[0, : len(given)] = given
+    return TriggerInputs(1, {name: StreamObjects.of_slots(columns) for name, columns in slots.items()})
+
+
 def overlap_inputs():
     """Two taus far apart, a jet on the first and a jet alone, at one crossing."""
-    inputs = random_inputs(np.random.default_rng(0), 1)
-    for stream, phi in (("tau", (10, 60)), ("jet", (10, 110))):
-        for column in inputs.streams[stream].values():
-            column[:] = 0
-        inputs.streams[stream]["hwPt"][0, :2] = 50
-        inputs.streams[stream]["hwPhi"][0, :2] = phi
-    return inputs
+    return one_crossing(tau={"hwPt": (50, 50), "hwPhi": (10, 60)}, jet={"hwPt": (50, 50), "hwPhi": (10, 110)})
 
 
 @pytest.mark.parametrize(("veto", "passes"), [(False, True), (True, False)])
@@ -86,10 +90,7 @@ def test_the_two_meanings_of_overlap_removal(veto, passes):
 
 
 def test_a_condition_needs_different_objects():
-    inputs = random_inputs(np.random.default_rng(0), 1)
-    for column in inputs.streams["jet"].values():
-        column[:] = 0
-    inputs.streams["jet"]["hwPt"][0, :3] = (90, 50, 20)
+    inputs = one_crossing(jet={"hwPt": (90, 50, 20)})
     for thresholds, passes in (
         ((90, 50), True),
         ((90, 90), False),
@@ -126,3 +127,37 @@ def test_windows_of_one_type_are_alternatives():
     every, low, high, both = (evaluate(MenuCondition("single", (leg,)), inputs) for leg in legs)
     np.testing.assert_array_equal(both, every)
     assert low.sum() < every.sum() > high.sum()
+
+
+def test_a_value_of_eta_that_no_word_can_have_is_refused_before_a_table_is_asked():
+    inputs = one_crossing(muon={"hwPt": (20, 20), "hwEtaAtVtx": (-3000, 3000)})
+    condition = MenuCondition("dist", (Leg("MU", "", 1),) * 2, (PairCut("DETA", "", 0, 100),))
+    with pytest.raises(InputError, match=r"hwEtaAtVtx -3000..3000 is outside -256..255"):
+        evaluate(condition, inputs)
+
+
+@pytest.mark.parametrize(
+    ("crossing", "offsets", "values"),
+    [
+        ([3, 2], [0, 1, 2], 2),
+        ([2, 8], [0, 1, 2], 2),
+        ([-1, 2], [0, 1, 2], 2),
+        ([1, 2], [0, 1, 10], 10),
+        ([1], [0, 1], 2),
+    ],
+)
+def test_objects_that_are_not_in_order_or_too_many_are_refused(crossing, offsets, values):
+    objects = StreamObjects(np.array(crossing), np.array(offsets), {"hwPt": np.ones(values, np.int16)})
+    with pytest.raises(ValueError, match="muon"):
+        TriggerInputs(8, {"muon": objects})
+
+
+@given(st.integers(1, 200), st.data())
+def test_bits_of_crossings_are_those_that_were_packed(number, data):
+    chosen = data.draw(st.sets(st.integers(0, number - 1)))
+    words = pack_crossings(np.array(sorted(chosen), np.int64), number)
+    assert crossings_of(words).tolist() == sorted(chosen) == np.flatnonzero(unpack(words, number)).tolist()
+    assert crossings_of(invert(words, number)).tolist() == sorted(set(range(number)) - chosen)
+    assert count(words) == len(chosen)
+    with pytest.raises(ValueError, match="outside"):
+        pack_crossings(np.array([number]), number)

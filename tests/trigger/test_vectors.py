@@ -13,6 +13,7 @@ from l1scout.errors import InputError
 from l1scout.trigger import fixed_point
 from l1scout.trigger.check_vector import check_vector
 from l1scout.trigger.load_menu import load_menu
+from l1scout.trigger.trigger_inputs import SLOTS
 from l1scout.trigger.vector_file import read_vector
 from menu_documents import algorithm, cut, menu_xml
 
@@ -117,7 +118,10 @@ def test_a_line_by_hand(tmp_path):
     given = {"f2": muon, "f34": jet, "f57": 1 << 200, "f58": 1 << 511 | 1, "f9": 77}
     path.write_text(line(0) + line(1, **given, **cicada, **sums))
     vector = read_vector(path)
-    streams = vector.inputs.streams
+    streams = {
+        name: {n: objects.in_slots(n, 2, SLOTS[name]) for n in objects.columns}
+        for name, objects in vector.inputs.streams.items()
+    }
     names = ("hwDXY", "shower", "hwPtUnconstrained", "tfMuonIndex", "hwChargeValid", "hwCharge", "hwIso")
     assert [int(streams["muon"][n][1, 1]) for n in names] == [3, 1, 0x5A, 71, 1, 1, 2]
     names = ("hwEtaAtVtx", "hwQual", "hwPt", "hwPhiAtVtx")

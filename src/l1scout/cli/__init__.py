@@ -1,9 +1,10 @@
 """The command line: one small file per command, and no logic here.
 
-A command is the function of its name in the module of its name, with an underscore behind if that is a
-keyword of Python; a command of a group is in the module ``GROUP_COMMAND``. Only the command that runs is
-imported: the table `COMMANDS` is all that ``l1scout --help`` needs. The modules of commands in turn import
-libraries such as numpy inside their functions, so that their own ``--help`` is quick, too.
+A command is the function of its name in the module of its name, with an underscore for a hyphen, and one
+behind if that is a keyword of Python; a command of a group is in the module ``GROUP_COMMAND``. Only the
+command that runs is imported: the table `COMMANDS` is all that ``l1scout --help`` needs. The modules of
+commands in turn import libraries such as numpy inside their functions, so that their own ``--help`` is quick,
+too.
 """
 
 import io
@@ -70,7 +71,7 @@ def load_command(*path: str) -> Any:
         app = _group(path, below, help=entry.details or entry.help, add_completion=False)
         app.callback()(_nothing)
         return typer.main.get_command(app)
-    module, function = "_".join(path), path[-1]
+    module, function = "_".join(path).replace("-", "_"), path[-1].replace("-", "_")
     if iskeyword(function):
         module, function = f"{module}_", f"{function}_"
     command = getattr(import_module(f"l1scout.cli.{module}"), function)

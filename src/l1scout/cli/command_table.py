@@ -70,6 +70,14 @@ _MENU = {
     "check": CommandEntry(
         "Emulate a menu on a test vector and compare all bits.", "menu check menu.xml TestVector.txt"
     ),
+    "cross-check": CommandEntry(
+        "Compare recorded bits of the Global Trigger with emulated ones.",
+        "menu cross-check run.raw --menu menu.xml",
+    ),
+    "verilog": CommandEntry(
+        "Write algorithms on muons as Verilog, and compare it with the emulator.",
+        "menu verilog menu.xml --algorithm L1_SingleMu22 --out rtl --random 1000",
+    ),
 }
 
 COMMANDS = {
@@ -172,6 +180,11 @@ COMMANDS = {
         panel=_PHYSICS,
         details="Physics and detector quantities, from packets, files or a simulated run. Each command "
         "prints a table; with --out it writes figure, tables (CSV) and result (JSON), too.",
+    ),
+    "skim": CommandEntry(
+        "Keep the crossings that a trigger expression selects.",
+        "skim run.raw dimuons.root --when 'comb{MU5[QLTY>=12], MU3}[OS]' --window 1",
+        _PHYSICS,
     ),
     "menu": CommandEntry("Show a Level-1 trigger menu, and emulate it bit for bit.", "", _PHYSICS, _MENU),
     "firmware": CommandEntry(

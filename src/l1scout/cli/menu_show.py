@@ -14,22 +14,45 @@ Cabling = Annotated[
         "L1Menu_cabling_YEAR_*.xml beside the menu."
     ),
 ]
-MenuFile = Annotated[Path, typer.Argument(help="Menu: XML, or JSON of derived facts; also as .gz.")]
+Prescales = Annotated[
+    Path | None, typer.Option(help="Prescales of the menu: CSV, or XML of run settings; also as .gz.")
+]
+Column = Annotated[
+    str | None, typer.Option(help="Column of the prescales; by default the one that the file says is in use.")
+]
+MaskFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--masks", help="XML of run settings with finorMask or vetoMask; can be given several times."
+    ),
+]
+MenuFile = Annotated[
+    Path, typer.Argument(help="Menu: XML, JSON of derived facts, or TOML in the short form; also as .gz.")
+]
 
 
 def show(
     menu: MenuFile,
     algorithm: Annotated[str | None, typer.Option(help="Only this one, by its name or index.")] = None,
     cabling: Cabling = None,
+    prescales: Prescales = None,
+    column: Column = None,
+    masks: MaskFiles = None,
     json: Json = False,
 ) -> None:
     """Show the algorithms of a menu with their limits in physics units and in hardware integers."""
     from l1scout.trigger.describe_menu import describe_lines, describe_menu
+    from l1scout.trigger.describe_prescales import run_settings, run_settings_lines
     from l1scout.trigger.load_menu import load_menu
+    from l1scout.trigger.prescale_files import read_masks, read_prescales
 
     loaded = load_menu(menu, cabling)
     chosen = (loaded.select(algorithm),) if algorithm else loaded.algorithms
+    table = read_prescales(prescales) if prescales else None
+    settings = run_settings(loaded, table, column, read_masks(*masks) if masks else None)
     document = describe_menu(loaded, chosen)
+    for entry in document["algorithms"]:
+        entry |= settings[entry["name"]]
     if json:
         print_json(document)
         return
@@ -38,7 +61,9 @@ def show(
     print_line(f"external signals: {loaded.signals_from or 'not stated'}")
     for one in chosen:
         print_line("")
-        for line in describe_lines(one):
+        for line in [*describe_lines(one), *run_settings_lines(settings[one.name])]:
             print_line(line)
+    if table and (column or table.active) and (large := table.too_large(loaded, column)):
+        warn([f"{table.source}: prescales of {', '.join(large)} have more than the firmware's 24 bits"])
     if document["not_emulated"]:
         warn([f"{len(document['not_emulated'])} of these algorithms cannot be emulated exactly; see above"])

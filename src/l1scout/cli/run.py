@@ -21,6 +21,10 @@ def run(
         typer.Argument(help="TOML file of settings; `l1scout settings` prints one with all defaults."),
     ] = None,
     over: Set = None,
+    streams: Annotated[
+        str | None,
+        typer.Option(help="Simulate boards of all streams, or of some: gmt,calo,bmtf,gt,towers."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Come up configured; `l1scout start` starts.")] = False,
 ) -> None:
     """Run board, readout and store, start again what dies, and show one table.
@@ -44,6 +48,11 @@ def run(
     from l1scout.files import own_folder
 
     settings = load(config, over)
+    if streams:
+        from l1scout.control.all_streams_settings import settings_of_streams
+
+        names = [name.strip() for name in streams.split(",")]
+        settings = load(config, [*settings_of_streams(names, settings), *(over or [])])
     folder, terminal = settings.run.folder, sys.stderr.isatty()
     hint = f"Ctrl-C drains and ends; logs in {folder}"
     if terminal:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from l1scout.cli.analysis_options import Options
 from l1scout.cli.live import load
@@ -19,6 +19,9 @@ from l1scout.io.selection import DataSelection, Selector, parse_ranges, read_gol
 from l1scout.lhc import FILLING_SCHEMES
 from l1scout.simulate.run import simulate_run
 from l1scout.store.losses import with_losses
+
+if TYPE_CHECKING:
+    from l1scout.store.stored_run import RunInStore
 
 CHUNK = 100
 """Orbits simulated at a time."""
@@ -55,6 +58,7 @@ class AnalysisInput:
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self.options, self._simulated = options, simulated
+        self._stored: RunInStore | None = None
         self.files: list[Path] = []
         self.notes: list[str] = []
         self.quality = ReadQuality()
@@ -91,7 +95,8 @@ class AnalysisInput:
             from l1scout.store.stored_run import stored_run
 
             folder = options.store or load(None, None).store.folder
-            self.files, self.notes = stored_run(folder, options.run, options.source)
+            self._stored = stored_run(folder, options.run, options.source)
+            self.files, self.notes = self._stored.files, self._stored.notes
         else:
             self.files, skipped = expand(options.files or ())
             self.notes = [f"skipped: {reason}" for reason in skipped]
@@ -109,6 +114,12 @@ class AnalysisInput:
                 "orbits were seen: they were assigned in proportion"
             )
 
+    def _read(self) -> Iterator[OrbitData]:
+        """Read the files, or a run of a store."""
+        if self._stored is not None:
+            return self._stored.read(self.quality, flavour=self.options.flavour)
+        return with_losses(read_batches(self.files, quality=self.quality, flavour=self.options.flavour))
+
     def _all(self) -> Iterator[OrbitData]:
         o = self.options
         if self._simulated is not None:
@@ -116,7 +127,7 @@ class AnalysisInput:
             return
         if o.simulate is None:
             emulated = set()
-            for events in with_losses(read_batches(self.files, quality=self.quality, flavour=o.flavour)):
+            for events in self._read():
                 if events.source.endswith(EMULATED_NOTE):
                     emulated.add(events.source)
                 yield events

@@ -91,6 +91,7 @@ def on_signals(stop: Callable[[], None]) -> None:
 
 def run_board(settings: Settings, log: Log, report: Report) -> None:
     """Send packets to readout, from ``board.first_orbit`` on, until a signal or the last orbit."""
+    import l1scout.trigger.simulate_decisions  # the stream gt  # noqa: F401
     from l1scout.simulate.live_board import LiveBoard
 
     board = LiveBoard(settings, settings.board.first_orbit, log)
@@ -112,7 +113,7 @@ def run_readout(settings: Settings, log: Log, report: Report) -> None:
 def check_all_sent(readout: "Readout", left: int) -> None:
     """Raise `InputError` if segments are left in the spool, or orbits were given up."""
     folder, found = readout.spool.folder, list[str]()
-    if given_up := readout.writer.totals.discarded:
+    if given_up := readout.writers.totals.discarded:
         found.append(f"{given_up} orbits were given up and counted as missed: the spool was full")
     if left:
         why = f" ({readout.sender.why})" if readout.sender.why else ""

@@ -43,8 +43,11 @@ class OrbitBatch:
     lost_orbits : int
         Orbits of this time that are known to be lost, and are not among ``n_orbits``.
     first_orbit : int, optional
-        First of the `n_orbits` orbits if they are consecutive; None where it is not known which orbits were
-        seen.
+        First of the `n_orbits` orbits if they are consecutive.
+    seen : ndarray of int64, shape (n_orbits,), optional
+        Numbers of the `n_orbits` orbits, rising, where they are known and not consecutive: of a prescaled
+        stream, or with orbits that were lost. Without it and `first_orbit` it is not known which orbits were
+        seen. It is forgotten if it has not as many as `n_orbits` says: see `orbits_seen`.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class OrbitBatch:
     simulated: bool | None = None
     lost_orbits: int = 0
     first_orbit: int | None = None
+    seen: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.offsets) - 1
@@ -84,6 +88,8 @@ class OrbitBatch:
         if rows and not (self.bx.min() >= 0 and self.bx.max() <= BX_PER_ORBIT):
             msg = f"BX outside 0..{BX_PER_ORBIT}: {self.bx.min()}..{self.bx.max()}"
             raise ValueError(msg)
+        if self.seen is not None and self.seen.size != self.n_orbits:
+            object.__setattr__(self, "seen", None)
         if rows and self.first_orbit is not None and self.n_orbits is not None:
             end = self.first_orbit + self.n_orbits
             if self.orbit[0] < self.first_orbit or self.orbit[-1] >= end:
@@ -180,7 +186,39 @@ class OrbitBatch:
         index = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts)
         of_rows = {name: getattr(self, name)[rows] for name in ("orbit", "bx", "run", "lumisection")}
         columns = {name: column[index] for name, column in self.columns.items()}
-        return replace(self, **of_rows, offsets=offsets, columns=columns, n_orbits=n_orbits, first_orbit=None)
+        fixed: dict[str, Any] = {"n_orbits": n_orbits, "first_orbit": None, "seen": None}
+        return replace(self, **of_rows, offsets=offsets, columns=columns, **fixed)
+
+    def orbits_seen(self) -> NDArray[np.int64] | None:
+        """Return the numbers of the orbits that the batch stands for, rising; None if they are not known."""
+        if self.seen is None and self.first_orbit is not None and self.n_orbits is not None:
+            return np.arange(self.first_orbit, self.first_orbit + self.n_orbits)
+        return self.seen
+
+    def with_orbits(self, seen: NDArray[np.int64]) -> "OrbitBatch":
+        """Return this batch as one that stands for some orbits, rising; its rows must be of these."""
+        first = int(seen[0]) if seen.size and seen[-1] - seen[0] + 1 == seen.size else None
+        return replace(self, n_orbits=seen.size, first_orbit=first, seen=seen if first is None else None)
+
+    def of_orbits(self, wanted: NDArray[np.int64]) -> "OrbitBatch":
+        """Return the rows of some orbits (rising); it stands for those of them that were seen.
+
+        Orbits known to be lost stay counted.
+
+        Raises
+        ------
+        ValueError
+            If it is not known which orbits the batch stands for.
+        """
+        seen = self.orbits_seen()
+        if seen is None:
+            msg = "it is not known which orbits the batch stands for"
+            raise ValueError(msg)
+        here = np.intersect1d(seen, wanted, assume_unique=True)
+        if here.size == seen.size:
+            return self
+        rows = np.flatnonzero(np.isin(self.orbit, here))
+        return self.take(rows, n_orbits=here.size).with_orbits(here)
 
     def cut(self, orbit: int) -> tuple["OrbitBatch", "OrbitBatch"]:
         """Return the orbits before `orbit`, and those from it on, as two batches of one run; a view.
@@ -259,6 +297,7 @@ def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
         msg = "only one or more batches with the same columns can be joined"
         raise ValueError(msg)
     orbits = [b.n_orbits for b in batches]
+    consecutive = _consecutive(batches)
     rows = {
         n: np.concatenate([getattr(b, n) for b in batches]) for n in ("orbit", "bx", "run", "lumisection")
     }
@@ -268,7 +307,8 @@ def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
         n_orbits=None if None in orbits else sum(n for n in orbits if n is not None),
         simulated=joint_simulated(batches),
         lost_orbits=sum(b.lost_orbits for b in batches),
-        first_orbit=batches[0].first_orbit if _consecutive(batches) else None,
+        first_orbit=batches[0].first_orbit if consecutive else None,
+        seen=None if consecutive else _joint_orbits(batches),
         **rows,
     )
 
@@ -299,6 +339,16 @@ def _consecutive(batches: Sequence[OrbitBatch]) -> bool:
     ends = [None if first is None or n is None else first + n for first, n in known]
     one_run = len({int(run) for b in batches if len(b) for run in (b.run[0], b.run[-1])}) < 2
     return one_run and None not in ends and ends[:-1] == [first for first, _ in known[1:]]
+
+
+def _joint_orbits(batches: Sequence[OrbitBatch]) -> NDArray[np.int64] | None:
+    """Return the orbits that were seen of batches of one run, if all are known and rise."""
+    seen = [batch.orbits_seen() for batch in batches]
+    one_run = len({int(run) for b in batches if len(b) for run in (b.run[0], b.run[-1])}) < 2
+    if not one_run or any(orbits is None for orbits in seen):
+        return None
+    every = np.concatenate([orbits for orbits in seen if orbits is not None])
+    return every if np.all(np.diff(every) > 0) else None
 
 
 def final_muons(batch: OrbitBatch) -> OrbitBatch:

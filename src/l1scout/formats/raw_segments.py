@@ -1,6 +1,6 @@
 """Segments that are ``.raw`` files: what wire formats share whose orbits become frames."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import compress
 
 import numpy as np
@@ -48,13 +48,7 @@ class RawSegmentFormat(WireFormat):
         words, bounds = _payloads(orbits)
         shared = set.intersection(*(set(stream.source_ids) for stream in streams))
         source = next(number for number in streams[0].source_ids if number in shared)
-        made: dict[str, Decoded] = {}
-        sources = np.full(len(orbits.orbit), source, np.int64)
-        for name, (part, ends) in decode_streams(streams, words, bounds, sources).items():
-            lost = 4 * (bounds[1:] - ends) * (not made)  # what they share is damaged once
-            bad = int(np.count_nonzero(lost)), int(lost.sum())
-            made[name] = Decoded(part.objects, part.flagged, *bad)
-        return made
+        return decode_payloads(streams, words, bounds, source)
 
     def frame_room(self, orbits: PacketOrbits) -> int:
         """Return the words that the frames of orbits take."""
@@ -131,6 +125,19 @@ class RawSegmentFormat(WireFormat):
     def _own(self, frames: list[Frame], stream: Stream) -> list[Frame]:
         """Return the frames of a stream: all, whatever their source, if it is the only one."""
         return frames if len(self.streams) == 1 else [f for f in frames if f.source in stream.source_ids]
+
+
+def decode_payloads(
+    streams: Sequence[Stream], words: NDArray[np.uint32], bounds: NDArray[np.int64], source: int
+) -> dict[str, Decoded]:
+    """Decode payloads of one source id, as `Stream.decode` takes them, for all streams that it has."""
+    made: dict[str, Decoded] = {}
+    sources = np.full(bounds.size - 1, source, np.int64)
+    for name, (part, ends) in decode_streams(streams, words, bounds, sources).items():
+        lost = 4 * (bounds[1:] - ends) * (not made)  # what they share is damaged once
+        bad = int(np.count_nonzero(lost)), int(lost.sum())
+        made[name] = Decoded(part.objects, part.flagged, *bad)
+    return made
 
 
 def _frames(data: bytes) -> list[Frame]:

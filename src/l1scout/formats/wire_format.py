@@ -72,6 +72,11 @@ class WireFormat(ABC):
             of the stream.
         """
 
+    def source_of(self, packet: memoryview) -> int | None:
+        """Return the source id of a packet; None if packets of the format do not state it."""
+        del packet
+        return None
+
     def trailer(self, packet: memoryview) -> Trailer | None:
         """Return the counters that a packet states, damaged or not; None if it states none."""
         del packet
@@ -218,4 +223,5 @@ def decode_packets(stream: Readable, form: WireFormat) -> tuple[dict[str, Decode
     """Decode all packets of a stream that fits in memory (its objects do; its packets need not)."""
     found = Found()
     parts = list(read_packets(stream, form, found)) or [form.decode(form.find_orbits(memoryview(b"")))]
-    return {name: join_decoded([p[name] for p in parts]) for name in form.streams}, found
+    names = [name for name in form.streams if any(name in p for p in parts)]
+    return {name: join_decoded([p[name] for p in parts if name in p]) for name in names}, found

@@ -214,6 +214,8 @@ class InputFile:
             file = pq.ParquetFile(
                 self.stream(), metadata=stated, read_dictionary=texts, page_checksum_verification=True
             )
+            # it holds a stream of this file where Python's collector of garbage does not look
+            self._stack.callback(self.__dict__.pop, "parquet", None)
             return self._stack.enter_context(file)
 
 

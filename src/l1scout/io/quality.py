@@ -163,7 +163,9 @@ class ReadQuality:
         if not (self.skip_flagged and flagged.size):
             return batch
         left = None if batch.n_orbits is None else max(batch.n_orbits - flagged.size, 0)
-        return batch.take(np.flatnonzero(~np.isin(batch.orbit, flagged)), n_orbits=left)
+        kept = batch.take(np.flatnonzero(~np.isin(batch.orbit, flagged)), n_orbits=left)
+        seen = batch.orbits_seen()
+        return kept if seen is None else kept.with_orbits(np.setdiff1d(seen, flagged))
 
     def damage(self, parts: int, lost_bytes: int) -> None:
         """Count stretches that could not be read."""

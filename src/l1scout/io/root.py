@@ -3,12 +3,11 @@
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import awkward as ak
 import numpy as np
-import uproot
 import xxhash
 from numpy.typing import NDArray
 
@@ -16,11 +15,21 @@ from l1scout.errors import InputError
 from l1scout.io.guard import guarded
 
 if TYPE_CHECKING:
+    import awkward as ak
+
     from l1scout.io.input_file import InputFile
 
-_DISPATCH = uproot.model.DispatchByVersion
-_SHIPPED = {name: (c, dict(c.known_versions) if issubclass(c, _DISPATCH) else None)
-            for name, c in uproot.classes.items()}  # fmt: skip
+
+@cache
+def _shipped_classes() -> dict[str, tuple[Any, dict[int, Any] | None]]:
+    """Return uproot's classes and their versions, as they are before the first file is read."""
+    import uproot
+
+    with_versions = uproot.model.DispatchByVersion
+    return {
+        name: (c, dict(c.known_versions) if issubclass(c, with_versions) else None)
+        for name, c in uproot.classes.items()
+    }
 
 
 def _own_classes() -> dict[str, Any]:
@@ -31,7 +40,7 @@ def _own_classes() -> dict[str, Any]:
     """
     return {
         name: c if versions is None else type(c.__name__, (c,), {"known_versions": dict(versions)})
-        for name, (c, versions) in _SHIPPED.items()
+        for name, (c, versions) in _shipped_classes().items()
     }
 
 
@@ -54,6 +63,8 @@ def open_root(path: Path, stream: Any, size: int, head: bytes) -> Iterator[Any]:
     InputError
         If it is no ROOT file, truncated or damaged.
     """
+    import uproot
+
     _check_length(path, size, head)
     with guarded(path, "cannot be opened as ROOT"):
         file = uproot.open(stream, custom_classes=_own_classes())
@@ -122,7 +133,9 @@ def distinct(file: "InputFile", tree: str, name: str) -> NDArray[np.int64]:
 
 def is_rntuple(tree: Any) -> bool:
     """Return whether entries are stored as an RNTuple rather than as a TTree."""
-    return isinstance(tree, uproot.behaviors.RNTuple.RNTuple)
+    from uproot.behaviors.RNTuple import RNTuple
+
+    return isinstance(tree, RNTuple)
 
 
 def branches(tree: Any) -> dict[str, Any]:
@@ -165,8 +178,10 @@ def chunks(entries: int, rows: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + rows, entries)
 
 
-def flat(name: str, jagged: ak.Array) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def flat(name: str, jagged: "ak.Array") -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Take a jagged array apart: offsets, shape (rows + 1,), and content, one value an object."""
+    import awkward as ak
+
     layout = ak.to_layout(ak.to_packed(jagged))
     if isinstance(layout, ak.contents.RegularArray):
         layout = layout.to_ListOffsetArray64(True)
@@ -180,7 +195,7 @@ def flat(name: str, jagged: ak.Array) -> tuple[NDArray[np.int64], NDArray[Any]]:
     return np.asarray(layout.offsets.data, np.int64), content
 
 
-def same_objects(jagged: Mapping[str, ak.Array]) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
+def same_objects(jagged: "Mapping[str, ak.Array]") -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
     """Take apart jagged arrays that describe the same objects: their offsets, and columns.
 
     Raises

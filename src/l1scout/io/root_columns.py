@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import uproot
 from numpy.typing import NDArray
 
 from l1scout.core.provenance import KEY
@@ -63,6 +62,8 @@ def add_branches(
             new.progress(done, entries)
         with guarded(file.path):
             adder.finish()
+    import uproot
+
     with guarded(file.path), uproot.update(target) as copied:
         copied[KEY] = new.made.as_json()
     return Rewritten(title, tree, done, muons, names)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import uproot
 from numpy.typing import NDArray
 
 from l1scout.errors import InputError
@@ -26,6 +25,8 @@ _TAIL = 28
 
 
 def _compress(data: bytes) -> bytes:
+    import uproot
+
     return bytes(uproot.compression.compress(data, uproot.ZLIB(1)))
 
 

@@ -176,11 +176,11 @@ def _decode_streams(
     made = {}
     for sources, streams in together.items():
         own_frames = [frame for source in sources for frame in new[source]]
-        n_orbits = len({f.orbit for f in own_frames})
+        orbits = np.unique(np.array([f.orbit for f in own_frames], np.int64))
         for n, (name, part) in enumerate(decode_shared_frames(own_frames, streams, header).items()):
             # what they share is damaged once
             found.add(replace(part, corrupt=0, corrupt_bytes=0) if n else part)
-            made[name] = quality.flag(replace(part.objects, n_orbits=n_orbits), part.flagged)
+            made[name] = quality.flag(part.objects.with_orbits(orbits), part.flagged)
     return made
 
 
@@ -318,7 +318,7 @@ def read_pieces(
         batch = quality.flag(batch, np.intersect1d(here, orbits[new]))
         flagged = np.setdiff1d(flagged, here)
         for piece in split_orbits(batch, np.unique(batch.orbit), rows):
-            yield replace(piece, n_orbits=None)
+            yield replace(piece, n_orbits=None, first_orbit=None)
 
 
 def split_orbits(batch: OrbitBatch, orbits: NDArray[np.int64], rows: int) -> Iterator[OrbitBatch]:
@@ -340,8 +340,8 @@ def split_orbits(batch: OrbitBatch, orbits: NDArray[np.int64], rows: int) -> Ite
             columns={n: c[i:j] for n, c in batch.columns.items()},
             run=batch.run[low:high],
             lumisection=batch.lumisection[low:high],
-            n_orbits=b - a,
-        )
+            first_orbit=None,
+        ).with_orbits(orbits[a:b])
         a = b
 
 

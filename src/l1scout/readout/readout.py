@@ -20,6 +20,7 @@ from l1scout.readout.packet_file import check_packet_file
 from l1scout.readout.renumbering import offer_as_source
 from l1scout.readout.segment_note import ReadoutPosition
 from l1scout.readout.sender import Sender
+from l1scout.readout.source_writers import SourceWriters
 from l1scout.readout.spool import Spool, default_folder
 from l1scout.readout.spool_alarms import SpoolForecast, spool_alarms
 from l1scout.readout.status import ProcessState, ReadoutStatus
@@ -33,6 +34,8 @@ _LAST_BYTES_S = 5.0
 """Time that a board has which goes on sending when readout is to stop."""
 _KNOWN_S, _UNKNOWN_S = 1.0, 3.0
 """Time that the store has, at the start, to say where the run is: if the spool knows it, and if not."""
+_AGAIN_S = 0.2
+"""The same for further sources, when the store did not answer for the first."""
 _SETTINGS_S = 60.0
 """Time for giving the store the settings."""
 _COUNT_S = 2.0
@@ -93,7 +96,7 @@ class Readout:
             log("segment recovered", segment=segment.name, orbits=segment.orbits, level="warning")
         self._deadline = Deadline(s.drain_seconds)
         self._ending = Ending(self._deadline.began)
-        self.writer = self._new_writer()
+        self.writers = SourceWriters(self._wire_format, s.sources, self._new_writer)
         self.sender = Sender(self.spool, s.store, settings.access.access, log, failover_s=s.failover_seconds)
         self._lock = threading.Lock()
         self._failure: Exception | None = None
@@ -102,12 +105,12 @@ class Readout:
         self._began = time.monotonic()
         self.listener: BoardListener | None = None
 
-    def _new_writer(self) -> SegmentWriter:
+    def _new_writer(self, source: int) -> SegmentWriter:
         s = self._settings.readout
         return SegmentWriter(
             self.spool,
             self._settings.run.number,
-            s.source,
+            source,
             self._wire_format,
             Limits(s.segment_orbits, s.segment_bytes, s.segment_seconds),
             self._deadline.close_to_its_end,
@@ -161,7 +164,7 @@ class Readout:
             check_packet_file(path, self._wire_format)
         self._begin()
         if path:
-            self.writer.read_again()
+            self.writers.read_again()
         with self._repeating(lambda: status(self.status("running"))):
             if path and is_capture(path):
                 sink = _WriterSink(self._take, self._deadline.began)
@@ -188,8 +191,9 @@ class Readout:
         return self.drain(status)
 
     def _begin(self) -> None:
-        self._find_position()
-        if self.writer.position.ended:
+        for source in self._settings.readout.sources:
+            self._find_position(source)
+        if self.writers.ended:
             msg = f"run {self._settings.run.number} has ended: set another run.number"
             raise InputError(msg)
         compile_kernels(self._wire_format)
@@ -198,23 +202,28 @@ class Readout:
 
     def _give_settings(self) -> None:
         """Let the store keep the settings in force with the run, as soon as it can be reached."""
-        run, source = self._settings.run.number, self._settings.readout.source
+        run, access = self._settings.run.number, self._settings.access.access
         addresses, text = parse_addresses(self._settings.readout.store), as_toml(self._settings)
-        put_settings(addresses, self._settings.access.access, run, source, text, self._log, _SETTINGS_S)
+        for source in self._settings.readout.sources:
+            put_settings(addresses, access, run, source, text, self._log, _SETTINGS_S)
 
-    def _find_position(self) -> None:
+    def _find_position(self, source: int) -> None:
         """Ask the store where to go on: a spool that was lost does not know."""
-        run, source = self._settings.run.number, self._settings.readout.source
+        run = self._settings.run.number
         own = self.spool.position(run, source)
-        stored = self._stored_position(run, source, _KNOWN_S if own.index else _UNKNOWN_S)
-        self._position_unknown = stored is None and own.index == 0
-        if self._position_unknown:
+        patience_s = _KNOWN_S if own.index else _UNKNOWN_S
+        if self._position_unknown:  # the store was waited for already, for another source
+            patience_s = _AGAIN_S
+        stored = self._stored_position(run, source, patience_s)
+        unknown = stored is None and own.index == 0
+        self._position_unknown |= unknown
+        if unknown:
             why = "its segments are refused if the store has others of this run and source"
             self._log("store not reached: the run begins with segment 0", run=run, why=why, level="warning")
         if stored is not None and stored.index > own.index:
             self._log("goes on where the store is", run=run, index=stored.index, level="warning")
             self.spool.adopt(run, source, stored, self._wire_format.name)
-            self.writer = self._new_writer()
+            self.writers.make_anew(source)
 
     def _stored_position(self, run: int, source: int, patience_s: float) -> ReadoutPosition | None:
         addresses, access = parse_addresses(self._settings.readout.store), self._settings.access.access
@@ -254,9 +263,9 @@ class Readout:
     def _take(self, packet: tuple[memoryview, int]) -> bool:
         """Give a packet to the writer; return whether the run had not ended."""
         with self._lock, self._noticed():
-            if self.writer.position.ended:
+            if self.writers.ended:
                 return False
-            self.writer.step(packet)
+            self.writers.step(packet)
             return True
 
     def _tick(self) -> None:
@@ -264,7 +273,7 @@ class Readout:
         if self._lock.acquire(blocking=False):
             try:
                 with self._noticed():
-                    self.writer.tick()
+                    self.writers.tick()
             finally:
                 self._lock.release()
 
@@ -287,10 +296,10 @@ class Readout:
             )
             raise InputError(msg)
         try:
-            self.writer.finish()
+            self.writers.finish()
         finally:
             self._lock.release()
-        if discarded := self.writer.totals.discarded:
+        if discarded := self.writers.totals.discarded:
             self._log("spool full: orbits given up", orbits=discarded, folder=str(folder), level="error")
         return self._send_rest(status)
 
@@ -304,20 +313,21 @@ class Readout:
 
     def status(self, state: ProcessState) -> ReadoutStatus:
         """Return counts since the start of this process, and what waits."""
-        totals, spool, sender = self.writer.totals, self.spool, self.sender
+        totals, spool, sender = self.writers.totals, self.spool, self.sender
         seconds = time.monotonic() - self._began
+        orbits = totals.counts["orbits"] / self._settings.readout.source_count
         return ReadoutStatus(
             state=state,
             alarms=self._alarms(),
             run=self._settings.run.number,
-            data=self.writer.position.data,
+            data=self.writers.data,
             seconds=seconds,
             packets=totals.packets,
             bytes_in=totals.bytes_in,
             bytes_out=totals.bytes_out,
             **{n: totals.counts[n] for n in _COUNTS},
             objects=dict(totals.objects),
-            real_time_factor=totals.counts["orbits"] / ORBIT_FREQUENCY_HZ / seconds if seconds else 0.0,
+            real_time_factor=orbits / ORBIT_FREQUENCY_HZ / seconds if seconds else 0.0,
             spool_segments=len(spool),
             spool_bytes=spool.held,
             spool_limit=self._settings.readout.spool_bytes,
@@ -327,12 +337,12 @@ class Readout:
             sent=sender.sent,
             sent_bytes=sender.sent_bytes,
             refused=spool.n_refused,
-            last_orbit=self.writer.position.absolute_orbit,
+            last_orbit=self.writers.last_orbit,
         )
 
     def _alarms(self) -> list[str]:
         """Return what an operator must look at."""
-        alarms = [*self.writer.alarms, *spool_alarms(self.spool), *self.sender.alarms]
+        alarms = [*self.writers.alarms, *spool_alarms(self.spool), *self.sender.alarms]
         if self.listener:
             alarms += self.listener.alarms
         if self._position_unknown and not self.sender.sent:

@@ -40,6 +40,7 @@ class BoardStatus(ProcessStatus):
     process: Literal["board"] = "board"
     run: int
     source: int = Field(description="Source id of the readout that it sends to.")
+    source_count: int = Field(1, description="Source ids that it sends, from `source` on.")
     first_orbit: int
     delivered: int = Field(description="Orbits sent.")
     dropped: int = Field(description="Orbits dropped because readout was slow.")
@@ -54,6 +55,11 @@ class BoardStatus(ProcessStatus):
     buffer: int = Field(description="Packets that the buffer can hold.")
     readout: str = Field(description="``connected``, or why not.")
     real_time_factor: float = Field(description="Mean speed, in units of the LHC's.")
+
+    @property
+    def sources(self) -> range:
+        """Source ids that the board sends."""
+        return range(self.source, self.source + self.source_count)
 
 
 class ReadoutStatus(ProcessStatus):

@@ -170,6 +170,10 @@ class SegmentWriter:
             self._position = replace(self._position, data=label)
         return arrived
 
+    def expect_damage(self) -> None:
+        """Take note that bytes between the packets were damaged: orbits may be lost with them."""
+        self._sequence.damage()
+
     def read_again(self) -> None:
         """Expect packets again from the beginning, as of a file that was not read to its end."""
         self._sequence.reads_again = True

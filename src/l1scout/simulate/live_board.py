@@ -4,17 +4,27 @@ import contextlib
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 from l1scout.access import parse_networks
 from l1scout.board.board import Board
-from l1scout.board.repeat import RepeatedPackets
+from l1scout.board.repeat import RepeatedOrbits, RepeatedPackets
+from l1scout.board.repeat_records import RepeatedRecords
 from l1scout.board.sinks import BufferedSink, ReadoutSink
 from l1scout.errors import InputError
 from l1scout.formats.block_format import BlockFormat, board_format
+from l1scout.formats.packets import Readable
+from l1scout.formats.wire_formats.objects import OBJECT_PACKETS
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
+from l1scout.link.transmit import Piece
 from l1scout.readout.status import BoardStatus, ProcessState
 from l1scout.settings import Settings
+from l1scout.settings.sections import BoardSection
+from l1scout.simulate.activity import ACTIVITIES, Activity
+from l1scout.simulate.collisions import simulate_orbits, without_truth
+from l1scout.simulate.object_packets import SEED, simulated_objects
 from l1scout.simulate.run import Running, simulate_run
 from l1scout.simulate.write import Fibres
 
@@ -37,18 +47,58 @@ class _Memory:
         """Nothing is held back."""
 
 
-def simulated_packets(form: BlockFormat, orbits: int, occupancy: float, seed: int = 1) -> io.BytesIO:
-    """Simulate orbits, send them over eight fibres and through the board; the packets."""
-    try:
-        running = Running(occupancy=occupancy)
-    except ValueError as error:
-        msg = f"[board] occupancy: {error}"
-        raise InputError(msg) from error
-    sink = _Memory()
-    fibres = Fibres(form, seed)
-    Board(sink, form).run(fibres.send(simulate_run(seed, orbits, running=running, form=form)))
+def simulated_packets(
+    form: BlockFormat, orbits: int, occupancy: float, seed: int = SEED, activity: Activity | None = None
+) -> io.BytesIO:
+    """Simulate orbits, send them over eight fibres and through the board; the packets.
+
+    With `activity`, muons are those of the collisions of which other boards send the other streams.
+    """
+    sink, fibres = _Memory(), Fibres(form, seed)
+    pieces: Iterator[Piece]
+    if activity:
+        made = simulate_orbits(seed, orbits, activity=activity, form=form)
+        pieces = (Piece(without_truth(part.muons), part.first, part.stop) for part in made)
+    else:
+        try:
+            running = Running(occupancy=occupancy)
+        except ValueError as error:
+            msg = f"[board] occupancy: {error}"
+            raise InputError(msg) from error
+        pieces = simulate_run(seed, orbits, running=running, form=form)
+    Board(sink, form).run(fibres.send(pieces))
     sink.stream.seek(0)
     return sink.stream
+
+
+def activity_of(board: BoardSection) -> Activity | None:
+    """Return the collisions that a board's settings ask for; None for muons alone."""
+    if board.activity == "none":
+        return None
+    activity = ACTIVITIES[board.activity]
+    return replace(activity, pile_up=board.pile_up) if board.pile_up else activity
+
+
+def simulated(settings: Settings) -> io.BytesIO:
+    """Simulate the packets of the settings' board (InputError if its sources cannot be simulated)."""
+    board, readout = settings.board, settings.readout
+    activity = activity_of(board)
+    if readout.wire_format != OBJECT_PACKETS.name:
+        form = board_format(readout.wire_format)
+        return simulated_packets(form, board.simulate, board.occupancy, activity=activity)
+    return io.BytesIO(
+        b"".join(simulated_objects(readout.sources, board.simulate, activity or ACTIVITIES["2018"]))
+    )
+
+
+def repeated(settings: Settings, stream: Readable, first_orbit: int) -> RepeatedOrbits[Any]:
+    """Return what sends packets again and again, in the wire format of the settings."""
+    board, readout = settings.board, settings.readout
+    if readout.wire_format == OBJECT_PACKETS.name:
+        return RepeatedRecords(
+            stream, readout.sources, first_orbit, keep=board.keep_orbits, of=board.of_orbits
+        )
+    return RepeatedPackets(stream, board_format(readout.wire_format), first_orbit)
 
 
 class LiveBoard:
@@ -69,21 +119,20 @@ class LiveBoard:
     """
 
     def __init__(self, settings: Settings, first_orbit: int, log: Callable[..., None]) -> None:
-        board, form = settings.board, board_format(settings.readout.wire_format)
+        board = settings.board
         if (board.packets is None) == (board.simulate == 0):
             msg = "[board]: set either packets (a file) or simulate (a number of orbits)"
             raise InputError(msg)
         if board.packets:
             try:
                 with board.packets.open("rb") as file:
-                    self._packets = RepeatedPackets(file, form, first_orbit)
+                    self._packets = repeated(settings, file, first_orbit)
             except OSError as error:
                 msg = f"{board.packets}: {(error.strerror or 'cannot be read').lower()}"
                 raise InputError(msg) from error
         else:
             log("simulating", orbits=board.simulate)
-            stream = simulated_packets(form, board.simulate, board.occupancy)
-            self._packets = RepeatedPackets(stream, form, first_orbit)
+            self._packets = repeated(settings, simulated(settings), first_orbit)
         self._readout = ReadoutSink(
             settings.readout.listen,
             settings.access.access,
@@ -92,7 +141,7 @@ class LiveBoard:
         )
         self._sink = BufferedSink(self._readout, board.buffer, wait=board.pace == 0)
         self._board, self._first, self._log, self._run = board, first_orbit, log, settings.run.number
-        self._source = settings.readout.source
+        self._sources = settings.readout.sources
         self._stopping = threading.Event()
         self._alarms: list[str] = []
         self._unsent, self._confirmed = 0, True
@@ -153,7 +202,8 @@ class LiveBoard:
         return BoardStatus(
             state=state,
             run=self._run,
-            source=self._source,
+            source=self._sources[0],
+            source_count=len(self._sources),
             seconds=seconds,
             first_orbit=self._first,
             delivered=packets.delivered,

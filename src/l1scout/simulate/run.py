@@ -4,7 +4,7 @@ Muons are drawn as GMT words, not tracked through a detector: what matters here 
 on which link they are. Their spectra are plausible, not measured.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -25,6 +25,7 @@ SLOTS = 8
 """Final muons of a crossing, and as many intermediate ones: four links of two each."""
 TRUTH = ("origin", "true_bx", "bx_shift")
 """Columns that no link carries."""
+Draw = Callable[[np.random.Generator, int, BlockLayout], dict[str, NDArray[Any]]]
 BEAM, UPPER, LOWER, NOISE = range(4)
 """Column ``origin``: collision, legs of a cosmic muon, noise."""
 
@@ -128,6 +129,7 @@ def simulate_run(
     first: int = 0,
     chunk: int = 20,
     origin: bool = False,
+    draw: Draw | None = None,
 ) -> Iterator[Piece]:
     """Simulate orbits `first` to `first + orbits`, some at a time.
 
@@ -143,6 +145,8 @@ def simulate_run(
         Add the columns of `TRUTH`, which no link carries: ``origin`` (`BEAM`, `UPPER`, `LOWER` or `NOISE`),
         ``true_bx`` (1..3564, to which the muon belongs) and ``bx_shift`` (BX by which it is seen late;
         negative if early).
+    draw : callable, optional
+        Draws the fields of muons, as `draw_words` does, by default; other columns of it stay.
 
     Yields
     ------
@@ -150,12 +154,12 @@ def simulate_run(
         Muons in the order in which packets give them back: by crossing, first slots by link, then
         second slots; columns of the muon's layout, ``hwEta``, ``link``, ``second``, ``intermediate``.
     """
-    running = running or Running()
+    running, draw = running or Running(), draw or draw_words
     random = np.random.default_rng(seed)
     last = first + orbits
     while first < last:
         stop = min(first + chunk, last)
-        muons = _muons(random, running, form, first, stop)
+        muons = _muons(random, running, form, first, stop, draw)
         if not origin:
             muons = replace(muons, columns={n: c for n, c in muons.columns.items() if n not in TRUTH})
         yield Piece(muons, first, stop)
@@ -191,12 +195,12 @@ def _fire(
 
 
 def _all(
-    random: np.random.Generator, running: Running, form: BlockLayout, first: int, stop: int
+    random: np.random.Generator, running: Running, form: BlockLayout, first: int, stop: int, draw: Draw
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
     """Crossing and columns of every final muon, in order of time."""
     span = (stop - first) * lhc.BX_PER_ORBIT
     time = _beam(random, running, first, stop)
-    columns = _draw(random, time.size, form)
+    columns = draw(random, time.size, form)
     columns["origin"] = np.full(time.size, BEAM, np.int16)
     efficiency = np.ones(PROCESSORS)
     for processor, value in running.processors:
@@ -209,14 +213,14 @@ def _all(
     columns["bx_shift"] = shift
     for processor, rate in running.noise:
         n = random.poisson(rate * (stop - first))
-        extra = _draw(random, n, form)
+        extra = draw(random, n, form)
         extra["tfMuonIndex"][:], extra["origin"] = 3 * processor, np.full(n, NOISE, np.int16)
         extra["bx_shift"] = np.zeros(n, np.int16)
         parts.append((random.integers(0, span, n), extra))
     n = random.poisson(running.cosmics * (stop - first))
     at = random.integers(0, span, n)
     for leg, (delay, changed) in zip((UPPER, LOWER), legs(random, n), strict=True):
-        extra = _draw(random, n, form) | changed | {"origin": np.full(n, leg, np.int16)}
+        extra = draw(random, n, form) | changed | {"origin": np.full(n, leg, np.int16)}
         extra["bx_shift"] = np.zeros(n, np.int16)
         seen = random.random(n) < running.leg_efficiency * efficiency[extra["tfMuonIndex"] // 3]
         parts.append(((at + delay)[seen], {name: c[seen] for name, c in extra.items()}))
@@ -230,9 +234,9 @@ def _all(
 
 
 def _muons(
-    random: np.random.Generator, running: Running, form: BlockLayout, first: int, stop: int
+    random: np.random.Generator, running: Running, form: BlockLayout, first: int, stop: int, draw: Draw
 ) -> OrbitBatch:
-    time, columns = _all(random, running, form, first, stop)
+    time, columns = _all(random, running, form, first, stop, draw)
     twin = random.random(time.size) < running.intermediate
     early = {n: c[twin] for n, c in columns.items()}
     early["tfMuonIndex"], early["hwEtaAtVtx"] = np.zeros_like(early["hwPt"]), np.zeros_like(early["hwPt"])
@@ -250,7 +254,7 @@ def _muons(
     )
 
 
-def _draw(random: np.random.Generator, n: int, form: BlockLayout) -> dict[str, NDArray[Any]]:
+def draw_words(random: np.random.Generator, n: int, form: BlockLayout) -> dict[str, NDArray[Any]]:
     """Draw the fields of n muons: falling pT, flat phi, eta over all track finders."""
     pt = np.clip(np.floor(2 * (2.0 + random.pareto(2.0, n) * 4.0)) + 1, 1, 511)
     eta = random.integers(-220, 221, n)

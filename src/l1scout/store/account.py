@@ -10,6 +10,7 @@ from l1scout.readout.object_counts import ObjectCounts, sum_counts
 from l1scout.readout.segments import Segment, joint_data
 from l1scout.store.compress import content
 from l1scout.store.evidence import Evidence, HeldSegment, collect_evidence
+from l1scout.store.joined_account import JoinedOrbits, join_orbits
 from l1scout.store.losses import dropped_by_board
 from l1scout.store.on_disk import FILE_CHANGED, FILE_MISSING, WORKED_OUT
 from l1scout.store.transfer import silent
@@ -116,7 +117,20 @@ def account(
 
         stages += _stages(source, own, verify=verify, advance=advance)
         done += len(own.held)
+    if joined := join_orbits(run, evidence, verify=verify):
+        stages.append(_joined(joined))
     return stages
+
+
+def _joined(joined: JoinedOrbits) -> StageAccount:
+    """Tell how many orbits all sources have, of those that any has."""
+    lacking = {"incomplete": joined.orbits - joined.complete}
+    stage = StageAccount("orbits of all sources", joined.orbits, joined.complete, lacking)
+    stage.alarms += [f"source {s}: {n:,} orbits of others are absent" for s, n in joined.absent.items() if n]
+    if joined.not_compared:
+        some = "; ".join(f"{source} ({why})" for source, why in joined.not_compared.items())
+        stage.name += f", without {some}"
+    return stage
 
 
 def _stages(

@@ -71,7 +71,7 @@ class Evidence:
             *self.refused,
             *self.not_catalogued,
         )
-        return sorted({s.source for s in segments} | {r.source for r in self.reports})
+        return sorted({s.source for s in segments} | {n for r in self.reports for n in r.sources})
 
     def of_source(self, source: int) -> "Evidence":
         """Return what is known of one source."""
@@ -84,7 +84,7 @@ class Evidence:
             own(self.waiting),
             own(self.refused),
             own(self.not_catalogued),
-            [r for r in self.reports if r.source == source],
+            [r for r in self.reports if source in r.sources],
             {source: self.wrong.get(source, [])},
         )
 

@@ -70,7 +70,7 @@ def _add_reports(rows: Sequence[dict[str, Any]], reports: Sequence[BoardStatus])
         row["unsent"] = 0
     for source in {row["source"] for row in rows}:
         own = [row for row in rows if row["source"] == source]
-        reported = [r for r in reports if r.source == source]
+        reported = [r for r in reports if source in r.sources]
         last = max(own, key=lambda r: int(r.get("lumisection", 0)))
         last["dropped"] += max((dropped_by_board(reported) or 0) - sum(int(r["dropped"]) for r in own), 0)
         last["unsent"] += sum(r.unsent for r in reported)

@@ -35,8 +35,8 @@ class ConditionType(ABC):
     needs: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
-    def evaluate(self, condition: MenuCondition, objects: "PassingObjects") -> NDArray[np.bool_]:
-        """Return in which crossings the condition is fulfilled: shape (crossings,)."""
+    def evaluate(self, condition: MenuCondition, objects: "PassingObjects") -> NDArray[np.int64]:
+        """Return the crossings in which the condition is fulfilled, in any order."""
 
     def check(self, condition: MenuCondition) -> None:
         """Refuse what this type does not emulate.

@@ -124,12 +124,11 @@ def _leg_cut(leg: Leg, cut: LegCut) -> dict[str, Any]:
         return _limit(
             "unconstrained pT", "within", hardware, (cut.low - 1.0, float(cut.high)), "GeV", cut.name
         )
-    finders = [
-        n for n, r in TRACK_FINDERS.items() if cut.type == "INDEX" and r.start <= cut.low <= cut.high < r.stop
-    ]
-    return _limit(
-        _NUMBERS[cut.type], "within", hardware, None, "", cut.name + f" ({finders[0]})" * bool(finders)
-    )
+    name = cut.name
+    for finder, indices in TRACK_FINDERS.items():
+        if cut.type == "INDEX" and indices.start <= cut.low <= cut.high < indices.stop:
+            name += f" ({finder})"
+    return _limit(_NUMBERS[cut.type], "within", hardware, None, "", name)
 
 
 def _pair(type_: str, name: str, low: int, high: int, physics: tuple[float, float]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.formats.streams.muon import ETA_LSB
+from l1scout.formats.calo_objects import PHI_BINS as CALO_PHI_BINS
+from l1scout.formats.streams.muon import ETA_LSB, PHI_BINS
 from l1scout.trigger.scales import CALO_ETA_LSB, ObjectKind
 
 Integers = NDArray[np.int64]
@@ -24,22 +25,16 @@ def decimals(a: ObjectKind, b: ObjectKind) -> int:
     return 4 if a.muon or b.muon else 3
 
 
-def full_turn(a: ObjectKind, b: ObjectKind) -> int:
-    """Return the bins of phi in which a pair is compared."""
-    return max(a.phi_bins, b.phi_bins)
+def turn(*, muon: bool) -> int:
+    """Return the bins of phi in a full turn for a pair, with a muon in it or not."""
+    return PHI_BINS if muon else CALO_PHI_BINS
 
 
-def in_bins_of(kind: ObjectKind, other: ObjectKind, values: Integers) -> Integers:
-    """Return eta or phi in the bins in which it is compared with another object."""
-    if other.muon and not kind.muon:
+def in_fine_bins(kind: ObjectKind, values: Integers, fine: bool) -> Integers:
+    """Return eta or phi in the muon's bins if `fine` asks for them, and otherwise in the kind's own."""
+    if fine and not kind.muon:
         return MUON_BINS_PER_CALO_BIN * values + MUON_BINS_PER_CALO_BIN // 2
     return values
-
-
-def delta_phi(a: Integers, b: Integers, turn: int) -> Integers:
-    """Return the smaller angle between two phi, in bins; codes beyond a full turn wrap."""
-    difference = np.abs(a - b) % turn
-    return np.asarray(np.minimum(difference, turn - difference))
 
 
 def delta_table(*, muon: bool, eta: bool) -> Integers:
@@ -59,9 +54,9 @@ def cos_table(*, muon: bool) -> Integers:
 
 @cache
 def _table(function: str, muon: bool, eta: bool) -> Integers:
-    turn = 576 if muon else 144
-    step = (ETA_LSB if muon else CALO_ETA_LSB) if eta else 2 * math.pi / turn
-    entries = _ETA_ENTRIES[muon] if eta else turn // 2 + 1
+    bins = turn(muon=muon)
+    step = (ETA_LSB if muon else CALO_ETA_LSB) if eta else 2 * math.pi / bins
+    entries = _ETA_ENTRIES[muon] if eta else bins // 2 + 1
     functions: dict[str, Callable[[float], float]] = {"delta": float, "cosh": math.cosh, "cos": math.cos}
     value, digits = functions[function], 4 if muon and function != "delta" else 3
     table = np.array([math.floor(value(k * step) * 10**digits + 0.5) for k in range(entries)], np.int64)

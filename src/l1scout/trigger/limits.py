@@ -9,7 +9,8 @@ from l1scout.trigger.scales import ObjectKind, end_bin
 
 DELTA, MASS = 10**3, 10
 """Steps of a limit in eta, phi or distance squared, and of half a mass squared: 0.001 and 0.1 GeV^2."""
-_MASK_BITS = {"QLTY": 16, "ISO": 4, "IP": 4, "DISP": 2}
+MASK_BITS = {"QLTY": 16, "ISO": 4, "IP": 4, "DISP": 2}
+"""Cuts that are a list of values, and the number of values."""
 _CHARGE = {"positive": 1, "negative": 2}
 _CHARGE_CORRELATION = {"ls": 0, "os": 1}
 _LARGEST = 1e12
@@ -34,8 +35,8 @@ def leg_cut(type_: str, name: str, low: float, high: float, data: str, kind: Obj
     UnsupportedError
         If the type is not known or a limit cannot be exact.
     """
-    if type_ in _MASK_BITS:
-        return LegCut(type_, name, mask=_mask(data, _MASK_BITS[type_], name))
+    if type_ in MASK_BITS:
+        return LegCut(type_, name, mask=_mask(data, MASK_BITS[type_], name))
     if type_ == "CHG":
         if data not in _CHARGE:
             msg = f"{printable(name)}: charge {printable(data, 20)!r}"

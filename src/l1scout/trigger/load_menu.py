@@ -6,12 +6,13 @@ from pathlib import Path
 from l1scout.errors import InputError
 from l1scout.trigger.menu import Menu
 from l1scout.trigger.menu_facts import read_menu_facts
+from l1scout.trigger.menu_toml import read_menu_toml
 from l1scout.trigger.menu_xml import read_cabling, read_menu_xml
 from l1scout.trigger.xml_tree import read_bytes
 
 
 def load_menu(path: Path, cabling: Path | None = None) -> Menu:
-    """Read a menu: XML, or JSON of derived facts, either compressed with gzip or not.
+    """Read a menu: XML, JSON of derived facts, or TOML in the short form; compressed with gzip or not.
 
     Parameters
     ----------
@@ -33,8 +34,11 @@ def load_menu(path: Path, cabling: Path | None = None) -> Menu:
             msg = f"{path}: states its external signals itself; leave --cabling out"
             raise InputError(msg)
         return read_menu_xml(data, path)
+    if ".toml" in path.suffixes[-2:]:
+        signals = read_cabling(read_bytes(cabling), cabling) if cabling else None
+        return read_menu_toml(data, path, signals, str(cabling) if cabling else "")
     if not start.startswith(b"{"):
-        msg = f"{path}: not a menu: neither XML nor JSON"
+        msg = f"{path}: not a menu: neither XML nor JSON, and its name does not end in .toml"
         raise InputError(msg)
     cabling = cabling or _cabling_beside(path)
     signals = read_cabling(read_bytes(cabling), cabling) if cabling else None

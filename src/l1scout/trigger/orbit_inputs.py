@@ -6,16 +6,16 @@ from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData, final_only
 from l1scout.errors import InputError
 from l1scout.lhc import BX_PER_ORBIT
-from l1scout.trigger.trigger_inputs import SLOTS, TriggerInputs
+from l1scout.trigger.trigger_inputs import SLOTS, StreamObjects, TriggerInputs
 
 MAX_ORBITS = 400
-"""Orbits that are laid out at once: 1 GB with all streams."""
+"""Orbits that are taken at once: with a full menu, a bit per crossing of each condition is 100 MB."""
 
 
 def inputs_of_orbits(data: OrbitData, first_orbit: int, orbits: int) -> TriggerInputs:
-    """Lay out consecutive orbits crossing by crossing.
+    """Return consecutive orbits as consecutive crossings.
 
-    Row ``BX_PER_ORBIT * (orbit - first_orbit) + bx - 1`` is the crossing `bx`, from 1. So an algorithm that
+    Crossing ``BX_PER_ORBIT * (orbit - first_orbit) + bx - 1`` is that of `bx`, from 1. So an algorithm that
     looks at the next crossing sees the first of the next orbit from the last of an orbit. Crossings before
     these orbits and after them are taken as empty.
 
@@ -34,38 +34,34 @@ def inputs_of_orbits(data: OrbitData, first_orbit: int, orbits: int) -> TriggerI
         occurs twice, or has BX 0.
     """
     if not 1 <= orbits <= MAX_ORBITS:
-        msg = f"{orbits} orbits cannot be laid out at once: take 1 to {MAX_ORBITS}"
+        msg = f"{orbits} orbits cannot be taken at once: take 1 to {MAX_ORBITS}"
         raise InputError(msg)
     streams = {
-        name: _dense(name, batch, first_orbit, orbits)
+        name: _objects(name, batch, first_orbit, orbits)
         for name, batch in final_only(data).streams.items()
         if name in SLOTS
     }
     return TriggerInputs(orbits * BX_PER_ORBIT, streams)
 
 
-def _dense(name: str, batch: OrbitBatch, first_orbit: int, orbits: int) -> dict[str, np.ndarray]:
-    """Return columns of shape (crossings, slots)."""
-    inside = np.flatnonzero((batch.orbit >= first_orbit) & (batch.orbit < first_orbit + orbits))
-    place = (batch.orbit[inside] - first_orbit) * BX_PER_ORBIT + batch.bx[inside] - 1
-    counts, slots = batch.counts[inside], SLOTS[name]
-    repeated = np.zeros(len(inside), np.bool_)
-    repeated[1:] = place[1:] == place[:-1]
+def _objects(name: str, batch: OrbitBatch, first_orbit: int, orbits: int) -> StreamObjects:
+    """Return the objects of some orbits; no column is copied."""
+    first, last = np.searchsorted(batch.orbit, (first_orbit, first_orbit + orbits))
+    orbit, bx = batch.orbit[first:last], batch.bx[first:last]
+    crossing = (orbit - first_orbit) * BX_PER_ORBIT + bx - 1
+    counts, slots = batch.counts[first:last], SLOTS[name]
+    not_later = np.zeros(len(crossing), np.bool_)
+    not_later[1:] = crossing[1:] <= crossing[:-1]
     faults = {
         f"more than the {slots} objects of the trigger's links": counts > slots,
-        "rows more than one": repeated,
-        "no place in an orbit numbered from 1": batch.bx[inside] < 1,
+        "rows more than one, or out of order": not_later,
+        "no place in an orbit numbered from 1": bx < 1,
     }
     for fault, found in faults.items():
         if found.any():
-            k = inside[np.flatnonzero(found)[0]]
+            k = first + np.flatnonzero(found)[0]
             msg = f"{name}: orbit {batch.orbit[k]}, BX {batch.bx[k]} has {fault}"
             raise InputError(msg)
-    first = batch.offsets[:-1][inside]
-    slot = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    objects = np.repeat(first, counts) + slot
-    columns = {}
-    for column, values in batch.columns.items():
-        columns[column] = np.zeros((orbits * BX_PER_ORBIT, slots), values.dtype)
-        columns[column][np.repeat(place, counts), slot] = values[objects]
-    return columns
+    start, stop = int(batch.offsets[first]), int(batch.offsets[last])
+    columns = {column: np.ascontiguousarray(values[start:stop]) for column, values in batch.columns.items()}
+    return StreamObjects(crossing, batch.offsets[first : last + 1] - start, columns)

@@ -1,52 +1,44 @@
 """Overlap removal: objects that are close to an object of the condition's last leg do not count."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from l1scout.trigger.menu import Leg, MenuCondition, PairCut
-from l1scout.trigger.pair_values import passes_pair_cut
-from l1scout.trigger.passing_objects import Combinations, Mask, PassingObjects, combinations
+from l1scout.trigger.candidate_rows import CandidateRows
+from l1scout.trigger.menu import MenuCondition, PairCut
+from l1scout.trigger.menu_error import UnsupportedError
+from l1scout.trigger.pair_kernels import overlapping
+from l1scout.trigger.pair_values import pair_rules, starts_and_places
+from l1scout.trigger.passing_objects import PassingObjects, Places
+from l1scout.trigger.scales import KINDS
+from l1scout.trigger.trigger_inputs import SLOTS
 
 ORM_CUTS = ("ORMDETA", "ORMDPHI", "ORMDR")
 
 
-def overlaps(objects: PassingObjects, leg: Leg, last: Leg, cut: PairCut) -> Mask:
-    """Return which objects of a leg overlap which passing object of the last: (crossings, slots, slots)."""
-    masks = objects.passing(leg), objects.passing(last)
-    found = np.zeros((len(masks[0]), masks[0].shape[1], masks[1].shape[1]), np.bool_)
-    for pairs in combinations(masks, (leg, last)):
-        close = passes_pair_cut(objects.inputs, (leg, last), pairs.rows, pairs.slots, cut)
-        found[pairs.rows[close], pairs.slots[0][close], pairs.slots[1][close]] = True
-    return found
+def overlaps(condition: MenuCondition, objects: PassingObjects, found: CandidateRows, k: int) -> Places:
+    """Return which objects of the k-th leg overlap which of the last leg.
 
-
-def away_from_last(
-    condition: MenuCondition, objects: PassingObjects, pairs: Combinations, close: Sequence[Mask]
-) -> Mask:
-    """Return which pairs the overlap removal keeps.
-
-    Parameters
-    ----------
-    condition : MenuCondition
-    objects : PassingObjects
-    pairs : Combinations
-        Of objects of the first two legs.
-    close : sequence of two ndarray of bool
-        `overlaps` of these legs.
+    Returns
+    -------
+    ndarray of uint16, shape (candidates, slots)
+        By place of the leg's object, the places of the last leg's.
     """
-    last = objects.passing(condition.legs[-1])[pairs.rows]
-    near = close[0][pairs.rows, pairs.slots[0]] | close[1][pairs.rows, pairs.slots[1]]
-    if condition.veto:
-        return np.asarray(last.any(axis=1) & ~(last & near).any(axis=1))
-    return np.asarray((last & ~near).any(axis=1))
+    (cut,) = condition.cuts_of(*ORM_CUTS)
+    within = PairCut(cut.type.removeprefix("ORM"), cut.name, cut.low, cut.high)
+    legs = condition.legs[k], condition.legs[-1]
+    rules = pair_rules(objects, legs, [within], found.padded)
+    both = CandidateRows(found.crossing, (found.rows[k], found.rows[-1]), found.padded)
+    near = np.zeros((len(found.crossing), SLOTS[KINDS[legs[0].kind].stream]), np.uint16)
+    starts, places = starts_and_places(objects, legs, both)
+    overlapping(starts, places, rules.a, rules.b, rules.cuts, rules.tables, rules.turn, near)
+    return near
 
 
-def without_overlap(
-    cuts: Sequence[PairCut], objects: PassingObjects, legs: Sequence[Leg], pairs: Combinations
-) -> Mask:
-    """Return which pairs of two legs are not within the cut of the overlap removal."""
-    close = np.zeros(len(pairs.rows), np.bool_)
-    for cut in cuts:
-        close |= passes_pair_cut(objects.inputs, legs, pairs.rows, pairs.slots, cut)
-    return ~close
+def check_overlap_removal(condition: MenuCondition) -> None:
+    """Refuse a condition without exactly one cut of overlap removal (UnsupportedError)."""
+    if len(condition.cuts_of(*ORM_CUTS)) != 1:
+        msg = f"{condition.type} with other than one of the cuts {', '.join(ORM_CUTS)}"
+        raise UnsupportedError(msg)
+    last = condition.legs[-1]
+    if any(leg.kind == last.kind for leg in condition.legs[:-1]):
+        msg = f"{condition.type} that removes overlaps of {last.kind} with {last.kind}"
+        raise UnsupportedError(msg)

@@ -1,133 +1,120 @@
-"""Distances and masses of combinations of objects, in the integers of the Global Trigger."""
+"""What compiled loops over pairs need: values of the objects, tables, and limits in the same integers."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.trigger import fixed_point as fp
+from l1scout.trigger import pair_kernels as kernels
+from l1scout.trigger.candidate_rows import CandidateRows
 from l1scout.trigger.menu import Leg, PairCut
+from l1scout.trigger.passing_objects import PassingObjects, Places
 from l1scout.trigger.scales import KINDS
-from l1scout.trigger.trigger_inputs import TriggerInputs
 
 Integers = NDArray[np.int64]
+_NOTHING = np.zeros(0, np.int64)
+_LARGEST = 2**63 - 1
+_CUTS = {
+    "CHGCOR": kernels.CHARGES,
+    "DETA": kernels.DETA,
+    "DPHI": kernels.DPHI,
+    "DR": kernels.DISTANCE,
+    "MASS": kernels.MASS,
+    "MASSUPT": kernels.MASS,
+}
 
 
-def values_of(inputs: TriggerInputs, leg: Leg, column: str, rows: Integers, slots: Integers) -> Integers:
-    """Return a column of a leg's objects: shape of `rows`, as int64."""
-    values: NDArray[Any] = inputs.column(KINDS[leg.kind].stream, column, leg.offset)
-    return values[rows, slots].astype(np.int64)
-
-
-def passes_pair_cut(
-    inputs: TriggerInputs, legs: Sequence[Leg], rows: Integers, slots: Sequence[Integers], cut: PairCut
-) -> NDArray[np.bool_]:
-    """Return which pairs of objects pass a cut.
+@dataclass(frozen=True)
+class PairRules:
+    """Two legs and their cuts as compiled loops take them.
 
     Parameters
     ----------
-    inputs : TriggerInputs
-    legs : sequence of two Leg
-    rows, slots : ndarray of int64, shape (pairs,)
-        Crossing of each pair, and the slots of its two objects.
-    cut : PairCut
+    a, b : tuple of ndarray of int64
+        pT, eta, phi and charge of each leg's objects; empty what no cut needs.
+    cuts : ndarray of int64, shape (cuts, 4)
+    tables : tuple of ndarray of int64
+    turn : int
+        See `pair_kernels.pair_passes`.
     """
-    if cut.type == "CHGCOR":
-        return same_or_other_charge(inputs, legs, rows, slots, cut)
-    kind = cut.type.removeprefix("ORM")
-    if kind in ("MASS", "MASSUPT"):
-        value, digits = half_mass_squared(inputs, legs, rows, slots, cut.type == "MASSUPT")
-        scale = 10 ** (digits - 1)
-    else:
-        value, scale = _distance(inputs, legs, rows, slots, kind)
-    return np.asarray((value >= cut.low * scale) & (value <= cut.high * scale))
+
+    a: tuple[Integers, ...]
+    b: tuple[Integers, ...]
+    cuts: Integers
+    tables: tuple[Integers, ...]
+    turn: int
 
 
-def same_or_other_charge(
-    inputs: TriggerInputs, legs: Sequence[Leg], rows: Integers, slots: Sequence[Integers], cut: PairCut
-) -> NDArray[np.bool_]:
-    """Return which combinations of muons have charges that are valid, and all equal or not all equal."""
-    names = ("hwCharge", "hwChargeValid")
-    negative, valid = (
-        np.stack([values_of(inputs, leg, name, rows, slot) for leg, slot in zip(legs, slots, strict=True)])
-        for name in names
-    )
-    equal = (negative == negative[0]).all(axis=0)
-    return np.asarray((valid == 1).all(axis=0) & (equal if cut.low == 0 else ~equal))
-
-
-def _distance(
-    inputs: TriggerInputs, legs: Sequence[Leg], rows: Integers, slots: Sequence[Integers], kind: str
-) -> tuple[Integers, int]:
-    """Return a difference of eta or phi, or the squared distance, and the steps of 0.001 in it."""
-    a, b = (KINDS[leg.kind] for leg in legs)
-    muon = a.muon or b.muon
-    if kind == "DETA":
-        return fp.delta_table(muon=muon, eta=True)[_delta_eta(inputs, legs, rows, slots)], 1
-    phi = fp.delta_table(muon=muon, eta=False)[_delta_phi(inputs, legs, rows, slots)]
-    if kind == "DPHI":
-        return phi, 1
-    eta = fp.delta_table(muon=muon, eta=True)[_delta_eta(inputs, legs, rows, slots)]
-    return eta * eta + phi * phi, 1000
-
-
-def _delta_eta(
-    inputs: TriggerInputs, legs: Sequence[Leg], rows: Integers, slots: Sequence[Integers]
-) -> Integers:
-    first, second = _in_common_bins(inputs, legs, rows, slots, "eta")
-    return np.asarray(np.abs(first - second))
-
-
-def _delta_phi(
-    inputs: TriggerInputs, legs: Sequence[Leg], rows: Integers, slots: Sequence[Integers]
-) -> Integers:
-    first, second = _in_common_bins(inputs, legs, rows, slots, "phi")
-    return fp.delta_phi(first, second, fp.full_turn(*(KINDS[leg.kind] for leg in legs)))
-
-
-def _in_common_bins(
-    inputs: TriggerInputs, legs: Sequence[Leg], rows: Integers, slots: Sequence[Integers], angle: str
-) -> list[Integers]:
-    """Return eta or phi of both legs, in the bins of both kinds of objects."""
-    kinds = [KINDS[leg.kind] for leg in legs]
-    return [
-        fp.in_bins_of(kind, other, values_of(inputs, leg, getattr(kind, angle), rows, slot))
-        for kind, other, leg, slot in zip(kinds, reversed(kinds), legs, slots, strict=True)
-    ]
-
-
-def half_mass_squared(
-    inputs: TriggerInputs,
-    legs: Sequence[Leg],
-    rows: Integers,
-    slots: Sequence[Integers],
-    unconstrained: bool = False,
+def pair_rules(
+    objects: PassingObjects, legs: Sequence[Leg], cuts: Sequence[PairCut], padded: bool, *,
     transverse: bool = False,
-) -> tuple[Integers, int]:
-    """Return half the squared mass of pairs, pT1 pT2 (cosh - cos), and its number of decimals.
+) -> PairRules:  # fmt: skip
+    """Return the rules of two legs.
 
     Parameters
     ----------
-    inputs, legs, rows, slots
-        As of `passes_pair_cut`.
-    unconstrained : bool
-        Whether with the muons' pT without the vertex.
+    objects : PassingObjects
+    legs : sequence of two Leg
+    cuts : sequence of PairCut
+        Those of overlap removal must not be fulfilled.
+    padded : bool
     transverse : bool
-        Whether with 1 in place of cosh.
+        Whether the cut on the mass is on the transverse mass.
     """
-    a, b = (KINDS[leg.kind] for leg in legs)
-    muon = a.muon or b.muon
-    pts = []
-    for leg, kind, slot in zip(legs, (a, b), slots, strict=True):
-        if unconstrained:
-            pts.append(fp.unconstrained_pt_tenths(values_of(inputs, leg, "hwPtUnconstrained", rows, slot)))
-        else:
-            pts.append(fp.pt_tenths(kind, values_of(inputs, leg, kind.value, rows, slot)))
-    digits = fp.decimals(a, b)
-    if transverse:
-        cosh = np.full(len(rows), 10**digits, np.int64)
-    else:
-        cosh = fp.cosh_table(muon=muon)[_delta_eta(inputs, legs, rows, slots)]
-    cos = fp.cos_table(muon=muon)[_delta_phi(inputs, legs, rows, slots)]
-    return pts[0] * pts[1] * (cosh - cos), 2 + digits
+    muon = any(KINDS[leg.kind].muon for leg in legs)
+    kinds = {cut.type.removeprefix("ORM") for cut in cuts}
+    wanted = {
+        "unconstrained" if "MASSUPT" in kinds else "pt": bool(kinds & {"MASS", "MASSUPT"}),
+        "eta": bool(kinds & {"DETA", "DR", "MASS", "MASSUPT"}) and not transverse,
+        "phi": bool(kinds - {"CHGCOR", "DETA"}),
+        "charge": "CHGCOR" in kinds,
+    }
+    values = [
+        tuple(
+            objects.values(leg.kind, what, fine=muon, padded=padded) if needed else _NOTHING
+            for what, needed in wanted.items()
+        )
+        for leg in legs
+    ]
+    rows = [_row(cut, fp.decimals(*(KINDS[leg.kind] for leg in legs)), transverse) for cut in cuts]
+    table = np.array(rows, np.int64).reshape(len(rows), 4)
+    return PairRules(values[0], values[1], table, tables(muon=muon), fp.turn(muon=muon))
+
+
+def tables(*, muon: bool) -> tuple[Integers, ...]:
+    """Return the tables of a pair, with a muon in it or not."""
+    return (
+        fp.delta_table(muon=muon, eta=True),
+        fp.delta_table(muon=muon, eta=False),
+        fp.cosh_table(muon=muon),
+        fp.cos_table(muon=muon),
+    )
+
+
+def _row(cut: PairCut, decimals: int, transverse: bool) -> list[int]:
+    kind = cut.type.removeprefix("ORM")
+    low, high = mass_limits(cut, decimals) if kind in ("MASS", "MASSUPT") else (cut.low, cut.high)
+    if kind == "DR":
+        low, high = low * 1000, high * 1000
+    code = kernels.TRANSVERSE_MASS if transverse and kind == "MASS" else _CUTS[kind]
+    return [code, min(low, _LARGEST), min(high, _LARGEST), int(not cut.type.startswith("ORM"))]
+
+
+def mass_limits(cut: PairCut, decimals: int) -> tuple[int, int]:
+    """Return the limits of half a squared mass with the decimals of two pT and of cosh."""
+    scale: int = 10 ** (1 + decimals)
+    return min(cut.low * scale, _LARGEST), min(cut.high * scale, _LARGEST)
+
+
+def starts_and_places(
+    objects: PassingObjects, legs: Sequence[Leg], found: CandidateRows
+) -> tuple[tuple[Integers, ...], tuple[Places, ...]]:
+    """Return the first object of each leg's row at each candidate, and which of its objects pass."""
+    starts, places = [], []
+    for k, leg in enumerate(legs):
+        row = found.rows[k]
+        starts.append(objects.stream(KINDS[leg.kind].stream, found.padded).offsets[row])
+        places.append(objects.places(leg, found.padded)[row])
+    return tuple(starts), tuple(places)

@@ -56,6 +56,17 @@ class ObjectKind:
         """Values of phi in a full turn."""
         return PHI_BINS if self.muon else CALO_PHI_BINS
 
+    @property
+    def eta_codes(self) -> int:
+        """Values of eta below 0; those from 0 on are as many."""
+        return 256 if self.muon else 128
+
+    def step(self, *, eta: bool) -> float:
+        """Return the width of a bin of eta, or of phi in rad."""
+        if eta:
+            return ETA_LSB if self.muon else CALO_ETA_LSB
+        return 2 * math.pi / self.phi_bins
+
     def threshold_to_hardware(self, threshold: float) -> int:
         """Return the hardware value of a threshold in GeV, or of a count.
 

@@ -20,7 +20,7 @@ from l1scout.formats.streams.etsum import WORDS
 from l1scout.formats.streams.jet import JET
 from l1scout.formats.streams.muon import MUON_RUN3
 from l1scout.formats.streams.tau import TAU
-from l1scout.trigger.trigger_inputs import SLOTS, TriggerInputs
+from l1scout.trigger.trigger_inputs import SLOTS, StreamObjects, TriggerInputs
 from l1scout.trigger.xml_tree import read_bytes
 
 ALGORITHMS, EXTERNAL = 512, 256
@@ -106,7 +106,7 @@ def read_vector(path: Path) -> TestVector:
     }
     inputs = TriggerInputs(
         len(rows),
-        streams,
+        {name: StreamObjects.of_slots(columns_) for name, columns_ in streams.items()},
         external=_bits(columns[-3], EXTERNAL),
         cicada=_score(columns[last : last + 4], len(rows)) if form.cicada else None,
         wrap=True,

@@ -1,4 +1,4 @@
-"""Menu XML read as a tree without trusting it: no entities, limits on size, depth and number of elements."""
+"""XML of menus, prescales and masks as a tree, without trusting it: no entities, limited size and depth."""
 
 import gzip
 import zlib
@@ -15,9 +15,10 @@ MAX_ELEMENTS, MAX_DEPTH, MAX_TEXT = 1_000_000, 12, 1 << 16
 
 @dataclass
 class XmlElement:
-    """An element: its tag without a namespace, its own text, and the elements in it."""
+    """An element: its tag without a namespace, its attribute ``id``, its own text, and the elements in it."""
 
     tag: str
+    id: str = ""
     text: str = ""
     children: "list[XmlElement]" = field(default_factory=list)
 
@@ -98,7 +99,7 @@ class _Builder:
     def doctype(self, *_: object) -> None:
         self._refuse("it has a document type, with which entities could be declared; menus have none")
 
-    def start(self, tag: str, _: object) -> None:
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
         self._elements += 1
         if self._elements > MAX_ELEMENTS or len(self._open) + self._skipped > MAX_DEPTH:
             self._refuse("it has too many elements, or they are too deep")
@@ -106,7 +107,7 @@ class _Builder:
         if self._skipped or tag in self._skip:
             self._skipped += 1
             return
-        element = XmlElement(tag)
+        element = XmlElement(tag, attributes.get("id", ""))
         self._open[-1].children.append(element)
         self._open.append(element)
 

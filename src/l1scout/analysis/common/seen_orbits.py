@@ -84,6 +84,10 @@ def seen_orbits(batch: OrbitBatch) -> tuple[list[SeenOrbits], int]:
         run = int(batch.run[0]) if rows else None
         start = np.array([batch.first_orbit], np.int64)
         return [SeenOrbits(run, start, start + n, slice(0, rows))] * bool(n), 0
+    if batch.seen is not None and len(spans) < 2:
+        start = batch.seen[np.r_[True, np.diff(batch.seen) != 1]] if n else batch.seen
+        stop = batch.seen[np.r_[np.diff(batch.seen) != 1, True]] + 1 if n else batch.seen
+        return [SeenOrbits(int(batch.run[0]) if rows else None, start, stop, slice(0, rows))] * bool(n), 0
     ends = [(batch.orbit[a : a + 1], batch.orbit[b - 1 : b] + 1) for a, b in spans]
     found = [
         SeenOrbits(int(batch.run[a]), *both, slice(a, b)) for (a, b), both in zip(spans, ends, strict=True)

@@ -165,7 +165,7 @@ def _new_orbits(
     }
     counted = form.reports_empty_orbits or quality.count_occupied
     for batches in zip(*chunks.values(), strict=True):
-        known = [batch if counted else replace(batch, n_orbits=None) for batch in batches]
+        known = [batch if counted else replace(batch, n_orbits=None, first_orbit=None) for batch in batches]
         yield OrbitData(dict(zip(chunks, known, strict=True)), None, origin(file))
 
 

@@ -11,11 +11,12 @@ from l1scout.trigger.passing_objects import PassingObjects
 class CentralityCondition(ConditionType):
     """A bit of the energy sums' centrality."""
 
-    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.bool_]:
-        """Return in which crossings the bit is set."""
+    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.int64]:
+        """Return the crossings in which the bit is set."""
         (leg,) = condition.legs
-        values = objects.inputs.column("etsum", "centrality", leg.offset)[:, 0]
-        return np.asarray((values >> leg.threshold) & 1 == 1)
+        sums = objects.inputs.objects("etsum", "centrality")
+        fired = sums.columns["centrality"] >> leg.threshold & 1 == 1
+        return objects.inputs.fired_at(np.repeat(sums.crossing, np.diff(sums.offsets))[fired], leg.offset)
 
 
 CONDITIONS.register("centrality")(CentralityCondition())

@@ -12,13 +12,14 @@ from l1scout.trigger.passing_objects import PassingObjects
 class CicadaCondition(ConditionType):
     """A score at or above the threshold."""
 
-    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.bool_]:
-        """Return in which crossings the score is high (UnsupportedError if the data have no score)."""
+    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.int64]:
+        """Return the crossings in which the score is high (UnsupportedError if the data have no score)."""
         if objects.inputs.cicada is None:
             msg = "the data have no CICADA score"
             raise UnsupportedError(msg)
         (leg,) = condition.legs
-        return np.asarray(objects.inputs.shift(objects.inputs.cicada, leg.offset) >= leg.threshold)
+        fired = np.flatnonzero(objects.inputs.cicada >= leg.threshold)
+        return objects.inputs.fired_at(fired, leg.offset)
 
 
 CONDITIONS.register("cicada")(CicadaCondition())

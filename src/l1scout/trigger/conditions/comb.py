@@ -4,9 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.trigger.assignments import combined
+from l1scout.trigger.candidate_rows import candidates
 from l1scout.trigger.condition_type import CONDITIONS, MAX_EQUAL_LEGS, ConditionType, same_objects
 from l1scout.trigger.menu import MenuCondition
 from l1scout.trigger.menu_error import UnsupportedError
+from l1scout.trigger.pair_values import starts_and_places
 from l1scout.trigger.passing_objects import PassingObjects
 
 MAX_DIFFERENT_LEGS = 4
@@ -26,10 +28,11 @@ class CombCondition(ConditionType):
             msg = f"comb of more than {MAX_DIFFERENT_LEGS} objects that are not all equal"
             raise UnsupportedError(msg)
 
-    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.bool_]:
-        """Return in which crossings all legs can have different objects."""
-        masks = [objects.passing(leg) for leg in condition.legs]
-        return combined(condition, objects, masks, condition.legs)
+    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.int64]:
+        """Return the crossings in which all legs can have different objects."""
+        found = candidates(objects, condition.legs)
+        places = starts_and_places(objects, condition.legs, found)[1]
+        return found.crossing[combined(condition, objects, found, places, condition.legs)]
 
 
 CONDITIONS.register("comb")(CombCondition())

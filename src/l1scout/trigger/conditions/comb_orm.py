@@ -4,11 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.trigger.assignments import combined
+from l1scout.trigger.candidate_rows import candidates
 from l1scout.trigger.condition_type import CONDITIONS
 from l1scout.trigger.conditions._pairs import CleanedPairCondition
 from l1scout.trigger.menu import MenuCondition
 from l1scout.trigger.overlap import ORM_CUTS, overlaps
-from l1scout.trigger.passing_objects import PassingObjects
+from l1scout.trigger.pair_values import starts_and_places
+from l1scout.trigger.passing_objects import Mask, PassingObjects, Places
 
 
 class CombOrmCondition(CleanedPairCondition):
@@ -18,23 +20,27 @@ class CombOrmCondition(CleanedPairCondition):
     cuts = frozenset({"CHGCOR", *ORM_CUTS})
     needs = frozenset(ORM_CUTS)
 
-    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.bool_]:
-        """Return in which crossings all legs can have such objects."""
+    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.int64]:
+        """Return the crossings in which all legs can have such objects."""
         if len(condition.legs) == 2:
             return super().evaluate(condition, objects)
-        *legs, last = condition.legs
-        (cut,) = condition.cuts_of(*ORM_CUTS)
-        reference = objects.passing(last)
-        masks = [objects.passing(leg) for leg in legs]
-        close = [overlaps(objects, leg, last, cut) for leg in legs]
+        found = candidates(objects, condition.legs)
+        *places, last = starts_and_places(objects, condition.legs, found)[1]
+        legs = condition.legs[:-1]
+        near = [overlaps(condition, objects, found, k) for k in range(len(legs))]
         if condition.veto:
-            kept = [mask & ~near.any(axis=2) for mask, near in zip(masks, close, strict=True)]
-            return reference.any(axis=1) & combined(condition, objects, kept, legs)
-        fulfilled = np.zeros(objects.inputs.crossings, np.bool_)
-        for k in range(reference.shape[1]):
-            kept = [mask & ~near[:, :, k] for mask, near in zip(masks, close, strict=True)]
-            fulfilled |= reference[:, k] & combined(condition, objects, kept, legs)
-        return fulfilled
+            kept = [place & _where(close == 0) for place, close in zip(places, near, strict=True)]
+            return found.crossing[combined(condition, objects, found, kept, legs)]
+        fulfilled = np.zeros(len(found.crossing), np.bool_)
+        for k in range(int(last.max(initial=0)).bit_length()):
+            kept = [p & _where(close >> k & 1 == 0) for p, close in zip(places, near, strict=True)]
+            fulfilled |= (last >> k & 1 == 1) & combined(condition, objects, found, kept, legs)
+        return found.crossing[fulfilled]
+
+
+def _where(flags: Mask) -> Places:
+    """Return the places whose flag is set: flags of shape (candidates, slots)."""
+    return np.asarray((flags << np.arange(flags.shape[1], dtype=np.uint16)).sum(axis=1, dtype=np.uint16))
 
 
 CONDITIONS.register("comb-orm")(CombOrmCondition())

@@ -12,13 +12,14 @@ from l1scout.trigger.passing_objects import PassingObjects
 class ExternalCondition(ConditionType):
     """A bit of the external signals."""
 
-    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.bool_]:
-        """Return in which crossings the signal is set (UnsupportedError if there are no signals)."""
+    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.int64]:
+        """Return the crossings in which the signal is set (UnsupportedError if there are no signals)."""
         if objects.inputs.external is None:
             msg = f"{condition.legs[0].name}: the data have no external signals"
             raise UnsupportedError(msg)
         (leg,) = condition.legs
-        return objects.inputs.shift(objects.inputs.external[:, leg.threshold], leg.offset)
+        fired = np.flatnonzero(objects.inputs.external[:, leg.threshold])
+        return objects.inputs.fired_at(fired, leg.offset)
 
 
 CONDITIONS.register("external")(ExternalCondition())

@@ -1,14 +1,16 @@
 """Three objects of one kind with an invariant mass: ``mass_inv_3{MU5, MU3, MU0}[MASS_MAX_12]``."""
 
-from itertools import combinations as pairs_of
-
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.trigger.candidate_rows import candidates
 from l1scout.trigger.condition_type import CONDITIONS, ConditionType, same_objects
+from l1scout.trigger.fixed_point import decimals
 from l1scout.trigger.menu import MenuCondition
-from l1scout.trigger.pair_values import half_mass_squared, same_or_other_charge
-from l1scout.trigger.passing_objects import PassingObjects, combinations
+from l1scout.trigger.pair_kernels import any_triple
+from l1scout.trigger.pair_values import mass_limits, pair_rules, starts_and_places
+from l1scout.trigger.passing_objects import PassingObjects
+from l1scout.trigger.scales import KINDS
 
 
 class MassInv3Condition(ConditionType):
@@ -23,23 +25,21 @@ class MassInv3Condition(ConditionType):
         super().check(condition)
         same_objects(condition)
 
-    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.bool_]:
-        """Return in which crossings three objects pass."""
-        fulfilled = np.zeros(objects.inputs.crossings, np.bool_)
+    def evaluate(self, condition: MenuCondition, objects: PassingObjects) -> NDArray[np.int64]:
+        """Return the crossings in which three objects pass."""
+        legs, charges = condition.legs, condition.cuts_of("CHGCOR")
+        found = candidates(objects, legs)
+        starts, places = starts_and_places(objects, legs, found)
+        rules = pair_rules(objects, legs[:2], condition.cuts, found.padded)
         (mass,) = condition.cuts_of("MASS")
-        inputs, legs = objects.inputs, condition.legs
-        for found in combinations([objects.passing(leg) for leg in legs], legs):
-            total, scale = np.zeros(len(found.rows), np.int64), 1
-            for a, b in pairs_of(range(3), 2):
-                value, digits = half_mass_squared(
-                    inputs, (legs[a], legs[b]), found.rows, (found.slots[a], found.slots[b])
-                )
-                total, scale = total + value, 10 ** (digits - 1)
-            keep = (total >= mass.low * scale) & (total <= mass.high * scale)
-            for cut in condition.cuts_of("CHGCOR"):
-                keep &= same_or_other_charge(inputs, legs, found.rows, found.slots, cut)
-            fulfilled[found.rows[keep]] = True
-        return fulfilled
+        kind = KINDS[legs[0].kind]
+        lists = np.array([leg.offset for leg in legs])
+        passed = np.zeros(len(found.crossing), np.bool_)
+        any_triple(
+            np.stack(starts), np.stack(places), lists, rules.a, *mass_limits(mass, decimals(kind, kind)),
+            charges[0].low if charges else -1, rules.tables, rules.turn, passed,
+        )  # fmt: skip
+        return found.crossing[passed]
 
 
 CONDITIONS.register("mass-inv-3")(MassInv3Condition())

@@ -1,0 +1,135 @@
+"""``l1scout menu cross-check``: recorded bits of the Global Trigger beside emulated ones."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from l1scout.cli.menu_show import Cabling
+from l1scout.cli.output import Json, print_json, print_line, print_problem, print_table, progress, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from l1scout.core.orbit_data import OrbitData
+    from l1scout.trigger.cross_check import CheckedAlgorithm, CrossCheck
+
+
+def cross_check(
+    files: Annotated[
+        list[Path], typer.Argument(help="Files with objects and with the stream gt, or folders of such.")
+    ],
+    menu: Annotated[Path, typer.Option("--menu", help="Menu: XML, or JSON of derived facts; also as .gz.")],
+    cabling: Cabling = None,
+    ignored: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Algorithm, by name or index, for which alone the recording keeps no crossing; may be given "
+            "several times."
+        ),
+    ] = None,
+    delay: Annotated[
+        int, typer.Option(help="Crossings that the recorded bits are later than their objects.")
+    ] = 0,
+    examples: Annotated[int, typer.Option(min=0, help="Mismatches listed of each algorithm.")] = 3,
+    accept_damaged: Annotated[
+        bool, typer.Option("--accept-damaged", help="Go on if most of the data are damaged.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Compare the recorded bits of the Global Trigger with those of the objects; exit 1 if any differs.
+
+    Bits are compared before masks and prescales, in every crossing of the orbits that were seen. For each
+    algorithm that differs it lists the first crossings with their objects, the BX, and single faults of the
+    firmware (one bit of one limit) that would explain all of them. Algorithms that cannot be emulated from
+    the data are listed, and say nothing about the trigger.
+    """
+    from l1scout.io.batches import read_batches
+    from l1scout.io.folder import expand
+    from l1scout.io.quality import ReadQuality
+    from l1scout.trigger.cross_check import CrossChecker, summary
+    from l1scout.trigger.load_menu import load_menu
+
+    loaded = load_menu(menu, cabling)
+    checker = CrossChecker(loaded, ignored or (), delay, examples)
+    named, skipped = expand(files)
+    quality = ReadQuality()
+    with progress() as bar:
+        task = bar.add_task("orbits", total=None)
+
+        def chunks() -> "Iterator[OrbitData]":
+            for data in read_batches(named, quality=quality):
+                yield data
+                bar.advance(task, data.main.n_orbits or 0)
+
+        found = checker.run(chunks())
+    quality.check(allow_damaged=accept_damaged)
+    warn([f"skipped: {reason}" for reason in skipped] + quality.warnings())
+    if json:
+        print_json({**summary(found, loaded), "read": quality.summary()})
+    else:
+        _print(found, loaded.name)
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+def _print(found: "CrossCheck", menu: str) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from l1scout.core.provenance import data_label
+
+    titles = ("index", "algorithm", "board", "recorded", "emulated", "only recorded", "only emulated")
+    table = Table(*titles, box=None, padding=(0, 2, 0, 0))
+    for a in found.differing:
+        numbers = (a.recorded, a.emulated, a.only_recorded, a.only_emulated)
+        board = "" if a.module is None else str(a.module)
+        table.add_row(str(a.index), escape(a.name), board, *(f"{n:,}" for n in numbers))
+    if table.row_count:
+        print_table(table)
+    for a in found.differing:
+        _print_algorithm(a)
+    for reason, names in _by_reason(found.not_emulated).items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        print_line(f"not emulated: {', '.join(names[:3])}{more}: {reason}")
+    hashes = ", ".join(f"{value} in {n:,} records" for value, n in found.menu_hashes.items())
+    print_line(f"menu hash: {hashes or 'no records'}")
+    if len(found.menu_hashes) > 1:
+        warn(["the menu changed on the way: compare the parts of the data with their own menus"])
+    compared = f"{len(found.algorithms)} of {len(found.algorithms) + len(found.not_emulated)} algorithms"
+    left_out = f", {found.orbits_left_out:,} left out" if found.orbits_left_out else ""
+    orbits = f"{found.orbits:,} orbits{left_out} ({data_label(found.simulated)} data)"
+    print_line(
+        f"{menu}: {compared} compared in {orbits}: "
+        f"{sum(a.recorded for a in found.algorithms):,} bits recorded, "
+        f"{sum(a.different for a in found.algorithms):,} different"
+    )
+    for a in found.differing:
+        print_problem(f"{a.name}: {a.different:,} bits differ")
+    for index, n in found.unknown_bits.items():
+        print_problem(f"bit {index} is set in {n:,} crossings, but the menu has no algorithm {index}")
+
+
+def _print_algorithm(one: "CheckedAlgorithm") -> None:
+    """Print where an algorithm differs, and what would explain it."""
+    from l1scout.trigger.cross_check_inputs import in_words
+
+    most = sorted(one.by_bx.items(), key=lambda item: (-item[1], item[0]))[:5]
+    listed = ", ".join(f"{bx} ({n:,})" for bx, n in most)
+    print_line(f"{one.name}: {len(one.by_bx):,} BX differ, most often {listed}")
+    for found in one.examples:
+        which = "only recorded" if found.recorded else "only emulated"
+        objects = "; ".join(map(in_words, found.objects)) or "no objects"
+        print_line(f"  orbit {found.orbit}, BX {found.bx}, {which}: {objects}")
+    for text in one.explanations:
+        print_line(f"  explained by: {text}")
+    if not one.explanations:
+        print_line("  no single bit of a limit explains it")
+
+
+def _by_reason(problems: dict[str, str]) -> dict[str, list[str]]:
+    """Return the algorithms with each reason."""
+    found: dict[str, list[str]] = {}
+    for name, reason in problems.items():
+        found.setdefault(reason, []).append(name)
+    return found

@@ -1,0 +1,157 @@
+"""``l1scout skim``: crossings that a trigger expression selects, in a file of any format."""
+
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from l1scout.cli.menu_show import Cabling
+from l1scout.cli.output import Flavour, Json, print_json, print_line, progress, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from l1scout.core.orbit_data import OrbitData
+    from l1scout.trigger.skim import SkimCounts
+
+
+def skim(
+    source: Annotated[
+        Path, typer.Argument(help="File or folder; with --run, the folder of a store.", metavar="IN")
+    ],
+    target: Annotated[Path, typer.Argument(help="What is kept: a nano file, .root.", metavar="OUT")],
+    when: Annotated[
+        str,
+        typer.Option(
+            "--when",
+            help="Expression, such as 'comb{MU5[QLTY>=12], MU3}[OS]'; may name algorithms of --menu.",
+        ),
+    ],
+    window: Annotated[
+        int, typer.Option(min=0, help="Crossings kept before and after each selected one.")
+    ] = 0,
+    menu: Annotated[
+        Path | None, typer.Option("--menu", help="Menu whose algorithms and cuts the expression names.")
+    ] = None,
+    cabling: Cabling = None,
+    name: Annotated[str, typer.Option(help="Name of the flag of selected crossings.")] = "SelBx_Skim",
+    run: Annotated[int | None, typer.Option(min=0, help="Skim this run of a store.")] = None,
+    source_id: Annotated[
+        int | None, typer.Option("--source", min=0, help="Source id, if the run has several.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="With --run: go on as segments arrive, until the run ends.")
+    ] = False,
+    flavour: Flavour = None,
+    accept_damaged: Annotated[
+        bool, typer.Option("--accept-damaged", help="Go on if most of the data are damaged.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Keep the crossings that an expression selects, and windows around them, on files or as a run arrives.
+
+    With --follow it ends with the run, or on Ctrl-C, and OUT appears then.
+
+    OUT stands for all orbits of IN, so that a number of selected crossings divided by them is a rate; where
+    the format has flags, SelBx_... tells the selected crossings from those of a window.
+    """
+    from l1scout.errors import InputError
+    from l1scout.io.quality import ReadQuality
+    from l1scout.trigger.load_menu import load_menu
+    from l1scout.trigger.skim import Skim
+    from l1scout.trigger.skim_expression import skim_menu
+    from l1scout.trigger.skim_files import write_skim
+
+    if follow and run is None:
+        msg = "--follow needs --run: a run in the store IN"
+        raise InputError(msg)
+    loaded = load_menu(menu, cabling) if menu else None
+    chosen = Skim(skim_menu(when, loaded), window, name)
+    quality = ReadQuality()
+    options = {"flavour": flavour}
+    with progress() as bar:
+        task = bar.add_task("orbits", total=None)
+
+        def chunks() -> "Iterator[OrbitData]":
+            for data in _read(source, run, source_id, follow, quality, options):
+                yield data
+                bar.advance(task, data.main.n_orbits or 0)
+
+        written = write_skim(chosen, chunks(), target)
+    quality.check(allow_damaged=accept_damaged)
+    warn([*quality.warnings(), *_notes(chosen.counts)])
+    if json:
+        counts = chosen.counts.as_dict()
+        print_json(
+            {"in": source, "out": target, "when": when, "window": window, **counts, "lost": written.lost}
+        )
+        return
+    _print(chosen.counts, target, written.format)
+
+
+def _read(
+    source: Path, run: int | None, source_id: int | None, follow: bool, quality: Any, options: dict[str, Any]
+) -> "Iterator[OrbitData]":
+    """Read files, a stored run, or a run as it arrives."""
+    from l1scout.io.batches import read_batches
+    from l1scout.io.folder import expand
+    from l1scout.store.follow_run import follow_run
+    from l1scout.store.losses import with_losses
+    from l1scout.store.stored_run import stored_run
+
+    if run is None:
+        files, skipped = expand([source])
+        warn([f"skipped: {reason}" for reason in skipped])
+    elif follow:
+        with _ended_by_signals() as stop:
+            arriving = follow_run(source, run, source_id, stop=stop)
+            yield from with_losses(read_batches(arriving, quality=quality, **options))
+        return
+    else:
+        stored = stored_run(source, run, source_id)
+        warn(stored.notes)
+        yield from stored.read(quality, **options)
+        return
+    yield from with_losses(read_batches(files, quality=quality, **options))
+
+
+@contextmanager
+def _ended_by_signals() -> "Iterator[Event]":
+    """Give an event that Ctrl-C and SIGTERM set, instead of ending the process."""
+    stop, numbers = Event(), (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _notes(counts: "SkimCounts") -> list[str]:
+    """Return what a user must know of the numbers."""
+    notes = []
+    if counts.selected_without_object:
+        notes.append(
+            f"{counts.selected_without_object:,} selected crossings have no object of their own, and so are "
+            "not in the file: --window keeps those at which the expression looks, and the numbers printed "
+            "here count all"
+        )
+    if counts.uncertain:
+        notes.append(
+            f"{counts.uncertain:,} crossings lie beside orbits that were not seen, at which the expression "
+            "looks: nothing was assumed there"
+        )
+    return notes
+
+
+def _print(counts: "SkimCounts", target: Path, format_: str) -> None:
+    numbers = counts.as_dict()
+    print_line(f"{target}: {format_}, {counts.kept:,} of {counts.crossings:,} crossings with objects kept")
+    rate = ""
+    if counts.orbits:
+        rate = f" in {counts.orbits:,} orbits: {numbers['selected_rate_hz']:,.0f} "
+        rate += f"+- {numbers['selected_rate_uncertainty_hz']:,.0f} Hz"
+    print_line(f"  {counts.selected:,} selected{rate}")

@@ -1,0 +1,194 @@
+"""Data of several sources as one: what each was read from, joined by the number of the orbit."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.core.orbit_batch import OrbitBatch, concatenate, final_muons, joint_simulated
+from l1scout.core.orbit_data import OrbitData, Origin
+from l1scout.core.provenance import joint_origin
+from l1scout.errors import InputError
+from l1scout.formats.decoded import batch_of_records
+from l1scout.formats.stream import STREAMS, streams_of_sources
+from l1scout.io.orbit_building import BuiltOrbits, Fragments, OrbitBuilder, Prescale, SourceCounts
+from l1scout.lhc import lumisection
+
+ORBITS = 200
+"""Orbits of a batch at least, but for the last."""
+
+
+@dataclass
+class BuildAccount:
+    """What became of all orbits; see `OrbitBuilder`."""
+
+    orbits: int = 0
+    complete: int = 0
+    forced: int = 0
+    max_bytes: int = 0
+    counts: Mapping[int, SourceCounts] = field(default_factory=dict)
+
+
+class DataBuilder:
+    """Makes one `OrbitData` of those of several sources.
+
+    A stream has the orbits in which all of its sources were seen: of twelve sources of stubs, none may be
+    missing. Objects of other orbits are left out of it, so that its rates are right, and these orbits are
+    counted in ``lost_orbits``, unless the source was not to have them.
+
+    Parameters
+    ----------
+    builder : OrbitBuilder
+    prescales : mapping of int to Prescale
+    name : str
+        What the data are named after.
+    """
+
+    def __init__(self, builder: OrbitBuilder, prescales: Mapping[int, Prescale], name: str) -> None:
+        self._prescales, self._name = prescales, name
+        sources = list(builder.counts)
+        self._sources = {
+            stream.name: [source for source in sources if source in stream.source_ids]
+            for stream in streams_of_sources(sources)
+        }
+        self._empty: dict[str, OrbitBatch] = {}
+
+    def join(self, groups: list[BuiltOrbits]) -> OrbitData:
+        """Return the objects of orbits that were closed one group after the other."""
+        orbit = np.concatenate([group.orbit for group in groups])
+        parts = {
+            source: [part for group in groups for part in group.parts[source]] for source in groups[0].parts
+        }
+        streams = {
+            name: self._stream(name, {source: parts[source] for source in sources}, orbit)
+            for name, sources in self._sources.items()
+        }
+        origins = [part.content.origin for of_source in parts.values() for part in of_source]
+        version = origins[0].version if origins else None
+        simulated = joint_origin({batch.simulated for batch in streams.values() if batch.n_orbits})
+        streams = {name: replace(batch, simulated=simulated) for name, batch in streams.items()}
+        return OrbitData(streams, None, Origin(self._name, None, version))
+
+    def _stream(
+        self, name: str, parts: Mapping[int, list[Fragments]], orbit: NDArray[np.int64]
+    ) -> OrbitBatch:
+        found, seen, expected = [], orbit, np.ones(orbit.size, np.bool_)
+        for source, of_source in parts.items():
+            batches = [_part(part.content.streams[name], part.orbit) for part in of_source]
+            own = [np.zeros(0, np.int64), *(part.orbit for part in of_source)]
+            seen = np.intersect1d(seen, np.concatenate(own), assume_unique=True)
+            keep, of = self._prescales.get(source, (1, 1))
+            expected &= orbit % of < keep
+            if batches:
+                found.append(concatenate(batches) if len(batches) > 1 else batches[0])
+        if found:
+            self._empty.setdefault(name, found[0].take(np.zeros(0, np.int64), n_orbits=0))
+        else:
+            found = [self._empty[name] if name in self._empty else final_muons(STREAMS[name].empty())]
+        joined = found[0] if len(found) == 1 else _merged(found)
+        lost = np.setdiff1d(orbit[expected], seen, assume_unique=True).size
+        if len(joined) and not np.isin(joined.orbit, seen).all():
+            joined = joined.take(np.flatnonzero(np.isin(joined.orbit, seen)))
+        return replace(joined, first_orbit=None, seen=None, lost_orbits=lost).with_orbits(seen)
+
+
+def _part(batch: OrbitBatch, orbit: NDArray[np.int64]) -> OrbitBatch:
+    """Return the rows of some orbits, a view if they follow each other."""
+    if batch.n_orbits == orbit.size:
+        return batch
+    seen = batch.orbits_seen()
+    first = 0 if seen is None else int(np.searchsorted(seen, orbit[0]))
+    if seen is None or not np.array_equal(seen[first : first + orbit.size], orbit):
+        return batch.of_orbits(orbit)
+    low, high = np.searchsorted(batch.orbit, [orbit[0], orbit[-1] + 1]).tolist()
+    a, b = batch.offsets[low], batch.offsets[high]
+    return replace(
+        batch,
+        orbit=batch.orbit[low:high],
+        bx=batch.bx[low:high],
+        offsets=batch.offsets[low : high + 1] - a,
+        columns={name: column[a:b] for name, column in batch.columns.items()},
+        run=batch.run[low:high],
+        lumisection=batch.lumisection[low:high],
+        first_orbit=None,
+        seen=None,
+    ).with_orbits(orbit)
+
+
+def _merged(batches: list[OrbitBatch]) -> OrbitBatch:
+    """Put the rows of several sources in order of time; in a crossing, sources are in order."""
+    orbit, bx, counts = (
+        np.concatenate([getattr(b, name) for b in batches]) for name in ("orbit", "bx", "counts")
+    )
+    columns = {name: np.concatenate([b[name] for b in batches]) for name in batches[0].columns}
+    if not orbit.size:
+        return batches[0]
+    merged = batch_of_records(orbit, bx, counts, columns)
+    run = next(int(b.run[0]) for b in batches if len(b))
+    return replace(
+        merged,
+        run=np.full(len(merged), run, np.int64),
+        lumisection=lumisection(merged.orbit),
+        simulated=joint_simulated(batches),
+    )
+
+
+def build_data(
+    sources: Mapping[int, Iterator[OrbitData]],
+    *,
+    prescales: Mapping[int, Prescale] | None = None,
+    name: str = "several sources",
+    orbits: int = ORBITS,
+    account: BuildAccount | None = None,
+) -> Iterator[OrbitData]:
+    """Join the data of several sources, of one run and each in order, in the memory of some batches of each.
+
+    The source that is furthest behind is read next, so that none is waited for in vain.
+
+    Parameters
+    ----------
+    sources : mapping of int to iterator of OrbitData
+        By source id.
+    prescales : mapping of int to Prescale, optional
+        Sources that have only some orbits.
+    name : str
+    orbits : int
+        Of a batch at least.
+    account : BuildAccount, optional
+        Is kept up to date.
+
+    Yields
+    ------
+    OrbitData
+        With all streams of the sources; each stream states the orbits in which it was seen.
+
+    Raises
+    ------
+    InputError
+        If data do not tell which orbits were seen.
+    """
+    prescales, account = prescales or {}, account or BuildAccount()
+    builder = OrbitBuilder(list(sources), prescales=prescales)
+    joiner, held = DataBuilder(builder, prescales, name), list[BuiltOrbits]()
+    account.counts = builder.counts
+    while (source := builder.behind()) is not None:
+        data = next(sources[source], None)
+        held += builder.end(source) if data is None else builder.step(_fragments(source, data))
+        account.max_bytes = max(account.max_bytes, builder.held_bytes)
+        account.orbits, account.complete, account.forced = builder.orbits, builder.complete, builder.forced
+        if sum(group.orbit.size for group in held) >= orbits:
+            yield joiner.join(held)
+            held = []
+    if held:
+        yield joiner.join(held)
+
+
+def _fragments(source: int, data: OrbitData) -> Fragments:
+    seen = data.main.orbits_seen()
+    if seen is None:
+        msg = f"{data.source}: does not tell which orbits were seen: it cannot be joined with other sources"
+        raise InputError(msg)
+    columns = (column for batch in data.streams.values() for column in batch.columns.values())
+    rows = sum(40 * len(batch) for batch in data.streams.values())
+    return Fragments.of(source, seen, data, rows + sum(column.nbytes for column in columns))

@@ -1,0 +1,1 @@
+"""What is simulated of each stream, a module each, named after the stream."""

@@ -1,0 +1,335 @@
+"""Recorded bits of the Global Trigger beside those that the emulator makes of the recorded objects."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
+from l1scout.core.provenance import joint_origin
+from l1scout.errors import InputError, printable
+from l1scout.formats.streams.gt import ALGORITHM_COLUMNS, ALGORITHMS, combine_boards
+from l1scout.lhc import BX_PER_ORBIT, orbit_and_bx
+from l1scout.trigger.block_inputs import EMPTY_CROSSINGS, without_objects
+from l1scout.trigger.cross_check_faults import FaultSearch
+from l1scout.trigger.cross_check_inputs import objects_of
+from l1scout.trigger.crossing_blocks import CrossingBlock, crossing_blocks, places_of
+from l1scout.trigger.emulator import emulate
+from l1scout.trigger.menu import Algorithm, Menu
+from l1scout.trigger.trigger_inputs import SLOTS
+
+GT = "gt"
+Words = NDArray[np.uint32]
+MAX_DELAY = BX_PER_ORBIT
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A crossing in which the recorded bit and the emulated one differ.
+
+    Parameters
+    ----------
+    run, orbit, bx : int
+    recorded : bool
+        The bit that was recorded; the emulator has the other one.
+    objects : tuple of dict
+        Objects that the algorithm looks at, see `cross_check_inputs.objects_of`.
+    """
+
+    run: int
+    orbit: int
+    bx: int
+    recorded: bool
+    objects: tuple[dict[str, Any], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the mismatch for JSON."""
+        return {**self.__dict__, "objects": list(self.objects)}
+
+
+@dataclass
+class CheckedAlgorithm:
+    """The comparison of one algorithm.
+
+    Parameters
+    ----------
+    index : int
+    name : str
+    module : int, optional
+        The board that computes it.
+    compared, recorded, emulated : int
+        Crossings that were compared, and of these those in which the bit is set.
+    only_recorded, only_emulated : int
+        Crossings in which the bits differ.
+    by_bx : dict of int to int
+        Crossings in which they differ, by BX.
+    examples : list of Mismatch
+        The first of them.
+    explanations : tuple of str
+        Single faults of the firmware that make all bits equal.
+    """
+
+    index: int
+    name: str
+    module: int | None
+    compared: int = 0
+    recorded: int = 0
+    emulated: int = 0
+    only_recorded: int = 0
+    only_emulated: int = 0
+    by_bx: dict[int, int] = field(default_factory=dict)
+    examples: list[Mismatch] = field(default_factory=list)
+    explanations: tuple[str, ...] = ()
+
+    @property
+    def different(self) -> int:
+        """Crossings in which the bits differ."""
+        return self.only_recorded + self.only_emulated
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the comparison for JSON."""
+        fields = {n: v for n, v in self.__dict__.items() if n not in ("examples", "by_bx")}
+        by_bx = {str(bx): n for bx, n in sorted(self.by_bx.items())}
+        return {**fields, "different_by_bx": by_bx, "examples": [e.as_dict() for e in self.examples]}
+
+
+@dataclass(frozen=True)
+class CrossCheck:
+    """The comparison of a menu with recorded bits.
+
+    Parameters
+    ----------
+    algorithms : tuple of CheckedAlgorithm
+        Those that were compared.
+    not_emulated : dict of str to str
+        Those that were not, and why: they say nothing about the trigger.
+    unknown_bits : dict of int to int
+        Crossings with a recorded bit that no algorithm of the menu has, by its index.
+    orbits : int
+        That were compared.
+    orbits_left_out : int
+        In which not all streams were seen, or of which it is not known.
+    menu_hashes : dict of str to int
+        Recorded hashes of the menu, and the number of records with each.
+    simulated : bool, optional
+        Whether the data are simulated; None where nothing says so.
+    """
+
+    algorithms: tuple[CheckedAlgorithm, ...]
+    not_emulated: dict[str, str]
+    unknown_bits: dict[int, int]
+    orbits: int
+    orbits_left_out: int
+    menu_hashes: dict[str, int]
+    simulated: bool | None
+
+    @property
+    def differing(self) -> tuple[CheckedAlgorithm, ...]:
+        """Algorithms with a bit that differs."""
+        return tuple(a for a in self.algorithms if a.different)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every bit that was compared is equal, and no bit is set that the menu does not have."""
+        return not self.differing and not self.unknown_bits
+
+
+class CrossChecker:
+    """Compares recorded bits with emulated ones, some orbits at a time.
+
+    The bits are compared as they leave the logic, before masks and prescales; those of several boards are
+    ORed. In a crossing of an orbit that was seen and that has no record, no bit was set.
+
+    Parameters
+    ----------
+    menu : Menu
+    ignored : iterable of str
+        Algorithms, by name or index, for which alone the recording keeps no crossing, such as those that are
+        always true: they are compared in crossings with a record only.
+    delay : int
+        Crossings that the record of a decision is later than the objects it is about.
+    examples : int
+        Mismatches that are kept of each algorithm, with their objects.
+    """
+
+    def __init__(self, menu: Menu, ignored: Iterable[str] = (), delay: int = 0, examples: int = 5) -> None:
+        if not -MAX_DELAY <= delay <= MAX_DELAY:
+            msg = f"a delay of {delay} crossings is not within -{MAX_DELAY}..{MAX_DELAY}"
+            raise InputError(msg)
+        self.menu, self.delay, self.examples = menu, delay, examples
+        self._ignored = {menu.select(name).index for name in ignored}
+        self._checked = {a.name: CheckedAlgorithm(a.index, a.name, a.module) for a in menu.algorithms}
+        self._problems: dict[str, str] = {}
+        self._searches: dict[str, FaultSearch] = {}
+        self._unknown = np.zeros(ALGORITHMS, np.int64)
+        self._hashes: dict[str, int] = {}
+        self._origins: set[bool | None] = set()
+        self._orbits = self._left_out = 0
+        self._empty: Mapping[str, NDArray[np.bool_]] | None = None
+
+    def run(self, chunks: Iterable[OrbitData]) -> CrossCheck:
+        """Compare all crossings of data.
+
+        Parameters
+        ----------
+        chunks : iterable of OrbitData
+            In order of time, with the stream ``gt``.
+
+        Raises
+        ------
+        InputError
+            If they have no such stream or no objects, or nothing could be compared.
+        """
+        for block in crossing_blocks(map(self._with_decisions, chunks), {GT: self.delay}):
+            self._add(block)
+        algorithms = tuple(a for n, a in self._checked.items() if n not in self._problems)
+        if not any(a.compared for a in algorithms):
+            reasons = list(dict.fromkeys(self._problems.values()))
+            why = (
+                f"no algorithm can be emulated ({reasons[0]})" if reasons and not algorithms else "no orbits"
+            )
+            msg = f"nothing was compared with {self.menu.name}: {why}"
+            raise InputError(msg)
+        for one in algorithms:
+            search = self._searches.get(one.name)
+            one.explanations = search.explanations if search else ()
+        unknown = {int(k): int(self._unknown[k]) for k in np.flatnonzero(self._unknown)}
+        return CrossCheck(
+            algorithms,
+            dict(self._problems),
+            unknown,
+            self._orbits,
+            self._left_out,
+            self._hashes,
+            joint_origin(self._origins),
+        )
+
+    def _with_decisions(self, data: OrbitData) -> OrbitData:
+        """Return data with one record per crossing (InputError if there are no decisions or no objects)."""
+        if GT not in data.streams or not any(name in SLOTS for name in data.streams):
+            msg = (
+                f"{data.source}: has {', '.join(data.streams) or 'nothing'}; a cross-check needs the stream "
+                f"{GT} and objects, read from the same files"
+            )
+            raise InputError(msg)
+        self._origins |= data.origins
+        gt = data.streams[GT]
+        for value, n in zip(*np.unique(gt["menuHash"], return_counts=True), strict=True):
+            key = f"{int(value):#010x}"
+            self._hashes[key] = self._hashes.get(key, 0) + int(n)
+        used = {name: batch for name, batch in data.streams.items() if name in SLOTS or name == GT}
+        used[GT] = combine_boards(gt)
+        main = max(used.values(), key=lambda batch: batch.n_orbits or 0)
+        if len({batch.n_orbits for batch in used.values()}) > 1:
+            # not all sources have all orbits: only those with a row of each are known to be complete
+            orbits = used[GT].orbit
+            for batch in used.values():
+                orbits = np.intersect1d(orbits, batch.orbit)
+            used = {n: b.take(np.flatnonzero(np.isin(b.orbit, orbits))) for n, b in used.items()}
+            self._left_out += max((main.n_orbits or 0) - len(orbits), 0)
+        return OrbitData(used, None, data.origin)
+
+    def _add(self, block: CrossingBlock) -> None:
+        """Compare the crossings of a block."""
+        self._orbits += len(block.seen)
+        self._left_out += block.unplaced or 0
+        words, has_record = _recorded(block, self.delay)
+        decisions = emulate(self.menu, block.inputs)
+        self._note_problems(decisions.problems)
+        decided = block.decided & block.is_known(self.delay)
+        self._count_unknown(words[decided])
+        for algorithm in self.menu.algorithms:
+            if algorithm.name not in decisions.bits:
+                continue
+            wanted = (words[:, algorithm.index // 32] >> np.uint32(algorithm.index % 32)) & 1 == 1
+            got = decisions.bits[algorithm.name]
+            rows = block.reliable(algorithm.offsets) & decided
+            if algorithm.index in self._ignored:
+                rows &= has_record
+            else:
+                self._add_empty(algorithm, block, int(block.decided.sum()))
+            self._compare(algorithm, block, rows, got, wanted)
+
+    def _compare(
+        self,
+        algorithm: Algorithm,
+        block: CrossingBlock,
+        rows: NDArray[np.bool_],
+        got: NDArray[np.bool_],
+        wanted: NDArray[np.bool_],
+    ) -> None:
+        """Count the bits of some rows, and look for what explains those that differ."""
+        one = self._checked[algorithm.name]
+        wrong = np.flatnonzero(rows & (got != wanted))
+        one.compared += int(rows.sum())
+        one.recorded += int((rows & wanted).sum())
+        one.emulated += int((rows & got).sum())
+        one.only_recorded += int(wanted[wrong].sum())
+        one.only_emulated += int(got[wrong].sum())
+        orbit, bx = orbit_and_bx(block.time[wrong])
+        for value, n in zip(*np.unique(bx, return_counts=True), strict=True):
+            one.by_bx[int(value)] = one.by_bx.get(int(value), 0) + int(n)
+        for k, row in enumerate(wrong[: max(self.examples - len(one.examples), 0)].tolist()):
+            objects = tuple(objects_of(algorithm, block.inputs, row))
+            one.examples.append(Mismatch(block.run, int(orbit[k]), int(bx[k]), bool(wanted[row]), objects))
+        if wrong.size and algorithm.name not in self._searches:
+            self._searches[algorithm.name] = FaultSearch(self.menu, algorithm)
+        if algorithm.name in self._searches:
+            self._searches[algorithm.name].add(block.inputs, rows, got, wanted)
+
+    def _add_empty(self, algorithm: Algorithm, block: CrossingBlock, laid_out: int) -> None:
+        """Count the crossings of these orbits that are not laid out: nothing was recorded there."""
+        one, crossings = self._checked[algorithm.name], len(block.seen) * BX_PER_ORBIT - laid_out
+        one.compared += crossings
+        if self._emulated_empty(block)[algorithm.name]:
+            one.emulated += crossings
+            one.only_emulated += crossings
+
+    def _emulated_empty(self, block: CrossingBlock) -> Mapping[str, bool]:
+        """Return the bits of a crossing without any object, and none beside it."""
+        if self._empty is None:
+            self._empty = emulate(self.menu, without_objects(block.inputs)).bits
+        return {name: bool(bits[EMPTY_CROSSINGS // 2]) for name, bits in self._empty.items()}
+
+    def _note_problems(self, problems: Mapping[str, str]) -> None:
+        """Keep what cannot be emulated, be it only in some of the data."""
+        for name, why in problems.items():
+            self._problems.setdefault(name, why)
+
+    def _count_unknown(self, words: Words) -> None:
+        """Count bits that are set although the menu has no such algorithm."""
+        bits = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1, bitorder="little")
+        counts = bits.sum(axis=0, dtype=np.int64)
+        counts[[a.index for a in self.menu.algorithms]] = 0
+        self._unknown += counts
+
+
+def _recorded(block: CrossingBlock, delay: int) -> tuple[Words, NDArray[np.bool_]]:
+    """Return the recorded words of each row, shape (rows, 16), and whether it has a record."""
+    words = np.zeros((len(block.time), len(ALGORITHM_COLUMNS)), np.uint32)
+    has_record = np.zeros(len(block.time), np.bool_)
+    batches: Sequence[OrbitBatch] = block.around.get(GT, ())
+    for batch in batches:
+        rows, places = places_of(batch, block.time + delay)
+        for k, name in enumerate(ALGORITHM_COLUMNS):
+            words[places, k] = batch[name][rows]
+        has_record[places] = True
+    return words, has_record
+
+
+def summary(found: CrossCheck, menu: Menu) -> dict[str, Any]:
+    """Return a comparison for JSON."""
+    return {
+        "menu": printable(menu.name),
+        "simulated": found.simulated,
+        "agrees": found.agrees,
+        "orbits": found.orbits,
+        "orbits_left_out": found.orbits_left_out,
+        "menu_hashes": found.menu_hashes,
+        "algorithms": [a.as_dict() for a in found.algorithms],
+        "not_emulated": found.not_emulated,
+        "bits_without_algorithm": {str(k): n for k, n in found.unknown_bits.items()},
+    }

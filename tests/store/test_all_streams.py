@@ -1,0 +1,160 @@
+"""All streams: boards, readouts, a store, and what is built of it is exactly what was simulated."""
+
+import io
+
+import numpy as np
+import pytest
+
+import l1scout
+import l1scout.trigger.simulate_decisions  # the stream gt
+from l1scout.board.board import Board
+from l1scout.board.decision_board import DecisionBoard
+from l1scout.board.repeat_records import RepeatedRecords
+from l1scout.formats.streams.gt import to_links
+from l1scout.formats.wire_format import WIRE_FORMATS
+from l1scout.formats.wire_formats.run3 import RUN3
+from l1scout.link.transmit import Piece, Transmitter, random_timing
+from l1scout.readout.source_writers import SourceWriters
+from l1scout.readout.spool import Spool
+from l1scout.readout.writer import Limits, SegmentWriter
+from l1scout.simulate.activity import Activity
+from l1scout.simulate.all_streams import simulate_streams
+from l1scout.simulate.object_packets import SEED, simulated_objects
+from l1scout.simulate.write import Fibres
+from l1scout.store.account import account
+from l1scout.store.catalogue import Catalogue
+from l1scout.store.stored_run import stored_run
+
+RUN, ORBITS = 12, 18
+QUIET = Activity(pile_up=0.5, occupancy=0.05)
+EVERY = ("muon", "jet", "egamma", "tau", "etsum", "tower", "stub", "gt")
+BOARDS = {"gmt": ("run3", [1]), "calo": ("objects", [22, 23, 24, 25]), "bmtf": ("objects", [*range(10, 22)])}
+BOARDS |= {"gt": ("objects", [4]), "towers": ("objects", [32])}
+
+
+class Bytes(io.BytesIO):
+    """Keeps packets."""
+
+    def ready(self):
+        return True
+
+    def step(self, packet):
+        self.write(packet)
+
+    def finish(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """What was simulated: chunks of a few orbits."""
+    return list(simulate_streams(SEED, ORBITS, EVERY, activity=QUIET))
+
+
+def packets(board, truth):
+    """Return what a board sends of the truth: muons and decisions come over links."""
+    sink = Bytes()
+    if board == "gmt":
+        fibres = Fibres(RUN3, SEED)
+        pieces = [Piece(d.muons, d.muons.first_orbit, d.muons.first_orbit + d.muons.n_orbits) for d in truth]
+        Board(sink, RUN3).run(fibres.send(pieces))
+    elif board == "gt":
+        transmitter = Transmitter(RUN3, random_timing(np.random.default_rng(3)))
+        DecisionBoard(sink).run(captures(truth, transmitter))
+    else:
+        for packet in simulated_objects(BOARDS[board][1], ORBITS, QUIET):
+            sink.write(packet)
+    if board != "towers":
+        return sink.getvalue()
+    prescaled = Bytes()
+    RepeatedRecords(io.BytesIO(sink.getvalue()), [32], keep=2, of=9).run(prescaled, pace=0, orbits=ORBITS)
+    return prescaled.getvalue()
+
+
+def captures(truth, transmitter):
+    for data in truth:
+        gt = data.streams["gt"]
+        for orbit in range(gt.first_orbit, gt.first_orbit + gt.n_orbits):
+            words = np.zeros((1, 8, 21384), np.uint32)
+            words[0, :4] = to_links(gt.of_orbits(np.array([orbit])))
+            yield transmitter.send_words(words, orbit)
+    yield transmitter.idle(ORBITS)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, truth):
+    """A store with the run: each board has its readout process, in which each source has its segments."""
+    folder = tmp_path_factory.mktemp("store")
+    catalogue = Catalogue(folder, create=True)
+    for board, (form, sources) in BOARDS.items():
+        spool, wire_format = Spool(folder / "spool" / board), WIRE_FORMATS[form]
+
+        def make(source, spool=spool, wire_format=wire_format):
+            return SegmentWriter(spool, RUN, source, wire_format, Limits(orbits=7))
+
+        writers = SourceWriters(wire_format, sources, make)
+        for packet in wire_format.split(io.BytesIO(packets(board, truth))):
+            writers.step(packet)
+        writers.finish()
+        assert not writers.totals.counts["missed"] + writers.totals.counts["corrupt"]
+        for segment in spool.waiting():
+            (folder / segment.name).write_bytes(spool.path(segment).read_bytes())
+            catalogue.add(spool.note(segment), segment.name)
+        if board == "towers":
+            catalogue.put_settings(RUN, 32, "[board]\nkeep_orbits = 2\nof_orbits = 9\n")
+    catalogue.close()
+    return folder
+
+
+def objects(batches, name):
+    """Return columns with run, orbit and BX of each object; of muons without what records do not hold."""
+    batch = l1scout.core.orbit_batch.concatenate(batches)
+    left = {n: c for n, c in batch.columns.items() if n != "link"}
+    return {"orbit": batch.orbit[batch.row], "bx": batch.bx[batch.row], **left}, name
+
+
+def test_what_is_built_is_what_was_simulated(truth, store):
+    built = list(l1scout.open(store, run=RUN, intermediate=True))
+    assert set(built[0].streams) == set(EVERY)
+    for name in EVERY:
+        true = [data.streams[name] for data in truth]
+        if name == "tower":
+            true = [b.of_orbits(np.array([o for o in b.orbits_seen() if o % 9 < 2])) for b in true]
+        expected, _ = objects(true, name)
+        found, _ = objects([data.streams[name] for data in built], name)
+        assert expected["bx"].size > 20, name
+        assert set(found) == set(expected), name
+        for column, values in expected.items():
+            assert np.array_equal(found[column], values), (name, column)
+            assert found[column].dtype == values.dtype, (name, column)
+    assert {data.simulated for data in built} == {True}
+
+
+def test_every_stream_states_the_orbits_it_was_seen_in(store):
+    built = list(l1scout.open(store, run=RUN))
+    seen = {n: np.concatenate([d.streams[n].orbits_seen() for d in built]).tolist() for n in EVERY}
+    assert seen.pop("tower") == [0, 1, 9, 10]
+    assert set(map(tuple, seen.values())) == {tuple(range(ORBITS))}
+    assert sum(d.streams["tower"].lost_orbits for d in built) == 0
+    assert stored_run(store, RUN).prescales == {32: (2, 9)}
+
+
+def test_account_of_the_sources_joined(store):
+    stages = account(RUN, store, verify=True)
+    (built,) = [stage for stage in stages if stage.name.startswith("orbits of all sources")]
+    assert (built.into, built.out, built.counted) == (ORBITS, ORBITS, {"incomplete": 0})
+    assert built.name.endswith("without 32 (2 of 9 orbits)")
+    assert not [stage.wrong for stage in stages if stage.wrong and stage.source]
+
+
+def test_orbits_that_a_source_lacks_are_in_the_account(store):
+    catalogue = Catalogue(store)
+    gone = [s for s in catalogue.segments(RUN) if s.segment.source == 14][1]
+    catalogue.deleted(gone)
+    catalogue.close()
+    built = account(RUN, store)[-1]
+    assert (built.into, built.out, built.counted) == (ORBITS, ORBITS - 7, {"incomplete": 7})
+    assert built.alarms == ["source 14: 7 orbits of others are absent"]
+    parts = list(l1scout.open(store, run=RUN))
+    assert sum(data.streams["stub"].n_orbits for data in parts) == ORBITS - 7
+    assert sum(data.streams["stub"].lost_orbits for data in parts) == 7
