@@ -205,7 +205,12 @@ def main() -> int:
         figure = arguments.out.with_suffix(".svg")
         figure.write_text(profile_figure(shown, shown.profiles[0]))
         text += ["", f"![bias, resolution and tail against offline pT]({figure.name})"]
-        text += ["", "# Elsewhere", "", f"The same networks on {arguments.elsewhere:,} muons of other settings."]
+        text += [
+            "",
+            "# Elsewhere",
+            "",
+            f"The same networks on {arguments.elsewhere:,} muons of other settings.",
+        ]
         for seed, (name, settings) in enumerate(ELSEWHERE.items(), 101):
             other = sample(work / f"{name.replace(' ', '-')}.parquet", arguments.elsewhere, seed, settings)
             chosen = {n: trained[n] for n in ("B", *OURS)}
