@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, settings
 from front_end import Keep, make_run, stored_bytes, through_board
 from l1scout.formats import pattern
 from l1scout.formats.streams.muon import MUON_2018, PHI_BINS, physical, split
+from l1scout.io import read_events
 from l1scout.io.archive import to_parquet
+from l1scout.io.format_writer import write_data
 from l1scout.link.capture import write_capture
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -368,6 +370,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> dict[str,
         paths[kind].write_bytes(data)
     paths["ARCHIVE"] = folder / "archive.parquet"
     to_parquet(paths["RAW"], paths["ARCHIVE"])
+    write_data(read_events(paths["RAW"], intermediate=True), folder / "set")
+    paths["PARQUET_DATASET"] = next((folder / "set").rglob("*.parquet"))
     paths["NPZ"] = folder / "arrays.npz"
     np.savez(paths["NPZ"], counts=np.arange(5))
     return paths

@@ -26,7 +26,9 @@ def random_objects(seed=1, first=100, orbits=6, rows=1500, streams=("muon", "jet
         n = batch.n_objects
         wanted = {"hwPt": rng.integers(1, 90 if name == "muon" else 300, n)}
         if name == "muon":
-            wanted |= {"hwEtaAtVtx": rng.integers(-225, 226, n), "hwChargeValid": rng.integers(0, 2, n)}
+            valid = rng.integers(0, 2, n)
+            wanted |= {"hwEtaAtVtx": rng.integers(-225, 226, n), "hwChargeValid": valid}
+            wanted["hwCharge"] = batch["hwCharge"] * valid  # files have no sign where it is not valid
         made[name] = batch.with_columns(**{c: v.astype(batch[c].dtype) for c, v in wanted.items()})
     return OrbitData(made)
 

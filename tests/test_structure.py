@@ -12,8 +12,8 @@ ROOT = Path(l1scout.__file__).parent
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
 PARTS = (
-    *("formats/streams/", "simulate/streams/", "formats/wire_formats/", "io/readers/", "deploy/engines/"),
-    "analysis/menu.py",
+    *("formats/streams/", "simulate/streams/", "formats/wire_formats/", "io/readers/", "io/writers/"),
+    *("deploy/engines/", "analysis/menu.py"),
 )
 """Packages of which a module has the name of its part, such as the reader ``raw``, by rule."""
 LONG_FUNCTIONS = {

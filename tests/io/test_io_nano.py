@@ -13,7 +13,7 @@ from l1scout.cli import make_app
 from l1scout.core.orbit_batch import concatenate
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
-from l1scout.io import detect, nano, read_events
+from l1scout.io import detect, nano, nano_order, read_events
 from l1scout.io.inspect import describe
 from l1scout.io.rewrite import add_columns
 from nano_files import rewrite
@@ -342,7 +342,7 @@ def test_too_many_rows_to_sort(samples, tmp_path, monkeypatch):
         tmp_path / "mixed.root",
         lambda tree, fields: {k: v[order] for k, v in fields.items()} if tree == "Events" else fields,
     )
-    monkeypatch.setattr(nano, "MAX_SORTED_ROWS", 39)
+    monkeypatch.setattr(nano_order, "MAX_SORTED_ROWS", 39)
     with pytest.raises(InputError, match="40 rows are not in order of run, orbit and BX, and more than 39"):
         list(read_events(path))
     list(read_events(samples["SCOUTING_NANO"]))

@@ -43,7 +43,7 @@ def raw_file(path, marks):
 )
 def test_a_raw_file_its_archive_and_a_recalibrated_one(tmp_path, marks, simulated):
     raw = raw_file(tmp_path / "run380963.raw", marks)
-    archive.convert(raw, tmp_path / "a.parquet")
+    archive.to_parquet(raw, tmp_path / "a.parquet")
     add_columns(tmp_path / "a.parquet", tmp_path / "b.parquet", lambda c: {"x": c["hwPt"] * np.float32(1)})
     for name in ("run380963.raw", "a.parquet", "b.parquet"):
         path = tmp_path / name
@@ -63,7 +63,7 @@ def test_a_raw_file_its_archive_and_a_recalibrated_one(tmp_path, marks, simulate
 def test_one_simulated_chunk_makes_an_archive_simulated(tmp_path, monkeypatch):
     """As one simulated batch makes a result simulated."""
     monkeypatch.setattr("l1scout.io.archive_writer.CHUNK", 1)
-    archive.convert(raw_file(tmp_path / "x", [REAL, REAL, REAL, REAL, SIMULATED]), tmp_path / "a")
+    archive.to_parquet(raw_file(tmp_path / "x", [REAL, REAL, REAL, REAL, SIMULATED]), tmp_path / "a")
     assert describe(tmp_path / "a")["data"] == "simulated"
 
 

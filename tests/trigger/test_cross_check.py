@@ -162,6 +162,16 @@ def test_what_is_not_known_is_not_compared(menu, objects):
     assert all(3564 <= lost[name] <= 3565 for name in ("L1_111", "L1_222"))
 
 
+def test_orbits_without_decisions_are_left_out(menu, objects):
+    """A source that is missing in an orbit is no trigger that did not fire."""
+    data = with_decisions(menu, objects)
+    gt = data.streams["gt"].with_orbits(np.arange(FIRST, FIRST + ORBITS))
+    fewer = gt.of_orbits(np.array([o for o in range(FIRST, FIRST + ORBITS) if o != FIRST + 2]))
+    found = CrossChecker(menu).run([OrbitData({**data.streams, "gt": fewer})])
+    assert found.agrees
+    assert (found.orbits, found.orbits_left_out) == (ORBITS - 1, 1)
+
+
 def test_a_bit_without_an_algorithm_is_no_agreement(menu, objects):
     data = with_decisions(menu, objects)
     gt = data.streams["gt"]

@@ -11,6 +11,7 @@ from l1scout.cli import make_app
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
+from l1scout.io.folder import expand
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.trigger.emulator import emulate
 from l1scout.trigger.load_menu import load_menu
@@ -118,7 +119,7 @@ def menu(tmp_path_factory):
 
 def test_algorithms_of_a_menu_by_their_names(objects, menu):
     text = "L1_SingleMu22 OR (L1_DoubleMu_15_7 AND NOT JET60)"
-    spelled = "MU22[QLTY>=12] OR (comb{MU15, MU7} AND NOT JET60)"
+    spelled = "MU22[QLTY >= 12] OR (comb{MU15, MU7} AND NOT JET60)"
     (part,) = Skim(skim_menu(text, menu)).apply([objects])
     wanted = selected_by_hand(spelled, objects)
     assert times(part.selections)[part.selections["SelBx_Skim"]].tolist() == wanted.tolist()
@@ -168,6 +169,26 @@ def test_command_and_file(objects, tmp_path):
     assert sum(1 for _ in again.apply(parts)) == len(parts)
     assert again.counts.selected == len(wanted)  # the neighbours at which nothing looks are not needed
     assert again.counts.as_dict()["selected_rate_hz"] == numbers["selected_rate_hz"]
+
+
+def test_formats_with_and_without_flags(objects, tmp_path):
+    """A .raw file has no flags: it holds a skim in which every crossing is selected, and no other."""
+    source = write_raw(tmp_path / "run.raw", objects, range(FIRST, FIRST + ORBITS))
+    target = tmp_path / "skim.raw"
+    result = run(source, target, "--when", DIMUON)
+    assert result.exit_code == 0, result.output
+    parts = list(read_batches([target]))
+    assert sum(part.main.n_orbits for part in parts) == ORBITS
+    kept, _ = apply(DIMUON, [objects])
+    for name in ("muon", "jet"):
+        assert sum(p.streams[name].n_objects for p in parts) == sum(p.streams[name].n_objects for p in kept)
+    result = run(source, tmp_path / "b.raw", "--when", DIMUON, "--window", 1)
+    assert isinstance(result.exception, InputError)
+    assert "selection SelBx_Skim" in str(result.exception)
+    result = run(source, tmp_path / "table", "--when", DIMUON, "--window", 1)
+    assert result.exit_code == 0, result.output
+    parts = list(read_batches(expand([tmp_path / "table"])[0]))
+    assert sum(p.selections["SelBx_Skim"].sum() for p in parts if p.selections is not None) > 5
 
 
 def test_command_says_what_is_wrong(objects, tmp_path):

@@ -48,6 +48,12 @@ Golden = Annotated[
     Path | None,
     typer.Option(help="Golden JSON: good lumisections of each run.", rich_help_panel=_SELECTION),
 ]
+MaskedOrbits = Annotated[
+    Path | None,
+    typer.Option(
+        help="JSON of orbits to leave out: first and last of stretches, by run.", rich_help_panel=_SELECTION
+    ),
+]
 StoredRun = Annotated[
     int | None,
     typer.Option("--run", min=0, help="Read this run from the store's folder.", rich_help_panel=_SELECTION),
@@ -107,6 +113,7 @@ class Options:
     runs: Runs = None
     lumisections: Lumisections = None
     golden: Golden = None
+    masked_orbits: MaskedOrbits = None
     run: StoredRun = None
     store: StoreFolder = None
     source: StoredSource = None

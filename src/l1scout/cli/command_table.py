@@ -42,6 +42,10 @@ _SIMULATE = {
         "Write a simulated run as it comes from the fibres, and the muons that were sent.",
         "simulate run --orbits 200 --condition cosmics=0.5 --out run",
     ),
+    "streams": CommandEntry(
+        "Write packets of simulated boards of all streams.",
+        "simulate streams --orbits 20 --pile-up 5 --out boards",
+    ),
     "conditions": CommandEntry("List the effects that --condition can plant.", "simulate conditions"),
 }
 _FIRMWARE = {
@@ -92,8 +96,8 @@ COMMANDS = {
         "Describe a file: format, era, runs, orbits, muons, columns.", "inspect L1Ntuple.root", _FILES
     ),
     "convert": CommandEntry(
-        "Archive .raw files or records as Parquet, and restore them.",
-        "convert run320040_ls0001_index000000.raw.zst archive.parquet",
+        "Convert scouting data: .raw, records, packets, archive, nano, Parquet.",
+        "convert run390000_ls0001_index000000.raw nano.root --hardware",
         _FILES,
     ),
     "simulate": CommandEntry(
@@ -115,6 +119,9 @@ COMMANDS = {
     ),
     "status": CommandEntry(
         "Show rates, buffers, lag, losses and restarts of the chain.", "status --settings chain.toml", _LIVE
+    ),
+    "monitor": CommandEntry(
+        "Show live histograms, rates and alarms on a page.", "monitor --settings chain.toml", _LIVE
     ),
     "settings": CommandEntry(
         "Print every setting of the live chain as a TOML file.", "settings > chain.toml", _LIVE

@@ -1,42 +1,105 @@
-"""``l1scout convert``: a stored file to its compact archive, and back to the same bytes."""
+"""``l1scout convert``: files of scouting data to another format."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from l1scout.cli.output import Json, print_json, print_line, progress
+from l1scout.cli.output import Flavour, Json, print_json, print_line, progress, warn
 from l1scout.core.provenance import data_label
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help=".raw file, records, or an archive.", metavar="IN")],
-    target: Annotated[Path, typer.Argument(help="What becomes of it.", metavar="OUT")],
+    sources: Annotated[
+        list[Path], typer.Argument(help="Files or folders, in order of time.", metavar="IN...")
+    ],
+    target: Annotated[Path, typer.Argument(help="File, or folder of a Parquet data set.", metavar="OUT")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Format of OUT; by default that of its suffix: .raw raw, .dat records, .root scouting-nano, "
+            ".parquet archive, none (a folder) parquet-dataset. Also scouting-nano-rntuple, flat-table.",
+            metavar="FORMAT",
+        ),
+    ] = None,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Leave out what the format of OUT cannot hold.")
+    ] = False,
+    empty_crossings: Annotated[
+        bool,
+        typer.Option("--empty-crossings", help="Nano, tables: also write crossings without an object."),
+    ] = False,
+    hardware: Annotated[
+        bool, typer.Option("--hardware", help="Nano: all hardware columns, not only CMS's branches.")
+    ] = False,
+    exact_phi: Annotated[
+        bool,
+        typer.Option("--exact-phi", help="Nano: exact phi of calorimeter objects, not CMSSW's."),
+    ] = False,
+    physics: Annotated[
+        bool, typer.Option("--physics", help="Parquet: add columns with pt, eta, phi... in GeV and rad.")
+    ] = False,
     plain: Annotated[
         bool,
-        typer.Option("--plain", help="Keep hwEta and hwPhi as columns: a third larger, for other readers."),
+        typer.Option("--plain", help="Archive: keep hwEta and hwPhi as columns; a third larger."),
+    ] = False,
+    run: Annotated[
+        int | None, typer.Option(help="Raw: number of the run, where the input does not state it.", min=0)
+    ] = None,
+    objects: Annotated[
+        str | None,
+        typer.Option(help="Flat table: streams and objects of each in a row.", metavar="muon=2,jet=4"),
+    ] = None,
+    flavour: Flavour = None,
+    accept_damaged: Annotated[
+        bool, typer.Option("--accept-damaged", help="Convert files of which half or more cannot be read.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Archive a .raw file or zero-suppressed records as Parquet, or get the file back from an archive.
+    """Convert files of scouting data to another format; several inputs become one.
 
-    The archive is a row a muon, read by any Parquet reader and by every l1scout command. It is a fifth of
-    the size, and gives back the same bytes: that is checked before OUT appears. Files that are zstd or
-    bzip2 compressed are archived, and come back, decompressed.
+    If OUT cannot hold all that the input has, nothing is written, and what would be lost is listed; --drop
+    accepts that. A .raw file or records become a compact archive, and an archive becomes these, byte by
+    byte (compressed ones come back decompressed). See docs/convert.md.
     """
-    from l1scout.io.archive import convert as archive
+    from l1scout.io.convert import convert as convert_files
+    from l1scout.io.quality import ReadQuality
 
+    quality = ReadQuality()
+    options: dict[str, Any] = {"hardware": hardware, "exact_phi": exact_phi, "physics": physics}
+    options |= {"plain": plain, "run": run, "objects": objects}
     with progress() as bar:
         task = bar.add_task("bytes", total=None)
-        done = archive(
-            source, target, plain=plain, progress=lambda n, of: bar.update(task, completed=n, total=of)
+        done = convert_files(
+            sources,
+            target,
+            to,
+            drop=drop,
+            empty_crossings=empty_crossings,
+            flavour=flavour,
+            accept_damaged=accept_damaged,
+            quality=quality,
+            progress=lambda n, of: bar.update(task, completed=n, total=of),
+            **options,
         )
+    warn(quality.warnings())
+    copied = None if done.copied is None else asdict(done.copied)
     if json:
-        print_json({"in": source, "out": target, **asdict(done)})
+        result = asdict(done) | {"copied": copied}
+        print_json(
+            {"in": sources if len(sources) > 1 else sources[0], "out": target, **result, **(copied or {})}
+        )
         return
-    sizes = f"{done.bytes_in:,} bytes to {done.bytes_out:,}"
-    muons = f"{done.final_muons:,} final muons ({data_label(done.simulated)} data), {done.orbits:,} orbits"
-    print_line(f"{target}: {muons}, {sizes}")
-    if done.verbatim:
-        print_line(f"  {done.verbatim:,} bytes are no muons and were kept as they are")
+    counts = [f"{n:,} {name}s" for name, n in done.objects.items()]
+    if done.crossings is not None:
+        counts.append(f"{done.crossings:,} crossings")
+    if done.orbits is not None:
+        counts.append(f"{done.orbits:,} orbits")
+    print_line(f"{target}: {done.format}, {data_label(done.simulated)} data: {', '.join(counts)}")
+    if copied:
+        print_line(f"  {copied['bytes_in']:,} bytes to {copied['bytes_out']:,}, compared by checksum")
+    if copied and copied["verbatim"]:
+        print_line(f"  {copied['verbatim']:,} bytes are no muons and were kept as they are")
+    if done.lost:
+        print_line(f"  left out: {', '.join(done.lost)}")

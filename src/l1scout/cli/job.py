@@ -25,6 +25,7 @@ _MEANING = {
     "runs": "runs",
     "lumisections": "lumisections",
     "golden": "golden_json",
+    "masked_orbits": "masked_orbits",
     "run": "stored_run",
     "source": "source",
     "section": "section_orbits",

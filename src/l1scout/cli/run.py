@@ -41,6 +41,7 @@ def run(
 
     from l1scout.control.logs import logger
     from l1scout.control.messages import line
+    from l1scout.control.metrics_server import metrics_served
     from l1scout.control.sd_notify import notify
     from l1scout.control.services import on_signals
     from l1scout.control.status_table import table
@@ -51,13 +52,13 @@ def run(
     if streams:
         from l1scout.control.all_streams_settings import settings_of_streams
 
-        names = [name.strip() for name in streams.split(",")]
-        settings = load(config, [*settings_of_streams(names, settings), *(over or [])])
+        settings = load(config, [*settings_of_streams(streams.split(","), settings), *(over or [])])
     folder, terminal = settings.run.folder, sys.stderr.isatty()
     hint = f"Ctrl-C drains and ends; logs in {folder}"
     if terminal:
         own_folder(folder, "run folder")
-    work = Supervisor(settings, logger("control", folder / "control.log" if terminal else None))
+    log = logger("control", folder / "control.log" if terminal else None)
+    work = Supervisor(settings, log)
     on_signals(work.signal)
     with Live(console=err, auto_refresh=False) if terminal else nullcontext() as live:
 
@@ -67,7 +68,9 @@ def run(
             if live:
                 live.update(table(status, hint if status.state != "idle" else ""), refresh=True)
 
-        error = work.run(show, wait=wait)
+        address, access = settings.run.metrics, settings.access.access
+        with metrics_served("control", address, access, log, show) as told:
+            error = work.run(told, wait=wait)
     for text in work.findings:
         print_problem(text)
     if error:

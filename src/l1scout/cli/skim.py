@@ -22,7 +22,9 @@ def skim(
     source: Annotated[
         Path, typer.Argument(help="File or folder; with --run, the folder of a store.", metavar="IN")
     ],
-    target: Annotated[Path, typer.Argument(help="What is kept: a nano file, .root.", metavar="OUT")],
+    target: Annotated[
+        Path, typer.Argument(help="What is kept: .root, .raw, .parquet, a folder...", metavar="OUT")
+    ],
     when: Annotated[
         str,
         typer.Option(
@@ -38,6 +40,15 @@ def skim(
     ] = None,
     cabling: Cabling = None,
     name: Annotated[str, typer.Option(help="Name of the flag of selected crossings.")] = "SelBx_Skim",
+    to: Annotated[
+        str | None, typer.Option(help="Format of OUT; by default that of its suffix, see `convert`.")
+    ] = None,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Leave out what the format of OUT cannot hold.")
+    ] = False,
+    intermediate: Annotated[
+        bool, typer.Option("--intermediate", help="Keep intermediate muons of kept crossings, too.")
+    ] = False,
     run: Annotated[int | None, typer.Option(min=0, help="Skim this run of a store.")] = None,
     source_id: Annotated[
         int | None, typer.Option("--source", min=0, help="Source id, if the run has several.")
@@ -71,7 +82,7 @@ def skim(
     loaded = load_menu(menu, cabling) if menu else None
     chosen = Skim(skim_menu(when, loaded), window, name)
     quality = ReadQuality()
-    options = {"flavour": flavour}
+    options = {"intermediate": intermediate, "flavour": flavour}
     with progress() as bar:
         task = bar.add_task("orbits", total=None)
 
@@ -80,7 +91,7 @@ def skim(
                 yield data
                 bar.advance(task, data.main.n_orbits or 0)
 
-        written = write_skim(chosen, chunks(), target)
+        written = write_skim(chosen, chunks(), target, to, drop=drop)
     quality.check(allow_damaged=accept_damaged)
     warn([*quality.warnings(), *_notes(chosen.counts)])
     if json:

@@ -13,6 +13,7 @@ from l1scout.core.provenance import file_inputs
 from l1scout.errors import InputError, printable
 from l1scout.io.batches import read_batches
 from l1scout.io.folder import expand
+from l1scout.io.orbit_mask import OrbitMask, read_mask
 from l1scout.io.quality import ReadQuality
 from l1scout.io.readers.l1ntuple import EMULATED_NOTE
 from l1scout.io.selection import DataSelection, Selector, parse_ranges, read_golden
@@ -104,7 +105,10 @@ class AnalysisInput:
 
     def __iter__(self) -> Iterator[OrbitData]:
         """Yield the selected muons in batches, in order of the files."""
-        yield from self.selector.apply(self._all())
+        mask = OrbitMask({}) if self.options.masked_orbits is None else read_mask(self.options.masked_orbits)
+        yield from self.selector.apply(mask.apply(self._all()))
+        if self.options.masked_orbits is not None:
+            self.notes.append(f"{mask.left_out:,} orbits are masked by {self.options.masked_orbits.name}")
         self.quality.check(allow_damaged=self.options.accept_damaged)
         self.notes += self.quality.warnings()
         s = self.selector

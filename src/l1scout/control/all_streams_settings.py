@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from l1scout.access import parse_address
-from l1scout.errors import InputError
+from l1scout.errors import InputError, printable
 from l1scout.settings import Settings
 
 SIMULATED_ORBITS = 40
@@ -34,6 +34,17 @@ BOARDS: Mapping[str, BoardOfStreams] = {
 towers of 2 in 9 orbits, as CMS recorded them in 2026."""
 
 
+def chosen_boards(names: Iterable[str], option: str) -> list[str]:
+    """Return names of `BOARDS`, all for ``all`` (InputError, with the option, if one is unknown)."""
+    chosen = list(dict.fromkeys(name.strip() for name in names))
+    if chosen == ["all"]:
+        return list(BOARDS)
+    if unknown := [name for name in chosen if name not in BOARDS]:
+        msg = f"{option}: no {printable(unknown[0])!r}; choose all, or some of {', '.join(BOARDS)}"
+        raise InputError(msg)
+    return chosen
+
+
 def settings_of_streams(names: Iterable[str], given: Settings) -> list[str]:
     """Return settings, as ``name=value``, of a board and a readout for each of some names of `BOARDS`.
 
@@ -42,14 +53,9 @@ def settings_of_streams(names: Iterable[str], given: Settings) -> list[str]:
     InputError
         If a name is unknown, or the settings have sources of their own.
     """
-    chosen = list(dict.fromkeys(names))
-    if chosen == ["all"]:
-        chosen = list(BOARDS)
+    chosen = chosen_boards(names, "--streams")
     if given.sources:
         msg = "--streams makes the sources: leave out those of the settings, or the option"
-        raise InputError(msg)
-    if unknown := [name for name in chosen if name not in BOARDS]:
-        msg = f"--streams: no {unknown[0]!r}; choose all, or some of {', '.join(BOARDS)}"
         raise InputError(msg)
     made = []
     if not given.board.simulate:

@@ -6,12 +6,12 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from l1scout.errors import first_fault
-from l1scout.readout.status import BoardStatus, ReadoutStatus, StoreStatus
+from l1scout.readout.status import BoardStatus, MonitorStatus, ProcessStatus, ReadoutStatus, StoreStatus
 
 FRESH_S = 30.0
 """A status is written 4 times a second; a process that has written none for this time hangs."""
-_ANY: TypeAdapter[BoardStatus | ReadoutStatus | StoreStatus] = TypeAdapter(
-    BoardStatus | ReadoutStatus | StoreStatus
+_ANY: TypeAdapter[BoardStatus | ReadoutStatus | StoreStatus | MonitorStatus] = TypeAdapter(
+    BoardStatus | ReadoutStatus | StoreStatus | MonitorStatus
 )
 
 
@@ -26,6 +26,11 @@ def unhealthy(path: Path) -> str:
         return f"no status there ({error.strerror or error}): has the process been started with --status?"
     except ValidationError as error:
         return f"not the status of a process: {first_fault(error)}"
+    return fault_of(status)
+
+
+def fault_of(status: ProcessStatus) -> str:
+    """Say what is wrong with a process by its newest status; empty if nothing is."""
     if status.state == "idle":
         return f"{status.process} has ended"
     if status.dead_threads:

@@ -97,7 +97,8 @@ def run_board(settings: Settings, log: Log, report: Report) -> None:
     board = LiveBoard(settings, settings.board.first_orbit, log)
     watch_threads(log)
     on_signals(board.stop)
-    board.run(report)
+    with _metrics("board", settings.board.metrics, settings, log, report) as told:
+        board.run(told)
 
 
 def run_readout(settings: Settings, log: Log, report: Report) -> None:
@@ -107,7 +108,20 @@ def run_readout(settings: Settings, log: Log, report: Report) -> None:
     readout = Readout(settings, log)
     watch_threads(log)
     on_signals(readout.stop)
-    check_all_sent(readout, readout.listen(report))
+    with _metrics("readout", settings.readout.metrics, settings, log, report) as told:
+        left = readout.listen(told)
+    check_all_sent(readout, left)
+
+
+def _metrics(
+    process: str, address: str, settings: Settings, log: Log, report: Report
+) -> contextlib.AbstractContextManager[Report]:
+    """Serve metrics of a process, if an address is set for them."""
+    if not address:
+        return contextlib.nullcontext(report)
+    from l1scout.control.metrics_server import metrics_served
+
+    return metrics_served(process, address, settings.access.access, log, report)
 
 
 def check_all_sent(readout: "Readout", left: int) -> None:

@@ -197,8 +197,7 @@ class OrbitBatch:
 
     def with_orbits(self, seen: NDArray[np.int64]) -> "OrbitBatch":
         """Return this batch as one that stands for some orbits, rising; its rows must be of these."""
-        first = int(seen[0]) if seen.size and seen[-1] - seen[0] + 1 == seen.size else None
-        return replace(self, n_orbits=seen.size, first_orbit=first, seen=seen if first is None else None)
+        return replace(self, **orbits_stated(seen))
 
     def of_orbits(self, wanted: NDArray[np.int64]) -> "OrbitBatch":
         """Return the rows of some orbits (rising); it stands for those of them that were seen.
@@ -277,6 +276,12 @@ class OrbitBatch:
         return ak.Array(
             ak.contents.RecordArray([*rows.values(), objects], [*rows, "objects"], length=len(self))
         )
+
+
+def orbits_stated(seen: NDArray[np.int64]) -> dict[str, Any]:
+    """Return the fields of a batch that state which orbits it stands for; these rise."""
+    first = int(seen[0]) if seen.size and seen[-1] - seen[0] + 1 == seen.size else None
+    return {"n_orbits": seen.size, "first_orbit": first, "seen": seen if first is None else None}
 
 
 def occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -39,33 +39,10 @@ from l1scout.io.archive_writer import (
 )
 from l1scout.io.guard import guarded
 from l1scout.io.input_file import InputFile, opened
-from l1scout.io.reader import ROWS, Compute, NewColumns, reader_of
+from l1scout.io.reader import ROWS, Compute, NewColumns
 from l1scout.io.stored import is_raw, records_of
 
 _COUNTS = ("orbits", "final_muons", "intermediate_muons", "missing_orbits")
-
-
-def convert(
-    source: Path, target: Path, *, plain: bool = False, progress: Progress = lambda _done, _of: None
-) -> Converted:
-    """Make an archive of a stored file, or a stored file of an archive.
-
-    Raises
-    ------
-    InputError
-        If the source is neither, or is damaged, or the target cannot be written or is the source.
-    """
-    with InputFile(source) as file:
-        reader = reader_of(file)
-        if target.exists() and target.samefile(source):
-            msg = f"{target}: is the input itself; name another file for the output"
-            raise InputError(msg)
-        if reader.name in ("raw", "records"):
-            return to_parquet(file, target, plain=plain, progress=progress)
-        if not file.is_parquet:
-            msg = f"{source}: {reader.title}: .raw files and records become archives, archives become these"
-            raise InputError(msg)
-        return to_raw(file, target, progress=progress)
 
 
 def to_parquet(

@@ -6,7 +6,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, concatenate, final_muons, joint_simulated
+from l1scout.core.orbit_batch import (
+    OrbitBatch,
+    concatenate,
+    final_muons,
+    joint_simulated,
+    orbits_stated,
+)
 from l1scout.core.orbit_data import OrbitData, Origin
 from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError
@@ -15,7 +21,7 @@ from l1scout.formats.stream import STREAMS, streams_of_sources
 from l1scout.io.orbit_building import BuiltOrbits, Fragments, OrbitBuilder, Prescale, SourceCounts
 from l1scout.lhc import lumisection
 
-ORBITS = 200
+ORBITS = 50
 """Orbits of a batch at least, but for the last."""
 
 
@@ -60,26 +66,32 @@ class DataBuilder:
         parts = {
             source: [part for group in groups for part in group.parts[source]] for source in groups[0].parts
         }
+        origins = [part.content.origin for of_source in parts.values() for part in of_source]
+        contents = {id(p.content): p.content for of_source in parts.values() for p in of_source}
+        simulated = joint_origin(set[bool | None]().union(*(data.origins for data in contents.values())))
         streams = {
-            name: self._stream(name, {source: parts[source] for source in sources}, orbit)
+            name: self._stream(name, {source: parts[source] for source in sources}, orbit, simulated)
             for name, sources in self._sources.items()
         }
-        origins = [part.content.origin for of_source in parts.values() for part in of_source]
         version = origins[0].version if origins else None
-        simulated = joint_origin({batch.simulated for batch in streams.values() if batch.n_orbits})
-        streams = {name: replace(batch, simulated=simulated) for name, batch in streams.items()}
         return OrbitData(streams, None, Origin(self._name, None, version))
 
     def _stream(
-        self, name: str, parts: Mapping[int, list[Fragments]], orbit: NDArray[np.int64]
+        self,
+        name: str,
+        parts: Mapping[int, list[Fragments]],
+        orbit: NDArray[np.int64],
+        simulated: bool | None,
     ) -> OrbitBatch:
         found, seen, expected = [], orbit, np.ones(orbit.size, np.bool_)
+        whole = True
         for source, of_source in parts.items():
-            batches = [_part(part.content.streams[name], part.orbit) for part in of_source]
-            own = [np.zeros(0, np.int64), *(part.orbit for part in of_source)]
-            seen = np.intersect1d(seen, np.concatenate(own), assume_unique=True)
+            own = np.concatenate([np.zeros(0, np.int64), *(part.orbit for part in of_source)])
+            whole &= own.size == seen.size
+            seen = np.intersect1d(seen, own, assume_unique=True) if own.size < orbit.size else seen
             keep, of = self._prescales.get(source, (1, 1))
             expected &= orbit % of < keep
+            batches = [_part(part.content.streams[name], part.orbit) for part in of_source]
             if batches:
                 found.append(concatenate(batches) if len(batches) > 1 else batches[0])
         if found:
@@ -87,10 +99,10 @@ class DataBuilder:
         else:
             found = [self._empty[name] if name in self._empty else final_muons(STREAMS[name].empty())]
         joined = found[0] if len(found) == 1 else _merged(found)
-        lost = np.setdiff1d(orbit[expected], seen, assume_unique=True).size
-        if len(joined) and not np.isin(joined.orbit, seen).all():
+        if not (whole or len(parts) == 1):  # orbits that another of the stream's sources lacks
             joined = joined.take(np.flatnonzero(np.isin(joined.orbit, seen)))
-        return replace(joined, first_orbit=None, seen=None, lost_orbits=lost).with_orbits(seen)
+        lost = np.setdiff1d(orbit[expected], seen, assume_unique=True).size
+        return replace(joined, **orbits_stated(seen), lost_orbits=lost, simulated=simulated)
 
 
 def _part(batch: OrbitBatch, orbit: NDArray[np.int64]) -> OrbitBatch:
@@ -111,9 +123,8 @@ def _part(batch: OrbitBatch, orbit: NDArray[np.int64]) -> OrbitBatch:
         columns={name: column[a:b] for name, column in batch.columns.items()},
         run=batch.run[low:high],
         lumisection=batch.lumisection[low:high],
-        first_orbit=None,
-        seen=None,
-    ).with_orbits(orbit)
+        **orbits_stated(orbit),
+    )
 
 
 def _merged(batches: list[OrbitBatch]) -> OrbitBatch:

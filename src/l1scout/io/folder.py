@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from l1scout.errors import InputError
+from l1scout.io.data_set import MANIFEST
 from l1scout.io.read import detect
 from l1scout.io.reader import reads_objects
 
 
 def expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
-    """Replace folders by the files with muons in them, in order of their names.
+    """Replace folders by the files with muons in them, in order of their names; data sets by their manifest.
 
     Returns
     -------
@@ -28,8 +29,11 @@ def expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
         if not path.is_dir():
             files.append(path)
             continue
-        found = []
+        found = sorted(manifest for manifest in path.rglob(MANIFEST) if manifest.is_file())
+        parts = {manifest.parent for manifest in found}
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            if not parts.isdisjoint(file.parents):
+                continue
             try:
                 reader = detect(file)
             except InputError as error:

@@ -17,8 +17,11 @@ from l1scout.io import columns, root
 from l1scout.io.conditions import Conditions, of_runs
 from l1scout.io.guard import guarded
 from l1scout.io.input_file import InputFile
+from l1scout.io.nano_order import TIME, OrbitShares, spans, time_order
 from l1scout.io.nano_tables import (
+    first_orbits,
     mark_of,
+    orbits_by_stream,
     orbits_of_lumisections,
     read_selections,
     read_streams,
@@ -44,14 +47,10 @@ EXTRA = (
 """Columns that exist only as hardware values; ``ptUnconstrained`` has a scale of its own in each era."""
 L1_MUON = ("L1Mu_pt", "L1Mu_hwPt", "L1Muon_pt", "L1Muon_hwPt")
 """Branches of which a nano file with L1 muons has at least one."""
-MAX_SORTED_ROWS = 10_000_000
-"""Rows that are sorted in memory if a scouting nano file is not in order of time."""
-
 EVENTS = "Events"
 """Name of the tree of a nano file."""
 _GENERATED = {"genWeight", "nGenPart", "Generator_weight"}
 """Branches of which only simulation has any."""
-_TIME = ("run", "orbitNumber", "bunchCrossing")
 _SCAN = 100_000
 """Entries that are read at a time to look at values of single branches."""
 
@@ -133,7 +132,7 @@ def is_orbit_collection(named: Mapping[str, Any]) -> bool:
 def _holds_crossings(named: Mapping[str, Any]) -> bool:
     """Return whether a nano file without L1 muons holds crossings with other objects, not events."""
     events = {"event", "Muon_pt"} & set(named)
-    return set(_TIME) <= set(named) and not events and bool(stream_tables(named))
+    return set(TIME) <= set(named) and not events and bool(stream_tables(named))
 
 
 def _find_flavour(file: InputFile, named: Mapping[str, Any]) -> Flavour:
@@ -232,8 +231,8 @@ class L1NanoReader(FormatReader):
 
     An L1-DPG nano file has triggered events with the L1 muons of BX -2..2. A scouting nano file has one
     row for each crossing with an object, of any stream (`l1scout.io.nano_tables`); its rows are given in
-    order of run, orbit and BX, whatever their order in the file, and ``n_orbits`` of all chunks together is
-    the sum of ``nOrbits`` of its lumisections: the chunks share it in proportion to their rows.
+    order of run, orbit and BX, whatever their order in the file. A chunk has whole orbits of one lumisection;
+    ``n_orbits`` of all chunks of a lumisection together is its ``nOrbits``.
     """
 
     flavour: Flavour
@@ -247,7 +246,7 @@ class L1NanoReader(FormatReader):
         """Return whether the file has L1 muons, with charges of this flavour."""
         return flavour_of(file) is self.flavour
 
-    def read(self, file: InputFile, rows: int, quality: ReadQuality) -> Iterator[OrbitData]:  # noqa: ARG002
+    def read(self, file: InputFile, rows: int, quality: ReadQuality) -> Iterator[OrbitData]:
         """Read L1 and offline muons.
 
         Raises
@@ -258,19 +257,11 @@ class L1NanoReader(FormatReader):
         """
         with guarded(file.path):
             named, entries = root.tree_branches(file, EVENTS), int(file.root[EVENTS].num_entries)
-            total, shared, order = None, 0, None
             if self.flavour is Flavour.SCOUTING:
-                total, order = orbits_of_lumisections(file), _time_order(named, entries)
-            whole = _read_l1_nano(file, named, (0, entries), self.flavour) if order is not None else None
+                yield from _read_crossings(file, named, entries, rows, quality)
+                return
             for start, stop in root.chunks(entries, rows):
-                share = None
-                if total is not None:
-                    so_far = total if stop == entries else total * stop // entries
-                    share, shared = so_far - shared, so_far
-                if whole is None or order is None:
-                    yield with_objects(_read_l1_nano(file, named, (start, stop), self.flavour, share))
-                else:
-                    yield take_rows(whole, order[start:stop], share)
+                yield with_objects(_read_l1_nano(file, named, (start, stop), self.flavour))
 
     def describe(self, file: InputFile) -> dict[str, Any]:
         """Return what the muons are, and the trees."""
@@ -296,22 +287,46 @@ def conditions(file: InputFile) -> Conditions:
     return of_runs(root.distinct(file, EVENTS, "run").tolist(), simulated(root.tree_branches(file, EVENTS)))
 
 
+def _read_crossings(
+    file: InputFile, named: Mapping[str, Any], entries: int, rows: int, quality: ReadQuality
+) -> Iterator[OrbitData]:
+    """Read a scouting nano file in order of time, with the orbits that its lumisections state."""
+    order = time_order(named, entries)
+    whole = None if order is None else _read_l1_nano(file, named, (0, entries), Flavour.SCOUTING)
+    stated = orbits_of_lumisections(file)
+    shares = {}
+    if stated is not None:
+        shares = {n: OrbitShares(own, {}, entries) for n, own in orbits_by_stream(file).items()}
+        shares[""] = OrbitShares(stated, first_orbits(file), entries)
+    for span in spans(named, entries, rows, order):
+        if whole is None or order is None:
+            data = _read_l1_nano(file, named, span[:2], Flavour.SCOUTING)
+        else:
+            data = take_rows(whole, order[span.start : span.stop])
+        orbits = {name: share.of(span) for name, share in shares.items()}
+        streams = {}
+        for name, batch in data.streams.items():
+            n, first = orbits.get(name) or orbits.get("") or (None, None)
+            streams[name] = replace(batch, n_orbits=n, first_orbit=first)
+        quality.bytes += file.size * (span.stop - span.start) // max(entries, 1)
+        yield with_objects(replace(data, streams=streams))
+
+
 def _read_l1_nano(
     file: InputFile,
     named: Mapping[str, Any],
     span: tuple[int, int],
     flavour: Flavour,
-    n_orbits: int | None = None,
 ) -> OrbitData:
     """Read some entries in the order of the file."""
     if flavour is Flavour.SCOUTING:
-        orbit, bx = (root.scalar(named, n, *span).astype(np.int64) for n in _TIME[1:])
+        orbit, bx = (root.scalar(named, n, *span).astype(np.int64) for n in TIME[1:])
     else:
         orbit, bx = read_crossings(named, *span)
     mark = (mark_of(file) or {}) if flavour is Flavour.SCOUTING else {}
     rest = read_identity(named, *span)
     rest["simulated"] = mark.get("simulated", rest["simulated"])
-    crossings = OrbitBatch(orbit, bx, np.zeros(orbit.size + 1, np.int64), {}, n_orbits=n_orbits, **rest)
+    crossings = OrbitBatch(orbit, bx, np.zeros(orbit.size + 1, np.int64), {}, **rest)
     streams = {}
     if set(named) & set(L1_MUON):
         offsets, l1 = read_l1(named, *span, flavour=flavour)
@@ -332,56 +347,3 @@ def read_offline(named: Mapping[str, Any], like: OrbitBatch, start: int, stop: i
         raise InputError(msg)
     offsets, reco = root.objects(named, OFFLINE, start, stop)
     return columns.offline(reco, like, offsets)
-
-
-def _time_order(named: Mapping[str, Any], entries: int) -> NDArray[np.int64] | None:
-    """Return the order of time of all entries of a scouting nano file; None if they are in order.
-
-    Raises
-    ------
-    InputError
-        If a crossing has two rows, or there are too many rows to sort.
-    """
-    last, ordered = None, True
-    for start, stop in root.chunks(entries, _SCAN):
-        keys = _time_keys(named, start, stop)
-        if last is not None:
-            keys = np.concatenate([last, keys], axis=1)
-        last, ordered = keys[:, -1:], ordered and _first_not_rising(keys) is None
-        if not ordered:
-            break
-    if ordered:
-        return None
-    if entries > MAX_SORTED_ROWS:
-        msg = (
-            f"its {entries} rows are not in order of run, orbit and BX, and more than {MAX_SORTED_ROWS} are "
-            "not sorted here: split the file, or write it in order"
-        )
-        raise InputError(msg)
-    keys = _time_keys(named, 0, entries)
-    order = np.lexsort(keys[::-1])
-    keys = keys[:, order]
-    at = _first_not_rising(keys)
-    if at is not None:
-        run, orbit, bx = keys[:, at].tolist()
-        msg = (
-            f"run {run}, orbit {orbit}, BX {bx} has more than one row: the file holds the same data twice "
-            "(was a file merged with itself?); make it again without the repetition"
-        )
-        raise InputError(msg)
-    return order
-
-
-def _time_keys(named: Mapping[str, Any], start: int, stop: int) -> NDArray[np.int64]:
-    """Return run, orbit and BX, shape (3, entries)."""
-    return np.stack([root.scalar(named, name, start, stop).astype(np.int64) for name in _TIME])
-
-
-def _first_not_rising(keys: NDArray[np.int64]) -> int | None:
-    """Return the first entry that is not later than the one before it; None if all are."""
-    later = np.zeros(max(keys.shape[1] - 1, 0), np.bool_)
-    for row in keys[::-1]:
-        step = np.diff(row)
-        later = (step > 0) | ((step == 0) & later)
-    at = np.flatnonzero(~later)
-    return int(at[0]) + 1 if at.size else None

@@ -94,29 +94,54 @@ def read_selections(
     return replace(crossings, offsets=np.arange(len(crossings) + 1), columns=columns)
 
 
-def orbits_of_lumisections(file: InputFile) -> int | None:
-    """Return the orbits that a scouting nano file stands for: the sum of ``nOrbits``; None if it has none."""
+def orbits_of_lumisections(file: InputFile, branch: str = "nOrbits") -> dict[tuple[int, int], int] | None:
+    """Return the orbits of each run and lumisection of a scouting nano file; None if it does not tell."""
     named = root.tree_branches(file, "LuminosityBlocks")
-    if "nOrbits" not in named:
+    if branch not in named:
         return None
-    orbits = root.scalar(named, "nOrbits", 0, int(file.root["LuminosityBlocks"].num_entries))
+    entries = int(file.root["LuminosityBlocks"].num_entries)
+    orbits = root.scalar(named, branch, 0, entries)
     if orbits.size and not (orbits.min() >= 0 and orbits.max() < _MAX_ORBITS):
-        msg = f"nOrbits of a lumisection is {orbits.min()}..{orbits.max()}: damaged"
+        msg = f"{branch} of a lumisection is {orbits.min()}..{orbits.max()}: damaged"
         raise InputError(msg)
-    return int(orbits.astype(np.int64).sum())
+    ids = [root.scalar(named, name, 0, entries) for name in ("run", "luminosityBlock") if name in named]
+    if len(ids) < 2:
+        return {(0, 0): int(orbits.astype(np.int64).sum())}
+    found: dict[tuple[int, int], int] = {}
+    for run, block, n in zip(*(i.tolist() for i in ids), orbits.tolist(), strict=True):
+        found[run, block] = found.get((run, block), 0) + n
+    return found
 
 
-def take_rows(whole: OrbitData, rows: NDArray[np.int64], n_orbits: int | None) -> OrbitData:
+def first_orbits(file: InputFile) -> dict[tuple[int, int], int]:
+    """Return the first orbit of each run and lumisection of which all orbits were seen one after the other.
+
+    Only files of our own making state it, as ``firstOrbit``; {} for others.
+    """
+    return orbits_of_lumisections(file, "firstOrbit") or {}
+
+
+def orbits_by_stream(file: InputFile) -> dict[str, dict[tuple[int, int], int]]:
+    """Return the orbits of streams that were seen in other orbits than ``nOrbits`` says."""
+    tables = {name: stream.nano for name, stream in STREAMS.items() if stream.nano is not None}
+    found = {name: orbits_of_lumisections(file, f"nOrbits_{table.name}") for name, table in tables.items()}
+    return {name: orbits for name, orbits in found.items() if orbits is not None}
+
+
+def take_rows(whole: OrbitData, rows: NDArray[np.int64]) -> OrbitData:
     """Return some rows of data, in which all streams have the same rows."""
-    streams = {name: batch.take(rows, n_orbits=n_orbits) for name, batch in whole.streams.items()}
+    streams = {name: batch.take(rows) for name, batch in whole.streams.items()}
     offline, flags = (None if b is None else b.take(rows) for b in (whole.offline, whole.selections))
-    return with_objects(replace(whole, streams=streams, offline=offline, selections=flags))
+    return replace(whole, streams=streams, offline=offline, selections=flags)
 
 
 def with_objects(data: OrbitData) -> OrbitData:
     """Return data whose streams but for muons have rows with objects only."""
-    streams = {
-        name: batch if name == MUON else batch.take(np.flatnonzero(batch.counts), n_orbits=batch.n_orbits)
-        for name, batch in data.streams.items()
-    }
+    streams = {}
+    for name, batch in data.streams.items():
+        if name != MUON:
+            rows = np.flatnonzero(batch.counts)
+            first = batch.first_orbit
+            batch = replace(batch.take(rows, n_orbits=batch.n_orbits), first_orbit=first)
+        streams[name] = batch
     return replace(data, streams=streams)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,23 @@ import uproot
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch, joint_rows, on_rows
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.core.provenance import KEY, Provenance, current, joint_origin
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.formats.stream import STREAMS
+from l1scout.io.data_set import MOST_ORBITS
 from l1scout.io.nano import EVENTS
 from l1scout.io.nano_tables import MARK
-from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection, order_of_time
+from l1scout.io.sections import LumisectionPart, sections
+from l1scout.lhc import BX_PER_ORBIT, lumisection, order_of_time
 
 _EVENT = {"run": "run", "luminosityBlock": "lumisection", "bunchCrossing": "bx", "orbitNumber": "orbit"}
 """Branches of a crossing, and what they are of a batch."""
 COMPRESSION_LEVEL = 9
 """Of ZLIB: CMS's choice for nano files."""
+_ORBITS_AT_A_TIME = 50
+"""Of which all crossings are in memory."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,14 @@ class NanoOptions:
         written. By default CMS's branches only.
     exact : bool
         Write the exact phi of calorimeter objects, 2 pi / 144 x hw, rather than CMSSW's, 0.0435 x hw.
+    empty_crossings : bool
+        Write all 3564 crossings of each orbit, rather than those with an object.
     """
 
     rntuple: bool = False
     hardware: bool = False
     exact: bool = False
+    empty_crossings: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,10 +73,10 @@ def write_nano(
 ) -> WrittenNano:
     """Write data to a nano file, which appears when it is complete; one chunk is in memory.
 
-    Crossings without an object are left out, as by CMS. Of muons only the final ones are written; offline
-    muons are not. ``LuminosityBlocks.nOrbits`` counts the orbits of muons, or of the first stream if there
-    are no muons; orbits without objects, if the data do not state which they are, count for the lumisection
-    of the crossing before them.
+    Of muons only the final ones are written; offline muons are not. ``LuminosityBlocks.nOrbits`` counts the
+    orbits of muons, or of the first stream if there are no muons; where other streams were seen in other
+    orbits, ``nOrbits_L1CaloTower`` and the like count theirs. Which orbits without objects belong to which
+    lumisection: see `l1scout.io.sections.sections`.
 
     Parameters
     ----------
@@ -88,15 +95,25 @@ def write_nano(
         If there are no chunks, they differ in streams or columns, a stream has no table, a crossing is not
         known or does not fit 32 bits, or the target cannot be written.
     """
-    options = options or NanoOptions()
     with complete_or_nothing(Path(target)) as part:
-        with uproot.recreate(part, compression=uproot.ZLIB(COMPRESSION_LEVEL)) as file:
-            writer = _Writer(file, options)
-            for data in chunks:
-                writer.add(data)
-                progress(writer.crossings)
-            writer.finish(Path(target), made or current())
-        return WrittenNano(writer.crossings, writer.objects, writer.orbits)
+        return fill_nano(chunks, part, options or NanoOptions(), made or current(), progress)
+
+
+def fill_nano(
+    chunks: Iterable[OrbitData],
+    path: Path,
+    options: NanoOptions,
+    made: Provenance,
+    progress: Callable[[int], None] = lambda _crossings: None,
+) -> WrittenNano:
+    """Write data to a nano file under its final name; see `write_nano`."""
+    with uproot.recreate(path, compression=uproot.ZLIB(COMPRESSION_LEVEL)) as file:
+        writer = _Writer(file, options)
+        for section in sections(map(writer.note, chunks)):
+            writer.add(section)
+            progress(writer.crossings)
+        writer.finish(path.with_suffix(""), made)
+    return WrittenNano(writer.crossings, writer.objects, writer.orbits)
 
 
 class _Writer:
@@ -107,27 +124,55 @@ class _Writer:
         self.crossings, self.objects = 0, dict[str, int]()
         self._events: Any = None
         self._types: dict[str, Any] = {}
-        self._lumisections: dict[tuple[int, int], int] = {}
-        self._counts_orbits = True
-        self._last: tuple[int, int] | None = None
-        self._early: list[tuple[int | None, int]] = []
+        self._orbits: dict[str, dict[tuple[int, int], int] | None] = {}
+        self._lumisections: set[tuple[int, int]] = set()
+        self._first: dict[tuple[int, int], int] | None = {}
+        self._end: dict[tuple[int, int], int] = {}
+        self._main = ""
         self._origins: set[bool | None] = set()
         self._stated: dict[str, Any] = {}
 
     @property
     def orbits(self) -> int | None:
         """Orbits that the data stand for."""
-        return sum(self._lumisections.values()) if self._counts_orbits else None
+        counts = self._orbits.get(self._main)
+        return None if counts is None else sum(counts.values())
 
-    def add(self, data: OrbitData) -> None:
-        """Write the crossings of a chunk that have an object."""
+    def note(self, data: OrbitData) -> OrbitData:
+        """Take down what a chunk states of itself."""
         self._origins |= data.origins
         self._stated = {"seed": data.origin.seed, "version": data.origin.version}
-        self._count_orbits(data)
-        for one in _by_run(data):
-            self._add_run(one)
+        self._main = self._main or (MUON if MUON in data.streams else next(iter(data.streams)))
+        return data
 
-    def _add_run(self, data: OrbitData) -> None:
+    def add(self, section: LumisectionPart) -> None:
+        """Write the crossings of a part of a lumisection, and count its orbits."""
+        key, streams = (section.run, section.lumisection), section.data.streams
+        for name, batch in streams.items():
+            counts = self._orbits.setdefault(name, {})
+            if batch.n_orbits is None:
+                self._orbits[name] = None
+            elif counts is not None:
+                counts[key] = counts.get(key, 0) + batch.n_orbits
+        self._lumisections.add(key)
+        spans = {(batch.first_orbit, batch.n_orbits) for batch in streams.values() if batch.n_orbits != 0}
+        self._note_span(key, spans)
+        self._add_crossings(section.data)
+
+    def _note_span(self, key: tuple[int, int], spans: set[tuple[int | None, int | None]]) -> None:
+        """Note the orbits of a lumisection, as long as all streams have seen all of them, one by one."""
+        if self._first is None or not spans:
+            return
+        first, n = next(iter(spans))
+        known = len(spans) == 1 and first is not None and n is not None
+        too_many = (first or 0) + (n or 0) - self._first.get(key, first or 0) > MOST_ORBITS
+        if not known or too_many or self._end.get(key, first) != first:
+            self._first = None
+            return
+        self._first.setdefault(key, first or 0)
+        self._end[key] = (first or 0) + (n or 0)
+
+    def _add_crossings(self, data: OrbitData) -> None:
         tables, given = {}, []
         for name, batch in data.streams.items():
             table = STREAMS[name].nano
@@ -137,17 +182,42 @@ class _Writer:
             full = batch.take(np.flatnonzero(batch.counts))
             given.append(full)
             tables[name] = table, full
-        crossings = joint_rows(given)
-        groups = {}
-        for name, (table, batch) in tables.items():
-            offsets, made = table.branches(
-                on_rows(batch, crossings), hardware=self.options.hardware, exact=self.options.exact
-            )
-            groups[table.name] = np.diff(offsets), made
             self.objects[name] = self.objects.get(name, 0) + int(batch.n_objects)
-        event = {branch: _unsigned(branch, getattr(crossings, of)) for branch, of in _EVENT.items()}
-        self._fill(event | _flags(data.selections, crossings), groups)
-        self.crossings += len(crossings)
+        for crossings in self._crossings(data, joint_rows(given)):
+            groups = {}
+            for table, batch in tables.values():
+                offsets, made = table.branches(
+                    on_rows(_within(batch, crossings), crossings),
+                    hardware=self.options.hardware,
+                    exact=self.options.exact,
+                )
+                groups[table.name] = np.diff(offsets), made
+            event = {branch: _unsigned(branch, getattr(crossings, of)) for branch, of in _EVENT.items()}
+            self._fill(event | _flags(data.selections, crossings), groups)
+            self.crossings += len(crossings)
+
+    def _crossings(self, data: OrbitData, filled: OrbitBatch) -> Iterator[OrbitBatch]:
+        """Yield the crossings to be written: those with objects, or all, some orbits at a time."""
+        if not self.options.empty_crossings:
+            yield filled
+            return
+        main = data.main
+        orbits = np.unique(np.concatenate([batch.orbit for batch in data.streams.values()]))
+        if main.first_orbit is not None and main.n_orbits is not None:
+            orbits = np.arange(main.first_orbit, main.first_orbit + main.n_orbits)
+        elif main.n_orbits != orbits.size:
+            msg = (
+                "crossings without objects cannot be written: the input does not state which orbits it covers"
+            )
+            raise InputError(msg)
+        run = int(filled.run[0]) if len(filled) else 0
+        for start in range(0, orbits.size, _ORBITS_AT_A_TIME):
+            some = np.repeat(orbits[start : start + _ORBITS_AT_A_TIME], BX_PER_ORBIT)
+            bx = np.tile(np.arange(1, BX_PER_ORBIT + 1), some.size // BX_PER_ORBIT)
+            blocks = lumisection(some)
+            if len(filled):
+                blocks = np.full(some.size, filled.lumisection[0])
+            yield OrbitBatch(some, bx, np.zeros(some.size + 1, np.int64), {}, np.full(some.size, run), blocks)
 
     def _fill(
         self, flat: dict[str, NDArray[Any]], groups: dict[str, tuple[NDArray[np.int64], dict[str, Any]]]
@@ -172,65 +242,25 @@ class _Writer:
             raise InputError(msg)
         self._events.extend(arrays)
 
-    def _count_orbits(self, data: OrbitData) -> None:
-        """Add the orbits of a chunk to their lumisections; before the first crossing the run is not known."""
-        of_rows = [
-            np.stack([batch.run, batch.lumisection, batch.orbit], axis=1) for batch in data.streams.values()
-        ]
-        seen = np.unique(np.concatenate(of_rows), axis=0)
-        for run, block in np.unique(seen[:, :2], axis=0).tolist():
-            self._lumisections.setdefault((run, block), 0)
-        batch = data.main
-        if batch.n_orbits is None:
-            self._counts_orbits = False
-            return
-        if not len(seen) and self._last is None:
-            self._early.append((batch.first_orbit, batch.n_orbits))
-            return
-        runs = np.unique(seen[:, 0]).tolist()
-        if self._last is None:
-            self._last = int(seen[0, 0]), int(seen[0, 1])
-            self._add_early()
-        if batch.first_orbit is not None and len(runs) < 2:
-            self._add_range(runs[0] if runs else self._last[0], batch.first_orbit, batch.n_orbits)
-            return
-        own = np.unique(np.stack([batch.run, batch.lumisection, batch.orbit], axis=1), axis=0)
-        for run, block, _ in own.tolist():
-            self._add_orbits((run, block), 1)
-        self._add_orbits(self._last, batch.n_orbits - len(own))
-
-    def _add_early(self) -> None:
-        """Add the orbits before the first crossing to its run; to run 0 if there is no crossing."""
-        for first, n in self._early:
-            run, block = self._last or (0, 1)
-            if first is None:
-                self._add_orbits((run, block), n)
-            else:
-                self._add_range(run, first, n)
-        self._early = []
-
-    def _add_range(self, run: int, first: int, n: int) -> None:
-        for block, of_block in _orbits_of_blocks(first, n):
-            self._add_orbits((run, block), of_block)
-
-    def _add_orbits(self, key: tuple[int, int], n: int) -> None:
-        self._lumisections[key] = self._lumisections.get(key, 0) + n
-        self._last = key
-
     def finish(self, target: Path, made: Provenance) -> None:
         """Write lumisections, runs and what the file states of itself."""
         if self._events is None:
             msg = f"{target}: there is nothing to write: the input has no objects"
             raise InputError(msg)
-        self._add_early()
-        keys = np.array(sorted(self._lumisections), np.int64).reshape(-1, 2)
+        keys = sorted(self._lumisections)
         blocks = {
-            "run": _unsigned("run", keys[:, 0]),
-            "luminosityBlock": _unsigned("luminosityBlock", keys[:, 1]),
+            "run": _unsigned("run", np.array([run for run, _ in keys], np.int64)),
+            "luminosityBlock": _unsigned("luminosityBlock", np.array([block for _, block in keys], np.int64)),
         }
-        if self._counts_orbits:
-            orbits = np.array([self._lumisections[a, b] for a, b in keys.tolist()], np.int64)
-            blocks["nOrbits"] = _unsigned("nOrbits", orbits)
+        main = self._orbits[self._main]
+        for name, counts in self._orbits.items():
+            if counts is None or (name != self._main and counts == main):
+                continue
+            table = STREAMS[name].nano
+            branch = "nOrbits" if name == self._main or table is None else f"nOrbits_{table.name}"
+            blocks[branch] = _unsigned(branch, np.array([counts.get(key, 0) for key in keys], np.int64))
+        if self._first and len(self._first) == len(keys):
+            blocks["firstOrbit"] = _unsigned("firstOrbit", np.array([self._first[key] for key in keys]))
         make = self.file.mkrntuple if self.options.rntuple else self.file.mktree
         for name, branches in (("LuminosityBlocks", blocks), ("Runs", {"run": np.unique(blocks["run"])})):
             make(name, {n: v.dtype for n, v in branches.items()}).extend(branches)
@@ -241,26 +271,12 @@ class _Writer:
         self.file[KEY] = made.as_json()
 
 
-def _by_run(data: OrbitData) -> Iterator[OrbitData]:
-    """Yield data of one run each."""
-    runs = np.unique(np.concatenate([batch.run for batch in data.streams.values()]))
-    if runs.size < 2:
-        yield data
-        return
-    for run in runs.tolist():
-        streams = {n: b.take(np.flatnonzero(b.run == run)) for n, b in data.streams.items()}
-        flags = data.selections
-        flags = None if flags is None else flags.take(np.flatnonzero(flags.run == run))
-        yield replace(data, streams=streams, selections=flags)
-
-
-def _orbits_of_blocks(first: int, n: int) -> Iterator[tuple[int, int]]:
-    """Yield each lumisection that n orbits from the first on touch, and how many of them it has."""
-    at, end = first, first + n
-    while at < end:
-        stop = min(end, (at // ORBITS_PER_LUMISECTION + 1) * ORBITS_PER_LUMISECTION)
-        yield int(lumisection(at)), stop - at
-        at = stop
+def _within(batch: OrbitBatch, crossings: OrbitBatch) -> OrbitBatch:
+    """Return the rows of a batch in the orbits of some crossings, which are in order of time."""
+    if not len(crossings) or not len(batch):
+        return batch
+    first, stop = np.searchsorted(batch.orbit, [crossings.orbit[0], crossings.orbit[-1] + 1])
+    return batch if stop - first == len(batch) else batch.take(np.arange(first, stop))
 
 
 def _flags(flags: OrbitBatch | None, crossings: OrbitBatch) -> dict[str, NDArray[np.bool_]]:

@@ -13,6 +13,7 @@ from l1scout.core.orbit_batch import OrbitBatch, occurrence
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.files import checksum
+from l1scout.formats.stream import STREAMS
 from l1scout.formats.streams.muon import MUONS
 from l1scout.io.seen import (
     ContentSeen,
@@ -215,17 +216,33 @@ class ReadQuality:
             yield from map(self.new_events, chunks)
             return
         first, chunks = _peek(chunks)
-        if (
-            first is None
-            or len(first.streams) > 1  # the rows of several streams differ
-            or first.offline is not None
-            or not first.main.columns
-            or np.any(first.main.orbit < 0)
-        ):
+        if first is None or first.offline is not None or not first.main.columns or _lacks_orbits(first):
             yield from chunks
+            return
+        if len(first.streams) > 1 or first.selections is not None or first.main.first_orbit is not None:
+            yield from map(self.new_streams, chunks)
             return
         for batch in whole_orbits(data.main for data in chunks):
             yield first.with_main(self.new_rows(batch))
+
+    def new_streams(self, data: OrbitData) -> OrbitData:
+        """Leave out orbits of each source that were read before, of data of whole orbits and a known run."""
+        sources: dict[int, list[str]] = {}
+        for number, name in enumerate(data.streams):
+            ids = STREAMS[name].source_ids if name in STREAMS else ()
+            sources.setdefault(ids[0] if ids else -1 - number, []).append(name)
+        made, flags = dict(data.streams), data.selections
+        for source, names in sources.items():
+            batches = [data.streams[name] for name in names]
+            runs = np.unique(np.concatenate([batch.run for batch in batches])).tolist()
+            if len(runs) != 1 or not runs[0]:
+                continue
+            orbits = np.unique(np.concatenate([covered_orbits(batch) for batch in batches]))
+            new = self.new_orbits(runs[0], orbits, source)
+            if not new.all():
+                made |= {name: _of_orbits(data.streams[name], orbits[new]) for name in names}
+                flags = None if flags is None else _of_orbits(flags, orbits[new])
+        return replace(data, streams=made, selections=flags)
 
     def new_events(self, events: OrbitData) -> OrbitData:
         """Leave out triggered events that were read before, and count them."""
@@ -328,6 +345,31 @@ class ReadQuality:
             warning = next(w for w in self._warnings() if "damaged" in w)
             msg = f"{warning}; use other data, or give --accept-damaged"
             raise InputError(msg)
+
+
+def covered_orbits(batch: OrbitBatch) -> NDArray[np.int64]:
+    """Return the orbits that a batch covers, as far as their numbers are known."""
+    if batch.first_orbit is None or batch.n_orbits is None:
+        return np.unique(batch.orbit)
+    return np.arange(batch.first_orbit, batch.first_orbit + batch.n_orbits)
+
+
+def _of_orbits(batch: OrbitBatch, orbits: NDArray[np.int64]) -> OrbitBatch:
+    """Return the rows of some of the orbits (rising) that a batch covers."""
+    covered = covered_orbits(batch)
+    kept = np.intersect1d(covered, orbits)
+    known = batch.first_orbit is not None and batch.n_orbits is not None
+    n = batch.n_orbits
+    if n is not None:
+        n = kept.size if known else round(n * kept.size / max(covered.size, 1))
+    part = batch.take(np.flatnonzero(np.isin(batch.orbit, orbits)), n_orbits=n)
+    consecutive = known and kept.size > 0 and kept[-1] - kept[0] + 1 == kept.size
+    return replace(part, first_orbit=int(kept[0])) if consecutive else part
+
+
+def _lacks_orbits(data: OrbitData) -> bool:
+    """Return whether a row has no orbit number."""
+    return bool(np.any(data.main.orbit < 0))
 
 
 def _peek(chunks: Iterable[OrbitData]) -> tuple[OrbitData | None, Iterable[OrbitData]]:

@@ -188,13 +188,26 @@ class Selector:
             self.kept, self.left_out = self.kept + orbits, self.left_out + every - orbits
             self.uncertain += uncertain
         rows = {name: np.flatnonzero(kept) for name, kept in good.items()}
-        streams = {name: b.take(rows[name], n_orbits=orbits) for name, b in events.streams.items()}
+        runs = np.unique(np.concatenate([batch.run for batch in events.streams.values()]))
+        streams = {n: self._of_stream(b, rows[n], orbits, runs) for n, b in events.streams.items()}
         offline = None if events.offline is None else events.offline.take(next(iter(rows.values())))
         return replace(events, streams=streams, offline=offline)
 
+    def _of_stream(
+        self, batch: OrbitBatch, rows: NDArray[np.int64], orbits: int | None, runs: NDArray[np.int64]
+    ) -> OrbitBatch:
+        """Return rows of a stream with its own orbits, where it tells which it has; else with `orbits`."""
+        part, seen = batch.take(rows, n_orbits=orbits), batch.orbits_seen()
+        if seen is None or runs.size != 1 or not _standard(batch):
+            return part
+        return part.with_orbits(seen[self.selection.wanted(np.full(seen.size, runs[0]), lumisection(seen))])
+
     def _orbits(self, batch: OrbitBatch, good: NDArray[np.bool_]) -> tuple[int, int]:
         """Return how many of a batch's orbits are selected, and how many are uncertain."""
-        every = batch.n_orbits or 0
+        every, seen = batch.n_orbits or 0, batch.orbits_seen()
+        if seen is not None and len(batch) and np.all(batch.run == batch.run[0]) and _standard(batch):
+            run = np.full(seen.size, batch.run[0])
+            return int(self.selection.wanted(run, lumisection(seen)).sum()), 0
         first, last = int(batch.orbit[0]), int(batch.orbit[-1])
         if (
             last - first + 1 == every <= _MOST_COUNTED

@@ -1,6 +1,6 @@
 """The histograms of one stream, by lumisection and in all: filled batch by batch, merged exactly."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,11 +130,13 @@ class StreamHistograms:
             rows.append((at.run, at.number, seen[at].orbits, seen[at].lost, objects, crossings))
         return dict(zip(TREND, np.array(rows, np.int64).reshape(-1, len(TREND)).T, strict=True))
 
-    def run(self) -> Counts:
-        """Return the counts of the whole run."""
-        made = {name: counts.copy() for name, counts in self.total.items()}
+    def run(self, names: Iterable[str] | None = None) -> Counts:
+        """Return the counts of the whole run, of some histograms or of all."""
+        chosen = tuple(self.total if names is None else names)
+        made = {name: self.total[name].copy() for name in chosen}
         for counts in self.sections.values():
-            _add(made, counts)
+            for name, total in made.items():
+                total += counts[name]
         return made
 
     @property

@@ -110,6 +110,21 @@ class StoreStatus(ProcessStatus):
     disk_free: int = Field(description="Bytes.")
 
 
+class MonitorStatus(ProcessStatus):
+    """Status of the process that serves the live page."""
+
+    process: Literal["monitor"] = "monitor"
+    run: int | None = Field(None, description="Of the newest data; null before the first.")
+    data: DataLabel = "unknown"
+    orbits: int = Field(description="Orbits of the run in the histograms.")
+    last_orbit: int = Field(description="Newest orbit in the histograms; -1 before the first.")
+    skipped_segments: int = Field(description="Segments left out, as this process was too slow or late.")
+    corrupt: int = Field(description="Stretches of files that could not be read.")
+    clients: int = Field(description="Pages that are connected.")
+    sent_frames: int = Field(description="Frames sent to pages.")
+    sent_bytes: int
+
+
 STATUSES: dict[str, type[ProcessStatus]] = {
     "board": BoardStatus,
     "readout": ReadoutStatus,

@@ -4,7 +4,6 @@ A setting ``[readout] listen`` is ``L1SCOUT_READOUT_LISTEN`` in the environment;
 ``[sources.calo.readout] listen`` is ``L1SCOUT_SOURCES_CALO_READOUT_LISTEN``.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,11 +22,13 @@ from l1scout.settings.given_values import (
     nearest,
     options,
     put_over,
+    toml_value,
     variables,
 )
-from l1scout.settings.sections import (
+from l1scout.settings.setting_tables import (
     AccessSection,
     BoardSection,
+    MonitorSection,
     ReadoutSection,
     RecalibrateSection,
     RunSection,
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     readout: ReadoutSection = ReadoutSection()
     store: StoreSection = StoreSection()
     recalibrate: RecalibrateSection = RecalibrateSection()
+    monitor: MonitorSection = MonitorSection()
     access: AccessSection = AccessSection()
     sources: dict[SourceName, SourceSection] = {}
 
@@ -81,12 +83,12 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _sources_differ(self) -> Self:
         """Refuse two sources with one source id, address or spool."""
-        for name in ("source", "listen", "spool"):
+        for name in ("source", "listen", "spool", "metrics"):
             seen: dict[Any, str] = {}
             for source, own in self.sources.items():
                 values = own.readout.sources if name == "source" else [getattr(own.readout, name)]
                 for value in values:
-                    if value is not None and value in seen:
+                    if value not in (None, "") and value in seen:
                         msg = (
                             f"sources.{seen[value]}.readout.{name} and sources.{source}.readout.{name} are "
                             f"both {value}; give each its own"
@@ -194,7 +196,7 @@ def as_toml(settings: Settings | None = None) -> str:
         for name, field in model.model_fields.items():
             value = getattr(values, name)
             unset = value is None or not field.repr
-            lines += [f"# {field.description}", f"#{name} =" if unset else f"{name} = {_toml(value)}"]
+            lines += [f"# {field.description}", f"#{name} =" if unset else f"{name} = {toml_value(value)}"]
         lines.append("")
     lines += [
         "# Several boards, each with its readout: set for each what is not as in [board] and [readout]."
@@ -206,13 +208,5 @@ def as_toml(settings: Settings | None = None) -> str:
             lines.append(f"[sources.{source}.{section}]")
             for name, value in getattr(own, section):
                 if value is not None and value != getattr(getattr(settings, section), name):
-                    lines.append(f"{name} = {_toml(value)}")
+                    lines.append(f"{name} = {toml_value(value)}")
     return "\n".join([*lines, ""])
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,6 +1,7 @@
 """Settings as given in a file, in the environment and as options, and descriptions of what is wrong there."""
 
 import difflib
+import json
 import re
 import stat
 import tomllib
@@ -150,3 +151,12 @@ def nearest(name: str, known: Iterable[str], meant: str = "") -> str:
     if meant:
         return f"; did you mean {meant}?"
     return f"; known are {', '.join(names)}" if 0 < len(names) < 9 else ""
+
+
+def toml_value(value: Any) -> str:
+    """Write a value as TOML has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

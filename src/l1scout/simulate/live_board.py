@@ -21,7 +21,7 @@ from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.link.transmit import Piece
 from l1scout.readout.status import BoardStatus, ProcessState
 from l1scout.settings import Settings
-from l1scout.settings.sections import BoardSection
+from l1scout.settings.setting_tables import BoardSection
 from l1scout.simulate.activity import ACTIVITIES, Activity
 from l1scout.simulate.collisions import simulate_orbits, without_truth
 from l1scout.simulate.object_packets import SEED, simulated_objects

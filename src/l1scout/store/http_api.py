@@ -22,8 +22,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from l1scout.errors import InputError, printable
+from l1scout.readout.process_metrics import METRICS, exposition
 from l1scout.readout.segment_note import ReadoutPosition, SegmentNote
 from l1scout.readout.segments import Segment
+from l1scout.readout.status import StoreStatus
 from l1scout.store.on_disk import MAX_SETTINGS_BYTES
 from l1scout.store.receiver import FULL_S, RefusedError, SegmentReceiver, Upload
 
@@ -53,6 +55,9 @@ class ServedStore(Protocol):
     def is_healthy(self) -> bool:
         """Whether segments can be taken."""
 
+    def status(self) -> StoreStatus:
+        """Return what the store reports of itself."""
+
 
 def application(store: ServedStore, token: str, log: Callable[..., None]) -> Any:
     """Return the ASGI application of a store.
@@ -68,16 +73,17 @@ def application(store: ServedStore, token: str, log: Callable[..., None]) -> Any
     api = _Api(store)
     routes = [
         Route("/healthz", api.health, methods=["GET"]),
+        Route("/metrics", api.metrics, methods=["GET"]),
         Route("/v1/segments/{name}", api.head_segment, methods=["HEAD"]),
         Route("/v1/segments/{name}", api.put_segment, methods=["PUT"]),
         Route("/v1/runs/{run}/sources/{source}", api.get_position, methods=["GET"]),
         Route("/v1/runs/{run}/sources/{source}/settings", api.put_settings, methods=["PUT"]),
     ]
     handlers: Mapping[Any, Any] = {RefusedError: _refused, HTTPException: _http_error, Exception: _fault}
-    return _Access(Starlette(routes=routes, exception_handlers=handlers), token, log)
+    return TokenGuard(Starlette(routes=routes, exception_handlers=handlers), token, log)
 
 
-class _Access:
+class TokenGuard:
     """Lets requests with the token through to an application."""
 
     def __init__(self, application: Any, token: str, log: Callable[..., None]) -> None:
@@ -127,6 +133,15 @@ class _Api:
         healthy = self._store.is_healthy
         status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
         return JSONResponse({"state": self._store.state, "alarms": self._store.alarms}, status)
+
+    async def metrics(self, _: Request) -> Response:
+        """Return the metrics of the store for Prometheus."""
+        status = await asyncio.to_thread(self._store.status)
+        try:
+            text, kind = exposition("store", METRICS["store"], status)
+        except InputError as error:
+            return _error(HTTPStatus.NOT_IMPLEMENTED, str(error))
+        return Response(text, media_type=kind)
 
     async def head_segment(self, request: Request) -> Response:
         """Say whether a segment is stored, or how far its upload has got."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -222,14 +223,8 @@ class CrossChecker:
             self._hashes[key] = self._hashes.get(key, 0) + int(n)
         used = {name: batch for name, batch in data.streams.items() if name in SLOTS or name == GT}
         used[GT] = combine_boards(gt)
-        main = max(used.values(), key=lambda batch: batch.n_orbits or 0)
-        if len({batch.n_orbits for batch in used.values()}) > 1:
-            # not all sources have all orbits: only those with a row of each are known to be complete
-            orbits = used[GT].orbit
-            for batch in used.values():
-                orbits = np.intersect1d(orbits, batch.orbit)
-            used = {n: b.take(np.flatnonzero(np.isin(b.orbit, orbits))) for n, b in used.items()}
-            self._left_out += max((main.n_orbits or 0) - len(orbits), 0)
+        used, left_out = _in_common_orbits(used)
+        self._left_out += left_out
         return OrbitData(used, None, data.origin)
 
     def _add(self, block: CrossingBlock) -> None:
@@ -305,6 +300,21 @@ class CrossChecker:
         counts = bits.sum(axis=0, dtype=np.int64)
         counts[[a.index for a in self.menu.algorithms]] = 0
         self._unknown += counts
+
+
+def _in_common_orbits(used: dict[str, OrbitBatch]) -> tuple[dict[str, OrbitBatch], int]:
+    """Return what is of orbits in which all streams were seen, and how many orbits are left out."""
+    seen = [batch.orbits_seen() for batch in used.values()]
+    first = seen[0]
+    same = all(s is None if first is None else s is not None and np.array_equal(s, first) for s in seen)
+    if same and len({batch.n_orbits for batch in used.values()}) == 1:
+        return used, 0
+    # of a stream that does not tell its orbits, those with a row are known
+    own = [np.unique(b.orbit) if s is None else s for b, s in zip(used.values(), seen, strict=True)]
+    orbits = reduce(np.intersect1d, own)
+    most = max(max(batch.n_orbits or 0 for batch in used.values()), max(map(len, own)))
+    common = {n: b.take(np.flatnonzero(np.isin(b.orbit, orbits))) for n, b in used.items()}
+    return {n: b.with_orbits(orbits) for n, b in common.items()}, most - len(orbits)
 
 
 def _recorded(block: CrossingBlock, delay: int) -> tuple[Words, NDArray[np.bool_]]:

@@ -11,6 +11,7 @@ from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.lhc import BX_PER_ORBIT, crossing
 from l1scout.trigger.block_inputs import of_batches
+from l1scout.trigger.event_inputs import is_triggered
 from l1scout.trigger.trigger_inputs import SLOTS, TriggerInputs
 
 Times = NDArray[np.int64]
@@ -123,8 +124,7 @@ def _pieces(data: OrbitData, rows: int) -> Iterator[_Piece]:
         one = data
         if runs.size > 1:
             rows_of = {n: np.flatnonzero(b.run == run) for n, b in data.streams.items()}
-            orbits_of = {n: len(np.unique(b.orbit[rows_of[n]])) for n, b in data.streams.items()}
-            one = _restricted(data, rows_of, orbits_of, first=run == runs[0])
+            one = _restricted(data, rows_of, first=run == runs[0])
         yield from _pieces_of_run(one, run, rows)
 
 
@@ -140,35 +140,36 @@ def _pieces_of_run(data: OrbitData, run: int, rows: int) -> Iterator[_Piece]:
     part = np.cumsum(counts) // max(rows, 1)
     for k in np.unique(part).tolist():
         orbits, first = seen[part == k], k == part[0]
-        rows_of: dict[str, NDArray[np.int64]] = {}
-        orbits_of: dict[str, int | None] = {}
+        streams = {}
         for name, batch in data.streams.items():
             start, stop = np.searchsorted(batch.orbit, [orbits[0], orbits[-1] + 1]).tolist()
-            rows_of[name] = np.arange(start, stop)
-            if batch.n_orbits is None:
-                orbits_of[name] = None
-                continue
-            # a stream that was not recorded in all orbits is known to have been in those with its rows only
-            own = len(orbits) if batch.n_orbits == main else len(np.unique(batch.orbit[start:stop]))
-            of_all = len(seen) if batch.n_orbits == main else len(np.unique(batch.orbit))
-            orbits_of[name] = own + (max(batch.n_orbits - of_all, 0) if first else 0)
+            part_of = batch.take(np.arange(start, stop))
+            lost = batch.lost_orbits if first else 0
+            streams[name] = replace(_standing_for(part_of, batch, orbits, first=first), lost_orbits=lost)
         unplaced = None if main is None else max(main - len(seen), 0) if first else 0
-        part_of = _restricted(data, rows_of, orbits_of, first=first)
         flags = _flags_of(data.selections, run, orbits)
-        yield _Piece(replace(part_of, selections=flags), run, orbits, unplaced)
+        yield _Piece(replace(data, streams=streams, selections=flags), run, orbits, unplaced)
 
 
-def _restricted(
-    data: OrbitData,
-    rows: Mapping[str, NDArray[np.int64]],
-    orbits: Mapping[str, int | None],
-    *,
-    first: bool,
-) -> OrbitData:
-    """Return some rows of each stream, which stand for so many orbits; lost orbits stay with the first."""
+def _standing_for(part: OrbitBatch, whole: OrbitBatch, orbits: Times, *, first: bool) -> OrbitBatch:
+    """Return a part of a batch with the orbits it stands for, among some that follow each other."""
+    own = whole.orbits_seen()
+    if own is not None:
+        return part.with_orbits(own[(own >= orbits[0]) & (own <= orbits[-1])])
+    if whole.n_orbits is None:
+        return part
+    # where it is not known which orbits were seen, empty ones stay with the first part
+    with_rows, of_all = len(np.unique(part.orbit)), len(np.unique(whole.orbit))
+    return replace(part, n_orbits=with_rows + (max(whole.n_orbits - of_all, 0) if first else 0))
+
+
+def _restricted(data: OrbitData, rows: Mapping[str, NDArray[np.int64]], *, first: bool) -> OrbitData:
+    """Return some rows of each stream, which stand for the orbits of these; lost ones stay with the first."""
     streams = {}
     for name, batch in data.streams.items():
-        part = batch.take(rows[name], n_orbits=orbits[name])
+        part = batch.take(rows[name])
+        if batch.n_orbits is not None:
+            part = part.with_orbits(np.unique(part.orbit))
         streams[name] = replace(part, lost_orbits=batch.lost_orbits if first else 0)
     return replace(data, streams=streams)
 
@@ -187,8 +188,11 @@ def _orbits_seen(data: OrbitData) -> Times:
     Raises
     ------
     InputError
-        If they are not in order of time, or the data do not tell them.
+        If they are not in order of time, or the data do not tell them, as triggered events.
     """
+    if is_triggered(data):
+        msg = f"{data.source}: holds triggered events, not the crossings of orbits"
+        raise InputError(msg)
     for name, batch in data.streams.items():
         if len(batch) and batch.orbit[0] < 0:
             msg = f"{data.source}: does not tell the orbit of its {name}s"
@@ -196,14 +200,12 @@ def _orbits_seen(data: OrbitData) -> Times:
         if (np.diff(batch.orbit) < 0).any():
             msg = f"{data.source}: crossings of {name}s are not in order of time"
             raise InputError(msg)
-    rows = np.unique(np.concatenate([batch.orbit for batch in data.streams.values()]))
-    main = data.main
-    if main.n_orbits is None or main.n_orbits > _MOST_ORBITS:
-        return rows
-    first = main.first_orbit
-    if first is None and rows.size and rows[-1] - rows[0] + 1 == main.n_orbits:
-        first = int(rows[0])
-    return rows if first is None else np.union1d(rows, np.arange(first, first + main.n_orbits))
+    known = [batch.orbit for batch in data.streams.values()]
+    for batch in data.streams.values():
+        if batch.n_orbits is not None and batch.n_orbits <= _MOST_ORBITS:
+            seen = batch.orbits_seen()
+            known += [] if seen is None else [seen]
+    return np.unique(np.concatenate(known))
 
 
 def _block(
@@ -239,8 +241,7 @@ def _block(
 def _only(piece: _Piece, orbit: int) -> _Piece:
     """Return one orbit of a piece."""
     rows = {n: np.flatnonzero(b.orbit == orbit) for n, b in piece.data.streams.items()}
-    one = dict.fromkeys(rows, 1)
-    return _Piece(_restricted(piece.data, rows, one, first=False), piece.run, np.array([orbit]), 0)
+    return _Piece(_restricted(piece.data, rows, first=False), piece.run, np.array([orbit]), 0)
 
 
 def _is_beside(first: _Piece, second: _Piece) -> bool:

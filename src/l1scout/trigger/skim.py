@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from l1scout.lhc import BX_PER_ORBIT, ORBIT_FREQUENCY_HZ, crossing, lumisection,
 from l1scout.trigger.block_inputs import EMPTY_CROSSINGS, without_objects
 from l1scout.trigger.crossing_blocks import CrossingBlock, crossing_blocks
 from l1scout.trigger.emulator import emulate
+from l1scout.trigger.event_inputs import inputs_of_events, is_triggered
 from l1scout.trigger.menu import Menu
 from l1scout.trigger.trigger_inputs import SLOTS, TriggerInputs
 
@@ -83,6 +85,8 @@ class Skim:
 
     Attributes
     ----------
+    window, name
+        As given.
     counts : SkimCounts
         So far.
 
@@ -97,7 +101,7 @@ class Skim:
             msg = f"a window of {window} crossings is not within 0..{MAX_WINDOW}"
             raise InputError(msg)
         (self._algorithm,) = menu.algorithms
-        self._menu, self._window, self._name = menu, window, name
+        self._menu, self.window, self.name = menu, window, name
         self._is_checked = False
         self.counts = SkimCounts()
 
@@ -114,9 +118,39 @@ class Skim:
         InputError
             If the data have not what the expression looks at, or it is fulfilled where there is no object.
         """
+        parts = iter(_counted(chunks, self.counts))
+        first = next(parts, None)
+        if first is None:
+            return
+        parts = chain([first], parts)
+        yield from (map(self._kept_events, parts) if is_triggered(first) else self._kept_parts(parts))
+
+    def _kept_events(self, data: OrbitData) -> OrbitData:
+        """Return the triggered events that fulfil the expression, with all their crossings."""
+        if self.window or not is_triggered(data):
+            msg = (
+                f"{data.source}: triggered events keep the crossings around them: skim them without a window"
+            )
+            raise InputError(msg)
+        inputs, row = inputs_of_events(data)
+        self._check(inputs)
+        rows = np.flatnonzero(self._decide(inputs)[row])
+        streams = {name: batch.take(rows) for name, batch in data.streams.items()}
+        self.counts.selected += len(rows)
+        self.counts.kept += len(rows)
+        offline = None if data.offline is None else data.offline.take(rows)
+        flags = replace(
+            data.main.take(rows),
+            offsets=np.arange(len(rows) + 1),
+            columns={self.name: np.ones(len(rows), np.bool_)},
+        )
+        return replace(data, streams=streams, offline=offline, selections=flags)
+
+    def _kept_parts(self, parts: Iterable[OrbitData]) -> Iterator[OrbitData]:
+        """Yield what is kept of the crossings of orbits."""
         before: _Decided | None = None
         here: _Decided | None = None
-        for block in crossing_blocks(_counted(chunks, self.counts)):
+        for block in crossing_blocks(parts):
             after = _Decided(block, self._selected(block))
             if here is not None:
                 yield self._kept(before, here, after)
@@ -127,9 +161,7 @@ class Skim:
     def _selected(self, block: CrossingBlock) -> Times:
         """Return the crossings of a block that fulfil the expression."""
         bits = self._decide(block.inputs)
-        if not self._is_checked:
-            self._refuse_empty(block.inputs)
-            self._is_checked = True
+        self._check(block.inputs)
         fulfilled = bits & block.decided
         self.counts.uncertain += int((block.decided & ~block.reliable(self._algorithm.offsets)).sum())
         return block.time[fulfilled]
@@ -141,8 +173,11 @@ class Skim:
             raise InputError(msg)
         return decisions.bits[self._algorithm.name]
 
-    def _refuse_empty(self, inputs: TriggerInputs) -> None:
+    def _check(self, inputs: TriggerInputs) -> None:
         """Refuse an expression that every empty crossing fulfils: there is nothing to keep of them."""
+        if self._is_checked:
+            return
+        self._is_checked = True
         if self._decide(without_objects(inputs))[EMPTY_CROSSINGS // 2]:
             msg = (
                 f"{self._algorithm.text}: is fulfilled by crossings without any object, which no file keeps: "
@@ -158,9 +193,9 @@ class Skim:
         streams, times = {}, []
         for name, batch in block.data.streams.items():
             time = crossing(batch.orbit, batch.bx)
-            rows = np.flatnonzero(_is_within(time, selected, self._window))
-            part = batch.take(rows, n_orbits=batch.n_orbits)
-            streams[name] = replace(part, first_orbit=_first(block, batch))
+            rows = np.flatnonzero(_is_within(time, selected, self.window))
+            part, orbits = batch.take(rows, n_orbits=batch.n_orbits), batch.orbits_seen()
+            streams[name] = part if orbits is None else part.with_orbits(orbits)
             times.append(time[rows])
         times_kept = np.unique(np.concatenate(times))
         self.counts.kept += len(times_kept)
@@ -182,10 +217,10 @@ class Skim:
             for name, values in old.columns.items():
                 columns[name] = np.zeros(len(times), np.bool_)
                 columns[name][place[known]] = values[known]
-        if self._name in columns:
-            msg = f"{block.data.source}: has a selection {self._name} already; give this one another name"
+        if self.name in columns:
+            msg = f"{block.data.source}: has a selection {self.name} already; give this one another name"
             raise InputError(msg)
-        columns[self._name] = selected
+        columns[self.name] = selected
         run = np.full(len(times), block.run, np.int64)
         return OrbitBatch(orbit, bx, np.arange(len(times) + 1), columns, run, lumisection(orbit))
 
@@ -210,11 +245,3 @@ def _is_within(times: Times, selected: Times, window: int) -> NDArray[np.bool_]:
     first = np.searchsorted(selected, times - window)
     last = np.searchsorted(selected, times + window, side="right")
     return last > first
-
-
-def _first(block: CrossingBlock, batch: OrbitBatch) -> int | None:
-    """Return the first orbit that a batch stands for if they are consecutive."""
-    seen = block.seen
-    if not len(seen) or batch.n_orbits != len(seen) or seen[-1] - seen[0] + 1 != len(seen):
-        return None
-    return int(seen[0])

@@ -3,7 +3,7 @@
 from l1scout.errors import InputError, printable
 from l1scout.trigger.expression import ConditionText, Expression, LogicExpression, parse_expression
 from l1scout.trigger.menu import Algorithm, Menu, MenuCondition
-from l1scout.trigger.short_form import menu_of, parse_algorithm
+from l1scout.trigger.short_form import menu_of, parse_algorithm, without_spaces
 
 NAME = "skim"
 
@@ -39,7 +39,7 @@ def skim_menu(text: str, menu: Menu | None = None) -> Menu:
         assert algorithm.expression is not None
         return algorithm.expression
 
-    expression = resolved(parse_expression(text))
+    expression = resolved(parse_expression(without_spaces(text)))
     return menu_of([Algorithm(0, NAME, text, expression, conditions)])
 
 

@@ -1,26 +1,24 @@
-"""Files of skims."""
+"""Files of skims, in any format that can be written."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from l1scout.core.orbit_data import OrbitData
-from l1scout.core.provenance import current
 from l1scout.errors import InputError
-from l1scout.io.nano_writer import NanoOptions, write_nano
+from l1scout.io.format_writer import WrittenFile, write_data, writer_of
 from l1scout.trigger.skim import Skim
 
 
-@dataclass(frozen=True)
-class WrittenSkim:
-    """What was written: title of the format, and what it could not hold."""
+def write_skim(
+    skim: Skim, chunks: Iterable[OrbitData], target: Path, name: str | None = None, *, drop: bool = False
+) -> WrittenFile:
+    """Write what a skim keeps of data.
 
-    format: str
-    lost: tuple[str, ...] = ()
-
-
-def write_skim(skim: Skim, chunks: Iterable[OrbitData], target: Path) -> WrittenSkim:
-    """Write what a skim keeps of data as L1 scouting nano, with all hardware columns.
+    Nano files have all hardware columns. A format without flags of selections holds a skim without a window,
+    in which every crossing is selected; of others, the flag would be lost.
 
     Parameters
     ----------
@@ -28,15 +26,33 @@ def write_skim(skim: Skim, chunks: Iterable[OrbitData], target: Path) -> Written
     chunks : iterable of OrbitData
         In order of time.
     target : Path
-        Ends in ``.root``.
+    name : str, optional
+        Of the format; by default that of the target's suffix (`l1scout.io.format_writer.WRITERS`).
+    drop : bool
+        Leave out what the format cannot hold.
 
     Raises
     ------
     InputError
-        If the target is of another format, cannot be written, or nothing is kept.
+        If the format cannot hold all that is kept, or the target cannot be written.
     """
-    if target.suffix != ".root":
-        msg = f"{target}: skims are written as nano files: name it with .root"
+    writer = writer_of(target, name)
+    options: dict[str, Any] = {"hardware": True} if "hardware" in writer.options else {}
+    kept = skim.apply(chunks)
+    first = next(kept, None)
+    if first is None:
+        msg = f"{target}: there is nothing to skim: the input has no data"
         raise InputError(msg)
-    write_nano(skim.apply(chunks), target, NanoOptions(hardware=True), made=current())
-    return WrittenSkim("L1 scouting nano (TTree)")
+    flagless = f"selection {skim.name}" in writer.losses(first, options)
+    parts: Iterator[OrbitData] = chain([first], kept)
+    if flagless and not skim.window:
+        parts = _without_flag(parts, skim.name)
+    return write_data(parts, target, name, drop=drop, **options)
+
+
+def _without_flag(parts: Iterable[OrbitData], name: str) -> Iterator[OrbitData]:
+    """Leave out the flag of a selection that every crossing has."""
+    for part in parts:
+        flags = part.selections
+        columns = {n: v for n, v in flags.columns.items() if n != name} if flags else {}
+        yield replace(part, selections=replace(flags, columns=columns) if flags and columns else None)

@@ -157,13 +157,12 @@ class LiveTime:
         """Return how many orbits of a run were seen in each section."""
         run = c.run or 0
         if self._regular:
-            first, last = c.first // self.section_orbits, c.last // self.section_orbits
-            if last - first >= MAX_SECTIONS and c.starts.size == 1:
+            first, last = c.starts // self.section_orbits, (c.stops - 1) // self.section_orbits
+            spans = last - first + 1
+            if spans.sum() > MAX_SECTIONS + spans.size:
                 raise _too_many()
-            if c.starts.size == 1:
-                numbers = np.arange(first, last + 1)
-            else:
-                numbers = np.unique(c.starts // self.section_orbits)
+            within = np.arange(spans.sum()) - np.repeat(np.cumsum(spans) - spans, spans)
+            numbers = np.unique(np.repeat(first, spans) + within)
             edges = np.stack([numbers, numbers + 1]) * self.section_orbits
             numbers = numbers + 1
         else:  # orbits between two lumisections count for the earlier one

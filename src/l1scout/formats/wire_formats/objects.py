@@ -182,8 +182,9 @@ def payloads_of(
     words, crossings, starts = encode_source({s.name: batches[s.name] for s in own}, source)
     marks = origin_mark(crossings.simulated)
     first, stop = (np.searchsorted(crossings.orbit, orbits, side) for side in ("left", "right"))
+    records = np.r_[0, np.cumsum(np.diff(starts) > 0)]  # stubs have none where there are none of the sector
     return [
-        (int(orbit), marks, words[starts[a] : starts[b]], int(b - a))
+        (int(orbit), marks, words[starts[a] : starts[b]], int(records[b] - records[a]))
         for orbit, a, b in zip(orbits.tolist(), first.tolist(), stop.tolist(), strict=True)
     ]
 

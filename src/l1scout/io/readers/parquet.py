@@ -13,6 +13,7 @@ from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
 from l1scout.io import columns
 from l1scout.io.conditions import Conditions
+from l1scout.io.data_set import MARK
 from l1scout.io.guard import guarded
 from l1scout.io.input_file import InputFile
 from l1scout.io.parquet import (
@@ -52,8 +53,8 @@ class ParquetReader(FormatReader):
     adds_columns = True
 
     def detect(self, file: InputFile) -> bool:
-        """Return whether it is a Parquet file, and no archive."""
-        return file.is_parquet and "archive" not in metadata(file)
+        """Return whether it is a Parquet file, no archive and not of a data set."""
+        return file.is_parquet and not {"archive", MARK} & set(metadata(file))
 
     def read(self, file: InputFile, rows: int, quality: ReadQuality) -> Iterator[OrbitData]:  # noqa: ARG002
         """Read muons.

@@ -16,6 +16,9 @@ class SettingsSection(BaseModel):
     )
 
 
+_METRICS = "/metrics and /healthz; unset: none."
+
+
 class RunSection(SettingsSection):
     """The run."""
 
@@ -25,6 +28,7 @@ class RunSection(SettingsSection):
     folder: Path = Field(
         Path("l1scout-run"), description="Where `l1scout run` keeps its socket, status files and logs."
     )
+    metrics: str = Field("", description=f"host:port of run control's {_METRICS}")
 
 
 class BoardSection(SettingsSection):
@@ -55,6 +59,7 @@ class BoardSection(SettingsSection):
     buffer: int = Field(
         256, ge=1, description="Packets to hold when readout is slow, before orbits are dropped."
     )
+    metrics: str = Field("", description=f"host:port of the board's {_METRICS}")
 
 
 class ReadoutSection(SettingsSection):
@@ -102,6 +107,7 @@ class ReadoutSection(SettingsSection):
         ge=0,
         description="When stopped, end within this time in s; what is not sent stays in the spool.",
     )
+    metrics: str = Field("", description=f"host:port of the readout's {_METRICS}")
 
     @property
     def sources(self) -> range:
@@ -151,6 +157,16 @@ class RecalibrateSection(SettingsSection):
         None, description="Model directory, for store.method parquet. Unset: no recalibration."
     )
     engine: str = Field("fused", description="Inference engine: what computes it, such as onnx or fused.")
+
+
+class MonitorSection(SettingsSection):
+    """The live page."""
+
+    listen: str = Field("127.0.0.1:7403", description="host:port of the page.")
+    folder: Path | None = Field(
+        Path("l1scout-histograms"), description="Folder where the histograms of each run are saved."
+    )
+    reference: Path | None = Field(None, description="File of histograms to compare with.")
 
 
 class AccessSection(SettingsSection):

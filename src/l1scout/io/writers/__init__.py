@@ -1,0 +1,1 @@
+"""How formats are written, one module each."""

@@ -1,0 +1,197 @@
+"""Read the segments of a spool while a readout writes them.
+
+The readout does not know of it: it writes its files as always, and whoever reads them can be slow, stop or
+die. Of a stopped reader, at most one segment that is gone elsewhere keeps its room on the disk.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData, Origin
+from l1scout.files import open_own
+from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, read_header, split_raw
+from l1scout.formats.raw_objects import decode_shared_frames
+from l1scout.formats.raw_segments import RawSegmentFormat
+from l1scout.formats.stream import Stream, streams_of_sources
+from l1scout.formats.wire_format import WIRE_FORMATS
+from l1scout.io.quality import ReadQuality
+from l1scout.readout.segment_note import part_of
+from l1scout.readout.segments import parse_name
+
+POLL_S = 0.04
+"""Between two looks for more."""
+BEHIND_SEGMENTS = 3
+"""With so many segments to be read, all but the newest are left out, and counted."""
+FRAMES = 1 << 9
+"""Orbits that are decoded at a time at most."""
+_PART = ".part"
+Take = Callable[[OrbitData], None]
+
+
+@dataclass(frozen=True)
+class SpooledSegment:
+    """A segment in a spool: its place in its run, and its file when it is complete."""
+
+    run: int
+    source: int
+    index: int
+    path: Path
+
+
+class SpoolFollower:
+    """Follows one source of a run through the segments of a spool, and goes over to newer runs.
+
+    Parameters
+    ----------
+    folder : Path
+        The spool; it need not be there yet.
+    source : int
+    take : callable
+        Gets the data, orbit by orbit in order of time.
+    stopping : Event
+        Ends it.
+
+    Attributes
+    ----------
+    skipped_segments : int
+        Segments that were left out, as this reader was too slow, or late.
+    corrupt : int
+        Stretches of files that could not be read.
+    """
+
+    def __init__(self, folder: Path, source: int, take: Take, stopping: threading.Event) -> None:
+        self._folder, self._source, self._take, self._stopping = folder, source, take, stopping
+        self.skipped_segments = self.corrupt = 0
+        self.quality = ReadQuality()
+        self.quality.skip_flagged = True
+        self._frames: list[Frame] = []
+        self._header = RawFile(0, 0, 0, 0)
+
+    def run(self) -> None:
+        """Read until stopped."""
+        last: SpooledSegment | None = None
+        while not self._stopping.is_set():
+            segment = self._next(last)
+            if segment is None:
+                self._stopping.wait(POLL_S)
+                continue
+            if self._read(segment):
+                last = segment
+
+    def _next(self, last: SpooledSegment | None) -> SpooledSegment | None:
+        """Return the segment to be read next; None if there is none yet."""
+        found = sorted(segments_in(self._folder, self._source), key=lambda s: (s.run, s.index))
+        if last is None:
+            return found[-1] if found else None
+        newer = [s for s in found if (s.run, s.index) > (last.run, last.index)]
+        if not newer:
+            return None
+        chosen = newer[-1] if len(newer) > BEHIND_SEGMENTS else newer[0]
+        if chosen.run == last.run:
+            self.skipped_segments += chosen.index - last.index - 1
+        return chosen
+
+    def _read(self, segment: SpooledSegment) -> bool:
+        """Read a segment to its end; return whether it was there."""
+        try:
+            file = _open(segment.path)
+        except OSError:  # acknowledged and removed meanwhile
+            return not part_of(segment.path).exists()
+        with file:
+            growing = GrowingFile(file, part_of(segment.path), self._stopping, self._pass_on)
+            head = growing.read(FILE_HEADER.itemsize)
+            header = read_header(head) if len(head) == FILE_HEADER.itemsize else None
+            if header is None:
+                self.corrupt += 1
+                return True
+            self._header = header
+            for part in split_raw(cast(BinaryIO, growing), header):
+                if isinstance(part, Frame):
+                    self._frames.append(part)
+                    if len(self._frames) >= FRAMES:
+                        self._pass_on()
+            self._pass_on()
+            self.corrupt += header.corrupt
+        return True
+
+    def _pass_on(self) -> None:
+        """Decode the orbits that were read so far."""
+        frames, self._frames = self._frames, []
+        if not frames:
+            return
+        streams: list[Stream] = streams_of_sources({frame.source for frame in frames})
+        if streams:
+            self._take(_decoded(frames, streams, self._header, self.quality, self._folder))
+
+
+def _decoded(
+    frames: list[Frame], streams: list[Stream], header: RawFile, quality: ReadQuality, folder: Path
+) -> OrbitData:
+    orbits = np.array([frame.orbit for frame in frames], np.int64)
+    consecutive = bool(orbits[-1] - orbits[0] + 1 == orbits.size)
+    made: dict[str, OrbitBatch] = {}
+    for name, part in decode_shared_frames(frames, streams, header).items():
+        objects = part.objects
+        if consecutive and not part.flagged.size:
+            objects = replace(objects, first_orbit=int(orbits[0]))
+        made[name] = quality.flag(objects, part.flagged)
+    return OrbitData(made, None, Origin(str(folder)))
+
+
+def segments_in(folder: Path, source: int) -> Iterator[SpooledSegment]:
+    """Go through the segments of a source in a spool, those that are being written too."""
+    names: set[str] = set()
+    with suppress(OSError):
+        names = {path.name.removesuffix(_PART) for path in folder.iterdir()}
+    for name in names:
+        known = parse_name(name)
+        if known is None or known["source"] != source:
+            continue
+        if isinstance(WIRE_FORMATS[str(known["wire_format"])], RawSegmentFormat):
+            yield SpooledSegment(int(known["run"]), source, int(known["index"]), folder / name)
+
+
+def _open(path: Path) -> Any:
+    """Open a segment, whether or not it is complete (OSError if it is gone)."""
+    try:
+        return open_own(part_of(path), "rb", buffering=0)
+    except OSError:
+        return open_own(path, "rb", buffering=0)
+
+
+class GrowingFile:
+    """A file that somebody writes: a read waits for more, until it is complete.
+
+    Parameters
+    ----------
+    file : binary file
+        Unbuffered.
+    part : Path
+        Name that it has until it is complete.
+    stopping : Event
+        Ends every wait.
+    before_wait : callable
+        Called when all that is there was read.
+    """
+
+    def __init__(
+        self, file: Any, part: Path, stopping: threading.Event, before_wait: Callable[[], None]
+    ) -> None:
+        self._file, self._part, self._stopping, self._before = file, part, stopping, before_wait
+
+    def read(self, size: int) -> bytes:
+        """Return 1 to `size` bytes, as soon as there are any; nothing at the end of a complete file."""
+        while True:
+            complete = not self._part.exists()  # before the read: what was written since is seen
+            piece: bytes = self._file.read(size)
+            if piece or complete or self._stopping.is_set():
+                return piece
+            self._before()
+            self._stopping.wait(POLL_S)

@@ -1,0 +1,93 @@
+"""Read a run in a store: what is there, and then each segment that comes."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from l1scout.core.orbit_data import OrbitData
+from l1scout.errors import InputError
+from l1scout.io.batches import read_batches
+from l1scout.io.quality import ReadQuality
+from l1scout.store.catalogue import Catalogue, Stored
+
+POLL_S = 0.5
+_TRIES = 20
+"""Looks at a segment that cannot be read, as it is just being compressed, before it is left out."""
+
+
+class StoreFollower:
+    """Follows a run in the folder of a store, all its sources.
+
+    Parameters
+    ----------
+    folder : Path
+    run : int
+    take : callable
+        Gets the data; of each source in order of time.
+    stopping : Event
+
+    Attributes
+    ----------
+    skipped_segments : int
+        Segments that could not be read.
+    corrupt : int
+        Stretches that could not be read.
+    ended : bool
+        Whether all sources have sent their last segment.
+
+    Raises
+    ------
+    InputError
+        If there is no catalogue, or it does not have the run.
+    """
+
+    def __init__(
+        self, folder: Path, run: int, take: Callable[[OrbitData], None], stopping: threading.Event
+    ) -> None:
+        self._folder, self._run, self._take, self._stopping = folder, run, take, stopping
+        self.skipped_segments, self.corrupt, self.ended = 0, 0, False
+        self._done: set[tuple[int, int, int]] = set()
+        self._failed: dict[tuple[int, int, int], int] = {}
+        if not self._segments():
+            msg = f"{folder}: run {run} is not in this store (see `l1scout runs`)"
+            raise InputError(msg)
+
+    def run(self) -> None:
+        """Read until stopped, or until the run has ended and all of it was read."""
+        while not self._stopping.is_set():
+            segments = self._segments()
+            for stored in segments:
+                if self._stopping.is_set():
+                    return
+                self._read(stored)
+            sources = {s.segment.source for s in segments}
+            ended = {s.segment.source for s in segments if s.segment.last}
+            if sources == ended and all(s.segment.key in self._done for s in segments):
+                self.ended = True
+                return
+            self._stopping.wait(POLL_S)
+
+    def _segments(self) -> list[Stored]:
+        catalogue = Catalogue(self._folder)
+        try:
+            return [s for s in catalogue.segments(self._run) if s.deleted is None]
+        finally:
+            catalogue.close()
+
+    def _read(self, stored: Stored) -> None:
+        key = stored.segment.key
+        if key in self._done:
+            return
+        batches, quality = [], ReadQuality()
+        try:
+            if stored.segment.orbits:
+                batches = list(read_batches([self._folder / stored.file], quality=quality))
+        except (InputError, OSError):
+            self._failed[key] = self._failed.get(key, 0) + 1
+            if self._failed[key] < _TRIES:
+                return
+            self.skipped_segments += 1
+        self._done.add(key)
+        self.corrupt += quality.damaged_parts
+        for data in batches:
+            self._take(data)

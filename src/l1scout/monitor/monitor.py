@@ -1,0 +1,191 @@
+"""The monitor process: it follows data, keeps histograms and serves the page."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from l1scout.core.orbit_data import OrbitData
+from l1scout.core.provenance import current, data_label
+from l1scout.deploy.recalibration_stage import RecalibrationStage
+from l1scout.errors import InputError
+from l1scout.io.batches import read_batches
+from l1scout.io.folder import expand
+from l1scout.io.quality import ReadQuality
+from l1scout.monitor.follow_spool import SpoolFollower
+from l1scout.monitor.follow_store import StoreFollower
+from l1scout.monitor.live_histograms import LiveHistograms
+from l1scout.monitor.page_server import TICK_S, PageServer
+from l1scout.readout.process_metrics import METRICS, exposition
+from l1scout.readout.spool import default_folder
+from l1scout.readout.status import MonitorStatus, ProcessState
+from l1scout.settings import Settings
+
+
+class Follower(Protocol):
+    """Reads data until they end or it is stopped."""
+
+    skipped_segments: int
+    corrupt: int
+
+    def run(self) -> None:
+        """Read."""
+
+
+class FileFollower:
+    """Reads files once.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    take : callable
+        Gets the data.
+    stopping : Event
+    """
+
+    skipped_segments = 0
+
+    def __init__(
+        self, paths: Iterable[Path], take: Callable[[OrbitData], None], stopping: threading.Event
+    ) -> None:
+        self._paths, self._take, self._stopping = list(paths), take, stopping
+        self.corrupt = 0
+
+    def run(self) -> None:
+        """Read all files."""
+        quality = ReadQuality()
+        for data in read_batches(self._paths, quality=quality):
+            if self._stopping.is_set():
+                return
+            self._take(data)
+            self.corrupt = quality.damaged_parts
+
+
+class Monitor:
+    """Follows data in threads, and serves the page in the thread that calls `run`.
+
+    Parameters
+    ----------
+    settings : Settings
+    data : sequence of str
+        A run of the store; or files and folders; nothing: the spool.
+    log : callable
+        ``log(event, **values)``.
+    report : callable
+        Gets its status with every tick.
+    tick_s : float
+        Between two frames.
+
+    Attributes
+    ----------
+    address : str
+        Of the page.
+
+    Raises
+    ------
+    InputError
+        If the data, the model, the reference or the address cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        data: list[str],
+        log: Callable[..., None],
+        report: Callable[[MonitorStatus], None] = lambda _: None,
+        tick_s: float = TICK_S,
+    ) -> None:
+        self._log, self._report, self._began = log, report, time.monotonic()
+        self._stopping = threading.Event()
+        own = settings.monitor
+        model = settings.recalibrate.model
+        self.live = LiveHistograms(
+            current(),
+            folder=own.folder,
+            recalibration=_recalibration(model, settings.recalibrate.engine) if model else None,
+            run_folder=None if data else settings.run.folder,
+            reference=own.reference,
+        )
+        self.followers = self._followers(settings, data)
+        self._state: ProcessState = "running"
+        self._server = PageServer(
+            self.live,
+            own.listen,
+            settings.access.access,
+            on_tick=lambda: report(self.status()),
+            metrics=self._metrics,
+            tick_s=tick_s,
+        )
+        self.address = self._server.address
+
+    def _followers(self, settings: Settings, data: list[str]) -> list[Follower]:
+        take, stopping = self.live.take, self._stopping
+        if len(data) == 1 and data[0].isdecimal():
+            return [StoreFollower(settings.store.folder, int(data[0]), take, stopping)]
+        if data:
+            files, skipped = expand([Path(name) for name in data])
+            for reason in skipped:
+                self._log("skipped", why=reason)
+            return [FileFollower(files, take, stopping)]
+        sources = [settings.of_source(name).readout for name in settings.sources or ("",)]
+        return [SpoolFollower(s.spool or default_folder(), s.source, take, stopping) for s in sources]
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        threads = [threading.Thread(target=self._follow, args=(f,), daemon=True) for f in self.followers]
+        for thread in threads:
+            thread.start()
+        try:
+            self._server.run()
+        finally:
+            self._stopping.set()
+            for thread in threads:
+                thread.join(5.0)
+            self.live.save()
+            self._state = "idle"
+            self._report(self.status())
+
+    def stop(self) -> None:
+        """End; may be called from a signal handler."""
+        self._stopping.set()
+        self._server.stop()
+
+    def _metrics(self) -> tuple[bytes, str]:
+        return exposition("monitor", METRICS["monitor"], self.status())
+
+    def status(self) -> MonitorStatus:
+        """Return the status of the process."""
+        live, hub = self.live, self._server.hub
+        with live.guard:
+            orbits, data = live.histograms.orbits, data_label(live.histograms.simulated)
+        return MonitorStatus(
+            state=self._state,
+            seconds=time.monotonic() - self._began,
+            alarms=live.faults[-10:],
+            run=live.run,
+            data=data,
+            orbits=orbits,
+            last_orbit=live.newest_orbit,
+            skipped_segments=sum(f.skipped_segments for f in self.followers),
+            corrupt=sum(f.corrupt for f in self.followers),
+            clients=hub.clients,
+            sent_frames=hub.sent_frames,
+            sent_bytes=hub.sent_bytes,
+        )
+
+    def _follow(self, follower: Follower) -> None:
+        try:
+            follower.run()
+        except InputError as error:
+            self.live.faults.append(str(error))
+            self._log("data cannot be read", level="error", why=str(error))
+        except Exception as error:
+            self.live.faults.append(f"reading data has ended ({type(error).__name__}); see the log")
+            raise
+
+
+def _recalibration(model: Path, engine: str) -> Any:
+    from l1scout.deploy.recalibrate import Recalibrator
+
+    return RecalibrationStage(Recalibrator.load(model, engine=engine))

@@ -1,0 +1,238 @@
+"""Files converted from every format to every other: nothing is lost unless it was listed and accepted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from l1scout.core.orbit_batch import OrbitBatch, concatenate
+from l1scout.core.orbit_data import OrbitData, Origin
+from l1scout.errors import InputError
+from l1scout.formats.stream import STREAMS
+from l1scout.io import describe, detect, read_events
+from l1scout.io.convert import convert
+from l1scout.io.format_writer import WRITERS, write_data
+from l1scout.io.quality import ReadQuality
+from stream_rows import RUN, objects
+
+RECORDED = [name for name, stream in STREAMS.items() if stream.source_ids]
+SUFFIX = {"raw": ".raw", "records": ".dat", "archive": ".parquet", "parquet-dataset": ""}
+
+
+def every(seed=1, names=RECORDED, **rest):
+    """Objects of all streams on both sides of the end of a lumisection; a muon in ten is intermediate."""
+    rng = np.random.default_rng(seed)
+    streams = {name: objects(name, rng, **rest) for name in names}
+    if "muon" in streams:
+        columns = streams["muon"].columns
+        columns["intermediate"][::10] = 1
+        slots = np.concatenate([np.sort(rng.integers(0, 2, n)) for n in streams["muon"].counts])
+        columns["second"][:] = slots
+    if "stub" in streams:
+        streams["stub"] = in_order_of_sectors(streams["stub"])
+    return OrbitData(streams, None, Origin("truth", 7, "1.2"))
+
+
+def in_order_of_sectors(batch):
+    """Return stubs as sources give them: by sector, with tags that say which is the first of a chamber."""
+    order = np.lexsort([batch["sector"], batch.row])
+    columns = {name: values[order] for name, values in batch.columns.items()}
+    seen = set()
+    for k, row in enumerate(batch.row.tolist()):
+        place = row, columns["sector"][k], columns["station"][k], columns["wheel"][k]
+        columns["tag"][k] = place not in seen
+        seen.add(place)
+    return replace(batch, columns=columns)
+
+
+def path_of(folder, writer):
+    return folder / (writer + SUFFIX.get(writer, ".root"))
+
+
+def read(path, rows=60):
+    manifest = path / "_l1scout.json" if path.is_dir() else path
+    chunks = list(read_events(manifest, rows=rows, intermediate=True))
+    streams = {name: concatenate([c.streams[name] for c in chunks]) for name in chunks[0].streams}
+    flags = [c.selections for c in chunks]
+    return OrbitData(streams, None, chunks[0].origin, None if None in flags else concatenate(flags))
+
+
+def same(found: OrbitBatch, expected: OrbitBatch, without=()):
+    found = found.take(np.flatnonzero(found.counts), n_orbits=found.n_orbits)
+    for name in ("run", "lumisection", "orbit", "bx", "offsets"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    for name in set(expected.columns) - set(without):
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    assert found.n_orbits == expected.n_orbits
+    assert found.simulated is expected.simulated
+
+
+@pytest.mark.parametrize("writer", ["raw", "archive", "parquet-dataset"])
+def test_all_streams_come_back_with_their_orbits(tmp_path, writer):
+    data, path = every(), path_of(tmp_path, writer)
+    done = write_data([data], path, writer)
+    assert done.lost == []
+    assert done.objects == {name: batch.n_objects for name, batch in data.streams.items()}
+    if writer == "archive":
+        convert([path], tmp_path / "again.raw")
+        path = tmp_path / "again.raw"
+    found = read(path)
+    assert set(found.streams) == set(data.streams)
+    for name, batch in data.streams.items():
+        same(found.streams[name], batch)
+        assert found.streams[name].first_orbit == batch.first_orbit
+
+
+@pytest.mark.parametrize("writer", ["scouting-nano", "scouting-nano-rntuple"])
+def test_nano_with_all_columns(tmp_path, writer):
+    data, path = every(), path_of(tmp_path, writer)
+    with pytest.raises(InputError, match=r"cannot hold.*muon.hwIso.*intermediate muons.*--drop.*--hardware"):
+        write_data([data], path, writer)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="cannot hold intermediate muons: "):
+        write_data([data], path, writer, hardware=True)
+    final = data.muons.select(data.muons["intermediate"] == 0)
+    data = data.with_muons(final)
+    assert write_data([data], path, writer, hardware=True).lost == []
+    found = read(path)
+    for name, batch in data.streams.items():
+        same(found.streams[name], batch, {"intermediate"})
+        assert found.streams[name].first_orbit == 262_000
+
+
+def test_what_was_left_out_is_said(tmp_path):
+    data = every()
+    done = write_data([data], tmp_path / "nano.root", drop=True)
+    assert {"muon.hwIso", "muon.second", "jet.hwDisplaced", "stub.valid", "intermediate muons"} <= set(
+        done.lost
+    )
+    assert "muon.hwPt" not in done.lost
+    assert done.orbits == 300
+    data.streams["jet"]["hwPhi"][:] = 200  # beyond a full turn: no value of the branch
+    assert "jet.hwPhi" in write_data([data], tmp_path / "nano.root", drop=True).lost
+
+
+def test_records_hold_muons_only(tmp_path):
+    data = every(names=["muon", "jet"])
+    with pytest.raises(InputError, match="stream jet, run, number of orbits, whether the data are simulated"):
+        write_data([data], tmp_path / "x.dat")
+    write_data([data], tmp_path / "x.dat", drop=True)
+    found = read(tmp_path / "x.dat")
+    same(found.muons, replace(data.muons, run=found.muons.run, n_orbits=None, simulated=None))
+
+
+def test_streams_that_were_seen_in_other_orbits(tmp_path):
+    """As towers, which are recorded in two of nine orbits: every format keeps the number, by lumisection."""
+    data = every(names=["muon", "tower"])
+    seen = np.unique(data.streams["tower"].orbit)
+    towers = replace(data.streams["tower"], n_orbits=seen.size, first_orbit=None)
+    muons = data.muons.select(data.muons["intermediate"] == 0)
+    data = OrbitData({"muon": muons, "tower": towers}, None, data.origin)
+    for writer in ("scouting-nano", "scouting-nano-rntuple", "parquet-dataset", "raw"):
+        path = path_of(tmp_path, writer)
+        options = {"hardware": True} if "nano" in writer else {}
+        write_data([data], path, writer, **options)
+        found = read(path)
+        assert found.muons.n_orbits == 300
+        assert found.streams["tower"].n_orbits == seen.size
+    on = np.count_nonzero(seen < 262_144)
+    part = next((tmp_path / "parquet-dataset/stream=tower/run=390000/lumisection=1").iterdir())
+    assert read(part).streams["tower"].n_orbits == on
+
+
+def test_orbits_whose_numbers_are_not_known(tmp_path):
+    data = every(names=["muon"])
+    data = data.with_muons(replace(data.muons, first_orbit=None))
+    with pytest.raises(InputError, match=r"orbits without muons .have no known numbers"):
+        write_data([data], tmp_path / "x.raw")
+    data = data.with_muons(replace(data.muons, n_orbits=None))
+    with pytest.raises(InputError, match=r"orbits without muons .are not stated by the input"):
+        write_data([data], tmp_path / "x.raw")
+    write_data([data], tmp_path / "set")
+    assert read(tmp_path / "set").muons.n_orbits is None
+
+
+def test_selections_are_carried_over(tmp_path):
+    data = every(names=["jet"])
+    jets = data.streams["jet"]
+    flags = OrbitBatch(
+        jets.orbit, jets.bx, np.arange(len(jets) + 1),
+        {"SelBx_DijetEt30": jets.counts > 1, "SelBx_Other": jets["hwPt"][jets.offsets[:-1]] > 900},
+        jets.run, jets.lumisection,
+    )  # fmt: skip
+    data = replace(data, selections=flags)
+    write_data([data], tmp_path / "nano.root", hardware=True)
+    convert([tmp_path / "nano.root"], tmp_path / "set")
+    convert([tmp_path / "set"], tmp_path / "again", "scouting-nano-rntuple", hardware=True)
+    for path in ("nano.root", "set", "again"):
+        found = read(tmp_path / path).selections
+        for name, values in flags.columns.items():
+            on = found[name]
+            assert found.orbit[on].tolist() == jets.orbit[values].tolist()
+            assert found.bx[on].tolist() == jets.bx[values].tolist()
+    with pytest.raises(InputError, match="cannot hold selection SelBx_DijetEt30, selection SelBx_Other"):
+        convert([tmp_path / "nano.root"], tmp_path / "x.raw")
+
+
+def test_several_files_become_one_and_orbits_add_up(tmp_path):
+    parts = [every(seed, first_orbit=262_000 + 300 * seed, names=["muon", "jet"]) for seed in range(3)]
+    for k, part in enumerate(parts):
+        write_data([part], tmp_path / f"{k}.raw")
+    convert([tmp_path / "1.raw"], tmp_path / "1", drop=True)
+    quality = ReadQuality()
+    inputs = [tmp_path / name for name in ("0.raw", "1", "2.raw", "1.raw")]
+    done = convert(inputs, tmp_path / "all.raw", quality=quality, rows=50)
+    assert (done.orbits, quality.duplicate_orbits) == (900, 300)
+    found = read(tmp_path / "all.raw")
+    for name in ("muon", "jet"):
+        same(found.streams[name], concatenate([part.streams[name] for part in parts]))
+    convert([tmp_path / "all.raw"], tmp_path / "nano.root", drop=True)
+    assert describe(tmp_path / "nano.root")["orbits_covered"] == 900
+
+
+def test_empty_crossings(tmp_path):
+    data = every(names=["muon", "jet"], orbits=3, rows=20)
+    done = write_data([data], tmp_path / "nano.root", drop=True, empty_crossings=True)
+    assert done.orbits == 3
+    found = next(iter(read_events(tmp_path / "nano.root", rows=1 << 20))).muons
+    assert (len(found), found.bx[0], found.bx[-1]) == (3 * 3564, 1, 3564)
+    with pytest.raises(InputError, match=r"no rows for empty crossings; these have: .*scouting-nano"):
+        write_data([data], tmp_path / "x.raw", empty_crossings=True)
+    lacking = data.with_muons(replace(data.muons, first_orbit=None, n_orbits=100))
+    with pytest.raises(InputError, match="does not state which orbits it covers"):
+        write_data([lacking], tmp_path / "x.root", drop=True, empty_crossings=True)
+
+
+def test_the_provenance_names_the_inputs(tmp_path):
+    write_data([every(names=["jet"])], tmp_path / "nano.root", hardware=True)
+    convert([tmp_path / "nano.root"], tmp_path / "set")
+    assert '"nano.root"' in (tmp_path / "set/_l1scout.json").read_text()
+    assert read(tmp_path / "set").origin.seed == 7
+
+
+def test_what_convert_refuses(tmp_path):
+    write_data([every(names=["jet"])], tmp_path / "jets.raw")
+    for target, options, message in [
+        ("jets.raw", {}, "is the input itself"),
+        ("x.txt", {}, "its suffix does not tell the format"),
+        ("x.raw", {"hardware": True}, "CMSSW .raw has no option hardware; it has run"),
+        ("x", {"name": "nano"}, "no 'nano' among the writers: choose one of archive"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            convert([tmp_path / "jets.raw"], tmp_path / target, **options)
+    two = [every(names=["jet"]), every(names=["jet", "muon"], first_orbit=263_000)]
+    with pytest.raises(InputError, match="have no stream muon: write the parts"):
+        write_data(two, tmp_path / "set")
+    runs = [every(names=["jet"]), every(names=["jet"], first_orbit=263_000)]
+    runs[1].streams["jet"].run[:] = RUN + 1
+    with pytest.raises(InputError, match="holds one run, not 390000 and 390001"):
+        write_data(runs, tmp_path / "x.raw")
+    assert write_data(runs, tmp_path / "set").orbits == 600
+
+
+@pytest.mark.parametrize("writer", sorted(set(WRITERS) - {"flat-table"}))
+def test_files_are_told_from_their_content(tmp_path, writer):
+    path = path_of(tmp_path, writer)
+    write_data([every(names=["muon"])], path, writer, drop=True)
+    found = detect(path / "_l1scout.json" if path.is_dir() else path)
+    assert found.name == writer.removesuffix("-rntuple")

@@ -1,0 +1,181 @@
+"""The live page in headless Chromium: every view works, plots follow the data, names are text."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import uproot
+
+from monitor_page import RUN, Served, SpoolWriter
+from processes import PATIENCE_S, wait_for
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--no-first-run"),
+]
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromium is not installed")
+VIEWS = ("overview", "physics", "maps", "bunches", "menu", "history", "compare")
+EVIL = "run<img src=x onerror=document.title='broken'>"
+FIRST_RUN = f"run{RUN - 1:06d}"
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    """A monitor with a saved run to compare with, and a run that is taken."""
+    folder = tmp_path_factory.mktemp("browser")
+    for run in (RUN - 1, RUN):
+        writer = SpoolWriter(folder / "spool", run)
+        writer.write(72)
+        if run == RUN:
+            break
+        served = Served(folder)
+        served.wait_for_orbits(writer.orbits)
+        served.close()
+        writer.close()
+    shutil.copy(folder / "histograms" / f"{FIRST_RUN}.root", folder / "histograms" / f"{EVIL}.root")
+    served = Served(folder)
+    served.wait_for_orbits(writer.orbits)
+    served.monitor.live.faults.append("<script>document.title='broken'</script>")
+    yield served, writer
+    served.close()
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, live):
+    """A page whose console must stay empty, and that asks no other server."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    page, said, asked = context.new_page(), [], set()
+    page.set_default_timeout(1000 * PATIENCE_S)
+    page.on("console", lambda m: said.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda e: said.append(str(e)))
+    page.on("request", lambda r: asked.add(r.url.split("/")[2]) if r.url.startswith(("http", "ws")) else None)
+    page.on("dialog", lambda d: said.append(d.message))
+    yield page
+    assert said == []
+    assert asked <= {live[0].monitor.address}
+    context.close()
+
+
+def frames(page) -> int:
+    return int(page.evaluate("document.body.dataset.frames || '0'"))
+
+
+def show(page, live, query, drawings=2):
+    """Open a view, and wait until it was drawn from some frames."""
+    page.goto(f"{live[0].url}/?{query}")
+    wait_for(lambda: frames(page) >= drawings or page.wait_for_timeout(50))
+
+
+def drawn(page) -> list[float]:
+    """Return the sum of what each plot shows."""
+    return page.eval_on_selector_all(".plot[data-sum]", "nodes => nodes.map(n => Number(n.dataset.sum))")
+
+
+def until(page, what):
+    wait_for(lambda: what() or page.wait_for_timeout(50))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_is_shown_without_errors(page, live, view):
+    show(page, live, f"view={view}")
+    assert page.inner_text("#run") == f"run {RUN}"
+    assert page.inner_text("#data") == "simulation"
+    assert page.inner_text("#connection") == "live"
+    assert len(page.inner_text("main")) > 20
+    if view in ("overview", "physics", "maps", "bunches"):
+        assert max(drawn(page)) > 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("view", ["overview", "maps"])
+def test_a_phone_needs_no_sideways_scrolling(page, live, view):
+    page.set_viewport_size({"width": 360, "height": 740})
+    show(page, live, f"view={view}")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("view", ["physics", "maps", "bunches"])
+def test_plots_change_as_data_arrive(page, live, view):
+    show(page, live, f"view={view}")
+    before = sum(drawn(page))
+    if view == "bunches":
+        before = page.inner_text("main")
+    live[1].write(48)
+    until(page, lambda: (page.inner_text("main") if view == "bunches" else sum(drawn(page))) != before)
+
+
+def test_two_runs_are_compared(page, live):
+    show(page, live, "view=compare")
+    assert "Choose a reference" in page.inner_text("main")
+    page.select_option("#reference", FIRST_RUN)
+    until(page, lambda: "χ²" in page.inner_text("main"))
+    assert f"reference ({FIRST_RUN})" in page.inner_text("main")
+    assert f"reference={FIRST_RUN}" in page.url
+    page.select_option("#a", FIRST_RUN)  # with itself
+    until(page, lambda: "χ² / bins = 0 " in page.inner_text("main"))
+    show(page, live, page.url.partition("?")[2], drawings=1)  # a saved run has one frame
+    until(page, lambda: "χ² / bins = 0 " in page.inner_text("main"))
+
+
+def test_maps_are_compared_with_the_reference(page, live):
+    show(page, live, f"view=maps&reference={FIRST_RUN}")
+    until(page, lambda: "Ratio to the reference" in page.inner_text("main"))
+
+
+def test_keys_and_address(page, live):
+    show(page, live, "view=overview")
+    page.keyboard.press("3")
+    until(page, lambda: "view=maps" in page.url and "All track finders" in page.inner_text("main"))
+    page.keyboard.press("l")
+    page.keyboard.press("w")
+    page.keyboard.press("t")
+    assert all(part in page.url for part in ("log=1", "window=last", "theme=dark"))
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.keyboard.press("ArrowRight")
+    until(page, lambda: "Luminosity per bunch" in page.inner_text("main"))
+    page.go_back()
+    until(page, lambda: "All track finders" in page.inner_text("main"))
+    assert page.is_checked("#log")
+    page.keyboard.press("?")
+    assert page.is_visible("#keys")
+
+
+def test_downloads_of_each_kind(page, live):
+    show(page, live, "view=physics")
+    contents = {}
+    for kind in ("ROOT", "JSON", "CSV", "PNG"):
+        page.click("#downloads summary")
+        with page.expect_download() as waiting:
+            page.click(f"#download-links >> text=/^{kind}/ >> nth=0")
+        contents[kind] = Path(waiting.value.path()).read_bytes()
+        if page.get_attribute("#downloads", "open") is not None:
+            page.click("#downloads summary")
+    with uproot.open(io.BytesIO(contents["ROOT"])) as file:
+        assert file["muon/pt"].values().sum() > 0
+    assert "muon/pt" in json.loads(contents["JSON"])
+    assert contents["CSV"].startswith(b"# {")
+    assert contents["PNG"].startswith(b"\x89PNG")
+
+
+def test_names_are_text(page, live):
+    show(page, live, "view=overview")
+    assert "<script>document.title='broken'</script>" in page.inner_text(".alarms")
+    show(page, live, "view=compare")
+    assert EVIL in page.inner_text("#reference")
+    page.select_option("#reference", EVIL)
+    until(page, lambda: "χ²" in page.inner_text("main"))
+    show(page, live, "view=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E&reference=%3Cb%3E")
+    assert "broken" not in page.title()
