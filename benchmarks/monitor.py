@@ -208,7 +208,9 @@ def latency(length_s: float, pace: float, model: Path | None) -> list[str]:
         first = np.searchsorted(newest, orbit[chosen])
         delay = came[first.clip(max=came.size - 1)] - written[chosen]
     p50, p99 = np.percentile(delay, [50, 99])
-    print(f"{pace:g} x LHC, {chosen.sum()} packets in {length_s:g} s: orbit to page")
+    own = orbit[chosen]
+    reached = (own[-1] - own[0]) / np.ptp(written[chosen]) / ORBIT_FREQUENCY_HZ
+    print(f"{reached:.2f} x LHC ({pace:g} asked for), {own.size} packets in {length_s:g} s: orbit to page")
     print(f"  p50 {p50:.3f} s, p99 {p99:.3f} s")
     print(f"processor of the monitor: {alone:.3f} cores with 1 page, {with_pages:.3f} with {PAGES} more:")
     print(f"  {100 * (with_pages - alone):.1f} % of a core for these")

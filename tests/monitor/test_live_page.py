@@ -19,7 +19,7 @@ from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import Provenance
 from l1scout.io.batches import read_batches
 from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
-from l1scout.monitor import live_histograms
+from l1scout.monitor import follow_spool, live_histograms
 from l1scout.monitor.page_frames import View, live_frame, unpack
 from l1scout.quality.accumulators import RunHistograms
 from l1scout.simulate.run import Running, simulate_run
@@ -70,6 +70,26 @@ def test_segments_are_followed_one_after_the_other(tmp_path):
     finally:
         served.close()
         writer.close()
+
+
+def test_a_late_monitor_leaves_out_and_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(follow_spool, "BEHIND_BYTES", 60_000)
+    monkeypatch.setattr(follow_spool, "TAIL_BYTES", 30_000)
+    writer = SpoolWriter(tmp_path / "spool")
+    writer.write(96)
+    served = Served(tmp_path)
+    try:
+        for _ in range(2):
+            wait_for(lambda: served.monitor.live.newest_orbit == writer.orbits - 1)
+            writer.write(24)
+        writer.close()
+        wait_for(lambda: served.monitor.status().skipped_bytes)
+        status = served.monitor.status()
+        assert 0 < status.orbits < writer.orbits
+        assert status.corrupt == 0
+        assert served.frame("view=overview")[0]["skipped"]["bytes"] == status.skipped_bytes
+    finally:
+        served.close()
 
 
 def test_a_newer_run_begins_anew_and_the_old_one_is_kept(tmp_path):

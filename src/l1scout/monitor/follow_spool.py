@@ -4,10 +4,11 @@ The readout does not know of it: it writes its files as always, and whoever read
 die. Of a stopped reader, at most one segment that is gone elsewhere keeps its room on the disk.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -27,8 +28,9 @@ from l1scout.readout.segments import parse_name
 
 POLL_S = 0.04
 """Between two looks for more."""
-BEHIND_SEGMENTS = 3
-"""With so many segments to be read, all but the newest are left out, and counted."""
+BEHIND_BYTES = 24 << 20
+"""With more of a segment to be read, a third of a second at the LHC's rate, reading goes on near its end."""
+TAIL_BYTES = 2 << 20
 FRAMES = 1 << 9
 """Orbits that are decoded at a time at most."""
 _PART = ".part"
@@ -60,15 +62,15 @@ class SpoolFollower:
 
     Attributes
     ----------
-    skipped_segments : int
-        Segments that were left out, as this reader was too slow, or late.
+    skipped_segments, skipped_bytes : int
+        Segments, and bytes of others, that were left out, as this reader was too slow, or late.
     corrupt : int
         Stretches of files that could not be read.
     """
 
     def __init__(self, folder: Path, source: int, take: Take, stopping: threading.Event) -> None:
         self._folder, self._source, self._take, self._stopping = folder, source, take, stopping
-        self.skipped_segments = self.corrupt = 0
+        self.skipped_segments = self.skipped_bytes = self.corrupt = 0
         self.quality = ReadQuality()
         self.quality.skip_flagged = True
         self._frames: list[Frame] = []
@@ -93,7 +95,7 @@ class SpoolFollower:
         newer = [s for s in found if (s.run, s.index) > (last.run, last.index)]
         if not newer:
             return None
-        chosen = newer[-1] if len(newer) > BEHIND_SEGMENTS else newer[0]
+        chosen = newer[-1]
         if chosen.run == last.run:
             self.skipped_segments += chosen.index - last.index - 1
         return chosen
@@ -118,7 +120,8 @@ class SpoolFollower:
                     if len(self._frames) >= FRAMES:
                         self._pass_on()
             self._pass_on()
-            self.corrupt += header.corrupt
+            self.skipped_bytes += growing.skipped_bytes
+            self.corrupt += max(header.corrupt - growing.jumps, 0)
         return True
 
     def _pass_on(self) -> None:
@@ -134,14 +137,11 @@ class SpoolFollower:
 def _decoded(
     frames: list[Frame], streams: list[Stream], header: RawFile, quality: ReadQuality, folder: Path
 ) -> OrbitData:
-    orbits = np.array([frame.orbit for frame in frames], np.int64)
-    consecutive = bool(orbits[-1] - orbits[0] + 1 == orbits.size)
+    orbits = np.unique(np.array([frame.orbit for frame in frames], np.int64))
     made: dict[str, OrbitBatch] = {}
     for name, part in decode_shared_frames(frames, streams, header).items():
-        objects = part.objects
-        if consecutive and not part.flagged.size:
-            objects = replace(objects, first_orbit=int(orbits[0]))
-        made[name] = quality.flag(objects, part.flagged)
+        good = quality.flag(part.objects, part.flagged)
+        made[name] = good.with_orbits(np.setdiff1d(orbits, part.flagged))
     return OrbitData(made, None, Origin(str(folder)))
 
 
@@ -178,20 +178,36 @@ class GrowingFile:
     stopping : Event
         Ends every wait.
     before_wait : callable
-        Called when all that is there was read.
+        Called when all that is there was read, and before something is left out.
+
+    Attributes
+    ----------
+    jumps, skipped_bytes : int
+        How often something was left out, and how much.
     """
 
     def __init__(
         self, file: Any, part: Path, stopping: threading.Event, before_wait: Callable[[], None]
     ) -> None:
         self._file, self._part, self._stopping, self._before = file, part, stopping, before_wait
+        self.jumps = self.skipped_bytes = 0
 
     def read(self, size: int) -> bytes:
         """Return 1 to `size` bytes, as soon as there are any; nothing at the end of a complete file."""
         while True:
             complete = not self._part.exists()  # before the read: what was written since is seen
+            self._keep_up()
             piece: bytes = self._file.read(size)
             if piece or complete or self._stopping.is_set():
                 return piece
             self._before()
             self._stopping.wait(POLL_S)
+
+    def _keep_up(self) -> None:
+        """Go on near the end, if too much is to be read."""
+        at, size = self._file.tell(), os.fstat(self._file.fileno()).st_size
+        if at >= FILE_HEADER.itemsize and size - at > BEHIND_BYTES:
+            self._before()
+            self._file.seek(size - TAIL_BYTES)
+            self.jumps += 1
+            self.skipped_bytes += size - TAIL_BYTES - at

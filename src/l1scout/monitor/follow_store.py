@@ -45,7 +45,8 @@ class StoreFollower:
         self, folder: Path, run: int, take: Callable[[OrbitData], None], stopping: threading.Event
     ) -> None:
         self._folder, self._run, self._take, self._stopping = folder, run, take, stopping
-        self.skipped_segments, self.corrupt, self.ended = 0, 0, False
+        self.skipped_segments = self.skipped_bytes = self.corrupt = 0
+        self.ended = False
         self._done: set[tuple[int, int, int]] = set()
         self._failed: dict[tuple[int, int, int], int] = {}
         if not self._segments():

@@ -78,6 +78,8 @@ class LiveHistograms:
     alarms : list of mapping
         For the page: each has ``text`` and, if there is a plot to look at, ``link``, an address of the page
         such as ``?view=maps``.
+    skipped : mapping of str to int
+        Segments and bytes that were left out, for the page.
     watchers : list of callable
         Each is called once for every lumisection that is complete, ``watcher(histograms, section)``, while
         nothing changes.
@@ -99,6 +101,7 @@ class LiveHistograms:
         self.histograms = RunHistograms(KEEP_SECTIONS)
         self.run: int | None = None
         self.newest_orbit, self.faults = -1, list[str]()
+        self.skipped = {"segments": 0, "bytes": 0}
         self.alarms: list[Mapping[str, str]] = []
         self.watchers: list[Callable[[RunHistograms, Section], None]] = []
         self.chain: ChainStatus | None = None
@@ -226,4 +229,9 @@ class LiveHistograms:
     def status(self) -> dict[str, Any]:
         """Return the chain's status and what went wrong here, for the page."""
         chain = self.chain.model_dump(mode="json", exclude={"folder", "pid"}) if self.chain else None
-        return {"chain": chain, "faults": self.faults[-10:], "alarms": [dict(a) for a in self.alarms[-50:]]}
+        return {
+            "skipped": self.skipped,
+            "chain": chain,
+            "faults": self.faults[-10:],
+            "alarms": [dict(a) for a in self.alarms[-50:]],
+        }

@@ -27,6 +27,7 @@ class Follower(Protocol):
     """Reads data until they end or it is stopped."""
 
     skipped_segments: int
+    skipped_bytes: int
     corrupt: int
 
     def run(self) -> None:
@@ -44,7 +45,7 @@ class FileFollower:
     stopping : Event
     """
 
-    skipped_segments = 0
+    skipped_segments = skipped_bytes = 0
 
     def __init__(
         self, paths: Iterable[Path], take: Callable[[OrbitData], None], stopping: threading.Event
@@ -128,8 +129,12 @@ class Monitor:
             for reason in skipped:
                 self._log("skipped", why=reason)
             return [FileFollower(files, take, stopping)]
-        sources = [settings.of_source(name).readout for name in settings.sources or ("",)]
-        return [SpoolFollower(s.spool or default_folder(), s.source, take, stopping) for s in sources]
+        readouts = [settings.of_source(name).readout for name in settings.sources or ("",)]
+        return [
+            SpoolFollower(readout.spool or default_folder(), source, take, stopping)
+            for readout in readouts
+            for source in readout.sources
+        ]
 
     def run(self) -> None:
         """Work until `stop`."""
@@ -159,6 +164,9 @@ class Monitor:
         live, hub = self.live, self._server.hub
         with live.guard:
             orbits, data = live.histograms.orbits, data_label(live.histograms.simulated)
+        segments = sum(f.skipped_segments for f in self.followers)
+        skipped_bytes = sum(f.skipped_bytes for f in self.followers)
+        live.skipped = {"segments": segments, "bytes": skipped_bytes}
         return MonitorStatus(
             state=self._state,
             seconds=time.monotonic() - self._began,
@@ -167,7 +175,8 @@ class Monitor:
             data=data,
             orbits=orbits,
             last_orbit=live.newest_orbit,
-            skipped_segments=sum(f.skipped_segments for f in self.followers),
+            skipped_segments=segments,
+            skipped_bytes=skipped_bytes,
             corrupt=sum(f.corrupt for f in self.followers),
             clients=hub.clients,
             sent_frames=hub.sent_frames,

@@ -26,6 +26,8 @@ MAX_BINS = 512
 """Of a spectrum; wider fields share bins."""
 MAP_BINS = 96
 """Of eta and of phi in a map."""
+MAX_CODES = 256
+"""Of eta and of phi in a map, where they are numbers of rings or towers."""
 MAX_SPECTRA = 16
 """Of a stream, besides those that all streams have."""
 MULTIPLICITIES = 33
@@ -175,7 +177,10 @@ def generic_definitions(stream: str) -> tuple[HistogramDefinition, ...]:
     mapped: set[str] = set()
     eta, phi = known.get("hwEta"), known.get("hwPhi")
     if eta is not None and phi is not None and eta.signed:
-        axes = (field_axis("eta", eta, MAP_BINS), field_axis("phi", phi, MAP_BINS))
+        axes = tuple(
+            field_axis(name, f, MAP_BINS if f.scale is not None else MAX_CODES)
+            for name, f in (("eta", eta), ("phi", phi))
+        )
         found.append(HistogramDefinition("eta_phi", "Objects by eta and phi", axes))
         mapped = {"hwEta", "hwPhi"}
     elif {"wheel", "sector", "station"} <= columns:

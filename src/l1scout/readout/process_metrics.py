@@ -143,6 +143,7 @@ def _store() -> Iterator[Metric]:
 def _monitor() -> Iterator[Metric]:
     yield gauge("orbits_shown", "Orbits of the run in the histograms.", lambda s: s.orbits)
     yield count("segments_skipped", "Segments left out, as the monitor was slow or late.", "skipped_segments")
+    yield count("segments_skipped_bytes", "Bytes left out of segments that were read.", "skipped_bytes")
     yield count("stretches_corrupted", "Stretches of files that could not be read.", "corrupt")
     yield gauge("pages_connected", "Pages that are connected.", lambda s: s.clients)
     yield count("frames_sent", "Frames sent to pages.", "sent_frames")

@@ -119,6 +119,7 @@ class MonitorStatus(ProcessStatus):
     orbits: int = Field(description="Orbits of the run in the histograms.")
     last_orbit: int = Field(description="Newest orbit in the histograms; -1 before the first.")
     skipped_segments: int = Field(description="Segments left out, as this process was too slow or late.")
+    skipped_bytes: int = Field(description="Bytes left out of other segments.")
     corrupt: int = Field(description="Stretches of files that could not be read.")
     clients: int = Field(description="Pages that are connected.")
     sent_frames: int = Field(description="Frames sent to pages.")

@@ -50,7 +50,7 @@ function axisOf(label, log, log2) {
 
 // Lines or steps; series: [{label, color, dash, fill}], data: [x, y...].
 export class LinePlot {
-  constructor(card, { xLabel, yLabel, series, steps = true, time = false, logX = false, logY = false, height = 200, zeroY = true }) {
+  constructor(card, { xLabel, yLabel, series, steps = true, time = false, integers = false, legend = true, logX = false, logY = false, height = 200, zeroY = true }) {
     this.card = card;
     height = WALL ? Math.round(height * 1.9) : height;
     this.height = height;
@@ -74,12 +74,12 @@ export class LinePlot {
     };
     const options = {
       width: 100, height, padding: [6, 10, 0, 0],
-      legend: { show: !single, live: true },
+      legend: { show: legend && !single, live: true },
       hooks: { setCursor: [hover] },
       cursor: { points: { size: 5 }, drag: { x: true, y: false } },
       scales: { x: { time, distr: logX ? 3 : 1, range: (u, low, high) => (Number.isFinite(low) ? [low, high > low ? high : low + 1] : [0.1, 1]) }, y: { distr: logY ? 3 : 1, range } },
       axes: [
-        { ...axisOf(time ? undefined : xLabel, logX, true), values: (u, v) => v.map((x) => (x === null ? "" : time ? new Date(x * 1000).toLocaleTimeString("en-GB").slice(0, u.scales.x.max - u.scales.x.min > 300 ? 5 : 8) : short(x))), space: (time ? 70 : 45) * FONT / 11 },
+        { ...axisOf(time ? undefined : xLabel, logX, true), values: (u, v) => v.map((x) => (x === null ? "" : time ? new Date(x * 1000).toLocaleTimeString("en-GB").slice(0, u.scales.x.max - u.scales.x.min > 300 ? 5 : 8) : short(x))), ...(integers ? { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] } : {}), space: (time ? 70 : 45) * FONT / 11 },
         { ...axisOf(yLabel, logY, false), size: WALL ? 72 : 46, values: (u, v) => v.map((y) => (y === null ? "" : short(y))) },
       ],
       series: [{ label: xLabel, value: time ? undefined : (u, v) => short(v) }, ...series.map((s) => ({
@@ -154,6 +154,24 @@ export function binning(edges, counts, most = 160, from = null, all = true) {
     return y;
   };
   return { x, join, group };
+}
+
+// Integers are at the middle of their bins.
+export const shiftOf = (axis, x) => (axis.regular && axis.edges[1] - axis.edges[0] === 1 && x[1] - x[0] === 1 ? 0.5 : 0);
+
+// The part of a map that holds anything, with a bin around it: [first x, last x, first y, last y].
+export function filledPart(values, nx, ny) {
+  let [x0, x1, y0, y1] = [nx, -1, ny, -1];
+  for (let i = 0; i < nx; i++) for (let j = 0; j < ny; j++) if (values[i * ny + j] > 0) {
+    x0 = Math.min(x0, i); x1 = Math.max(x1, i); y0 = Math.min(y0, j); y1 = Math.max(y1, j);
+  }
+  return x1 < 0 ? [0, nx - 1, 0, ny - 1] : [x0, x1, y0, y1];
+}
+
+export function crop(values, ny, [x0, x1, y0, y1]) {
+  const made = new Float64Array((x1 - x0 + 1) * (y1 - y0 + 1));
+  for (let i = x0; i <= x1; i++) for (let j = y0; j <= y1; j++) made[(i - x0) * (y1 - y0 + 1) + j - y0] = values[i * ny + j];
+  return made;
 }
 
 // Values at the left edges of bins, and the last one again at the right end: what steps need.

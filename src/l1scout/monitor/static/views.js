@@ -1,5 +1,5 @@
 // The views: each makes its cards once, and fills them from every frame.
-import { Card, LinePlot, MapPlot, asSteps, binning, element, short } from "./plots.js";
+import { Card, LinePlot, MapPlot, asSteps, binning, crop, element, filledPart, shiftOf, short } from "./plots.js";
 
 const ORBIT_HZ = 40.079e6 / 3564, ORBITS_OF_LUMISECTION = 1 << 18;
 const sum = (values) => { let t = 0; for (const v of values) t += v; return t; };
@@ -39,7 +39,7 @@ VIEWS.overview = {
     const recent = Array.from(speeds.slice(-4));
     const now = recent.length ? sum(recent) / recent.length : null;
     t.speed.set(now === null ? "–" : `${short(+now.toPrecision(3))} × LHC`, now ? `${short(now * ORBIT_HZ)} orbits/s` : "no data just now");
-    t.orbits.set(head.orbits.toLocaleString("en"), `${short(head.orbits / ORBIT_HZ)} s of the LHC`);
+    t.orbits.set(head.orbits.toLocaleString("en"), `${short(head.orbits / ORBIT_HZ)} s of the LHC${head.skipped.segments || head.skipped.bytes ? "; not all: the monitor is slow" : ""}`);
     const known = Array.from(rates).filter((v) => !Number.isNaN(v));
     t.rate.set(known.length ? short(+known[known.length - 1].toPrecision(3)) : "–", head.stream);
     const lost = chain ? sum(Object.values(chain.lost)) : null;
@@ -90,14 +90,14 @@ function spectrum(card, described, head, arrays, names, labels, context) {
   const reference = context.reference && context.reference.arrays.get(`${head.stream}/${names[0]}`);
   const all = reference ? [...counts, reference] : counts;
   const { x, join } = binning(axis.edges, counts[0], axis.regular ? 128 : 150, all, context.log || !axis.regular);
-  const shift = axis.regular && axis.edges[1] - axis.edges[0] === 1 && x[1] - x[0] === 1 ? 0.5 : 0;  // integers are at the middle of their bins
+  const shift = shiftOf(axis, x);
   const scale = reference && context.reference.head.orbits && head.orbits ? head.orbits / context.reference.head.orbits : 1;
   const series = names.map((n, k) => ({ label: labels[k] || known.title, color: k ? "--accent" : names.length > 1 ? "--second" : "--accent", fill: k === names.length - 1 }));
   if (reference) series.push({ label: `reference (${context.reference.head.name})`, color: "--reference", dash: [5, 4], width: 1.2 });
   const key = JSON.stringify([names, reference ? context.reference.head.name : "", context.log]);
   if (card.key !== key) {
     if (card.plot) { card.plot.close(); card.body.replaceChildren(); }
-    card.plot = new LinePlot(card, { xLabel: axis.label, yLabel: `${known.counts} / bin`, logX: !axis.regular, logY: context.log, series });
+    card.plot = new LinePlot(card, { xLabel: axis.label, yLabel: `${known.counts} / bin`, logX: !axis.regular, logY: context.log, integers: shift > 0, series });
     card.key = key;
   }
   const data = [shift ? x.map((v) => v - shift) : x, ...counts.map((c) => asSteps(join(c)))];
@@ -146,13 +146,18 @@ VIEWS.maps = {
       if (!counts) continue;
       if (known.axes.length === 1) { this.profile(name, described, head, arrays); any = true; continue; }
       any = true;
-      const [x, y] = known.axes.slice(-2), size = (x.edges.length - 1) * (y.edges.length - 1), parts = counts.length / size;
+      const [wholeX, wholeY] = known.axes.slice(-2), nx = wholeX.edges.length - 1, ny = wholeY.edges.length - 1, size = nx * ny, parts = counts.length / size;
       const reference = this.context.reference && this.context.reference.arrays.get(`${head.stream}/${name}`);
       const labels = known.axes.length > 2 ? known.axes[0].label.split(", ") : [];
-      const all = add(counts, parts, size), allReference = reference ? add(reference, parts, size) : null;
+      let all = add(counts, parts, size), allReference = reference ? add(reference, parts, size) : null;
+      const part = filledPart(reference ? all.map((v, k) => v + allReference[k]) : all, nx, ny);
+      const cut = (axis, low, high) => ({ ...axis, edges: axis.edges.slice(low, high + 2) });
+      const x = cut(wholeX, part[0], part[1]), y = cut(wholeY, part[2], part[3]);
+      all = crop(all, ny, part);
+      allReference = allReference && crop(allReference, ny, part);
       this.map("all", parts > 1 ? "All track finders" : known.title, x, y, all, known.counts);
       this.ratio(head, x, y, all, allReference);
-      if (parts > 1) for (let k = 0; k < parts; k++) this.map(`part ${k}`, labels[k] || `part ${k}`, x, y, counts.subarray(k * size, (k + 1) * size), known.counts);
+      if (parts > 1) for (let k = 0; k < parts; k++) this.map(`part ${k}`, labels[k] || `part ${k}`, x, y, crop(counts.subarray(k * size, (k + 1) * size), ny, part), known.counts);
     }
     if (!any && !this.grid.childElementCount) empty(this.grid, "No map", "The objects of this stream have no direction: choose another stream.");
   },
@@ -163,9 +168,10 @@ VIEWS.maps = {
   map(key, title, x, y, values, counts) {
     if (!this.maps.has(key)) {
       const card = new Card(title);
-      this.maps.set(key, new MapPlot(card, { xLabel: x.label, yLabel: y.label, xEdges: x.edges, yEdges: y.edges, unit: ` ${counts}` }));
+      this.maps.set(key, new MapPlot(card, { xLabel: x.label, yLabel: y.label, unit: ` ${counts}` }));
       this.grid.append(card.node);
     }
+    Object.assign(this.maps.get(key), { xEdges: x.edges, yEdges: y.edges });
     const shown = this.context.log ? Array.from(values, (v) => (v > 0 ? Math.log10(v) : NaN)) : values;
     let high = 0;
     for (const v of shown) if (v > high) high = v;
@@ -185,9 +191,10 @@ VIEWS.maps = {
     }
     if (!this.maps.has(key)) {
       const card = new Card(title);
-      this.maps.set(key, new MapPlot(card, { xLabel: x.label, yLabel: y.label, xEdges: x.edges, yEdges: y.edges, diverging: true }));
+      this.maps.set(key, new MapPlot(card, { xLabel: x.label, yLabel: y.label, diverging: true }));
       this.grid.insertBefore(card.node, this.grid.children[1] || null);
     }
+    Object.assign(this.maps.get(key), { xEdges: x.edges, yEdges: y.edges });
     this.maps.get(key).set(values, 0, 2, "cells with 4 expected or more");
   },
 };
@@ -204,7 +211,7 @@ VIEWS.bunches = {
     main.append(element("div", { class: "tiles" }, ...Object.values(tiles).map((t) => t.node)));
     const cards = { mu: new Card("Luminosity per bunch: mean number of objects per crossing", true), rate: new Card("Objects by BX", true), next: new Card("From a crossing with an object to the next one", true) };
     main.append(element("div", { class: "grid" }, ...Object.values(cards).map((c) => c.node)));
-    const line = (card, yLabel, more = []) => new LinePlot(card, { xLabel: "BX", yLabel, logY: context.log, height: 220, series: [{ label: yLabel, color: "--accent", fill: true, width: 1 }, ...more] });
+    const line = (card, yLabel, more = []) => new LinePlot(card, { xLabel: "BX", yLabel, integers: true, logY: context.log, height: 220, series: [{ label: yLabel, color: "--accent", fill: true, width: 1 }, ...more] });
     const reference = context.reference ? [{ label: "reference", color: "--reference", width: 1, dash: [4, 3] }] : [];
     this.plots = { mu: line(cards.mu, "mu", reference), rate: line(cards.rate, "kHz") };
     Object.assign(this, { tiles, cards, context });
@@ -278,14 +285,14 @@ VIEWS.history = {
         ["live", `${name}: orbits read of a lumisection`, "%", Array.from(orbits, (v) => 100 * v / ORBITS_OF_LUMISECTION), "--second"]];
       for (const [key, title, unit, y, color] of rows) {
         if (!this.cards.has(name + key)) {
-          const card = new Card(title, true);
+          const card = new Card(title);
           this.grid.append(card.node);
-          card.plot = new LinePlot(card, { xLabel: "lumisection", yLabel: unit, height: 180, logY: this.context.log, series: [{ label: unit, color, fill: true }] });
+          card.plot = new LinePlot(card, { xLabel: "lumisection", yLabel: unit, height: 180, integers: true, logY: this.context.log, series: [{ label: unit, color, fill: true }] });
           this.cards.set(name + key, card);
         }
         const card = this.cards.get(name + key), gaps = asSteps(y);
         card.plot.set([[...sections, sections[sections.length - 1] + 1], gaps]);
-        card.plot.note(`${sections.length} lumisections, of 23.3 s`);
+        card.plot.note(`${sections.length} lumisection${sections.length > 1 ? "s" : ""} of 23.3 s`);
       }
     }
     if (!this.cards.size && !this.grid.childElementCount) empty(this.grid, "No lumisections yet", "A point appears for each lumisection that was read; data without a number of orbits have none.");
@@ -309,7 +316,7 @@ VIEWS.compare = {
       if (!this.cards.has(name)) {
         const card = new Card(known.title), below = new Card("");
         card.node.append(below.body);
-        card.ratio = new LinePlot(below, { xLabel: known.axes[0].label, yLabel: "ratio", logX: !known.axes[0].regular, height: 110, zeroY: true, series: [{ label: "ratio", color: "--accent" }, { label: "1", color: "--reference", dash: [3, 3], width: 1 }] });
+        card.ratio = new LinePlot(below, { xLabel: known.axes[0].label, yLabel: "ratio", logX: !known.axes[0].regular, height: 110, legend: false, series: [{ label: "ratio", color: "--accent" }, { label: "1", color: "--reference", dash: [3, 3], width: 1 }] });
         this.cards.set(name, card);
         this.grid.append(card.node);
       }
@@ -317,7 +324,8 @@ VIEWS.compare = {
       spectrum(card, described, head, arrays, [name], [head.name || "this run"], this.context);
       const { x, join } = binning(known.axes[0].edges, one, known.axes[0].regular ? 128 : 150, [one, two]);
       const scale = shapes ? sum(one) / sum(two) : head.orbits / b.head.orbits, p = join(one), q = join(two);
-      card.ratio.set([x, asSteps(p.map((v, k) => (q[k] >= 4 ? v / (q[k] * scale) : null))), asSteps(p.map(() => 1))]);
+      const shift = shiftOf(known.axes[0], x);
+      card.ratio.set([x.map((v) => v - shift), asSteps(p.map((v, k) => (q[k] >= 4 ? v / (q[k] * scale) : null))), asSteps(p.map(() => 1))]);
       let chi2 = 0, bins = 0;
       p.forEach((v, k) => { if (v + q[k] >= 10) { chi2 += (v - q[k] * scale) ** 2 / (v + q[k] * scale * scale); bins++; } });
       card.note.textContent = `χ² / bins = ${short(+(chi2 / Math.max(bins, 1)).toPrecision(3))} (${bins})`;
