@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import Provenance
+from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
 from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
 from l1scout.monitor import follow_spool, live_histograms
@@ -90,6 +91,17 @@ def test_a_late_monitor_leaves_out_and_counts(tmp_path, monkeypatch):
         assert served.frame("view=overview")[0]["skipped"]["bytes"] == status.skipped_bytes
     finally:
         served.close()
+
+
+def test_data_that_are_not_there_are_refused_in_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"nothing.dat: no such file or folder"):
+        Served(tmp_path, tmp_path / "nothing.dat")
+    with pytest.raises(InputError, match="no catalogue"):
+        Served(tmp_path, 7)
+    with pytest.raises(InputError, match="not a file of histograms"):
+        Served(tmp_path, monitor__reference=__file__)
+    with pytest.raises(InputError, match="other machines can reach it"):
+        Served(tmp_path, monitor__listen="0.0.0.0:0")
 
 
 def test_a_newer_run_begins_anew_and_the_old_one_is_kept(tmp_path):
