@@ -163,7 +163,7 @@ def test_watchers_see_every_lumisection_once_and_alarms_reach_the_page(tmp_path,
     live.alarms.append({"text": "hot tower", "link": "?view=maps"})
     head, _ = unpack(live_frame(live, View("overview")))
     assert head["alarms"] == [{"text": "hot tower", "link": "?view=maps"}]
-    assert head["runs"] == [f"run{RUN:06d}"]  # saved after each lumisection
+    wait_for(lambda: live.runs() == [f"run{RUN:06d}"])  # saved after each lumisection
 
 
 def test_downloads_hold_what_is_shown(written):
