@@ -32,6 +32,7 @@ docs: .venv/ready
 	$(BIN)/python -m l1scout.control.schemas > docs/schemas/chain.json
 	$(BIN)/python -m l1scout.analysis docs/analyses.md
 	$(BIN)/python -m l1scout.model docs/schemas
+	PYTHONPATH=tests $(BIN)/python tests/conversion_matrix.py docs/convert.md
 	$(BIN)/python -m l1scout.control > docs/metrics.md
 
 benchmark: .venv/ready

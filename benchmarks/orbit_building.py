@@ -4,12 +4,13 @@
 
 The orbits are simulated as in 2018 (`l1scout.simulate.activity`: a toy) and repeated with later numbers;
 each source gives its payloads, some orbits at a time, and the number of orbits differs from source to source.
-Three things are timed, one thread, in turn, best of several rounds:
+Four things are timed, one thread, in turn, best of several rounds:
 
 - join: the numbers of all sources put together, with the account (`OrbitBuilder`): what a builder that passes
   payloads on would do;
 - decode: the objects of all sources, without building;
-- build: decoded and joined to one `OrbitData` per batch (`build_data`).
+- build: the frames of ``.raw`` segments joined, and decoded to one `OrbitData` per batch (`build_data`);
+- read: the frames found in the bytes of segments, with their checksums.
 
 The LHC has an orbit every 88.9 us. Orbits are independent, so two processes build twice as many. The memory
 is the growth of the process's peak while many more orbits are built. The exit status is 1 if the objects that
@@ -24,11 +25,15 @@ import numpy as np
 
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_data import OrbitData, Origin
+from l1scout.formats.packets import Trailer
+from l1scout.formats.raw import read_frames, read_header
 from l1scout.formats.raw_segments import decode_payloads
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import STREAMS, encode_source, streams_of_sources
+from l1scout.formats.wire_formats.objects import OBJECT_PACKETS, encode_packet
 from l1scout.io.built_data import BuildAccount, build_data
+from l1scout.io.frame_parts import FramePart
 from l1scout.io.orbit_building import Fragments, OrbitBuilder
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.simulate.all_streams import simulate_streams
@@ -36,6 +41,9 @@ from l1scout.simulate.all_streams import simulate_streams
 SOURCES = (1, *range(10, 22), *range(22, 26))
 STREAM_NAMES = ("muon", "jet", "egamma", "etsum", "tau", "stub")
 ROUNDS = 7
+SIMULATED_MARK = 2
+SEGMENTS: dict[int, list[bytes]] = {}
+PARTS: dict[int, list[FramePart]] = {}
 SIMULATED = 16
 Payload = tuple[np.ndarray, np.ndarray, np.ndarray]
 Chunk = tuple[int, np.ndarray, np.ndarray, np.ndarray]
@@ -106,14 +114,44 @@ def decode(prepared: Mapping[int, Iterable[Chunk]], orbits: int) -> None:
             decoded(source, number, words, bounds)
 
 
-def _data(source: int, chunks: Iterable[Chunk]) -> Iterator[OrbitData]:
-    return (decoded(source, number, words, bounds) for _, number, words, bounds in chunks)
+def segment(source: int, chunk: Chunk) -> bytes:
+    """Return a chunk as a ``.raw`` file."""
+    _, number, words, bounds = chunk
+    edges = zip(number.tolist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+    packet = encode_packet(
+        source, [(n, SIMULATED_MARK, words[a:b], 0) for n, a, b in edges], Trailer(0, 0, 0)
+    )
+    framed = OBJECT_PACKETS.frame(OBJECT_PACKETS.find_orbits(memoryview(packet)), 1, source)
+    body = framed.words.tobytes()
+    return OBJECT_PACKETS.segment_header(1, 1, number.size, len(body) + 32) + body
+
+
+def frames(data: bytes) -> FramePart:
+    """Find the frames of a ``.raw`` file."""
+    header = read_header(data)
+    assert header
+    return FramePart(list(read_frames(data, header)), header, Origin("benchmark"))
+
+
+def read(prepared: Mapping[int, Iterable[Chunk]], orbits: int) -> None:
+    """Find the frames of all segments."""
+    del orbits
+    for source in prepared:
+        for data in SEGMENTS[source]:
+            frames(data)
+
+
+def _parts(source: int, chunks: Iterable[Chunk]) -> Iterator[FramePart]:
+    """Return the frames of chunks, found before if they were."""
+    if source in PARTS and isinstance(chunks, list):
+        return iter(PARTS[source])
+    return (frames(segment(source, chunk)) for chunk in chunks)
 
 
 def build(prepared: Mapping[int, Iterable[Chunk]], orbits: int) -> dict[str, int]:
     """Decode and join; return the objects of each stream."""
     account, objects = BuildAccount(), dict.fromkeys(STREAM_NAMES, 0)
-    sources = {source: _data(source, chunks) for source, chunks in prepared.items()}
+    sources = {source: _parts(source, chunks) for source, chunks in prepared.items()}
     for data in build_data(sources, account=account):
         for name, batch in data.streams.items():
             objects[name] += batch.n_objects
@@ -145,9 +183,12 @@ def main() -> int:
     prepared = {s: list(chunks_of(s, payload[s], orbits)) for s in SOURCES}
     bytes_per_orbit = sum(4 * words.size for words, _, _ in payload.values()) / SIMULATED
     print(f"{orbits} orbits, {len(SOURCES)} sources, {bytes_per_orbit / 1e3:.0f} kB an orbit")
+    for source, chunks in prepared.items():
+        SEGMENTS[source] = [segment(source, chunk) for chunk in chunks]
+        PARTS[source] = [frames(data) for data in SEGMENTS[source]]
     best: dict[str, float] = {}
     for _ in range(ROUNDS):
-        for what in (join, decode, build):
+        for what in (join, decode, build, read):
             start = time.process_time()
             what(prepared, orbits)
             best[what.__name__] = min(best.get(what.__name__, np.inf), time.process_time() - start)

@@ -187,7 +187,8 @@ def main() -> int:
             "# The study on the standard sample",
             "",
             (
-                f"`python validation/study.py --pairs {arguments.pairs}`: simulated muons, "
+                f"`python validation/study.py --pairs {arguments.pairs} --elsewhere {arguments.elsewhere}`: "
+                f"simulated muons, "
                 f"{len(found.data):,} of the test part. RMS about zero, overflows counted; shares in percent."
             ),
             "",
@@ -204,7 +205,12 @@ def main() -> int:
         figure = arguments.out.with_suffix(".svg")
         figure.write_text(profile_figure(shown, shown.profiles[0]))
         text += ["", f"![bias, resolution and tail against offline pT]({figure.name})"]
-        text += ["", "# Elsewhere", "", "The same networks on samples with other settings."]
+        text += [
+            "",
+            "# Elsewhere",
+            "",
+            f"The same networks on {arguments.elsewhere:,} muons of other settings.",
+        ]
         for seed, (name, settings) in enumerate(ELSEWHERE.items(), 101):
             other = sample(work / f"{name.replace(' ', '-')}.parquet", arguments.elsewhere, seed, settings)
             chosen = {n: trained[n] for n in ("B", *OURS)}

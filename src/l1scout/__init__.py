@@ -55,6 +55,7 @@ _HOMES = {
     "readers": "io.reader:READERS",
     "Stream": "formats.stream:Stream",
     "streams": "formats.stream:STREAMS",
+    "ScoutingNanoSchema": "io.coffea_schema:ScoutingNanoSchema",
     "WireFormat": "formats.wire_format:WireFormat",
     "wire_formats": "formats.wire_format:WIRE_FORMATS",
 }

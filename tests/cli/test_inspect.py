@@ -1,14 +1,20 @@
 """`l1scout inspect`: the same content as text and as JSON."""
 
 import json
+import re
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from l1scout.cli.inspect import inspect
+from l1scout.core.orbit_batch import final_muons
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
+from l1scout.io.format_writer import write_data
 from l1scout.io.reader import READERS
+from stream_files import every
 
 app = typer.Typer()
 app.command()(inspect)
@@ -87,3 +93,24 @@ def test_duplicates_are_not_stated_where_nothing_says_which_orbit_it_is(shared_c
     for name, duplicates in (("10_bom.csv", None), ("03_orbits_twice.raw", 20)):
         found = json.loads(run(shared_cases / name, "--json"))
         assert found["duplicate_orbits"] == duplicates
+
+
+@pytest.mark.parametrize(
+    "writer", ["raw", "archive", "scouting-nano", "scouting-nano-rntuple", "parquet-dataset"]
+)
+def test_streams_occupancies_and_orbits_seen(tmp_path, writer):
+    """Of every stream by itself: towers were seen in fewer orbits than muons."""
+    data = every(names=["muon", "tower"])
+    seen = np.union1d(data.streams["tower"].orbit, np.arange(262_000, 262_300, 9))
+    towers = data.streams["tower"].with_orbits(seen)
+    write_data([OrbitData({**data.streams, "tower": towers})], tmp_path / "file", writer, drop=True)
+    found = {row["stream"]: row for row in json.loads(run(tmp_path / "file", "--json"))["occupancies"]}
+    muons = final_muons(data.muons)
+    expected = {"objects": muons.n_objects, "crossings": len(muons), "orbits": 300, "most": 4}
+    assert {name: found["muon"][name] for name in expected} == expected
+    assert found["muon"]["occupancy"] == pytest.approx(len(muons) / (300 * 3564))
+    if writer != "archive":  # towers are kept as bytes there, and come back with the file
+        assert (found["tower"]["objects"], found["tower"]["orbits"]) == (towers.n_objects, seen.size)
+    text = run(tmp_path / "file")
+    assert "occupancies" in text
+    assert re.search(r"muon +\d+ +\d+ +4 +300 ", text)

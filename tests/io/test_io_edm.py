@@ -9,6 +9,8 @@ import uproot
 
 from conftest import write_edm
 from l1scout.errors import InputError
+from l1scout.formats.stream import STREAMS
+from l1scout.io import describe, read_events
 from l1scout.io.readers import orbit_collection as edm
 
 MEMBERS = ["hwPt_", "hwEta_"]
@@ -57,10 +59,10 @@ def test_anything_else_is_refused(bytes_, text):
 
 
 def test_unknown_and_missing_kinds_are_refused(samples):
-    with pytest.raises(InputError, match="there are muons, jets"):
+    with pytest.raises(InputError, match="there are muon, jet"):
         next(edm.read_objects(samples["ORBIT_COLLECTION"], "bananas"))
-    with pytest.raises(InputError, match="it has muons"):
-        next(edm.read_objects(samples["ORBIT_COLLECTION"], "jets"))
+    with pytest.raises(InputError, match="holds no jets; it has muon"):
+        next(edm.read_objects(samples["ORBIT_COLLECTION"], "jet"))
 
 
 def write_orbits(path, truth, orbits):
@@ -111,3 +113,40 @@ def test_too_many_orbits_to_sort(truth, tmp_path, monkeypatch):
     path = write_orbits(tmp_path / "mixed.root", truth, [1, 0])
     with pytest.raises(InputError, match="its 2 orbits are not in order, and more than 1 are not sorted"):
         next(edm.read_objects(path))
+
+
+def test_every_class_of_objects_is_read(samples, tmp_path):
+    """Members as CMSSW's l1ScoutingRun3 has them; all of a file's collections come together."""
+    members = {
+        "Jet": "hwEt_ hwEta_ hwPhi_ hwIso_",
+        "BMTFStub": "hwPhi_ hwPhiB_ hwQual_ hwEta_ hwQEta_ station_ wheel_ sector_ tag_",
+        "CaloTower": "hwEt_ erBits_ miscBits_ hwEta_ hwPhi_",
+        "BxSums": " ".join(f"{name}_" for name in STREAMS["etsum"].empty().columns),
+    }
+    with uproot.open(samples["ORBIT_COLLECTION"]) as file:
+        tree = file["Events"]
+        data = {name: tree[name].array() for name in tree.keys() if name[0] != "n"}  # noqa: SIM118
+    bx = [7, 7, 3564]
+    for k, (kind, names) in enumerate(members.items()):
+        base = f"l1ScoutingRun3{kind}OrbitCollection_unpacker__TEST.obj."
+        data[base + "bxOffsets_"] = ak.values_astype(ak.Array([dense(*bx), dense(*bx)]), np.uint32)
+        for m, name in enumerate(names.split()):
+            values = [[100 * k + m + 1, 2, 0], [3, 4, 5]]
+            data[base + "data_." + name] = ak.values_astype(ak.Array(values), np.int32)
+    path = tmp_path / "all.root"
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {k: v.type.content for k, v in data.items()}).extend(data)
+    (found,) = read_events(path)
+    assert set(found.streams) == {"muon", "jet", "stub", "tower", "etsum"}
+    for name, batch in found.streams.items():
+        assert set(batch.columns) <= set(STREAMS[name].empty().columns)
+        assert (batch.n_orbits, batch.first_orbit) == (found.muons.n_orbits, found.muons.first_orbit)
+    jets = found.streams["jet"]
+    assert jets["hwPt"].tolist() == [1, 2, 0, 3, 4, 5]
+    assert jets["hwQual"][0] == 4
+    assert (jets.bx.tolist(), jets.counts.tolist()) == ([7, 3564] * 2, [2, 1] * 2)
+    assert found.streams["stub"]["sector"][0] == 108
+    assert found.streams["tower"]["hwPhi"][0] == 205
+    sums = found.streams["etsum"]
+    assert len(sums) == 3  # sums of zeros are none
+    assert describe(path)["streams"]["tower"] == 6

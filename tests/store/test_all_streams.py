@@ -1,6 +1,7 @@
 """All streams: boards, readouts, a store, and what is built of it is exactly what was simulated."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from l1scout.board.repeat_records import RepeatedRecords
 from l1scout.formats.streams.gt import to_links
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.formats.wire_formats.run3 import RUN3
+from l1scout.io.built_data import BuildAccount
+from l1scout.io.quality import ReadQuality
 from l1scout.link.transmit import Piece, Transmitter, random_timing
 from l1scout.readout.source_writers import SourceWriters
 from l1scout.readout.spool import Spool
@@ -145,6 +148,23 @@ def test_account_of_the_sources_joined(store):
     assert (built.into, built.out, built.counted) == (ORBITS, ORBITS, {"incomplete": 0})
     assert built.name.endswith("without 32 (2 of 9 orbits)")
     assert not [stage.wrong for stage in stages if stage.wrong and stage.source]
+
+
+def test_damage_costs_an_orbit_of_its_stream_and_is_said(store, tmp_path):
+    """A frame whose checksum does not fit is left out, and its orbit is lost for that stream alone."""
+    copy = tmp_path / "store"
+    shutil.copytree(store, copy)
+    path = next(iter(stored_run(copy, RUN).sources[22]))
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(data)
+    quality, build = ReadQuality(), BuildAccount()
+    parts = list(stored_run(copy, RUN).read(quality, build))
+    assert sum(data.streams["jet"].n_orbits for data in parts) == ORBITS - 1
+    assert sum(data.streams["jet"].lost_orbits for data in parts) == 1
+    assert sum(data.muons.n_orbits for data in parts) == ORBITS
+    assert quality.damaged_parts == 1
+    assert (build.complete, build.counts[22].absent) == (ORBITS - 1, 1)
 
 
 def test_orbits_that_a_source_lacks_are_in_the_account(store):

@@ -2,20 +2,26 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import uproot
+from typer.testing import CliRunner
 
+from l1scout.cli import make_app
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io import read_events
+from l1scout.trigger.cross_check import CrossChecker
 from l1scout.trigger.crossing_blocks import crossing_blocks
 from l1scout.trigger.emulator import emulate
 from l1scout.trigger.event_inputs import inputs_of_events
 from l1scout.trigger.load_menu import load_menu
+from l1scout.trigger.recorded_events import recorded_events
+from l1scout.trigger.short_form import parse_algorithm
 from l1scout.trigger.skim import Skim
 from l1scout.trigger.skim_expression import skim_menu
 
@@ -107,6 +113,34 @@ def test_every_recorded_bit_of_2018_is_emulated_and_no_other(events):
                 of_run.bits[algorithm.name], recorded[:, algorithm.index], err_msg=algorithm.name
             )
     assert sum(int(b.sum()) for b in of_run.bits.values()) == 84
+
+
+def test_the_cross_check_of_real_decisions(events, shared_data, tmp_path):
+    """The hardware and the menu agree; a menu with another threshold does not, and that is explained."""
+    of_run = events[320040]
+    found = CrossChecker(of_run.menu).run_events(recorded_events(of_run.path))
+    assert found.agrees
+    assert (found.events, len(found.algorithms)) == (200, 79)
+    assert sum(a.recorded for a in found.algorithms) == 84
+    wrong = parse_algorithm("MU4[QLTY>=12]", "L1_SingleMu3", index=of_run.menu.select("L1_SingleMu3").index)
+    others = [a for a in of_run.menu.algorithms if a.name != "L1_SingleMu3"]
+    menu = replace(of_run.menu, algorithms=(*others, wrong))
+    (one,) = CrossChecker(menu).run_events(recorded_events(of_run.path, rows=30)).differing
+    muons = of_run.muons
+    good = (muons["bxInEvent"] == 0) & (muons["hwQual"] >= 12)
+    soft, hard = (set(muons.row[good & (muons["hwPt"] >= limit)].tolist()) for limit in (7, 9))
+    assert (one.name, one.only_recorded, one.only_emulated) == ("L1_SingleMu3", len(soft - hard), 0)
+    assert 2569 in one.by_bx  # the ninth event of the page: hwPt 7
+    arguments = [
+        "menu",
+        "cross-check",
+        str(of_run.path),
+        "--menu",
+        str(shared_data / "l1-menus" / FILES[320040][1]),
+    ]
+    result = CliRunner().invoke(make_app(), arguments)
+    assert result.exit_code == 0, result.output
+    assert "79 of 343 algorithms compared in 200 events" in " ".join(result.output.split())
 
 
 def test_every_recorded_bit_of_2024_is_emulated(events):

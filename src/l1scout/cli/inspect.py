@@ -17,12 +17,15 @@ _SHOWN = 60
 def inspect(
     file: Annotated[
         Path,
-        typer.Argument(help="ROOT, Parquet, .raw, records, packets, CSV, pattern or look-up table file."),
+        typer.Argument(
+            help="ROOT, Parquet, .raw, records, packets, CSV, pattern or look-up table file, or the "
+            "folder of a Parquet data set."
+        ),
     ],
     flavour: Flavour = None,
     json: Json = False,
 ) -> None:
-    """Describe what a file is and what it holds: format, era, rows, runs, orbits, muons, columns."""
+    """Describe what a file is and holds: format, era, runs, orbits seen, streams, occupancies, columns."""
     from l1scout.io.inspect import describe
 
     found = describe(file, flavour=flavour)

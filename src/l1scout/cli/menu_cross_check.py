@@ -7,17 +7,19 @@ import typer
 
 from l1scout.cli.menu_show import Cabling
 from l1scout.cli.output import Json, print_json, print_line, print_problem, print_table, progress, warn
+from l1scout.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from l1scout.core.orbit_data import OrbitData
-    from l1scout.trigger.cross_check import CheckedAlgorithm, CrossCheck
+    from l1scout.trigger.cross_check_result import CheckedAlgorithm, CrossCheck
 
 
 def cross_check(
     files: Annotated[
-        list[Path], typer.Argument(help="Files with objects and with the stream gt, or folders of such.")
+        list[Path],
+        typer.Argument(help="Files with objects and with the stream gt, folders of such, or L1Ntuples."),
     ],
     menu: Annotated[Path, typer.Option("--menu", help="Menu: XML, or JSON of derived facts; also as .gz.")],
     cabling: Cabling = None,
@@ -42,13 +44,16 @@ def cross_check(
     Bits are compared before masks and prescales, in every crossing of the orbits that were seen. For each
     algorithm that differs it lists the first crossings with their objects, the BX, and single faults of the
     firmware (one bit of one limit) that would explain all of them. Algorithms that cannot be emulated from
-    the data are listed, and say nothing about the trigger.
+    the data are listed, and say nothing about the trigger. Of L1Ntuples it compares the events' own
+    crossings with the decisions that the hardware recorded.
     """
     from l1scout.io.batches import read_batches
     from l1scout.io.folder import expand
     from l1scout.io.quality import ReadQuality
-    from l1scout.trigger.cross_check import CrossChecker, summary
+    from l1scout.trigger.cross_check import CrossChecker
+    from l1scout.trigger.cross_check_result import summary
     from l1scout.trigger.load_menu import load_menu
+    from l1scout.trigger.recorded_events import has_decisions, recorded_events
 
     loaded = load_menu(menu, cabling)
     checker = CrossChecker(loaded, ignored or (), delay, examples)
@@ -62,7 +67,14 @@ def cross_check(
                 yield data
                 bar.advance(task, data.main.n_orbits or 0)
 
-        found = checker.run(chunks())
+        events = [path for path in named if has_decisions(path)]
+        if events and len(events) < len(named):
+            msg = f"{events[0]}: an L1Ntuple: compare it apart from files with the stream gt"
+            raise InputError(msg)
+        if events:
+            found = checker.run_events(part for path in events for part in recorded_events(path))
+        else:
+            found = checker.run(chunks())
     quality.check(allow_damaged=accept_damaged)
     warn([f"skipped: {reason}" for reason in skipped] + quality.warnings())
     if json:
@@ -93,12 +105,14 @@ def _print(found: "CrossCheck", menu: str) -> None:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         print_line(f"not emulated: {', '.join(names[:3])}{more}: {reason}")
     hashes = ", ".join(f"{value} in {n:,} records" for value, n in found.menu_hashes.items())
-    print_line(f"menu hash: {hashes or 'no records'}")
+    if not found.events:
+        print_line(f"menu hash: {hashes or 'no records'}")
     if len(found.menu_hashes) > 1:
         warn(["the menu changed on the way: compare the parts of the data with their own menus"])
     compared = f"{len(found.algorithms)} of {len(found.algorithms) + len(found.not_emulated)} algorithms"
     left_out = f", {found.orbits_left_out:,} left out" if found.orbits_left_out else ""
-    orbits = f"{found.orbits:,} orbits{left_out} ({data_label(found.simulated)} data)"
+    what = f"{found.events:,} events" if found.events else f"{found.orbits:,} orbits{left_out}"
+    orbits = f"{what} ({data_label(found.simulated)} data)"
     print_line(
         f"{menu}: {compared} compared in {orbits}: "
         f"{sum(a.recorded for a in found.algorithms):,} bits recorded, "
@@ -128,8 +142,8 @@ def _print_algorithm(one: "CheckedAlgorithm") -> None:
 
 
 def _by_reason(problems: dict[str, str]) -> dict[str, list[str]]:
-    """Return the algorithms with each reason."""
+    """Return the algorithms with each reason, whatever part of their expression it is about."""
     found: dict[str, list[str]] = {}
     for name, reason in problems.items():
-        found.setdefault(reason, []).append(name)
+        found.setdefault(reason.rpartition(": ")[2], []).append(name)
     return found

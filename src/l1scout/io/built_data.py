@@ -17,7 +17,10 @@ from l1scout.core.orbit_data import OrbitData, Origin
 from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.decoded import batch_of_records
+from l1scout.formats.raw import Frame, RawFile
+from l1scout.formats.raw_objects import decode_shared_frames
 from l1scout.formats.stream import STREAMS, streams_of_sources
+from l1scout.io.frame_parts import FramePart
 from l1scout.io.orbit_building import BuiltOrbits, Fragments, OrbitBuilder, Prescale, SourceCounts
 from l1scout.lhc import lumisection
 
@@ -27,12 +30,24 @@ ORBITS = 50
 
 @dataclass
 class BuildAccount:
-    """What became of all orbits; see `OrbitBuilder`."""
+    """What became of all orbits; see `OrbitBuilder`.
+
+    Parameters
+    ----------
+    orbits, complete, forced : int
+    max_bytes : int
+        Held at most.
+    corrupt, corrupt_bytes : int
+        Frames whose records could not be decoded to their end, and what is left of them.
+    counts : mapping of int to SourceCounts
+    """
 
     orbits: int = 0
     complete: int = 0
     forced: int = 0
     max_bytes: int = 0
+    corrupt: int = 0
+    corrupt_bytes: int = 0
     counts: Mapping[int, SourceCounts] = field(default_factory=dict)
 
 
@@ -45,15 +60,15 @@ class DataBuilder:
 
     Parameters
     ----------
-    builder : OrbitBuilder
+    account : BuildAccount
     prescales : mapping of int to Prescale
     name : str
         What the data are named after.
     """
 
-    def __init__(self, builder: OrbitBuilder, prescales: Mapping[int, Prescale], name: str) -> None:
-        self._prescales, self._name = prescales, name
-        sources = list(builder.counts)
+    def __init__(self, account: BuildAccount, prescales: Mapping[int, Prescale], name: str) -> None:
+        self._account, self._prescales, self._name = account, prescales, name
+        sources = list(account.counts)
         self._sources = {
             stream.name: [source for source in sources if source in stream.source_ids]
             for stream in streams_of_sources(sources)
@@ -68,22 +83,50 @@ class DataBuilder:
         }
         origins = [part.content.origin for of_source in parts.values() for part in of_source]
         contents = {id(p.content): p.content for of_source in parts.values() for p in of_source}
-        simulated = joint_origin(set[bool | None]().union(*(data.origins for data in contents.values())))
+        decoded = self._decode(parts)
+        origins_of = [data.origins for data in contents.values() if isinstance(data, OrbitData)]
+        origins_of += [batch.origins for batches in decoded.values() for batch in batches]
+        simulated = joint_origin(set[bool | None]().union(*origins_of))
         streams = {
-            name: self._stream(name, {source: parts[source] for source in sources}, orbit, simulated)
+            name: self._stream(
+                name, {source: parts[source] for source in sources}, orbit, decoded.get(name, []), simulated
+            )
             for name, sources in self._sources.items()
         }
         version = origins[0].version if origins else None
         return OrbitData(streams, None, Origin(self._name, None, version))
+
+    def _decode(self, parts: Mapping[int, list[Fragments]]) -> dict[str, list[OrbitBatch]]:
+        """Decode the frames among the parts: sources that have the same streams together."""
+        frames: dict[tuple[str, ...], list[Frame]] = {}
+        headers: dict[tuple[str, ...], RawFile] = {}
+        for source, of_source in parts.items():
+            names = tuple(name for name, sources in self._sources.items() if source in sources)
+            for part in of_source:
+                if isinstance(part.content, FramePart):
+                    own = part.content.frames
+                    frames.setdefault(names, []).extend(own[k] for k in part.place.tolist())
+                    headers[names] = part.content.header
+        made: dict[str, list[OrbitBatch]] = {}
+        for names, own in frames.items():
+            found = decode_shared_frames(own, [STREAMS[name] for name in names], headers[names])
+            for k, (name, one) in enumerate(found.items()):
+                made[name] = [one.objects]
+                if not k:  # what they share is damaged once
+                    self._account.corrupt += one.corrupt
+                    self._account.corrupt_bytes += one.corrupt_bytes
+        return made
 
     def _stream(
         self,
         name: str,
         parts: Mapping[int, list[Fragments]],
         orbit: NDArray[np.int64],
+        found: list[OrbitBatch],
         simulated: bool | None,
     ) -> OrbitBatch:
-        found, seen, expected = [], orbit, np.ones(orbit.size, np.bool_)
+        """Make a stream of what its sources have, `found` of which is decoded already."""
+        found, seen, expected = found.copy(), orbit, np.ones(orbit.size, np.bool_)
         whole = True
         for source, of_source in parts.items():
             own = np.concatenate([np.zeros(0, np.int64), *(part.orbit for part in of_source)])
@@ -91,7 +134,11 @@ class DataBuilder:
             seen = np.intersect1d(seen, own, assume_unique=True) if own.size < orbit.size else seen
             keep, of = self._prescales.get(source, (1, 1))
             expected &= orbit % of < keep
-            batches = [_part(part.content.streams[name], part.orbit) for part in of_source]
+            batches = [
+                _part(part.content.streams[name], part.orbit)
+                for part in of_source
+                if isinstance(part.content, OrbitData)
+            ]
             if batches:
                 found.append(concatenate(batches) if len(batches) > 1 else batches[0])
         if found:
@@ -146,7 +193,7 @@ def _merged(batches: list[OrbitBatch]) -> OrbitBatch:
 
 
 def build_data(
-    sources: Mapping[int, Iterator[OrbitData]],
+    sources: Mapping[int, Iterator[OrbitData | FramePart]],
     *,
     prescales: Mapping[int, Prescale] | None = None,
     name: str = "several sources",
@@ -159,7 +206,7 @@ def build_data(
 
     Parameters
     ----------
-    sources : mapping of int to iterator of OrbitData
+    sources : mapping of int to iterator of OrbitData or FramePart
         By source id.
     prescales : mapping of int to Prescale, optional
         Sources that have only some orbits.
@@ -181,8 +228,8 @@ def build_data(
     """
     prescales, account = prescales or {}, account or BuildAccount()
     builder = OrbitBuilder(list(sources), prescales=prescales)
-    joiner, held = DataBuilder(builder, prescales, name), list[BuiltOrbits]()
     account.counts = builder.counts
+    joiner, held = DataBuilder(account, prescales, name), list[BuiltOrbits]()
     while (source := builder.behind()) is not None:
         data = next(sources[source], None)
         held += builder.end(source) if data is None else builder.step(_fragments(source, data))
@@ -195,7 +242,9 @@ def build_data(
         yield joiner.join(held)
 
 
-def _fragments(source: int, data: OrbitData) -> Fragments:
+def _fragments(source: int, data: OrbitData | FramePart) -> Fragments:
+    if isinstance(data, FramePart):
+        return Fragments.of(source, data.orbit, data, data.size)
     seen = data.main.orbits_seen()
     if seen is None:
         msg = f"{data.source}: does not tell which orbits were seen: it cannot be joined with other sources"

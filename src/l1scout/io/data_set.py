@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from l1scout.errors import InputError
 from l1scout.files import read_limited
+from l1scout.io.orbit_bitmaps import decode_orbits, encode_orbits
 
 SCHEMA_VERSION = 1
 MANIFEST = "_l1scout.json"
@@ -22,8 +26,6 @@ MARK = "l1scout_data_set"
 """Key of the manifest's content, and of what a file states in its metadata (under ``l1scout``)."""
 SELECTIONS = "selections"
 """Name of the partition with the flags of selections."""
-MOST_ORBITS = 1 << 22
-"""Consecutive orbits of a lumisection at most: a real one has 2^18."""
 _MANIFEST_BYTES = 1 << 20
 _PART = re.compile(r"part-(\d{6,12})\.parquet")
 
@@ -44,28 +46,29 @@ class ChunkFacts:
 
     rows: int
     n_orbits: int | None
-    first_orbit: int | None
+    seen: NDArray[np.int64] | None
     lost_orbits: int
     simulated: bool | None
 
     def as_list(self) -> list[Any]:
         """Return what stands in the metadata."""
-        return [self.rows, self.n_orbits, self.first_orbit, self.lost_orbits, self.simulated]
+        return [self.rows, self.n_orbits, encode_orbits(self.seen), self.lost_orbits, self.simulated]
 
     @classmethod
     def of(cls, stated: Any) -> "ChunkFacts":
         """Check what stands in the metadata (ValueError if it is anything else)."""
         good = isinstance(stated, list) and len(stated) == 5
         if good:
-            rows, n, first, lost, simulated = stated
+            rows, n, orbits, lost, simulated = stated
             good = all(type(v) is int and 0 <= v < 1 << 62 for v in (rows, lost))
-            good &= all(v is None or (type(v) is int and 0 <= v < 1 << 62) for v in (n, first))
+            good &= n is None or (type(n) is int and 0 <= n < 1 << 62)
             good &= simulated is None or isinstance(simulated, bool)
-            good &= first is None or (n is not None and n <= MOST_ORBITS)
-        if not good:
-            msg = "its list of chunks is damaged"
-            raise ValueError(msg)
-        return cls(*stated)
+        if good:
+            seen = decode_orbits(orbits)
+            if seen is None or seen.size == n:
+                return cls(rows, n, seen, lost, simulated)
+        msg = "its list of chunks is damaged"
+        raise ValueError(msg)
 
 
 def part_path(folder: Path, stream: str, run: int, lumisection: int, number: int) -> Path:

@@ -277,7 +277,7 @@ def unknown_orbits(data: OrbitData) -> list[str]:
     """Name the streams of which it is not known which orbits without objects were seen."""
     lost = []
     for name, batch in data.streams.items():
-        if batch.first_orbit is None and batch.n_orbits != np.unique(batch.orbit).size:
+        if batch.orbits_seen() is None and batch.n_orbits != np.unique(batch.orbit).size:
             what = "are not stated" if batch.n_orbits is None else "have no known numbers"
             lost.append(f"orbits without {name}s ({what} by the input)")
     return lost

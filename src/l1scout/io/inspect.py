@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from l1scout.io.data_set import MANIFEST, is_data_set
 from l1scout.io.input_file import InputFile, opened
 from l1scout.io.reader import reader_of
 
@@ -13,6 +14,7 @@ def describe(path: str | Path | InputFile, **options: Any) -> dict[str, Any]:
     Parameters
     ----------
     path : str, Path or InputFile
+        A file, or the folder of a Parquet data set.
     options
         See `read_events`.
 
@@ -28,6 +30,8 @@ def describe(path: str | Path | InputFile, **options: Any) -> dict[str, Any]:
     InputError
         If the file is missing, unknown, truncated or damaged.
     """
+    if not isinstance(path, InputFile) and is_data_set(Path(path)):
+        path = Path(path) / MANIFEST
     with opened(path, **options) as file:
         reader = reader_of(file)
         return {"file": file.path.name, "bytes": file.size, "format": reader.title} | reader.describe(file)

@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
+from l1scout.formats.stream import STREAMS
 from l1scout.io import columns, root
 from l1scout.io.conditions import Conditions, of_runs
 from l1scout.io.guard import guarded
 from l1scout.io.input_file import InputFile
 from l1scout.io.nano_order import TIME, OrbitShares, spans, time_order
 from l1scout.io.nano_tables import (
-    first_orbits,
     mark_of,
     orbits_by_stream,
     orbits_of_lumisections,
+    orbits_seen,
     read_selections,
     read_streams,
     stream_tables,
@@ -42,7 +43,7 @@ OFFLINE = {
 }
 EXTRA = (
     *("hwQual", "hwIso", "hwChargeValid", "tfMuonIndex", "hwDXY", "hwPtUnconstrained"),
-    *("shower", "second"),
+    *("shower", "second", "link"),
 )
 """Columns that exist only as hardware values; ``ptUnconstrained`` has a scale of its own in each era."""
 L1_MUON = ("L1Mu_pt", "L1Mu_hwPt", "L1Muon_pt", "L1Muon_hwPt")
@@ -296,18 +297,15 @@ def _read_crossings(
     stated = orbits_of_lumisections(file)
     shares = {}
     if stated is not None:
-        shares = {n: OrbitShares(own, {}, entries) for n, own in orbits_by_stream(file).items()}
-        shares[""] = OrbitShares(stated, first_orbits(file), entries)
+        seen, own = orbits_seen(file), orbits_by_stream(file)
+        names = [name for name, stream in STREAMS.items() if stream.nano is not None]
+        shares = {n: OrbitShares(own.get(n, stated), seen.get(n, {}), entries) for n in names}
     for span in spans(named, entries, rows, order):
         if whole is None or order is None:
             data = _read_l1_nano(file, named, span[:2], Flavour.SCOUTING)
         else:
             data = take_rows(whole, order[span.start : span.stop])
-        orbits = {name: share.of(span) for name, share in shares.items()}
-        streams = {}
-        for name, batch in data.streams.items():
-            n, first = orbits.get(name) or orbits.get("") or (None, None)
-            streams[name] = replace(batch, n_orbits=n, first_orbit=first)
+        streams = {n: shares[n].of(b, span) if n in shares else b for n, b in data.streams.items()}
         quality.bytes += file.size * (span.stop - span.start) // max(entries, 1)
         yield with_objects(replace(data, streams=streams))
 

@@ -1,14 +1,15 @@
 """Rows of scouting nano files in order of time, by whole orbits, with the orbits that they stand for."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.errors import InputError
 from l1scout.io import root
-from l1scout.io.data_set import MOST_ORBITS
 
 MAX_SORTED_ROWS = 10_000_000
 """Rows that are sorted in memory if a scouting nano file is not in order of time."""
@@ -149,36 +150,47 @@ class OrbitShares:
     ----------
     orbits : mapping of (run, lumisection) to int
         Run 0 and lumisection 0 stand for all, where a file does not tell.
-    firsts : mapping of (run, lumisection) to int
-        First orbit of those lumisections whose orbits are consecutive.
+    seen : mapping of (run, lumisection) to ndarray of int64
+        Numbers of these orbits, where they are known.
     entries : int
         Rows of the file.
     """
 
     def __init__(
-        self, orbits: Mapping[tuple[int, int], int], firsts: Mapping[tuple[int, int], int], entries: int
+        self,
+        orbits: Mapping[tuple[int, int], int],
+        seen: Mapping[tuple[int, int], NDArray[np.int64]],
+        entries: int,
     ) -> None:
-        self._left, self._next, self._entries = dict(orbits), dict(firsts), entries
+        self._left, self._seen, self._entries = dict(orbits), dict(seen), entries
         self._whole = (0, 0) in self._left and len(self._left) == 1
 
-    def of(self, span: Span) -> tuple[int, int | None]:
-        """Return how many orbits a span stands for, and the first; spans come one after the other."""
+    def of(self, batch: OrbitBatch, span: Span) -> OrbitBatch:
+        """Return a batch with the orbits that its span stands for; spans come one after the other."""
         key = (0, 0) if self._whole else (span.run, span.lumisection)
         stated = key in self._left
         if not stated and self._left:  # a file whose lumisections are not those of its rows
             key = max(self._left, key=self._left.__getitem__)
-        left, first = self._left.get(key, 0), self._next.get(key) if stated else None
-        is_last = span.stop == self._entries
-        rest = sum(self._left.values()) - left
-        if first is not None and (not is_last or rest == 0):
-            share = left if span.ends else span.last + 1 - first
-            if not span.orbits <= share <= left <= MOST_ORBITS:
-                msg = f"lumisection {span.lumisection} of run {span.run}: its orbits contradict firstOrbit"
-                raise InputError(msg)
-            self._left[key], self._next[key] = left - share, first + share
-            return share, first
+        left, is_last = self._left.get(key, 0), span.stop == self._entries
+        seen = self._seen.get(key) if stated else None
+        if seen is not None and (not is_last or sum(self._left.values()) == left):
+            return self._of_seen(batch, span, key, seen)
         if is_last:
-            return left + rest, None
+            return replace(batch, n_orbits=sum(self._left.values()))
         share = left if span.ends and stated and not self._whole else min(span.orbits, left)
         self._left[key] = left - share
-        return share, None
+        return replace(batch, n_orbits=share)
+
+    def _of_seen(
+        self, batch: OrbitBatch, span: Span, key: tuple[int, int], seen: NDArray[np.int64]
+    ) -> OrbitBatch:
+        stop = seen.size if span.ends else int(np.searchsorted(seen, span.last, "right"))
+        now, self._seen[key] = seen[:stop], seen[stop:]
+        with_objects = batch.orbit[batch.counts > 0]
+        if seen.size != self._left[key] or not np.isin(with_objects, now).all():
+            msg = f"lumisection {span.lumisection} of run {span.run}: its orbits contradict each other"
+            raise InputError(msg)
+        self._left[key] -= now.size
+        rows = np.flatnonzero(np.isin(batch.orbit, now))
+        part = batch if rows.size == len(batch) else batch.take(rows)
+        return replace(part, n_orbits=now.size).with_orbits(now)

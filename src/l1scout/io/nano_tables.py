@@ -18,9 +18,12 @@ from l1scout.formats.nano_table import NanoTable
 from l1scout.formats.stream import STREAMS
 from l1scout.io import root
 from l1scout.io.input_file import InputFile
+from l1scout.io.orbit_bitmaps import decode_orbits
 
 MARK = "l1scout_nano"
 """Name of the string in files of our own making: a JSON object with ``simulated`` and ``streams``."""
+ORBITS = "l1scout_orbits"
+"""Name of the string with the orbits that streams have seen, in files of our own making."""
 SELECTION = "SelBx_"
 """How the branches of flags begin."""
 _MAX_ORBITS = 1 << 32
@@ -113,12 +116,31 @@ def orbits_of_lumisections(file: InputFile, branch: str = "nOrbits") -> dict[tup
     return found
 
 
-def first_orbits(file: InputFile) -> dict[tuple[int, int], int]:
-    """Return the first orbit of each run and lumisection of which all orbits were seen one after the other.
+def orbits_seen(file: InputFile) -> dict[str, dict[tuple[int, int], NDArray[np.int64]]]:
+    """Return which orbits each stream has seen, by run and lumisection; {} for files of other making.
 
-    Only files of our own making state it, as ``firstOrbit``; {} for others.
+    Raises
+    ------
+    InputError
+        If the list is damaged.
     """
-    return orbits_of_lumisections(file, "firstOrbit") or {}
+    if ORBITS not in root.classes(file):
+        return {}
+    try:
+        stated = json.loads(str(file.root[ORBITS]))
+        found: dict[str, dict[tuple[int, int], NDArray[np.int64]]] = {}
+        for name, rows in stated.items():
+            found[str(name)] = {}
+            for run, block, which in rows:
+                seen = decode_orbits(which)
+                if seen is None or type(run) is not int or type(block) is not int:
+                    msg = "no orbits"
+                    raise ValueError(msg)
+                found[name][run, block] = seen
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        msg = f"{file.path}: its {ORBITS} are damaged ({error})"
+        raise InputError(msg) from error
+    return found
 
 
 def orbits_by_stream(file: InputFile) -> dict[str, dict[tuple[int, int], int]]:
@@ -140,8 +162,8 @@ def with_objects(data: OrbitData) -> OrbitData:
     streams = {}
     for name, batch in data.streams.items():
         if name != MUON:
-            rows = np.flatnonzero(batch.counts)
-            first = batch.first_orbit
-            batch = replace(batch.take(rows, n_orbits=batch.n_orbits), first_orbit=first)
+            seen = batch.orbits_seen()
+            batch = batch.take(np.flatnonzero(batch.counts), n_orbits=batch.n_orbits)
+            batch = batch if seen is None else batch.with_orbits(seen)
         streams[name] = batch
     return replace(data, streams=streams)

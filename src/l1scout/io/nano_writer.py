@@ -1,7 +1,7 @@
 """Write L1 scouting nano files as CMSSW lays them out: objects of all streams, as TTree or RNTuple."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,22 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, joint_rows, on_rows
+from l1scout.core.orbit_batch import OrbitBatch, on_rows
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.core.provenance import KEY, Provenance, current, joint_origin
 from l1scout.errors import InputError
 from l1scout.files import complete_or_nothing
 from l1scout.formats.stream import STREAMS
-from l1scout.io.data_set import MOST_ORBITS
+from l1scout.io.crossings import crossings_to_write, flags_of, within
+from l1scout.io.lumisection_parts import LumisectionPart, lumisection_parts
 from l1scout.io.nano import EVENTS
-from l1scout.io.nano_tables import MARK
-from l1scout.io.sections import LumisectionPart, sections
-from l1scout.lhc import BX_PER_ORBIT, lumisection, order_of_time
+from l1scout.io.nano_tables import MARK, ORBITS
+from l1scout.io.orbit_bitmaps import encode_orbits
 
 _EVENT = {"run": "run", "luminosityBlock": "lumisection", "bunchCrossing": "bx", "orbitNumber": "orbit"}
 """Branches of a crossing, and what they are of a batch."""
 COMPRESSION_LEVEL = 9
 """Of ZLIB: CMS's choice for nano files."""
-_ORBITS_AT_A_TIME = 50
-"""Of which all crossings are in memory."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def write_nano(
     Of muons only the final ones are written; offline muons are not. ``LuminosityBlocks.nOrbits`` counts the
     orbits of muons, or of the first stream if there are no muons; where other streams were seen in other
     orbits, ``nOrbits_L1CaloTower`` and the like count theirs. Which orbits without objects belong to which
-    lumisection: see `l1scout.io.sections.sections`.
+    lumisection: see `l1scout.io.lumisection_parts.lumisection_parts`.
 
     Parameters
     ----------
@@ -109,7 +107,7 @@ def fill_nano(
     """Write data to a nano file under its final name; see `write_nano`."""
     with uproot.recreate(path, compression=uproot.ZLIB(COMPRESSION_LEVEL)) as file:
         writer = _Writer(file, options)
-        for section in sections(map(writer.note, chunks)):
+        for section in lumisection_parts(map(writer.note, chunks)):
             writer.add(section)
             progress(writer.crossings)
         writer.finish(path.with_suffix(""), made)
@@ -126,8 +124,7 @@ class _Writer:
         self._types: dict[str, Any] = {}
         self._orbits: dict[str, dict[tuple[int, int], int] | None] = {}
         self._lumisections: set[tuple[int, int]] = set()
-        self._first: dict[tuple[int, int], int] | None = {}
-        self._end: dict[tuple[int, int], int] = {}
+        self._seen: dict[str, dict[tuple[int, int], list[NDArray[np.int64]]] | None] = {}
         self._main = ""
         self._origins: set[bool | None] = set()
         self._stated: dict[str, Any] = {}
@@ -154,70 +151,53 @@ class _Writer:
                 self._orbits[name] = None
             elif counts is not None:
                 counts[key] = counts.get(key, 0) + batch.n_orbits
+            self._note_orbits(name, key, batch)
         self._lumisections.add(key)
-        spans = {(batch.first_orbit, batch.n_orbits) for batch in streams.values() if batch.n_orbits != 0}
-        self._note_span(key, spans)
         self._add_crossings(section.data)
 
-    def _note_span(self, key: tuple[int, int], spans: set[tuple[int | None, int | None]]) -> None:
-        """Note the orbits of a lumisection, as long as all streams have seen all of them, one by one."""
-        if self._first is None or not spans:
-            return
-        first, n = next(iter(spans))
-        known = len(spans) == 1 and first is not None and n is not None
-        too_many = (first or 0) + (n or 0) - self._first.get(key, first or 0) > MOST_ORBITS
-        if not known or too_many or self._end.get(key, first) != first:
-            self._first = None
-            return
-        self._first.setdefault(key, first or 0)
-        self._end[key] = (first or 0) + (n or 0)
+    def _note_orbits(self, name: str, key: tuple[int, int], batch: OrbitBatch) -> None:
+        """Note which orbits a stream has seen, as long as all are known."""
+        known, seen = self._seen.setdefault(name, {}), batch.orbits_seen()
+        if seen is None and batch.n_orbits != 0:
+            self._seen[name] = None
+        elif known is not None and seen is not None and seen.size:
+            of_key = known.setdefault(key, [])
+            if len(of_key) > 1:  # a bitmap's worth of memory, not one number an orbit
+                of_key[:] = [np.concatenate(of_key)]
+            of_key.append(seen.astype(np.int64))
+
+    def _orbit_lists(self) -> dict[str, list[Any]]:
+        """Return the orbits that streams have seen: run, lumisection, and `encode_orbits`."""
+        made = {}
+        for name, of_keys in self._seen.items():
+            if of_keys is None:
+                continue
+            rows = [[*key, encode_orbits(np.unique(np.concatenate(of_keys[key])))] for key in sorted(of_keys)]
+            if all(orbits is not None for *_, orbits in rows):
+                made[name] = rows
+        return made
 
     def _add_crossings(self, data: OrbitData) -> None:
-        tables, given = {}, []
+        tables = {}
         for name, batch in data.streams.items():
             table = STREAMS[name].nano
             if table is None:
                 msg = f"the stream {name} has no table in nano files: leave it out"
                 raise InputError(msg)
-            full = batch.take(np.flatnonzero(batch.counts))
-            given.append(full)
-            tables[name] = table, full
+            tables[name] = table, batch.take(np.flatnonzero(batch.counts))
             self.objects[name] = self.objects.get(name, 0) + int(batch.n_objects)
-        for crossings in self._crossings(data, joint_rows(given)):
+        for crossings in crossings_to_write(data, empty=self.options.empty_crossings):
             groups = {}
             for table, batch in tables.values():
                 offsets, made = table.branches(
-                    on_rows(_within(batch, crossings), crossings),
+                    on_rows(within(batch, crossings), crossings),
                     hardware=self.options.hardware,
                     exact=self.options.exact,
                 )
                 groups[table.name] = np.diff(offsets), made
             event = {branch: _unsigned(branch, getattr(crossings, of)) for branch, of in _EVENT.items()}
-            self._fill(event | _flags(data.selections, crossings), groups)
+            self._fill(event | flags_of(data.selections, crossings), groups)
             self.crossings += len(crossings)
-
-    def _crossings(self, data: OrbitData, filled: OrbitBatch) -> Iterator[OrbitBatch]:
-        """Yield the crossings to be written: those with objects, or all, some orbits at a time."""
-        if not self.options.empty_crossings:
-            yield filled
-            return
-        main = data.main
-        orbits = np.unique(np.concatenate([batch.orbit for batch in data.streams.values()]))
-        if main.first_orbit is not None and main.n_orbits is not None:
-            orbits = np.arange(main.first_orbit, main.first_orbit + main.n_orbits)
-        elif main.n_orbits != orbits.size:
-            msg = (
-                "crossings without objects cannot be written: the input does not state which orbits it covers"
-            )
-            raise InputError(msg)
-        run = int(filled.run[0]) if len(filled) else 0
-        for start in range(0, orbits.size, _ORBITS_AT_A_TIME):
-            some = np.repeat(orbits[start : start + _ORBITS_AT_A_TIME], BX_PER_ORBIT)
-            bx = np.tile(np.arange(1, BX_PER_ORBIT + 1), some.size // BX_PER_ORBIT)
-            blocks = lumisection(some)
-            if len(filled):
-                blocks = np.full(some.size, filled.lumisection[0])
-            yield OrbitBatch(some, bx, np.zeros(some.size + 1, np.int64), {}, np.full(some.size, run), blocks)
 
     def _fill(
         self, flat: dict[str, NDArray[Any]], groups: dict[str, tuple[NDArray[np.int64], dict[str, Any]]]
@@ -259,8 +239,6 @@ class _Writer:
             table = STREAMS[name].nano
             branch = "nOrbits" if name == self._main or table is None else f"nOrbits_{table.name}"
             blocks[branch] = _unsigned(branch, np.array([counts.get(key, 0) for key in keys], np.int64))
-        if self._first and len(self._first) == len(keys):
-            blocks["firstOrbit"] = _unsigned("firstOrbit", np.array([self._first[key] for key in keys]))
         make = self.file.mkrntuple if self.options.rntuple else self.file.mktree
         for name, branches in (("LuminosityBlocks", blocks), ("Runs", {"run": np.unique(blocks["run"])})):
             make(name, {n: v.dtype for n, v in branches.items()}).extend(branches)
@@ -268,29 +246,8 @@ class _Writer:
         mark |= {n: v for n, v in self._stated.items() if v is not None}
         mark |= {"hardware": self.options.hardware, "exact_phi": self.options.exact}
         self.file[MARK] = json.dumps(mark)
+        self.file[ORBITS] = json.dumps(self._orbit_lists())
         self.file[KEY] = made.as_json()
-
-
-def _within(batch: OrbitBatch, crossings: OrbitBatch) -> OrbitBatch:
-    """Return the rows of a batch in the orbits of some crossings, which are in order of time."""
-    if not len(crossings) or not len(batch):
-        return batch
-    first, stop = np.searchsorted(batch.orbit, [crossings.orbit[0], crossings.orbit[-1] + 1])
-    return batch if stop - first == len(batch) else batch.take(np.arange(first, stop))
-
-
-def _flags(flags: OrbitBatch | None, crossings: OrbitBatch) -> dict[str, NDArray[np.bool_]]:
-    """Return the flags of selections of some crossings; False where there is none."""
-    if flags is None:
-        return {}
-    made = {name: np.zeros(len(crossings), np.bool_) for name in flags.columns}
-    time = order_of_time(crossings.orbit, crossings.bx)
-    here = order_of_time(flags.orbit, flags.bx)
-    place = np.searchsorted(time, here)
-    known = np.isin(here, time)
-    for name, values in flags.columns.items():
-        made[name][place[known]] = values[known]
-    return made
 
 
 def _unsigned(name: str, values: NDArray[Any]) -> NDArray[np.uint32]:

@@ -219,7 +219,7 @@ class ReadQuality:
         if first is None or first.offline is not None or not first.main.columns or _lacks_orbits(first):
             yield from chunks
             return
-        if len(first.streams) > 1 or first.selections is not None or first.main.first_orbit is not None:
+        if len(first.streams) > 1 or first.selections is not None or first.main.orbits_seen() is not None:
             yield from map(self.new_streams, chunks)
             return
         for batch in whole_orbits(data.main for data in chunks):
@@ -349,22 +349,17 @@ class ReadQuality:
 
 def covered_orbits(batch: OrbitBatch) -> NDArray[np.int64]:
     """Return the orbits that a batch covers, as far as their numbers are known."""
-    if batch.first_orbit is None or batch.n_orbits is None:
-        return np.unique(batch.orbit)
-    return np.arange(batch.first_orbit, batch.first_orbit + batch.n_orbits)
+    seen = batch.orbits_seen()
+    return np.unique(batch.orbit) if seen is None else seen
 
 
 def _of_orbits(batch: OrbitBatch, orbits: NDArray[np.int64]) -> OrbitBatch:
     """Return the rows of some of the orbits (rising) that a batch covers."""
-    covered = covered_orbits(batch)
-    kept = np.intersect1d(covered, orbits)
-    known = batch.first_orbit is not None and batch.n_orbits is not None
-    n = batch.n_orbits
-    if n is not None:
-        n = kept.size if known else round(n * kept.size / max(covered.size, 1))
-    part = batch.take(np.flatnonzero(np.isin(batch.orbit, orbits)), n_orbits=n)
-    consecutive = known and kept.size > 0 and kept[-1] - kept[0] + 1 == kept.size
-    return replace(part, first_orbit=int(kept[0])) if consecutive else part
+    if batch.orbits_seen() is not None:
+        return batch.of_orbits(orbits)
+    covered, n = covered_orbits(batch), batch.n_orbits
+    left = None if n is None else round(n * np.isin(covered, orbits).sum() / max(covered.size, 1))
+    return batch.take(np.flatnonzero(np.isin(batch.orbit, orbits)), n_orbits=left)
 
 
 def _lacks_orbits(data: OrbitData) -> bool:

@@ -49,8 +49,9 @@ def as_recorded(name: str, batch: OrbitBatch) -> OrbitBatch:
     Muons that do not state in which of their link's two slots they were are in the first ones, up to eight.
     """
     known = STREAMS[name].empty().columns
-    batch = replace(batch.take(np.flatnonzero(batch.counts), n_orbits=batch.n_orbits),
-                    first_orbit=batch.first_orbit)  # fmt: skip
+    seen = batch.orbits_seen()
+    batch = batch.take(np.flatnonzero(batch.counts), n_orbits=batch.n_orbits)
+    batch = batch if seen is None else batch.with_orbits(seen)
     columns: dict[str, Any] = {n: batch.columns[n] for n in known if n in batch.columns}
     for column, like in known.items():
         if column not in columns:

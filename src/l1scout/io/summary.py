@@ -13,6 +13,7 @@ from l1scout.formats.streams.muon import FIELDS, PHI_BINS, TRACK_FINDERS
 from l1scout.io.columns import UNKNOWN_ORBIT, charge_valid
 from l1scout.io.quality import ReadQuality
 from l1scout.io.runs import era
+from l1scout.io.stream_counts import StreamCounts
 from l1scout.lhc import BX_PER_ORBIT
 
 _NO_SCALE = ("hwPtUnconstrained",)
@@ -79,11 +80,11 @@ def summarize(chunks: Iterable[OrbitData], quality: ReadQuality | None = None) -
         ``rows``, ``runs``, ``era``, ``data`` (real, simulated, or not stated), ``lumisections``,
         ``orbits``, ``bx``, ``orbits_covered``, ``streams`` (objects of each), ``final_muons``,
         ``intermediate_muons`` (None if the file does not tell them apart), ``offline_muons``,
-        ``by_track_finder``, ``hwPt_0``, ``charge_not_valid`` (muons whose charge was not measured, if that is
-        known), ``invalid_codes`` and ``columns``; what the file does not tell is None. All but
-        ``intermediate_muons`` is of final muons.
+        ``occupancies`` (see `StreamCounts.rows`), ``by_track_finder``, ``hwPt_0``,
+        ``charge_not_valid`` (muons whose charge was not measured, if that is known), ``invalid_codes`` and
+        ``columns``; what the file does not tell is None. All but ``intermediate_muons`` is of final muons.
     """
-    rows, muons, ranges = _Rows(), _Muons(), Ranges()
+    rows, muons, ranges, occupancy = _Rows(), _Muons(), Ranges(), StreamCounts()
     streams: dict[str, int] = {}
     offline_muons: int | None = None
     origins: set[bool | None] = set()
@@ -93,6 +94,7 @@ def summarize(chunks: Iterable[OrbitData], quality: ReadQuality | None = None) -
         muons.count_intermediate(every)
         data = final_only(every)
         rows.add(data.main)
+        occupancy.add(data)
         origins |= data.origins
         for name, batch in data.streams.items():
             streams[name] = streams.get(name, 0) + batch.n_objects
@@ -113,6 +115,7 @@ def summarize(chunks: Iterable[OrbitData], quality: ReadQuality | None = None) -
         "intermediate_muons": muons.intermediate,
         "offline_muons": offline_muons,
         **muons.as_dict(),
+        "occupancies": occupancy.rows(),
         "columns": ranges.rows(),
     }
 

@@ -98,6 +98,9 @@ def repeated(settings: Settings, stream: Readable, first_orbit: int) -> Repeated
         return RepeatedRecords(
             stream, readout.sources, first_orbit, keep=board.keep_orbits, of=board.of_orbits
         )
+    if board.of_orbits > 1:
+        msg = "board.of_orbits: only boards of the wire format objects can leave out orbits"
+        raise InputError(msg)
     return RepeatedPackets(stream, board_format(readout.wire_format), first_orbit)
 
 

@@ -11,6 +11,7 @@ from l1scout.formats.streams.muon import MUONS
 from l1scout.formats.wire_formats.objects import OBJECT_PACKETS
 from l1scout.io.batches import read_batches
 from l1scout.io.built_data import BuildAccount, build_data
+from l1scout.io.frame_parts import FramePart, read_frame_parts
 from l1scout.io.orbit_building import Prescale
 from l1scout.io.quality import ReadQuality
 from l1scout.store.catalogue import Catalogue, Stored
@@ -30,6 +31,8 @@ class RunInStore(NamedTuple):
         The files of each source.
     prescales : mapping of int to Prescale
         Sources of which only some orbits were sent, as their settings say.
+    framed : frozenset of int
+        Sources of which all files are ``.raw`` files with records of their streams.
     name : str
         What its data are named after.
     """
@@ -38,6 +41,7 @@ class RunInStore(NamedTuple):
     notes: list[str]
     sources: Mapping[int, list[Path]]
     prescales: Mapping[int, Prescale]
+    framed: frozenset[int]
     name: str
 
     def read(
@@ -59,16 +63,20 @@ class RunInStore(NamedTuple):
             return
         first = next(iter(self.sources))
         own = {source: quality if source == first else ReadQuality() for source in self.sources}
-        options["intermediate"] = options.get("intermediate", False)
-        parts = {
-            source: with_losses(read_batches(files, quality=own[source], **options))
-            for source, files in self.sources.items()
-        }
+        account = account or BuildAccount()
+        parts: dict[int, Iterator[OrbitData | FramePart]] = {}
+        for source, files in self.sources.items():
+            if source in self.framed:
+                parts[source] = read_frame_parts(files, source, own[source])
+            else:
+                parts[source] = with_losses(read_batches(files, quality=own[source], **options))
         yield from build_data(parts, prescales=self.prescales, name=self.name, account=account)
+        quality.damage(account.corrupt, account.corrupt_bytes)
         for source, other in own.items():
             if source != first:
                 quality.damage(other.damaged_parts, other.damaged_bytes)
                 quality.bytes += other.bytes
+                quality.files += other.files
                 quality.missing_orbits += other.missing_orbits
 
 
@@ -121,7 +129,14 @@ def stored_run(folder: Path, run: int, source: int | None = None) -> RunInStore:
         by_source.setdefault(stored.segment.source, []).append(folder / stored.file)
     prescales = {s: p for s in by_source if (p := prescale(settings.get(s, ""))) is not None}
     notes = [f"{gone} of {len(segments)} segments of run {run} were deleted here"] if gone else []
-    return RunInStore([folder / s.file for s in here], notes, by_source, prescales, f"{folder}: run {run}")
+    other = {s.segment.source for s in here if not _is_framed(s)}
+    framed = frozenset(by_source) - other
+    files = [folder / s.file for s in here]
+    return RunInStore(files, notes, by_source, prescales, framed, f"{folder}: run {run}")
+
+
+def _is_framed(stored: Stored) -> bool:
+    return stored.segment.wire_format == OBJECT_PACKETS.name and stored.method != "parquet"
 
 
 def is_of_its_streams(stored: Stored) -> bool:

@@ -1,9 +1,7 @@
 """Recorded bits of the Global Trigger beside those that the emulator makes of the recorded objects."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,131 +9,24 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import joint_origin
-from l1scout.errors import InputError, printable
+from l1scout.errors import InputError
 from l1scout.formats.streams.gt import ALGORITHM_COLUMNS, ALGORITHMS, combine_boards
 from l1scout.lhc import BX_PER_ORBIT, orbit_and_bx
 from l1scout.trigger.block_inputs import EMPTY_CROSSINGS, without_objects
 from l1scout.trigger.cross_check_faults import FaultSearch
 from l1scout.trigger.cross_check_inputs import objects_of
+from l1scout.trigger.cross_check_result import CheckedAlgorithm, CrossCheck, Mismatch
 from l1scout.trigger.crossing_blocks import CrossingBlock, crossing_blocks, places_of
 from l1scout.trigger.emulator import emulate
+from l1scout.trigger.event_inputs import SPAN, inputs_of_events
 from l1scout.trigger.menu import Algorithm, Menu
-from l1scout.trigger.trigger_inputs import SLOTS
+from l1scout.trigger.recorded_events import RecordedEvents
+from l1scout.trigger.trigger_inputs import SLOTS, TriggerInputs
 
 GT = "gt"
 Words = NDArray[np.uint32]
+Times = NDArray[np.int64]
 MAX_DELAY = BX_PER_ORBIT
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """A crossing in which the recorded bit and the emulated one differ.
-
-    Parameters
-    ----------
-    run, orbit, bx : int
-    recorded : bool
-        The bit that was recorded; the emulator has the other one.
-    objects : tuple of dict
-        Objects that the algorithm looks at, see `cross_check_inputs.objects_of`.
-    """
-
-    run: int
-    orbit: int
-    bx: int
-    recorded: bool
-    objects: tuple[dict[str, Any], ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the mismatch for JSON."""
-        return {**self.__dict__, "objects": list(self.objects)}
-
-
-@dataclass
-class CheckedAlgorithm:
-    """The comparison of one algorithm.
-
-    Parameters
-    ----------
-    index : int
-    name : str
-    module : int, optional
-        The board that computes it.
-    compared, recorded, emulated : int
-        Crossings that were compared, and of these those in which the bit is set.
-    only_recorded, only_emulated : int
-        Crossings in which the bits differ.
-    by_bx : dict of int to int
-        Crossings in which they differ, by BX.
-    examples : list of Mismatch
-        The first of them.
-    explanations : tuple of str
-        Single faults of the firmware that make all bits equal.
-    """
-
-    index: int
-    name: str
-    module: int | None
-    compared: int = 0
-    recorded: int = 0
-    emulated: int = 0
-    only_recorded: int = 0
-    only_emulated: int = 0
-    by_bx: dict[int, int] = field(default_factory=dict)
-    examples: list[Mismatch] = field(default_factory=list)
-    explanations: tuple[str, ...] = ()
-
-    @property
-    def different(self) -> int:
-        """Crossings in which the bits differ."""
-        return self.only_recorded + self.only_emulated
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the comparison for JSON."""
-        fields = {n: v for n, v in self.__dict__.items() if n not in ("examples", "by_bx")}
-        by_bx = {str(bx): n for bx, n in sorted(self.by_bx.items())}
-        return {**fields, "different_by_bx": by_bx, "examples": [e.as_dict() for e in self.examples]}
-
-
-@dataclass(frozen=True)
-class CrossCheck:
-    """The comparison of a menu with recorded bits.
-
-    Parameters
-    ----------
-    algorithms : tuple of CheckedAlgorithm
-        Those that were compared.
-    not_emulated : dict of str to str
-        Those that were not, and why: they say nothing about the trigger.
-    unknown_bits : dict of int to int
-        Crossings with a recorded bit that no algorithm of the menu has, by its index.
-    orbits : int
-        That were compared.
-    orbits_left_out : int
-        In which not all streams were seen, or of which it is not known.
-    menu_hashes : dict of str to int
-        Recorded hashes of the menu, and the number of records with each.
-    simulated : bool, optional
-        Whether the data are simulated; None where nothing says so.
-    """
-
-    algorithms: tuple[CheckedAlgorithm, ...]
-    not_emulated: dict[str, str]
-    unknown_bits: dict[int, int]
-    orbits: int
-    orbits_left_out: int
-    menu_hashes: dict[str, int]
-    simulated: bool | None
-
-    @property
-    def differing(self) -> tuple[CheckedAlgorithm, ...]:
-        """Algorithms with a bit that differs."""
-        return tuple(a for a in self.algorithms if a.different)
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every bit that was compared is equal, and no bit is set that the menu does not have."""
-        return not self.differing and not self.unknown_bits
 
 
 class CrossChecker:
@@ -168,7 +59,7 @@ class CrossChecker:
         self._unknown = np.zeros(ALGORITHMS, np.int64)
         self._hashes: dict[str, int] = {}
         self._origins: set[bool | None] = set()
-        self._orbits = self._left_out = 0
+        self._orbits = self._left_out = self._events = 0
         self._empty: Mapping[str, NDArray[np.bool_]] | None = None
 
     def run(self, chunks: Iterable[OrbitData]) -> CrossCheck:
@@ -186,6 +77,47 @@ class CrossChecker:
         """
         for block in crossing_blocks(map(self._with_decisions, chunks), {GT: self.delay}):
             self._add(block)
+        return self._result()
+
+    def run_events(self, events: Iterable[RecordedEvents]) -> CrossCheck:
+        """Compare triggered events with what the trigger decided in their own crossing.
+
+        Parameters
+        ----------
+        events : iterable of (OrbitData, ndarray of bool)
+            See `l1scout.trigger.recorded_events.recorded_events`.
+
+        Raises
+        ------
+        InputError
+            If nothing could be compared.
+        """
+        for data, recorded in events:
+            self._add_events(data, recorded)
+        return self._result()
+
+    def _add_events(self, data: OrbitData, recorded: NDArray[np.bool_]) -> None:
+        """Compare some events."""
+        inputs, row = inputs_of_events(data)
+        self._events += len(row)
+        self._origins |= data.origins
+        rows = np.zeros(inputs.crossings, np.bool_)
+        rows[row] = True
+        run, orbit, bx = (np.repeat(v, SPAN) for v in (data.main.run, data.main.orbit, data.main.bx))
+        decisions = emulate(self.menu, inputs)
+        self._note_problems(decisions.problems)
+        counts = recorded.sum(axis=0)
+        counts[[a.index for a in self.menu.algorithms]] = 0
+        self._unknown += counts
+        for algorithm in self.menu.algorithms:
+            if algorithm.name in decisions.bits:
+                wanted = np.zeros(inputs.crossings, np.bool_)
+                wanted[row] = recorded[:, algorithm.index]
+                got = decisions.bits[algorithm.name]
+                self._compare(algorithm, inputs, (run, orbit, bx), rows, got, wanted)
+
+    def _result(self) -> CrossCheck:
+        """Return what was found (InputError if nothing was compared)."""
         algorithms = tuple(a for n, a in self._checked.items() if n not in self._problems)
         if not any(a.compared for a in algorithms):
             reasons = list(dict.fromkeys(self._problems.values()))
@@ -206,6 +138,7 @@ class CrossChecker:
             self._left_out,
             self._hashes,
             joint_origin(self._origins),
+            self._events,
         )
 
     def _with_decisions(self, data: OrbitData) -> OrbitData:
@@ -246,17 +179,19 @@ class CrossChecker:
                 rows &= has_record
             else:
                 self._add_empty(algorithm, block, int(block.decided.sum()))
-            self._compare(algorithm, block, rows, got, wanted)
+            run = np.full(len(block.time), block.run)
+            self._compare(algorithm, block.inputs, (run, *orbit_and_bx(block.time)), rows, got, wanted)
 
     def _compare(
         self,
         algorithm: Algorithm,
-        block: CrossingBlock,
+        inputs: TriggerInputs,
+        when: tuple[Times, Times, Times],
         rows: NDArray[np.bool_],
         got: NDArray[np.bool_],
         wanted: NDArray[np.bool_],
     ) -> None:
-        """Count the bits of some rows, and look for what explains those that differ."""
+        """Count the bits of some rows, of which `when` are run, orbit and BX; look for what explains it."""
         one = self._checked[algorithm.name]
         wrong = np.flatnonzero(rows & (got != wanted))
         one.compared += int(rows.sum())
@@ -264,16 +199,17 @@ class CrossChecker:
         one.emulated += int((rows & got).sum())
         one.only_recorded += int(wanted[wrong].sum())
         one.only_emulated += int(got[wrong].sum())
-        orbit, bx = orbit_and_bx(block.time[wrong])
+        run, orbit, bx = (values[wrong] for values in when)
         for value, n in zip(*np.unique(bx, return_counts=True), strict=True):
             one.by_bx[int(value)] = one.by_bx.get(int(value), 0) + int(n)
         for k, row in enumerate(wrong[: max(self.examples - len(one.examples), 0)].tolist()):
-            objects = tuple(objects_of(algorithm, block.inputs, row))
-            one.examples.append(Mismatch(block.run, int(orbit[k]), int(bx[k]), bool(wanted[row]), objects))
+            objects = tuple(objects_of(algorithm, inputs, row))
+            place = int(run[k]), int(orbit[k]), int(bx[k])
+            one.examples.append(Mismatch(*place, bool(wanted[row]), objects))
         if wrong.size and algorithm.name not in self._searches:
             self._searches[algorithm.name] = FaultSearch(self.menu, algorithm)
         if algorithm.name in self._searches:
-            self._searches[algorithm.name].add(block.inputs, rows, got, wanted)
+            self._searches[algorithm.name].add(inputs, rows, got, wanted)
 
     def _add_empty(self, algorithm: Algorithm, block: CrossingBlock, laid_out: int) -> None:
         """Count the crossings of these orbits that are not laid out: nothing was recorded there."""
@@ -328,18 +264,3 @@ def _recorded(block: CrossingBlock, delay: int) -> tuple[Words, NDArray[np.bool_
             words[places, k] = batch[name][rows]
         has_record[places] = True
     return words, has_record
-
-
-def summary(found: CrossCheck, menu: Menu) -> dict[str, Any]:
-    """Return a comparison for JSON."""
-    return {
-        "menu": printable(menu.name),
-        "simulated": found.simulated,
-        "agrees": found.agrees,
-        "orbits": found.orbits,
-        "orbits_left_out": found.orbits_left_out,
-        "menu_hashes": found.menu_hashes,
-        "algorithms": [a.as_dict() for a in found.algorithms],
-        "not_emulated": found.not_emulated,
-        "bits_without_algorithm": {str(k): n for k, n in found.unknown_bits.items()},
-    }

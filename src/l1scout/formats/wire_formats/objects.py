@@ -137,8 +137,27 @@ class ObjectPackets(RawSegmentFormat):
         return {name: n for name, n in super().count_objects(data).items() if n}
 
     def example_packet(self) -> bytes:
-        """Return a packet of an orbit without records."""
-        return encode_packet(1, [(0, 0, np.zeros(0, np.uint32), 0)], Trailer(0, 0, 1))
+        """Return a packet of each kind of source, with an object of each of its streams."""
+        made, trailer = [], Trailer(0, 0, 1)
+        for names, source in (
+            ("jet egamma tau etsum", 2),
+            ("gt", 4),
+            ("stub", 10),
+            ("jet", 22),
+            ("tower", 32),
+        ):
+            payloads = payloads_of(
+                {name: _one(name) for name in names.split()}, source, np.zeros(1, np.int64)
+            )
+            made.append(encode_packet(source, payloads, trailer))
+        return b"".join(made)
+
+
+def _one(name: str) -> OrbitBatch:
+    """Return a batch of one object, of which all columns are 1 but those of parts of the detector."""
+    columns = {n: np.ones(1, c.dtype) for n, c in STREAMS[name].empty().columns.items()}
+    columns |= {n: np.zeros(1, np.int16) for n in ("sector", "wheel") if n in columns}
+    return OrbitBatch(np.zeros(1, np.int64), np.ones(1, np.int64), np.array([0, 1]), columns)
 
 
 def _packet_words(data: bytes | bytearray, at: int) -> int:

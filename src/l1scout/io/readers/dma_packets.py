@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.core.orbit_data import MUON, OrbitData
+from l1scout.core.orbit_data import MUON, OrbitData, final_only
 from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.marks import stated_origin
@@ -23,6 +23,7 @@ from l1scout.io.quality import ReadQuality
 from l1scout.io.reader import READERS, FormatReader, origin
 from l1scout.io.seen import is_first, orbit_checksums
 from l1scout.io.stored import split_orbits
+from l1scout.io.stream_counts import StreamCounts
 from l1scout.lhc import lumisection
 
 
@@ -64,18 +65,21 @@ class DmaPacketsReader(FormatReader):
         -------
         dict
             ``form`` ("run2" or "run3"); ``packets``, ``orbits`` and ``blocks`` that could be read;
-            ``final_muons`` and ``intermediate_muons``; ``orbit`` and ``bx`` [first, last];
+            ``final_muons`` and ``intermediate_muons``; ``occupancies``, see `StreamCounts.rows`; ``orbit``
+            and ``bx`` [first, last];
             ``flagged_orbits``; ``duplicate_orbits``, which are left out; ``repeated_orbits`` with the content
             of an earlier one; ``maps_from_0``, packets whose map of the non-empty BX begins with BX 0;
             ``corrupt`` stretches and ``corrupt_bytes``; ``counters`` of the last trailer (None if it has
             none).
         """
         found, quality, streams = PacketCounts(), ReadQuality(), dict[str, int]()
+        occupancy = StreamCounts()
         orbits: list[int] = []
         bx: list[int] = []
         origins: set[bool | None] = set()
         for data in _read(file, 1 << 20, quality, found):
             batch = data.main
+            occupancy.add(final_only(data))
             for name, objects in data.streams.items():
                 add_counts(streams, STREAMS[name].counts(objects))
             quality.add(batch)
@@ -95,6 +99,7 @@ class DmaPacketsReader(FormatReader):
             "intermediate_muons": streams.get(INTERMEDIATE, 0),
             "orbit": orbits,
             "bx": bx,
+            "occupancies": occupancy.rows(),
             "flagged_orbits": found.flagged,
             "duplicate_orbits": quality.duplicate_orbits,
             "repeated_orbits": quality.repeated_orbits,

@@ -1,4 +1,4 @@
-"""CMSSW files of OrbitCollections: one orbit an entry, objects by BX.
+"""CMSSW files of OrbitCollections: one orbit an entry, objects of every stream by BX.
 
 A collection is 3566 offsets by BX and the objects, each a row of 32-bit integers. CMSSW writes it
 either split, a branch a member, or whole, a blob an orbit, which uproot cannot interpret
@@ -24,12 +24,26 @@ from l1scout.io.input_file import InputFile, opened
 from l1scout.io.nano import is_orbit_collection
 from l1scout.io.quality import ReadQuality
 from l1scout.io.reader import READERS, FormatReader, origin
-from l1scout.io.summary import Ranges
 from l1scout.lhc import BX_PER_ORBIT
 
-OBJECTS = {"muons": "Muon", "jets": "Jet", "egammas": "EGamma", "taus": "Tau", "sums": "BxSums"}
-"""Kind of object: its class in l1ScoutingRun3."""
-_NAMES = {"hwChrg": "hwCharge", "hwChrgv": "hwChargeValid", "tfIndex": "tfMuonIndex"}
+OBJECTS = {
+    "muon": "Muon",
+    "jet": "Jet",
+    "egamma": "EGamma",
+    "tau": "Tau",
+    "etsum": "BxSums",
+    "stub": "BMTFStub",
+    "tower": "CaloTower",
+}
+"""Stream: the class of its objects in l1ScoutingRun3."""
+_CALO = {"hwEt": "hwPt"}
+_NAMES = {
+    "muon": {"hwChrg": "hwCharge", "hwChrgv": "hwChargeValid", "tfIndex": "tfMuonIndex"},
+    "jet": {**_CALO, "hwIso": "hwQual"},  # CMSSW keeps the quality of a jet in this member
+    "egamma": _CALO,
+    "tau": _CALO,
+}
+"""Members whose columns have another name, by stream."""
 MAX_SORTED_ORBITS = 100_000
 """Orbits that are sorted in memory if the entries of a file are not in order of time."""
 _BYTE_COUNT, _MEMBER_WISE = 0x40000000, 0x4000
@@ -37,14 +51,14 @@ _OFFSETS = BX_PER_ORBIT + 2
 
 
 def kinds(named: Mapping[str, Any]) -> list[str]:
-    """Return the kinds of object (keys of `OBJECTS`) that a tree holds."""
+    """Return the streams (keys of `OBJECTS`) whose objects a tree holds."""
     return [kind for kind in OBJECTS if _branch(named, kind)]
 
 
 def read_objects(
-    path: str | Path | InputFile, kind: str = "muons", *, rows: int = 1000, quality: ReadQuality | None = None
+    path: str | Path | InputFile, kind: str = MUON, *, rows: int = 1000, quality: ReadQuality | None = None
 ) -> Iterator[OrbitBatch]:
-    """Read the objects of one kind, orbits in order of time.
+    """Read the objects of one stream, orbits in order of time.
 
     Parameters
     ----------
@@ -59,8 +73,8 @@ def read_objects(
     Yields
     ------
     OrbitBatch
-        Columns under the file's names without the last underscore, those of the GMT word under
-        theirs. The orbit is the entry's event number, as CMSSW's scouting source sets it.
+        Columns of the stream; of sums only those that are not all 0, as `formats.streams.etsum` decodes them.
+        The orbit is the entry's event number, as CMSSW's scouting source sets it.
 
     Raises
     ------
@@ -72,30 +86,39 @@ def read_objects(
         raise InputError(msg)
     with opened(path) as file, guarded(file.path):
         named = root.tree_branches(file, "Events")
-        name = _branch(named, kind)
-        if not name:
-            msg = f"{file.path}: holds no {kind}; it has {', '.join(kinds(named)) or 'none'}"
+        if not _branch(named, kind):
+            msg = f"{file.path}: holds no {kind}s; it has {', '.join(kinds(named)) or 'none'}"
             raise InputError(msg)
-        cut = _split if name + ".obj.bxOffsets_" in named else _whole
-        entries = int(file.root["Events"].num_entries)
-        ids = file.once("identities", lambda: _identities(named["EventAuxiliary"], entries))
-        order = _time_order(ids)
-        rows = rows if order is None else entries
-        for start, stop in root.chunks(entries, max(rows, 1)):
-            orbits = [
-                _orbit(ids[entry], offsets, read)
-                for entry, (offsets, read) in enumerate(cut(file.root, named, name, start, stop), start)
-            ]
-            entries_read = range(len(orbits)) if order is None else order
-            kept = [orbits[n] for n in entries_read if quality is None or _is_new(quality, ids[start + n])]
-            if kept:
-                yield concatenate(kept)
+        for streams in _read_streams(file, named, [kind], rows, quality):
+            yield streams[kind]
+
+
+def _read_streams(
+    file: InputFile, named: Mapping[str, Any], wanted: list[str], rows: int, quality: ReadQuality | None
+) -> Iterator[dict[str, OrbitBatch]]:
+    """Read the objects of some streams, some orbits at a time."""
+    entries = int(file.root["Events"].num_entries)
+    ids = file.once("identities", lambda: _identities(named["EventAuxiliary"], entries))
+    order = _time_order(ids)
+    for start, stop in root.chunks(entries, max(rows, 1) if order is None else max(entries, 1)):
+        every = range(stop - start) if order is None else order
+        kept = [n for n in every if quality is None or _is_new(quality, ids[start + n])]
+        if not kept:
+            continue
+        made = {}
+        for kind in wanted:
+            name = _branch(named, kind)
+            cut = _split if name + ".obj.bxOffsets_" in named else _whole
+            read = list(cut(file.root, named, name, start, stop))
+            made[kind] = concatenate([_orbit(kind, ids[start + n], *read[n]) for n in kept])
+        yield made
 
 
 class OrbitCollectionReader(FormatReader):
-    """Reads the muons of CMSSW files of OrbitCollections; `read_objects` reads their other objects."""
+    """Reads CMSSW files of OrbitCollections: the objects of all streams that they hold."""
 
     name, title = "orbit-collection", "CMSSW OrbitCollection (EDM)"
+    streams = tuple(OBJECTS)
     counts_orbits = True
     removes_duplicates = True
 
@@ -104,25 +127,22 @@ class OrbitCollectionReader(FormatReader):
         return file.is_root and is_orbit_collection(root.tree_branches(file, "Events"))
 
     def read(self, file: InputFile, rows: int, quality: ReadQuality) -> Iterator[OrbitData]:
-        """Read the muons; `rows` crossings a chunk, taken as orbits' worth."""
-        for batch in read_objects(file, rows=max(1, rows // 256), quality=quality):
-            muons = {name: columns.integers(name, values) for name, values in batch.columns.items()}
-            yield OrbitData({MUON: batch.with_columns(**muons)}, None, origin(file))
+        """Read all streams; `rows` crossings a chunk, taken as orbits' worth."""
+        with guarded(file.path):
+            named = root.tree_branches(file, "Events")
+            found = kinds(named)
+            if not found:
+                msg = (
+                    f"{file.path}: holds no collection of objects known here ({', '.join(OBJECTS.values())})"
+                )
+                raise InputError(msg)
+            quality.bytes += file.size
+            for streams in _read_streams(file, named, found, max(1, rows // 256), quality):
+                yield OrbitData(streams, None, origin(file))
 
     def describe(self, file: InputFile) -> dict[str, Any]:
-        """Return what the muons are, the objects of all kinds, and the trees."""
-        found = kinds(root.tree_branches(file, "Events"))
-        out: dict[str, Any] = {"objects": dict.fromkeys(found, 0)}
-        if "muons" in found:
-            out |= super().describe(file)
-        ranges = Ranges()
-        for kind in found:
-            for batch in read_objects(file, kind):
-                out["objects"][kind] += batch.n_objects
-                if kind != "muons":
-                    ranges.add(kind, batch.columns.items())
-        columns_of_all = [*out.get("columns", []), *ranges.rows()]
-        return out | {"columns": columns_of_all, "trees": root.describe_trees(file)}
+        """Return what the objects are, and the trees."""
+        return super().describe(file) | {"trees": root.describe_trees(file)}
 
 
 def _is_new(quality: ReadQuality, identity: tuple[int, int, int, bool]) -> bool:
@@ -132,13 +152,19 @@ def _is_new(quality: ReadQuality, identity: tuple[int, int, int, bool]) -> bool:
 
 
 def _orbit(
-    identity: tuple[int, int, int, bool], offsets: NDArray[Any], read: Mapping[str, NDArray[Any]]
+    kind: str,
+    identity: tuple[int, int, int, bool],
+    offsets: NDArray[Any],
+    read: Mapping[str, NDArray[Any]],
 ) -> OrbitBatch:
     """Make the batch of one entry."""
     run, lumisection, orbit, real = identity
-    batch = OrbitBatch.from_dense(orbit, offsets, _canonical(read), simulated=not real)
+    columns_read = {n: columns.integers(n, values) for n, values in _canonical(kind, read).items()}
+    batch = OrbitBatch.from_dense(orbit, offsets, columns_read, simulated=not real)
+    if kind == "etsum" and batch.columns:
+        batch = batch.select(np.any(np.stack(list(batch.columns.values())), axis=0))
     of_rows = np.ones(len(batch), np.int64)
-    return replace(batch, run=run * of_rows, lumisection=lumisection * of_rows)
+    return replace(batch, run=run * of_rows, lumisection=lumisection * of_rows, n_orbits=1, first_orbit=orbit)
 
 
 def _time_order(ids: list[tuple[int, int, int, bool]]) -> list[int] | None:
@@ -175,9 +201,10 @@ def _branch(named: Mapping[str, Any], kind: str) -> str:
     return found[0].partition(".obj")[0] if found else ""
 
 
-def _canonical(read: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _canonical(kind: str, read: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    names = _NAMES.get(kind, {})
     plain = {name.removesuffix("_"): values for name, values in read.items()}
-    return {_NAMES.get(name, name): values for name, values in plain.items()}
+    return {names.get(name, name): values for name, values in plain.items()}
 
 
 def _split(

@@ -169,7 +169,7 @@ def _batch(path: Path, part: PartFile, facts: ChunkFacts, table: Any, names: lis
     orbit, bx = (arrays[name].astype(np.int64) for name in ("orbit", "bx"))
     batch = OrbitBatch.from_objects(orbit, bx, {name: arrays[name] for name in names})
     ids = np.ones(len(batch), np.int64)
-    return OrbitBatch(
+    made = OrbitBatch(
         batch.orbit,
         batch.bx,
         batch.offsets,
@@ -179,8 +179,13 @@ def _batch(path: Path, part: PartFile, facts: ChunkFacts, table: Any, names: lis
         n_orbits=facts.n_orbits,
         simulated=facts.simulated,
         lost_orbits=facts.lost_orbits,
-        first_orbit=facts.first_orbit,
     )
+    if facts.seen is None:
+        return made
+    if not np.isin(made.orbit, facts.seen).all():
+        msg = "objects are of other orbits than those that its metadata state"
+        raise InputError(msg)
+    return made.with_orbits(facts.seen)
 
 
 READERS.register("parquet-dataset")(ParquetDatasetReader())

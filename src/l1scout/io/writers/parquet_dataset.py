@@ -16,7 +16,7 @@ from l1scout.files import checksum
 from l1scout.formats.stream import STREAMS
 from l1scout.io.data_set import MANIFEST, MARK, SCHEMA_VERSION, SELECTIONS, ChunkFacts, part_path
 from l1scout.io.format_writer import WRITERS, FormatWriter, WriteJob, other_parts
-from l1scout.io.sections import sections
+from l1scout.io.lumisection_parts import lumisection_parts
 
 
 class ParquetDatasetWriter(FormatWriter):
@@ -53,7 +53,7 @@ class _Filler:
     def fill(self, chunks: Iterator[OrbitData]) -> None:
         """Write all data, and the manifest."""
         try:
-            for run, block, data in sections(chunks):
+            for run, block, data in lumisection_parts(chunks):
                 if (run, block) != self._key:
                     self._close()
                     self._number, self._key = self._number + 1, (run, block)
@@ -114,14 +114,18 @@ class _Part:
 
     def __init__(self, path: Path, schema: pa.Schema, columns: list[str]) -> None:
         self.path, self.columns, self.facts = path, columns, list[ChunkFacts]()
-        self.writer = pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+        # pyarrow's own copy of the schema would hide the entries of the metadata from its readers
+        options = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
+        self.writer = pq.ParquetWriter(path, schema, **options)
 
     def add(self, table: pa.Table, batch: OrbitBatch) -> None:
         """Write a chunk."""
         if table.num_rows:
             self.writer.write_table(table, table.num_rows)
         self.facts.append(
-            ChunkFacts(table.num_rows, batch.n_orbits, batch.first_orbit, batch.lost_orbits, batch.simulated)
+            ChunkFacts(
+                table.num_rows, batch.n_orbits, batch.orbits_seen(), batch.lost_orbits, batch.simulated
+            )
         )
 
 

@@ -20,9 +20,9 @@ from l1scout.formats.raw import (
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import STREAMS, encode_source
 from l1scout.io.format_writer import WRITERS, FormatWriter, WriteJob, other_parts, unknown_orbits
+from l1scout.io.lumisection_parts import lumisection_parts
 from l1scout.io.quality import covered_orbits
 from l1scout.io.record_columns import as_recorded, lost_in_records
-from l1scout.io.sections import sections
 from l1scout.lhc import lumisection
 
 _MAX_RUN = 1 << 32
@@ -63,7 +63,7 @@ def _write_frames(
 ) -> tuple[int, int, int]:
     """Write the frames of data; the run, the first lumisection and the number of frames."""
     run, first, frames = None, 1, 0
-    for section in sections(chunks):
+    for section in lumisection_parts(chunks):
         now = given if given is not None and section.run == 0 else section.run
         run, first = (now, section.lumisection) if run is None else (run, first)
         if now != run or not 0 <= now < _MAX_RUN:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
+from l1scout.io.quality import covered_orbits
 from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
 
 Key = tuple[int, int]
@@ -22,7 +23,7 @@ class LumisectionPart(NamedTuple):
     data: OrbitData
 
 
-def sections(chunks: Iterable[OrbitData]) -> Iterator[LumisectionPart]:
+def lumisection_parts(chunks: Iterable[OrbitData]) -> Iterator[LumisectionPart]:
     """Cut data in order of time into parts of one lumisection each.
 
     Orbits without objects count for their own lumisection where the data state which orbits they cover
@@ -63,7 +64,7 @@ def _keys(data: OrbitData) -> list[Key]:
 
 def _cut(data: OrbitData, keys: list[Key], last: Key | None) -> Iterator[LumisectionPart]:
     follows = all(np.array_equal(b.lumisection, lumisection(b.orbit)) for b in _batches(data))
-    orbits = [_range_of(batch) for batch in _batches(data) if len(batch) or batch.first_orbit is not None]
+    orbits = [_range_of(batch) for batch in _batches(data) if len(covered_orbits(batch))]
     if len({run for run, _ in keys}) < 2 and follows and orbits:
         run = keys[0][0] if keys else last[0] if last else 0
         yield from _cut_at_orbits(data, run, min(first for first, _ in orbits), max(end for _, end in orbits))
@@ -75,9 +76,9 @@ def _cut(data: OrbitData, keys: list[Key], last: Key | None) -> Iterator[Lumisec
 
 def _range_of(batch: OrbitBatch) -> tuple[int, int]:
     """Return the first orbit of a batch, and the one after its last."""
-    if batch.first_orbit is not None and batch.n_orbits is not None:
-        return batch.first_orbit, batch.first_orbit + batch.n_orbits
-    return int(batch.orbit[0]), int(batch.orbit[-1]) + 1
+    seen = batch.orbits_seen()
+    orbits = batch.orbit if seen is None else seen
+    return int(orbits[0]), int(orbits[-1]) + 1
 
 
 def _cut_at_orbits(data: OrbitData, run: int, first: int, end: int) -> Iterator[LumisectionPart]:
@@ -98,6 +99,9 @@ def _halves(batch: OrbitBatch, stop: int) -> tuple[OrbitBatch, OrbitBatch]:
     """Return what is before an orbit, and the rest; orbits with unknown numbers are in the rest."""
     if batch.first_orbit is not None and batch.n_orbits is not None:
         return batch.cut(stop)
+    seen = batch.orbits_seen()
+    if seen is not None:
+        return replace(batch.of_orbits(seen[seen < stop]), lost_orbits=0), batch.of_orbits(seen[seen >= stop])
     before, after = np.flatnonzero(batch.orbit < stop), np.flatnonzero(batch.orbit >= stop)
     n = None if batch.n_orbits is None else int(np.unique(batch.orbit[before]).size)
     rest = None if batch.n_orbits is None or n is None else batch.n_orbits - n
