@@ -166,6 +166,16 @@ def test_watchers_see_every_lumisection_once_and_alarms_reach_the_page(tmp_path,
     wait_for(lambda: live.runs() == [f"run{RUN:06d}"])  # saved after each lumisection
 
 
+def test_a_source_that_is_late_does_not_bring_the_old_run_back():
+    live = live_histograms.LiveHistograms(Provenance("test"))
+    (piece,) = simulate_run(1, 4, running=Running(occupancy=0.1), chunk=4)
+    of_run = {n: OrbitData.of_muons(replace(piece.muons, run=np.full(len(piece.muons), n))) for n in (7, 8)}
+    for number in (7, 8, 7):
+        live.take(of_run[number])
+    assert live.run == 8
+    assert live.histograms.orbits == 4
+
+
 def test_downloads_hold_what_is_shown(written):
     served, _ = written
     shown = served.frame("view=physics")[1]["muon/pt"].sum()

@@ -102,6 +102,7 @@ class LiveHistograms:
         self.histograms = RunHistograms(KEEP_SECTIONS)
         self.run: int | None = None
         self.newest_orbit, self.faults = -1, list[str]()
+        self._ended: set[int | None] = set()
         self.skipped = {"segments": 0, "bytes": 0}
         self.alarms: list[Mapping[str, str]] = []
         self.watchers: list[Callable[[RunHistograms, Section], None]] = []
@@ -115,7 +116,7 @@ class LiveHistograms:
             self.load(reference.stem)
 
     def take(self, data: OrbitData) -> None:
-        """Take in data in order of time; those of another run begin anew."""
+        """Take in data in order of time; another run begins anew, late data of an earlier one are left out."""
         if self._recalibration is not None:
             try:
                 (data,) = self._recalibration.step(data)
@@ -124,8 +125,11 @@ class LiveHistograms:
                 self.faults.append(f"no recalibration: {printable(str(error), 200)}")
         main = data.main
         run = int(main.run[0]) if len(main) else self.run
+        if run in self._ended:  # of a source that is late
+            return
         if run != self.run and self.run is not None:
             self.save()
+            self._ended.add(self.run)
         with self.guard:
             if run != self.run:
                 self.histograms, self.run = RunHistograms(KEEP_SECTIONS), run
