@@ -152,13 +152,13 @@ def test_names_are_listed(site, work):
     assert "--min-amplitude" in text
     assert "--min-pt" not in text
     assert "float32" in run("l1scout bench --help", site, work).stdout
-    assert "beam, native64, native64-tkmuon, run2, run3" in " ".join(
+    assert "beam, native64, native64-tkmuon, objects, run2, run3" in " ".join(
         run("l1scout board --help", site, work).stdout.split()
     )
     done = run("l1scout board --simulate 1 --out x --format beam", site, work, status=2)
     assert "cannot write packets of the beam monitor: choose one of run2, run3" in done.stderr
     done = run("l1scout readout x --set readout.wire_format=bean", site, work, status=2)
-    assert "choose one of beam, native64, native64-tkmuon, run2, run3" in done.stderr
+    assert "choose one of beam, native64, native64-tkmuon, objects, run2, run3" in done.stderr
     (work / "text").write_text("no format")
     assert "CSV of beam-monitor hits" in run("l1scout inspect text", site, work, status=2).stderr
     text = run("python -m l1scout.formats", site, work).stdout

@@ -111,6 +111,30 @@ def test_orbits_that_were_not_seen_count_nothing(muons, menu):
     assert empty["crossings"] > 3.5 * BX_PER_ORBIT
 
 
+@pytest.mark.parametrize("pieces", [1, 2, 5])
+def test_neighbours_across_orbits_and_pieces_are_seen(menu, pieces):
+    """Muons at the ends of orbits only, where a filling scheme has none."""
+    random = np.random.default_rng(pieces)
+    orbit, bx = np.meshgrid(np.arange(FIRST, FIRST + 40), [1, 2, 3, 3561, 3562, 3563, 3564], indexing="ij")
+    there = random.random(orbit.shape) < 0.5
+    n = int(there.sum())
+    columns = {"hwPt": random.integers(1, 60, n), "hwQual": np.full(n, 12)}
+    columns = {name: values.astype(np.int16) for name, values in columns.items()}
+    every = OrbitBatch.from_objects(orbit[there], bx[there], columns, n_orbits=40, first_orbit=FIRST)
+    analysis = ANALYSES["menu"]
+    made, rest = [], every
+    for k in range(pieces):
+        part, rest = rest.cut(FIRST + 40 * (k + 1) // pieces)
+        made.append(analysis(analysis.Options(menu=menu), Setup()))
+        made[-1].add(OrbitData.of_muons(part))
+    whole = made[0]
+    for later in made[1:]:
+        whole.merge(later)
+    wanted = emulate(load_menu(menu), inputs_of_orbits(OrbitData.of_muons(every), FIRST, 40)).bits
+    rows = {row["algorithm"]: row["crossings"] for row in whole.result().numbers["algorithms"]}
+    assert {name: rows[name] for name in NAMES} == {name: int(wanted[name].sum()) for name in NAMES}
+
+
 def test_only_orbits_in_which_all_streams_were_seen_count(muons, menu):
     """Jets of every other orbit: algorithms of the menu look at both, and none misses jets unseen."""
     seen = np.arange(FIRST, FIRST + ORBITS, 2)

@@ -12,10 +12,12 @@ from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
 from l1scout.trigger.cross_check import CrossChecker
+from l1scout.trigger.cross_check_faults import single_bit_faults
 from l1scout.trigger.crossing_blocks import crossing_blocks
 from l1scout.trigger.emulator import emulate
 from l1scout.trigger.load_menu import load_menu
 from l1scout.trigger.orbit_inputs import inputs_of_orbits
+from l1scout.trigger.short_form import parse_algorithm
 from menu_documents import algorithm, cut, menu_xml
 
 QUALITY = cut("Q", "QLTY", data="8,9,10,11,12,13,14,15")
@@ -139,6 +141,12 @@ def test_faults_of_cuts_are_named(menu, objects, tmp_path, text, faulty, explana
     other = make_menu(tmp_path / "faulty.xml", {text: faulty})
     (one,) = CrossChecker(menu).run([with_decisions(other, objects)]).differing
     assert any(explanation in e for e in one.explanations), one.explanations
+
+
+def test_faults_of_equal_cuts_of_two_legs_are_told_apart():
+    found = list(single_bit_faults(parse_algorithm("comb{MU7[ETA<=1.0], MU3[ETA<=1.0]}", "A")))
+    assert len({what for what, _ in found}) == len(found) == 2 * (9 + 2 * 9)
+    assert len({str(changed.conditions) for _, changed in found}) == len(found)
 
 
 def test_bits_that_come_late(menu, objects):

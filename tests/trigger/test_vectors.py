@@ -3,9 +3,6 @@
 import gzip
 import json
 import re
-import runpy
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,18 +51,6 @@ def test_every_algorithm_equals_its_vector(shared_data, name):
     assert found.unexplained == ()
     assert found.unused_bits == 0
     assert all(a.equal + a.different == 3564 for a in found.algorithms)
-
-
-def test_bits_that_the_trigger_recorded_of_real_muons_are_emulated(shared_data, capsys):
-    script = runpy.run_path(str(Path(__file__).parents[2] / "validation" / "menu_real_data.py"))
-    data, file = script["FILES"][2018]
-    menu = load_menu(shared_data / "l1-menus" / file)
-    menu = replace(menu, algorithms=tuple(filter(script["of_muons_alone"], menu.algorithms)))
-    path = shared_data / "real-cms" / data
-    assert script["compare"](
-        2018, script["decide"](menu, script["muons_of"](path)), script["recorded"](path, 2018)
-    )
-    assert "78 algorithms of muons in 200 events: 84 bits recorded" in capsys.readouterr().out
 
 
 def test_2016_is_equal_with_the_limit_its_vector_was_made_with(shared_data, tmp_path):

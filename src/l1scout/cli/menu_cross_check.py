@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from l1scout.core.orbit_data import OrbitData
     from l1scout.trigger.cross_check_result import CheckedAlgorithm, CrossCheck
 
+SHOWN = 4
+"""Explanations of an algorithm that are printed."""
+
 
 def cross_check(
     files: Annotated[
@@ -135,8 +138,10 @@ def _print_algorithm(one: "CheckedAlgorithm") -> None:
         which = "only recorded" if found.recorded else "only emulated"
         objects = "; ".join(map(in_words, found.objects)) or "no objects"
         print_line(f"  orbit {found.orbit}, BX {found.bx}, {which}: {objects}")
-    for text in one.explanations:
+    for text in one.explanations[:SHOWN]:
         print_line(f"  explained by: {text}")
+    if len(one.explanations) > SHOWN:
+        print_line(f"  or by {len(one.explanations) - SHOWN} other faults (--json lists them)")
     if not one.explanations:
         print_line("  no single bit of a limit explains it")
 

@@ -60,7 +60,7 @@ class CrossChecker:
         self._hashes: dict[str, int] = {}
         self._origins: set[bool | None] = set()
         self._orbits = self._left_out = self._events = 0
-        self._empty: Mapping[str, NDArray[np.bool_]] | None = None
+        self._empty: Mapping[str, bool] | None = None
 
     def run(self, chunks: Iterable[OrbitData]) -> CrossCheck:
         """Compare all crossings of data.
@@ -222,8 +222,9 @@ class CrossChecker:
     def _emulated_empty(self, block: CrossingBlock) -> Mapping[str, bool]:
         """Return the bits of a crossing without any object, and none beside it."""
         if self._empty is None:
-            self._empty = emulate(self.menu, without_objects(block.inputs)).bits
-        return {name: bool(bits[EMPTY_CROSSINGS // 2]) for name, bits in self._empty.items()}
+            bits = emulate(self.menu, without_objects(block.inputs)).bits
+            self._empty = {name: bool(bits[name][EMPTY_CROSSINGS // 2]) for name in bits}
+        return self._empty
 
     def _note_problems(self, problems: Mapping[str, str]) -> None:
         """Keep what cannot be emulated, be it only in some of the data."""

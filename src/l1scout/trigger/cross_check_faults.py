@@ -14,7 +14,7 @@ from l1scout.trigger.scales import KINDS
 from l1scout.trigger.trigger_inputs import TriggerInputs
 
 Bits = NDArray[np.bool_]
-MAX_EXPLANATIONS = 4
+MAX_EXPLANATIONS = 20
 _EXAMPLES, _OTHERS = 400, 1600
 """Crossings of a block in which all possible faults are tried: where a bit is set, and others."""
 _THRESHOLD_BITS = {"muon": 9, "egamma": 9, "tau": 9, "jet": 11, "etsum": 13}
@@ -36,20 +36,20 @@ class FaultSearch:
 
     def __init__(self, menu: Menu, algorithm: Algorithm) -> None:
         self._menu, self._algorithm = menu, algorithm
-        self._possible: dict[str, Callable[[TriggerInputs, Bits], Bits]] = {
-            "the recorded bit is never set": lambda _inputs, got: np.zeros_like(got),
-            "the recorded bit is always set": lambda _inputs, got: np.ones_like(got),
-        }
+        self._possible: list[tuple[str, Callable[[TriggerInputs, Bits], Bits]]] = [
+            ("the recorded bit is never set", lambda _inputs, got: np.zeros_like(got)),
+            ("the recorded bit is always set", lambda _inputs, got: np.ones_like(got)),
+        ]
         for late in () if algorithm.offsets else (-2, -1, 1, 2):
             what = f"the recorded bit comes {abs(late)} BX {'late' if late > 0 else 'early'}"
-            self._possible[what] = partial(_shifted, late)
+            self._possible.append((what, partial(_shifted, late)))
         for what, changed in single_bit_faults(algorithm):
-            self._possible[what] = partial(self._emulate, changed)
+            self._possible.append((what, partial(self._emulate, changed)))
 
     @property
     def explanations(self) -> tuple[str, ...]:
-        """Return what explains everything so far, the likeliest first; empty if nothing does."""
-        return tuple(self._possible)[:MAX_EXPLANATIONS]
+        """Return what explains everything so far, `MAX_EXPLANATIONS` at most; empty if nothing does."""
+        return tuple(dict.fromkeys(what for what, _ in self._possible))[:MAX_EXPLANATIONS]
 
     def add(self, inputs: TriggerInputs, rows: Bits, got: Bits, wanted: Bits) -> None:
         """Try what is left on the crossings of a block.
@@ -69,11 +69,11 @@ class FaultSearch:
         near = near[(near >= 0) & (near < len(rows))]
         part = inputs.only(near)
         place = np.searchsorted(near, chosen)
-        self._possible = {
-            what: bits
-            for what, bits in self._possible.items()
+        self._possible = [
+            (what, bits)
+            for what, bits in self._possible
             if np.array_equal(bits(part, got[near])[place], wanted[chosen])
-        }
+        ]
 
     def _emulate(self, changed: Algorithm, inputs: TriggerInputs, _got: Bits) -> Bits:
         return emulate(replace(self._menu, algorithms=(changed,)), inputs).bits[changed.name]
@@ -124,7 +124,7 @@ def _changed_legs(leg: Leg) -> Iterator[tuple[str, Leg]]:
         yield what, replace(leg, threshold=threshold)
     for k, cut in enumerate(leg.cuts):
         for what, other in _changed_cuts(cut, muon=kind.muon):
-            yield what, replace(leg, cuts=(*leg.cuts[:k], other, *leg.cuts[k + 1 :]))
+            yield f"{what}, of {leg.name}", replace(leg, cuts=(*leg.cuts[:k], other, *leg.cuts[k + 1 :]))
 
 
 def _changed_cuts(cut: LegCut, *, muon: bool) -> Iterator[tuple[str, LegCut]]:

@@ -36,10 +36,13 @@ class StreamObjects:
         """Take objects from columns of shape (crossings, slots); empty places hold 0 in all of them."""
         if not columns:
             return cls(np.zeros(0, np.int64), np.zeros(1, np.int64), {})
-        crossing = np.flatnonzero(np.logical_or.reduce([v.any(axis=1) for v in columns.values()]))
-        slots = next(iter(columns.values())).shape[1]
-        flat = {name: values[crossing].ravel() for name, values in columns.items()}
-        return cls(crossing, slots * np.arange(len(crossing) + 1), flat)
+        present = np.logical_or.reduce([values != 0 for values in columns.values()])
+        crossing = np.flatnonzero(present.any(axis=1))
+        slots = present.shape[1]
+        counts = slots - np.argmax(present[crossing, ::-1], axis=1)
+        kept = np.arange(slots) < counts[:, None]
+        flat = {name: values[crossing][kept] for name, values in columns.items()}
+        return cls(crossing, np.r_[0, np.cumsum(counts)], flat)
 
     def at(self, crossing: int) -> dict[str, NDArray[Any]]:
         """Return the columns of the objects of one crossing; without objects, columns are empty."""
