@@ -116,7 +116,7 @@ class LiveHistograms:
             self.load(reference.stem)
 
     def take(self, data: OrbitData) -> None:
-        """Take in data in order of time; another run begins anew, late data of an earlier one are left out."""
+        """Take in data in order of time; another run begins anew, late data of an earlier one are ignored."""
         if self._recalibration is not None:
             try:
                 (data,) = self._recalibration.step(data)
