@@ -4,14 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import uproot
 
-from l1scout.core.orbit_batch import OrbitBatch, concatenate
+from l1scout.core.orbit_batch import OrbitBatch, concatenate, final_muons
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io import describe, detect, read_events
 from l1scout.io.convert import convert
 from l1scout.io.format_writer import WRITERS, write_data
 from l1scout.io.quality import ReadQuality
+from l1scout.lhc import lumisection
+from l1scout.simulate.activity import Activity
+from l1scout.simulate.all_streams import simulate_streams
 from stream_files import every, path_of, read, same
 from stream_rows import RUN
 
@@ -42,7 +46,7 @@ def test_nano_with_all_columns(tmp_path, writer):
         write_data([data], path, writer, hardware=True)
     final = data.muons.select(data.muons["intermediate"] == 0)
     data = data.with_muons(final)
-    assert write_data([data], path, writer, hardware=True).lost == []
+    assert write_data([data], path, writer, hardware=True, zstd=True).lost == []
     found = read(path)
     for name, batch in data.streams.items():
         same(found.streams[name], batch, {"intermediate"})
@@ -185,3 +189,46 @@ def test_files_are_told_from_their_content(tmp_path, writer):
     write_data([every(names=["muon"])], path, writer, drop=True)
     found = detect(path / "_l1scout.json" if path.is_dir() else path)
     assert found.name == writer.removesuffix("-rntuple")
+
+
+def test_a_simulated_run_of_all_streams_comes_back_from_every_format(tmp_path):
+    """Exactly: objects, crossings, orbits, and run 0 as it is before a run number is given."""
+    streams = ("muon", "jet", "egamma", "tau", "etsum", "stub", "tower")
+    truth = list(simulate_streams(3, 2, streams, activity=Activity(pile_up=1.0)))
+    write_data(truth, tmp_path / "set")
+    convert([tmp_path / "set"], tmp_path / "run.raw", drop=True, run=390_001)
+    convert([tmp_path / "run.raw"], tmp_path / "nano.root", hardware=True, drop=True)
+    convert([tmp_path / "nano.root"], tmp_path / "again")
+    for name in streams:
+        expected = concatenate([data.streams[name] for data in truth])
+        for path, run in (("set", 0), ("run.raw", 390_001), ("nano.root", 390_001), ("again", 390_001)):
+            batch = expected
+            if name == "muon" and path in ("nano.root", "again"):
+                batch = final_muons(expected)
+            batch = batch.take(np.flatnonzero(batch.counts), n_orbits=batch.n_orbits)
+            runs = np.full(len(batch), run, np.int64)
+            blocks = lumisection(batch.orbit)
+            batch = replace(batch, run=runs, lumisection=blocks)
+            lost = {"link"} if path != "set" else set()
+            same(read(tmp_path / path).streams[name], batch, lost)
+
+
+HOSTILE_ORBITS = [
+    ("[", "are damaged"),
+    ("[1]", "are damaged"),
+    ('{"jet": 5}', "are damaged"),
+    ('{"jet": [[390000, 1, [262000, 10]]]}', "its orbits contradict each other"),
+    ('{"jet": [[390000, 1, [0, 144]]]}', "its orbits contradict each other"),
+    ('{"jet": [[390000, 1, [0, 99999999999]]]}', "are damaged"),
+    ('{"jet": [[390000, 1, [0, "AAAA"]]]}', "are damaged"),
+    ('{"jet": [["x", 1, [262000, 144]]]}', "are damaged"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), HOSTILE_ORBITS)
+def test_hostile_lists_of_orbits_are_refused(tmp_path, text, message):
+    write_data([every(names=["jet"])], tmp_path / "nano.root", hardware=True)
+    with uproot.update(tmp_path / "nano.root") as file:
+        file["l1scout_orbits"] = text
+    with pytest.raises(InputError, match=message):
+        list(read_events(tmp_path / "nano.root"))

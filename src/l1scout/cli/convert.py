@@ -37,6 +37,9 @@ def convert(
         bool,
         typer.Option("--exact-phi", help="Nano: exact phi of calorimeter objects, not CMSSW's."),
     ] = False,
+    zstd: Annotated[
+        bool, typer.Option("--zstd", help="Nano: compress by zstd, which is faster, not by CMS's ZLIB 9.")
+    ] = False,
     physics: Annotated[
         bool, typer.Option("--physics", help="Parquet: add columns with pt, eta, phi... in GeV and rad.")
     ] = False,
@@ -67,7 +70,8 @@ def convert(
     from l1scout.io.quality import ReadQuality
 
     quality = ReadQuality()
-    options: dict[str, Any] = {"hardware": hardware, "exact_phi": exact_phi, "physics": physics}
+    options: dict[str, Any] = {"hardware": hardware, "exact_phi": exact_phi}
+    options |= {"zstd": zstd, "physics": physics}
     options |= {"plain": plain, "run": run, "objects": objects}
     with progress() as bar:
         task = bar.add_task("bytes", total=None)

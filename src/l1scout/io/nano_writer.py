@@ -27,6 +27,7 @@ _EVENT = {"run": "run", "luminosityBlock": "lumisection", "bunchCrossing": "bx",
 """Branches of a crossing, and what they are of a batch."""
 COMPRESSION_LEVEL = 9
 """Of ZLIB: CMS's choice for nano files."""
+ZSTD_LEVEL = 3
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class NanoOptions:
         written. By default CMS's branches only.
     exact : bool
         Write the exact phi of calorimeter objects, 2 pi / 144 x hw, rather than CMSSW's, 0.0435 x hw.
+    zstd : bool
+        Compress by zstd, level 3, rather than CMS's ZLIB, level 9.
     empty_crossings : bool
         Write all 3564 crossings of each orbit, rather than those with an object.
     """
@@ -49,6 +52,7 @@ class NanoOptions:
     rntuple: bool = False
     hardware: bool = False
     exact: bool = False
+    zstd: bool = False
     empty_crossings: bool = False
 
 
@@ -105,7 +109,8 @@ def fill_nano(
     progress: Callable[[int], None] = lambda _crossings: None,
 ) -> WrittenNano:
     """Write data to a nano file under its final name; see `write_nano`."""
-    with uproot.recreate(path, compression=uproot.ZLIB(COMPRESSION_LEVEL)) as file:
+    compression = uproot.ZSTD(ZSTD_LEVEL) if options.zstd else uproot.ZLIB(COMPRESSION_LEVEL)
+    with uproot.recreate(path, compression=compression) as file:
         writer = _Writer(file, options)
         for section in lumisection_parts(map(writer.note, chunks)):
             writer.add(section)

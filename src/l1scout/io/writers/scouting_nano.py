@@ -22,6 +22,7 @@ class ScoutingNanoWriter(FormatWriter):
     keeps_empty_crossings = True
     options: ClassVar[Mapping[str, str]] = {
         "hardware": "write all hardware columns, also those for which CMS has no branch",
+        "zstd": "compress by zstd, which is faster, rather than by CMS's ZLIB of level 9",
         "exact_phi": "write 2 pi / 144 x hw as phi of calorimeter objects, not CMSSW's 0.0435 x hw",
     }
     advice = "keep all columns with --hardware (hardware=True)"
@@ -47,6 +48,7 @@ class ScoutingNanoWriter(FormatWriter):
             self.rntuple,
             bool(job.options.get("hardware")),
             bool(job.options.get("exact_phi")),
+            bool(job.options.get("zstd")),
             job.empty_crossings,
         )
         fill_nano(map(_with_tables, chunks), target, options, job.made)
