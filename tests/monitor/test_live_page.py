@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import Provenance
+from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
 from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
 from l1scout.monitor import follow_spool, live_histograms
@@ -92,6 +93,17 @@ def test_a_late_monitor_leaves_out_and_counts(tmp_path, monkeypatch):
         served.close()
 
 
+def test_data_that_are_not_there_are_refused_in_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"nothing.dat: no such file or folder"):
+        Served(tmp_path, tmp_path / "nothing.dat")
+    with pytest.raises(InputError, match="no catalogue"):
+        Served(tmp_path, 7)
+    with pytest.raises(InputError, match="not a file of histograms"):
+        Served(tmp_path, monitor__reference=__file__)
+    with pytest.raises(InputError, match="other machines can reach it"):
+        Served(tmp_path, monitor__listen="0.0.0.0:0")
+
+
 def test_a_newer_run_begins_anew_and_the_old_one_is_kept(tmp_path):
     writer = SpoolWriter(tmp_path / "spool")
     writer.write()
@@ -151,7 +163,17 @@ def test_watchers_see_every_lumisection_once_and_alarms_reach_the_page(tmp_path,
     live.alarms.append({"text": "hot tower", "link": "?view=maps"})
     head, _ = unpack(live_frame(live, View("overview")))
     assert head["alarms"] == [{"text": "hot tower", "link": "?view=maps"}]
-    assert head["runs"] == [f"run{RUN:06d}"]  # saved after each lumisection
+    wait_for(lambda: live.runs() == [f"run{RUN:06d}"])  # saved after each lumisection
+
+
+def test_a_source_that_is_late_does_not_bring_the_old_run_back():
+    live = live_histograms.LiveHistograms(Provenance("test"))
+    (piece,) = simulate_run(1, 4, running=Running(occupancy=0.1), chunk=4)
+    of_run = {n: OrbitData.of_muons(replace(piece.muons, run=np.full(len(piece.muons), n))) for n in (7, 8)}
+    for number in (7, 8, 7):
+        live.take(of_run[number])
+    assert live.run == 8
+    assert live.histograms.orbits == 4
 
 
 def test_downloads_hold_what_is_shown(written):

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,10 +98,11 @@ class LiveHistograms:
     ) -> None:
         self._provenance, self._folder, self._run_folder = provenance, folder, run_folder
         self._recalibration, self._clock = recalibration, clock
-        self.guard = threading.Lock()
+        self.guard, self._saving = threading.Lock(), threading.Lock()
         self.histograms = RunHistograms(KEEP_SECTIONS)
         self.run: int | None = None
         self.newest_orbit, self.faults = -1, list[str]()
+        self._ended: set[int | None] = set()
         self.skipped = {"segments": 0, "bytes": 0}
         self.alarms: list[Mapping[str, str]] = []
         self.watchers: list[Callable[[RunHistograms, Section], None]] = []
@@ -114,7 +116,7 @@ class LiveHistograms:
             self.load(reference.stem)
 
     def take(self, data: OrbitData) -> None:
-        """Take in data in order of time; those of another run begin anew."""
+        """Take in data in order of time; another run begins anew, late data of an earlier one are ignored."""
         if self._recalibration is not None:
             try:
                 (data,) = self._recalibration.step(data)
@@ -123,8 +125,11 @@ class LiveHistograms:
                 self.faults.append(f"no recalibration: {printable(str(error), 200)}")
         main = data.main
         run = int(main.run[0]) if len(main) else self.run
+        if run in self._ended:  # of a source that is late
+            return
         if run != self.run and self.run is not None:
             self.save()
+            self._ended.add(self.run)
         with self.guard:
             if run != self.run:
                 self.histograms, self.run = RunHistograms(KEEP_SECTIONS), run
@@ -161,8 +166,8 @@ class LiveHistograms:
                 )
             )
         self._before = now, orbits, objects
-        if new:
-            self.save()
+        if new and self._folder is not None:  # frames do not wait for it
+            threading.Thread(target=self.save, name="save", daemon=True).start()
 
     def _objects(self, stream: str) -> int:
         known = self.histograms.streams[stream]
@@ -175,17 +180,21 @@ class LiveHistograms:
 
     def save(self) -> None:
         """Write the histograms of the run to a file, if a folder was given."""
-        if self._folder is None or self.run is None or not self.histograms.streams:
+        if self._folder is None:
             return
-        path = self._folder / f"run{self.run:06d}.root"
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+        with self._saving:
             with self.guard:
-                write_histograms(path, self.histograms, self._provenance)
-        except OSError as error:
-            fault = f"{path}: histograms cannot be saved ({error.strerror or error})"
-            if fault not in self.faults:
-                self.faults.append(fault)
+                run, copied = self.run, deepcopy(self.histograms)
+            if run is None or not copied.streams:
+                return
+            path = self._folder / f"run{run:06d}.root"
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                write_histograms(path, copied, self._provenance)
+            except OSError as error:
+                fault = f"{path}: histograms cannot be saved ({error.strerror or error})"
+                if fault not in self.faults:
+                    self.faults.append(fault)
 
     def runs(self) -> list[str]:
         """Return the names of saved runs, the newest first, and of the reference."""

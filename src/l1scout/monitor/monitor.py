@@ -125,7 +125,11 @@ class Monitor:
         if len(data) == 1 and data[0].isdecimal():
             return [StoreFollower(settings.store.folder, int(data[0]), take, stopping)]
         if data:
-            files, skipped = expand([Path(name) for name in data])
+            paths = [Path(name) for name in data]
+            if missing := [path for path in paths if not path.exists()]:
+                msg = f"{missing[0]}: no such file or folder; a run is named by its number"
+                raise InputError(msg)
+            files, skipped = expand(paths)
             for reason in skipped:
                 self._log("skipped", why=reason)
             return [FileFollower(files, take, stopping)]

@@ -123,7 +123,11 @@ class PageServer:
             timeout_keep_alive=30,
             timeout_graceful_shutdown=2,
         )
-        config.load()
+        try:
+            config.load()
+        except ImportError as error:
+            msg = f"the live page needs the package websockets: install l1scout[monitor] ({error})"
+            raise InputError(msg) from error
         config.ssl = tls
         self._server = uvicorn.Server(config)
         self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

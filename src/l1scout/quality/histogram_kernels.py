@@ -86,6 +86,16 @@ COUNT: dict[int, Callable[..., None]] = {
 
 
 @kernel
+def count_pt(pt: Any, keep: Any, out: Any) -> None:
+    """Count kept objects by pT (GeV) in bins of 0.5 GeV from -0.5 GeV on; NaN is in the first one."""
+    for i in range(pt.size):
+        if keep[i]:
+            step = 2.0 * float(pt[i]) + 1.0
+            k = int(step) if 0.0 <= step < out.size else 0
+            out[out.size - 1 if step >= out.size else k] += 1
+
+
+@kernel
 def kept_pairs(offsets: Any, keep: Any, out: Any) -> None:
     """Write the pairs of kept objects within rows: shape (2, pairs)."""
     n = 0

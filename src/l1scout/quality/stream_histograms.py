@@ -14,11 +14,10 @@ from l1scout.formats.streams.gt import ALGORITHM_COLUMNS
 from l1scout.formats.streams.muon import ETA_VTX, MUON_MASS, PHI_VTX, PT
 from l1scout.quality.histogram_definitions import (
     MASS_EDGES,
-    PT_BINS,
     HistogramDefinition,
     definitions,
 )
-from l1scout.quality.histogram_kernels import COUNT, count_rows, kept_pairs
+from l1scout.quality.histogram_kernels import COUNT, count_pt, count_rows, kept_pairs
 
 Counts = dict[str, NDArray[np.int64]]
 """Contents of histograms by name."""
@@ -212,8 +211,7 @@ def _fill_muons(
 ) -> None:
     recalibrated = set(RECALIBRATED) <= columns.keys()
     if recalibrated:
-        step = np.nan_to_num(columns["ptRecal"][keep] * 2 + 1, nan=0, posinf=PT_BINS, neginf=0)
-        into["pt_recalibrated"] += np.bincount(step.clip(0, PT_BINS - 1).astype(np.int64), minlength=PT_BINS)
+        count_pt(np.ascontiguousarray(columns["ptRecal"], np.float32), keep, into["pt_recalibrated"])
     if not n_pairs or not {"hwEtaAtVtx", "hwPhiAtVtx", "hwCharge"} <= columns.keys():
         return
     pairs = np.empty((2, n_pairs), np.int64)
