@@ -59,6 +59,7 @@ WITHOUT_DATA = {
     "settings": "prints settings",
     "menu show": "prints a trigger menu",
     "menu check": "compares the emulator with a test vector; writes nothing",
+    "menu verilog": "makes Verilog of a trigger menu",
 }
 ELSEWHERE = {
     **dict.fromkeys(("run", "start", "stop", "status"), "tests/control/test_run.py"),
@@ -68,6 +69,8 @@ ELSEWHERE = {
     "firmware hls": "tests/firmware/test_training.py",
     "firmware board": "tests/firmware/test_board_rtl.py",
     "menu try": "tests/trigger/test_try.py",
+    "menu cross-check": "tests/trigger/test_cross_check.py",
+    "monitor": "tests/monitor/test_live_page.py",
 }
 """Commands that take long or need tools; the tests that run them look at their provenance."""
 followed = set()
@@ -284,6 +287,33 @@ def test_archives_and_stored_files(stored, tmp_path, label):
         assert read(target) == {STATED[label]}
         assert found["era"] == (None if label == "simulated" else "2024 (by run number)")
     assert in_parquet(again) == label
+
+
+@pytest.mark.parametrize("label", LABELS)
+@follows("skim")
+def test_skims(stored, tmp_path, label):
+    target = tmp_path / "x.parquet"
+    result = told("skim", stored[label][0], target, "--when", "MU0")
+    assert result["selected"] > 0
+    assert (of(result), read(target)) == (label, {STATED[label]})
+
+
+@follows("simulate streams", "inspect")
+def test_simulated_streams(tmp_path):
+    words = (
+        "simulate",
+        "streams",
+        "--orbits",
+        1,
+        "--pile-up",
+        0.1,
+        "--boards",
+        "bmtf",
+        "--out",
+        tmp_path / "s",
+    )
+    assert of(told(*words)) == "simulated"
+    assert told("inspect", tmp_path / "s" / "bmtf.dat")["data"] == "simulated"
 
 
 def analysis_options(name, folder):

@@ -109,14 +109,14 @@ def test_damaged_note_after_a_lost_spool(chain, again):
     """The first segment's note tells what was lost with the spool: it can be made again without."""
     chain.lose_a_spool()
     readout = chain.readout("spool")
-    readout._find_position()
-    feed(readout.writer, b"".join(chain.packets[5:7]))
+    readout._find_position(1)
+    feed(next(iter(readout.writers)), b"".join(chain.packets[5:7]))
     (waiting,) = readout.spool.waiting()
     assert waiting.missed == 3
     note = note_of(readout.spool.path(waiting))
     if again:
-        feed(readout.writer, chain.packets[7])
-        readout.writer.finish()
+        feed(next(iter(readout.writers)), chain.packets[7])
+        next(iter(readout.writers)).finish()
         readout.spool.close()
         note.write_bytes(b"{")
         spool = Spool(note.parent)
@@ -124,8 +124,8 @@ def test_damaged_note_after_a_lost_spool(chain, again):
         note.write_bytes(b"{")
         spool = readout.spool
         assert [s.missed for s in spool.waiting()] == [3]
-        feed(readout.writer, chain.packets[7])
-        readout.writer.finish()
+        feed(next(iter(readout.writers)), chain.packets[7])
+        next(iter(readout.writers)).finish()
     assert push(spool, chain.store) == [201, 201]
     stages = chain.account("spool")
     assert not [w for s in stages for w in s.wrong]

@@ -243,6 +243,7 @@ def test_command(objects, tmp_path):
     (wrong,) = (a for a in document["algorithms"] if a["only_recorded"] + a["only_emulated"])
     assert wrong["name"] == "L1_0"
     assert document["agrees"] is False
+    assert document["provenance"]["data"] == "unknown"  # the file states nothing
     assert wrong["examples"][0]["objects"][0]["object"] == "MU"
 
 

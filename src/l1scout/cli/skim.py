@@ -97,7 +97,8 @@ def skim(
     if json:
         counts = chosen.counts.as_dict()
         print_json(
-            {"in": source, "out": target, "when": when, "window": window, **counts, "lost": written.lost}
+            {"in": source, "out": target, "when": when, "window": window, **counts}
+            | {"lost": written.lost, "simulated": written.simulated}
         )
         return
     _print(chosen.counts, target, written.format)
