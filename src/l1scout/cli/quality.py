@@ -29,7 +29,7 @@ def quality(
         typer.Option("--false-alarms", help="False alarms per day that are allowed on good data, all tests."),
     ] = 1.0,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for golden.json, alarms.jsonl and report.html.")
+        Path | None, typer.Option("--out", help="Folder for golden.json, alarms.jsonl and shift_report.html.")
     ] = None,
     flavour: Flavour = None,
     accept_damaged: Annotated[
@@ -63,7 +63,7 @@ def quality(
     if out:
         record = current(simulated=found.histograms.simulated)
         found.write(out)
-        write_text(out / "report.html", quality_page(found, record))
+        write_text(out / "shift_report.html", quality_page(found, record))
     if json:
         print_json(found.as_dict())
     else:
@@ -119,7 +119,9 @@ def _print(found: "QualityRun") -> None:
     if len(alarms) > SHOWN:
         print_line(f"... and {len(alarms) - SHOWN:,} more alarms")
     good = sum(last - first + 1 for parts in result["golden"].values() for first, last in parts)
+    raised = f"{len(alarms):,} {'alarm' if len(alarms) == 1 else 'alarms'}"
+    limit = f"at most {found.quality.false_alarms_per_day:g} false alarms a day"
     print_line(
-        f"{len(alarms):,} alarms; {good:,} of {len(found.checked):,} lumisections are good ({result['data']} "
-        f"data, {result['tests']} tests, at most {found.quality.false_alarms_per_day:g} false alarms a day)"
+        f"{raised}; {good:,} of {len(found.checked):,} lumisections are good "
+        f"({result['data']} data, {result['tests']} tests, {limit})"
     )

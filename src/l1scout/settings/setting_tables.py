@@ -168,7 +168,7 @@ class MonitorSection(SettingsSection):
     )
     reference: Path | None = Field(None, description="File of histograms to compare with.")
     false_alarms_per_day: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="False alarms of data quality allowed on good data."
+        1.0, gt=0, allow_inf_nan=False, description="Largest number of false alarms of data quality per day."
     )
 
 
