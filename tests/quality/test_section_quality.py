@@ -203,6 +203,7 @@ def test_the_monitor_raises_alarms_on_page_log_and_file(tmp_path, monkeypatch):
     (alarm,) = live.status()["alarms"]
     assert alarm["text"].startswith("run 7, lumisection 9 (since 8): muon/pt: what; p = 1e-13")
     assert alarm["link"] == "?view=physics"
+    assert len(watch.raised) == 2  # in the status and its metric while they last
     assert lines == [("data quality", {"level": "warning", "what": alarm["text"]})]
     (line,) = (tmp_path / FILE).read_text().splitlines()
     assert {"run": 7, "section": 9, "first_section": 8, "check": "muon/pt"}.items() <= json.loads(

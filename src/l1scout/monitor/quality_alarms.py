@@ -27,6 +27,11 @@ class QualityAlarms:
     folder : Path, optional
         Of the file of JSON lines.
     false_alarms_per_day : float
+
+    Attributes
+    ----------
+    raised : list of str
+        What is wrong in the newest lumisection.
     """
 
     def __init__(
@@ -38,11 +43,14 @@ class QualityAlarms:
     ) -> None:
         self._live, self._log, self._folder = live, log, folder
         self.quality = SectionQuality(false_alarms_per_day)
+        self.raised: list[str] = []
         live.watchers.append(self)
 
     def __call__(self, histograms: RunHistograms, section: Section) -> None:
         """Check a lumisection; called while the histograms do not change."""
-        found = alarms(self.quality.check_section(histograms, section))
+        flags = self.quality.check_section(histograms, section)
+        self.raised = [flag.text for flag in flags]
+        found = alarms(flags)
         for flag in found:
             self._live.alarms.append({"text": flag.text, "link": flag.link})
             self._log("data quality", level="warning", what=flag.text)
