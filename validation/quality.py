@@ -4,7 +4,8 @@
 
 Toys are lumisections with Poisson counts: muons, jets, decisions of the trigger. Clean days are drawn at the
 number of false alarms per day that is asked for, to count enough of them, and at the default of 1; each with
-the systematic floor (1 %, luminosity decays) and without (only chance, constant luminosity). Faults are
+the systematic floor (1 %, luminosity decays) and without (only chance, constant luminosity); and three times
+as many of only histograms whose bins have many entries, where the bound is nearly reached. Faults are
 planted after 40 clean lumisections, at 1 false alarm a day; the delay counts the lumisection in which the
 fault begins. Exit status 1 if there are more false alarms than a Poisson distribution with the number that
 was set as mean explains (p < 0.001), or if a fault is not found within 100 lumisections.
@@ -13,6 +14,7 @@ was set as mean explains (p < 0.001), or if a fault is not found within 100 lumi
 import json
 import math
 from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +30,26 @@ from l1scout.quality.section_quality import SECTIONS_PER_DAY, SectionQuality
 from l1scout.quality.toy_sections import FAULTS, LIFETIME_S, ToyRun
 from l1scout.report.terminal_tables import records_table
 
+FILLED = {"muon": ("quality", "charge"), "gt": ("algorithm",)}
+"""Histograms with thousands of entries per bin, of which the p-values are nearly continuous."""
 BEFORE, LONGEST = 40, 100
 """Clean lumisections before a fault, and those in which it must be found."""
 
 
-def clean_days(days: int, allowed: float, tolerance: float, seed: int) -> dict[str, Any]:
+def clean_days(
+    days: int, allowed: float, tolerance: float, seed: int, only: Mapping[str, Collection[str]] | None = None
+) -> dict[str, Any]:
     """Count the false alarms of clean days, with the 95 % interval of Garwood for their mean per day."""
     by_check: Counter[str] = Counter()
     for day in range(days):
         quality = SectionQuality(allowed, tolerance)
-        run = ToyRun(seed + day, lifetime_s=LIFETIME_S if tolerance else math.inf)
+        run = ToyRun(seed + day, lifetime_s=LIFETIME_S if tolerance else math.inf, only=only)
         by_check.update(flag.check for flag in alarms(run.draw(quality, round(SECTIONS_PER_DAY))))
     n = by_check.total()
     low = chi2.ppf(0.025, 2 * n) / 2 if n else 0.0
     high = chi2.ppf(0.975, 2 * n + 2) / 2
     return {
+        "tests_of": "filled bins" if only else "all",
         "floor": tolerance,
         "set_per_day": allowed,
         "days": days,
@@ -93,7 +100,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
-    clean = [
+    clean = [clean_days(3 * a.days, a.false_alarms, 0.0, a.seed + 3000, FILLED)]
+    clean += [
         clean_days(a.days, allowed, tolerance, a.seed + 1000 * k)
         for k, (allowed, tolerance) in enumerate(
             [(a.false_alarms, 0.0), (a.false_alarms, TOLERANCE), (1.0, TOLERANCE)]

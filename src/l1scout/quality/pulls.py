@@ -136,7 +136,7 @@ def log_probabilities(
     tail = log_tail(
         np.where(more, d, n - d), n, np.where(more, inside, outside) + 1, np.where(more, outside, inside)
     )
-    return np.minimum(np.log(2) + tail, 0.0)
+    return np.asarray(np.minimum(np.log(2) + tail, 0.0))
 
 
 def compare_histograms(
@@ -169,8 +169,8 @@ def compare_histograms(
         far = pulls(d, r, n / n_reference, tolerance)
         candidates += [(kept, int(k), float(d[k]), float(r[k]), float(far[k])) for k in _extremes(far)]
     observed, before = (np.array([c[i] for c in candidates]) for i in (2, 3))
-    entries = (observed, float(n), before, float(n_reference))
-    found = log_probabilities(*(x / overdispersion for x in entries), tolerance=tolerance)
+    by = 1 / overdispersion
+    found = log_probabilities(observed * by, n * by, before * by, n_reference * by, tolerance)
     best = int(np.argmin(found))
     kept, at, _, _, pull = candidates[best]
     place = np.unravel_index(at, [counts.shape[axis] for axis in kept])

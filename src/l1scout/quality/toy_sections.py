@@ -95,7 +95,7 @@ class ToyConditions:
         if self.dead_sector is not None:
             step = density.shape[2] // 12
             density[2, :, step * self.dead_sector : step * (self.dead_sector + 1)] = 0
-        return density / density.sum()
+        return np.asarray(density / density.sum())
 
 
 def _spectrum(stream: str, name: str, scale: float) -> NDArray[np.float64]:
