@@ -222,7 +222,7 @@ def _kill_at(point: Point, time_: int, mark: Path, finder: _AfterImport) -> None
         module.StoreClient.put = put
 
     def watch_answers(module: ModuleType) -> None:
-        real_put, real_call = module._Api.put_segment, module._Access.__call__
+        real_put, real_call = module._Api.put_segment, module.TokenGuard.__call__
 
         async def put_segment(self: Any, request: Any) -> Any:
             answer = await real_put(self, request)
@@ -238,7 +238,7 @@ def _kill_at(point: Point, time_: int, mark: Path, finder: _AfterImport) -> None
         if point.event == "before 201":
             module._Api.put_segment = put_segment
         else:
-            module._Access.__call__ = call
+            module.TokenGuard.__call__ = call
 
     def half(real: Callable[..., Any]) -> Callable[..., Any]:
         def send(self: socket.socket, data: Any, *flags: int) -> Any:
