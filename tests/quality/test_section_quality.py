@@ -114,8 +114,8 @@ def test_trains_are_found():
     assert not beside_trains(np.zeros(10))[0].size
 
 
-def test_a_clean_day_has_as_many_false_alarms_as_were_set():
-    """With 20 a day, and nothing allowed for but chance: a number that a Poisson mean of 20 explains."""
+def test_a_clean_day_has_no_more_false_alarms_than_were_set():
+    """With 20 a day and no floor: no more than chance explains, and not far fewer."""
     quality = SectionQuality(20.0, tolerance=0.0)
     found = alarms(ToyRun(11, only=SMALL).draw(quality, round(SECTIONS_PER_DAY)))
     assert quality.tests == 3
