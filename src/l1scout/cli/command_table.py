@@ -192,6 +192,11 @@ COMMANDS = {
         details="Physics and detector quantities, from packets, files or a simulated run. Each command "
         "prints a table; with --out it writes figure, tables (CSV) and result (JSON), too.",
     ),
+    "quality": CommandEntry(
+        "Check the data quality of each lumisection: flags, golden JSON, shift report.",
+        "quality --run 42 --out quality",
+        _PHYSICS,
+    ),
     "skim": CommandEntry(
         "Keep the crossings that a trigger expression selects.",
         "skim run.raw dimuons.root --when 'comb{MU5[QLTY>=12], MU3}[OS]' --window 1",

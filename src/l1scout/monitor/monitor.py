@@ -17,10 +17,14 @@ from l1scout.monitor.follow_spool import SpoolFollower
 from l1scout.monitor.follow_store import StoreFollower
 from l1scout.monitor.live_histograms import LiveHistograms
 from l1scout.monitor.page_server import TICK_S, PageServer
+from l1scout.monitor.quality_alarms import QualityAlarms
 from l1scout.readout.process_metrics import METRICS, exposition
 from l1scout.readout.spool import default_folder
 from l1scout.readout.status import MonitorStatus, ProcessState
 from l1scout.settings import Settings
+
+MAX_RAISED = 20
+"""Alarms of data quality in the status."""
 
 
 class Follower(Protocol):
@@ -108,6 +112,7 @@ class Monitor:
             run_folder=None if data else settings.run.folder,
             reference=own.reference,
         )
+        self._quality = QualityAlarms(self.live, log, own.folder, own.false_alarms_per_day)
         self.followers = self._followers(settings, data)
         self._state: ProcessState = "running"
         self._server = PageServer(
@@ -174,7 +179,7 @@ class Monitor:
         return MonitorStatus(
             state=self._state,
             seconds=time.monotonic() - self._began,
-            alarms=live.faults[-10:],
+            alarms=[*live.faults[-10:], *self._quality.raised[:MAX_RAISED]],
             run=live.run,
             data=data,
             orbits=orbits,

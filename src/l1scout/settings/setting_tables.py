@@ -167,6 +167,9 @@ class MonitorSection(SettingsSection):
         Path("l1scout-histograms"), description="Folder where the histograms of each run are saved."
     )
     reference: Path | None = Field(None, description="File of histograms to compare with.")
+    false_alarms_per_day: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="Largest number of false alarms of data quality per day."
+    )
 
 
 class AccessSection(SettingsSection):
