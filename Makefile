@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test types tests docs benchmark clean
+.PHONY: help demo test types tests test-long docs benchmark clean
 help:
 	@sed -n '2,4s/^# *//p' Makefile
 
@@ -25,7 +25,10 @@ types: .venv/ready
 tests: export PYTHONDONTWRITEBYTECODE :=
 tests: .venv/ready
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-	  --durations 10
+	  --durations 10 -m "not long"
+
+test-long: .venv/ready
+	$(BIN)/pytest -m long
 
 docs: .venv/ready
 	$(BIN)/python -m l1scout.formats > docs/formats.md

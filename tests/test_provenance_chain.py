@@ -71,6 +71,7 @@ ELSEWHERE = {
     "menu try": "tests/trigger/test_try.py",
     "menu cross-check": "tests/trigger/test_cross_check.py",
     "monitor": "tests/monitor/test_live_page.py",
+    "quality": "tests/cli/test_quality.py",
 }
 """Commands that take long or need tools; the tests that run them look at their provenance."""
 followed = set()

@@ -346,6 +346,7 @@ def call(*words):
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("da4ml") is None, reason="no da4ml")
 def test_sweep_writes_models_and_the_front(folder, tmp_path):
     data = write_parquet(tmp_path / "d.parquet", central(), {"simulated": True})

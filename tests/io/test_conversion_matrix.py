@@ -14,6 +14,7 @@ def made(tmp_path_factory):
     return conversion_matrix.matrix_of(tmp_path_factory.mktemp("matrix"))
 
 
+@pytest.mark.long
 def test_what_is_not_listed_as_lost_comes_back(made):
     _, done = made
     assert len(done) == 72
@@ -25,6 +26,7 @@ def test_what_is_not_listed_as_lost_comes_back(made):
             raise AssertionError(msg) from error
 
 
+@pytest.mark.long
 def test_the_page_has_the_matrix(made):
     """Make it anew with `make docs` if formats hold more, or less, than before."""
     text, _ = made

@@ -183,6 +183,7 @@ def test_real_trainings_repeat_in_one_process_and_in_two(data, alone, tmp_path):
     assert html.count("data:image/svg+xml") == 2
 
 
+@pytest.mark.long
 def test_a_dask_cluster_gives_what_one_process_gives(data, alone, tmp_path):
     """Two worker processes behind a real scheduler; then one that is not there."""
     from distributed import LocalCluster

@@ -58,6 +58,7 @@ def test_pairs_in_icarus(tmp_path, text):
     check([text], 60, tmp_path, "icarus")
 
 
+@pytest.mark.long
 @VERILATOR
 def test_in_verilator(tmp_path):
     check([CUTS[3], CUTS[6]], 3000, tmp_path, "verilator")
