@@ -181,7 +181,7 @@ def run(*arguments):
 def test_check_lists_bits_by_algorithm(small):
     done = run("check", *small, "--json")
     assert done.exit_code == 1
-    found = json.loads(done.output)
+    found = json.loads(done.stdout)
     first, second = found["algorithms"]
     keys = ("name", "set_in_vector", "set_by_emulator", "equal", "different", "crossings")
     assert [first[k] for k in keys] == ["L1_1", 2, 2, 3, 0, []]

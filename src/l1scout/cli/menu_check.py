@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l1scout.cli.menu_show import Cabling, MenuFile
-from l1scout.cli.output import Json, print_json, print_line, print_problem, print_table
+from l1scout.cli.output import Json, print_json, print_line, print_problem, print_table, warn
 
 if TYPE_CHECKING:
     from l1scout.trigger.check_vector import VectorCheck
@@ -21,12 +21,15 @@ def check(
     json: Json = False,
 ) -> None:
     """Emulate a menu on a test vector and compare all bits; exit 1 if any differs for no known reason."""
+    from l1scout.lhc import BX_PER_ORBIT
     from l1scout.trigger.check_vector import check_vector
     from l1scout.trigger.load_menu import load_menu
     from l1scout.trigger.vector_file import read_vector
 
-    loaded = load_menu(menu, cabling)
-    found = check_vector(loaded, read_vector(vector))
+    loaded, read = load_menu(menu, cabling), read_vector(vector)
+    found = check_vector(loaded, read)
+    if read.inputs.crossings != BX_PER_ORBIT:
+        warn([f"{vector}: {read.inputs.crossings} crossings, not the {BX_PER_ORBIT} of an orbit: cut off?"])
     if json:
         print_json(_document(loaded, found, vector))
     else:

@@ -13,6 +13,7 @@ It gets many crossings at once and returns a flag for each.
 """
 
 import runpy
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,13 +144,10 @@ class OwnAlgorithm:
             return np.zeros(0, np.bool_)
         try:
             flags = np.asarray(self.function(OwnCrossings(inputs, words, self.reach)))
-        except Exception as error:
-            line = error.__traceback__
-            while line and line.tb_next:
-                line = line.tb_next
-            where = (
-                f", line {line.tb_lineno} of {Path(line.tb_frame.f_code.co_filename).name}" if line else ""
-            )
+        except (Exception, SystemExit) as error:
+            own = self.function.__code__.co_filename if hasattr(self.function, "__code__") else ""
+            lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
+            where = f", line {lines[-1]} of {Path(own).name}" if lines else ""
             msg = f"algorithm {self.name}: {type(error).__name__}: {printable(str(error))}{where}"
             raise InputError(msg) from error
         if flags.shape != (inputs.crossings,) or flags.dtype != np.bool_:

@@ -161,7 +161,9 @@ _KINDS = (
 KINDS = {kind.name: kind for kind in _KINDS}
 """Objects with a threshold, by their name in expressions."""
 
-THRESHOLD_NAME = re.compile(rf"({'|'.join(KINDS)})(\.ge\.|\.eq\.)?(\d{{1,5}}(?:p\d{{1,4}})?)([+-]\d+)?")
+THRESHOLD_NAME = re.compile(
+    rf"({'|'.join(KINDS)})(\.ge\.|\.eq\.)?(\d{{1,5}}(?:p\d{{1,4}})?)([+-]\d+)?", re.ASCII
+)
 """Name of an object with a threshold: kind, comparison, threshold with ``p`` for the point, BX offset."""
 SHOWER_SLOTS = {"MUS0": 0, "MUS1": 2, "MUS2": 3, "MUSOOT0": 4, "MUSOOT1": 6}
 """Place among the eight muons whose word carries the bit of each muon shower signal."""

@@ -10,18 +10,20 @@ import math
 import re
 
 from l1scout.errors import InputError, printable
+from l1scout.formats.stream import STREAMS
 from l1scout.trigger.build_conditions import build_algorithm
 from l1scout.trigger.expression import ConditionText
 from l1scout.trigger.limits import MASK_BITS, leg_cut, pair_cut
 from l1scout.trigger.menu import Algorithm, LegCut, Menu, PairCut
 from l1scout.trigger.menu_error import UnsupportedError
-from l1scout.trigger.scales import ObjectKind
+from l1scout.trigger.scales import KINDS, ObjectKind
 
 GRAMMAR = "0.13"
 """Of expressions that do not belong to a menu: the present one."""
 _NUMBER = r"[+-]?\d{1,7}(?:\.\d{1,7})?"
 _CUT = re.compile(
-    rf"(?P<bar>\|?)(?P<type>[A-Z]+)(?P=bar)(?P<sign>>=|<=|=)(?P<low>{_NUMBER})(?:\.\.(?P<high>{_NUMBER}))?"
+    rf"(?P<bar>\|?)(?P<type>[A-Z]+)(?P=bar)(?P<sign>>=|<=|=)(?P<low>{_NUMBER})(?:\.\.(?P<high>{_NUMBER}))?",
+    re.ASCII,
 )
 _SPACES = re.compile(r"\s*(>=|<=|=|\.\.)\s*")
 _WORDS = {"OS": "os", "LS": "ls"}
@@ -56,6 +58,11 @@ def parse_algorithm(text: str, name: str, *, index: int = 0, menu: Menu | None =
     if found.problem:
         msg = f"{printable(name, 60)}: {found.problem}"
         raise InputError(msg)
+    for leg in (leg for condition in found.conditions.values() for leg in condition.legs):
+        scale = STREAMS[KINDS[leg.kind].stream].fields[KINDS[leg.kind].value] if leg.kind in KINDS else None
+        if scale and leg.threshold > scale.high:
+            msg = f"{printable(name, 60)}: the threshold of {leg.name} is above its scale: it can never pass"
+            raise InputError(msg)
     return found
 
 
@@ -141,6 +148,9 @@ def _window(type_: str, text: str, low: float | None, high: float | None, kind: 
     centre = 0.0 if eta and kind.muon else 0.5
     limits = [e if v is None else v for v, e in zip((low, high), end, strict=True)]
     codes = kind.eta_codes if eta else kind.phi_bins
+    if not eta and (max(map(abs, limits)) > math.tau or limits[1] - limits[0] >= math.tau):
+        msg = f"{printable(text, 60)}: limits of phi are -6.283 to 6.283 rad, and less than a turn apart"
+        raise UnsupportedError(msg)
     bins = [max(-codes, min(codes, v / step - centre)) for v in limits]
     first, last = math.ceil(round(bins[0], 6)), math.floor(round(bins[1], 6))
     if not eta:
