@@ -317,6 +317,7 @@ def test_the_command(tmp_path, programs, monkeypatch):
     assert "counter orbits: 3 in Verilog, 0 in software" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("da4ml") is None, reason="no da4ml")
 def test_a_built_core_in_the_path_recalibrates_every_muon(tmp_path, programs):
     """A network that looks up, of a domain so wide that simulated muons are in it; hwEta comes apart."""

@@ -78,7 +78,7 @@ def plain(tmp_path_factory):
     return path
 
 
-@pytest.fixture(params=["folder", "plain"])
+@pytest.fixture(params=["folder", pytest.param("plain", marks=pytest.mark.long)])
 def small(request):
     """The firmware models."""
     return load_model(request.getfixturevalue(request.param) / "fw")
@@ -273,6 +273,7 @@ def test_neurons_for_which_others_can_stand_in_are_left_out(folder, neurons):
         assert np.allclose(all_of_them, part)
 
 
+@pytest.mark.long
 def test_model_looks_up_what_the_float_one_does(folder, plain):
     def looked_up(network):
         return [(at.layer, *(network.inputs[c] for c in at.columns)) for at in network.look_ups]
@@ -361,6 +362,7 @@ def test_sweep_writes_models_and_the_front(folder, tmp_path):
     assert set(swept["points"][0]["ratio"]) == {"rms", "core", "tail"}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("da4ml") is None, reason="no da4ml")
 def test_command_line_from_build_to_report(tmp_path):
     model, rtl = hand_made.firmware_directory(tmp_path / "fw"), tmp_path / "rtl"

@@ -164,6 +164,7 @@ def alone(data, tmp_path_factory):
     return folder, run("--data", data, *REAL, "--out", folder)
 
 
+@pytest.mark.long
 def test_real_trainings_repeat_in_one_process_and_in_two(data, alone, tmp_path):
     folder, text = alone
     run("--data", data, *REAL, "--out", tmp_path / "two", "--workers", 2)
