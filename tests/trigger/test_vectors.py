@@ -192,6 +192,21 @@ def test_check_lists_bits_by_algorithm(small):
     assert "L1_2: 1 bits differ without a known reason" in text
 
 
+def test_check_compares_one_board(shared_data):
+    folder = shared_data / "l1-menus"
+    menu = load_menu(folder / "L1Menu_Collisions2016_v8_m2.xml.gz")
+    words = (
+        folder / "L1Menu_Collisions2016_v8_m2.xml.gz",
+        folder / "TestVector_L1Menu_Collisions2016_v8.txt.gz",
+    )
+    found = json.loads(run("check", *words, "--board", 1, "--json").stdout)
+    own = {a.name for a in menu.algorithms if a.module == 1}
+    assert {a["name"] for a in found["algorithms"]} | set(found["not_emulated"]) == own
+    assert (len(own), found["bits_set_without_algorithm"]) == (143, 0)
+    done = run("check", *words, "--board", 7)
+    assert "no algorithm is on board 7; boards: [0, 1]" in str(done.exception)
+
+
 def test_show_has_limits_in_hardware_and_physics_units(small):
     text = run("show", small[0]).output
     assert (

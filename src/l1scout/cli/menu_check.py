@@ -1,5 +1,6 @@
 """``l1scout menu check``: a trigger menu against a test vector."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ def check(
     menu: MenuFile,
     vector: Annotated[Path, typer.Argument(help="Test vector of the Global Trigger; also as .gz.")],
     cabling: Cabling = None,
+    board: Annotated[int | None, typer.Option(help="Board of the Global Trigger; by default all.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="List equal algorithms, too.")] = False,
     json: Json = False,
 ) -> None:
@@ -27,6 +29,9 @@ def check(
     from l1scout.trigger.vector_file import read_vector
 
     loaded, read = load_menu(menu, cabling), read_vector(vector)
+    if board is not None:  # of a vector of all boards, its bits alone are compared
+        loaded = loaded.of_board(board)
+        read = replace(read, algorithms=read.algorithms & loaded.own_bits)
     found = check_vector(loaded, read)
     if read.inputs.crossings != BX_PER_ORBIT:
         warn([f"{vector}: {read.inputs.crossings} crossings, not the {BX_PER_ORBIT} of an orbit: cut off?"])

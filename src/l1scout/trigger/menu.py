@@ -1,7 +1,10 @@
 """A menu as the emulator needs it: algorithms whose conditions are data, with limits as hardware integers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from l1scout.errors import InputError, printable
 from l1scout.trigger.expression import Expression
@@ -175,6 +178,22 @@ class Menu:
     def problems(self) -> dict[str, str]:
         """Algorithms that cannot be emulated exactly, with the reason."""
         return {a.name: a.problem for a in self.algorithms if a.problem}
+
+    @property
+    def own_bits(self) -> NDArray[np.bool_]:
+        """Which of the 512 bits have an algorithm."""
+        own = np.zeros(MAX_ALGORITHMS, np.bool_)
+        own[[a.index for a in self.algorithms]] = True
+        return own
+
+    def of_board(self, module: int) -> "Menu":
+        """Return the menu of one board of the Global Trigger (InputError if it has no algorithm)."""
+        own = tuple(a for a in self.algorithms if a.module == module)
+        if not own:
+            there = sorted({a.module for a in self.algorithms if a.module is not None})
+            msg = f"{self.source}: no algorithm is on board {module}; boards: {there or 'not stated'}"
+            raise InputError(msg)
+        return replace(self, algorithms=own)
 
     def select(self, name: str) -> Algorithm:
         """Return an algorithm by its name or index (InputError if there is none)."""
