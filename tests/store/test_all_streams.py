@@ -1,16 +1,19 @@
 """All streams: boards, readouts, a store, and what is built of it is exactly what was simulated."""
 
 import io
+import json
 import shutil
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import l1scout
 import l1scout.trigger.simulate_decisions  # the stream gt
 from l1scout.board.board import Board
 from l1scout.board.decision_board import DecisionBoard
 from l1scout.board.repeat_records import RepeatedRecords
+from l1scout.cli import make_app
 from l1scout.formats.streams.gt import to_links
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.formats.wire_formats.run3 import RUN3
@@ -27,6 +30,7 @@ from l1scout.simulate.write import Fibres
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.stored_run import stored_run
+from l1scout.trigger.simulate_decisions import OWN_MENU
 
 RUN, ORBITS = 12, 18
 QUIET = Activity(pile_up=0.5, occupancy=0.05)
@@ -178,3 +182,16 @@ def test_orbits_that_a_source_lacks_are_in_the_account(store):
     parts = list(l1scout.open(store, run=RUN))
     assert sum(data.streams["stub"].n_orbits for data in parts) == ORBITS - 7
     assert sum(data.streams["stub"].lost_orbits for data in parts) == 7
+
+
+def test_recorded_decisions_of_a_run_are_those_of_its_objects(store, tmp_path):
+    table = '[[algorithm]]\nname = "{}"\nindex = {}\nexpression = "{}"\n'
+    menu = tmp_path / "menu.toml"
+    menu.write_text("".join(table.format(name, index, text) for index, (name, text) in OWN_MENU.items()))
+    words = ["menu", "cross-check", str(store), "--run", str(RUN), "--menu", str(menu), "--json"]
+    done = CliRunner().invoke(make_app(), words)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["agrees"] is True
+    assert len(found["algorithms"]) == len(OWN_MENU)
+    assert found["orbits"] == ORBITS

@@ -33,6 +33,9 @@ def cross_check(
             "several times."
         ),
     ] = None,
+    run: Annotated[
+        int | None, typer.Option(help="Run in the store that FILES name: all its sources are joined.", min=0)
+    ] = None,
     delay: Annotated[
         int, typer.Option(help="Crossings that the recorded bits are later than their objects.")
     ] = 0,
@@ -53,6 +56,7 @@ def cross_check(
     from l1scout.io.batches import read_batches
     from l1scout.io.folder import expand
     from l1scout.io.quality import ReadQuality
+    from l1scout.store.stored_run import stored_run
     from l1scout.trigger.cross_check import CrossChecker
     from l1scout.trigger.cross_check_result import summary
     from l1scout.trigger.load_menu import load_menu
@@ -60,13 +64,14 @@ def cross_check(
 
     loaded = load_menu(menu, cabling)
     checker = CrossChecker(loaded, ignored or (), delay, examples)
-    named, skipped = expand(files)
+    stored = None if run is None else stored_run(files[0], run)
+    named, skipped = expand(files) if stored is None else ([], stored.notes)
     quality = ReadQuality()
     with progress() as bar:
         task = bar.add_task("orbits", total=None)
 
         def chunks() -> "Iterator[OrbitData]":
-            for data in read_batches(named, quality=quality):
+            for data in stored.read(quality) if stored else read_batches(named, quality=quality):
                 yield data
                 bar.advance(task, data.main.n_orbits or 0)
 
@@ -79,7 +84,7 @@ def cross_check(
         else:
             found = checker.run(chunks())
     quality.check(allow_damaged=accept_damaged)
-    warn([f"skipped: {reason}" for reason in skipped] + quality.warnings())
+    warn([reason if stored else f"skipped: {reason}" for reason in skipped] + quality.warnings())
     if json:
         print_json({**summary(found, loaded), "read": quality.summary()})
     else:
