@@ -131,4 +131,5 @@ def _print(found: dict[str, Any]) -> None:
     for name, why in found["not_evaluated"].items():
         print_line(f"{name}: not evaluated: {why}")
     if menu.get("not_emulated"):
-        warn([f"{len(menu['not_emulated'])} algorithms of the menu were not emulated: see menu show"])
+        why = "their streams are not in the data, or menu show has the reason"
+        warn([f"{len(menu['not_emulated'])} algorithms of the menu were not emulated: {why}"])

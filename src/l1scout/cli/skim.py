@@ -102,6 +102,8 @@ def skim(
         )
         return
     _print(chosen.counts, target, written.format)
+    if written.lost:
+        print_line(f"  left out: {', '.join(written.lost)}")
 
 
 def _read(
