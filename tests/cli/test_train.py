@@ -144,6 +144,7 @@ def test_train_says_at_once_what_it_cannot_do(made, tmp_path):
     assert "--epochs" in usage_error("train", "--data", "d", "--out", "m", "--epochs", 0)
 
 
+@pytest.mark.long
 def test_evaluate_writes_a_page_and_prints_ratios(made, tmp_path):
     both = ("evaluate", "--data", made / "d.parquet", "--model", made / "A", "--model", made / "E")
     text = run(*both, "--out", tmp_path / "one.html")

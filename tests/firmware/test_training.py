@@ -306,6 +306,7 @@ def test_damaged_hgq_network_is_one_line(folder, tmp_path):
         load(tmp_path / "fw" / "model.keras")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     importlib.util.find_spec("hls4ml") is None or shutil.which("g++") is None, reason="no hls4ml or g++"
 )

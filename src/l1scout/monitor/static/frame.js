@@ -43,7 +43,8 @@ export class Connection {
     const text = new URLSearchParams(query).toString();
     if (text === this.query) return;
     this.query = text;
-    if (this.socket) this.socket.close();
+    // one that is still connecting closes itself when it is open: else browsers report an error
+    if (this.socket && this.socket.readyState === WebSocket.OPEN) this.socket.close();
     this.open();
   }
 
@@ -54,7 +55,10 @@ export class Connection {
     const socket = new WebSocket(`${scheme}://${location.host}/live?${query}`);
     this.socket = socket;
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => { this.wait = 500; };
+    socket.onopen = () => {
+      if (socket !== this.socket) socket.close();
+      else this.wait = 500;
+    };
     socket.onmessage = (event) => {
       if (socket !== this.socket) return;
       this.onState("live");
