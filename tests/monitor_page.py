@@ -75,7 +75,7 @@ class Served:
         return self.monitor.live.histograms.orbits
 
     def wait_for_orbits(self, orbits: int) -> None:
-        """Wait until so many orbits are in the histograms."""
+        """Wait until the histograms have at least this number of orbits."""
         wait_for(
             lambda: self.orbits >= orbits, lambda: f"{self.orbits} of {orbits}: {self.monitor.live.faults}"
         )

@@ -13,11 +13,13 @@ was set as mean explains (p < 0.001), or if a fault is not found within 100 lumi
 
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import numpy as np
 from scipy.stats import chi2, poisson
 
@@ -27,8 +29,8 @@ from l1scout.lhc import LUMISECTION_S
 from l1scout.quality.pulls import TOLERANCE
 from l1scout.quality.quality_flag import alarms
 from l1scout.quality.section_quality import SECTIONS_PER_DAY, SectionQuality
-from l1scout.quality.toy_sections import FAULTS, LIFETIME_S, ToyRun
 from l1scout.report.terminal_tables import records_table
+from toy_sections import FAULTS, LIFETIME_S, ToyRun
 
 FILLED = {"muon": ("quality", "charge"), "gt": ("algorithm",)}
 """Histograms with thousands of entries per bin, of which the p-values are nearly continuous."""

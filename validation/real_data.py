@@ -203,7 +203,7 @@ def selected(muons: Columns, finder: Finder, bx: int | None = 0) -> Columns:
 
 
 def simulated_words(trigger: str, muons: int) -> Columns:
-    """L1 muons of the simulation with its own spectrum, of so many generated particles, without hard ones."""
+    """Return simulated L1 muons of a number of generated particles: own spectrum, without hard ones."""
     events = next(simulate_events(4002, trigger=trigger, chunk=muons))
     found = with_bend(events.muons.columns)
     here = np.abs(ETA.to_physical(found["hwEta"])) <= MAX_ABS_ETA

@@ -17,7 +17,7 @@ from l1scout.quality.drift import ShiftDetector, beside_trains, count_pull, mean
 from l1scout.quality.pulls import compare_histograms, log_tail
 from l1scout.quality.quality_flag import QualityFlag, alarms, golden, summary
 from l1scout.quality.section_quality import SECTIONS_PER_DAY, SectionQuality
-from l1scout.quality.toy_sections import FAULTS, ToyRun
+from toy_sections import FAULTS, ToyRun
 
 SMALL = {"muon": ("quality", "charge"), "gt": ("algorithm",)}
 """Few bins, so that a day is drawn in seconds."""

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l1scout.cli.menu_show import Cabling
-from l1scout.cli.output import Json, print_json, print_line, print_problem, print_table, progress, warn
+from l1scout.cli.output import (
+    AcceptDamaged,
+    Json,
+    print_json,
+    print_line,
+    print_problem,
+    print_table,
+    progress,
+    warn,
+)
 from l1scout.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,9 +49,7 @@ def cross_check(
         int, typer.Option(help="Crossings that the recorded bits are later than their objects.")
     ] = 0,
     examples: Annotated[int, typer.Option(min=0, help="Mismatches listed of each algorithm.")] = 3,
-    accept_damaged: Annotated[
-        bool, typer.Option("--accept-damaged", help="Go on if most of the data are damaged.")
-    ] = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
 ) -> None:
     """Compare the recorded bits of the Global Trigger with those of the objects; exit 1 if any differs.

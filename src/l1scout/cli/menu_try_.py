@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from l1scout.cli.menu_show import Cabling, Column, Prescales
-from l1scout.cli.output import Json, print_json, print_line, print_table, progress, warn
+from l1scout.cli.output import AcceptDamaged, Json, print_json, print_line, print_table, progress, warn
 from l1scout.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ def try_(
         int | None, typer.Option(min=1, help="Simulate this number of orbits instead; drawn muons alone.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the simulation.")] = 1,
-    accept_damaged: Annotated[
-        bool, typer.Option("--accept-damaged", help="Go on if most of the data are damaged.")
-    ] = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
 ) -> None:
     """Try algorithms of your own on scouting data: their rates, and what they add to a menu or share with it.

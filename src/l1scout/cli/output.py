@@ -18,6 +18,9 @@ from l1scout.core.provenance import recorded
 from l1scout.errors import printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+AcceptDamaged = Annotated[
+    bool, typer.Option("--accept-damaged", help="Go on if most of the data are damaged.")
+]
 Flavour = Annotated[
     str | None,
     typer.Option(

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from l1scout.cli.analysis_options import StoredRun, StoredSource, StoreFolder
-from l1scout.cli.output import Flavour, Json, print_json, print_line, print_table, progress, warn
+from l1scout.cli.output import (
+    AcceptDamaged,
+    Flavour,
+    Json,
+    print_json,
+    print_line,
+    print_table,
+    progress,
+    warn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +41,7 @@ def quality(
         Path | None, typer.Option("--out", help="Folder for golden.json, alarms.jsonl and shift_report.html.")
     ] = None,
     flavour: Flavour = None,
-    accept_damaged: Annotated[
-        bool, typer.Option("--accept-damaged", help="Go on if most of the data are damaged.")
-    ] = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
 ) -> None:
     """Compare each lumisection with earlier good ones; exit 1 if any is flagged.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from l1scout.cli.menu_show import Cabling
-from l1scout.cli.output import Flavour, Json, print_json, print_line, progress, warn
+from l1scout.cli.output import AcceptDamaged, Flavour, Json, print_json, print_line, progress, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,9 +57,7 @@ def skim(
         bool, typer.Option("--follow", help="With --run: go on as segments arrive, until the run ends.")
     ] = False,
     flavour: Flavour = None,
-    accept_damaged: Annotated[
-        bool, typer.Option("--accept-damaged", help="Go on if most of the data are damaged.")
-    ] = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
 ) -> None:
     """Keep the crossings that an expression selects, and windows around them, on files or as a run arrives.

@@ -199,6 +199,20 @@ class OrbitBatch:
         """Return this batch as one that stands for some orbits, rising; its rows must be of these."""
         return replace(self, **orbits_stated(seen))
 
+    def span(self, low: int, high: int, seen: NDArray[np.int64]) -> "OrbitBatch":
+        """Return the rows `low` up to but not `high`, without copies, as those of some orbits, rising."""
+        a, b = self.offsets[low], self.offsets[high]
+        return replace(
+            self,
+            orbit=self.orbit[low:high],
+            bx=self.bx[low:high],
+            offsets=self.offsets[low : high + 1] - a,
+            columns={name: column[a:b] for name, column in self.columns.items()},
+            run=self.run[low:high],
+            lumisection=self.lumisection[low:high],
+            **orbits_stated(seen),
+        )
+
     def of_orbits(self, wanted: NDArray[np.int64]) -> "OrbitBatch":
         """Return the rows of some orbits (rising); it stands for those of them that were seen.
 

@@ -161,17 +161,7 @@ def _part(batch: OrbitBatch, orbit: NDArray[np.int64]) -> OrbitBatch:
     if seen is None or not np.array_equal(seen[first : first + orbit.size], orbit):
         return batch.of_orbits(orbit)
     low, high = np.searchsorted(batch.orbit, [orbit[0], orbit[-1] + 1]).tolist()
-    a, b = batch.offsets[low], batch.offsets[high]
-    return replace(
-        batch,
-        orbit=batch.orbit[low:high],
-        bx=batch.bx[low:high],
-        offsets=batch.offsets[low : high + 1] - a,
-        columns={name: column[a:b] for name, column in batch.columns.items()},
-        run=batch.run[low:high],
-        lumisection=batch.lumisection[low:high],
-        **orbits_stated(orbit),
-    )
+    return batch.span(low, high, orbit)
 
 
 def _merged(batches: list[OrbitBatch]) -> OrbitBatch:

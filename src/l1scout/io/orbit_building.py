@@ -1,10 +1,11 @@
 """Orbit building: what several sources sent of the same orbits is put together by the number of the orbit.
 
-Each source gives its orbits in rising order, each on its own time. An orbit is closed, and passed on with
-what there is of it, when every source has sent a later one; or when it is too far behind what others have
-reached; or when too many bytes are held. What comes of an orbit after that is late: it is left out and
-counted, as is what comes twice. So memory is bounded, and every orbit of every source is accounted for:
-``taken = built + late + duplicate`` once all is closed, and ``orbits = built + absent + prescaled``.
+Each source gives its orbits in rising order, at its own pace. An orbit is closed, and passed on with the
+fragments that have arrived, when every source has sent a later one; or when it is too far behind the
+newest orbits of the others; or when too many bytes are held. What comes of an orbit after that is late:
+it is left out and counted, as is what comes twice. So memory is bounded, and every orbit of every source
+is accounted for: ``taken = built + late + duplicate`` once all is closed, and ``orbits = built + absent +
+prescaled``.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,20 +1,15 @@
 """Leave out orbits that are known to be bad: neither their objects nor their time count in any rate."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
-from l1scout.io.selection import Ranges
-
-_WHAT = 'not a file of masked orbits, which is {"run": [[first orbit, last], ...], ...}'
+from l1scout.io.selection import Ranges, read_ranges, within_ranges
 
 
 def read_mask(path: Path) -> "OrbitMask":
@@ -25,22 +20,8 @@ def read_mask(path: Path) -> "OrbitMask":
     InputError
         If the file cannot be read or is not that.
     """
-    try:
-        content = json.loads(path.read_text("utf-8-sig"))
-        return OrbitMask({int(run): tuple(_pair(pair) for pair in pairs) for run, pairs in content.items()})
-    except OSError as error:
-        msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
-        raise InputError(msg) from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        msg = f"{path}: {_WHAT}"
-        raise InputError(msg) from error
-
-
-def _pair(pair: Any) -> tuple[int, int]:
-    first, last = pair
-    if not (type(first) is type(last) is int and 0 <= first <= last):
-        raise ValueError(pair)
-    return first, last
+    wanted = 'not a file of masked orbits, which is {"run": [[first orbit, last], ...], ...}'
+    return OrbitMask(read_ranges(path, 0, wanted))
 
 
 class OrbitMask:
@@ -92,16 +73,9 @@ def _without(batch: OrbitBatch, ranges: Iterable[tuple[int, int]], source: str) 
     if seen is None:
         msg = f"{source}: does not tell which orbits were seen, so none can be masked"
         raise InputError(msg)
-    kept = seen[~_inside(seen, ranges)]
+    kept = seen[~within_ranges(seen, ranges)]
     return batch if kept.size == seen.size else batch.of_orbits(kept)
 
 
 def _rows_without(flags: OrbitBatch, ranges: Iterable[tuple[int, int]]) -> OrbitBatch:
-    return flags.take(np.flatnonzero(~_inside(flags.orbit, ranges)))
-
-
-def _inside(orbit: NDArray[np.int64], ranges: Iterable[tuple[int, int]]) -> NDArray[np.bool_]:
-    inside = np.zeros(orbit.size, np.bool_)
-    for first, last in ranges:
-        inside |= (orbit >= first) & (orbit <= last)
-    return inside
+    return flags.take(np.flatnonzero(~within_ranges(flags.orbit, ranges)))

@@ -42,22 +42,42 @@ def read_golden(path: Path) -> dict[int, Ranges]:
     InputError
         If the file cannot be read or is not that.
     """
+    wanted = 'not a golden JSON, which is {"run": [[first lumisection, last], ...], ...}'
+    return read_ranges(path, 1, wanted)
+
+
+def read_ranges(path: Path, lowest: int, wanted: str) -> dict[int, Ranges]:
+    """Read a JSON file with ranges of numbers by run.
+
+    Parameters
+    ----------
+    path : Path
+    lowest : int
+        That a number may be.
+    wanted : str
+        Says in a message what the file is not.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not that.
+    """
+
+    def pair_of(pair: Any) -> tuple[int, int]:
+        first, last = pair
+        if not (type(first) is type(last) is int and lowest <= first <= last):  # True is no number
+            raise ValueError(pair)
+        return first, last
+
     try:
         content = json.loads(path.read_text("utf-8-sig"))
-        return {int(run): tuple(_pair(pair) for pair in pairs) for run, pairs in content.items()}
+        return {int(run): tuple(pair_of(pair) for pair in pairs) for run, pairs in content.items()}
     except OSError as error:
         msg = f"{path}: {(error.strerror or 'cannot be read').lower()}"
         raise InputError(msg) from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        msg = f'{path}: not a golden JSON, which is {{"run": [[first lumisection, last], ...], ...}}'
+        msg = f"{path}: {wanted}"
         raise InputError(msg) from error
-
-
-def _pair(pair: Any) -> tuple[int, int]:
-    first, last = pair
-    if not (type(first) is type(last) is int and 0 < first <= last):  # True is no lumisection
-        raise ValueError(pair)
-    return first, last
 
 
 @dataclass(frozen=True)
@@ -76,18 +96,19 @@ class DataSelection:
         """Return which pairs of run and lumisection are selected."""
         good = np.ones(run.shape, np.bool_)
         if self.runs is not None:
-            good &= _within(run, self.runs)
+            good &= within_ranges(run, self.runs)
         if self.lumisections is not None:
-            good &= _within(number, self.lumisections)
+            good &= within_ranges(number, self.lumisections)
         if self.golden is not None:
             certified = np.zeros(run.shape, np.bool_)
             for one in np.unique(run).tolist():
-                certified |= (run == one) & _within(number, self.golden.get(one, ()))
+                certified |= (run == one) & within_ranges(number, self.golden.get(one, ()))
             good &= certified
         return good
 
 
-def _within(values: NDArray[np.int64], ranges: Ranges) -> NDArray[np.bool_]:
+def within_ranges(values: NDArray[np.int64], ranges: Iterable[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Return which values are in any of some ranges, both ends included."""
     inside = np.zeros(values.shape, np.bool_)
     for first, last in ranges:
         inside |= (values >= first) & (values <= last)

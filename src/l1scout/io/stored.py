@@ -331,17 +331,7 @@ def split_orbits(batch: OrbitBatch, orbits: NDArray[np.int64], rows: int) -> Ite
         b = max(int(np.searchsorted(first, first[a] + rows, "right")) - 1, a + 1)
         b = orbits.size if len(batch) - first[a] <= rows else b
         low, high = int(first[a]), int(first[b]) if b < orbits.size else len(batch)
-        i, j = batch.offsets[low], batch.offsets[high]
-        yield replace(
-            batch,
-            orbit=batch.orbit[low:high],
-            bx=batch.bx[low:high],
-            offsets=batch.offsets[low : high + 1] - i,
-            columns={n: c[i:j] for n, c in batch.columns.items()},
-            run=batch.run[low:high],
-            lumisection=batch.lumisection[low:high],
-            first_orbit=None,
-        ).with_orbits(orbits[a:b])
+        yield batch.span(low, high, orbits[a:b])
         a = b
 
 

@@ -34,6 +34,7 @@ from l1scout.monitor.downloads import MEDIA, WRITERS
 from l1scout.monitor.live_histograms import CURRENT, LiveHistograms
 from l1scout.monitor.page_clients import MAX_CLIENTS, FrameHub
 from l1scout.monitor.page_frames import View, describe_stream, live_frame, saved_frame
+from l1scout.store.http_server import QUIET
 from l1scout.wire import listening_socket
 
 TICK_S = 0.5
@@ -112,16 +113,12 @@ class PageServer:
             ws_max_queue=4,
             ws_per_message_deflate=False,
             lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
             h11_max_incomplete_event_size=MAX_HEAD,
             http="h11",
             limit_concurrency=2 * MAX_CLIENTS,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=2,
+            **QUIET,
         )
         try:
             config.load()

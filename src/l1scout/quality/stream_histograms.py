@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.common.live_time import LiveTime, Section
+from l1scout.analysis.common.pair_masses import invariant_mass
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import MUON
 from l1scout.formats.streams.gt import ALGORITHM_COLUMNS
-from l1scout.formats.streams.muon import ETA_VTX, MUON_MASS, PHI_VTX, PT
+from l1scout.formats.streams.muon import ETA_VTX, PHI_VTX, PT
 from l1scout.quality.histogram_definitions import (
     MASS_EDGES,
     HistogramDefinition,
@@ -225,27 +226,12 @@ def _fill_muons(
     if recalibrated:
         values["mass_recalibrated"] = [columns[n][pairs].astype(np.float64) for n in RECALIBRATED]
     for name, (pt, eta, phi) in values.items():
-        mass = pair_mass(pt, eta, phi)
+        mass = invariant_mass(*zip(pt, eta, phi, strict=True))
         for sign, chosen in (("opposite", ~same), ("same", same)):
             k = np.searchsorted(MASS_EDGES, mass[chosen], side="right") - 1
             into[f"{name}_{sign}_sign"] += np.bincount(
                 k[(k >= 0) & (k < MASS_EDGES.size - 1)], minlength=MASS_EDGES.size - 1
             )
-
-
-def pair_mass(
-    pt: NDArray[np.float64], eta: NDArray[np.float64], phi: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the mass (GeV) of pairs of muons: pT (GeV), eta and phi (rad) of shape (2, pairs)."""
-    energy = np.sqrt((pt * np.cosh(eta)) ** 2 + MUON_MASS**2)
-    longitudinal = pt * np.sinh(eta)
-    square = 2 * (
-        MUON_MASS**2
-        + energy[0] * energy[1]
-        - pt[0] * pt[1] * np.cos(phi[0] - phi[1])
-        - longitudinal[0] * longitudinal[1]
-    )
-    return np.asarray(np.sqrt(np.maximum(square, 0.0)))
 
 
 def _fill_algorithms(columns: Mapping[str, NDArray[Any]], out: NDArray[np.int64]) -> None:

@@ -26,6 +26,14 @@ KEEP_ALIVE_S = 120
 """Between the requests of a client."""
 STOP_S = 5.0
 """Time for requests to end when the server stops."""
+QUIET: dict[str, Any] = {
+    "log_config": None,
+    "access_log": False,
+    "proxy_headers": False,
+    "server_header": False,
+    "date_header": False,
+}
+"""Options of uvicorn for servers that log by themselves and say nothing of what they run on."""
 MAX_WAITING = 128
 """Connections without an accepted request."""
 MAX_OPEN = 256
@@ -70,13 +78,9 @@ class HttpServer:
             http=ClientProtocol,
             ws="none",
             lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(STOP_S),
+            **QUIET,
         )
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
         self._server = _Server(self._config, self)

@@ -87,8 +87,7 @@ def check_vector(menu: Menu, vector: TestVector) -> VectorCheck:
                 reason,
             )
         )
-    used = [algorithm.index for algorithm in menu.algorithms]
-    unused = int(np.delete(vector.algorithms, used, axis=1).sum())
+    unused = int(np.count_nonzero(vector.algorithms & ~menu.own_bits))
     return VectorCheck(tuple(checks), dict(decisions.problems), unused)
 
 

@@ -12,6 +12,7 @@ from l1scout.errors import InputError
 from l1scout.lhc import BX_PER_ORBIT, crossing
 from l1scout.trigger.block_inputs import of_batches
 from l1scout.trigger.event_inputs import is_triggered
+from l1scout.trigger.nearby_crossings import refuse_faults, spread
 from l1scout.trigger.trigger_inputs import SLOTS, TriggerInputs
 
 Times = NDArray[np.int64]
@@ -129,7 +130,7 @@ def _pieces(data: OrbitData, rows: int) -> Iterator[_Piece]:
 
 
 def _pieces_of_run(data: OrbitData, run: int, rows: int) -> Iterator[_Piece]:
-    """Cut data of one run into whole orbits, of about so many rows; empty orbits stay with the first ones."""
+    """Cut data of one run into whole orbits, about `rows` rows a piece; empty orbits stay with the first."""
     seen, main = _orbits_seen(data), data.main.n_orbits
     if not len(seen):
         yield _Piece(data, run, seen, main)
@@ -221,9 +222,9 @@ def _block(
     shown = {name: 0 for name in around if name in SLOTS} | {n: s for n, s in shifts.items() if n in around}
     occupied = [crossing(b.orbit, b.bx) - shift for n, shift in shown.items() for b in around[n]]
     times = np.unique(np.concatenate(occupied)) if occupied else np.zeros(0, np.int64)
-    decided = _spread(times)
+    decided = spread(times, REACH)
     decided = decided[np.isin(decided // BX_PER_ORBIT, here.seen)]
-    time = _spread(decided)
+    time = spread(decided, REACH)
     streams = {n: [_placed(n, b, time) for b in batches] for n, batches in around.items() if n in SLOTS}
     return CrossingBlock(
         data=here.data,
@@ -256,11 +257,6 @@ def _is_beside(first: _Piece, second: _Piece) -> bool:
     )
 
 
-def _spread(times: Times) -> Times:
-    """Return the crossings within `REACH` of some, in order."""
-    return np.unique((times[:, None] + np.arange(-REACH, REACH + 1)).ravel())
-
-
 def places_of(batch: OrbitBatch, time: Times) -> tuple[Times, Times]:
     """Return the rows of a batch whose crossings are among some, and the places of these."""
     own = crossing(batch.orbit, batch.bx)
@@ -271,21 +267,8 @@ def places_of(batch: OrbitBatch, time: Times) -> tuple[Times, Times]:
 
 def _placed(name: str, batch: OrbitBatch, time: Times) -> tuple[OrbitBatch, Times]:
     """Return the objects of a batch that are in some crossings, with their places among these."""
-    _check(name, batch)
-    rows, places = places_of(batch, time)
-    return batch.take(rows), places
-
-
-def _check(name: str, batch: OrbitBatch) -> None:
     repeated = np.zeros(len(batch), np.bool_)
     repeated[1:] = np.diff(crossing(batch.orbit, batch.bx)) == 0
-    faults = {
-        f"more than the {SLOTS[name]} objects of the trigger's links": batch.counts > SLOTS[name],
-        "rows more than one": repeated,
-        "no place in an orbit numbered from 1": batch.bx < 1,
-    }
-    for fault, found in faults.items():
-        if found.any():
-            k = int(np.flatnonzero(found)[0])
-            msg = f"{name}: orbit {batch.orbit[k]}, BX {batch.bx[k]} has {fault}"
-            raise InputError(msg)
+    refuse_faults(name, batch, repeated, "rows more than one")
+    rows, places = places_of(batch, time)
+    return batch.take(rows), places

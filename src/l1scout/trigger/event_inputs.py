@@ -12,7 +12,7 @@ from l1scout.errors import InputError
 from l1scout.trigger.trigger_inputs import SLOTS, StreamObjects, TriggerInputs
 
 REACH, SPAN = 2, 5
-"""Crossings before and after an event's own, and all of them: so many rows of the inputs are an event."""
+"""Crossings before and after an event's own, and all crossings of an event: its rows in the inputs."""
 
 
 def is_triggered(data: OrbitData) -> bool:

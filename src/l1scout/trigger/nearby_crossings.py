@@ -80,9 +80,17 @@ def objects_in_time(data: OrbitData) -> dict[str, StreamObjects]:
 def _of_stream(name: str, batch: OrbitBatch) -> StreamObjects:
     batch = final_muons(batch) if name == MUON else batch
     time = crossing(batch.orbit, batch.bx)
+    is_wrong = np.r_[False, np.diff(time) <= 0][: len(time)]
+    refuse_faults(name, batch, is_wrong, "rows more than one, or out of order")
+    columns = {n: np.ascontiguousarray(c) for n, c in batch.columns.items()}
+    return StreamObjects(time, batch.offsets, columns)
+
+
+def refuse_faults(name: str, batch: OrbitBatch, is_wrong: NDArray[np.bool_], what: str) -> None:
+    """Refuse crossings that the trigger cannot have had, and wrong ones (InputError, which says `what`)."""
     faults = {
         f"more than the {SLOTS[name]} objects of the trigger's links": batch.counts > SLOTS[name],
-        "rows more than one, or out of order": np.r_[False, np.diff(time) <= 0][: len(time)],
+        what: is_wrong,
         "no place in an orbit numbered from 1": batch.bx < 1,
     }
     for fault, found in faults.items():
@@ -90,8 +98,6 @@ def _of_stream(name: str, batch: OrbitBatch) -> StreamObjects:
             k = int(np.flatnonzero(found)[0])
             msg = f"{name}: orbit {batch.orbit[k]}, BX {batch.bx[k]} has {fault}"
             raise InputError(msg)
-    columns = {n: np.ascontiguousarray(c) for n, c in batch.columns.items()}
-    return StreamObjects(time, batch.offsets, columns)
 
 
 def within(objects: Objects, first: int, stop: int) -> dict[str, StreamObjects]:
@@ -119,7 +125,11 @@ def followed(before: Objects, after: Objects) -> dict[str, StreamObjects]:
 def near_objects(objects: Objects, reach: int) -> Times:
     """Return the crossings within `reach` of an object, in order."""
     own = [stream.crossing for stream in objects.values()]
-    time = own[0] if len(own) == 1 else np.unique(np.concatenate([_NOWHERE, *own]))
+    return spread(own[0] if len(own) == 1 else np.unique(np.concatenate([_NOWHERE, *own])), reach)
+
+
+def spread(time: Times, reach: int) -> Times:
+    """Return the crossings within `reach` of some, which rise, in order."""
     if not reach or not time.size:
         return time
     width = 2 * reach + 1

@@ -185,7 +185,7 @@ def sum_of_masses_test(cut: PairCut, entries: Sequence[str]) -> str:
 
 
 def _within(value: str, cut: PairCut, bits: int) -> str:
-    """Return the test that a value of so many bits is within a cut's limits."""
+    """Return the test that a value of a given number of bits is within the limits of a cut."""
     scale, most = _SCALES[cut.type], (1 << bits) - 1
     low, high = cut.low * scale, cut.high * scale
     if low > most:

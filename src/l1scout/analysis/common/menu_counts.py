@@ -27,8 +27,8 @@ class MenuCounts:
     probabilities : ndarray of float64, shape (algorithms,)
         That a bit passes its prescaler: 1 over the prescale, 0 if it is off.
     n_menu : int
-        The first so many are a menu. Others are tried beside it: they are pure where none of the menu fires,
-        or passes its prescaler; and "any" is any of the menu.
+        Number of algorithms, the first ones, that belong to the menu. The others are tried beside it: they
+        are pure where none of the menu fires, or passes its prescaler; and "any" is any of the menu.
     """
 
     names: tuple[str, ...]

@@ -221,7 +221,7 @@ def _describe(model: Model, steps: NDArray[np.float64]) -> TableHeader:
 
 @cache
 def kernels_of(inputs: int) -> tuple[LookUp, Callable[[int], None]]:
-    """Return the kernel for a number of inputs, with code for exactly so many, and the one for `bound`."""
+    """Return the kernel compiled for this number of inputs, and the one for `bound`."""
     size = 3 * inputs + 3
 
     @kernel
