@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from l1scout.analysis.common.live_time import Section
 from l1scout.control.local import command
 from l1scout.control.messages import ChainStatus
@@ -172,7 +170,7 @@ class LiveHistograms:
     def _objects(self, stream: str) -> int:
         known = self.histograms.streams[stream]
         parts = (known.total, *known.sections.values())
-        return sum(int(counts["multiplicity"] @ np.arange(counts["multiplicity"].size)) for counts in parts)
+        return sum(int(counts["bx"].sum()) for counts in parts)
 
     def _lag_s(self) -> float:
         rows = self.chain.processes.values() if self.chain else ()
