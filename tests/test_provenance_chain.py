@@ -72,6 +72,8 @@ ELSEWHERE = {
     "menu cross-check": "tests/trigger/test_cross_check.py",
     "monitor": "tests/monitor/test_live_page.py",
     "quality": "tests/cli/test_quality.py",
+    "anomaly train": "tests/cli/test_anomaly.py",
+    "anomaly score": "tests/cli/test_anomaly.py",
 }
 """Commands that take long or need tools; the tests that run them look at their provenance."""
 followed = set()
