@@ -43,6 +43,7 @@ from l1scout.model.checksums import write_sums
 from l1scout.model.quantities import VARIABLES
 from l1scout.training import study
 from menu_documents import ONLY_MUONS
+from toy_anomaly import write_anomaly_model
 from toy_muons import toy_columns, write_parquet
 
 STATED = {"simulated": True, "real": False, "unknown": None}
@@ -325,6 +326,8 @@ def analysis_options(name, folder):
         rows = [f"{k},{1 + k / 50}" for k in range(1, 3564)]
         (folder / "reference.csv").write_text("\n".join(["bx,reference", *rows]))
         return ("--reference", folder / "reference.csv")
+    if name == "anomaly":
+        return ("--model", write_anomaly_model(folder / "anomaly"))
     if name == "menu":
         (folder / "menu.toml").write_text(ONLY_MUONS)
         return ("--menu", folder / "menu.toml")

@@ -1,6 +1,5 @@
 """Anomaly scores: inputs by hand, a golden score, engines beside each other, models that are not right."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,39 +10,12 @@ from l1scout.core.orbit_data import OrbitData
 from l1scout.deploy.anomaly_score import AnomalyScorer, hardware_score
 from l1scout.deploy.engine import create_engine
 from l1scout.errors import InputError
-from l1scout.formats.streams.muon import FINDERS
 from l1scout.model.anomaly_inputs import AnomalyInputs, ObjectInputs
-from l1scout.model.card import Card, Scaled
-from l1scout.model.checksums import write_sums
-from l1scout.model.directory import Model, load_model, network_file
-from l1scout.model.network import NETWORK_FILE, Layer, Network
-
-INPUTS = AnomalyInputs(
-    "muon", (ObjectInputs("muon", 2, ("hwPt", "hwEtaAtVtx", "hwPhiAtVtx"), (0, 0, 288), (4, 7, 7)),)
-)
+from l1scout.model.directory import load_model
+from toy_anomaly import INPUTS, anomaly_model, write_anomaly_model
 
 GOLDEN = [36, 1068]
-"""Scores of `muons` by `model`: 16 times the sum of squares, far from the next integers."""
-
-
-def model(inputs=INPUTS, hidden=6, latent=3):
-    rng = np.random.default_rng(5)
-    layers = (
-        Layer(rng.normal(0, 0.3, (len(inputs.names), hidden)) / 4, rng.normal(0, 0.3, hidden), "relu"),
-        Layer(rng.normal(0, 0.5, (hidden, latent)), np.zeros(latent), "linear"),
-    )
-    card = Card(
-        name="anomaly-muon",
-        inputs=tuple(Scaled(n, "1/4", 0.0, 4.0) for n in inputs.names),
-        outputs=tuple(Scaled(f"mean{k}", "1", 0.0, 1.0) for k in range(latent)),
-        domain=dict.fromkeys(inputs.names, (-128, 127)),
-        finders=tuple(FINDERS),
-        **{name: {} for name in ("recipe", "training", "scores", "onnx", "versions")},
-        data={"simulated": True},
-        anomaly=inputs,
-    )
-    network = Network(inputs.names, layers)
-    return Model(replace(card, network=network_file(network)), network, "toy")
+"""Scores of `muons` by `anomaly_model`: 16 times the sum of squares, far from the next integers."""
 
 
 def muons(**changes):
@@ -80,7 +52,7 @@ def test_score_is_the_sum_of_squares_in_sixteenths():
 
 
 def test_golden_scores():
-    toy = model()
+    toy = anomaly_model()
     scorer = AnomalyScorer(toy, create_engine("onnx", toy))
     (data,) = scorer.step(muons())
     scores = data.streams["anomaly"]
@@ -97,7 +69,7 @@ def test_golden_scores():
 
 def test_engines_agree():
     """Float engines differ by rounding at most, fixed point by the rounding of its words."""
-    toy = model()
+    toy = anomaly_model()
     hardware = np.random.default_rng(1).integers(-128, 128, (6, 3000)).astype(np.int16)
     exact = np.square(toy.network(hardware)).sum(axis=0)
     for name, most in (("onnx", 1e-4), ("fused", 1e-4), ("fixed:Q8.16", 2e-3)):
@@ -107,7 +79,7 @@ def test_engines_agree():
 
 
 def test_data_that_lack_what_the_model_takes():
-    toy = model()
+    toy = anomaly_model()
     scorer = AnomalyScorer(toy, create_engine("fused", toy))
     with pytest.raises(InputError, match="has no muon, which the anomaly model takes, but jet"):
         scorer(OrbitData({"jet": muons().muons}))
@@ -129,21 +101,8 @@ def test_orbits_of_which_a_stream_is_missing_are_not_scored():
     assert hardware[-1].tolist() == [0, 4]
 
 
-def written(folder, toy=None, change=lambda _card: None):
-    """Write a model directory, its card changed and summed up anew."""
-    toy = toy or model()
-    folder.mkdir()
-    (folder / NETWORK_FILE).write_bytes(toy.network.content)
-    toy.card.write(folder)
-    card = json.loads((folder / "card.json").read_text())
-    change(card)
-    (folder / "card.json").write_text(json.dumps(card))
-    write_sums(folder)
-    return folder
-
-
 def test_a_model_comes_back(tmp_path):
-    folder = written(tmp_path / "model")
+    folder = write_anomaly_model(tmp_path / "model")
     assert load_model(folder, anomaly=True).card.anomaly == INPUTS
     with pytest.raises(InputError, match="is an anomaly model, which corrects no muons"):
         load_model(folder)
@@ -166,6 +125,6 @@ def test_a_model_comes_back(tmp_path):
     ],
 )
 def test_hostile_cards(tmp_path, change, why):
-    folder = written(tmp_path / "model", change=change)
+    folder = write_anomaly_model(tmp_path / "model", change=change)
     with pytest.raises(InputError, match=why):
         AnomalyScorer.load(folder)
