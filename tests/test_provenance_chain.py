@@ -75,6 +75,7 @@ ELSEWHERE = {
     "quality": "tests/cli/test_quality.py",
     "anomaly train": "tests/cli/test_anomaly.py",
     "anomaly score": "tests/cli/test_anomaly.py",
+    "anomaly firmware": "tests/firmware/test_anomaly_core.py",
 }
 """Commands that take long or need tools; the tests that run them look at their provenance."""
 followed = set()

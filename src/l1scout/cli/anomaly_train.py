@@ -27,7 +27,7 @@ def train(
         int | None, typer.Option(min=1, help="Train on this number of simulated orbits instead.")
     ] = None,
     like: Annotated[str, typer.Option(help="Year whose collisions are simulated: 2018 or 2024.")] = "2018",
-    epochs: Annotated[int | None, typer.Option(min=1, help="By default 30.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="By default 20.")] = None,
     crossings: Annotated[
         int, typer.Option(min=1000, help="Most crossings to hold in memory and train on.")
     ] = 2_000_000,

@@ -76,6 +76,10 @@ _ANOMALY = {
         "Add the anomaly score of each crossing to data, as a stream.",
         "anomaly score boards/gmt.dat boards/calo.dat --model model --out scored",
     ),
+    "firmware": CommandEntry(
+        "Write an anomaly model in integers and as Verilog, and compare both.",
+        "anomaly firmware model --out rtl --crossings 10000",
+    ),
 }
 _MENU = {
     "show": CommandEntry(

@@ -28,7 +28,7 @@ class Written:
     Parameters
     ----------
     verilog : str
-        All modules; the top one is `CORE`, with ports ``clk``, ``model_inp`` and ``model_out``.
+        All modules; the top one is named as was asked, with ports ``clk``, ``model_inp`` and ``model_out``.
     licence : str
         Of the compiler, some of whose modules are in it.
     stages : int
@@ -78,33 +78,33 @@ class Logic:
         rows = np.ascontiguousarray(hardware.T, np.float64)
         return np.asarray(self.comb.predict(rows)).T.astype(np.int32)
 
-    def write(self, cutoff: float) -> Written:
-        """Write Verilog with a register after at most `cutoff` adders in a row."""
+    def write(self, cutoff: float, name: str = CORE) -> Written:
+        """Write Verilog of a module `name`, with a register after at most `cutoff` adders in a row."""
         module = import_module(f"{self.compiler}.codegen")
         with tempfile.TemporaryDirectory() as part:
             if self.compiler == "da4ml":
-                made = module.VerilogModel(self.comb, CORE, part, latency_cutoff=cutoff, print_latency=False)
+                made = module.VerilogModel(self.comb, name, part, latency_cutoff=cutoff, print_latency=False)
                 stages, registers = len(made._pipe.solutions), int(made._pipe.reg_bits)
             else:
-                made = module.RTLModel(self.comb, part, CORE, latency_cutoff=cutoff, print_latency=False)
+                made = module.RTLModel(self.comb, part, name, latency_cutoff=cutoff, print_latency=False)
                 stages, registers = len(made.fsm.logic), int(made.reg_bits)
             made.write()
-            text = _sources(Path(part) / "src")
+            text = _sources(Path(part) / "src", name)
         licence = (Path(module.__file__ or "").parents[1] / "LICENSE").read_text("utf-8")
         return Written(text, licence, stages, registers)
 
 
-def _sources(folder: Path) -> str:
+def _sources(folder: Path, core: str) -> str:
     """Join the modules of a core, and those of the compiler's own that they are made of."""
-    files = [p for p in sorted(folder.glob("*.v")) if p.stem != f"{CORE}_wrapper"]
+    files = [p for p in sorted(folder.glob("*.v")) if p.stem != f"{core}_wrapper"]
     text = "\n".join(p.read_text("utf-8") for p in files)
-    text = _tables(text, folder / "memfiles")
-    text = re.sub(r"\b(logic\d+|table_\w+)\b", rf"{CORE}_\1", text)  # alkaid's names could be anybody's
+    text = _tables(text, folder / "memfiles", core)
+    text = re.sub(r"\b(logic\d+|table_\w+)\b", rf"{core}_\1", text)  # alkaid's names could be anybody's
     static = [p for p in sorted((folder / "static").glob("*.v")) if re.search(rf"\b{p.stem} #", text)]
     return "\n".join([text, *(p.read_text("utf-8") for p in static)])
 
 
-def _tables(text: str, folder: Path) -> str:
+def _tables(text: str, folder: Path, core: str) -> str:
     """Put da4ml's tables, which are files to it, into modules of the core: sources alone then say it all."""
     modules: dict[str, str] = {}
 
@@ -114,9 +114,9 @@ def _tables(text: str, folder: Path) -> str:
             values = (folder / name).read_text("ascii").split()
             ports = f"(input [{bits - 1}:0] in, output reg [{wide - 1}:0] out)"
             cases = [f"    {bits}'d{k}: out = {wide}'h{value};" for k, value in enumerate(values)]
-            head = f"module {CORE}_table_{len(modules)} {ports};\n  always @(*) case (in)"
+            head = f"module {core}_table_{len(modules)} {ports};\n  always @(*) case (in)"
             modules[name] = "\n".join([head, *cases, "  endcase\nendmodule"])
-        return f"{CORE}_table_{list(modules).index(name)}"
+        return f"{core}_table_{list(modules).index(name)}"
 
     text = re.sub(r'\blookup_table #\((\d+), (\d+), "(.*?)"\)', module, text)
     return "\n".join([text, *modules.values()])

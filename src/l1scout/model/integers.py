@@ -23,7 +23,7 @@ from l1scout.core.documents import CLOSED, read_document, write_document
 from l1scout.errors import InputError
 from l1scout.formats.recalibrated import ETA_STEPS, PHI_STEPS, PT_STEPS
 from l1scout.formats.streams.muon import ETA_LSB, PHI_LSB, PT_LSB
-from l1scout.model.arrays import IntegerMatrix, IntegerVector
+from l1scout.model.arrays import FloatVector, IntegerMatrix, IntegerVector
 
 STEPS = np.array([PHI_LSB / PHI_STEPS, ETA_LSB / ETA_STEPS, PT_LSB / PT_STEPS])
 """What 1 is in the network's answers: rad, 1, GeV."""
@@ -194,7 +194,7 @@ class IntegerGains:
 
 @dataclass(frozen=True, eq=False, config=CLOSED)
 class IntegerNetwork:
-    """Raw hardware integers in, corrections in `STEPS` out.
+    """Raw hardware integers in, answers in steps out: corrections in `STEPS`, if no others are stated.
 
     Parameters
     ----------
@@ -206,12 +206,15 @@ class IntegerNetwork:
         Besides the weights.
     gains : IntegerGains, optional
         After the last layer.
+    steps : ndarray of float64, shape (answers,), optional
+        What 1 is in each answer of a network that does not correct muons.
     """
 
     inputs: tuple[str, ...]
     layers: tuple[Neurons, ...]
     look_ups: tuple[IntegerLookUp, ...] = ()
     gains: IntegerGains | None = None
+    steps: FloatVector | None = None
     format: Literal["l1scout integer network"] = "l1scout integer network"
     version: Literal[1] = 1
 
@@ -221,8 +224,12 @@ class IntegerNetwork:
             if len(layer.weights) != widths[n - 1]:
                 msg = f"layer {n} has weights for {len(layer.weights)} inputs, not {widths[n - 1]}"
                 raise ValueError(msg)
-        if not self.layers or widths[-1] != len(STEPS):
-            msg = f"the network does not have {len(STEPS)} answers"
+        answers = len(self.answer_steps)
+        if not self.layers or widths[-1] != answers or not answers:
+            msg = f"the network does not have {answers} answers"
+            raise ValueError(msg)
+        if not (self.answer_steps > 0).all():
+            msg = "steps of the answers are not all positive"
             raise ValueError(msg)
         for at in self.look_ups:
             if not 0 <= at.layer < len(self.layers):
@@ -238,9 +245,14 @@ class IntegerNetwork:
         if not columns <= set(range(len(self.inputs))):
             msg = f"columns of the gains are not integers from 0 to {len(self.inputs) - 1}"
             raise ValueError(msg)
-        if self.gains and self.gains.bias.size != len(STEPS):
-            msg = f"the gains have factors of {self.gains.bias.size} answers, not {len(STEPS)}"
+        if self.gains and self.gains.bias.size != answers:
+            msg = f"the gains have factors of {self.gains.bias.size} answers, not {answers}"
             raise ValueError(msg)
+
+    @property
+    def answer_steps(self) -> NDArray[np.float64]:
+        """What 1 is in each answer, shape (answers,)."""
+        return STEPS if self.steps is None else self.steps
 
     @property
     def blind(self) -> NDArray[np.bool_]:

@@ -41,14 +41,16 @@ if TYPE_CHECKING:
 HIDDEN = (32, 16)
 """Nodes of the encoder's hidden layers; the decoder has them in reverse."""
 LATENT = 8
-EPOCHS, BATCH, LEARNING_RATE = 30, 512, 3e-3
-DIVERGENCE = 0.5
+EPOCHS, BATCH, LEARNING_RATE = 20, 512, 3e-3
+DIVERGENCE = 0.25
 """Weight of the divergence, where the squared distances, summed over the inputs, have a half."""
 MAX_CROSSINGS = 2_000_000
 """Held in memory: 0.5 GB with all objects."""
 MIN_CROSSINGS = 1000
 _VALIDATION = 0.1
 """Share of the crossings that are not trained on."""
+_LEAST_RMS = 0.03
+"""Of a target: what is filled in fewer than one crossing in a thousand counts no more."""
 _FRACTIONS = (1e-2, 1e-3, 1e-4)
 """Of validation crossings, whose scores the card states."""
 _TOLERANCE = 1e-3
@@ -186,8 +188,10 @@ def fit_encoder(
     autoencoder.compile(optimizer=optimizer, loss=_loss_of(latent), steps_per_execution=16)
     tell = keras.callbacks.LambdaCallback(on_epoch_end=lambda k, logs: on_epoch(k + 1, logs["loss"]))
     with quiet_copies():
-        history = autoencoder.fit(x, x, batch_size=batch, epochs=epochs, verbose=0, callbacks=[tell])
-        loss = float(autoencoder.evaluate(normalised(probes), normalised(probes), batch_size=4096, verbose=0))
+        y, scales = targets(x)
+        history = autoencoder.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=[tell])
+        left = normalised(probes)
+        loss = float(autoencoder.evaluate(left, targets(left, scales)[0], batch_size=4096, verbose=0))
     training = {
         "epochs": epochs, "batch": batch, "seed": seed, "crossings": len(x), "hidden": list(HIDDEN),
         "latent": latent, "divergence": DIVERGENCE, "learning_rate": LEARNING_RATE,
@@ -201,6 +205,23 @@ def fit_encoder(
 def normalised(hardware: NDArray[np.int16]) -> NDArray[np.float32]:
     """Return inputs as Keras takes them: shape (crossings, inputs), 1 for 4."""
     return np.asarray(hardware.T / (1 << FRACTION), np.float32, order="C")
+
+
+def targets(
+    x: NDArray[np.float32], scales: NDArray[np.float32] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what the decoder is to make of normalised inputs, and the scales of it.
+
+    Large values count by their logarithm, so that spectra that fall as powers do not make all of the loss;
+    each input is divided by its RMS, so that a place that is rarely filled counts as much as one that always
+    is: a crossing that fills it is rare.
+    """
+    y = np.arcsinh(x)
+    if scales is None:
+        scales = np.maximum(np.sqrt(np.square(y, dtype=np.float64).mean(axis=0)), _LEAST_RMS).astype(
+            np.float32
+        )
+    return y / scales, scales
 
 
 def build_autoencoder(inputs: int, latent: int, seed: int) -> tuple["keras.Model", "keras.Model"]:

@@ -10,7 +10,7 @@ from l1scout.deploy.engines._base import Engine, EngineOptions, check_arrays
 from l1scout.jit import kernel
 from l1scout.model.directory import Model
 from l1scout.model.domain import Domain
-from l1scout.model.integers import STEPS, IntegerGains, IntegerNetwork, Neurons
+from l1scout.model.integers import IntegerGains, IntegerNetwork, Neurons
 
 _CHUNK = 1 << 11  # the layers of this number of muons stay in the cache
 
@@ -42,7 +42,7 @@ class FirmwareEngine(Engine):
     def __init__(self, network: IntegerNetwork) -> None:
         self.network = network
         self.overflows = 0
-        self._steps = STEPS.astype(np.float32)[:, np.newaxis]
+        self._steps = network.answer_steps.astype(np.float32)[:, np.newaxis]
         self._layers = [
             (layer.weights.astype(np.float64), *_rounding(layer), k < len(network.layers) - 1)
             for k, layer in enumerate(network.layers)
@@ -58,8 +58,8 @@ class FirmwareEngine(Engine):
         ]
 
     def integers(self, hardware: NDArray[Any]) -> NDArray[np.int32]:
-        """Answers in `STEPS`, exact, shape (3, muons)."""
-        out = np.empty((len(STEPS), hardware.shape[1]), np.int32)
+        """Answers in the network's steps, exact, shape (answers, muons)."""
+        out = np.empty((len(self._steps), hardware.shape[1]), np.int32)
         for start in range(0, hardware.shape[1], _CHUNK):
             piece = slice(start, start + _CHUNK)
             out[:, piece] = self._values(hardware[:, piece])[-1]
@@ -103,7 +103,7 @@ class FirmwareEngine(Engine):
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return corrections; see `Engine`."""
-        hardware, out = check_arrays(hardware, len(self.network.inputs), len(STEPS), out)
+        hardware, out = check_arrays(hardware, len(self.network.inputs), len(self._steps), out)
         np.multiply(self.integers(hardware), self._steps, out=out, dtype=np.float32, casting="unsafe")
         return out
 
