@@ -34,6 +34,8 @@ SOURCES = ("anomaly.v", f"{CORE}.v")
 WEIGHT_BITS = 8
 HIDDEN_FRACTION, MEAN_FRACTION = 4, 5
 """Bits below the point of hidden neurons and of means."""
+SCORE_FRACTION = STEPS_PER_UNIT.bit_length() - 1
+"""Bits of the score below the point."""
 _EXTRA_EDGES = 4
 """Clock edges beside the core's stages: its input register, squares, sum, score."""
 _WORD, _QUAD = 32, 64
@@ -78,6 +80,9 @@ def quantise_encoder(network: Network, weight_bits: int = WEIGHT_BITS) -> Intege
         n = bias.size
         made.append(Neurons(weights, bias, np.full(n, drop), np.full(n, 31)))
         fraction += point - drop
+    if 2 * fraction < SCORE_FRACTION:
+        msg = "weights of the encoder are too large for a score in sixteenths; train it again"
+        raise InputError(msg)
     steps = np.full(made[-1].bias.size, 2.0**-fraction)
     network_made = IntegerNetwork(network.inputs, tuple(made), steps=steps)
     return network_made.with_bits(widths(network_made, lows, highs))
@@ -174,7 +179,7 @@ def _wrapper(sha256: str, network: IntegerNetwork, logic: Logic, stages: int) ->
         lines.append(f"  assign mean[{k}] = {f'{{{{{fill}}}, {value}}}' if bits < width else value};")
         at += bits
     fraction = -int(np.log2(network.answer_steps[0]))
-    shift = 2 * fraction - int(np.log2(STEPS_PER_UNIT))
+    shift = 2 * fraction - SCORE_FRACTION
     asked = [f"in_data[{8 * k}+:{bits}]" for k, bits in enumerate(logic.input_bits) if bits]
     values = {
         "made": f"l1scout {__version__} of network {sha256}", "in_bits": 8 * len(network.inputs),
@@ -183,8 +188,8 @@ def _wrapper(sha256: str, network: IntegerNetwork, logic: Logic, stages: int) ->
         "asked": ", ".join(reversed(asked)), "assignments": "\n".join(lines),
     }  # fmt: skip
     text: str = resource("anomaly.v").read_text("utf-8")
-    for name, value in values.items():
-        text = text.replace(f"@{name}@", str(value))
+    for name, put in values.items():
+        text = text.replace(f"@{name}@", str(put))
     return text
 
 

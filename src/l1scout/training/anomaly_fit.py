@@ -216,12 +216,11 @@ def targets(
     each input is divided by its RMS, so that a place that is rarely filled counts as much as one that always
     is: a crossing that fills it is rare.
     """
-    y = np.arcsinh(x)
+    y = np.asarray(np.arcsinh(x), np.float32)
     if scales is None:
-        scales = np.maximum(np.sqrt(np.square(y, dtype=np.float64).mean(axis=0)), _LEAST_RMS).astype(
-            np.float32
-        )
-    return y / scales, scales
+        rms = np.sqrt(np.square(y, dtype=np.float64).mean(axis=0))
+        scales = np.asarray(np.maximum(rms, _LEAST_RMS), np.float32)
+    return np.asarray(y / scales, np.float32), scales
 
 
 def build_autoencoder(inputs: int, latent: int, seed: int) -> tuple["keras.Model", "keras.Model"]:
