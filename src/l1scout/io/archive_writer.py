@@ -263,7 +263,7 @@ def _encodings(schema: pa.Schema) -> dict[str, Any]:
 def _table(columns: Mapping[str, NDArray[Any]], side: bytes, schema: pa.Schema, run: int) -> pa.Table:
     """Rows of a chunk; if it has no muon, a row that is none (hwPt = 0) to hang the side on."""
     n = len(columns["hwPt"])
-    made = {
+    made: dict[str, NDArray[Any]] = {
         "run": np.full(n, run, np.uint32),
         "lumisection": lumisection(columns["orbit"]),
         **columns,
