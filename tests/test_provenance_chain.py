@@ -30,12 +30,14 @@ from l1scout.cli import bench as bench_command
 from l1scout.cli import make_app, results
 from l1scout.cli.command_table import COMMANDS
 from l1scout.core.orbit_batch import OrbitBatch, concatenate, joint_simulated
+from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import KEY
 from l1scout.dataset.matched import read_datasets
 from l1scout.evaluate.metrics import KINDS
 from l1scout.firmware import verilator
 from l1scout.formats.packets import Trailer
 from l1scout.io import read_events
+from l1scout.io.format_writer import write_data
 from l1scout.io.rewrite import add_columns
 from l1scout.link.capture import read_captures, write_capture
 from l1scout.model.card import read_card
@@ -43,6 +45,7 @@ from l1scout.model.checksums import write_sums
 from l1scout.model.quantities import VARIABLES
 from l1scout.training import study
 from menu_documents import ONLY_MUONS
+from stream_rows import objects
 from toy_muons import toy_columns, write_parquet
 
 STATED = {"simulated": True, "real": False, "unknown": None}
@@ -541,6 +544,21 @@ def test_scores(models, data_sets, tmp_path):
     result = told(*words, *inputs, "--out", tmp_path / "imported")
     assert (result["simulated"], of(result)) == (False, "real")
     assert "scored on real muons" in read_card(tmp_path / "imported").origin
+
+
+@pytest.mark.parametrize("label", LABELS)
+@follows("jets", "central")
+def test_jets_and_central_events(stored, samples, tmp_path, label):
+    """Jets are what their towers are; a comparison is of both of its inputs, and events say nothing here."""
+    beside_unknown = "simulated" if label == "simulated" else "unknown"
+    assert of(told("central", stored[label][0], "--events", samples["DPG_NANO"])) == beside_unknown
+    towers = objects("tower", np.random.default_rng(1))
+    write_data(
+        iter([OrbitData({"tower": dataclasses.replace(towers, simulated=STATED[label])})]), tmp_path / "t"
+    )
+    result = told("jets", tmp_path / "t", tmp_path / "jets.root", "--min-pt", 200)
+    assert (of(result), in_root(tmp_path / "jets.root")) == (label, label)
+    assert f"{label} data" in run("jets", tmp_path / "t", tmp_path / "jets.root", "--min-pt", 200)
 
 
 BANNERS = {"simulated": "Simulated muons.", "real": "Recorded muons.", "unknown": "Muons of unstated origin."}
