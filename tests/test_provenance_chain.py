@@ -46,6 +46,7 @@ from l1scout.model.quantities import VARIABLES
 from l1scout.training import study
 from menu_documents import ONLY_MUONS
 from stream_rows import objects
+from toy_anomaly import write_anomaly_model
 from toy_muons import toy_columns, write_parquet
 
 STATED = {"simulated": True, "real": False, "unknown": None}
@@ -75,6 +76,8 @@ ELSEWHERE = {
     "menu cross-check": "tests/trigger/test_cross_check.py",
     "monitor": "tests/monitor/test_live_page.py",
     "quality": "tests/cli/test_quality.py",
+    "anomaly train": "tests/cli/test_anomaly.py",
+    "anomaly score": "tests/cli/test_anomaly.py",
 }
 """Commands that take long or need tools; the tests that run them look at their provenance."""
 followed = set()
@@ -326,6 +329,8 @@ def analysis_options(name, folder):
         rows = [f"{k},{1 + k / 50}" for k in range(1, 3564)]
         (folder / "reference.csv").write_text("\n".join(["bx,reference", *rows]))
         return ("--reference", folder / "reference.csv")
+    if name == "anomaly":
+        return ("--model", write_anomaly_model(folder / "anomaly"))
     if name == "menu":
         (folder / "menu.toml").write_text(ONLY_MUONS)
         return ("--menu", folder / "menu.toml")

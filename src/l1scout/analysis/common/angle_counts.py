@@ -47,7 +47,7 @@ def add_angles(
                 _angles(*_arrays(one), *_arrays(two), shift, reach, a == b, counts[which, p])
 
 
-def _arrays(objects: TimedObjects) -> tuple[NDArray[Any], ...]:
+def _arrays(objects: TimedObjects) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     return objects.time, objects.columns["phi"], objects.columns["eta"]
 
 
