@@ -215,7 +215,13 @@ def _checked(
     for data in chunks:
         first = first or data
         data = _same_streams(data, first, target)
-        lost = [loss for loss in writer.losses(data, job.options) if loss not in done.lost]
+        every = list(writer.losses(data, job.options))
+        if data.streams and all(f"stream {name}" in every for name in data.streams):
+            msg = (
+                f"{target}: {writer.title} cannot hold {', '.join(data.streams)}: the input has nothing else"
+            )
+            raise InputError(msg)
+        lost = [loss for loss in every if loss not in done.lost]
         if lost and not drop:
             advice = f", or {writer.advice}" if writer.advice else ""
             msg = (
