@@ -168,7 +168,7 @@ def test_what_convert_refuses(tmp_path):
     for target, options, message in [
         ("jets.raw", {}, "is the input itself"),
         ("x.txt", {}, "its suffix does not tell the format"),
-        ("x.raw", {"hardware": True}, "CMSSW .raw has no option hardware; it has run_number"),
+        ("x.raw", {"hardware": True}, "CMSSW .raw has no option hardware; it has none"),
         ("x", {"name": "nano"}, "no 'nano' among the writers: choose one of archive"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -230,7 +230,9 @@ def test_what_events_of_phase_2_do_not_hold_is_named(tmp_path):
     few = every(names=["tkmuon"], rows=1, orbits=300)
     with pytest.raises(InputError, match="too few tkmuons to tell them from other objects"):
         write_data([few], tmp_path / "few.native64mu", drop=True)
-    with pytest.raises(InputError, match="x.dat: zero-suppressed records cannot hold tkmuon: the input has"):
+    with pytest.raises(
+        InputError, match=r"x\.dat: zero-suppressed records cannot hold tkmuon: the input has"
+    ):
         write_data([few], tmp_path / "x.dat", drop=True)
 
 
@@ -261,6 +263,8 @@ def test_packets_of_all_sources_come_back_as_one(tmp_path):
     quality = ReadQuality()
     convert([tmp_path / "x.packets", tmp_path / "sorted.packets"], tmp_path / "set", quality=quality)
     assert quality.duplicate_orbits == 60
+    convert([tmp_path / "x.packets"], tmp_path / "run", run_number=390_001)
+    assert {int(run) for batch in read(tmp_path / "run").streams.values() for run in batch.run} == {390_001}
     for name, batch in read(tmp_path / "set").streams.items():
         same(batch, found.streams[name])
 

@@ -58,9 +58,7 @@ def convert(
     ] = None,
     run_number: Annotated[
         int | None,
-        typer.Option(
-            "--run-number", help="Raw, archive: number of the run, where the input does not state it.", min=0
-        ),
+        typer.Option("--run-number", help="Number of the run, where the input does not state it.", min=0),
     ] = None,
     objects: Annotated[
         str | None,

@@ -19,6 +19,7 @@ from l1scout.formats.stream import STREAMS, add_counts, streams_of_sources
 from l1scout.formats.streams.muon import INTERMEDIATE
 from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat, count_decoded, recognise_format
 from l1scout.io.built_data import build_data
+from l1scout.io.frame_parts import FramePart
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
 from l1scout.io.reader import READERS, FormatReader, origin
@@ -185,7 +186,8 @@ def _read(file: InputFile, rows: int, quality: ReadQuality, found: CountsOfSourc
     if len(parts) == 1:
         yield from next(iter(parts.values()))
         return
-    for data in build_data(parts, name=str(file.path), orbits=ORBITS_PER_PACKET):
+    of_sources: dict[int, Iterator[OrbitData | FramePart]] = {s: p for s, p in parts.items() if s is not None}
+    for data in build_data(of_sources, name=str(file.path), orbits=ORBITS_PER_PACKET):
         yield replace(data, streams={name: _not_lost(data, name) for name in data.streams})
 
 

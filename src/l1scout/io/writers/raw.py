@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,6 @@ class RawWriter(FormatWriter):
     """
 
     name, title, suffixes = "raw", "CMSSW .raw", (".raw",)
-    options: ClassVar[Mapping[str, str]] = {
-        "run_number": "number of the run, where the input does not state it"
-    }
 
     def losses(self, data: OrbitData, options: Mapping[str, Any]) -> Iterator[str]:  # noqa: ARG002
         """Name columns that have no place in records, and orbits whose numbers are not known."""
@@ -50,7 +47,7 @@ class RawWriter(FormatWriter):
         """Write a file; its header comes last, when its size is known."""
         with target.open("wb") as out:
             out.write(bytes(FILE_HEADER.itemsize))
-            run, first, frames = _write_frames(chunks, out, job.options.get("run_number"), target)
+            run, first, frames = _write_frames(chunks, out, job.run_number, target)
             size = out.tell()
             out.seek(0)
             out.write(file_header(run, first, frames, size))
