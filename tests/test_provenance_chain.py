@@ -46,6 +46,7 @@ from l1scout.model.quantities import VARIABLES
 from l1scout.training import study
 from menu_documents import ONLY_MUONS
 from stream_rows import objects
+from toy_anomaly import write_anomaly_model
 from toy_muons import toy_columns, write_parquet
 
 STATED = {"simulated": True, "real": False, "unknown": None}
@@ -75,6 +76,8 @@ ELSEWHERE = {
     "menu cross-check": "tests/trigger/test_cross_check.py",
     "monitor": "tests/monitor/test_live_page.py",
     "quality": "tests/cli/test_quality.py",
+    "anomaly train": "tests/cli/test_anomaly.py",
+    "anomaly score": "tests/cli/test_anomaly.py",
 }
 """Commands that take long or need tools; the tests that run them look at their provenance."""
 followed = set()
@@ -326,6 +329,8 @@ def analysis_options(name, folder):
         rows = [f"{k},{1 + k / 50}" for k in range(1, 3564)]
         (folder / "reference.csv").write_text("\n".join(["bx,reference", *rows]))
         return ("--reference", folder / "reference.csv")
+    if name == "anomaly":
+        return ("--model", write_anomaly_model(folder / "anomaly"))
     if name == "menu":
         (folder / "menu.toml").write_text(ONLY_MUONS)
         return ("--menu", folder / "menu.toml")
@@ -353,13 +358,25 @@ def scans(folder):
     return paths
 
 
+@pytest.fixture(scope="module")
+def stub_sets(folder):
+    """Data sets of stubs, of all three kinds: for the analysis that takes these."""
+    stubs = objects("stub", np.random.default_rng(1))
+    for label, stated in STATED.items():
+        data = OrbitData({"stub": dataclasses.replace(stubs, simulated=stated)})
+        write_data(iter([data]), folder / f"stubs-{label}")
+    return {label: folder / f"stubs-{label}" for label in STATED}
+
+
 @pytest.mark.parametrize("name", ANALYSES)
 @follows(*(f"analyse {name}" for name in ANALYSES))
-def test_analyses(scans, tmp_path, monkeypatch, name):
+def test_analyses(scans, stub_sets, tmp_path, monkeypatch, name):
     ran.update(f"analyse {other}" for other in ANALYSES)
     drawn = []
     monkeypatch.setattr(results, "draw", lambda figure, *_, **__: drawn.append(figure) or b"")
     own = analysis_options(name, tmp_path)
+    if name == "slow":
+        scans = stub_sets
     for label, path in scans.items():
         out = tmp_path / label
         written = ("--out", out) if label != "real" else ()

@@ -67,6 +67,16 @@ _FIRMWARE = {
         "firmware board run/links.l1l --out packets.dat",
     ),
 }
+_ANOMALY = {
+    "train": CommandEntry(
+        "Train a network that scores how unusual crossings are.",
+        "anomaly train boards/gmt.dat boards/calo.dat --level all --out model",
+    ),
+    "score": CommandEntry(
+        "Add the anomaly score of each crossing to data, as a stream.",
+        "anomaly score boards/gmt.dat boards/calo.dat --model model --out scored",
+    ),
+}
 _MENU = {
     "show": CommandEntry(
         "Show the algorithms of a menu with their limits.", "menu show menu.xml --algorithm L1_SingleMu22"
@@ -185,6 +195,9 @@ COMMANDS = {
     ),
     "bench": CommandEntry(
         "Measure throughput and latency of the engines.", "bench -m model --threads 2 --out bench", _NETWORK
+    ),
+    "anomaly": CommandEntry(
+        "Score how unusual crossings are, with a network as in the trigger.", "", _NETWORK, _ANOMALY
     ),
     "analyse": CommandEntry(
         "Luminosity, occupancy, filling scheme, prefiring, cosmics, masses.",

@@ -11,7 +11,8 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, on_rows
+from l1scout.core.joint_rows import on_rows
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.core.provenance import KEY, Provenance, current, joint_origin
 from l1scout.errors import InputError

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, on_rows
+from l1scout.core.joint_rows import on_rows
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import KEY, joint_origin
 from l1scout.errors import InputError
