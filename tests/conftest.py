@@ -84,7 +84,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw figures without their axes, which takes a second or two each: for what is not about how they look."""
+    """Draw figures without their axes, which take a second or two: for what is not about how they look."""
     savefig = Figure.savefig
 
     def without_axes(figure: Figure, *arguments: object, **options: object) -> None:
