@@ -123,8 +123,8 @@ def _notes_of(source: str, what: str, used: set[int], names: Mapping[int, str], 
         listed = ", ".join(f"{k} {printable(names.get(k, ''), 60)}".rstrip() for k in lacking[:_NAMED])
         more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
         found.append(
-            f"{source}: {what} of {len(lacking)} algorithms are not used, as the menu {menu.name} has none of "
-            f"them: {listed}{more}"
+            f"{source}: {what} of {len(lacking)} algorithms are not used, as the menu {menu.name} has none "
+            f"of them: {listed}{more}"
         )
     return found
 
