@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import numpy_streams
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
 from l1scout.formats.packets import Found, PacketOrbits
+from l1scout.formats.payloads import Payloads
 from l1scout.formats.raw import FILE_HEADER, file_header
 from l1scout.formats.raw_segments import RawSegmentFormat
 from l1scout.formats.stream import STREAMS, decode_streams, encode_source, streams_of_sources
@@ -28,6 +29,7 @@ KNOWN_BITS = {
     **{("jet", s): np.array([2**30 - 1], np.uint32) for s in (2, 22)},
     **{(n, s): np.array([2**27 - 1], np.uint32) for n, s in (("egamma", 23), ("tau", 25))},
     ("etsum", 24): np.array([0xF0FFFFFF, 0xF1FFFFFF, *[0xFFFFFFFF] * 4], np.uint32),
+    ("anomaly", 48): np.array([0xFFFFFFFF], np.uint32),
     ("tower", 32): np.array([0xFFFFFFFF], np.uint32),
     ("stub", 15): np.array([0xFFFFFFFF, 0x00001FFF], np.uint32),
     ("gt", 4): np.array([*[0xFFFFFFFF] * 18, 0x00FFFFFF, 0xFFFF, 0xFFFFFFFF], np.uint32),
@@ -81,7 +83,7 @@ def test_words_come_back(name, source, seed, objects):
     """Of any words, all bits that mean something are in the columns."""
     random = np.random.default_rng(seed)
     bits = KNOWN_BITS[name, source]
-    objects = {"etsum": 1, "gt": min(objects, 6)}.get(name, objects)
+    objects = {"etsum": 1, "gt": min(objects, 6), "anomaly": min(objects, 8)}.get(name, objects)
     words = random.integers(0, 2**32, (objects, bits.size), np.uint32) & bits
     words[:, 0] |= 1  # an object, if that is told by Et
     head = {"etsum": [], "gt": [0x100 | objects]}.get(name, [objects])
@@ -116,7 +118,7 @@ def test_every_crossing_gets_a_record_and_empty_ones_no_row(name, source, seed):
 
 @pytest.mark.parametrize("name", [n for n, _ in FORMS if n not in ("etsum", "tower", "stub", "tkmuon")])
 def test_too_many_objects_are_refused(name):
-    n = 13 if name != "gt" else 7
+    n = {"gt": 7, "anomaly": 9}.get(name, 13)
     columns = {c: np.ones(n, np.int32) for c in RANGES[name]}
     with pytest.raises(ValueError, match=f"BX 9 of orbit 5 has {n} objects, but a record holds {n - 1}"):
         STREAMS[name].encode(OrbitBatch(np.array([5]), np.array([9]), np.array([0, n]), columns))
@@ -154,7 +156,7 @@ def test_streams_share_a_source(seed, crossings):
     assert np.array_equal(starts, 59 * np.arange(len(rows) + 1))
     four = streams_of_sources([2])
     bounds, sources = np.array([0, words.size]), np.array([2])
-    found = decode_streams(four, words, bounds, sources)
+    found = decode_streams(four, Payloads.of(words, bounds, sources))
     plain = numpy_streams.decode_dma(words)
     assert set(found) == set(batches)
     for name, (decoded, ends) in found.items():
@@ -178,7 +180,7 @@ def test_objects_between_empty_places_are_found(seed):
     words = words.reshape(-1)
     plain = numpy_streams.decode_dma(words)
     for name, (decoded, _) in decode_streams(
-        streams_of_sources([2]), words, np.array([0, words.size]), np.array([2])
+        streams_of_sources([2]), Payloads.of(words, np.array([0, words.size]), np.array([2]))
     ).items():
         for column, values in decoded.objects.columns.items():
             np.testing.assert_array_equal(values, plain[name][column], column)
@@ -241,7 +243,10 @@ def test_a_file_of_every_stream(every_stream):
     assert {n: k for n, k in found["streams"].items() if k} == {
         n: sum(b.n_objects for b in bs) for n, bs in made.items()
     }
-    assert (found["frames_by_source"], found["orbits"]) == ({"2": 3, "4": 3, "15": 3, "32": 3}, [5, 7])
+    assert (found["frames_by_source"], found["orbits"]) == (
+        {"2": 3, "4": 3, "15": 3, "32": 3, "48": 3},
+        [5, 7],
+    )
     assert {c["of"] for c in found["columns"]} == set(made)
 
 
@@ -364,7 +369,9 @@ def test_the_calorimeter_is_decoded_faster_than_by_numpy():
     words = encode_source(batches, 2)[0]
     bounds, sources, four = np.array([0, words.size]), np.array([2]), streams_of_sources([2])
     assert is_faster(
-        2.7, lambda: decode_streams(four, words, bounds, sources), lambda: numpy_streams.decode_dma(words)
+        2.7,
+        lambda: decode_streams(four, Payloads.of(words, bounds, sources)),
+        lambda: numpy_streams.decode_dma(words),
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from l1scout.core.orbit_batch import OrbitBatch, joint_rows
+from l1scout.core.joint_rows import joint_rows
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.core.provenance import Provenance, current, joint_origin
 from l1scout.core.registry import Registry
