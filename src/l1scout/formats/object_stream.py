@@ -1,4 +1,4 @@
-"""Objects in records of a crossing: streams of these are decoded alike, by tables (`formats.object_records`)."""
+"""Objects in records of a crossing: their streams are decoded alike, by tables (`formats.object_records`)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
