@@ -53,8 +53,9 @@ class AnomalyStream(ObjectStream):
     records = {"Record of a crossing's scores: as many as the header's low byte says": RECORD}  # noqa: RUF012
 
     def objects(self, found: FoundObjects, names: Collection[str] | None = None) -> OrbitBatch:
-        """Make columns of the words of scores."""
-        return found.batch(SCORE.decode(found.words[0], None if names is None else tuple(names)))
+        """Make a batch of the words of scores, which are too wide for int16."""
+        columns = SCORE.decode(found.words[0])
+        return found.batch({n: v for n, v in columns.items() if names is None or n in names})
 
     def encode(
         self, objects: OrbitBatch, source: int | None = None

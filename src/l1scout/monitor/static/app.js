@@ -1,6 +1,6 @@
 // The page: what is shown follows from its address; every change is written back to it.
 import { Connection, describe, fetchFrame } from "./frame.js";
-import { element, forgetPlots } from "./plots.js";
+import { clock, element, forgetPlots } from "./plots.js";
 import { VIEWS, percent } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
@@ -133,7 +133,7 @@ function header(head) {
     document.body.dataset.orbit = String(head.newest_orbit);
   }
   options($("stream"), head.streams.length ? head.streams : [""], head.stream || (head.streams[0] ?? ""), { "": "none yet" });
-  $("updated").textContent = `updated ${new Date(head.time * 1000).toLocaleTimeString()}`;
+  $("updated").textContent = `updated ${clock(head.time)} UTC`;
 }
 
 const connection = new Connection((frame) => {

@@ -58,8 +58,10 @@ VIEWS.overview = {
     const linked = (a) => (a.link && a.link.startsWith("?") ? element("a", { href: a.link }, a.text) : a.text);
     const texts = [...(head.alarms || []).map(linked), ...(chain ? chain.alarms : []), ...head.faults];
     const warnings = chain ? chain.warnings : [];
-    this.alarms.replaceChildren(...texts.map((a) => element("li", { class: "bad" }, a)), ...warnings.map((w) => element("li", { class: "warn" }, w)),
+    const listed = JSON.stringify([head.alarms, chain && [chain.alarms, warnings], head.faults]);
+    if (listed !== this.listed) this.alarms.replaceChildren(...texts.map((a) => element("li", { class: "bad" }, a)), ...warnings.map((w) => element("li", { class: "warn" }, w)),
       ...(texts.length + warnings.length ? [] : [element("li", { class: "good" }, chain ? "No alarms." : "No alarms here. No run control (l1scout run) answers, so losses, buffers and lag of the chain are not known.")]));
+    this.listed = listed;  // a link that is replaced cannot be clicked
     this.processes.node.hidden = !rows.length;
     this.table.tBodies[0].replaceChildren(...rows.map(([name, p]) => {
       const row = element("tr", {});
