@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Objects in records of a crossing: their streams are decoded alike, by tables (`formats.object_records`)."""
-=======
 """Streams of objects in records of a crossing, which tables describe (`formats.object_records`)."""
->>>>>>> integration
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
