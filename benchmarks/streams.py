@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import numpy_streams
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.formats.payloads import Payloads
 from l1scout.formats.stream import STREAMS, decode_streams, encode_source, streams_of_sources
 from l1scout.lhc import BX_PER_ORBIT, colliding
 from random_streams import columns_of
@@ -101,7 +102,7 @@ def measure(case: str, given: Words, orbits: int) -> bool:
     streams = streams_of_sources(given[2][:1].tolist())
     copy = np.empty_like(given[0])
     works: list[Callable[[], Any]] = [
-        lambda: decode_streams(streams, *given),
+        lambda: decode_streams(streams, Payloads.of(*given)),
         lambda: plain(*given),
         lambda: np.copyto(copy, given[0]),
     ]
@@ -112,7 +113,7 @@ def measure(case: str, given: Words, orbits: int) -> bool:
             work()
             best[k] = min(best[k], time.perf_counter() - begun)
     ours, numpy, memcpy = (1e3 * t / orbits for t in best)
-    found, wanted, number = decode_streams(streams, *given), plain(*given), 0
+    found, wanted, number = decode_streams(streams, Payloads.of(*given)), plain(*given), 0
     for name, (decoded, _) in found.items():
         number += decoded.objects.n_objects
         for column, values in decoded.objects.columns.items():

@@ -30,12 +30,14 @@ from l1scout.cli import bench as bench_command
 from l1scout.cli import make_app, results
 from l1scout.cli.command_table import COMMANDS
 from l1scout.core.orbit_batch import OrbitBatch, concatenate, joint_simulated
+from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import KEY
 from l1scout.dataset.matched import read_datasets
 from l1scout.evaluate.metrics import KINDS
 from l1scout.firmware import verilator
 from l1scout.formats.packets import Trailer
 from l1scout.io import read_events
+from l1scout.io.format_writer import write_data
 from l1scout.io.rewrite import add_columns
 from l1scout.link.capture import read_captures, write_capture
 from l1scout.model.card import read_card
@@ -43,6 +45,7 @@ from l1scout.model.checksums import write_sums
 from l1scout.model.quantities import VARIABLES
 from l1scout.training import study
 from menu_documents import ONLY_MUONS
+from stream_rows import objects
 from toy_anomaly import write_anomaly_model
 from toy_muons import toy_columns, write_parquet
 
@@ -356,13 +359,25 @@ def scans(folder):
     return paths
 
 
+@pytest.fixture(scope="module")
+def stub_sets(folder):
+    """Data sets of stubs, of all three kinds: for the analysis that takes these."""
+    stubs = objects("stub", np.random.default_rng(1))
+    for label, stated in STATED.items():
+        data = OrbitData({"stub": dataclasses.replace(stubs, simulated=stated)})
+        write_data(iter([data]), folder / f"stubs-{label}")
+    return {label: folder / f"stubs-{label}" for label in STATED}
+
+
 @pytest.mark.parametrize("name", ANALYSES)
 @follows(*(f"analyse {name}" for name in ANALYSES))
-def test_analyses(scans, tmp_path, monkeypatch, name):
+def test_analyses(scans, stub_sets, tmp_path, monkeypatch, name):
     ran.update(f"analyse {other}" for other in ANALYSES)
     drawn = []
     monkeypatch.setattr(results, "draw", lambda figure, *_, **__: drawn.append(figure) or b"")
     own = analysis_options(name, tmp_path)
+    if name == "slow":
+        scans = stub_sets
     for label, path in scans.items():
         out = tmp_path / label
         written = ("--out", out) if label != "real" else ()
@@ -385,6 +400,7 @@ def test_analyses(scans, tmp_path, monkeypatch, name):
         drawn.clear()
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_figures_and_text_of_an_analysis(scans, tmp_path):
     words = ("analyse", "cosmics", scans["simulated"], "--out", tmp_path, "--figure-format", "png,svg,pdf")
     assert run(*words).startswith("cosmics: simulation\n")
@@ -518,6 +534,7 @@ def test_what_is_made_of_a_model(models, small_models, tmp_path, label):
 @follows("bench")
 def test_benchmark(small_models, data_sets, tmp_path, monkeypatch):
     monkeypatch.setattr(bench_command, "MUONS", 2048)
+    monkeypatch.setattr("l1scout.evaluate.bench._PASS_SECONDS", 0.02)
     words = ("bench", "-m", small_models["real"], "--rounds", 1, "--engine", "fused", "--out", tmp_path)
     for label, path in {**data_sets, "simulated": None}.items():
         result = told(*words, *(("--data", path) if path else ()))
@@ -527,6 +544,7 @@ def test_benchmark(small_models, data_sets, tmp_path, monkeypatch):
         assert_in_svg((tmp_path / "bench.svg").read_text(), label)
 
 
+@pytest.mark.usefixtures("quick_figures")
 @follows("train", "evaluate", "import", "export")
 def test_scores(models, data_sets, tmp_path):
     ran.add("train")  # in the fixture
@@ -547,6 +565,21 @@ def test_scores(models, data_sets, tmp_path):
     result = told(*words, *inputs, "--out", tmp_path / "imported")
     assert (result["simulated"], of(result)) == (False, "real")
     assert "scored on real muons" in read_card(tmp_path / "imported").origin
+
+
+@pytest.mark.parametrize("label", LABELS)
+@follows("jets", "central")
+def test_jets_and_central_events(stored, samples, tmp_path, label):
+    """Jets are what their towers are; a comparison is of both of its inputs, and events say nothing here."""
+    beside_unknown = "simulated" if label == "simulated" else "unknown"
+    assert of(told("central", stored[label][0], "--events", samples["DPG_NANO"])) == beside_unknown
+    towers = objects("tower", np.random.default_rng(1))
+    write_data(
+        iter([OrbitData({"tower": dataclasses.replace(towers, simulated=STATED[label])})]), tmp_path / "t"
+    )
+    result = told("jets", tmp_path / "t", tmp_path / "jets.root", "--min-pt", 200)
+    assert (of(result), in_root(tmp_path / "jets.root")) == (label, label)
+    assert f"{label} data" in run("jets", tmp_path / "t", tmp_path / "jets.root", "--min-pt", 200)
 
 
 BANNERS = {"simulated": "Simulated muons.", "real": "Recorded muons.", "unknown": "Muons of unstated origin."}

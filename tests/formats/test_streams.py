@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import numpy_streams
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
 from l1scout.formats.packets import Found, PacketOrbits
+from l1scout.formats.payloads import Payloads
 from l1scout.formats.raw import FILE_HEADER, file_header
 from l1scout.formats.raw_segments import RawSegmentFormat
 from l1scout.formats.stream import STREAMS, decode_streams, encode_source, streams_of_sources
@@ -155,7 +156,7 @@ def test_streams_share_a_source(seed, crossings):
     assert np.array_equal(starts, 59 * np.arange(len(rows) + 1))
     four = streams_of_sources([2])
     bounds, sources = np.array([0, words.size]), np.array([2])
-    found = decode_streams(four, words, bounds, sources)
+    found = decode_streams(four, Payloads.of(words, bounds, sources))
     plain = numpy_streams.decode_dma(words)
     assert set(found) == set(batches)
     for name, (decoded, ends) in found.items():
@@ -179,7 +180,7 @@ def test_objects_between_empty_places_are_found(seed):
     words = words.reshape(-1)
     plain = numpy_streams.decode_dma(words)
     for name, (decoded, _) in decode_streams(
-        streams_of_sources([2]), words, np.array([0, words.size]), np.array([2])
+        streams_of_sources([2]), Payloads.of(words, np.array([0, words.size]), np.array([2]))
     ).items():
         for column, values in decoded.objects.columns.items():
             np.testing.assert_array_equal(values, plain[name][column], column)
@@ -368,7 +369,9 @@ def test_the_calorimeter_is_decoded_faster_than_by_numpy():
     words = encode_source(batches, 2)[0]
     bounds, sources, four = np.array([0, words.size]), np.array([2]), streams_of_sources([2])
     assert is_faster(
-        2.7, lambda: decode_streams(four, words, bounds, sources), lambda: numpy_streams.decode_dma(words)
+        2.7,
+        lambda: decode_streams(four, Payloads.of(words, bounds, sources)),
+        lambda: numpy_streams.decode_dma(words),
     )
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import numpy_streams
-from l1scout.formats import object_records
+from l1scout.formats import object_kernels
+from l1scout.formats.payloads import Payloads
 from l1scout.formats.stream import STREAMS, decode_streams, streams_of_sources
-from l1scout.formats.streams import etsum, stub
 from random_streams import FORMS, batch_of
 
 PAYLOADS, TOGETHER = 100_000, 5000
@@ -86,18 +86,17 @@ def test_numpy_reads_damage_alike(name, source):
 
 def test_kernels_stay_inside_their_arrays(monkeypatch):
     """The same through kernels that check every index."""
-    kernels = [
-        (object_records, n)
-        for n in ("_walk", "_gather", "_collect", "_leave_out_empty", "_reorder", "_join_rows")
-    ]
-    for module, name in (*kernels, (etsum, "_transpose"), (etsum, "_unpack"), (stub, "_mark")):
-        monkeypatch.setattr(module, name, numba.njit(boundscheck=True)(getattr(module, name).py_func))
+    for name in ("walk", "sort_records", "add_rows", "gather_words", "gather_objects", "cut_columns"):
+        kernel = getattr(object_kernels, name)
+        monkeypatch.setattr(object_kernels, name, numba.njit(boundscheck=True)(kernel.py_func))
+    kernel = object_kernels.decode_payloads.py_func
+    monkeypatch.setattr(object_kernels, "decode_payloads", numba.njit(boundscheck=True)(kernel))
     random = np.random.default_rng(7)
     for name, source in [f for f in FORMS if f[1]]:
         words, bounds = mutated(good_payload(name, source)[0], 600, random)
         decoded, ends = STREAMS[name].decode(words, bounds, np.full(600, source))
         check(decoded.objects, ends, bounds, name)
     words, bounds = mutated(good_payload("jet", 2)[0], 600, random)
-    found = decode_streams(streams_of_sources([2]), words, bounds, np.full(600, 2))
+    found = decode_streams(streams_of_sources([2]), Payloads.of(words, bounds, np.full(600, 2)))
     for name, (decoded, ends) in found.items():
         check(decoded.objects, ends, bounds, name)

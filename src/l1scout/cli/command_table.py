@@ -219,6 +219,16 @@ COMMANDS = {
         "skim run.raw dimuons.root --when 'comb{MU5[QLTY>=12], MU3}[OS]' --window 1",
         _PHYSICS,
     ),
+    "jets": CommandEntry(
+        "Cluster jets from calorimeter towers, and correct them.",
+        "jets run.raw jets.root --radius 0.4 --min-pt 20 --corrections jec.json",
+        _PHYSICS,
+    ),
+    "central": CommandEntry(
+        "Compare scouting with events of the central DAQ: run, orbit, BX, L1 objects.",
+        "central run.raw --events L1Ntuple.root --out differences.csv",
+        _PHYSICS,
+    ),
     "menu": CommandEntry("Show a Level-1 trigger menu, and emulate it bit for bit.", "", _PHYSICS, _MENU),
     "firmware": CommandEntry(
         "Train for, build, simulate and synthesise logic in Verilog.", "", _HARDWARE, _FIRMWARE

@@ -1,7 +1,8 @@
 """`OrbitBatch`: object columns and BX offsets. The one type that flows everywhere after decoding."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +73,7 @@ class OrbitBatch:
         rows = len(self.offsets) - 1
         for name in ("run", "lumisection"):
             if not len(getattr(self, name)):
-                zeros: NDArray[np.int64] = np.ndarray(max(rows, 0), np.int64, bytes(8), 0, (0,))
-                object.__setattr__(self, name, zeros)
+                object.__setattr__(self, name, constant(0, max(rows, 0)))
         for name in ("orbit", "bx", "run", "lumisection"):
             if getattr(self, name).shape != (rows,):
                 msg = f"{name} has shape {getattr(self, name).shape}, but offsets say {rows} rows"
@@ -95,6 +95,22 @@ class OrbitBatch:
             if self.orbit[0] < self.first_orbit or self.orbit[-1] >= end:
                 msg = f"orbit {self.orbit[0]} or {self.orbit[-1]} is outside {self.first_orbit}..{end - 1}"
                 raise ValueError(msg)
+
+    @classmethod
+    def of_decoder(
+        cls, rows: Mapping[str, NDArray[np.int64]], columns: Mapping[str, NDArray[Any]]
+    ) -> "OrbitBatch":
+        """Make a batch of what a decoder made (orbit, bx and offsets), which agrees: nothing is checked."""
+        zeros, batch = constant(0, rows["orbit"].size), object.__new__(cls)
+        batch.__dict__.update(_NOTHING_STATED, **rows, columns=columns, run=zeros, lumisection=zeros)
+        return batch
+
+    def stating(self, **fields: Any) -> "OrbitBatch":
+        """Return this batch with other fields that no array of objects or crossings depends on, unchecked."""
+        batch = object.__new__(type(self))
+        batch.__dict__.update(self.__dict__)
+        batch.__dict__.update(fields)
+        return batch
 
     @classmethod
     def from_objects(
@@ -292,6 +308,14 @@ class OrbitBatch:
         )
 
 
+_NOTHING_STATED = {f.name: f.default for f in fields(OrbitBatch) if f.default is not MISSING}
+
+
+def constant(value: int, size: int) -> NDArray[np.int64]:
+    """Return an array that holds the same number everywhere, in the memory of one."""
+    return np.ndarray(size, np.int64, value.to_bytes(8, sys.byteorder, signed=True), 0, (0,))
+
+
 def orbits_stated(seen: NDArray[np.int64]) -> dict[str, Any]:
     """Return the fields of a batch that state which orbits it stands for; these rise."""
     first = int(seen[0]) if seen.size and seen[-1] - seen[0] + 1 == seen.size else None
@@ -330,26 +354,6 @@ def concatenate(batches: Sequence[OrbitBatch]) -> OrbitBatch:
         seen=None if consecutive else _joint_orbits(batches),
         **rows,
     )
-
-
-def joint_rows(batches: Sequence[OrbitBatch]) -> OrbitBatch:
-    """Return the crossings in which any of the batches has a row, in order of time, without objects."""
-    of_rows = ("orbit", "bx", "run", "lumisection")
-    every = np.concatenate([np.stack([getattr(b, n) for n in of_rows], axis=1) for b in batches])
-    rows = every[np.unique(order_of_time(every[:, 0], every[:, 1]), return_index=True)[1]]
-    orbit, bx, run, lumisection = (rows[:, k].copy() for k in range(len(of_rows)))
-    offsets = np.zeros(len(rows) + 1, np.int64)
-    return OrbitBatch(orbit, bx, offsets, {}, run, lumisection, simulated=joint_simulated(batches))
-
-
-def on_rows(batch: OrbitBatch, rows: OrbitBatch) -> OrbitBatch:
-    """Return a batch with the crossings of another, which has all of its own: empty ones are added."""
-    time = order_of_time(rows.orbit, rows.bx)
-    place = np.searchsorted(time, order_of_time(batch.orbit, batch.bx))
-    counts = np.zeros(len(rows), np.int64)
-    counts[place] = batch.counts
-    of_rows = {name: getattr(rows, name) for name in ("orbit", "bx", "run", "lumisection")}
-    return replace(batch, offsets=np.r_[0, np.cumsum(counts)], **of_rows)
 
 
 def _consecutive(batches: Sequence[OrbitBatch]) -> bool:

@@ -10,19 +10,17 @@ After CMSSW's unpacker (EventFilter/L1ScoutingRawToDigi) and public scouting doc
 """
 
 import math
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.decoded import Decoded
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.nano_table import NanoTable, Quantity
-from l1scout.formats.object_records import Collected, RecordForm, collect, write_records
-from l1scout.formats.stream import Stream
+from l1scout.formats.object_records import ObjectTable, RecordForm, write_records
+from l1scout.formats.object_stream import ObjectStream
 
 DMA_SOURCE = 2
 LINK_OBJECTS = 6
@@ -67,44 +65,8 @@ def cmssw_phi(hw_phi: ArrayLike) -> NDArray[np.float32]:
     return np.where(phi >= np.float32(math.pi), phi - np.float32(2 * math.pi), phi).astype(np.float32)
 
 
-class CaloStream(Stream):
-    """Objects in records of the calorimeter trigger: a subclass says where they are, and what they become.
-
-    Attributes
-    ----------
-    forms : mapping of int to RecordForm
-        Records by source id.
-    present : int
-        Bits of a word that are all 0 where there is no object; 0 if every word counts.
-    """
-
-    forms: Mapping[int, RecordForm]
-    present: int
-
-    @abstractmethod
-    def batch(self, found: Collected) -> OrbitBatch:
-        """Make columns of the words of objects."""
-
-    def decode(
-        self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
-    ) -> tuple[Decoded, NDArray[np.int64]]:
-        """Decode the objects in records of both forms, those of the DMA in their order on the links."""
-        return self.decode_with([self], words, bounds, sources)[self.name]
-
-    def decode_with(
-        self,
-        streams: Sequence[Stream],
-        words: NDArray[np.uint32],
-        bounds: NDArray[np.int64],
-        sources: NDArray[np.int64],
-    ) -> dict[str, tuple[Decoded, NDArray[np.int64]]]:
-        """Decode records of the DMA for all streams that are in them."""
-        is_dma = bool(np.all(sources == DMA_SOURCE))
-        chosen = [s for s in streams if isinstance(s, CaloStream)] if is_dma else [self]
-        forms = [[s.forms[source] for source in sources.tolist()] for s in chosen]
-        found, ends = collect(words, bounds, forms, [s.present for s in chosen])
-        none = np.zeros(0, np.int64)
-        return {s.name: (Decoded(s.batch(part), none), ends) for s, part in zip(chosen, found, strict=True)}
+class CaloStream(ObjectStream):
+    """Objects in records of the calorimeter trigger: of its DMA, together with others, or over TCP."""
 
     def sources(self, objects: OrbitBatch) -> tuple[int]:
         """Return the source id of these objects over TCP."""
@@ -133,15 +95,11 @@ class CaloObjectStream(CaloStream):
 
     def __init__(self) -> None:
         dma = tuple(dma_place(name) for name in self.links)
-        self.present = self.word["hwPt"].high
+        self.table = ObjectTable((self.word,), present=self.word["hwPt"].high)
         self.forms = {
             DMA_SOURCE: RecordForm(MAX_OBJECTS, objects_at=dma, fixed_words=DMA_WORDS),
             self.source_ids[-1]: RecordForm(MAX_OBJECTS, count_mask=0xFF),
         }
-
-    def batch(self, found: Collected) -> OrbitBatch:
-        """Make columns of the words of objects."""
-        return found.batch(self.word.decode(found.words))
 
     def encode(
         self, objects: OrbitBatch, source: int | None = None

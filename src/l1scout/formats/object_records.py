@@ -1,12 +1,12 @@
-"""Records of crossings with objects of one or two words: how they are found, read and written.
+"""Records of crossings with objects of one or more words: how they are found, read and written.
 
 A record is of one crossing: a header with the number of its objects, the BX word, the orbit word, and then
 the objects; or it has a fixed length, and its objects have places of their own. Muons have records of another
 kind (`formats.records`).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from threading import local
 from typing import Any
@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.lanes import copy_8, ones
+from l1scout.formats import object_kernels
+from l1scout.formats.decoded import batch_of_records
+from l1scout.formats.lanes import SOME
+from l1scout.formats.layout import Layout
+from l1scout.formats.payloads import Payloads
 from l1scout.formats.records import ORBIT_MASK
-from l1scout.jit import kernel
-from l1scout.lhc import BX_PER_ORBIT, order_of_time
 
 
 @dataclass(frozen=True)
@@ -63,193 +65,217 @@ class RecordForm:
         )
 
     @property
+    def frame(self) -> tuple[int, ...]:
+        """What records have in common that differ in the kind of their objects."""
+        return self.count_mask, self.bx_at, self.fixed_words, self.head, self.head_mask
+
+    @property
     def places(self) -> NDArray[np.int64]:
         """Places of the first words of the objects, as many as there can be."""
         group = self.max_objects // len(self.objects_at)
         return np.concatenate([at + self.object_words * np.arange(group) for at in self.objects_at])
 
 
-@kernel
-def _walk(words: Any, bounds: Any, payload: Any, forms: Any, records: Any, rows: Any, n: Any) -> Any:
-    """Walk through a payload from record to record while they make sense, of which `n` are known before.
-
-    records (2, n): first word of each, and words of its first group of objects. rows (3, n): orbit, BX and
-    payload. Returns the number of records and the place of the next one. Places have no sign, here and below:
-    then numba looks for no negative ones.
-    """
-    form = forms[payload]
-    count_mask, most, size = form[0], form[1], form[2]
-    bx_at, length, first, group = form[3], form[4], form[5], form[7]
-    head, head_mask = np.uint32(form[9]), np.uint32(form[10])
-    at, end = np.uint64(bounds[payload]), np.uint64(bounds[payload + 1])
-    while at + first <= end:
-        header, bx, orbit = words[at], words[at + bx_at], words[at + bx_at + np.uint64(1)]
-        if count_mask:
-            count = np.uint64(header) & count_mask
-            if count > most:
-                break
-            group = size * count
-            length = first + group
-        if bx > np.uint32(BX_PER_ORBIT) or header & head_mask != head or at + length > end:
-            break
-        if bx == 0:  # zeros are damage, not a crossing
-            some = np.uint32(0)
-            for i in range(at + first, at + length):
-                some |= words[i]
-            if some == 0:
-                break
-        records[0, n], records[1, n] = at, group
-        rows[0, n], rows[1, n], rows[2, n] = orbit & np.uint32(ORBIT_MASK), bx, payload
-        n += 1
-        at += length
-    return n, np.int64(at)
-
-
-@kernel
-def _gather(
-    words: Any, records: Any, payloads: Any, span: Any, forms: Any, present: Any, out: Any, starts: Any
-) -> None:
-    """Copy the objects' words of records of a span, those with any bit of `present`, or all if it is 0.
-
-    `out` is written up to eight words beyond the last; starts (n + 1): where the words of each record begin.
-    """
-    eight, one, room = np.uint64(8), np.uint64(1), np.uint64(words.size)
-    every = np.uint32(0xFFFFFFFF) if present == 0 else np.uint32(0)
-    last, payload = np.uint64(starts[span[0]]), np.int64(-1)
-    for k in range(span[0], span[1]):
-        if payloads[k] != payload:
-            payload = payloads[k]
-            first, second, in_second = forms[payload, 5], forms[payload, 6], forms[payload, 8]
-        at, in_first = records[0, k], records[1, k]
-        if in_first <= eight and in_second <= eight and at + max(first, second) + eight <= room:
-            bits = (copy_8(words, at + first, out, last, present) | every) & np.uint32(
-                (one << in_first) - one
-            )
-            gaps = bits & (bits + np.uint32(1))
-            end = last + np.uint64(ones(bits))
-            if in_second:
-                bits = copy_8(words, at + second, out, end, present) | every
-                bits &= np.uint32((one << in_second) - one)
-                gaps |= bits & (bits + np.uint32(1))
-                end += np.uint64(ones(bits))
-            if gaps == 0:  # as the trigger has it: first objects, and then nothing
-                last = end
-                starts[k + 1] = np.int64(last)
-                continue
-        for part in range(2):
-            begin, size = (at + first, in_first) if part == 0 else (at + second, in_second)
-            for i in range(begin, begin + size):
-                out[last] = words[i]
-                last += np.uint64((words[i] & present) | every != 0)
-        starts[k + 1] = np.int64(last)
-
-
-@kernel
-def _collect(
-    words: Any,
-    bounds: Any,
-    forms: Any,
-    presents: Any,
-    records: Any,
-    rows: Any,
-    out: Any,
-    starts: Any,
-    ends: Any,
-) -> Any:
-    """Collect several kinds of object, payload by payload, so that their words stay in the cache.
-
-    Returns the number of records, whether they are in order of time, and how many lack objects of each kind.
-    """
-    n, empty, before = 0, np.zeros(presents.size, np.int64), np.int64(-1)
-    in_order: Any = True
-    starts[:, 0] = 0
-    for payload in range(ends.size):
-        first = n
-        n, ends[payload] = _walk(words, bounds, payload, forms[0], records, rows, n)
-        for k in range(presents.size):
-            _gather(words, records, rows[2], (first, n), forms[k], presents[k], out[k], starts[k])
-            for i in range(first, n):
-                empty[k] += starts[k, i + 1] == starts[k, i]
-        for i in range(first, n):
-            time = rows[0, i] * (BX_PER_ORBIT + 1) + rows[1, i]
-            in_order = in_order and time > before
-            before = time
-    return n, in_order, empty
-
-
-@kernel
-def _leave_out_empty(rows: Any, starts: Any, records: Any, out: Any, out_starts: Any) -> None:
-    """Copy the rows of records with objects, and where their words begin; there is room for one more."""
-    n = np.uint64(0)
-    for k in range(records):
-        out[0, n], out[1, n], out[2, n] = rows[0, k], rows[1, k], rows[2, k]
-        out_starts[n] = starts[k]
-        n += np.uint64(starts[k + 1] > starts[k])
-    out_starts[n] = starts[records]
-
-
-@kernel
-def _reorder(words: Any, starts: Any, order: Any, out: Any, out_starts: Any) -> None:
-    last = 0
-    for k in range(order.size):
-        out_starts[k] = last
-        for i in range(starts[order[k]], starts[order[k] + 1]):
-            out[last] = words[i]
-            last += 1
-    out_starts[order.size] = last
-
-
-@kernel
-def _join_rows(orbit: Any, bx: Any, starts: Any, size: Any, rows: Any, offsets: Any) -> Any:
-    """Make rows of crossings from records in order of time, and offsets from words; the number of rows."""
-    n = 0
-    for k in range(orbit.size):
-        if n == 0 or orbit[k] != rows[0, n - 1] or bx[k] != rows[1, n - 1]:
-            rows[0, n], rows[1, n], offsets[n] = orbit[k], bx[k], starts[k] // size
-            n += 1
-    offsets[n] = starts[orbit.size] // size
-    return n
-
-
 @dataclass(frozen=True)
-class Collected:
-    """Objects' words of records, which are in order of time.
+class ObjectTable:
+    """How the words of objects become columns, of int16.
 
     Parameters
     ----------
-    words : ndarray of uint32
-        Of the objects, one after the other.
-    orbit, bx, payload : ndarray of int64, shape (records,)
-        Of each record that has an object: `payload` counts those given to `collect`.
-    starts : ndarray of int64, shape (records + 1,)
-        First word of each of these records, and the end of the last.
-    is_distinct : bool
-        Whether all records are of different crossings.
+    layouts : tuple of Layout
+        Of each word of 32 bits, or of each two of 64.
+    present : int
+        Bits of which an object has one, in any word; 0 if every object counts.
+    unused : tuple of str
+        Fields that are no columns.
+    added : mapping of str to int
+        What a column is more than its field.
+    composed : mapping of str to tuple of str
+        Columns whose bits are those of several fields, lowest first; the fields are no columns.
+    part : tuple of str and int, optional
+        Column of the part of the detector: source id minus this number.
+    first : tuple of str, int and int, optional
+        Column that is 1 for the first object of its record with such bits and 0 for others; lowest of the
+        bits, and their number (6 at most). Like `part`, it is for objects of several words.
+    keep_words : bool
+        Whether the words of the objects are wanted.
     """
 
-    words: NDArray[np.uint32]
+    layouts: tuple[Layout, ...] = ()
+    present: int = 0
+    unused: tuple[str, ...] = ()
+    added: Mapping[str, int] = field(default_factory=dict)
+    composed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    part: tuple[str, int] | None = None
+    first: tuple[str, int, int] | None = None
+    keep_words: bool = False
+
+    @cached_property
+    def _chosen(self) -> dict[tuple[str, ...] | None, "ChosenColumns"]:
+        return {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns, in order."""
+        parts = {name for names in self.composed.values() for name in names}
+        fields = [f.name for word in self.layouts for f in word.fields]
+        rest = [column[0] for column in (self.part, self.first) if column]
+        hidden = parts.union(self.unused)
+        return (*(name for name in fields if name not in hidden), *self.composed, *rest)
+
+    def choose(self, names: Collection[str] | None) -> "ChosenColumns":
+        """Return the tables for some columns, or all; names that are none of its columns are ignored."""
+        key = None if names is None else tuple(names)
+        if key not in self._chosen:
+            every = self.columns
+            self._chosen[key] = self._tables(every if key is None else [n for n in every if n in key])
+        return self._chosen[key]
+
+    def _tables(self, names: Sequence[str]) -> "ChosenColumns":
+        wanted = [part for name in names for part in self.composed.get(name, (name,))]
+        rows, cut, bit = list[tuple[int, ...]](), list[str](), 0
+        for word in self.layouts:
+            for f in word.fields:
+                if f.name in wanted:
+                    if f.low < -(1 << 15) or f.high + self.added.get(f.name, 0) >= 1 << 15:
+                        msg = f"{word.name}.{f.name} is too wide for a column of int16"
+                        raise ValueError(msg)
+                    at, start = divmod(bit + f.start, 32)
+                    rows.append((at, start, f.width, f.signed, self.added.get(f.name, 0)))
+                    cut.append(f.name)
+            bit += word.bits
+        others = tuple(None if c is None or c[0] not in wanted else c[0] for c in (self.part, self.first))
+        return ChosenColumns(self, tuple(names), (*cut, *others), np.array(rows, np.int64).reshape(-1, 5))
+
+
+@dataclass(frozen=True)
+class ChosenColumns:
+    """Some columns of a table: `names`, what is to be written for them, and the cuts for the kernels.
+
+    The last two of `written` are not cut from words, and may be None.
+    """
+
+    table: ObjectTable
+    names: tuple[str, ...]
+    written: tuple[str | None, ...]
+    cuts: NDArray[np.int64]
+
+    def kind(self, object_words: int, first_cut: int) -> tuple[int, ...]:
+        """Return a row of the table of kinds."""
+        table, n, places = self.table, len(self.cuts), list[int]()
+        for name in self.written[-2:]:
+            places.append(-1 if name is None else n)
+            n += name is not None
+        word, bit = divmod(table.first[1], 32) if table.first else (0, 0)
+        mask = (1 << table.first[2]) - 1 if table.first else 0
+        ends = first_cut, first_cut + len(self.cuts)
+        return (table.present, object_words, table.keep_words, *ends, *places, word, bit, mask)
+
+    @cached_property
+    def composed(self) -> list[tuple[str, list[tuple[str, int]]]]:
+        """Columns that are made of several, and these with the bit at which each begins."""
+        width = {f.name: f.width for word in self.table.layouts for f in word.fields}
+        made = []
+        for name, parts in self.table.composed.items():
+            shifts = np.cumsum([0, *(width[part] for part in parts)]).tolist()
+            made += [(name, list(zip(parts, shifts, strict=False)))] if name in self.names else []
+        return made
+
+    def made(self, values: NDArray[np.int16], room: int, at: int, n: int) -> dict[str, NDArray[np.int16]]:
+        """Return the columns, of `n` objects, that were written from `at` on."""
+        written = {}
+        for name in self.written:
+            if name is not None:
+                written[name] = values[at : at + n]
+                at += room
+        for name, parts in self.composed:
+            value = written[parts[0][0]]
+            for part, shift in parts[1:]:
+                value = value | (written[part] << shift)
+            written[name] = value
+        return {name: written[name] for name in self.names}
+
+
+@dataclass(frozen=True)
+class DecodingPlan:
+    """What is to be decoded in records: kinds of object that are in the same ones.
+
+    Parameters
+    ----------
+    kinds : sequence of ChosenColumns
+    forms : sequence of sequences of RecordForm
+        For each kind of object, the forms that its records have. Kinds of object differ in `objects_at` and
+        `max_objects` only.
+    """
+
+    kinds: Sequence[ChosenColumns]
+    forms: Sequence[Sequence[RecordForm]]
+
+    @cached_property
+    def object_words(self) -> list[int]:
+        """Words of an object, by kind."""
+        return [of_kind[0].object_words for of_kind in self.forms]
+
+    @cached_property
+    def shortest(self) -> int:
+        """Words of a record at least."""
+        return min(form.fixed_words or form.objects_at[0] for form in self.forms[0])
+
+    @cached_property
+    def most(self) -> list[int]:
+        """Objects in a record at most, by kind."""
+        return [max(form.max_objects for form in of_kind) for of_kind in self.forms]
+
+    @cached_property
+    def tables(self) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
+        """Tables of forms, kinds and cuts for the kernels."""
+        forms = np.array([[form.row for form in of_kind] for of_kind in self.forms], np.uint64)
+        ends = np.cumsum([0, *(len(kind.cuts) for kind in self.kinds)]).tolist()
+        rows = [k.kind(size, at) for k, size, at in zip(self.kinds, self.object_words, ends, strict=False)]
+        return forms, np.array(rows, np.int64), np.concatenate([kind.cuts for kind in self.kinds])
+
+    def places(self, words: int, records: int) -> list[tuple[int, int]]:
+        """Return where the columns of each kind begin and the room of one; and where the last ones end.
+
+        There is room for the objects that so many words and records can have, and what kernels write beyond.
+        """
+        places, at = list[tuple[int, int]](), 0
+        for kind, size, most in zip(self.kinds, self.object_words, self.most, strict=True):
+            room = min(words // size, records * most) + 2 * SOME
+            places.append((at, room))
+            at += room * (len(kind.cuts) + sum(name is not None for name in kind.written[-2:]))
+        return [*places, (at, 0)]
+
+
+@dataclass(frozen=True)
+class FoundObjects:
+    """Objects in records: where they were, their columns and, if they were wanted, their words.
+
+    Parameters
+    ----------
+    orbit, bx : ndarray of int64, shape (crossings,)
+    offsets : ndarray of int64, shape (crossings + 1,)
+    columns : mapping of str to ndarray of int16, shape (objects,)
+    words : ndarray of uint32, shape (words of an object, objects)
+        Without any values if they were not wanted.
+    in_order : bool
+        Whether the crossings are in order of time, each once.
+    """
+
     orbit: NDArray[np.int64]
     bx: NDArray[np.int64]
-    payload: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    is_distinct: bool
+    offsets: NDArray[np.int64]
+    columns: Mapping[str, NDArray[Any]]
+    words: NDArray[np.uint32]
+    in_order: bool
 
-    def batch(self, columns: Mapping[str, NDArray[Any]], object_words: int = 1) -> OrbitBatch:
-        """Make a batch of columns, which have a value for each object of `object_words` words."""
-        if self.is_distinct and object_words == 1:
-            return OrbitBatch(self.orbit, self.bx, self.starts, columns)
-        n = self.orbit.size
-        rows, offsets = np.empty((2, n), np.int64), np.empty(n + 1, np.int64)
-        n = int(_join_rows(self.orbit, self.bx, self.starts, object_words, rows, offsets))
-        return OrbitBatch(rows[0, :n], rows[1, :n], offsets[: n + 1], columns)
-
-    def in_time(self) -> "Collected":
-        """Return the records in order of time; those of a crossing stay as they are."""
-        order = np.argsort(order_of_time(self.orbit, self.bx), kind="stable")
-        words, starts = np.empty_like(self.words), np.empty_like(self.starts)
-        _reorder(self.words, self.starts, order, words, starts)
-        orbit, bx, payload = self.orbit[order], self.bx[order], self.payload[order]
-        return Collected(words, orbit, bx, payload, starts, is_distinct=False)
+    def batch(self, columns: Mapping[str, NDArray[Any]] | None = None) -> OrbitBatch:
+        """Make a batch, with other columns if they are given."""
+        columns = self.columns if columns is None else columns
+        if self.in_order:
+            rows = {"orbit": self.orbit, "bx": self.bx, "offsets": self.offsets}
+            return OrbitBatch.of_decoder(rows, columns)
+        return batch_of_records(self.orbit, self.bx, np.diff(self.offsets), columns)
 
 
 _MEMORY = local()
@@ -270,59 +296,52 @@ def _scratch(size: int, kind: type[np.generic]) -> NDArray[Any]:
     return np.asarray(kept[:size])
 
 
-def collect(
-    words: NDArray[np.uint32],
-    bounds: NDArray[np.int64],
-    forms: Sequence[Sequence[RecordForm]],
-    present: Sequence[int],
-) -> tuple[list[Collected], NDArray[np.int64]]:
-    """Copy the words of one or more kinds of object in records.
+def decode_objects(
+    payloads: Payloads, plan: DecodingPlan, number: NDArray[np.int64]
+) -> tuple[list[FoundObjects], NDArray[np.int64]]:
+    """Decode one or more kinds of object in records.
 
     Parameters
     ----------
-    words, bounds
-        See `formats.stream.Stream.decode`.
-    forms : sequence of sequences of RecordForm
-        For each kind of object, the form of each payload's records. Kinds of object differ in `objects_at`
-        and `max_objects` only: they are in the same records.
-    present : sequence of int
-        For each kind, bits that are all 0 in a word without an object; 0 if every word counts.
+    payloads : Payloads
+        Fastest where successive ones of an orbit are beside each other.
+    plan : DecodingPlan
+    number : ndarray of int64, shape (payloads,)
+        Which of the plan's forms the records of each payload have.
 
     Returns
     -------
-    found : list of Collected
-        Of each kind, in each payload up to the first record that makes no sense. The words are valid until
-        the next call in this thread.
+    found : list of FoundObjects
+        Of each kind, in each payload up to the first record that makes no sense.
     ends : ndarray of int64, shape (payloads,)
         Word up to which each payload could be read.
     """
-    kinds = len(present)
-    table = np.array([form.row for some in forms for form in some], np.uint64).reshape(kinds, -1, 11)
-    shortest = min((form.fixed_words or form.objects_at[0] for form in forms[0]), default=1)
-    most, ends = words.size // shortest + 1, np.empty(bounds.size - 1, np.int64)
-    largest = max((form.max_objects * form.object_words for some in forms for form in some), default=0)
-    room = min(words.size, most * largest) + 8
-    out = _scratch(kinds * room, np.uint32).reshape(kinds, room)
-    records, rows = _scratch(2 * most, np.uint64).reshape(2, most), np.empty((3, most), np.int64)
-    starts, presents = np.empty((kinds, most + 1), np.int64), np.array(present, np.uint32)
-    n, in_order, empty = _collect(words, bounds, table, presents, records, rows, out, starts, ends)
+    total, kinds, sizes = payloads.size, plan.kinds, plan.object_words
+    most, (forms, table, cuts) = total // plan.shortest + 1, plan.tables
+    places = plan.places(total, most)
+    out, padded = np.empty(places[-1][0], np.int16), total + 2 * SOME * max(sizes)
+    kept = np.empty(padded if kinds[0].table.keep_words else 0, np.uint32)
+    records, part = _scratch(12 * most, np.int64).reshape(2, 6, most), kinds[0].table.part
+    rows, counts = np.empty((len(kinds), 3, most + 1), np.int64), np.zeros((len(kinds), 3), np.int64)
+    counts[:, object_kernels.IN_ORDER] = 1
+    ends, parts = np.empty(number.size, np.int64), payloads.sources - (part[1] if part else 0)
+    object_kernels.decode_payloads(
+        *(payloads.words, payloads.spans, payloads.bases, parts, number, forms, table, cuts),
+        *(np.array(places, np.int64), records, _scratch(padded, np.uint32), kept, out, rows, counts, ends),
+    )
     found = []
-    for k, n_empty in enumerate(empty.tolist()):
-        of_records, begins = rows[:, :n], starts[k, : n + 1]
-        if n_empty:
-            kept = n - n_empty
-            of_records, begins = np.empty((3, kept + 1), np.int64), np.empty(kept + 2, np.int64)
-            _leave_out_empty(rows, starts[k], n, of_records, begins)
-            of_records, begins = of_records[:, :kept], begins[: kept + 1]
-        orbit, bx, payload = of_records
-        found.append(Collected(out[k, : begins[-1]], orbit, bx, payload, begins, bool(in_order)))
-    return found if in_order else [one.in_time() for one in found], ends
+    for k, (kind, (n, objects, in_order)) in enumerate(zip(kinds, counts.tolist(), strict=True)):
+        columns = kind.made(out, places[k][1], places[k][0], objects)
+        words = kept[: kept.size // sizes[k] * sizes[k]].reshape(sizes[k], -1)[:, :objects]
+        orbit, bx, offsets = rows[k, 0, :n], rows[k, 1, :n], rows[k, 2, : n + 1]
+        found.append(FoundObjects(orbit, bx, offsets, columns, words, bool(in_order)))
+    return found, ends
 
 
 def write_records(
     objects: OrbitBatch, form: RecordForm, words: Mapping[int, NDArray[Any]]
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Write a record for each crossing: the inverse of `collect`.
+    """Write a record for each crossing: the inverse of `decode_objects`.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ import numpy as np
 
 from l1scout.formats.decoded import Decoded, join_epochs
 from l1scout.formats.marks import stated_origin
+from l1scout.formats.payloads import Payloads
 from l1scout.formats.raw import Frame, RawFile
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import Stream, decode_streams
@@ -48,7 +49,7 @@ def _decode(frames: Sequence[Frame], streams: Sequence[Stream]) -> dict[str, Dec
     bounds = np.r_[0, np.cumsum(sizes // 4)]
     sources = np.array([f.source for f in frames], np.int64)
     made = {}
-    for name, (part, ends) in decode_streams(streams, words, bounds, sources).items():
+    for name, (part, ends) in decode_streams(streams, Payloads.of(words, bounds, sources)).items():
         lost = sizes - 4 * (ends - bounds[:-1])
         made[name] = replace(part, corrupt=int(np.count_nonzero(lost)), corrupt_bytes=int(lost.sum()))
     return made

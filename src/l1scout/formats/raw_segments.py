@@ -11,6 +11,7 @@ from l1scout.formats.decoded import Decoded
 from l1scout.formats.frame_checks import mended_marks
 from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import PacketOrbits
+from l1scout.formats.payloads import Payloads
 from l1scout.formats.raw import (
     FILE_HEADER,
     FRAME_WORDS,
@@ -133,7 +134,7 @@ def decode_payloads(
     """Decode payloads of one source id, as `Stream.decode` takes them, for all streams that it has."""
     made: dict[str, Decoded] = {}
     sources = np.full(bounds.size - 1, source, np.int64)
-    for name, (part, ends) in decode_streams(streams, words, bounds, sources).items():
+    for name, (part, ends) in decode_streams(streams, Payloads.of(words, bounds, sources)).items():
         lost = 4 * (bounds[1:] - ends) * (not made)  # what they share is damaged once
         bad = int(np.count_nonzero(lost)), int(lost.sum())
         made[name] = Decoded(part.objects, part.flagged, *bad)

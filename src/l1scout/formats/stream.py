@@ -1,17 +1,20 @@
 """Streams: what kinds of object scouting records, one module each in `formats.streams`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, joint_rows, on_rows
+from l1scout.core.joint_rows import joint_rows, on_rows
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.registry import Registry
-from l1scout.formats.decoded import Decoded
+from l1scout.formats.decoded import Decoded, join_epochs
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.nano_table import NanoTable
+from l1scout.formats.payloads import Payloads
 
 
 class Stream(ABC):
@@ -71,16 +74,26 @@ class Stream(ABC):
     def decode_with(
         self,
         streams: "Sequence[Stream]",
-        words: NDArray[np.uint32],
-        bounds: NDArray[np.int64],
-        sources: NDArray[np.int64],
+        payloads: Payloads,
+        columns: Mapping[str, Collection[str]],
     ) -> "dict[str, tuple[Decoded, NDArray[np.int64]]]":
         """Decode payloads for this stream, and for those of `streams` that are faster decoded with it.
 
-        See `decode_streams`. By default, streams are decoded one after the other.
+        See `decode_streams`. By default, streams are decoded one after the other, by `decode`.
         """
         del streams
-        return {self.name: self.decode(words, bounds, sources)}
+        ends, parts = payloads.spans[1].copy(), dict[int, Decoded]()
+        for base in set(payloads.bases.tolist()) or {0}:
+            own = payloads.bases == base
+            some = payloads.select(own)
+            parts[base], stops = self.decode(*some.joined(), some.sources)
+            sizes = some.spans[1] - some.spans[0]
+            ends[own] = some.spans[1] - (np.cumsum(sizes) - stops)
+        found = join_epochs(parts)
+        if (wanted := columns.get(self.name)) is not None:
+            chosen = {n: c for n, c in found.objects.columns.items() if n in wanted}
+            found = replace(found, objects=replace(found.objects, columns=chosen))
+        return {self.name: (found, ends)}
 
     @abstractmethod
     def encode(
@@ -161,20 +174,25 @@ def streams_of_sources(sources: Iterable[int]) -> list[Stream]:
 
 
 def decode_streams(
-    streams: Sequence[Stream],
-    words: NDArray[np.uint32],
-    bounds: NDArray[np.int64],
-    sources: NDArray[np.int64],
+    streams: Sequence[Stream], payloads: Payloads, columns: Mapping[str, Collection[str]] | None = None
 ) -> dict[str, tuple[Decoded, NDArray[np.int64]]]:
     """Decode the objects of several streams in payloads, which are of source ids that all of them have.
 
     It gives what `Stream.decode` gives for each, by name, and is faster where they are in the same records.
+
+    Parameters
+    ----------
+    streams : sequence of Stream
+    payloads : Payloads
+    columns : mapping of str to collection of str, optional
+        Columns that are wanted, by stream; all of a stream that is not named. Fewer are faster. Names that a
+        stream does not have are ignored.
     """
     found: dict[str, tuple[Decoded, NDArray[np.int64]]] = {}
     for stream in streams:
         if stream.name not in found:
             left = [other for other in streams if other.name not in found]
-            found |= stream.decode_with(left, words, bounds, sources)
+            found |= stream.decode_with(left, payloads, columns or {})
     return found
 
 

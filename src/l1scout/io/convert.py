@@ -15,6 +15,7 @@ from l1scout.io import archive
 from l1scout.io.folder import expand
 from l1scout.io.format_writer import WRITERS, WrittenFile, write_data, writer_of
 from l1scout.io.input_file import InputFile
+from l1scout.io.packet_files import are_of_one_run, read_as_one
 from l1scout.io.quality import ReadQuality
 from l1scout.io.read import read_events
 from l1scout.io.reader import ROWS, reader_of
@@ -62,7 +63,7 @@ def convert(
     made : Provenance, optional
         By default that of the command that runs, with the sources as inputs.
     options
-        Of the format that is written.
+        Of the format that is written, and ``run_number``, see `l1scout.io.format_writer.write_data`.
 
     Raises
     ------
@@ -108,6 +109,8 @@ def read_inputs(
 ) -> Iterator[OrbitData]:
     """Read files one after the other with all that they hold, intermediate muons too.
 
+    Packets of different sources are read as one.
+
     Parameters
     ----------
     paths : sequence of Path
@@ -125,6 +128,12 @@ def read_inputs(
     """
     quality.skip_flagged = True
     done, total = 0, sum(path.stat().st_size for path in paths)
+    if not flavour and are_of_one_run(paths):
+        for data in read_as_one(paths, quality, rows=rows, intermediate=True):
+            quality.add(data.main)
+            progress(min(quality.bytes, total), total)
+            yield data
+        return
     for path in paths:
         with ExitStack() as stack:
             file = stack.enter_context(InputFile(path, flavour=flavour))
@@ -133,7 +142,7 @@ def read_inputs(
             if scratch is not None and _has_other_streams(file):
                 stored = scratch / f"{quality.files}.raw"
                 archive.to_raw(file, stored)
-                stack.callback(stored.unlink)
+                stack.callback(stored.unlink, missing_ok=True)
                 file = stack.enter_context(InputFile(stored))
             quality.files += 1
             size, before = path.stat().st_size, quality.bytes

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, joint_rows
+from l1scout.core.joint_rows import joint_rows
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.lhc import BX_PER_ORBIT, lumisection, order_of_time

@@ -8,7 +8,6 @@ masks of older CMSSW unpackers keep two of each.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,8 @@ from l1scout.formats.calo_objects import (
 )
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.nano_table import NanoTable, Quantity, Values
-from l1scout.formats.object_records import Collected, RecordForm, write_records
+from l1scout.formats.object_records import ObjectTable, RecordForm, write_records
 from l1scout.formats.stream import STREAMS
-from l1scout.jit import kernel
 
 TCP_SOURCE = 24
 TCP_RECORD = np.dtype([("bx", "<u4"), ("orbit", "<u4"), ("sums", "<u4", (LINK_OBJECTS,))])
@@ -59,37 +57,8 @@ WORDS = (
     ),
 )
 ETT, HTT, ETM, HTM, ETMHF, HTMHF = WORDS
-_CENTRALITY = ("centralityLow", "centralityHigh")
-_FIELDS = [(k, f) for k, word in enumerate(WORDS) for f in word.fields if f.name not in _CENTRALITY]
-_TABLE = np.array([(k, f.start, f.high) for k, f in _FIELDS], np.int64)
-COLUMNS = (*(f.name for _, f in _FIELDS), "centrality")
-
-
-@kernel
-def _transpose(words: Any, out: Any, kept: Any) -> Any:
-    """Write the six words of crossings that have any, a row per word; the number of those crossings."""
-    n = 0
-    for i in range(kept.size):
-        some = np.uint32(0)
-        for k in range(LINK_OBJECTS):
-            out[k, n] = words[LINK_OBJECTS * i + k]
-            some |= out[k, n]
-        kept[i] = some != 0
-        n += some != 0
-    return n
-
-
-@kernel
-def _unpack(words: Any, table: Any, out: Any) -> None:
-    """Cut the fields, of which the last is the centrality, from rows of words: field by field."""
-    last = table.shape[0]
-    for f in range(last):
-        row, column = words[table[f, 0]], out[f]
-        start, mask = np.uint32(table[f, 1]), np.uint32(table[f, 2])
-        for i in range(column.size):
-            column[i] = (row[i] >> start) & mask
-    for i in range(out.shape[1]):
-        out[last, i] = (words[4, i] >> np.uint32(28)) | ((words[5, i] >> np.uint32(28)) << np.uint32(4))
+TABLE = ObjectTable(WORDS, present=0xFFFFFFFF, composed={"centrality": ("centralityLow", "centralityHigh")})
+COLUMNS = TABLE.columns
 
 
 NANO_SUMS = (
@@ -190,25 +159,18 @@ class EtSumStream(CaloStream):
     absent = "all six words are 0"
     nano = EtSumTable("L1EtSum")
     forms = {  # noqa: RUF012
-        DMA_SOURCE: RecordForm(LINK_OBJECTS, objects_at=(dma_place("sum"),), fixed_words=DMA_WORDS),
-        TCP_SOURCE: RecordForm(LINK_OBJECTS, bx_at=0, objects_at=(2,), fixed_words=2 + LINK_OBJECTS),
+        DMA_SOURCE: RecordForm(
+            1, object_words=LINK_OBJECTS, objects_at=(dma_place("sum"),), fixed_words=DMA_WORDS
+        ),
+        TCP_SOURCE: RecordForm(
+            1, object_words=LINK_OBJECTS, bx_at=0, objects_at=(2,), fixed_words=2 + LINK_OBJECTS
+        ),
     }
-    present = 0
+    table = TABLE
     records = {  # noqa: RUF012
         "Record of a crossing in the calorimeter's DMA (source id 2)": DMA_RECORD,
         "Record of the sums of a crossing over TCP": TCP_RECORD,
     }
-
-    def batch(self, found: Collected) -> OrbitBatch:
-        """Make columns of the words of sums, named as CMSSW's members of BxSums."""
-        kept = np.empty(found.orbit.size, np.bool_)
-        rows = np.empty((LINK_OBJECTS, kept.size + 1), np.uint32)
-        n = int(_transpose(found.words, rows, kept))
-        out = np.empty((len(COLUMNS), n), np.int16)
-        _unpack(rows, _TABLE, out)
-        columns = dict(zip(COLUMNS, out, strict=True))
-        orbit, bx = (found.orbit, found.bx) if n == kept.size else (found.orbit[kept], found.bx[kept])
-        return replace(found, orbit=orbit, bx=bx, starts=np.arange(n + 1)).batch(columns)
 
     def encode(
         self, objects: OrbitBatch, source: int | None = None

@@ -16,7 +16,7 @@ Columns: ``algo000`` has algorithms 0 to 31 (lowest bit first), ``algo032`` thos
 and in its MP7 board, whose origins differ from that of the BX; ``orbitUgt``, its orbit counter of 48 bits.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.decoded import Decoded
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.nano_table import NanoTable
-from l1scout.formats.object_records import RecordForm, collect, write_records
-from l1scout.formats.stream import STREAMS, Stream
+from l1scout.formats.object_records import FoundObjects, ObjectTable, RecordForm, write_records
+from l1scout.formats.object_stream import ObjectStream
+from l1scout.formats.stream import STREAMS
 from l1scout.jit import kernel
 from l1scout.lhc import BX_PER_ORBIT
 
@@ -153,7 +153,7 @@ def combine_boards(objects: OrbitBatch) -> OrbitBatch:
     return replace(objects, offsets=np.arange(len(objects) + 1), columns=columns)
 
 
-class GlobalTriggerStream(Stream):
+class GlobalTriggerStream(ObjectStream):
     """Algorithm bits of the Global Trigger: an object per crossing and board."""
 
     name = "gt"
@@ -161,25 +161,22 @@ class GlobalTriggerStream(Stream):
     source_ids = (SOURCE,)
     layouts = {"l1scout's record, version 1": (HEADER, COUNTERS)}  # noqa: RUF012
     absent = ""
+    forms = {SOURCE: _FORM}  # noqa: RUF012
+    table = ObjectTable(keep_words=True)
     nano = NanoTable("L1GT", cms=False)
     records = {  # noqa: RUF012
         "Record of a crossing of the Global Trigger, l1scout's own, version 1": RECORD,
         "Decisions of a board of the Global Trigger in a record": OBJECT,
     }
 
-    def decode(
-        self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
-    ) -> tuple[Decoded, NDArray[np.int64]]:
-        """Decode records of this version."""
-        (found,), ends = collect(words, bounds, [[_FORM] * sources.size], [0])
-        boards = found.words.view(OBJECT) if found.words.size else np.zeros(0, OBJECT)
-        columns: dict[str, NDArray[Any]] = {
-            name: boards["algorithms"][:, k].copy() for k, name in enumerate(ALGORITHM_COLUMNS)
-        }
-        columns |= {name: boards[name].copy() for name in ("menuHash", "firmwareHash")}
-        columns |= COUNTERS.decode(boards["counters"])
-        columns["orbitUgt"] = boards["orbitUgtHigh"].astype(np.int64) << 32 | boards["orbitUgtLow"]
-        return Decoded(found.batch(columns, _SIZE), np.zeros(0, np.int64)), ends
+    def objects(self, found: FoundObjects, names: Collection[str] | None = None) -> OrbitBatch:
+        """Make columns of the words of boards."""
+        words = found.words
+        names_of_words = (*ALGORITHM_COLUMNS, "menuHash", "firmwareHash")
+        columns: dict[str, NDArray[Any]] = dict(zip(names_of_words, words, strict=False))
+        columns |= COUNTERS.decode(words[len(names_of_words)])
+        columns["orbitUgt"] = words[-2].astype(np.int64) << 32 | words[-1]
+        return found.batch({n: c for n, c in columns.items() if names is None or n in names})
 
     def encode(
         self, objects: OrbitBatch, source: int | None = None

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, final_muons, muon_counts, on_rows
+from l1scout.core.joint_rows import on_rows
+from l1scout.core.orbit_batch import OrbitBatch, final_muons, muon_counts
 from l1scout.core.orbit_data import MUON
 from l1scout.formats.decoded import Decoded, in_order_of_time
 from l1scout.formats.layout import Field, Layout

@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.decoded import Decoded
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.nano_table import NanoTable
-from l1scout.formats.object_records import RecordForm, collect, write_records
-from l1scout.formats.stream import STREAMS, Stream
-from l1scout.jit import kernel
+from l1scout.formats.object_records import ObjectTable, RecordForm, write_records
+from l1scout.formats.object_stream import ObjectStream
+from l1scout.formats.stream import STREAMS
 
 FIRST_SOURCE, SECTORS = 10, 12
 STUB = Layout(
@@ -46,23 +45,11 @@ STUB = Layout(
 READ = ("valid", "hwPhi", "hwPhiB", "hwQual", "hwEta", "hwQEta", "station", "wheel")
 RECORD = np.dtype([*((name, "<u4") for name in ("header", "bx", "orbit")), ("stubs", "<u8", (1,))])
 _FORM = RecordForm(0xFF, count_mask=0xFF, object_words=2)
-_CHAMBER = 40
-"""Lowest bit of station and wheel together, 5 bits."""
+_CHAMBER, _CHAMBER_BITS = 40, 5
+"""Lowest bit of station and wheel together, and their number."""
 
 
-@kernel
-def _mark(stubs: Any, starts: Any, payload: Any, sources: Any, sector: Any, tag: Any) -> None:
-    """Write the sector of each stub, and 1 as tag of the first one of each chamber in a record."""
-    for k in range(payload.size):
-        seen = np.uint64(0)
-        for i in range(starts[k] // 2, starts[k + 1] // 2):
-            chamber = np.uint64(1) << ((stubs[i] >> np.uint64(_CHAMBER)) & np.uint64(31))
-            tag[i] = seen & chamber == 0
-            sector[i] = sources[payload[k]] - FIRST_SOURCE
-            seen |= chamber
-
-
-class StubStream(Stream):
+class StubStream(ObjectStream):
     """Stubs of the barrel muon track finder."""
 
     name = "stub"
@@ -74,22 +61,17 @@ class StubStream(Stream):
         hardware=("hwPhi", "hwPhiB", "hwQual", "hwEta", "hwQEta", "station", "wheel", "sector", "tag"),
     )
     absent = ""
+    forms = {FIRST_SOURCE: _FORM}  # noqa: RUF012
+    table = ObjectTable(
+        (STUB,),
+        unused=("reserved", "bx"),
+        added={"station": 1},
+        part=("sector", FIRST_SOURCE),
+        first=("tag", _CHAMBER, _CHAMBER_BITS),
+    )
     records = {  # noqa: RUF012
         "Record of a sector's stubs in a crossing: as many as the header's low byte says": RECORD
     }
-
-    def decode(
-        self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
-    ) -> tuple[Decoded, NDArray[np.int64]]:
-        """Decode the stubs of records; in a crossing, those of the first source given come first."""
-        (found,), ends = collect(words, bounds, [[_FORM] * sources.size], [0])
-        stubs = found.words.view("<u8") if found.words.size else np.zeros(0, np.uint64)
-        made = np.empty((len(READ) + 2, stubs.size), np.int16)
-        columns = STUB.decode(stubs, READ, out=made)
-        columns["station"] += 1
-        columns["sector"], columns["tag"] = made[-2:]
-        _mark(stubs, found.starts, found.payload, sources, columns["sector"], columns["tag"])
-        return Decoded(found.batch(columns, _FORM.object_words), np.zeros(0, np.int64)), ends
 
     def encode(
         self, objects: OrbitBatch, source: int | None = None

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.decoded import Decoded
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.nano_table import NanoTable, Quantity
-from l1scout.formats.object_records import RecordForm, collect, write_records
-from l1scout.formats.stream import STREAMS, Stream
+from l1scout.formats.object_records import ObjectTable, RecordForm, write_records
+from l1scout.formats.object_stream import ObjectStream
+from l1scout.formats.stream import STREAMS
 
 SOURCE = 32
 PHI_BINS = 72
@@ -76,7 +76,7 @@ def _phi_bin(phi: NDArray[Any]) -> NDArray[np.int64]:
     return np.rint((np.asarray(phi, np.float64) * PHI_BINS / math.pi - 1) / 2).astype(np.int64) % PHI_BINS + 1
 
 
-class TowerStream(Stream):
+class TowerStream(ObjectStream):
     """Towers of the calorimeter trigger."""
 
     name = "tower"
@@ -84,6 +84,8 @@ class TowerStream(Stream):
     source_ids = (SOURCE,)
     layouts = {"Run 3": (TOWER,)}  # noqa: RUF012
     absent = ""
+    forms = {SOURCE: _FORM}  # noqa: RUF012
+    table = ObjectTable((TOWER,), added={"hwPhi": 1})
     nano = NanoTable(
         "L1CaloTower",
         {
@@ -95,15 +97,6 @@ class TowerStream(Stream):
         mantissa=10,
     )
     records = {"Record of a crossing's towers: as many as count says": RECORD}  # noqa: RUF012
-
-    def decode(
-        self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
-    ) -> tuple[Decoded, NDArray[np.int64]]:
-        """Decode the towers of records."""
-        (found,), ends = collect(words, bounds, [[_FORM] * sources.size], [0])
-        columns = TOWER.decode(found.words)
-        columns["hwPhi"] += 1
-        return Decoded(found.batch(columns), np.zeros(0, np.int64)), ends
 
     def encode(
         self, objects: OrbitBatch, source: int | None = None

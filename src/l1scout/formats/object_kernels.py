@@ -1,0 +1,311 @@
+"""Compiled decoding of records with objects: what the tables of `formats.object_records` say, word by word.
+
+Payloads are taken in groups of successive ones of the same orbit: the records of a group are found, brought
+in order of time, and their objects' words put together; columns are cut from these while they are in the
+processor's cache. Places in `words` have no sign: then numba looks for no negative ones.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from l1scout.formats.lanes import SOME, copy_some, cut_signed, cut_unsigned, ones
+from l1scout.formats.records import ORBIT_MASK
+from l1scout.jit import kernel
+from l1scout.lhc import BX_PER_ORBIT
+
+AT, SIZE, ORBIT, BX, PAYLOAD, END = range(6)
+"""Rows of the table of records: first word, words of the first group of objects, whose they are, and the
+number of objects up to the end of each."""
+ROWS, OBJECTS, IN_ORDER = range(3)
+"""What is counted of each kind of object."""
+(
+    PRESENT,
+    OBJECT_WORDS,
+    KEEP_WORDS,
+    FIRST_CUT,
+    LAST_CUT,
+    PART_COLUMN,
+    FIRST_COLUMN,
+    FIRST_WORD,
+    FIRST_START,
+    FIRST_MASK,
+) = range(10)
+"""What a row of the table of kinds holds, see `formats.object_records.ObjectTable`; -1 for a column that is
+not wanted."""
+
+
+@kernel
+def walk(words: Any, span: Any, orbit_base: Any, payload: Any, form: Any, records: Any, n: Any) -> Any:
+    """Walk through a payload from record to record while they make sense, of which `n` are known before.
+
+    Returns the number of records and the place of the next one.
+    """
+    count_mask, most, size = form[0], form[1], form[2]
+    bx_at, length, first, group = form[3], form[4], form[5], form[7]
+    head, head_mask = np.uint32(form[9]), np.uint32(form[10])
+    at, end = np.uint64(span[0]), np.uint64(span[1])
+    while at + first <= end:
+        header, bx, orbit = words[at], words[at + bx_at], words[at + bx_at + np.uint64(1)]
+        if count_mask:
+            count = np.uint64(header) & count_mask
+            if count > most:
+                break
+            group = size * count
+            length = first + group
+        if bx > np.uint32(BX_PER_ORBIT) or header & head_mask != head or at + length > end:
+            break
+        if bx == 0:  # zeros are damage, not a crossing
+            some = np.uint32(0)
+            for i in range(at + first, at + length):
+                some |= words[i]
+            if some == 0:
+                break
+        records[AT, n], records[SIZE, n] = at, group
+        records[ORBIT, n] = orbit_base + np.int64(orbit & np.uint32(ORBIT_MASK))
+        records[BX, n], records[PAYLOAD, n] = bx, payload
+        n += 1
+        at += length
+    return n, np.int64(at)
+
+
+@kernel
+def sort_records(records: Any, n: Any, other: Any) -> Any:
+    """Return records in order of BX, stably, if they are of one orbit: as they are, or copied to `other`."""
+    rises: Any = True
+    for i in range(1, n):
+        if records[ORBIT, i] != records[ORBIT, 0]:
+            return records
+        rises = rises and records[BX, i] >= records[BX, i - 1]
+    if rises:
+        return records
+    place = np.zeros(BX_PER_ORBIT + 2, np.int64)
+    for i in range(n):
+        place[records[BX, i] + 1] += 1
+    for i in range(1, place.size):
+        place[i] += place[i - 1]
+    for i in range(n):
+        to = place[records[BX, i]]
+        place[records[BX, i]] += 1
+        for row in range(records.shape[0]):
+            other[row, to] = records[row, i]
+    return other
+
+
+@kernel
+def add_rows(records: Any, n: Any, counts: Any, rows: Any) -> None:
+    """Make a row of each crossing whose records have objects."""
+    at, begin, before, in_order = counts[ROWS], np.int64(0), counts[OBJECTS], counts[IN_ORDER]
+    orbit_before, bx_before = np.int64(-1), np.int64(-1)
+    if at:
+        orbit_before, bx_before = rows[0, at - 1], rows[1, at - 1]
+    for k in range(n):
+        orbit, bx, end = records[ORBIT, k], records[BX, k], records[END, k]
+        rows[0, at], rows[1, at], rows[2, at] = orbit, bx, before + begin
+        if end > begin:
+            same = orbit == orbit_before
+            at += not (same and bx == bx_before)
+            in_order &= orbit > orbit_before or (same and bx >= bx_before)
+            orbit_before, bx_before = orbit, bx
+        begin = end
+    counts[ROWS], counts[IN_ORDER] = at, in_order
+
+
+@kernel
+def gather_words(
+    words: Any, ends: Any, records: Any, n: Any, forms: Any, number: Any, present: Any, out: Any
+) -> Any:
+    """Put together the words of records' objects of one word each; return how many there are.
+
+    `out` is written up to `SOME` words beyond the last.
+    """
+    every = np.uint32(0xFFFFFFFF) if present == 0 else np.uint32(0)
+    one, some, last, payload = np.uint64(1), np.uint64(SOME), np.uint64(0), np.int64(-1)
+    for k in range(n):
+        if records[PAYLOAD, k] != payload:
+            payload = records[PAYLOAD, k]
+            form, end = forms[number[payload]], np.uint64(ends[payload])
+            first, second, in_second = form[5], form[6], form[8]
+        at, left = np.uint64(records[AT, k]), np.uint64(records[SIZE, k])
+        if left <= some and in_second <= some and at + max(first, second) + some <= end:
+            bits = (copy_some(words, at + first, out, last, present) | every) & np.uint32((one << left) - one)
+            gaps = bits & (bits + np.uint32(1))
+            stop = last + np.uint64(ones(bits))
+            if in_second:
+                bits = copy_some(words, at + second, out, stop, present) | every
+                bits &= np.uint32((one << in_second) - one)
+                gaps |= bits & (bits + np.uint32(1))
+                stop += np.uint64(ones(bits))
+            if gaps == 0:  # as the trigger has it: first objects, and then nothing
+                last = stop
+                records[END, k] = np.int64(last)
+                continue
+        for part in range(2):
+            place, size = (at + first, left) if part == 0 else (at + second, in_second)
+            for i in range(place, place + size):
+                out[last] = words[i]
+                last += np.uint64((words[i] & present) | every != 0)
+        records[END, k] = np.int64(last)
+    return np.int64(last)
+
+
+@kernel
+def gather_objects(
+    words: Any,
+    records: Any,
+    n: Any,
+    forms: Any,
+    number: Any,
+    kind: Any,
+    parts: Any,
+    out: Any,
+    stride: Any,
+    columns: Any,
+    room: Any,
+    before: Any,
+) -> Any:
+    """Put together the words of records' objects of several words each: word k of object i at k stride + i.
+
+    Columns are written that no bits of the words are: the part of the detector, and whether an object is the
+    first of its record with such bits. Returns the number of objects.
+    """
+    present, part_at, first_at = np.uint32(kind[PRESENT]), kind[PART_COLUMN], kind[FIRST_COLUMN]
+    in_word, start = np.uint64(kind[FIRST_WORD]), np.uint32(kind[FIRST_START])
+    mask, stride, room = np.uint32(kind[FIRST_MASK]), np.uint64(stride), np.uint64(room)
+    one, last, before = np.uint64(1), np.uint64(0), np.uint64(before)
+    for k in range(n):
+        payload = records[PAYLOAD, k]
+        form = forms[number[payload]]
+        size, seen = form[2], np.uint64(0)
+        at, left, second = np.uint64(records[AT, k]), np.uint64(records[SIZE, k]), form[8]
+        place = at + form[5]
+        while left or second:
+            if left == 0:
+                place, left, second = at + form[6], second, np.uint64(0)
+            some, to = np.uint32(0), last
+            for w in range(size):
+                word = words[place + w]
+                some |= word
+                out[to] = word
+                to += stride
+            if part_at >= 0:
+                columns[np.uint64(part_at) * room + before + last] = parts[payload]
+            if first_at >= 0:
+                bit = one << np.uint64((words[place + in_word] >> start) & mask)
+                columns[np.uint64(first_at) * room + before + last] = seen & bit == 0
+                seen |= bit
+            last += np.uint64(present == 0 or some & present != 0)
+            place += size
+            left -= size
+        records[END, k] = np.int64(last)
+    return np.int64(last)
+
+
+@kernel
+def cut_columns(words: Any, stride: Any, n: Any, cuts: Any, out: Any, room: Any, to: Any) -> None:
+    """Cut columns from words: word k of object i is at k stride + i.
+
+    Each is written from `to` on, up to `SOME` values beyond the last.
+    """
+    some = np.uint64(SOME)
+    for c in range(cuts.shape[0]):
+        start, width = np.uint64(cuts[c, 1]), np.uint64(cuts[c, 2])
+        right = np.uint32(np.uint64(32) - width)
+        add, target, at = np.uint32(cuts[c, 4]), np.uint64(c * room + to), np.uint64(cuts[c, 0] * stride)
+        stop = at + np.uint64(n)
+        if start + width > np.uint64(32):  # it begins in one word and ends in the next
+            low, high = np.uint32(start), np.uint32(np.uint64(32) - start)
+            mask = (np.uint32(1) << np.uint32(width)) - np.uint32(1)
+            sign = np.uint32(cuts[c, 3]) << np.uint32(width - np.uint64(1))
+            for i in range(np.uint64(n)):
+                value = (words[at + i] >> low) | (words[at + np.uint64(stride) + i] << high)
+                out[target + i] = ((value & mask) ^ sign) - sign + add
+            continue
+        left = np.uint32(np.uint64(32) - width - start)
+        while at < stop:
+            if cuts[c, 3]:
+                cut_signed(words, at, left, right, add, out, target)
+            else:
+                cut_unsigned(words, at, left, right, add, out, target)
+            at += some
+            target += some
+
+
+@kernel
+def decode_payloads(
+    words: Any,
+    spans: Any,
+    bases: Any,
+    parts: Any,
+    number: Any,
+    forms: Any,
+    kinds: Any,
+    cuts: Any,
+    places: Any,
+    records: Any,
+    scratch: Any,
+    kept: Any,
+    out: Any,
+    rows: Any,
+    counts: Any,
+    ends: Any,
+) -> None:
+    """Decode the kinds of object that are in the same records.
+
+    Parameters
+    ----------
+    words : row of uint32
+    spans : (2, payloads)
+        First word of each payload, and its end.
+    bases, parts, number : (payloads,)
+        What is added to the orbits of each; its part of the detector; the number of its form.
+    forms : (kinds, forms, 11)
+    kinds, cuts
+        Tables of kinds, and of their columns.
+    places : (kinds, 2)
+        Where the columns of each kind begin in `out`, and the room of each column.
+    records : (2, 6, records)
+    scratch, kept : rows of uint32
+        Words of a group's objects; of all objects, if they are wanted.
+    out : row of int16
+        All columns.
+    rows : (kinds, 3, records + 1)
+        Orbit, BX and first object of each crossing.
+    counts : (kinds, 3)
+    ends : (payloads,)
+        Word up to which each payload could be read.
+    """
+    k, n = 0, spans.shape[1]
+    while k < n:
+        m, orbit = 0, np.int64(-1)
+        while k < n:
+            form = forms[0, number[k]]
+            at = spans[0, k] + np.int64(form[3]) + 1
+            if at < spans[1, k]:
+                stated = bases[k] + np.int64(words[at] & np.uint32(ORBIT_MASK))
+                if orbit >= 0 and stated != orbit:
+                    break
+                orbit = stated
+            m, ends[k] = walk(words, spans[:, k], bases[k], k, form, records[0], m)
+            k += 1
+        found = sort_records(records[0], m, records[1])
+        for kind in range(kinds.shape[0]):
+            row, some, place = kinds[kind], counts[kind], scratch
+            size, before = row[OBJECT_WORDS], some[OBJECTS]
+            stride = scratch.size // size
+            if row[KEEP_WORDS]:
+                place = kept[before:]
+                stride = kept.size // size
+            columns, room = out[places[kind, 0] :], places[kind, 1]
+            which = forms[kind], number
+            if size == 1:
+                present = np.uint32(row[PRESENT])
+                objects = gather_words(words, ends, found, m, *which, present, place)
+            else:
+                to = place, stride, columns, room, before
+                objects = gather_objects(words, found, m, *which, row, parts, *to)
+            add_rows(found, m, some, rows[kind])
+            cut_columns(place, stride, objects, cuts[row[FIRST_CUT] : row[LAST_CUT]], columns, room, before)
+            some[OBJECTS] += objects
+    for kind in range(kinds.shape[0]):
+        rows[kind, 2, counts[kind, ROWS]] = counts[kind, OBJECTS]
