@@ -32,8 +32,8 @@ def anomaly_data(
     """
     from l1scout.cli.live import load
     from l1scout.cli.output import warn
+    from l1scout.io.batches import read_batches
     from l1scout.io.folder import expand
-    from l1scout.io.read_together import read_together
     from l1scout.store.losses import with_losses
     from l1scout.store.stored_run import stored_run
 
@@ -47,4 +47,4 @@ def anomaly_data(
         return
     found, skipped = expand(files or ())
     warn([f"skipped: {reason}" for reason in skipped])
-    yield from with_losses(read_together(found, quality))
+    yield from with_losses(read_batches(found, quality=quality))
