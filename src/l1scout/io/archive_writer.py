@@ -318,7 +318,7 @@ def _column_sums(table: pa.Table) -> list[int]:
         if column.type == pa.binary():
             content = memoryview(column[0].as_py())
         else:
-            content = memoryview(values(column.cast(pa.uint8()) if column.type == pa.bool_() else column))
+            content = values(column.cast(pa.uint8()) if column.type == pa.bool_() else column).data
         sums += column.null_count, crc32c(content)
     return sums
 
