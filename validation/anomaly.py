@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.figures.canvas import COLOURS, canvas, label, titles
-from l1scout.core.orbit_batch import OrbitBatch, final_muons, joint_rows
+from l1scout.core.joint_rows import joint_rows
+from l1scout.core.orbit_batch import OrbitBatch, final_muons
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import recorded
 from l1scout.deploy.anomaly_score import AnomalyScorer

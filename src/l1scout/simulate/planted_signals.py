@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, joint_rows, on_rows
+from l1scout.core.joint_rows import joint_rows, on_rows
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.formats.calo_objects import ET_LSB, MAX_OBJECTS, PHI_BINS
 from l1scout.formats.stream import STREAMS
