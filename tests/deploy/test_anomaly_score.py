@@ -128,3 +128,11 @@ def test_hostile_cards(tmp_path, change, why):
     folder = write_anomaly_model(tmp_path / "model", change=change)
     with pytest.raises(InputError, match=why):
         AnomalyScorer.load(folder)
+
+
+def test_orbits_without_an_object_have_no_score():
+    toy = anomaly_model()
+    empty = muons().muons.take(np.zeros(0, np.int64), n_orbits=7)
+    scores = AnomalyScorer(toy, create_engine("fused", toy))(OrbitData({"muon": empty}))
+    assert (len(scores), scores.n_objects, scores.n_orbits) == (0, 0, 7)
+    assert scores["hwScore"].shape == (0,)

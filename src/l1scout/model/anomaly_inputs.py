@@ -140,7 +140,7 @@ class AnomalyInputs:
             laid = np.zeros((part.places, len(part.columns), len(crossings)), np.int16)
             for k, name in enumerate(part.columns):
                 laid[place[chosen], k, at[chosen]] = part.scaled(name, batch[name][chosen])
-            rows.append(laid.reshape(-1, len(crossings)))
+            rows.append(laid.reshape(part.places * len(part.columns), len(crossings)))
         return crossings, np.concatenate(rows)
 
 
