@@ -211,7 +211,7 @@ def _windows(kinds: Mapping[str, SeenObjects]) -> Iterator[OrbitWindow]:
 
 def _each_once(rising: Times) -> Times:
     """Return the values of an array that never falls, each once."""
-    return rising[np.diff(rising, prepend=rising[:1] - 1) != 0]
+    return np.asarray(rising[np.diff(rising, prepend=rising[:1] - 1) != 0])
 
 
 def _rows(columns: Mapping[str, NDArray[Any]], at: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
