@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 from hypothesis import HealthCheck, settings
+from matplotlib.figure import Figure
 
 from front_end import Keep, make_run, stored_bytes, through_board
 from l1scout.formats import pattern
@@ -53,7 +54,8 @@ assert all((HERE / name).exists() for name in LONGEST_FIRST)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let all processes of a run of the tests share what XLA compiles for networks."""
+    """Let all processes of a run of the tests share what XLA compiles for networks, in half the time."""
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # toys are trained for a moment
     if hasattr(config, "workerinput") or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     folder = tempfile.mkdtemp(prefix="xla-of-tests-")
@@ -79,6 +81,20 @@ def pytest_collection_finish() -> None:
     """Spare what stays for good, modules and tests, to the collector of garbage: half a second each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures without their axes, which take a second or two: for what is not about how they look."""
+    savefig = Figure.savefig
+
+    def without_axes(figure: Figure, *arguments: object, **options: object) -> None:
+        figure.set_layout_engine("none")
+        for axes in figure.axes:
+            axes.set_axis_off()
+        savefig(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", without_axes)
 
 
 @pytest.fixture(scope="session")
