@@ -251,7 +251,7 @@ def test_packets_of_all_sources_come_back_as_one(tmp_path):
         assert found.streams[name].orbits_seen().tolist() == batch.orbits_seen().tolist()
         assert found.streams[name].lost_orbits == 0
     described = describe(tmp_path / "x.packets")
-    assert described["sources"] == [1, 4, *range(10, 26), 32]
+    assert described["sources"] == [1, 4, *range(10, 26), 32, 48]
     assert described["orbits"] == 60
     orbits = {row["source"]: row["orbits"] for row in described["packets_of_sources"]}
     assert (orbits[1], orbits[32]) == (60, seen.size)

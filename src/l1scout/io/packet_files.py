@@ -9,8 +9,9 @@ from l1scout.errors import InputError
 from l1scout.formats.streams.muon import MUONS
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
-from l1scout.io.reader import ROWS
+from l1scout.io.reader import ROWS, reader_of
 from l1scout.io.readers.dma_packets import (
+    READER,
     CountsOfSources,
     join_parts,
     packet_format,
@@ -30,7 +31,7 @@ def are_of_one_run(paths: Sequence[Path]) -> bool:
     for path in paths:
         try:
             with InputFile(path) as file:
-                form = packet_format(file)
+                form = packet_format(file) if reader_of(file).name == READER else None
                 if form is None or not form.reports_empty_orbits:
                     return False
                 sources = packet_sources(file)

@@ -28,6 +28,7 @@ from l1scout.io.stored import split_orbits
 from l1scout.io.stream_counts import StreamCounts
 from l1scout.lhc import lumisection
 
+READER = "dma-packets"
 CountsOfSources = dict[int | None, PacketCounts]
 """What the packets of each source hold; None is the source of packets that do not state theirs."""
 
@@ -79,7 +80,7 @@ class DmaPacketsReader(FormatReader):
     left out.
     """
 
-    name, title = "dma-packets", "DMA packets"
+    name, title = READER, "DMA packets"
     streams = tuple(dict.fromkeys(name for form in WIRE_FORMATS.values() for name in form.streams))
     counts_orbits = True
     order = 2
@@ -299,4 +300,4 @@ def _range(values: list[int]) -> list[int]:
     return [min(values), max(values)]
 
 
-READERS.register("dma-packets")(DmaPacketsReader())
+READERS.register(READER)(DmaPacketsReader())
