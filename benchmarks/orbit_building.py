@@ -26,6 +26,7 @@ import numpy as np
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData, Origin
+from l1scout.formats.frame_table import FrameTable
 from l1scout.formats.packets import Trailer
 from l1scout.formats.raw import read_frames, read_header
 from l1scout.formats.raw_segments import decode_payloads
@@ -130,7 +131,7 @@ def frames(data: bytes) -> FramePart:
     """Find the frames of a ``.raw`` file."""
     header = read_header(data)
     assert header
-    return FramePart(list(read_frames(data, header)), header, Origin("benchmark"))
+    return FramePart(FrameTable.of(list(read_frames(data, header))), header, Origin("benchmark"))
 
 
 def read(prepared: Mapping[int, Iterable[Chunk]], orbits: int) -> None:

@@ -36,6 +36,15 @@ not wanted."""
 
 
 @kernel
+def are_zeros(words: Any, first: Any, end: Any) -> Any:
+    """Return whether words are all 0."""
+    some = np.uint32(0)
+    for i in range(first, end):
+        some |= words[i]
+    return some == 0
+
+
+@kernel
 def walk(words: Any, span: Any, orbit_base: Any, payload: Any, form: Any, records: Any, n: Any) -> Any:
     """Walk through a payload from record to record while they make sense, of which `n` are known before.
 
@@ -55,18 +64,71 @@ def walk(words: Any, span: Any, orbit_base: Any, payload: Any, form: Any, record
             length = first + group
         if bx > np.uint32(BX_PER_ORBIT) or header & head_mask != head or at + length > end:
             break
-        if bx == 0:  # zeros are damage, not a crossing
-            some = np.uint32(0)
-            for i in range(at + first, at + length):
-                some |= words[i]
-            if some == 0:
-                break
+        if bx == 0 and are_zeros(words, at + first, at + length):  # zeros are damage, not a crossing
+            break
         records[AT, n], records[SIZE, n] = at, group
         records[ORBIT, n] = orbit_base + np.int64(orbit & np.uint32(ORBIT_MASK))
         records[BX, n], records[PAYLOAD, n] = bx, payload
         n += 1
         at += length
     return n, np.int64(at)
+
+
+@kernel
+def put_words(words: Any, place: Any, size: Any, present: Any, out: Any, last: Any) -> Any:
+    """Copy the words of objects that are present to `out` from `last` on; return where they end."""
+    every = np.uint32(0xFFFFFFFF) if present == 0 else np.uint32(0)
+    for i in range(place, place + size):
+        out[last] = words[i]
+        last += np.uint64((words[i] & present) | every != 0)
+    return last
+
+
+@kernel
+def read_words(
+    words: Any, span: Any, orbit_base: Any, form: Any, present: Any, out: Any, counts: Any, rows: Any
+) -> Any:
+    """Walk through a payload of counted objects of one word, and put their words and rows together.
+
+    It is the same as `walk`, `gather_words` and `add_rows`, in one go: most of the data are read by it. `out`
+    is written up to `SOME` words beyond the last. Returns the number of objects, and the place of the first
+    record that makes no sense.
+    """
+    count_mask, most, bx_at, first = form[0], form[1], form[3], form[5]
+    head, head_mask = np.uint32(form[9]), np.uint32(form[10])
+    every, one, some = np.uint32(0xFFFFFFFF) if present == 0 else np.uint32(0), np.uint64(1), np.uint64(SOME)
+    at, end, last, n = np.uint64(span[0]), np.uint64(span[1]), np.uint64(0), np.uint64(counts[ROWS])
+    before, in_order, orbit_before, bx_before = counts[OBJECTS], counts[IN_ORDER], np.int64(-1), np.int64(-1)
+    if n:
+        orbit_before, bx_before = rows[0, n - one], rows[1, n - one]
+    while at + first <= end:
+        header, bx = words[at], np.int64(words[at + bx_at])
+        orbit = orbit_base + np.int64(words[at + bx_at + one] & np.uint32(ORBIT_MASK))
+        count, place, begin = np.uint64(header) & count_mask, at + first, last
+        if bx > BX_PER_ORBIT or header & head_mask != head or count > most or place + count > end:
+            break
+        if bx == 0 and are_zeros(words, place, place + count):
+            break
+        at = place + count
+        while count:
+            now, gaps = min(count, some), one
+            if place + some <= end:
+                bits = (copy_some(words, place, out, last, present) | every) & np.uint32((one << now) - one)
+                gaps = np.uint64(bits & (bits + np.uint32(1)))
+            if gaps == 0:  # as the trigger has it: first objects, and then nothing
+                last += np.uint64(ones(bits))
+            else:
+                last = put_words(words, place, now, present, out, last)
+            place += now
+            count -= now
+        rows[0, n], rows[1, n], rows[2, n] = orbit, bx, before + np.int64(begin)
+        if last > begin:
+            same = orbit == orbit_before
+            n += np.uint64(not (same and bx == bx_before))
+            in_order &= orbit > orbit_before or (same and bx >= bx_before)
+            orbit_before, bx_before = orbit, bx
+    counts[ROWS], counts[IN_ORDER] = n, in_order
+    return np.int64(last), np.int64(at)
 
 
 @kernel
@@ -126,25 +188,21 @@ def gather_words(
             payload = records[PAYLOAD, k]
             form, end = forms[number[payload]], np.uint64(ends[payload])
             first, second, in_second = form[5], form[6], form[8]
-        at, left = np.uint64(records[AT, k]), np.uint64(records[SIZE, k])
+        at, left, gaps = np.uint64(records[AT, k]), np.uint64(records[SIZE, k]), np.uint32(1)
         if left <= some and in_second <= some and at + max(first, second) + some <= end:
             bits = (copy_some(words, at + first, out, last, present) | every) & np.uint32((one << left) - one)
-            gaps = bits & (bits + np.uint32(1))
+            gaps = np.uint32(bits & (bits + np.uint32(1)))
             stop = last + np.uint64(ones(bits))
             if in_second:
                 bits = copy_some(words, at + second, out, stop, present) | every
                 bits &= np.uint32((one << in_second) - one)
-                gaps |= bits & (bits + np.uint32(1))
+                gaps |= np.uint32(bits & (bits + np.uint32(1)))
                 stop += np.uint64(ones(bits))
-            if gaps == 0:  # as the trigger has it: first objects, and then nothing
-                last = stop
-                records[END, k] = np.int64(last)
-                continue
-        for part in range(2):
-            place, size = (at + first, left) if part == 0 else (at + second, in_second)
-            for i in range(place, place + size):
-                out[last] = words[i]
-                last += np.uint64((words[i] & present) | every != 0)
+        if gaps == 0:  # as the trigger has it: first objects, and then nothing
+            last = stop
+        else:
+            last = put_words(words, at + first, left, present, out, last)
+            last = put_words(words, at + second, in_second, present, out, last)
         records[END, k] = np.int64(last)
     return np.int64(last)
 
@@ -232,6 +290,27 @@ def cut_columns(words: Any, stride: Any, n: Any, cuts: Any, out: Any, room: Any,
 
 
 @kernel
+def end_of_group(words: Any, spans: Any, bases: Any, number: Any, forms: Any, k: Any, most: Any) -> Any:
+    """Return the end of the payloads from `k` on whose first records are of the same orbit.
+
+    A payload without a record belongs to any. Several have up to `most` words together.
+    """
+    first, orbit, size = k, np.int64(-1), np.int64(0)
+    while k < spans.shape[1]:
+        size += spans[1, k] - spans[0, k]
+        if k > first and size > most:
+            break
+        at = spans[0, k] + np.int64(forms[number[k], 3]) + 1
+        if at < spans[1, k]:
+            stated = bases[k] + np.int64(words[at] & np.uint32(ORBIT_MASK))
+            if orbit >= 0 and stated != orbit:
+                break
+            orbit = stated
+        k += 1
+    return k
+
+
+@kernel
 def decode_payloads(
     words: Any,
     spans: Any,
@@ -242,6 +321,7 @@ def decode_payloads(
     kinds: Any,
     cuts: Any,
     places: Any,
+    most: Any,
     records: Any,
     scratch: Any,
     kept: Any,
@@ -264,6 +344,8 @@ def decode_payloads(
         Tables of kinds, and of their columns.
     places : (kinds, 2)
         Where the columns of each kind begin in `out`, and the room of each column.
+    most : int
+        Words of a group's payloads at most, if it is more than one.
     records : (2, 6, records)
     scratch, kept : rows of uint32
         Words of a group's objects; of all objects, if they are wanted.
@@ -276,29 +358,32 @@ def decode_payloads(
         Word up to which each payload could be read.
     """
     k, n = 0, spans.shape[1]
+    is_single = kinds.shape[0] == 1 and kinds[0, OBJECT_WORDS] == 1 and kinds[0, KEEP_WORDS] == 0
     while k < n:
-        m, orbit = 0, np.int64(-1)
-        while k < n:
-            form = forms[0, number[k]]
-            at = spans[0, k] + np.int64(form[3]) + 1
-            if at < spans[1, k]:
-                stated = bases[k] + np.int64(words[at] & np.uint32(ORBIT_MASK))
-                if orbit >= 0 and stated != orbit:
-                    break
-                orbit = stated
-            m, ends[k] = walk(words, spans[:, k], bases[k], k, form, records[0], m)
+        last = end_of_group(words, spans, bases, number, forms[0], k, most)
+        m = 0
+        if is_single and last == k + 1 and forms[0, number[k], 8] == 0 and forms[0, number[k], 0]:
+            row, columns, before = kinds[0], out[places[0, 0] :], counts[0, OBJECTS]
+            what = forms[0, number[k]], np.uint32(row[PRESENT])
+            objects, ends[k] = read_words(words, spans[:, k], bases[k], *what, scratch, counts[0], rows[0])
+            cut_columns(scratch, scratch.size, objects, cuts, columns, places[0, 1], before)
+            counts[0, OBJECTS] += objects
+            k = last
+            continue
+        while k < last:
+            m, ends[k] = walk(words, spans[:, k], bases[k], k, forms[0, number[k]], records[0], m)
             k += 1
         found = sort_records(records[0], m, records[1])
         for kind in range(kinds.shape[0]):
             row, some, place = kinds[kind], counts[kind], scratch
-            size, before = row[OBJECT_WORDS], some[OBJECTS]
-            stride = scratch.size // size
+            object_words, before = row[OBJECT_WORDS], some[OBJECTS]
+            stride = scratch.size // object_words
             if row[KEEP_WORDS]:
                 place = kept[before:]
-                stride = kept.size // size
+                stride = kept.size // object_words
             columns, room = out[places[kind, 0] :], places[kind, 1]
             which = forms[kind], number
-            if size == 1:
+            if object_words == 1:
                 present = np.uint32(row[PRESENT])
                 objects = gather_words(words, ends, found, m, *which, present, place)
             else:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from l1scout.core.orbit_data import Origin
 from l1scout.errors import InputError
+from l1scout.formats.frame_table import FrameTable
 from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, split_raw
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
@@ -26,25 +27,25 @@ class FramePart:
 
     Parameters
     ----------
-    frames : list of Frame
+    table : FrameTable
     header : RawFile
         Of their file.
     origin : Origin
     """
 
-    frames: list[Frame]
+    table: FrameTable
     header: RawFile
     origin: Origin
 
     @property
     def orbit(self) -> NDArray[np.int64]:
         """Orbit of each frame."""
-        return np.array([frame.orbit for frame in self.frames], np.int64)
+        return self.table.orbit
 
     @property
     def size(self) -> int:
         """Bytes of all frames."""
-        return sum(len(frame.records) for frame in self.frames)
+        return int(self.table.size.sum())
 
 
 def read_frame_parts(paths: Iterable[Path], source: int, quality: ReadQuality) -> Iterator[FramePart]:
@@ -72,9 +73,9 @@ def read_frame_parts(paths: Iterable[Path], source: int, quality: ReadQuality) -
                 held.append(part)
                 size += len(part.records)
                 if len(held) == FRAMES or size >= MAX_BYTES:
-                    yield FramePart(held, header, origin(file))
+                    yield FramePart(FrameTable.of(held), header, origin(file))
                     held, size = [], 0
             if held:
-                yield FramePart(held, header, origin(file))
+                yield FramePart(FrameTable.of(held), header, origin(file))
             quality.damage(header.corrupt, header.corrupt_bytes)
             quality.missing_orbits += header.missing_orbits
