@@ -87,7 +87,7 @@ def test_numpy_reads_damage_alike(name, source):
 def test_kernels_stay_inside_their_arrays(monkeypatch):
     """The same through kernels that check every index."""
     inner = ("are_zeros", "walk", "put_words", "read_words", "sort_records", "add_rows", "end_of_group")
-    for name in (*inner, "gather_words", "gather_objects", "cut_columns"):
+    for name in (*inner, "gather_words", "rows_of_words", "gather_objects", "cut_columns"):
         kernel = getattr(object_kernels, name)
         monkeypatch.setattr(object_kernels, name, numba.njit(boundscheck=True)(kernel.py_func))
     kernel = object_kernels.decode_payloads.py_func

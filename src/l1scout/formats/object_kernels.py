@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from l1scout.formats.lanes import SOME, copy_some, cut_signed, cut_unsigned, ones
+from l1scout.formats.lanes import SOME, copy_some, cut_signed, cut_unsigned, ones, transpose_8
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.jit import kernel
 from l1scout.lhc import BX_PER_ORBIT
@@ -208,8 +208,15 @@ def gather_words(
 
 
 @kernel
+def rows_of_words(object_words: Any) -> Any:
+    """Return how many rows of words are written for objects of so many: eight are transposed at a time."""
+    return object_words if object_words == 1 or object_words > 8 else 8
+
+
+@kernel
 def gather_objects(
     words: Any,
+    ends: Any,
     records: Any,
     n: Any,
     forms: Any,
@@ -231,10 +238,27 @@ def gather_objects(
     in_word, start = np.uint64(kind[FIRST_WORD]), np.uint32(kind[FIRST_START])
     mask, stride, room = np.uint32(kind[FIRST_MASK]), np.uint64(stride), np.uint64(room)
     one, last, before = np.uint64(1), np.uint64(0), np.uint64(before)
-    for k in range(n):
+    k, eight, places = 0, np.uint64(8), records[AT]
+    is_plain = part_at < 0 and first_at < 0 and kind[KEEP_WORDS] == 0
+    every = np.uint32(0xFF) if present == 0 else np.uint32(0)
+    while k < n:
         payload = records[PAYLOAD, k]
         form = forms[number[payload]]
         size, seen = form[2], np.uint64(0)
+        alone = size <= eight and form[1] == one and form[4] != 0 and is_plain
+        if alone and k + 8 <= n:
+            for i in range(k, k + 8):
+                alone &= records[PAYLOAD, i] == payload
+                alone &= np.uint64(places[i]) + form[5] + eight <= np.uint64(ends[payload])
+            if alone:
+                what = np.uint32(size), present
+                found = transpose_8(words, places, np.uint64(k), form[5], out, last, stride, *what)
+                if found | every == np.uint32(0xFF):  # all eight have an object
+                    for i in range(8):
+                        records[END, k + i] = np.int64(last) + i + 1
+                    last += eight
+                    k += 8
+                    continue
         at, left, second = np.uint64(records[AT, k]), np.uint64(records[SIZE, k]), form[8]
         place = at + form[5]
         while left or second:
@@ -256,6 +280,7 @@ def gather_objects(
             place += size
             left -= size
         records[END, k] = np.int64(last)
+        k += 1
     return np.int64(last)
 
 
@@ -377,7 +402,7 @@ def decode_payloads(
         for kind in range(kinds.shape[0]):
             row, some, place = kinds[kind], counts[kind], scratch
             object_words, before = row[OBJECT_WORDS], some[OBJECTS]
-            stride = scratch.size // object_words
+            stride = scratch.size // rows_of_words(object_words)
             if row[KEEP_WORDS]:
                 place = kept[before:]
                 stride = kept.size // object_words
@@ -388,7 +413,7 @@ def decode_payloads(
                 objects = gather_words(words, ends, found, m, *which, present, place)
             else:
                 to = place, stride, columns, room, before
-                objects = gather_objects(words, found, m, *which, row, parts, *to)
+                objects = gather_objects(words, ends, found, m, *which, row, parts, *to)
             add_rows(found, m, some, rows[kind])
             cut_columns(place, stride, objects, cuts[row[FIRST_CUT] : row[LAST_CUT]], columns, room, before)
             some[OBJECTS] += objects

@@ -314,8 +314,9 @@ def decode_objects(
         ]
     )
     group = min(total, max(_GROUP_WORDS, payloads.largest))
+    held = max((group // size + 2 * SOME) * object_kernels.rows_of_words(size) for size in sizes)
     scratch, records = arrays_in_one_block(
-        [((group + padding,), np.uint32), ((2, 6, group // plan.shortest + 1), np.int64)]
+        [((held,), np.uint32), ((2, 6, group // plan.shortest + 1), np.int64)]
     )
     counts = np.zeros((len(kinds), 3), np.int64)
     counts[:, object_kernels.IN_ORDER] = 1

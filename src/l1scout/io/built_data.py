@@ -144,9 +144,10 @@ class DataBuilder:
             ]
             if batches:
                 found.append(concatenate(batches) if len(batches) > 1 else batches[0])
-        if found:
-            self._empty.setdefault(name, found[0].take(np.zeros(0, np.int64), n_orbits=0))
-        else:
+        if found and name not in self._empty:
+            none = np.zeros(0, np.int64)
+            self._empty[name] = found[0].span(0, 0, none).take(none, n_orbits=0)  # copies, not views
+        elif not found:
             found = [self._empty[name] if name in self._empty else final_muons(STREAMS[name].empty())]
         joined = found[0] if len(found) == 1 else _merged(found)
         if not (whole or len(parts) == 1):  # orbits that another of the stream's sources lacks
