@@ -4,7 +4,8 @@
 
 Histograms and the present analyses take the same simulated muons at an occupancy of 5 %, in turn; medians
 count. For the latency, packets go through a readout's writer into a spool at a pace, and a page takes the
-frames: an orbit's latency is the time from its writing to the arrival of the first frame that has it.
+frames: an orbit's latency is the time from its writing to the arrival of the first frame that has it, or a
+later one. Of what the monitor cannot read in time it takes a sample: the fraction that it read is printed.
 """
 
 import io
@@ -159,12 +160,12 @@ def monitor(folder: Path, model: Path | None) -> Iterator[tuple[psutil.Process, 
             process.terminate()
 
 
-def watch(address: str, view: str, stop: threading.Event, seen: list[tuple[float, int]]) -> None:
-    """Take frames as a page does; note when each came, and its newest orbit."""
+def watch(address: str, view: str, stop: threading.Event, seen: list[tuple[float, int, int]]) -> None:
+    """Take frames as a page does; note when each came, its newest orbit, and how many were read."""
     with connect(f"ws://{address}/live?view={view}", max_size=None) as page:
         while not stop.is_set():
             head, _ = unpack(page.recv(timeout=60))
-            seen.append((time.time(), head["newest_orbit"]))
+            seen.append((time.time(), head["newest_orbit"], head["orbits"]))
 
 
 def used_s(process: psutil.Process) -> float:
@@ -182,7 +183,7 @@ def latency(length_s: float, pace: float, model: Path | None) -> list[str]:
         with monitor(folder, model) as (process, address):
             writing = threading.Thread(target=writer.run, args=(3 * length_s + 30,), daemon=True)
             writing.start()
-            stop, seen = threading.Event(), list[tuple[float, int]]()
+            stop, seen = threading.Event(), list[tuple[float, int, int]]()
             one = threading.Thread(target=watch, args=(address, "physics", stop, seen))
             one.start()
             while not seen or seen[-1][1] < 0:
@@ -204,14 +205,16 @@ def latency(length_s: float, pace: float, model: Path | None) -> list[str]:
                 thread.join(60)
         written, orbit = np.array(writer.time), np.array(writer.orbit)
         chosen = (written >= start) & (written < end - 2)
-        came, newest = np.array(seen).T
+        came, newest, read = np.array(seen).T
         first = np.searchsorted(newest, orbit[chosen])
         delay = came[first.clip(max=came.size - 1)] - written[chosen]
     p50, p99 = np.percentile(delay, [50, 99])
     own = orbit[chosen]
     reached = (own[-1] - own[0]) / np.ptp(written[chosen]) / ORBIT_FREQUENCY_HZ
     print(f"{reached:.2f} x LHC ({pace:g} asked for), {own.size} packets in {length_s:g} s: orbit to page")
-    print(f"  p50 {p50:.3f} s, p99 {p99:.3f} s")
+    begin, last = np.searchsorted(came, [start, end])
+    fraction = (read[last] - read[begin]) / (newest[last] - newest[begin])
+    print(f"  p50 {p50:.3f} s, p99 {p99:.3f} s, {100 * fraction:.1f} % of the orbits were read")
     print(f"processor of the monitor: {alone:.3f} cores with 1 page, {with_pages:.3f} with {PAGES} more:")
     print(f"  {100 * (with_pages - alone):.1f} % of a core for these")
     if p99 > TARGET_S:

@@ -14,11 +14,13 @@ from conftest import Truth, write_edm
 from front_end import Keep, make_run, through_board
 from l1scout.core.orbit_batch import OrbitBatch, concatenate, final_muons
 from l1scout.core.orbit_data import OrbitData
+from l1scout.errors import InputError
 from l1scout.io.convert import convert, read_inputs
 from l1scout.io.format_writer import write_data
 from l1scout.io.quality import ReadQuality
 from stream_files import every
 
+NOTHING = "nothing can be written"
 BEGIN, END = "<!-- matrix: made by tests/conversion_matrix.py -->", "<!-- end of the matrix -->"
 TARGETS = {
     "raw": ("x.raw", "raw", {}),
@@ -29,6 +31,9 @@ TARGETS = {
     "RNTuple `--hardware`": ("r.root", "scouting-nano-rntuple", {"hardware": True}),
     "data set": ("set", "parquet-dataset", {}),
     "flat table": ("f.parquet", "flat-table", {}),
+    "packets": ("x.packets", "packets", {}),
+    "`native64`": ("x.native64", "native64", {}),
+    "`native64-tkmuon`": ("x.native64mu", "native64-tkmuon", {}),
 }
 """Title, name of the file, writer and options."""
 
@@ -40,14 +45,14 @@ class Conversion:
     lost: list[str]
     before: OrbitData
     after: OrbitData | None
-    """None for flat tables, which are not read back."""
+    """None for flat tables, which are not read back, and where nothing can be written."""
 
 
 def make_sources(folder: Path) -> dict[str, Path]:
     """Write a file of each format, with all that such files hold."""
     data = every(1)
     final = data.with_muons(final_muons(data.muons))
-    muons = every(2, names=["muon"])
+    muons, phase_2 = every(2, names=["muon"]), {"rows": 400, "orbits": 12}
     _, captures, _ = make_run(orbits=30, chunk=10)
     sink = Keep()
     through_board(captures, sink=sink)
@@ -60,6 +65,10 @@ def make_sources(folder: Path) -> dict[str, Path]:
         "nano `--hardware`": ("scouting-nano", final, {"hardware": True}),
         "RNTuple `--hardware`": ("scouting-nano-rntuple", final, {"hardware": True}),
         "data set": ("parquet-dataset", data, {}),
+        "data set, Phase 2": ("parquet-dataset", every(3, names=["puppi", "tkmuon"], **phase_2), {}),
+        "packets": ("packets", data, {}),
+        "`native64`": ("native64", every(4, names=["puppi"], **phase_2), {}),
+        "`native64-tkmuon`": ("native64-tkmuon", every(5, names=["tkmuon"], **phase_2), {}),
     }
     paths = {}
     for number, (name, (writer, given, options)) in enumerate(writes.items()):
@@ -83,7 +92,13 @@ def conversions(folder: Path, sources: dict[str, Path]) -> list[Conversion]:
     for source, path in sources.items():
         before = read(path, folder)
         for target, (name, writer, options) in TARGETS.items():
-            found = convert([path], folder / name, writer, drop=True, **options)
+            try:
+                found = convert([path], folder / name, writer, drop=True, **options)
+            except InputError as error:
+                if "the input has nothing else" not in str(error):
+                    raise
+                done.append(Conversion(source, target, [NOTHING], before, None))
+                continue
             after = None if writer == "flat-table" else read(folder / name, folder)
             done.append(Conversion(source, target, found.lost, before, after))
     return done
@@ -125,6 +140,9 @@ def table(done: list[Conversion]) -> str:
     cells: dict[tuple[str, str], str] = {}
     for conversion in done:
         text = ", ".join(f"`{loss}`" if "." in loss else loss for loss in conversion.lost)
+        if text == NOTHING:
+            cells[conversion.source, conversion.target] = "-"
+            continue
         if text:
             losses.setdefault(text, len(losses) + 1)
         cells[conversion.source, conversion.target] = f"({losses[text]})" if text else "all"

@@ -52,8 +52,19 @@ RANGES = {
     "stub": STUB,
     "gt": GT,
     "tkmuon": TRACKER_MUON,
+    "anomaly": {"hwScore": (0, 2**18 - 1), "level": (0, 3), "modelId": (0, 4095)},
 }
-MOST = {"jet": 12, "egamma": 12, "tau": 12, "etsum": 1, "tower": 40, "stub": 20, "gt": 6, "tkmuon": 9}
+MOST = {
+    "jet": 12,
+    "egamma": 12,
+    "tau": 12,
+    "etsum": 1,
+    "tower": 40,
+    "stub": 20,
+    "gt": 6,
+    "tkmuon": 9,
+    "anomaly": 8,
+}
 """Objects of a crossing in these batches; towers and stubs may have more."""
 FORMS = [
     *(
@@ -66,7 +77,7 @@ FORMS = [
         ("etsum", 2),
         ("etsum", 24),
     ),
-    *(("tower", 32), ("stub", 15), ("gt", 4), ("tkmuon", 0)),
+    *(("tower", 32), ("stub", 15), ("gt", 4), ("tkmuon", 0), ("anomaly", 48)),
 ]
 """Streams and source ids of their records; tracker muons have none."""
 

@@ -56,6 +56,14 @@ def _repair(name, columns, rng, n):
         rings = np.delete(np.arange(1, 42), 28)
         columns["hwEta"][:] = rng.choice(np.r_[-rings, rings], n)
         columns["hwPhi"][:] = rng.integers(1, 73, n)
+    elif name == "puppi":  # a field that only the other kind of candidate has is 0
+        charged = columns["hwId"] >= 2
+        for column in ("hwZ0", "hwDxy", "hwQuality"):
+            columns[column][~charged] = 0
+        for column in ("hwPuppiWeight", "hwEmId"):
+            columns[column][charged] = 0
+    elif name == "tkmuon":
+        columns["valid"][:] = 1
     elif name == "stub":
         columns["sector"][:], columns["station"][:] = rng.integers(0, 12, n), rng.integers(1, 5, n)
         columns["tag"][:] = rng.integers(0, 2, n)

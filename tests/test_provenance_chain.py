@@ -30,12 +30,14 @@ from l1scout.cli import bench as bench_command
 from l1scout.cli import make_app, results
 from l1scout.cli.command_table import COMMANDS
 from l1scout.core.orbit_batch import OrbitBatch, concatenate, joint_simulated
+from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import KEY
 from l1scout.dataset.matched import read_datasets
 from l1scout.evaluate.metrics import KINDS
 from l1scout.firmware import verilator
 from l1scout.formats.packets import Trailer
 from l1scout.io import read_events
+from l1scout.io.format_writer import write_data
 from l1scout.io.rewrite import add_columns
 from l1scout.link.capture import read_captures, write_capture
 from l1scout.model.card import read_card
@@ -43,6 +45,8 @@ from l1scout.model.checksums import write_sums
 from l1scout.model.quantities import VARIABLES
 from l1scout.training import study
 from menu_documents import ONLY_MUONS
+from stream_rows import objects
+from toy_anomaly import write_anomaly_model
 from toy_muons import toy_columns, write_parquet
 
 STATED = {"simulated": True, "real": False, "unknown": None}
@@ -72,6 +76,8 @@ ELSEWHERE = {
     "menu cross-check": "tests/trigger/test_cross_check.py",
     "monitor": "tests/monitor/test_live_page.py",
     "quality": "tests/cli/test_quality.py",
+    "anomaly train": "tests/cli/test_anomaly.py",
+    "anomaly score": "tests/cli/test_anomaly.py",
 }
 """Commands that take long or need tools; the tests that run them look at their provenance."""
 followed = set()
@@ -323,6 +329,8 @@ def analysis_options(name, folder):
         rows = [f"{k},{1 + k / 50}" for k in range(1, 3564)]
         (folder / "reference.csv").write_text("\n".join(["bx,reference", *rows]))
         return ("--reference", folder / "reference.csv")
+    if name == "anomaly":
+        return ("--model", write_anomaly_model(folder / "anomaly"))
     if name == "menu":
         (folder / "menu.toml").write_text(ONLY_MUONS)
         return ("--menu", folder / "menu.toml")
@@ -350,13 +358,25 @@ def scans(folder):
     return paths
 
 
+@pytest.fixture(scope="module")
+def stub_sets(folder):
+    """Data sets of stubs, of all three kinds: for the analysis that takes these."""
+    stubs = objects("stub", np.random.default_rng(1))
+    for label, stated in STATED.items():
+        data = OrbitData({"stub": dataclasses.replace(stubs, simulated=stated)})
+        write_data(iter([data]), folder / f"stubs-{label}")
+    return {label: folder / f"stubs-{label}" for label in STATED}
+
+
 @pytest.mark.parametrize("name", ANALYSES)
 @follows(*(f"analyse {name}" for name in ANALYSES))
-def test_analyses(scans, tmp_path, monkeypatch, name):
+def test_analyses(scans, stub_sets, tmp_path, monkeypatch, name):
     ran.update(f"analyse {other}" for other in ANALYSES)
     drawn = []
     monkeypatch.setattr(results, "draw", lambda figure, *_, **__: drawn.append(figure) or b"")
     own = analysis_options(name, tmp_path)
+    if name == "slow":
+        scans = stub_sets
     for label, path in scans.items():
         out = tmp_path / label
         written = ("--out", out) if label != "real" else ()
@@ -541,6 +561,21 @@ def test_scores(models, data_sets, tmp_path):
     result = told(*words, *inputs, "--out", tmp_path / "imported")
     assert (result["simulated"], of(result)) == (False, "real")
     assert "scored on real muons" in read_card(tmp_path / "imported").origin
+
+
+@pytest.mark.parametrize("label", LABELS)
+@follows("jets", "central")
+def test_jets_and_central_events(stored, samples, tmp_path, label):
+    """Jets are what their towers are; a comparison is of both of its inputs, and events say nothing here."""
+    beside_unknown = "simulated" if label == "simulated" else "unknown"
+    assert of(told("central", stored[label][0], "--events", samples["DPG_NANO"])) == beside_unknown
+    towers = objects("tower", np.random.default_rng(1))
+    write_data(
+        iter([OrbitData({"tower": dataclasses.replace(towers, simulated=STATED[label])})]), tmp_path / "t"
+    )
+    result = told("jets", tmp_path / "t", tmp_path / "jets.root", "--min-pt", 200)
+    assert (of(result), in_root(tmp_path / "jets.root")) == (label, label)
+    assert f"{label} data" in run("jets", tmp_path / "t", tmp_path / "jets.root", "--min-pt", 200)
 
 
 BANNERS = {"simulated": "Simulated muons.", "real": "Recorded muons.", "unknown": "Muons of unstated origin."}

@@ -132,6 +132,8 @@ class ToyRun:
     conditions : ToyConditions
     lifetime_s : float
         Of the luminosity; infinite for a constant one.
+    scatter : float
+        Relative systematic scatter of each bin, and of the luminosity, from lumisection to lumisection.
     run : int
     only : mapping of str to collection of str, optional
         Histograms by stream; all if None.
@@ -142,11 +144,13 @@ class ToyRun:
         seed: int,
         conditions: ToyConditions | None = None,
         lifetime_s: float = LIFETIME_S,
+        scatter: float = 0.0,
         run: int = 1,
         only: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._random = np.random.default_rng(seed)
         self._lifetime, self._run, self._number = lifetime_s, run, 0
+        self._scatter = scatter
         self._only = only
         self.set(conditions or ToyConditions())
 
@@ -164,12 +168,21 @@ class ToyRun:
         """Draw lumisections and check each; return all flags."""
         found = []
         for _ in range(sections):
-            decay = float(np.exp(-self._number * LUMISECTION_S / self._lifetime))
+            decay = float(np.exp(-self._number * LUMISECTION_S / self._lifetime)) * self._scattered(())
             self._number += 1
             streams: dict[str, Counts] = {
-                stream: {name: self._random.poisson(decay * content) for name, content in shapes.items()}
+                stream: {
+                    name: self._random.poisson(decay * content * self._scattered(content.shape))
+                    for name, content in shapes.items()
+                }
                 for stream, shapes in self._shapes.items()
             }
             orbits = dict.fromkeys(streams, ORBITS_PER_LUMISECTION)
             found += quality.check(Section(self._run, self._number), streams, orbits)
         return found
+
+    def _scattered(self, shape: tuple[int, ...]) -> NDArray[np.float64] | float:
+        """Return factors near 1."""
+        if not self._scatter:
+            return 1.0
+        return np.maximum(1.0 + self._scatter * self._random.standard_normal(shape), 0.0)

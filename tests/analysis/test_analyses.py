@@ -17,6 +17,7 @@ from l1scout.analysis._schema import COMMON
 from l1scout.cli import make_app
 from l1scout.errors import InputError
 from menu_documents import ONLY_MUONS
+from toy_anomaly import write_anomaly_model
 
 DOCS = Path(__file__).parents[2] / "docs" / "analyses.md"
 
@@ -152,6 +153,8 @@ def test_the_result_is_what_the_schema_says(name, tmp_path):
     elif name == "menu":
         (tmp_path / "menu.toml").write_text(ONLY_MUONS)
         args += ["--menu", tmp_path / "menu.toml"]
+    elif name == "anomaly":
+        args += ["--model", write_anomaly_model(tmp_path / "model")]
     elif name == "calibrate":
         planes = {
             plane: [[5 * k, 5 * k + 4, 0.1 * (k % 5 - 2)] for k in steps]

@@ -26,6 +26,7 @@ from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
 from l1scout.simulate.dimuons import Pairs, simulate_dimuons
 from l1scout.simulate.run import Running, simulate_run
 from menu_documents import MUON_MENU
+from toy_anomaly import write_anomaly_model
 
 STEPS = np.linspace(-3, 3, 9)
 START = ORBITS_PER_LUMISECTION - 150
@@ -66,6 +67,7 @@ def options(tmp_path_factory):
     (folder / "scan.json").write_text(json.dumps(planes | {"protons": [[1e11, 1e9], [1e11, 0]]}))
     (folder / "menu.toml").write_text(MUON_MENU)
     return {
+        "anomaly": {"model": write_anomaly_model(folder / "anomaly"), "top": 7},
         "menu": {"menu": folder / "menu.toml"},
         "linearity": {"reference": folder / "reference.csv"},
         "calibrate": {"scan": folder / "scan.json"},
@@ -89,8 +91,14 @@ def cut(batches, points):
 def analysed(make, batches):
     state = make()
     for batch in batches:
-        state.add(OrbitData.of_muons(batch))
+        state.add(OrbitData({"muon": batch, "stub": stubs_of(batch)}))
     return state
+
+
+def stubs_of(muons):
+    """Stubs in place of muons, for analyses that take these."""
+    values = muons["hwPt"] % 4 + 1, muons["hwPt"] % 5 - 2, muons["hwPhi"] // 48
+    return replace(muons, columns=dict(zip(("station", "wheel", "sector"), values, strict=True)))
 
 
 def outcome(state):

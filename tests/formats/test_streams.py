@@ -28,6 +28,7 @@ KNOWN_BITS = {
     **{("jet", s): np.array([2**30 - 1], np.uint32) for s in (2, 22)},
     **{(n, s): np.array([2**27 - 1], np.uint32) for n, s in (("egamma", 23), ("tau", 25))},
     ("etsum", 24): np.array([0xF0FFFFFF, 0xF1FFFFFF, *[0xFFFFFFFF] * 4], np.uint32),
+    ("anomaly", 48): np.array([0xFFFFFFFF], np.uint32),
     ("tower", 32): np.array([0xFFFFFFFF], np.uint32),
     ("stub", 15): np.array([0xFFFFFFFF, 0x00001FFF], np.uint32),
     ("gt", 4): np.array([*[0xFFFFFFFF] * 18, 0x00FFFFFF, 0xFFFF, 0xFFFFFFFF], np.uint32),
@@ -81,7 +82,7 @@ def test_words_come_back(name, source, seed, objects):
     """Of any words, all bits that mean something are in the columns."""
     random = np.random.default_rng(seed)
     bits = KNOWN_BITS[name, source]
-    objects = {"etsum": 1, "gt": min(objects, 6)}.get(name, objects)
+    objects = {"etsum": 1, "gt": min(objects, 6), "anomaly": min(objects, 8)}.get(name, objects)
     words = random.integers(0, 2**32, (objects, bits.size), np.uint32) & bits
     words[:, 0] |= 1  # an object, if that is told by Et
     head = {"etsum": [], "gt": [0x100 | objects]}.get(name, [objects])
@@ -116,7 +117,7 @@ def test_every_crossing_gets_a_record_and_empty_ones_no_row(name, source, seed):
 
 @pytest.mark.parametrize("name", [n for n, _ in FORMS if n not in ("etsum", "tower", "stub", "tkmuon")])
 def test_too_many_objects_are_refused(name):
-    n = 13 if name != "gt" else 7
+    n = {"gt": 7, "anomaly": 9}.get(name, 13)
     columns = {c: np.ones(n, np.int32) for c in RANGES[name]}
     with pytest.raises(ValueError, match=f"BX 9 of orbit 5 has {n} objects, but a record holds {n - 1}"):
         STREAMS[name].encode(OrbitBatch(np.array([5]), np.array([9]), np.array([0, n]), columns))
@@ -235,7 +236,10 @@ def test_a_file_of_every_stream(every_stream):
     assert {n: k for n, k in found["streams"].items() if k} == {
         n: sum(b.n_objects for b in bs) for n, bs in made.items()
     }
-    assert (found["frames_by_source"], found["orbits"]) == ({"2": 3, "4": 3, "15": 3, "32": 3}, [5, 7])
+    assert (found["frames_by_source"], found["orbits"]) == (
+        {"2": 3, "4": 3, "15": 3, "32": 3, "48": 3},
+        [5, 7],
+    )
     assert {c["of"] for c in found["columns"]} == set(made)
 
 

@@ -13,6 +13,7 @@ from l1scout.formats.calo_objects import cmssw_phi
 from l1scout.formats.events64 import EVENT_HEADER
 from l1scout.formats.stream import STREAMS, encode_source
 from l1scout.formats.streams import gt
+from l1scout.formats.streams.anomaly import ANOMALIES, SCORE
 from l1scout.formats.streams.egamma import EGAMMA, EGAMMAS
 from l1scout.formats.streams.etsum import ET_SUMS, WORDS
 from l1scout.formats.streams.gt import COUNTERS, GLOBAL_TRIGGER, HEADER
@@ -49,6 +50,7 @@ STUB_ONE = (
 )  # fmt: skip
 MUON_LOW = (1024 - 307) << 54 | 255 << 44 | (16384 - 2001) << 30 | 3003 << 17 | 40001 << 1 | 1
 MUON_HIGH = 11 << 13 | 6 << 9 | 201 << 1 | 1
+SCORE_ONE = 2748 << 20 | 1 << 18 | 197_121
 PLACES = {"jet2": 4, "jet1": 11, "egamma2": 18, "egamma1": 25, "sum": 39, "tau2": 46, "tau1": 53}
 """Words of a record of the DMA, after CMSSW's dmaBlock: 3 of header, then 8 times one of the link and 6."""
 
@@ -71,6 +73,7 @@ WORD_CASES = [
         {"valid": 1, "hwPt": 40001, "hwPhi": 3003, "hwEta": -2001, "hwZ0": 255, "hwD0": -307},
     ),
     (HIGH, MUON_HIGH | 9 << 17, {"hwCharge": 1, "hwQual": 201, "hwIso": 6, "hwBeta": 11, "spare": 9}),
+    (SCORE, SCORE_ONE, {"hwScore": 197_121, "level": 1, "modelId": 2748}),
     (HEADER, 0x00000105, {"boards": 5, "version": 1}),
     (COUNTERS, 3002 << 12 | 1701, {"bxUgt": 1701, "bxMp7": 3002}),
     *(
@@ -340,3 +343,14 @@ def test_every_stream_states_its_columns():
         assert (len(batch), batch.n_objects) == (0, 0)
         assert batch.columns, name
         assert set(stream.physics(batch.columns)).isdisjoint(batch.columns)
+
+
+def test_scores_of_a_crossing():
+    words = [2, 3001, 0x12345678, SCORE_ONE, 0x123 << 20 | 5, 1, 3002, 0x12345678, 7]
+    scores = decode(ANOMALIES, words, 48)
+    assert rows(scores, "hwScore", "level", "modelId") == [(197_121, 1, 2748), (5, 0, 0x123), (7, 0, 0)]
+    assert (scores.bx.tolist(), scores.orbit.tolist()) == ([3001, 3002], [0x12345678] * 2)
+    assert ANOMALIES.encode(scores)[0].tolist() == words
+    assert ANOMALIES.physics({"hwScore": np.array([40])})["score"].tolist() == [2.5]
+    nine = [9, 3001, 1, *range(9)]  # more scores than a record can hold are damage
+    assert decode(ANOMALIES, nine, 48, size=0).n_objects == 0

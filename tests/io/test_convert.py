@@ -168,7 +168,7 @@ def test_what_convert_refuses(tmp_path):
     for target, options, message in [
         ("jets.raw", {}, "is the input itself"),
         ("x.txt", {}, "its suffix does not tell the format"),
-        ("x.raw", {"hardware": True}, "CMSSW .raw has no option hardware; it has run"),
+        ("x.raw", {"hardware": True}, "CMSSW .raw has no option hardware; it has none"),
         ("x", {"name": "nano"}, "no 'nano' among the writers: choose one of archive"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -183,12 +183,90 @@ def test_what_convert_refuses(tmp_path):
     assert write_data(runs, tmp_path / "set").orbits == 600
 
 
+HELD = {"native64": "puppi", "native64-tkmuon": "tkmuon"}
+READ_BY = {"scouting-nano-rntuple": "scouting-nano", **dict.fromkeys((*HELD, "packets"), "dma-packets")}
+
+
 @pytest.mark.parametrize("writer", sorted(set(WRITERS) - {"flat-table"}))
 def test_files_are_told_from_their_content(tmp_path, writer):
     path = path_of(tmp_path, writer)
-    write_data([every(names=["muon"])], path, writer, drop=True)
+    data = every(names=[HELD.get(writer, "muon")], rows=2000, first_orbit=0, orbits=3)
+    write_data([data], path, writer, drop=True)
     found = detect(path / "_l1scout.json" if path.is_dir() else path)
-    assert found.name == writer.removesuffix("-rntuple")
+    assert found.name == READ_BY.get(writer, writer)
+    assert list(read(path).streams) == list(data.streams)
+
+
+@pytest.mark.parametrize(("writer", "stream"), HELD.items())
+def test_events_of_phase_2_come_back_with_their_orbits(tmp_path, writer, stream):
+    """Orbits without objects, too, and on both sides of orbits that were not seen."""
+    data = every(names=[stream], rows=400, orbits=12)
+    batch = data.streams[stream]
+    batch = batch.of_orbits(np.setdiff1d(np.arange(262_000, 262_012), [262_004, 262_005]))
+    data = OrbitData({stream: batch})
+    path = tmp_path / f"x.{WRITERS[writer].form.suffix}"
+    with pytest.raises(InputError, match="cannot hold run, whether the data are simulated: accept"):
+        write_data([data], path)
+    write_data([data], path, drop=True)
+    found = read(path)
+    same(found.streams[stream], replace(batch, run=np.zeros(len(batch), np.int64), simulated=None))
+    assert found.streams[stream].orbits_seen().tolist() == batch.orbits_seen().tolist()
+
+
+def test_what_events_of_phase_2_do_not_hold_is_named(tmp_path):
+    data = every(names=["puppi", "muon"], rows=400, orbits=12)
+    candidates = data.streams["puppi"].columns
+    candidates["hwId"][:2], candidates["hwZ0"][:2] = (0, 5), 7
+    done = write_data([data], tmp_path / "x.native64", drop=True)
+    assert "stream muon" in done.lost
+    assert "puppi.hwZ0 (kept for some objects)" in done.lost
+    candidates["hwPt"][5] = 0
+    assert "puppis of which hwPt is 0" in write_data([data], tmp_path / "x.native64", drop=True).lost
+    muons = every(names=["tkmuon"], rows=400, orbits=12)
+    muons.streams["tkmuon"]["valid"][7] = 0
+    done = write_data([muons], tmp_path / "x.native64mu", drop=True)
+    assert "tkmuons that are not valid" in done.lost
+    assert read(tmp_path / "x.native64mu").streams["tkmuon"].n_objects == muons.main.n_objects - 1
+    few = every(names=["tkmuon"], rows=1, orbits=300)
+    with pytest.raises(InputError, match="too few tkmuons to tell them from other objects"):
+        write_data([few], tmp_path / "few.native64mu", drop=True)
+    with pytest.raises(
+        InputError, match=r"x\.dat: zero-suppressed records cannot hold tkmuon: the input has"
+    ):
+        write_data([few], tmp_path / "x.dat", drop=True)
+
+
+def test_packets_of_all_sources_come_back_as_one(tmp_path):
+    """Orbits are those of any source, not the sum; towers were seen in some of them only."""
+    data = every(orbits=60)
+    towers = data.streams["tower"]
+    seen = np.union1d(towers.orbit, np.arange(262_000, 262_060, 9))
+    data = OrbitData({**data.streams, "tower": towers.with_orbits(seen)})
+    with pytest.raises(InputError, match="any source cannot hold run: accept the loss"):
+        write_data([data], tmp_path / "x.packets")
+    write_data([data], tmp_path / "x.packets", drop=True)
+    found = read(tmp_path / "x.packets")
+    for name, batch in data.streams.items():
+        same(found.streams[name], replace(batch, run=np.zeros(len(batch), np.int64)))
+        assert found.streams[name].orbits_seen().tolist() == batch.orbits_seen().tolist()
+        assert found.streams[name].lost_orbits == 0
+    described = describe(tmp_path / "x.packets")
+    assert described["sources"] == [1, 4, *range(10, 26), 32]
+    assert described["orbits"] == 60
+    orbits = {row["source"]: row["orbits"] for row in described["packets_of_sources"]}
+    assert (orbits[1], orbits[32]) == (60, seen.size)
+    parts = (tmp_path / "x.packets").read_bytes().split(b"L1SOBJCT")[1:]
+    parts.sort(key=lambda part: part[:2])  # one source after the other
+    (tmp_path / "sorted.packets").write_bytes(b"".join(b"L1SOBJCT" + part for part in parts))
+    for name, batch in read(tmp_path / "sorted.packets").streams.items():
+        same(batch, found.streams[name])
+    quality = ReadQuality()
+    convert([tmp_path / "x.packets", tmp_path / "sorted.packets"], tmp_path / "set", quality=quality)
+    assert quality.duplicate_orbits == 60
+    convert([tmp_path / "x.packets"], tmp_path / "run", run_number=390_001)
+    assert {int(run) for batch in read(tmp_path / "run").streams.values() for run in batch.run} == {390_001}
+    for name, batch in read(tmp_path / "set").streams.items():
+        same(batch, found.streams[name])
 
 
 def test_a_simulated_run_of_all_streams_comes_back_from_every_format(tmp_path):
@@ -196,7 +274,7 @@ def test_a_simulated_run_of_all_streams_comes_back_from_every_format(tmp_path):
     streams = ("muon", "jet", "egamma", "tau", "etsum", "stub", "tower")
     truth = list(simulate_streams(3, 2, streams, activity=Activity(pile_up=1.0)))
     write_data(truth, tmp_path / "set")
-    convert([tmp_path / "set"], tmp_path / "run.raw", drop=True, run=390_001)
+    convert([tmp_path / "set"], tmp_path / "run.raw", drop=True, run_number=390_001)
     convert([tmp_path / "run.raw"], tmp_path / "nano.root", hardware=True, drop=True)
     convert([tmp_path / "nano.root"], tmp_path / "again")
     for name in streams:

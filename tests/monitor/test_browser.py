@@ -3,11 +3,18 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uproot
 
+from l1scout.core.orbit_data import OrbitData
+from l1scout.core.provenance import Provenance
+from l1scout.io.format_writer import write_data
+from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
+from l1scout.simulate.run import Running, simulate_run
 from monitor_page import RUN, Served, SpoolWriter
 from processes import PATIENCE_S, wait_for
 
@@ -179,3 +186,47 @@ def test_names_are_text(page, live):
     until(page, lambda: "χ²" in page.inner_text("main"))
     show(page, live, "view=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E&reference=%3Cb%3E")
     assert "broken" not in page.title()
+
+
+HOT_PHI, SECTIONS, FAULT_FROM = 100, 9, 7
+"""hwPhi at which a third of the muons are in a fault; lumisections, and the first one with the fault."""
+
+
+def lumisections_with_a_fault():
+    """Yield a few orbits of each lumisection; from one on, the same direction is reported again and again."""
+    (piece,) = simulate_run(5, 60, running=Running(occupancy=0.1), chunk=60)
+    muons = piece.muons
+    stuck = np.where(np.arange(muons.n_objects) % 3 == 0, HOT_PHI, muons["hwPhi"]).astype(np.int16)
+    faulty = replace(muons, columns={**muons.columns, "hwPhi": stuck})
+    for number in range(1, SECTIONS + 1):
+        now, first = faulty if number >= FAULT_FROM else muons, (number - 1) * ORBITS_PER_LUMISECTION
+        orbit = muons.orbit + first
+        yield OrbitData.of_muons(
+            replace(
+                now,
+                orbit=orbit,
+                lumisection=lumisection(orbit),
+                first_orbit=first,
+                run=np.full(len(now), RUN),
+            )
+        )
+
+
+def test_a_fault_in_stored_data_is_an_alarm_with_a_link_to_its_plot(browser, tmp_path):
+    write_data(lumisections_with_a_fault(), tmp_path / "run.parquet", made=Provenance("test"), drop=True)
+    served = Served(tmp_path, tmp_path / "run.parquet")
+    page = browser.new_page()
+    page.set_default_timeout(1000 * PATIENCE_S)
+    try:
+        show(page, (served,), "view=overview")
+        until(page, lambda: "muon/finder_eta_phi" in page.inner_text(".alarms"))
+        alarm = page.inner_text(".alarms li a >> nth=0")
+        assert f"run {RUN}, lumisection {FAULT_FROM}" in alarm
+        assert page.inner_text("#alarm-count").startswith(str(page.locator(".alarms .bad").count()))
+        assert f"lumisection {FAULT_FROM - 1}" not in page.inner_text(".alarms")
+        page.click(".alarms li a >> text=finder_eta_phi")
+        until(page, lambda: "view=maps" in page.url and "All track finders" in page.inner_text("main"))
+        until(page, lambda: max(drawn(page), default=0) > 0)
+    finally:
+        page.close()
+        served.close()

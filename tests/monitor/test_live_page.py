@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from websockets.sync.client import connect
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import Provenance
 from l1scout.errors import InputError
+from l1scout.formats.raw import FILE_HEADER
 from l1scout.io.batches import read_batches
 from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
 from l1scout.monitor import follow_spool, live_histograms
+from l1scout.monitor.follow_spool import GrowingFile
 from l1scout.monitor.page_frames import View, live_frame, unpack
 from l1scout.quality.accumulators import RunHistograms
 from l1scout.simulate.run import Running, simulate_run
@@ -73,24 +76,55 @@ def test_segments_are_followed_one_after_the_other(tmp_path):
         writer.close()
 
 
-def test_a_late_monitor_leaves_out_and_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(follow_spool, "BEHIND_BYTES", 60_000)
-    monkeypatch.setattr(follow_spool, "TAIL_BYTES", 30_000)
+def test_a_slow_monitor_takes_a_sample_and_says_how_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(follow_spool, "PIECE_BYTES", 100_000)
+    monkeypatch.setattr(follow_spool, "BEHIND_S", 0.0)  # of what waits, a piece is read
+    monkeypatch.setattr(follow_spool, "FRESH_S", 0.0)
     writer = SpoolWriter(tmp_path / "spool")
     writer.write(96)
     served = Served(tmp_path)
     try:
-        for _ in range(2):
-            wait_for(lambda: served.monitor.live.newest_orbit == writer.orbits - 1)
-            writer.write(24)
+        wait_for(lambda: served.orbits >= 20 or writer.write(24))
         writer.close()
         wait_for(lambda: served.monitor.status().skipped_bytes)
         status = served.monitor.status()
         assert 0 < status.orbits < writer.orbits
         assert status.corrupt == 0
-        assert served.frame("view=overview")[0]["skipped"]["bytes"] == status.skipped_bytes
+        head, arrays = served.frame("view=overview")
+        assert head["skipped"]["bytes"] == status.skipped_bytes
+        passed = head["newest_orbit"] - served.monitor.live.oldest_orbit + 1
+        assert head["seen_fraction"] == head["orbits"] / passed < 1
+        assert np.nanmin(arrays["series/seen_fraction"]) < 1
     finally:
         served.close()
+
+
+def test_what_waits_too_long_is_left_out(tmp_path):
+    part, now, waits = tmp_path / "segment.part", [0.0], []
+    with part.open("wb", buffering=0) as written, part.open("rb", buffering=0) as file:
+        written.write(bytes(FILE_HEADER.itemsize) + b"a" * 10)
+        growing = GrowingFile(
+            file, part, threading.Event(), lambda: waits.append(now[0]), clock=lambda: now[0]
+        )
+        assert growing.read(FILE_HEADER.itemsize + 2).endswith(b"aa")
+        now[0] = follow_spool.BEHIND_S - follow_spool.FRESH_S / 2
+        written.write(b"b" * 10)
+        assert growing.read(2) == b"aa"  # all that waits is young enough
+        now[0] = follow_spool.BEHIND_S + 0.001
+        assert growing.read(2) == b"bb"  # what was written within FRESH_S is kept
+        assert (growing.jumps, growing.skipped_bytes, waits) == (1, 6, [now[0]])
+        now[0] += 10
+        written.write(b"c" * 10)
+        assert growing.read(20) == b"c" * 10
+        assert growing.skipped_bytes == 6 + 8
+        written.write(b"d" * 10)
+        now[0] += 10
+        assert growing.read(2) == b"dd"
+        now[0] += 10
+        part.rename(tmp_path / "segment")  # complete: the rest is older than the next segment
+        assert growing.read(2) == b""
+        assert growing.complete_s == now[0]
+        assert growing.skipped_bytes == 6 + 8 + 8
 
 
 def test_data_that_are_not_there_are_refused_in_one_line(tmp_path):

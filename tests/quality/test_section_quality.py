@@ -13,7 +13,7 @@ from l1scout.io.selection import read_golden
 from l1scout.lhc import LUMISECTION_S, colliding
 from l1scout.monitor.live_histograms import LiveHistograms
 from l1scout.monitor.quality_alarms import FILE, QualityAlarms
-from l1scout.quality.drift import ShiftDetector, beside_trains, count_pull, mean_pull
+from l1scout.quality.drift import MEAN_TIMES, ShiftDetector, beside_trains, count_pull, mean_pull
 from l1scout.quality.pulls import compare_histograms, log_tail
 from l1scout.quality.quality_flag import QualityFlag, alarms, golden, summary
 from l1scout.quality.section_quality import SECTIONS_PER_DAY, SectionQuality
@@ -21,6 +21,10 @@ from toy_sections import FAULTS, ToyRun
 
 SMALL = {"muon": ("quality", "charge"), "gt": ("algorithm",)}
 """Few bins, so that a day is drawn in seconds."""
+SPARSE = np.geomspace(0.02, 20, 400)
+FILLED = np.array([3000.0, 9000.0])
+MAP = np.full((20, 30), 0.3)
+"""Expected entries of histograms."""
 
 
 @pytest.mark.parametrize(("n", "n_reference"), [(50, 500), (2_000, 30_000), (300_000, 3_000_000)])
@@ -39,16 +43,39 @@ def test_tails_are_beta_binomial():
     assert log_tail([0, 61, 5], 60, 3.0, [9.0, 9.0, 0.0]).tolist() == [0.0, -np.inf, 0.0]
 
 
-def test_p_values_of_histograms_are_not_too_small():
-    """Of 1000 clean histograms, as many as chance allows are below each level."""
-    rng = np.random.default_rng(3)
-    expected = np.geomspace(0.2, 300, 60).reshape(6, 10)
-    p = np.exp(
-        [compare_histograms(rng.poisson(expected), rng.poisson(10 * expected)).log_p for _ in range(1000)]
-    )
-    for level in (0.3, 0.1, 0.01):
-        assert np.count_nonzero(p < level) <= poisson.ppf(0.9999, 1000 * level)
-    assert np.count_nonzero(p < 0.1) >= 10  # and they are not useless
+@pytest.mark.parametrize("expected", [SPARSE, FILLED, MAP], ids=["sparse", "filled", "map"])
+def test_p_values_of_histograms_are_as_they_should_be(expected):
+    """Of 1000 clean histograms, as many as chance allows are below each level; with enough bins, no fewer."""
+    rng, n = np.random.default_rng(3), 1000
+    tests = (compare_histograms(rng.poisson(expected), rng.poisson(16 * expected), 0.0) for _ in range(n))
+    p = np.exp([test.log_p for test in tests])
+    for level in (0.05, 0.02):
+        below = np.count_nonzero(p <= level)
+        assert below <= poisson.ppf(0.9999, n * level)
+        assert below >= poisson.ppf(0.0001, n * level * 0.6)
+
+
+def test_a_bin_with_few_entries_is_seen_beside_many_that_scatter():
+    rng = np.random.default_rng(8)
+    expected = np.r_[np.full(3000, 100.0), 0.01]
+    seen, reference = rng.poisson(expected), rng.poisson(16 * expected)
+    seen[-1], reference[-1] = 7, 0
+    found = compare_histograms(seen, reference)
+    assert (found.bins, found.log_p < np.log(1e-4)) == ({0: 3000}, True)
+
+
+def test_bins_that_are_the_same_are_tested_once():
+    """A map in which each ring lies in one track finder is no other than the map of the rings."""
+    rng = np.random.default_rng(1)
+    rings = rng.poisson(3.0, (8, 12)), rng.poisson(48.0, (8, 12))
+    maps = []
+    for ring in rings:
+        made = np.zeros((2, 8, 12), np.int64)
+        made[0, :4], made[1, 4:] = ring[:4], ring[4:]
+        maps.append(made)
+    one, other = compare_histograms(*rings, 0.0), compare_histograms(*maps, 0.0)
+    assert one.log_p > np.log(0.1)
+    assert other.log_p == pytest.approx(one.log_p, abs=0.3)  # sums over rings by finder are tested besides
 
 
 def test_the_floor_allows_for_one_per_cent():
@@ -69,14 +96,28 @@ def test_a_row_of_a_map_is_seen_where_no_bin_is():
     assert (found.observed, found.log_p < np.log(1e-9)) == (1200.0, True)
 
 
-def test_false_alarms_of_a_detector_are_rarer_than_stated():
-    """Mean time to a false alarm: at least 200 lumisections, over 50 000 of pure noise."""
-    detector, found, before = ShiftDetector(1 / 200), 0, False
-    for z in np.random.default_rng(1).normal(size=50_000):
-        now = detector.update(z)
-        found += now and not before
-        before = now
-    assert 0 < found <= poisson.ppf(0.9999, 250)
+@pytest.mark.parametrize("window", [None, 16, 4])
+def test_false_alarms_of_a_detector_are_as_rare_as_stated(window):
+    """Mean time to a false alarm: 100 lumisections, over 10 000 of pure noise."""
+    detector, found, before, n = ShiftDetector(1 / 100, window), 0, [], 10_000
+    for x in np.random.default_rng(1).normal(size=n):
+        known = before if window is None else before[-window:]
+        if len(known) >= 4:
+            new = detector.update((x - np.mean(known)) / np.sqrt(1 + 1 / len(known)))
+            found += new
+            if new:
+                detector.restart()
+                continue
+        before = [*before, x][-100:]
+    assert poisson.ppf(0.0001, n / 100) <= found <= poisson.ppf(0.9999, n / 100)
+
+
+def test_thresholds_of_rare_alarms_are_on_the_safe_side():
+    """Beyond the table they rise by as much as the bound does; nowhere are they above it."""
+    for window, known in MEAN_TIMES.items():
+        at = [ShiftDetector(np.exp(-time), window).threshold for time in (*known, known[-1] + 2)]
+        assert at == pytest.approx([*range(1, len(known) + 1), len(known) + 2])
+        assert all(threshold < time for threshold, time in zip(at, known, strict=False))
 
 
 @pytest.mark.parametrize(("shift", "most"), [(1.0, 40), (2.0, 14), (5.0, 4)])
@@ -114,13 +155,22 @@ def test_trains_are_found():
     assert not beside_trains(np.zeros(10))[0].size
 
 
-def test_a_clean_day_has_no_more_false_alarms_than_were_set():
-    """With 20 a day and no floor: no more than chance explains, and not far fewer."""
-    quality = SectionQuality(20.0, tolerance=0.0)
-    found = alarms(ToyRun(11, only=SMALL).draw(quality, round(SECTIONS_PER_DAY)))
+def test_a_clean_quarter_of_a_day_has_as_many_false_alarms_as_were_set():
+    """With 80 a day and no floor: as many as chance explains."""
+    quality = SectionQuality(80.0, tolerance=0.0)
+    found = alarms(ToyRun(11, only=SMALL).draw(quality, round(SECTIONS_PER_DAY / 4)))
     assert quality.tests == 3
-    assert quality.alpha == pytest.approx(20 / 3 / 3706.6, rel=1e-3)
+    assert quality.alpha == pytest.approx(80 / 3 / 3706.6, rel=1e-3)
     assert poisson.ppf(0.001, 20) <= len(found) <= poisson.ppf(0.999, 20)
+
+
+def test_checks_that_have_too_few_entries_take_no_share_of_the_false_alarms():
+    quality = SectionQuality(20.0)
+    rare = {"muon": {"occupied_bx": np.r_[np.zeros(3564, np.int64), 5]}}
+    for k in range(1, 9):
+        assert quality.check(Section(1, k), rare, {"muon": 10}) == []
+    assert quality.tests == 1  # neither rate nor timing can be tested
+    assert quality.alpha == pytest.approx(20 / SECTIONS_PER_DAY)
 
 
 @pytest.mark.parametrize(

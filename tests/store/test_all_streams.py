@@ -14,6 +14,8 @@ from l1scout.board.board import Board
 from l1scout.board.decision_board import DecisionBoard
 from l1scout.board.repeat_records import RepeatedRecords
 from l1scout.cli import make_app
+from l1scout.core.orbit_batch import final_muons
+from l1scout.errors import InputError
 from l1scout.formats.streams.gt import to_links
 from l1scout.formats.wire_format import WIRE_FORMATS
 from l1scout.formats.wire_formats.run3 import RUN3
@@ -152,6 +154,53 @@ def test_account_of_the_sources_joined(store):
     assert (built.into, built.out, built.counted) == (ORBITS, ORBITS, {"incomplete": 0})
     assert built.name.endswith("without 32 (2 of 9 orbits)")
     assert not [stage.wrong for stage in stages if stage.wrong and stage.source]
+
+
+def convert(*words):
+    done = CliRunner().invoke(make_app(), ["convert", *map(str, words)])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+
+
+def test_a_run_is_converted_with_all_its_sources(store, tmp_path):
+    """By the command, and then read by what others use; a source alone is chosen as in other commands."""
+    import duckdb
+    import polars as pl
+    import uproot
+
+    true = l1scout.open(store, run=RUN, intermediate=True).streams
+    convert(store, tmp_path / "set", "--run", RUN)
+    convert(store, tmp_path / "run.raw", "--run", RUN)
+    convert(store, tmp_path / "run.packets", "--run", RUN, "--drop")
+    convert(store, tmp_path / "run.root", "--run", RUN, "--drop", "--hardware", "--zstd")
+    for path in ("set", "run.raw", "run.packets", "run.root"):
+        found = l1scout.open(tmp_path / path, intermediate=True).streams
+        assert set(found) == set(EVERY)
+        for name, batch in found.items():
+            expected = final_muons(true[name]) if (path, name) == ("run.root", "muon") else true[name]
+            assert batch.n_objects == expected.n_objects > 20, (path, name)
+            assert batch.orbits_seen().tolist() == true[name].orbits_seen().tolist(), (path, name)
+            for column in ("hwPt", "hwEt", "hwTotalEt", "hwQual", "algo000"):
+                if column in expected.columns:
+                    assert np.array_equal(batch[column], expected[column]), (path, name, column)
+    jets = f"{tmp_path}/set/stream=jet/**/*.parquet"
+    assert duckdb.sql(f"select count(*), sum(hwPt) from '{jets}' where run = {RUN}").fetchall() == [
+        (true["jet"].n_objects, true["jet"]["hwPt"].sum())
+    ]
+    assert pl.scan_parquet(jets).select(pl.col("hwPt").sum()).collect().item() == true["jet"]["hwPt"].sum()
+    with uproot.open(tmp_path / "run.root") as file:
+        assert file["Events"]["nL1Jet"].array().to_numpy().sum() == true["jet"].n_objects
+    convert(store, tmp_path / "jets", "--run", RUN, "--source", 22)
+    assert list(l1scout.open(tmp_path / "jets").streams) == ["jet"]
+    for words, message in [
+        ([store, store, tmp_path / "x.raw", "--run", RUN], "name one store, not 2 inputs"),
+        ([store, tmp_path / "x.raw", "--source", 22], "--source needs --run"),
+        ([store, tmp_path / "x.raw", "--run", RUN + 1], "is not in this store"),
+        ([store, store, "--run", RUN, "--to", "parquet-dataset"], "is in the store itself"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            convert(*words)
 
 
 def test_damage_costs_an_orbit_of_its_stream_and_is_said(store, tmp_path):

@@ -67,6 +67,16 @@ _FIRMWARE = {
         "firmware board run/links.l1l --out packets.dat",
     ),
 }
+_ANOMALY = {
+    "train": CommandEntry(
+        "Train a network that scores how unusual crossings are.",
+        "anomaly train boards/gmt.dat boards/calo.dat --level all --out model",
+    ),
+    "score": CommandEntry(
+        "Add the anomaly score of each crossing to data, as a stream.",
+        "anomaly score boards/gmt.dat boards/calo.dat --model model --out scored",
+    ),
+}
 _MENU = {
     "show": CommandEntry(
         "Show the algorithms of a menu with their limits.", "menu show menu.xml --algorithm L1_SingleMu22"
@@ -186,6 +196,9 @@ COMMANDS = {
     "bench": CommandEntry(
         "Measure throughput and latency of the engines.", "bench -m model --threads 2 --out bench", _NETWORK
     ),
+    "anomaly": CommandEntry(
+        "Score how unusual crossings are, with a network as in the trigger.", "", _NETWORK, _ANOMALY
+    ),
     "analyse": CommandEntry(
         "Luminosity, occupancy, filling scheme, prefiring, cosmics, masses.",
         panel=_PHYSICS,
@@ -200,6 +213,16 @@ COMMANDS = {
     "skim": CommandEntry(
         "Keep the crossings that a trigger expression selects.",
         "skim run.raw dimuons.root --when 'comb{MU5[QLTY>=12], MU3}[OS]' --window 1",
+        _PHYSICS,
+    ),
+    "jets": CommandEntry(
+        "Cluster jets from calorimeter towers, and correct them.",
+        "jets run.raw jets.root --radius 0.4 --min-pt 20 --corrections jec.json",
+        _PHYSICS,
+    ),
+    "central": CommandEntry(
+        "Compare scouting with events of the central DAQ: run, orbit, BX, L1 objects.",
+        "central run.raw --events L1Ntuple.root --out differences.csv",
         _PHYSICS,
     ),
     "menu": CommandEntry("Show a Level-1 trigger menu, and emulate it bit for bit.", "", _PHYSICS, _MENU),

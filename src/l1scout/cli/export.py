@@ -24,7 +24,10 @@ def export(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write a model as an ONNX file: the trigger's integers in, L1 minus offline in rad, 1 and GeV out."""
+    """Write a model as an ONNX file: the trigger's integers in, L1 minus offline in rad, 1 and GeV out.
+
+    An anomaly model gives means of latent variables instead.
+    """
     import hashlib
 
     from l1scout.files import complete_or_nothing
@@ -32,7 +35,7 @@ def export(
     from l1scout.model.directory import load_model
     from l1scout.model.onnx_export import export_onnx
 
-    loaded = load_model(model)
+    loaded = load_model(model, anomaly=None)
     content = export_onnx(loaded.layers, loaded.card, ramps=ramps, batch=batch)
     with complete_or_nothing(target) as part:
         part.write_bytes(content)

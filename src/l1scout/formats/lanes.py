@@ -117,7 +117,8 @@ def transpose_8(
     """Write word w of the eight objects at ``places[k + l] + first`` to ``out[w * stride + to + l]``.
 
     w is 0 to 7. Bit l of the result is set where any of the first `size` words of object l has a bit of
-    `mask`. There is no check of bounds, as for `differing`; `places` is a row of int64, `size` and `mask` are uint32.
+    `mask`. There is no check of bounds, as for `differing`; `places` is a row of int64, `size` and `mask` are
+    uint32.
     """
     del typing, k, first, to, stride, size, mask
 

@@ -62,7 +62,7 @@ def convert(
     made : Provenance, optional
         By default that of the command that runs, with the sources as inputs.
     options
-        Of the format that is written.
+        Of the format that is written, and ``run_number``, see `l1scout.io.format_writer.write_data`.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def read_inputs(
             if scratch is not None and _has_other_streams(file):
                 stored = scratch / f"{quality.files}.raw"
                 archive.to_raw(file, stored)
-                stack.callback(stored.unlink)
+                stack.callback(stored.unlink, missing_ok=True)
                 file = stack.enter_context(InputFile(stored))
             quality.files += 1
             size, before = path.stat().st_size, quality.bytes

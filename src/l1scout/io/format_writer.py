@@ -34,11 +34,14 @@ class WriteJob:
         Those of the format, see `FormatWriter.options`.
     empty_crossings : bool
         Write all crossings of the orbits that the data cover, those without an object too.
+    run_number : int, optional
+        Of data that do not state their run.
     """
 
     made: Provenance
     options: Mapping[str, Any] = field(default_factory=dict)
     empty_crossings: bool = False
+    run_number: int | None = None
 
 
 @dataclass
@@ -153,6 +156,7 @@ def write_data(
     *,
     drop: bool = False,
     empty_crossings: bool = False,
+    run_number: int | None = None,
     made: Provenance | None = None,
     **options: Any,
 ) -> WrittenFile:
@@ -171,6 +175,8 @@ def write_data(
         Leave out what the format cannot hold.
     empty_crossings : bool
         See `WriteJob`.
+    run_number : int, optional
+        Run of the crossings that do not state theirs.
     made : Provenance, optional
         By default that of the command that runs.
     options
@@ -193,7 +199,7 @@ def write_data(
         titles = ", ".join(w.name for w in WRITERS.values() if w.keeps_empty_crossings)
         msg = f"{target}: {writer.title} has no rows for empty crossings; these have: {titles}"
         raise InputError(msg)
-    job = WriteJob(made or current(), given, empty_crossings)
+    job = WriteJob(made or current(), given, empty_crossings, run_number)
     done = WrittenFile(writer.title)
     checked = _checked(chunks, target, writer, job, done, drop=drop)
     with (complete_folder if writer.is_folder else complete_or_nothing)(target) as part:
@@ -215,8 +221,15 @@ def _checked(
     origins: set[bool | None] = set()
     for data in chunks:
         first = first or data
+        data = data if job.run_number is None else _numbered(data, job.run_number)
         data = _same_streams(data, first, target)
-        lost = [loss for loss in writer.losses(data, job.options) if loss not in done.lost]
+        every = list(writer.losses(data, job.options))
+        if data.streams and all(f"stream {name}" in every for name in data.streams):
+            msg = (
+                f"{target}: {writer.title} cannot hold {', '.join(data.streams)}: the input has nothing else"
+            )
+            raise InputError(msg)
+        lost = [loss for loss in every if loss not in done.lost]
         if lost and not drop:
             advice = f", or {writer.advice}" if writer.advice else ""
             msg = (
@@ -232,6 +245,17 @@ def _checked(
     if first is None:
         msg = f"{target}: there is nothing to write: the input has no data"
         raise InputError(msg)
+
+
+def _numbered(data: OrbitData, run: int) -> OrbitData:
+    """Return data whose crossings without a run are of a given one."""
+
+    def of_run(batch: OrbitBatch) -> OrbitBatch:
+        return replace(batch, run=np.where(batch.run == 0, run, batch.run))
+
+    streams = {name: of_run(batch) for name, batch in data.streams.items()}
+    flags = None if data.selections is None else of_run(data.selections)
+    return replace(data, streams=streams, selections=flags)
 
 
 def _same_streams(data: OrbitData, first: OrbitData, target: Path) -> OrbitData:

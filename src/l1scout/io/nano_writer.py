@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +253,7 @@ class _Writer:
         mark |= {"hardware": self.options.hardware, "exact_phi": self.options.exact}
         self.file[MARK] = json.dumps(mark)
         self.file[ORBITS] = json.dumps(self._orbit_lists())
-        self.file[KEY] = made.as_json()
+        self.file[KEY] = replace(made, simulated=joint_origin(self._origins)).as_json()
 
 
 def _unsigned(name: str, values: NDArray[Any]) -> NDArray[np.uint32]:

@@ -95,6 +95,7 @@ class ReadQuality:
     _repetition: Repetition = field(default_factory=Repetition, repr=False)
     _sizes: dict[int, list[Path]] = field(default_factory=dict, repr=False)
     _checksums: dict[Path, int] = field(default_factory=dict, repr=False)
+    _of_sources: dict[int | None, "ReadQuality"] = field(default_factory=dict, repr=False)
 
     @property
     def overlapping_orbits(self) -> int:
@@ -151,6 +152,13 @@ class ReadQuality:
         if source == next(iter(self._orbits)):
             self.duplicate_orbits += int(np.count_nonzero(~new))
         return new
+
+    def of_source(self, source: int | None) -> "ReadQuality":
+        """Return the account of one of several sources that are joined: of the first one, this account."""
+        if source not in self._of_sources:
+            other = ReadQuality(self.skip_flagged, self.count_occupied)
+            self._of_sources[source] = other if self._of_sources else self
+        return self._of_sources[source]
 
     def new_contents(self, orbits: NDArray[np.int64], contents: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return which orbits (rising) of an unknown run were not read before, and count the others."""

@@ -1,6 +1,6 @@
 """Columns of objects as records hold them: those that are missing, and those that have no place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -61,3 +61,19 @@ def as_recorded(name: str, batch: OrbitBatch) -> OrbitBatch:
         rank = np.arange(batch.n_objects) - batch.offsets[batch.row]
         columns["second"] = (rank >= LINKS).astype(np.int16)
     return replace(batch, columns=columns)
+
+
+def recorded_streams(data: OrbitData) -> dict[str, OrbitBatch]:
+    """Return the streams of data that have source ids, and so records."""
+    return {name: batch for name, batch in data.streams.items() if STREAMS[name].source_ids}
+
+
+def recorded_sources(held: Mapping[str, OrbitBatch]) -> dict[int, list[str]]:
+    """Return the sources with which streams are written, and the streams of each."""
+    made: dict[int, list[str]] = {}
+    for name, batch in held.items():
+        stream = STREAMS[name]
+        partial = not stream.sources(stream.empty())  # a source stands for a part of the detector
+        for source in stream.source_ids if partial else stream.sources(batch):
+            made.setdefault(source, []).append(name)
+    return made

@@ -34,6 +34,8 @@ _PACKED = (
     ("tfMuonIndex", 7, 45),
 )
 """Columns of a muon that make its checksum: name, bits, place above the 12 bits of the BX."""
+_OTHERS = 3
+"""Columns that make the checksum of objects without hwPt, such as towers and sums, beside the BX."""
 
 
 def is_first(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -44,7 +46,9 @@ def is_first(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def checksums(batch: OrbitBatch) -> NDArray[np.uint64]:
-    """Return the sums of the checksums of final muons and their BX before each row, shape (rows + 1,).
+    """Return the sums of the checksums of objects and their BX before each row, shape (rows + 1,).
+
+    Of muons only the final ones count.
 
     The checksum of some rows in succession, such as an orbit, is the difference of two of them; 0 without a
     muon.
@@ -54,6 +58,10 @@ def checksums(batch: OrbitBatch) -> NDArray[np.uint64]:
         if name in batch.columns:
             value = batch[name].astype(np.int64) & ((1 << bits) - 1)
             packed |= value.astype(np.uint64) << np.uint64(place)
+    if "hwPt" not in batch.columns:
+        whole = [values for values in batch.columns.values() if values.dtype.kind in "iu"]
+        for values in whole[:_OTHERS]:
+            packed = (packed ^ values.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):  # splitmix64
         packed = (packed ^ (packed >> np.uint64(shift))) * np.uint64(factor)
     if "intermediate" in batch.columns:

@@ -15,6 +15,7 @@ from l1scout.core.provenance import Provenance, current
 from l1scout.errors import printable
 from l1scout.formats.streams.muon import Finder
 from l1scout.io.conditions import Conditions, of_metadata
+from l1scout.model.anomaly_inputs import HIGH, LOW, AnomalyInputs
 from l1scout.model.quantities import Reference
 from l1scout.model.resolution import ALWAYS, Resolution
 
@@ -78,6 +79,10 @@ class Card:
     imported : mapping, optional
         Of a network that `l1scout import` took: its file and hash, inputs, outputs and what its answers are.
         `data` then says what it was scored with; what it was trained on is not known.
+    anomaly : AnomalyInputs, optional
+        Of an anomaly model, whose network encodes crossings: its inputs are those that this says, and its
+        outputs are means of latent variables. The score is the sum of their squares. None of a model that
+        corrects muons.
     network : NetworkFile, optional
         None only before the model is saved.
     provenance : mapping, optional
@@ -99,6 +104,7 @@ class Card:
     resolution: Resolution | None = None
     firmware: Mapping[str, Any] | None = None
     imported: Mapping[str, Any] | None = None
+    anomaly: AnomalyInputs | None = None
     network: NetworkFile | None = None
     provenance: Mapping[str, Any] | None = field(default=None, compare=False)
     format: Literal["l1scout model card"] = "l1scout model card"
@@ -116,6 +122,11 @@ class Card:
             )
             msg = f"the domain is {what}"
             raise ValueError(msg)
+        if self.anomaly:
+            wanted = dict.fromkeys(self.anomaly.names, (LOW, HIGH))
+            if wanted != dict(self.domain) or tuple(wanted) != tuple(q.name for q in self.inputs):
+                msg = "the inputs of an anomaly model are not those of its objects, from -128 to 127"
+                raise ValueError(msg)
         if not self.finders or len(set(self.finders)) < len(self.finders):
             msg = "finders: name each track finder that the model is for once, and at least one"
             raise ValueError(msg)
@@ -139,8 +150,9 @@ class Card:
     @property
     def origin(self) -> str:
         """Say in a word or two what the model was trained on."""
-        kinds = {True: "simulated muons", False: "real muons"}
-        kind = "muons of unstated origin" if self.simulated is None else kinds[self.simulated]
+        what = "crossings" if self.anomaly else "muons"
+        kinds = {True: f"simulated {what}", False: f"real {what}", None: f"{what} of unstated origin"}
+        kind = kinds[self.simulated]
         return f"unknown muons (imported network, scored on {kind})" if self.imported else kind
 
     @property

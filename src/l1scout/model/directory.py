@@ -114,18 +114,31 @@ def network_file(network: AnyNetwork) -> NetworkFile:
     return NetworkFile(NETWORK_FILE, network.format, network.sha256)
 
 
-def load_model(directory: str | Path) -> Model:
+def load_model(directory: str | Path, *, anomaly: bool | None = False) -> Model:
     """Read a model directory.
+
+    Parameters
+    ----------
+    directory : str or Path
+    anomaly : bool, optional
+        Whether an anomaly model is wanted, rather than one that corrects muons; None takes both.
 
     Raises
     ------
     InputError
-        If it lacks a file, one has changed since it was written, or card and network do not belong
-        together.
+        If it lacks a file, one has changed since it was written, card and network do not belong
+        together, or it is a model of the other kind.
     """
     folder, card = Path(directory), read_card(directory)
     if card.network is None:
         msg = f"{folder / CARD_FILE}: names no network; copy or train the model again"
+        raise InputError(msg)
+    if anomaly is not None and bool(card.anomaly) != anomaly:
+        corrects = (
+            "corrects muons: it gives no anomaly score; `l1scout anomaly train` makes a model that does"
+        )
+        scores = "is an anomaly model, which corrects no muons; `l1scout anomaly score` uses it"
+        msg = f"{folder}: {corrects if anomaly else scores}"
         raise InputError(msg)
     path = folder / card.network.file
     check_sums(folder, CARD_FILE, card.network.file)

@@ -29,6 +29,8 @@ INPUT_NAME = "hardware"
 
 
 OUTPUT_NAME = "l1_minus_offline"
+LATENT_NAME = "latent_means"
+"""Name of the output of an anomaly model."""
 
 
 BEFORE_GAINS = "answers"
@@ -40,6 +42,9 @@ SIGN: Mapping[Reference, str] = {
     "station 2": "L1 at the second station minus offline at the vertex: subtract it from the L1 value at the "
     "second station (hwPhi, hwEta; hwPt)",
 }
+
+
+LATENT_MEANING = "means of latent variables: the anomaly score is the sum of their squares"
 
 
 _OPERATORS = {"relu": "Relu", "softmax": "Softmax", "linear": None}
@@ -64,17 +69,23 @@ def export_onnx(network: Network, card: Card, *, ramps: bool = False, batch: int
     if ramps:
         network = as_ramps(network, card).in_physics_units(card)
     opset = ACCELERATOR_OPSET if ramps else OPSET
-    proto = to_onnx(network, batch=batch, name=f"l1scout {card.name}", opset=opset)
+    output = LATENT_NAME if card.anomaly else OUTPUT_NAME
+    proto = to_onnx(network, batch=batch, name=f"l1scout {card.name}", opset=opset, output=output)
     describe(proto, card)
     return bytes(proto.SerializeToString(deterministic=True))
 
 
 def to_onnx(
-    network: Network, *, batch: int | None = None, name: str = "l1scout", opset: int = OPSET
+    network: Network,
+    *,
+    batch: int | None = None,
+    name: str = "l1scout",
+    opset: int = OPSET,
+    output: str = OUTPUT_NAME,
 ) -> "onnx.ModelProto":
     """Write a network as ``Gemm`` and activation nodes; look-ups as ``Gather``, gains as ``Gather``, ``Mul``.
 
-    Input and output are named `INPUT_NAME` and `OUTPUT_NAME`; `describe` states what they mean.
+    The input is named `INPUT_NAME`; `describe` states what input and output mean.
 
     Parameters
     ----------
@@ -85,6 +96,8 @@ def to_onnx(
         Of the graph.
     opset : int
         `OPSET`, or `ACCELERATOR_OPSET`.
+    output : str
+        Name of the output.
     """
     from onnx import TensorProto, checker, helper
 
@@ -93,16 +106,16 @@ def to_onnx(
         ("Mul", graph.look_up(f"gain_{at.column}", at.column, at.low, at.factors)) for at in network.gains
     ]
     more += [("Add", graph.constant("offset", network.offset))] if network.offset.size else []
-    at = graph.dense(network, BEFORE_GAINS if more else OUTPUT_NAME)
+    at = graph.dense(network, BEFORE_GAINS if more else output)
     for n, (kind, by) in enumerate(more, 1):
-        at = graph.node(kind, [at, by], OUTPUT_NAME if n == len(more) else f"{BEFORE_GAINS}_{n}")
+        at = graph.node(kind, [at, by], output if n == len(more) else f"{BEFORE_GAINS}_{n}")
     rows = batch if batch is not None else "muons"
     outputs = network.layers[-1].bias.size
     made = helper.make_graph(
         graph.nodes,
         name,
         [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, [rows, len(network.inputs)])],
-        [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, [rows, outputs])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [rows, outputs])],
         graph.constants,
     )
     imports, version = [helper.make_opsetid("", opset)], _IR_VERSIONS[opset]
@@ -168,6 +181,17 @@ class _Graph:
         return self.node("Gather", [self.constant(f"{name}_vectors", vectors), row], f"{name}_taken", axis=0)
 
 
+def meaning(card: Card) -> str:
+    """Say what the output of a model is, and what to do with it."""
+    return LATENT_MEANING if card.anomaly else SIGN[card.reference]
+
+
+def _unit(card: Card) -> str:
+    if card.anomaly:
+        return "integers from -128 to 127 in quarters, scaled as the card says"
+    return "the trigger's integers, not scaled"
+
+
 def interface(card: Card) -> dict[str, dict[str, Any]]:
     """Return what an ONNX model takes and gives, for its card: names, types, shapes, columns, units, sign."""
     inputs, outputs = [q.name for q in card.inputs], {q.name: q.unit for q in card.outputs}
@@ -177,15 +201,15 @@ def interface(card: Card) -> dict[str, dict[str, Any]]:
             "type": "float32",
             "shape": ["muons", len(inputs)],
             "columns": inputs,
-            "unit": "the trigger's integers, not scaled",
+            "unit": _unit(card),
         },
         "output": {
-            "name": OUTPUT_NAME,
+            "name": LATENT_NAME if card.anomaly else OUTPUT_NAME,
             "type": "float32",
             "shape": ["muons", len(outputs)],
             "columns": list(outputs),
             "units": outputs,
-            "sign": SIGN[card.reference],
+            "sign": meaning(card),
         },
     }
 
@@ -198,12 +222,12 @@ def describe(model: "onnx.ModelProto", card: Card) -> None:
     given, answer = what["input"], what["output"]
     units = ", ".join(f"{n} ({u})" for n, u in answer["units"].items())
     takes = f"float32, shape (muons, {len(given['columns'])}): {', '.join(given['columns'])}, {given['unit']}"
-    gives = f"float32, shape (muons, {len(answer['columns'])}): {units}. {SIGN[card.reference]}"
+    gives = f"float32, shape (muons, {len(answer['columns'])}): {units}. {meaning(card)}"
     graph = model.graph
     graph.input[0].doc_string, graph.output[0].doc_string = takes, gives
     model.doc_string = graph.doc_string = (
         f"l1scout model {card.name}, trained on {card.origin}. Input {INPUT_NAME}: {takes}. "
-        f"Output {OUTPUT_NAME}: {gives}. Outside the domain its answers are not valid."
+        f"Output {answer['name']}: {gives}. Outside the domain its answers are not valid."
     )
     helper.set_model_props(
         model,
@@ -214,7 +238,7 @@ def describe(model: "onnx.ModelProto", card: Card) -> None:
             "l1scout.output": gives,
             "l1scout.output_columns": ",".join(answer["columns"]),
             "l1scout.output_units": ",".join(answer["units"].values()),
-            "l1scout.sign": SIGN[card.reference],
+            "l1scout.sign": meaning(card),
             "l1scout.reference_columns": ",".join((*REFERENCES[card.reference], "hwPt")),
             "l1scout.domain": json.dumps({n: list(ends) for n, ends in card.domain.items()}),
             "l1scout.finders": describe_finders(card.finders),

@@ -6,9 +6,11 @@ die. Of a stopped reader, at most one segment that is gone elsewhere keeps its r
 
 import os
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -28,9 +30,12 @@ from l1scout.readout.segments import parse_name
 
 POLL_S = 0.04
 """Between two looks for more."""
-BEHIND_BYTES = 24 << 20
-"""With more of a segment to be read, a third of a second at the LHC's rate, reading goes on near its end."""
-TAIL_BYTES = 2 << 20
+BEHIND_S = 0.2
+"""If what is next to be read was written longer ago, reading goes on with what is written from now on."""
+FRESH_S = 0.05
+"""Of what waits then, that which was written within this time is not left out."""
+PIECE_BYTES = 2 << 20
+"""Read at a time at most: some 30 ms at the LHC's rate, so that the age of what waits is looked at often."""
 FRAMES = 1 << 9
 """Orbits that are decoded at a time at most."""
 _PART = ".part"
@@ -71,6 +76,7 @@ class SpoolFollower:
     def __init__(self, folder: Path, source: int, take: Take, stopping: threading.Event) -> None:
         self._folder, self._source, self._take, self._stopping = folder, source, take, stopping
         self.skipped_segments = self.skipped_bytes = self.corrupt = 0
+        self._since_s: float | None = None
         self.quality = ReadQuality()
         self.quality.skip_flagged = True
         self._frames: list[Frame] = []
@@ -82,6 +88,7 @@ class SpoolFollower:
         while not self._stopping.is_set():
             segment = self._next(last)
             if segment is None:
+                self._since_s = time.monotonic()
                 self._stopping.wait(POLL_S)
                 continue
             if self._read(segment):
@@ -107,13 +114,14 @@ class SpoolFollower:
         except OSError:  # acknowledged and removed meanwhile
             return not part_of(segment.path).exists()
         with file:
-            growing = GrowingFile(file, part_of(segment.path), self._stopping, self._pass_on)
+            growing = GrowingFile(file, part_of(segment.path), self._stopping, self._pass_on, self._since_s)
             head = growing.read(FILE_HEADER.itemsize)
             header = read_header(head) if len(head) == FILE_HEADER.itemsize else None
             if header is None:
                 self.corrupt += 1
                 return True
-            self._header = header
+            self._header = replace(header, size=0)  # what it announces need not all be read
+            header = self._header
             for part in split_raw(cast(BinaryIO, growing), header):
                 if isinstance(part, Frame):
                     self._frames.append(part)
@@ -122,6 +130,7 @@ class SpoolFollower:
             self._pass_on()
             self.skipped_bytes += growing.skipped_bytes
             self.corrupt += max(header.corrupt - growing.jumps, 0)
+            self._since_s = growing.complete_s
         return True
 
     def _pass_on(self) -> None:
@@ -169,6 +178,9 @@ def _open(path: Path) -> Any:
 class GrowingFile:
     """A file that somebody writes: a read waits for more, until it is complete.
 
+    What is next to be read is never older than `BEHIND_S` by much: if more comes than can be read, some is
+    left out. Its age is that of the first look at which the file was long enough.
+
     Parameters
     ----------
     file : binary file
@@ -179,35 +191,58 @@ class GrowingFile:
         Ends every wait.
     before_wait : callable
         Called when all that is there was read, and before something is left out.
+    since_s : float, optional
+        When writing began, by `clock`, if it is known: at the end of the segment before.
+    clock : callable
+        Seconds that never go back.
 
     Attributes
     ----------
     jumps, skipped_bytes : int
         How often something was left out, and how much.
+    complete_s : float or None
+        When the file was found to be complete.
     """
 
     def __init__(
-        self, file: Any, part: Path, stopping: threading.Event, before_wait: Callable[[], None]
+        self,
+        file: Any,
+        part: Path,
+        stopping: threading.Event,
+        before_wait: Callable[[], None],
+        since_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._file, self._part, self._stopping, self._before = file, part, stopping, before_wait
+        self._clock, self._since_s = clock, since_s
+        self._looks: deque[tuple[float, int]] = deque()
         self.jumps = self.skipped_bytes = 0
+        self.complete_s: float | None = None
 
     def read(self, size: int) -> bytes:
         """Return 1 to `size` bytes, as soon as there are any; nothing at the end of a complete file."""
         while True:
-            complete = not self._part.exists()  # before the read: what was written since is seen
+            if self.complete_s is None and not self._part.exists():  # before the read: all of it is seen
+                self.complete_s = self._clock()
             self._keep_up()
-            piece: bytes = self._file.read(size)
-            if piece or complete or self._stopping.is_set():
+            piece: bytes = self._file.read(min(size, PIECE_BYTES))
+            if piece or self.complete_s is not None or self._stopping.is_set():
                 return piece
             self._before()
             self._stopping.wait(POLL_S)
 
     def _keep_up(self) -> None:
-        """Go on near the end, if too much is to be read."""
-        at, size = self._file.tell(), os.fstat(self._file.fileno()).st_size
-        if at >= FILE_HEADER.itemsize and size - at > BEHIND_BYTES:
-            self._before()
-            self._file.seek(size - TAIL_BYTES)
-            self.jumps += 1
-            self.skipped_bytes += size - TAIL_BYTES - at
+        """Note how long the file is, and leave out what has waited for too long."""
+        at, size, now = self._file.tell(), os.fstat(self._file.fileno()).st_size, self._clock()
+        if not self._looks or size > self._looks[-1][1]:
+            self._looks.append((now if self._since_s is None else self._since_s, size))
+            self._since_s = None
+        while self._looks and self._looks[0][1] <= at:
+            self._looks.popleft()
+        if at < FILE_HEADER.itemsize or not self._looks or now - self._looks[0][0] <= BEHIND_S:
+            return
+        self._before()
+        old = [until for looked, until in self._looks if now - looked > FRESH_S]
+        self._file.seek(old[-1])
+        self.jumps += 1
+        self.skipped_bytes += old[-1] - at

@@ -40,6 +40,8 @@ class Recent:
         Seconds since 1970.
     real_time_factor : float
         Orbits read per second, in units of the LHC's.
+    seen_fraction : float
+        Of the orbits that passed, those that were read; NaN if none passed.
     objects_per_orbit : float
         Of the main stream.
     lag_s : float
@@ -48,6 +50,7 @@ class Recent:
 
     time: float
     real_time_factor: float
+    seen_fraction: float
     objects_per_orbit: float
     lag_s: float
 
@@ -70,8 +73,8 @@ class LiveHistograms:
     ----------
     guard : Lock
         Held while histograms change.
-    newest_orbit : int
-        -1 before the first.
+    oldest_orbit, newest_orbit : int
+        First and last orbit of the run that was read; -1 before the first.
     faults : list of str
         What went wrong, for the page.
     alarms : list of mapping
@@ -99,14 +102,15 @@ class LiveHistograms:
         self.guard, self._saving = threading.Lock(), threading.Lock()
         self.histograms = RunHistograms(KEEP_SECTIONS)
         self.run: int | None = None
-        self.newest_orbit, self.faults = -1, list[str]()
+        self.oldest_orbit = self.newest_orbit = -1
+        self.faults = list[str]()
         self._ended: set[int | None] = set()
         self.skipped = {"segments": 0, "bytes": 0}
         self.alarms: list[Mapping[str, str]] = []
         self.watchers: list[Callable[[RunHistograms, Section], None]] = []
         self.chain: ChainStatus | None = None
         self.series: deque[Recent] = deque(maxlen=SERIES)
-        self._before: tuple[float, int, int] | None = None
+        self._before: tuple[float, int, int, int] | None = None
         self._completed: Section | None = None
         self._references = {reference.stem: reference} if reference else {}
         self._cache: dict[tuple[Path, int], SavedHistograms] = {}
@@ -132,10 +136,18 @@ class LiveHistograms:
             if run != self.run:
                 self.histograms, self.run = RunHistograms(KEEP_SECTIONS), run
                 self._before, self._completed = None, None
-                self.newest_orbit = -1
+                self.oldest_orbit = self.newest_orbit = -1
             self.histograms.add(data)
             if len(main):
-                self.newest_orbit = int(main.orbit[-1])
+                first, last = int(main.orbit[0]), int(main.orbit[-1])
+                self.oldest_orbit = first if self.oldest_orbit < 0 else min(first, self.oldest_orbit)
+                self.newest_orbit = last
+
+    @property
+    def seen_fraction(self) -> float:
+        """Orbits of the run that were read, over those from the first to the newest; NaN if unknown."""
+        read = self.histograms.orbits
+        return _fraction(read, self.newest_orbit - self.oldest_orbit + 1 if read else 0)
 
     def tick(self) -> None:
         """Ask run control how the chain is, note the rates since the last tick; save once a lumisection."""
@@ -146,7 +158,7 @@ class LiveHistograms:
                 self.chain = None
         now = self._clock()
         with self.guard:
-            orbits = self.histograms.orbits
+            orbits, newest = self.histograms.orbits, self.newest_orbit
             objects = sum(self._objects(name) for name in list(self.histograms.streams)[:1])
             new = [s for s in self.histograms.completed() if self._completed is None or s > self._completed]
             for section in new:
@@ -155,15 +167,17 @@ class LiveHistograms:
                     watch(self.histograms, section)
         if self._before is not None and now > self._before[0]:
             passed, read = now - self._before[0], max(orbits - self._before[1], 0)
+            gone = newest - self._before[3] if self._before[3] >= 0 else read
             self.series.append(
                 Recent(
                     now,
                     read / passed / ORBIT_FREQUENCY_HZ,
+                    _fraction(read, gone),
                     max(objects - self._before[2], 0) / read if read else float("nan"),
                     self._lag_s(),
                 )
             )
-        self._before = now, orbits, objects
+        self._before = now, orbits, objects, newest
         if new and self._folder is not None:  # frames do not wait for it
             threading.Thread(target=self.save, name="save", daemon=True).start()
 
@@ -242,3 +256,7 @@ class LiveHistograms:
             "faults": self.faults[-10:],
             "alarms": [dict(a) for a in self.alarms[-50:]],
         }
+
+
+def _fraction(read: int, passed: int) -> float:
+    return min(read / passed, 1.0) if passed > 0 else float("nan")

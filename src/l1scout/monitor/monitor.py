@@ -1,5 +1,6 @@
 """The monitor process: it follows data, keeps histograms and serves the page."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -172,6 +173,7 @@ class Monitor:
         """Return the status of the process."""
         live, hub = self.live, self._server.hub
         with live.guard:
+            shown = live.seen_fraction
             orbits, data = live.histograms.orbits, data_label(live.histograms.simulated)
         segments = sum(f.skipped_segments for f in self.followers)
         skipped_bytes = sum(f.skipped_bytes for f in self.followers)
@@ -183,6 +185,7 @@ class Monitor:
             run=live.run,
             data=data,
             orbits=orbits,
+            shown=0.0 if math.isnan(shown) else shown,
             last_orbit=live.newest_orbit,
             skipped_segments=segments,
             skipped_bytes=skipped_bytes,

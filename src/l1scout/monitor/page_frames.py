@@ -107,7 +107,7 @@ def live_frame(live: LiveHistograms, view: View) -> bytes:
     """Make the message of a view."""
     arrays: dict[str, NDArray[Any]] = {}
     with live.guard:
-        histograms = live.histograms
+        histograms, fraction = live.histograms, live.seen_fraction
         stream = chosen_stream(view, list(histograms.streams))
         orbits, section = 0, None
         if stream:
@@ -130,12 +130,13 @@ def live_frame(live: LiveHistograms, view: View) -> bytes:
             "run": live.run,
             "section": section.number if section else None,
             "newest_orbit": live.newest_orbit,
+            "seen_fraction": fraction if np.isfinite(fraction) else None,
             "runs": live.runs(),
             **live.status(),
         }
     if view.name == "overview":
         recent = list(live.series)
-        for key in ("time", "real_time_factor", "objects_per_orbit", "lag_s"):
+        for key in ("time", "real_time_factor", "seen_fraction", "objects_per_orbit", "lag_s"):
             arrays[f"series/{key}"] = np.array([getattr(point, key) for point in recent], np.float64)
     return pack(head, arrays)
 

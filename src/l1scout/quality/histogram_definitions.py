@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l1scout.analysis.common.anomaly_counts import spectrum_edges
 from l1scout.core.orbit_data import MUON
 from l1scout.formats.layout import Field
 from l1scout.formats.stream import STREAMS
+from l1scout.formats.streams.anomaly import LEVELS
 from l1scout.formats.streams.muon import FIELDS, PHI_BINS, TRACK_FINDERS
 from l1scout.lhc import BX_PER_ORBIT
 
@@ -243,7 +245,27 @@ def gt_definitions() -> tuple[HistogramDefinition, ...]:
     return (*_BEYOND, fired)
 
 
-_OWN: Mapping[str, Any] = {MUON: muon_definitions, "gt": gt_definitions}
+def anomaly_definitions() -> tuple[HistogramDefinition, ...]:
+    """Return the histograms of anomaly scores: their spectrum in quarters of octaves, also by level."""
+    edges = spectrum_edges()
+    table = np.repeat(np.arange(edges.size - 1, dtype=np.int16), np.diff(edges))
+    label = "hwScore (sixteenths)"
+    score = HistogramAxis("score", label, edges.astype(np.float64), "hwScore", 0, table)
+    level = integer_axis(
+        "level", f"level ({', '.join(f'{k}: {n}' for k, n in enumerate(LEVELS))})", 4, "level"
+    )
+    return (
+        *_BEYOND,
+        HistogramDefinition("score", "Anomaly score", (score,), "scores"),
+        HistogramDefinition("level_score", "Anomaly score by level", (level, score), "scores"),
+    )
+
+
+_OWN: Mapping[str, Any] = {
+    MUON: muon_definitions,
+    "gt": gt_definitions,
+    "anomaly": anomaly_definitions,
+}
 
 
 @cache

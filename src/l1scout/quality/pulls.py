@@ -5,15 +5,21 @@ number of n new entries that are in it follows a beta-binomial distribution. The
 or more is that with a = R + 1 and b = n_R - R, and as many or fewer that with a = R and b = n_R - R + 1:
 these are the one-sided values of Fisher's exact test, so that a false alarm is never likelier than stated.
 A systematic floor limits what a bin of the reference counts to 1 / tolerance^2 entries.
+
+The p-value of a histogram is that of its most unusual bin, p, corrected for the number of bins. Counts are
+integers, so that a bin with few entries can have few p-values: the probability that it has p or less is that
+of the next one that it can have, and 0 if it has none. Their sum over the bins, given the entries of each bin
+in both histograms together, is the corrected value (Westfall and Wolfinger, Am. Stat. 51 (1997) 3): bins that
+cannot be unusual take no share of the false alarms (Tarone, Biometrics 46 (1990) 515).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaln, gammaln
+from scipy.special import betaln, gammaln, xlogy
 
 TOLERANCE = 0.01
 """Systematic uncertainty of a bin's share of the entries, as in AutoDQM."""
@@ -23,6 +29,10 @@ _POINTS = 128
 """At which a tail is summed."""
 _SMALL = -30.0
 """Below this ln p, 1 - (1 - p)^m is m p."""
+_LIKELY = -1.0
+"""ln of the p-value with all bins counted, above which it does not matter that bins can have few p-values."""
+_LARGE, _MAJOR = 50_000, 0.1
+"""Entries of a bin in both histograms, and their share, from which on its p-values count as continuous."""
 
 Floats = NDArray[np.float64]
 
@@ -83,8 +93,8 @@ def log_tail(k: ArrayLike, n: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
 def pulls(counts: ArrayLike, reference: ArrayLike, ratio: float, tolerance: float = TOLERANCE) -> Floats:
     """Return the difference of each bin from the reference, in standard deviations, approximately.
 
-    Square roots of counts have nearly the same uncertainty everywhere; that of the reference and the floor
-    are included. Bins that are empty in both have 0.
+    It is the signed root of the deviance of two Poisson counts, which is close to Gaussian in the tails of
+    small counts, too. Bins that are empty in both have 0.
 
     Parameters
     ----------
@@ -93,26 +103,37 @@ def pulls(counts: ArrayLike, reference: ArrayLike, ratio: float, tolerance: floa
         Entries of all bins over those of the reference.
     tolerance : float
     """
-    d, expected = np.asarray(counts, np.float64), np.asarray(reference, np.float64) * ratio
-    spread = np.sqrt(1 + ratio + expected * tolerance**2)
-    return np.asarray(2 * (np.sqrt(d + 0.375) - np.sqrt(expected + 0.375)) / spread)
+    d, r = np.asarray(counts, np.float64), np.asarray(reference, np.float64)
+    scale = _floor(r, ratio, tolerance)
+    r = r * scale
+    ratio_of_bin = ratio / scale
+    mean = (d + r) / (1 + ratio_of_bin)
+    deviance = xlogy(d, d) - xlogy(d, ratio_of_bin * mean) + xlogy(r, r) - xlogy(r, mean)
+    return np.asarray(np.sign(d - ratio_of_bin * r) * np.sqrt(np.maximum(2 * deviance, 0.0)))
 
 
-def dispersion(counts: ArrayLike, reference: ArrayLike, tolerance: float = TOLERANCE) -> float:
-    """Return chi-squared per bin of counts against a reference: 1 if entries are independent.
+def _floor(reference: Floats, ratio: float, tolerance: float) -> Floats:
+    """Return by how much bins of the reference count less, as both histograms have a systematic scatter."""
+    return np.asarray(1 / (1 + reference * tolerance**2 * (1 + ratio)))
 
-    Objects of one crossing are not, and so are above. Bins with 5 entries or more expected count; NaN if
-    there are fewer than two of them.
+
+def dispersion(counts: ArrayLike, reference: ArrayLike, tolerance: float = TOLERANCE) -> tuple[float, float]:
+    """Return chi-squared of counts against a reference, and its degrees of freedom.
+
+    Their ratio is 1 if entries are independent; objects of one crossing are not, and so are above. Bins with
+    5 entries or more expected count; without two of them, both are 0.
     """
     d, r = np.asarray(counts, np.float64).reshape(-1), np.asarray(reference, np.float64).reshape(-1)
-    share = d.sum() / r.sum() if r.any() else 0.0
-    expected = r * share
+    both = d + r
+    share = d.sum() / both.sum() if both.any() else 0.0
+    expected = both * share
     enough = expected >= 5
     if np.count_nonzero(enough) < 2:
-        return float("nan")
+        return 0.0, 0.0
+    freedom = float(np.sum(1 - both[enough] / both.sum()))
     d, expected = d[enough], expected[enough]
-    variance = expected * (1 + share) + (expected * tolerance) ** 2
-    return float(((d - expected) ** 2 / variance).sum() / (d.size - 1))
+    variance = (expected + (expected * tolerance) ** 2) * (1 - share)
+    return float(((d - expected) ** 2 / variance).sum()), freedom
 
 
 def log_probabilities(
@@ -130,7 +151,7 @@ def log_probabilities(
         Systematic uncertainty of each bin's share.
     """
     d, r = np.asarray(counts, np.float64), np.asarray(reference, np.float64)
-    scale = 1 / np.sqrt(1 + (r * tolerance**2) ** 2)
+    scale = _floor(r, n / n_reference, tolerance)
     inside, outside = r * scale, (n_reference - r) * scale
     more = d * n_reference >= r * n
     tail = log_tail(
@@ -160,27 +181,49 @@ def compare_histograms(
     n, n_reference = int(counts.sum()), int(reference.sum())
     if not n or not n_reference or counts.size < 2:
         return None
-    axes, tested = range(counts.ndim), 0
-    candidates: list[tuple[tuple[int, ...], int, float, float, float]] = []
-    for kept in chain.from_iterable(combinations(axes, k + 1) for k in axes):
-        summed = tuple(axis for axis in axes if axis not in kept)
-        d, r = counts.sum(axis=summed).reshape(-1), reference.sum(axis=summed).reshape(-1)
-        tested += int(np.count_nonzero(d + r))
+    kinds: list[tuple[tuple[int, ...], int, float, float, float]] = []
+    together: list[Floats] = []
+    for kept, distinct in _projections(counts + reference):
+        summed = tuple(axis for axis in range(counts.ndim) if axis not in kept)
+        d, r = (h.sum(axis=summed).reshape(-1)[distinct] for h in (counts, reference))
         far = pulls(d, r, n / n_reference, tolerance)
-        candidates += [(kept, int(k), float(d[k]), float(r[k]), float(far[k])) for k in _extremes(far)]
-    observed, before = (np.array([c[i] for c in candidates]) for i in (2, 3))
+        together.append(d + r)
+        kinds += [(kept, int(distinct[k]), float(d[k]), float(r[k]), float(far[k])) for k in _extremes(far)]
+    observed, before = (np.array([c[i] for c in kinds]) for i in (2, 3))
     by = 1 / overdispersion
     found = log_probabilities(observed * by, n * by, before * by, n_reference * by, tolerance)
     best = int(np.argmin(found))
-    kept, at, _, _, pull = candidates[best]
+    kept, at, _, _, pull = kinds[best]
     place = np.unravel_index(at, [counts.shape[axis] for axis in kept])
+    sizes = np.concatenate(together)
+    log_p = _of_any(float(found[best]), sizes.size)
+    if log_p < _LIKELY and overdispersion == 1.0:
+        log_p = min(log_p, _of_discrete(float(found[best]), sizes, n + n_reference, n / (n + n_reference)))
     return HistogramTest(
-        _of_any(float(found[best]), tested),
+        log_p,
         dict(zip(kept, (int(k) for k in place), strict=True)),
         float(observed[best]),
         float(before[best]) * n / n_reference,
         pull / overdispersion**0.5,
     )
+
+
+def _projections(total: NDArray[np.int64]) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp]]]:
+    """Yield axes that are kept, and places of the bins (of the others' sums) that are to be tested.
+
+    Those are not empty, and not the same as a bin of fewer sums: a ring that lies in one track finder is
+    tested once. Of two bins, which have the same p-value, one is tested.
+    """
+    axes = range(total.ndim)
+    for kept in chain.from_iterable(combinations(axes, k + 1) for k in axes):
+        summed = tuple(axis for axis in axes if axis not in kept)
+        distinct = total.sum(axis=summed) > 0
+        one_of_two = np.count_nonzero(distinct) == 2
+        for axis in summed:
+            finer = total.sum(axis=tuple(other for other in summed if other != axis)) > 0
+            distinct &= np.count_nonzero(finer, axis=sorted((*kept, axis)).index(axis)) > 1
+        at = np.flatnonzero(distinct)
+        yield kept, at[:1] if one_of_two else at
 
 
 def _extremes(far: Floats) -> NDArray[np.intp]:
@@ -197,3 +240,31 @@ def _of_any(log_p: float, tested: int) -> float:
         return log_p + float(np.log(tested))
     with np.errstate(divide="ignore"):
         return float(np.log(-np.expm1(tested * np.log1p(-np.exp(log_p)))))
+
+
+def _of_discrete(log_p: float, sizes: Floats, entries: int, share: float) -> float:
+    """Return ln of the probability that the p-value of any bin is as small, as counts are integers.
+
+    Parameters
+    ----------
+    log_p : float
+        ln of a two-sided p-value.
+    sizes : ndarray of float64
+        Entries of each bin in both histograms.
+    entries : int
+        Of all bins.
+    share : float
+        Of the entries of both histograms, those in the newer one: given its size, a bin has a binomial number
+        of new entries, very nearly.
+    """
+    from scipy.stats import binom
+
+    p = np.exp(log_p)
+    is_small = sizes < min(_LARGE, _MAJOR * entries)
+    small, number = np.unique(sizes[is_small], return_counts=True)
+    tail = p / 2 * (1 + 1e-3)  # tails are not exact
+    above = binom.sf(binom.isf(tail, small, share), small, share)
+    below = binom.cdf(binom.ppf(tail, small, share) - 1, small, share)
+    each = np.minimum(above, p / 2) + np.minimum(below, p / 2)
+    total = float(number @ each) + p * np.count_nonzero(~is_small)
+    return float(np.log(max(total, p))) if p > 0 else log_p

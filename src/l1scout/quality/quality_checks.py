@@ -79,6 +79,12 @@ class SectionCheck(ABC):
         Lumisections of its reference; all if None.
     tolerance : float
         Relative systematic uncertainty.
+
+    Attributes
+    ----------
+    is_able : bool
+        Whether the newest lumisection had enough entries to be tested: if not, the check takes no share of
+        the false alarms.
     """
 
     view = "physics"
@@ -88,7 +94,7 @@ class SectionCheck(ABC):
         self.stream, self.histogram, self.name = stream, histogram, f"{stream}/{name}"
         self._tolerance = tolerance
         self.reference = SectionReference(keep)
-        self._flagged = 0
+        self._flagged, self.is_able = 0, True
 
     def look(self, at: Section, counts: Counts, orbits: int, alpha: float) -> QualityFlag | None:
         """Check a lumisection.
@@ -146,7 +152,7 @@ class BinCheck(SectionCheck):
     def __init__(self, stream: str, definition: HistogramDefinition, tolerance: float) -> None:
         super().__init__(stream, definition.name, definition.name, REFERENCE_SECTIONS, tolerance)
         self._definition = definition
-        self._dispersion: deque[float] = deque(maxlen=REFERENCE_SECTIONS)
+        self._chi2 = self._freedom = 0.0
         maps = len(definition.axes) > 1
         other = {"occupied_bx": "bunches", "algorithm": "menu"}.get(definition.name, "physics")
         self.view = "maps" if maps else other
@@ -154,21 +160,28 @@ class BinCheck(SectionCheck):
     def restart(self) -> None:
         """Begin with an empty reference."""
         super().restart()
-        self._dispersion.clear()
+        self._chi2 = self._freedom = 0.0
 
     def _learn(self, now: NDArray[np.int64], orbits: int) -> None:
         if self.reference.counts is not None:
-            value = dispersion(now, self.reference.counts, self._tolerance)
-            if np.isfinite(value):
-                self._dispersion.append(value)
+            chi2, freedom = dispersion(now, self.reference.counts, self._tolerance)
+            self._chi2, self._freedom = self._chi2 + chi2, self._freedom + freedom
         super()._learn(now, orbits)
+
+    @property
+    def overdispersion(self) -> float:
+        """Chi-squared per degree of freedom of the run; 1 if it is not three standard deviations above."""
+        if not self._freedom:
+            return 1.0
+        mean = self._chi2 / self._freedom
+        return mean if mean > 1 + 3 * np.sqrt(2 / self._freedom) else 1.0
 
     def _test(
         self, at: Section, now: NDArray[np.int64], orbits: int, reference: NDArray[np.int64], alpha: float
     ) -> QualityFlag | None:
         del orbits
-        more = max(1.0, float(np.mean(self._dispersion))) if self._dispersion else 1.0
-        found = compare_histograms(now, reference, self._tolerance, more)
+        found = compare_histograms(now, reference, self._tolerance, self.overdispersion)
+        self.is_able = found is not None
         if found is None or found.log_p > np.log(alpha):
             return None
         where, bx, observed, expected, others = self._region(found, now, reference)
@@ -228,7 +241,7 @@ class DriftCheck(SectionCheck):
 
     def __init__(self, stream: str, histogram: str, name: str, keep: int | None, tolerance: float) -> None:
         super().__init__(stream, histogram, name, keep, tolerance)
-        self._detector = ShiftDetector(1.0)
+        self._detector = ShiftDetector(1.0, keep)
 
     def restart(self) -> None:
         """Begin with an empty reference, and without evidence."""
@@ -249,6 +262,7 @@ class DriftCheck(SectionCheck):
         self, at: Section, now: NDArray[np.int64], orbits: int, reference: NDArray[np.int64], alpha: float
     ) -> QualityFlag | None:
         found = self._pull(now, orbits, reference)
+        self.is_able = found is not None
         self._detector.alpha = alpha
         if found is None or not self._detector.update(found[0]):
             return None

@@ -52,8 +52,8 @@ class SectionQuality:
 
     @property
     def tests(self) -> int:
-        """Number of tests of histograms that had entries."""
-        return sum(len(checks) for checks in self._checks.values())
+        """Number of tests of histograms that had enough entries in the newest lumisection."""
+        return sum(check.is_able for checks in self._checks.values() for check in checks)
 
     @property
     def alpha(self) -> float:

@@ -142,6 +142,7 @@ def _store() -> Iterator[Metric]:
 
 def _monitor() -> Iterator[Metric]:
     yield gauge("orbits_shown", "Orbits of the run in the histograms.", lambda s: s.orbits)
+    yield gauge("orbits_shown_ratio", "Of the run's orbits since the first that was read.", lambda s: s.shown)
     yield count("segments_skipped", "Segments left out, as the monitor was slow or late.", "skipped_segments")
     yield count("segments_skipped_bytes", "Bytes left out of segments that were read.", "skipped_bytes")
     yield count("stretches_corrupted", "Stretches of files that could not be read.", "corrupt")

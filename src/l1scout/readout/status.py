@@ -117,6 +117,7 @@ class MonitorStatus(ProcessStatus):
     run: int | None = Field(None, description="Of the newest data; null before the first.")
     data: DataLabel = "unknown"
     orbits: int = Field(description="Orbits of the run in the histograms.")
+    shown: float = Field(description="Their fraction of the orbits since the first one; 0 before it.")
     last_orbit: int = Field(description="Newest orbit in the histograms; -1 before the first.")
     skipped_segments: int = Field(description="Segments left out, as this process was too slow or late.")
     skipped_bytes: int = Field(description="Bytes left out of other segments.")

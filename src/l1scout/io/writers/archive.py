@@ -15,7 +15,6 @@ class ArchiveFileWriter(FormatWriter):
 
     name, title, suffixes = "archive", "compact archive (Parquet)", (".parquet",)
     options: ClassVar[Mapping[str, str]] = {
-        **RawWriter.options,
         "plain": "keep hwEta and hwPhi as columns: a third larger, for other readers",
     }
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -79,7 +80,8 @@ class FlatTableWriter(FormatWriter):
                 stated: dict[str, Any] = {"content": self.title, "flat_table": _SCHEMA_VERSION}
                 stated |= {"orbits_of_streams": orbits}
                 stated |= {} if simulated is None else {"simulated": simulated}
-                writer.add_key_value_metadata({"l1scout": json.dumps(stated), KEY: job.made.as_json()})
+                made = replace(job.made, simulated=simulated).as_json()
+                writer.add_key_value_metadata({"l1scout": json.dumps(stated), KEY: made})
         finally:
             if writer is not None:
                 writer.close()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -71,7 +72,8 @@ class _Filler:
             "checksum": self._sum,
             **self._stated,
         }
-        text = json.dumps({MARK: manifest, KEY: self._job.made.as_dict()}, indent=1)
+        made = replace(self._job.made, simulated=joint_origin(self._origins))
+        text = json.dumps({MARK: manifest, KEY: made.as_dict()}, indent=1)
         (self._folder / MANIFEST).write_text(text + "\n", "utf-8")
 
     def _add(self, data: OrbitData) -> None:
@@ -103,7 +105,8 @@ class _Filler:
             own: dict[str, Any] = {"content": f"{name} objects of a data set", MARK: stated}
             if simulated is not None:
                 own["simulated"] = simulated
-            part.writer.add_key_value_metadata({"l1scout": json.dumps(own), KEY: self._job.made.as_json()})
+            made = replace(self._job.made, simulated=simulated).as_json()
+            part.writer.add_key_value_metadata({"l1scout": json.dumps(own), KEY: made})
             part.writer.close()
             self._sum ^= checksum(part.path)[1]
         self._open = {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,11 @@ from l1scout.formats.raw import (
     sum_frames,
 )
 from l1scout.formats.records import ORBIT_MASK
-from l1scout.formats.stream import STREAMS, encode_source
+from l1scout.formats.stream import encode_source
 from l1scout.io.format_writer import WRITERS, FormatWriter, WriteJob, other_parts, unknown_orbits
 from l1scout.io.lumisection_parts import lumisection_parts
 from l1scout.io.quality import covered_orbits
-from l1scout.io.record_columns import as_recorded, lost_in_records
+from l1scout.io.record_columns import as_recorded, lost_in_records, recorded_sources, recorded_streams
 from l1scout.lhc import lumisection
 
 _MAX_RUN = 1 << 32
@@ -36,26 +36,21 @@ class RawWriter(FormatWriter):
     """
 
     name, title, suffixes = "raw", "CMSSW .raw", (".raw",)
-    options: ClassVar[Mapping[str, str]] = {"run": "number of the run, where the input does not state it"}
 
     def losses(self, data: OrbitData, options: Mapping[str, Any]) -> Iterator[str]:  # noqa: ARG002
         """Name columns that have no place in records, and orbits whose numbers are not known."""
         yield from lost_in_records(data)
-        yield from unknown_orbits(OrbitData(_held(data)))
+        yield from unknown_orbits(OrbitData(recorded_streams(data)))
         yield from other_parts(data)
 
     def write(self, chunks: Iterator[OrbitData], target: Path, job: WriteJob) -> None:
         """Write a file; its header comes last, when its size is known."""
         with target.open("wb") as out:
             out.write(bytes(FILE_HEADER.itemsize))
-            run, first, frames = _write_frames(chunks, out, job.options.get("run"), target)
+            run, first, frames = _write_frames(chunks, out, job.run_number, target)
             size = out.tell()
             out.seek(0)
             out.write(file_header(run, first, frames, size))
-
-
-def _held(data: OrbitData) -> dict[str, Any]:
-    return {name: batch for name, batch in data.streams.items() if STREAMS[name].source_ids}
 
 
 def _write_frames(
@@ -84,10 +79,10 @@ def orbit_frames(data: OrbitData, run: int, target: Path) -> tuple[bytes, int]:
     InputError
         If a value does not fit its field, or a crossing has more objects than a record can hold.
     """
-    held = {name: as_recorded(name, batch) for name, batch in _held(data).items()}
+    held = {name: as_recorded(name, batch) for name, batch in recorded_streams(data).items()}
     of_orbit: dict[int, list[NDArray[np.uint32]]] = {}
     mark = np.array([origin_mark(data.simulated)], np.uint32)
-    for source, names in _sources(held).items():
+    for source, names in recorded_sources(held).items():
         orbits = np.unique(np.concatenate([covered_orbits(held[name]) for name in names]))
         try:
             words, crossings, starts = encode_source({name: held[name] for name in names}, source)
@@ -110,17 +105,6 @@ def orbit_frames(data: OrbitData, run: int, target: Path) -> tuple[bytes, int]:
             of_orbit.setdefault(orbit, []).append(frame)
     frames = [frame for orbit in sorted(of_orbit) for frame in of_orbit[orbit]]
     return b"".join(frame.tobytes() for frame in frames), len(frames)
-
-
-def _sources(held: Mapping[str, Any]) -> dict[int, list[str]]:
-    """Return the sources to be written, and the streams of each."""
-    made: dict[int, list[str]] = {}
-    for name, batch in held.items():
-        stream = STREAMS[name]
-        partial = not stream.sources(stream.empty())  # a source stands for a part of the detector
-        for source in stream.source_ids if partial else stream.sources(batch):
-            made.setdefault(source, []).append(name)
-    return made
 
 
 WRITERS.register("raw")(RawWriter())

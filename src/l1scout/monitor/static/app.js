@@ -1,7 +1,7 @@
 // The page: what is shown follows from its address; every change is written back to it.
 import { Connection, describe, fetchFrame } from "./frame.js";
-import { element, forgetPlots } from "./plots.js";
-import { VIEWS } from "./views.js";
+import { clock, element, forgetPlots } from "./plots.js";
+import { VIEWS, percent } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
 const NAMES = Object.keys(VIEWS), MAX_PNG = 8;
@@ -129,11 +129,11 @@ function header(head) {
     const none = { "": "none", current: "current run" };
     options($("reference"), ["", ...(head.runs || [])], state.reference, none);
     options($("a"), ["current", ...(head.runs || [])], state.a, none);
-    $("newest").textContent = head.newest_orbit >= 0 ? `newest orbit ${head.newest_orbit.toLocaleString("en")}` : "";
+    $("newest").textContent = head.newest_orbit >= 0 ? `newest orbit ${head.newest_orbit.toLocaleString("en")}${head.seen_fraction === null ? "" : `, ${percent(head.seen_fraction)} of the orbits since the first were read`}` : "";
     document.body.dataset.orbit = String(head.newest_orbit);
   }
   options($("stream"), head.streams.length ? head.streams : [""], head.stream || (head.streams[0] ?? ""), { "": "none yet" });
-  $("updated").textContent = `updated ${new Date(head.time * 1000).toLocaleTimeString()}`;
+  $("updated").textContent = `updated ${clock(head.time)} UTC`;
 }
 
 const connection = new Connection((frame) => {

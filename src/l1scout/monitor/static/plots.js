@@ -3,6 +3,9 @@
 const WALL = innerWidth > 2400, FONT = WALL ? 17 : 11;  // a wall screen is read from afar
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+// Times are UTC everywhere, in 24 hours: hh:mm:ss, or its first characters.
+export const clock = (seconds, length = 8) => new Date(seconds * 1000).toISOString().slice(11, 11 + length);
+
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -69,20 +72,21 @@ export class LinePlot {
       if (x === null || x === undefined) { if (this.hovers) card.note.textContent = this.text || ""; this.hovers = false; return; }
       if (!this.hovers) this.text = card.note.textContent;
       this.hovers = true;
-      const at = time ? new Date(x * 1000).toLocaleTimeString("en-GB") : `${xLabel} ${short(+(x + (this.shift || 0)).toPrecision(6))}`;
+      const at = time ? `${clock(x)} UTC` : `${xLabel} ${short(+(x + (this.shift || 0)).toPrecision(6))}`;
       card.note.textContent = `${at}: ${short(u.data[1][k])} ${yLabel}`;
     };
     const options = {
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       width: 100, height, padding: [6, 10, 0, 0],
       legend: { show: legend && !single, live: true },
       hooks: { setCursor: [hover] },
       cursor: { points: { size: 5 }, drag: { x: true, y: false } },
       scales: { x: { time, distr: logX ? 3 : 1, range: (u, low, high) => (Number.isFinite(low) ? [low, high > low ? high : low + 1] : [0.1, 1]) }, y: { distr: logY ? 3 : 1, range } },
       axes: [
-        { ...axisOf(time ? undefined : xLabel, logX, true), values: (u, v) => v.map((x) => (x === null ? "" : time ? new Date(x * 1000).toLocaleTimeString("en-GB").slice(0, u.scales.x.max - u.scales.x.min > 300 ? 5 : 8) : short(x))), ...(integers ? { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] } : {}), space: (time ? 70 : 45) * FONT / 11 },
+        { ...axisOf(time ? undefined : xLabel, logX, true), values: (u, v) => v.map((x) => (x === null ? "" : time ? clock(x, u.scales.x.max - u.scales.x.min > 300 ? 5 : 8) : short(x))), ...(integers ? { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] } : {}), space: (time ? 70 : 45) * FONT / 11 },
         { ...axisOf(yLabel, logY, false), size: WALL ? 72 : 46, values: (u, v) => v.map((y) => (y === null ? "" : short(y))) },
       ],
-      series: [{ label: xLabel, value: time ? undefined : (u, v) => short(v) }, ...series.map((s) => ({
+      series: [{ label: xLabel, value: (u, v) => (time ? v && clock(v) : short(v)) }, ...series.map((s) => ({
         label: s.label, stroke: css(s.color), width: s.width || 1.5, dash: s.dash,
         fill: s.fill ? css(s.color) + "22" : undefined, paths: steps ? stepped : undefined,
         points: { show: false }, spanGaps: true, value: (u, v) => short(v),

@@ -10,6 +10,7 @@ const tile = (label) => {
     value.textContent = v; more.textContent = text; this.node.dataset.state = state;
   } };
 };
+export const percent = (fraction) => `${fraction > 0.9995 ? 100 : short(+(100 * fraction).toPrecision(3))} %`;
 const cells = (row, values) => row.replaceChildren(...values.map((v) => element("td", {}, v instanceof Node ? v : String(v))));
 
 export const VIEWS = {};
@@ -37,9 +38,10 @@ VIEWS.overview = {
     const { head, arrays } = frame, chain = head.chain, t = this.tiles;
     const times = arrays.get("series/time") || [], speeds = arrays.get("series/real_time_factor") || [], rates = arrays.get("series/objects_per_orbit") || [];
     const recent = Array.from(speeds.slice(-4));
+    const fractions = Array.from((arrays.get("series/seen_fraction") || []).slice(-4)).filter((v) => !Number.isNaN(v));
     const now = recent.length ? sum(recent) / recent.length : null;
-    t.speed.set(now === null ? "–" : `${short(+now.toPrecision(3))} × LHC`, now ? `${short(now * ORBIT_HZ)} orbits/s` : "no data just now");
-    t.orbits.set(head.orbits.toLocaleString("en"), `${short(head.orbits / ORBIT_HZ)} s of the LHC${head.skipped.segments || head.skipped.bytes ? "; not all: the monitor is slow" : ""}`);
+    t.speed.set(now === null ? "–" : `${short(+now.toPrecision(3))} × LHC`, now ? `${short(now * ORBIT_HZ)} orbits/s, ${percent(fractions.length ? sum(fractions) / fractions.length : 1)} of those taken` : "no data just now");
+    t.orbits.set(head.orbits.toLocaleString("en"), `${short(head.orbits / ORBIT_HZ)} s of the LHC${head.seen_fraction === null ? "" : `; ${percent(head.seen_fraction)} of the run's since the first`}${head.skipped.segments || head.skipped.bytes ? ": a sample, more come than can be read" : ""}`);
     const known = Array.from(rates).filter((v) => !Number.isNaN(v));
     t.rate.set(known.length ? short(+known[known.length - 1].toPrecision(3)) : "–", head.stream);
     const lost = chain ? sum(Object.values(chain.lost)) : null;
@@ -56,8 +58,10 @@ VIEWS.overview = {
     const linked = (a) => (a.link && a.link.startsWith("?") ? element("a", { href: a.link }, a.text) : a.text);
     const texts = [...(head.alarms || []).map(linked), ...(chain ? chain.alarms : []), ...head.faults];
     const warnings = chain ? chain.warnings : [];
-    this.alarms.replaceChildren(...texts.map((a) => element("li", { class: "bad" }, a)), ...warnings.map((w) => element("li", { class: "warn" }, w)),
+    const listed = JSON.stringify([head.alarms, chain && [chain.alarms, warnings], head.faults]);
+    if (listed !== this.listed) this.alarms.replaceChildren(...texts.map((a) => element("li", { class: "bad" }, a)), ...warnings.map((w) => element("li", { class: "warn" }, w)),
       ...(texts.length + warnings.length ? [] : [element("li", { class: "good" }, chain ? "No alarms." : "No alarms here. No run control (l1scout run) answers, so losses, buffers and lag of the chain are not known.")]));
+    this.listed = listed;  // a link that is replaced cannot be clicked
     this.processes.node.hidden = !rows.length;
     this.table.tBodies[0].replaceChildren(...rows.map(([name, p]) => {
       const row = element("tr", {});
