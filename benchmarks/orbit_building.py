@@ -20,15 +20,16 @@ are built are not those that went in.
 import resource
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from io import BytesIO
 
 import numpy as np
 
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData, Origin
-from l1scout.formats.frame_table import FrameTable
+from l1scout.formats.frame_table import FrameTable, split_tables
 from l1scout.formats.packets import Trailer
-from l1scout.formats.raw import read_frames, read_header
+from l1scout.formats.raw import FILE_HEADER, read_header
 from l1scout.formats.raw_segments import decode_payloads
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import STREAMS, encode_source, streams_of_sources
@@ -131,7 +132,10 @@ def frames(data: bytes) -> FramePart:
     """Find the frames of a ``.raw`` file."""
     header = read_header(data)
     assert header
-    return FramePart(FrameTable.of(list(read_frames(data, header))), header, Origin("benchmark"))
+    file = BytesIO(data)
+    file.seek(FILE_HEADER.itemsize)
+    tables = [part for part in split_tables(file, header) if isinstance(part, FrameTable)]
+    return FramePart(FrameTable.join(tables), header, Origin("benchmark"))
 
 
 def read(prepared: Mapping[int, Iterable[Chunk]], orbits: int) -> None:

@@ -1,5 +1,7 @@
 """Decoding straight from memory: muons beside numpy, some columns, frames anywhere, memory used again."""
 
+import io
+
 import numba
 import numpy as np
 import pytest
@@ -7,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats import muon_kernel
+from l1scout.formats import frame_table, muon_kernel, raw
 from l1scout.formats.decoded import join_decoded
-from l1scout.formats.frame_table import FrameTable
+from l1scout.formats.frame_table import FrameTable, split_tables
 from l1scout.formats.payloads import Payloads
-from l1scout.formats.raw import RawFile, file_header, read_frames, read_header
+from l1scout.formats.raw import Frame, RawFile, file_header, read_frames, read_header, split_raw
 from l1scout.formats.raw_objects import decode_shared_frames
 from l1scout.formats.records import find_records
 from l1scout.formats.reused_memory import reused
@@ -163,3 +165,45 @@ def test_parts_of_two_epochs():
     assert np.unique(found.objects.orbit).tolist() == [5, (1 << 31) + 5]
     parts = [STREAMS["jet"].decode(words, np.array([0, n]), np.array([22]))[0]] * 2
     np.testing.assert_array_equal(found.objects["hwPt"], join_decoded(parts).objects["hwPt"])
+
+
+def content(parts):
+    """Return orbit, source, marks and records of frames, given one by one or as tables; and other bytes."""
+    found = []
+    for part in parts:
+        if isinstance(part, bytes):  # it is cut where pieces of the file end
+            found.append((found.pop() if found and isinstance(found[-1], bytes) else b"") + part)
+            continue
+        table = FrameTable.of([part]) if isinstance(part, Frame) else part
+        payloads = table.payloads
+        words = [payloads.words[a:b].tobytes() for a, b in payloads.spans.T]
+        columns = table.orbit, table.source, table.marks, table.size
+        found += zip(*(column.tolist() for column in columns), words, strict=True)
+    return found
+
+
+@given(SEEDS, st.sampled_from([400, 3000, 1 << 22]), st.integers(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_tables_hold_the_frames_of_a_file(seed, piece, damaged):
+    """However it is read and wherever it is damaged: what is found is what is found frame by frame."""
+    random = np.random.default_rng(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raw, "PIECE", piece)
+        patch.setattr(frame_table, "PIECE", piece)
+        first = int(random.integers(0, 2**31 - 20))
+        body = b"".join(
+            frame(orbit, source, random.integers(0, 3000, 3 * random.integers(0, 20), np.uint32))
+            for orbit in range(first, first + 12)
+            for source in (1, 22)
+        )
+        data = bytearray(file_header(380963, 1, 24, 32 + len(body)) + body)
+        for _ in range(damaged):
+            data[random.integers(32, len(data))] ^= 1 << random.integers(0, 8)
+        del data[len(data) - random.integers(0, 30) * (damaged == 3) :]
+        accounts = [read_header(data), read_header(data)]
+        one, other = (
+            content(split(io.BytesIO(data[32:]), account))
+            for split, account in zip((split_raw, split_tables), accounts, strict=True)
+        )
+        assert one == other
+        assert accounts[0] == accounts[1]
