@@ -38,7 +38,7 @@ from l1scout.jit import kernel
 _HEAD_BYTES = 4 * FRAME_WORDS
 
 
-class _Memory:
+class _MemorySpan:
     """Words anywhere in memory, for numpy; `keeps` is what they are part of."""
 
     def __init__(self, address: int, words: int, keeps: object) -> None:
@@ -123,7 +123,9 @@ class FrameTable:
         low = int(self.address.min(initial=1 << 62)) if self.address.size else 0
         high = int((self.address + self.size).max(initial=low))
         words = (
-            np.asarray(_Memory(low, (high - low) // 4, self.keeps)) if high > low else np.zeros(1, np.uint32)
+            np.asarray(_MemorySpan(low, (high - low) // 4, self.keeps))
+            if high > low
+            else np.zeros(1, np.uint32)
         )
         spans = np.empty((2, self.address.size), np.int64)
         spans[0] = (self.address - low) >> 2
@@ -137,7 +139,7 @@ class FrameTable:
             return np.zeros(0, np.uint32)
         low = int(self.address.min()) - _HEAD_BYTES
         span = (int(self.address.max()) - low) // 4
-        words = np.asarray(_Memory(low, span, self.keeps))
+        words = np.asarray(_MemorySpan(low, span, self.keeps))
         return frame_marks(words[(self.address - low) // 4 - FRAME_WORDS])
 
 

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.formats.decoded import Decoded
 from l1scout.formats.lanes import SOME
-from l1scout.formats.object_kernels import BX, END, IN_ORDER, OBJECTS, ORBIT, ROWS, add_rows, cut_columns
+from l1scout.formats.object_kernels import cut_columns
 from l1scout.formats.object_records import FoundObjects, ObjectTable
 from l1scout.formats.payloads import Payloads
+from l1scout.formats.record_kernels import BX, END, IN_ORDER, OBJECTS, ORBIT, ROWS, add_rows
 from l1scout.formats.records import ALL_MATCH, HEADER_WORDS, ORBIT_MASK, record_length
 from l1scout.formats.reused_memory import arrays_in_one_block
 from l1scout.jit import kernel

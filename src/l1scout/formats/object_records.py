@@ -19,6 +19,7 @@ from l1scout.formats.decoded import batch_of_records
 from l1scout.formats.lanes import SOME
 from l1scout.formats.layout import Layout
 from l1scout.formats.payloads import Payloads
+from l1scout.formats.record_kernels import IN_ORDER
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.reused_memory import arrays_in_one_block
 
@@ -319,7 +320,7 @@ def decode_objects(
         [((held,), np.uint32), ((2, 6, group // plan.shortest + 1), np.int64)]
     )
     counts = np.zeros((len(kinds), 3), np.int64)
-    counts[:, object_kernels.IN_ORDER] = 1
+    counts[:, IN_ORDER] = 1
     ends, parts = np.empty(number.size, np.int64), payloads.sources - (part[1] if part else 0)
     object_kernels.decode_payloads(
         *(payloads.words, payloads.spans, payloads.bases, parts, number, forms, table, cuts),
