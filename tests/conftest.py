@@ -54,7 +54,8 @@ assert all((HERE / name).exists() for name in LONGEST_FIRST)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let all processes of a run of the tests share what XLA compiles for networks."""
+    """Let all processes of a run of the tests share what XLA compiles for networks, in half the time."""
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # toys are trained for a moment
     if hasattr(config, "workerinput") or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     folder = tempfile.mkdtemp(prefix="xla-of-tests-")

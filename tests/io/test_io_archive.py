@@ -475,6 +475,66 @@ def test_an_archive_that_would_lie_is_not_written(stored, tmp_path, monkeypatch,
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
+def _other_value(table: pa.Table) -> pa.Table:
+    name = "hwPt"
+    column = table[name].combine_chunks().to_numpy().copy()
+    column[len(column) // 2] ^= 1
+    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), pa.array(column))
+
+
+@pytest.mark.parametrize("fault", ["value", "side", "bit on disk", "half", "statement"])
+def test_what_is_written_otherwise_than_it_was_is_noticed(stored, tmp_path, monkeypatch, fault):
+    """As faulty memory or a faulty disk does; a source is removed only after this."""
+    (tmp_path / "in").write_bytes(stored["run3"]["RAW"])
+    write, close = pq.ParquetWriter.write_table, pq.ParquetWriter.close
+
+    def write_table(self, table, rows):
+        if fault == "value":
+            table = _other_value(table)
+        elif fault == "side":
+            side = bytearray(table["side"][0].as_py())
+            side[40] ^= 1
+            changed = pa.array([bytes(side), *[None] * (table.num_rows - 1)], pa.binary())
+            table = table.set_column(
+                table.schema.get_field_index("side"), table.schema.field("side"), changed
+            )
+        write(self, table, rows)
+
+    def close_and_damage(self):
+        if fault == "statement":
+            self.add_key_value_metadata({"l1scout": '{"archive": {}}'})
+        close(self)
+        (part,) = tmp_path.glob("a*")
+        data = bytearray(part.read_bytes())
+        if fault == "bit on disk":
+            data[len(data) // 4] ^= 16
+        part.write_bytes(data[: len(data) // 2] if fault == "half" else data)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", write_table)
+    monkeypatch.setattr(pq.ParquetWriter, "close", close_and_damage)
+    with pytest.raises(InputError, match="reads back different"):
+        archive.to_parquet(tmp_path / "in", tmp_path / "a")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("step", ["to_residuals", "to_rows", "_unexpected"])
+def test_a_step_that_does_not_lead_back_is_noticed(stored, tmp_path, monkeypatch, step):
+    """A wrong residual, a wrong first row, a wrong head: the records are compared word by word besides."""
+    (tmp_path / "in").write_bytes(stored["run3"]["RAW"])
+    right = getattr(archive_chunk, step)
+
+    def wrong(*arguments, **options):
+        found = right(*arguments, **options)
+        one = found if step == "_unexpected" else found[1]
+        one[len(one) // 2] += 1
+        return found
+
+    monkeypatch.setattr(archive_chunk, step, wrong)
+    with pytest.raises(InputError, match=r"would not give back the same bytes|rows that are no records"):
+        archive.to_parquet(tmp_path / "in", tmp_path / "a")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
 def test_regular_files_take_the_short_way_to_the_same_archive(stored, tmp_path, monkeypatch):
     """Chunks end in the middle of frames; damage of any frame leads to the long way."""
     raw, long_way = stored["run3"]["RAW"], []

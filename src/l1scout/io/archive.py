@@ -25,17 +25,18 @@ from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import parquet
 from l1scout.io.archive_chunk import (
     MAX_ROWS,
-    SIDE,
     Stretch,
     from_columns,
 )
 from l1scout.io.archive_frames import IrregularError
+from l1scout.io.archive_side import SIDE
 from l1scout.io.archive_writer import (
     SIDE_COLUMN,
     VERSION,
     ArchiveWriter,
     Converted,
     archive_schema,
+    values,
 )
 from l1scout.io.guard import guarded
 from l1scout.io.input_file import InputFile, opened
@@ -65,7 +66,8 @@ def to_parquet(
     plain : bool
         Keep hwEta and hwPhi as they are, a third more bytes, rather than what the GMT's table leaves.
     verify : bool
-        Read the archive again, and compare the bytes that it gives by CRC-32C, before it gets its name.
+        Read the archive again, and compare its columns by CRC-32C with those that were written, before it
+        gets its name. That these give back the file's bytes is seen when they are made.
     compute : callable, optional
         Gives the muons new columns; see `l1scout.io.rewrite.add_columns`.
     made : Provenance, optional
@@ -90,8 +92,7 @@ def to_parquet(
                 done = writer.write(part, new, made or current(), progress)
                 break
         if verify:
-            for _ in _bytes(part):
-                pass
+            writer.compare(part)
         return replace(done, bytes_out=part.stat().st_size)
 
 
@@ -222,15 +223,8 @@ def _arrays(path: Path, table: pa.Table, schema: pa.Schema) -> tuple[dict[str, N
         if column.type != schema.field(name).type or column.null_count:
             msg = f"{path}: column {name} holds {column.type} with {column.null_count} missing"
             raise InputError(msg)
-        out[name] = _values(column)[:n]
+        out[name] = values(column)[:n]
     return out, first
-
-
-def _values(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Return the numbers of a column, of which none is missing (its `to_numpy` imports pandas, if there)."""
-    kind = np.dtype(column.type.to_pandas_dtype())
-    parts = [np.frombuffer(c.buffers()[1], kind, len(c), c.offset * kind.itemsize) for c in column.chunks]
-    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, kind), *parts])
 
 
 def warm_up() -> None:

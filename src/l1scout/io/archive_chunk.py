@@ -1,14 +1,6 @@
 """A piece of a stored file as columns, and as bytes again: what the archive does a few MiB at a time.
 
-Most bytes follow from the columns. The rest is a chunk's *side*, in a column of bytes:
-
-- `SIDE`, numbers of u32;
-- for each frame (of bare records: for each stretch of records) the bytes before it that are none,
-  its number of records, and for .raw files the seven words of its head, less those of the frame
-  before (size and checksum: less what they must be); column by column;
-- rows at which a record begins although orbit and BX are those of the row before;
-- words that the columns do not give back: place and XOR;
-- bytes that are no frames and no records.
+Most bytes follow from the columns. The rest is in the chunk's side: see `l1scout.io.archive_side`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,12 +20,10 @@ from l1scout.formats.records import ORBIT_MASK, find_records
 from l1scout.formats.streams.muon import MUONS, MuonWords, decode_records
 from l1scout.io.archive_muons import to_muons
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
+from l1scout.io.archive_side import SIDE, Side, as_before
 from l1scout.io.stored import time_spans
 from l1scout.lhc import order_of_time
 
-SIDE = np.dtype(
-    [(n, "<u4") for n in ("rows", "frames", "splits", "patches", "verbatim", "checked", "crc32c")]
-)
 MAX_ROWS = 1 << 21
 _ALL_LINKS = 0xFFFF
 """``linkMatch`` where the BX and orbits of all links agree."""
@@ -134,7 +124,8 @@ def to_columns(stretch: Stretch, form: MuonWords, crc: int, *, plain: bool) -> t
     """Make the columns and the side of a stretch; `crc` is of the file up to its end.
 
     With `plain` the coordinates at the second station are columns as they are; without, ``dEta`` and
-    ``dPhi`` say how far they are from what the vertex coordinates and the GMT's table give.
+    ``dPhi`` say how far they are from what the vertex coordinates and the GMT's table give. InputError if
+    `from_columns` would not give back the stretch: every step is done backwards.
     """
     words, starts = stretch.words, stretch.starts
     columns, first = to_rows(words, starts, form)
@@ -144,100 +135,54 @@ def to_columns(stretch: Stretch, form: MuonWords, crc: int, *, plain: bool) -> t
         if numbers.any():
             of_record = np.repeat(numbers, stretch.records)
             columns["orbit"] += np.repeat(of_record, np.diff(np.append(first, len(columns["orbit"]))))
-    same = _as_before(columns)[first]
+    same = as_before(columns)[first]
     back, _ = to_records(columns, first, form)
     patches = np.flatnonzero(back != words)
+    right = plain
     if not plain:
-        columns["dEta"], columns["dPhi"] = to_residuals(columns)
-        del columns["hwEta"], columns["hwPhi"]
+        station = columns.pop("hwEta"), columns.pop("hwPhi")
+        columns["dEta"], columns["dPhi"] = to_residuals({**columns, "hwEta": station[0], "hwPhi": station[1]})
+        again = from_residuals(columns, columns["dEta"], columns["dPhi"])
+        right = all(map(np.array_equal, station, again))
     checked = bool(stretch.heads.size and np.all(stretch.heads[:, _CRC]))
     frames = np.concatenate(
         [stretch.before[None], stretch.records[None], _unexpected(stretch, checked=checked).T]
     )
     splits = first[same]
     counts = len(columns["hwPt"]), len(stretch.records), splits.size, patches.size
-    side = np.array((*counts, len(stretch.verbatim), checked, crc), SIDE)
+    numbers = np.array((*counts, len(stretch.verbatim), checked, crc), SIDE)
     rest = frames, splits, patches, back[patches] ^ words[patches]
-    return columns, side.tobytes() + b"".join(a.astype("<u4").tobytes() for a in rest) + stretch.verbatim
+    side = numbers.tobytes() + b"".join(a.astype("<u4").tobytes() for a in rest) + stretch.verbatim
+    if not (right and _gives_back(columns, side, stretch, first)):
+        msg = "its archive would not give back the same bytes; nothing was written: memory may be faulty"
+        raise InputError(msg)
+    return columns, side
+
+
+def _gives_back(columns: Columns, side: bytes, stretch: Stretch, first: NDArray[np.int64]) -> bool:
+    """Return whether all but the words of the records, which rows and patches give, follows from the side.
+
+    Checksums of frames that have them were compared when the frames were read.
+    """
+    heads = stretch.heads
+    parsed = Side.parse(side, len(columns["hwPt"]), framed=bool(heads.size))
+    same = np.array_equal(parsed.first_rows(columns), first) and parsed.verbatim == stretch.verbatim
+    same &= np.array_equal(parsed.records, stretch.records) and np.array_equal(
+        parsed.frames[0], stretch.before
+    )
+    if heads.size:
+        left = parsed.frames[2:].T
+        again = np.cumsum(left, axis=0, dtype=np.uint32)
+        again[:, _SIZE] = left[:, _SIZE] + _sizes(stretch)
+        again[:, _CRC] = heads[:, _CRC] if parsed.checked else left[:, _CRC]
+        same &= np.array_equal(again, heads)
+    return bool(same)
 
 
 def _numbers(lumisections: NDArray[np.uint32], orbits: NDArray[np.uint32]) -> NDArray[np.int64]:
     """Return the orbit numbers of frames, with their epochs, by two words of their heads."""
     words = orbits.astype(np.int64)
     return (words & ORBIT_MASK) | epochs(lumisections.astype(np.int64), words) << EPOCH_AT
-
-
-def _as_before(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    """Rows with orbit and BX of the row before."""
-    orbit, bx = columns["orbit"], columns["bx"]
-    out = np.zeros(orbit.size, np.bool_)
-    out[1:] = (orbit[1:] == orbit[:-1]) & (bx[1:] == bx[:-1])
-    return out
-
-
-@dataclass(frozen=True)
-class Side:
-    """What the side of a chunk says, taken apart.
-
-    Parameters
-    ----------
-    frames : ndarray of uint32, shape (2 or 9, frames)
-        Bytes before each frame, its records and, for .raw files, the words of its head less those of the
-        frame before.
-    splits : ndarray of uint32
-        Rows at which a record begins although orbit and BX are those of the row before.
-    at, xor : ndarray of uint32
-        Words that the columns do not give back: place and XOR.
-    verbatim : bytes
-    checked : bool
-        Whether the frames have checksums.
-    crc : int
-        Of the file up to the end of the chunk.
-    """
-
-    frames: NDArray[np.uint32]
-    splits: NDArray[np.uint32]
-    at: NDArray[np.uint32]
-    xor: NDArray[np.uint32]
-    verbatim: bytes
-    checked: bool
-    crc: int
-
-    @classmethod
-    def parse(cls, side: bytes, rows: int, *, framed: bool) -> "Side":
-        """Take the side of a chunk of `rows` rows apart (InputError if it is not that)."""
-        numbers = np.frombuffer(side, SIDE, 1)[0]
-        said, frames, splits, patches, verbatim, checked, crc = (int(numbers[n]) for n in SIDE.names or ())
-        width = 2 + FRAME_WORDS * framed
-        lengths = [SIDE.itemsize, 4 * frames * width, 4 * splits, 4 * patches, 4 * patches, verbatim]
-        sizes = np.cumsum(lengths)
-        if sizes[-1] != len(side) or said != rows:
-            msg = "rows do not belong to their side column: changed or damaged"
-            raise InputError(msg)
-        table, split, at, xor = (np.frombuffer(side[a:b], "<u4") for a, b in pairwise(sizes[:5]))
-        if np.any(split >= rows):
-            msg = "record beyond the last row: damaged"
-            raise InputError(msg)
-        return cls(table.reshape(width, frames), split, at, xor, side[sizes[4] :], bool(checked), crc)
-
-    @property
-    def records(self) -> NDArray[np.int64]:
-        """Records of each frame."""
-        return np.asarray(self.frames[1], np.int64)
-
-    def head_word(self, number: int) -> NDArray[np.uint32]:
-        """Return a word of the head of each frame: not size and checksum, which follow from the records."""
-        return np.asarray(np.cumsum(self.frames[2 + number], dtype=np.uint32))
-
-    def first_rows(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
-        """Return the first row of each record."""
-        new: NDArray[np.bool_] = ~_as_before(columns)
-        new[self.splits] = True
-        first = np.asarray(np.flatnonzero(new))
-        if int(self.frames[1].sum()) != first.size or int(self.frames[0].sum()) > len(self.verbatim):
-            msg = "records, frames and patches do not agree: damaged"
-            raise InputError(msg)
-        return first
 
 
 def with_station(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

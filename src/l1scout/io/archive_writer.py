@@ -24,6 +24,7 @@ from l1scout.formats.streams.muon import is_intermediate
 from l1scout.io import runs
 from l1scout.io.archive_chunk import MAX_ROWS, Part, Stretch, gather, to_columns, views, with_station
 from l1scout.io.archive_frames import regular_stretches
+from l1scout.io.guard import guarded
 from l1scout.io.input_file import InputFile
 from l1scout.io.parquet import HARDWARE, OPTIONAL
 from l1scout.io.reader import NewColumns
@@ -102,6 +103,7 @@ class ArchiveWriter:
         self._counts = dict.fromkeys(("orbits", "final_muons", "intermediate_muons", "verbatim"), 0)
         self._origins: set[bool | None] = set()
         self._done, self._crc = len(self._head), crc32c(self._head)
+        self._sums, self._said = list[list[int]](), b""
 
     def write(self, part: Path, new: NewColumns | None, made: Provenance, progress: Progress) -> Converted:
         """Write the archive (InputError if it would not give back the same bytes)."""
@@ -111,6 +113,7 @@ class ArchiveWriter:
             for data, stretch in self._stretches():
                 table = self._table(data, stretch, schema, new)
                 writer = writer or _writer(part, table.schema)
+                self._sums.append(_column_sums(table))
                 writer.write_table(table, MAX_ROWS)
                 progress(self._done, max(self._file.size, self._done))
             if writer is None:
@@ -120,11 +123,22 @@ class ArchiveWriter:
                 simulated = made.simulated
             said = self._statement(simulated)
             made = replace(made, simulated=simulated, inputs=made.inputs or file_inputs([self._file.path]))
-            writer.add_key_value_metadata({"l1scout": json.dumps(said), KEY: made.as_json()})
+            self._said = json.dumps(said).encode()
+            writer.add_key_value_metadata({"l1scout": self._said, KEY: made.as_json()})
         finally:
             if writer is not None:
                 writer.close()
         return Converted(self._done, 0, **self._counts, crc32c=self._crc, simulated=simulated)
+
+    def compare(self, part: Path) -> None:
+        """Read the archive again, and compare every column with what it was made of (InputError)."""
+        with guarded(part, "reads back different"), pq.ParquetFile(part) as file:
+            groups = range(file.num_row_groups)
+            sums = [_column_sums(file.read_row_group(k, use_threads=False)) for k in groups]
+            said = (file.metadata.metadata or {}).get(b"l1scout")
+        if (sums, said) != (self._sums, self._said):
+            msg = f"{part}: reads back different: the disk or memory is faulty"
+            raise InputError(msg)
 
     def _stretches(self) -> Iterator[tuple[Iterable[bytes | memoryview], Stretch]]:
         """Give the file's content, about `CHUNK` bytes at a time (InputError if some was left out)."""
@@ -288,6 +302,25 @@ def _array(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
     """Return an Arrow array over the memory of a column (`pyarrow.array` would import pandas)."""
     column = np.ascontiguousarray(values, kind.to_pandas_dtype())
     return pa.Array.from_buffers(kind, column.size, [None, pa.py_buffer(column)])
+
+
+def values(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Return the numbers of a column, of which none is missing (its `to_numpy` would import pandas)."""
+    kind = np.dtype(column.type.to_pandas_dtype())
+    parts = [np.frombuffer(c.buffers()[1], kind, len(c), c.offset * kind.itemsize) for c in column.chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, kind), *parts])
+
+
+def _column_sums(table: pa.Table) -> list[int]:
+    """Return the rows, and missing values and CRC-32C of each column (of the side: of its first row)."""
+    sums = [table.num_rows]
+    for column in table.columns:
+        if column.type == pa.binary():
+            content = memoryview(column[0].as_py())
+        else:
+            content = values(column.cast(pa.uint8()) if column.type == pa.bool_() else column).data
+        sums += column.null_count, crc32c(content)
+    return sums
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
