@@ -12,10 +12,17 @@ _LEAST = 1 << 16
 """Bytes below which the allocator of numpy is as good."""
 _MAX_BYTES = 1 << 28
 """Kept of a thread at most."""
-_FREE = 3
-"""References to a block that only the list, the loop and the count itself hold."""
 _LINE = 64
 _BLOCKS = local()
+
+
+def _references(blocks: list[NDArray[np.uint8]]) -> list[int]:
+    """Count the references to each block: those of the list and of this function, and others."""
+    return [sys.getrefcount(block) for block in blocks]
+
+
+_FREE = _references([np.empty(1, np.uint8)])[0]
+"""References to a block that nobody else holds; versions of Python differ in it."""
 
 
 def reused(size: int) -> NDArray[np.uint8]:
@@ -27,8 +34,9 @@ def reused(size: int) -> NDArray[np.uint8]:
         return np.empty(size, np.uint8)
     blocks: list[NDArray[np.uint8]] = _BLOCKS.__dict__.setdefault("blocks", [])
     found = None
-    for block in blocks:
-        if sys.getrefcount(block) == _FREE and size <= block.size < 4 * size + _LEAST:
+    for number, references in enumerate(_references(blocks)):
+        block = blocks[number]
+        if references == _FREE and size <= block.size < 4 * size + _LEAST:
             found = block if found is None or block.size < found.size else found
     if found is None:
         found = np.empty(size + size // 8, np.uint8)
