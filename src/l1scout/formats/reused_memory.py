@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from math import prod
 from threading import local
 from typing import Any
 
@@ -55,7 +56,7 @@ def _drop_unused(blocks: list[NDArray[np.uint8]]) -> None:
 
 def arrays_in_one_block(wanted: Sequence[tuple[tuple[int, ...], DTypeLike]]) -> list[NDArray[Any]]:
     """Return arrays of any content, by shape and type, in one piece of reused memory."""
-    sizes = [int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in wanted]
+    sizes = [prod(shape) * np.dtype(kind).itemsize for shape, kind in wanted]
     steps = [(size + _LINE - 1) // _LINE * _LINE for size in sizes]
     block, at, made = reused(sum(steps)), 0, []
     for (shape, kind), size, step in zip(wanted, sizes, steps, strict=True):
