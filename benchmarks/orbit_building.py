@@ -2,15 +2,16 @@
 
     python benchmarks/orbit_building.py [orbits]
 
-The orbits are simulated as in 2018 (`l1scout.simulate.activity`: a toy) and repeated with later numbers;
-each source gives its payloads, some orbits at a time, and the number of orbits differs from source to source.
-Four things are timed, one thread, in turn, best of several rounds:
+The orbits are simulated as in 2018 (`l1scout.simulate.activity`: a toy) and repeated with later numbers.
+To be joined and decoded alone, each source gives its payloads, 16 to 48 orbits at a time, differently from
+source to source; a segment has all orbits of a source. Four things are timed, one thread, in turn, best of
+several rounds:
 
 - join: the numbers of all sources put together, with the account (`OrbitBuilder`): what a builder that passes
   payloads on would do;
 - decode: the objects of all sources, without building;
 - build: the frames of ``.raw`` segments joined, and decoded to one `OrbitData` per batch (`build_data`);
-- read: the frames found in the bytes of segments, with their checksums.
+- read: the frames found in the bytes of segments, with their checksums: what comes before building.
 
 The LHC has an orbit every 88.9 us. Orbits are independent, so two processes build twice as many. The memory
 is the growth of the process's peak while many more orbits are built. The exit status is 1 if the objects that
@@ -20,20 +21,23 @@ are built are not those that went in.
 import resource
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from io import BytesIO
 
 import numpy as np
 
 from l1scout.cli.script import Parser, positive, run_script
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData, Origin
+from l1scout.formats.frame_table import FrameTable, split_tables
 from l1scout.formats.packets import Trailer
-from l1scout.formats.raw import read_frames, read_header
+from l1scout.formats.raw import FILE_HEADER, read_header
 from l1scout.formats.raw_segments import decode_payloads
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import STREAMS, encode_source, streams_of_sources
 from l1scout.formats.wire_formats.objects import OBJECT_PACKETS, encode_packet
-from l1scout.io.built_data import BuildAccount, build_data
-from l1scout.io.frame_parts import FramePart
+from l1scout.io.built_data import ORBITS, BuildAccount, build_data
+from l1scout.io.frame_parts import FRAMES, FramePart
+from l1scout.io.input_file import HEAD
 from l1scout.io.orbit_building import Fragments, OrbitBuilder
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.simulate.all_streams import simulate_streams
@@ -42,7 +46,7 @@ SOURCES = (1, *range(10, 22), *range(22, 26))
 STREAM_NAMES = ("muon", "jet", "egamma", "etsum", "tau", "stub")
 ROUNDS = 7
 SIMULATED_MARK = 2
-SEGMENTS: dict[int, list[bytes]] = {}
+SEGMENTS: dict[int, bytes] = {}
 PARTS: dict[int, list[FramePart]] = {}
 SIMULATED = 16
 Payload = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -93,7 +97,7 @@ def decoded(source: int, number: np.ndarray, words: np.ndarray, bounds: np.ndarr
 
 def join(prepared: Mapping[int, Iterable[Chunk]], orbits: int) -> None:
     """Put numbers together."""
-    builder, seen = OrbitBuilder(SOURCES), 0
+    builder, seen = OrbitBuilder(SOURCES, at_least=ORBITS), 0
     left = {source: iter(chunks) for source, chunks in prepared.items()}
     while (source := builder.behind()) is not None:
         chunk = next(left[source], None)
@@ -114,38 +118,46 @@ def decode(prepared: Mapping[int, Iterable[Chunk]], orbits: int) -> None:
             decoded(source, number, words, bounds)
 
 
-def segment(source: int, chunk: Chunk) -> bytes:
-    """Return a chunk as a ``.raw`` file."""
-    _, number, words, bounds = chunk
-    edges = zip(number.tolist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
-    packet = encode_packet(
-        source, [(n, SIMULATED_MARK, words[a:b], 0) for n, a, b in edges], Trailer(0, 0, 0)
-    )
-    framed = OBJECT_PACKETS.frame(OBJECT_PACKETS.find_orbits(memoryview(packet)), 1, source)
-    body = framed.words.tobytes()
-    return OBJECT_PACKETS.segment_header(1, 1, number.size, len(body) + 32) + body
+def segment(source: int, chunks: Iterable[Chunk]) -> bytes:
+    """Return chunks as a ``.raw`` file."""
+    bodies, orbits = list[bytes](), 0
+    for _, number, words, bounds in chunks:
+        edges = zip(number.tolist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+        packet = encode_packet(
+            source, [(n, SIMULATED_MARK, words[a:b], 0) for n, a, b in edges], Trailer(0, 0, 0)
+        )
+        framed = OBJECT_PACKETS.frame(OBJECT_PACKETS.find_orbits(memoryview(packet)), 1, source)
+        bodies.append(framed.words.tobytes())
+        orbits += number.size
+    size = sum(map(len, bodies)) + FILE_HEADER.itemsize
+    return OBJECT_PACKETS.segment_header(1, 1, orbits, size) + b"".join(bodies)
 
 
-def frames(data: bytes) -> FramePart:
-    """Find the frames of a ``.raw`` file."""
-    header = read_header(data)
+def frames(data: bytes) -> list[FramePart]:
+    """Find the frames of a ``.raw`` file, as `io.frame_parts.read_frame_parts` does."""
+    header, file, parts = read_header(data[:HEAD]), BytesIO(data), list[FramePart]()
     assert header
-    return FramePart(list(read_frames(data, header)), header, Origin("benchmark"))
+    file.seek(FILE_HEADER.itemsize)
+    for table in split_tables(file, header):
+        assert isinstance(table, FrameTable)
+        cuts = range(0, table.orbit.size, FRAMES)
+        some = (table.select(slice(first, first + FRAMES)) for first in cuts)
+        parts += [FramePart(one, header, Origin("benchmark")) for one in some]
+    return parts
 
 
 def read(prepared: Mapping[int, Iterable[Chunk]], orbits: int) -> None:
     """Find the frames of all segments."""
     del orbits
     for source in prepared:
-        for data in SEGMENTS[source]:
-            frames(data)
+        frames(SEGMENTS[source])
 
 
 def _parts(source: int, chunks: Iterable[Chunk]) -> Iterator[FramePart]:
     """Return the frames of chunks, found before if they were."""
     if source in PARTS and isinstance(chunks, list):
         return iter(PARTS[source])
-    return (frames(segment(source, chunk)) for chunk in chunks)
+    return (part for chunk in chunks for part in frames(segment(source, [chunk])))
 
 
 def build(prepared: Mapping[int, Iterable[Chunk]], orbits: int) -> dict[str, int]:
@@ -184,8 +196,8 @@ def main() -> int:
     bytes_per_orbit = sum(4 * words.size for words, _, _ in payload.values()) / SIMULATED
     print(f"{orbits} orbits, {len(SOURCES)} sources, {bytes_per_orbit / 1e3:.0f} kB an orbit")
     for source, chunks in prepared.items():
-        SEGMENTS[source] = [segment(source, chunk) for chunk in chunks]
-        PARTS[source] = [frames(data) for data in SEGMENTS[source]]
+        SEGMENTS[source] = segment(source, chunks)
+        PARTS[source] = frames(SEGMENTS[source])
     best: dict[str, float] = {}
     for _ in range(ROUNDS):
         for what in (join, decode, build, read):

@@ -1,13 +1,11 @@
 """All streams: round trips over the full ranges, in both directions, and plain numpy decodes beside ours."""
 
 import io
-import struct
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +20,7 @@ from l1scout.formats.wire_format import recognise_format
 from l1scout.formats.wire_formats.native64_tkmuon import NATIVE64_TKMUON
 from l1scout.io import describe, read_events
 from random_streams import FORMS, RANGES, batch_of
+from raw_frames import frame
 
 SEEDS = st.integers(0, 2**32 - 1)
 OF_THE_CALORIMETER = ("egamma", "etsum", "jet", "tau")
@@ -203,12 +202,6 @@ def test_stubs_of_all_sectors_as_numpy_has_them(seed):
     for column, values in stubs.columns.items():
         np.testing.assert_array_equal(values, plain[column], column)
     np.testing.assert_array_equal(stubs.bx[stubs.row], plain["bx"])
-
-
-def frame(orbit, source, words):
-    body = struct.pack("<I", source) + words.astype("<u4").tobytes()
-    head = struct.pack("<HHIIIII", 6, 2 << 13, 380963, orbit // 2**18 + 1, orbit, len(body), crc32c(body))
-    return head + body
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_a_file_in_pieces_is_read_as_a_whole(monkeypatch):
 
     orbits = range(1000, 1200)
     data, truth = make(orbits, 0)
-    monkeypatch.setattr(raw, "_PIECE", 997)
+    monkeypatch.setattr(raw, "PIECE", 997)
     monkeypatch.setattr(raw, "MAX_FRAME_BYTES", 200)
     for bit in range(8 * 32, 8 * len(data), 8 * 77 + 5):
         bad = flipped(data, bit)

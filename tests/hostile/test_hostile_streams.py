@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import numpy_streams
-from l1scout.formats import object_kernels
+from l1scout.formats import object_kernels, record_kernels
 from l1scout.formats.payloads import Payloads
 from l1scout.formats.stream import STREAMS, decode_streams, streams_of_sources
 from random_streams import FORMS, batch_of
@@ -86,11 +86,12 @@ def test_numpy_reads_damage_alike(name, source):
 
 def test_kernels_stay_inside_their_arrays(monkeypatch):
     """The same through kernels that check every index."""
-    for name in ("walk", "sort_records", "add_rows", "gather_words", "gather_objects", "cut_columns"):
-        kernel = getattr(object_kernels, name)
-        monkeypatch.setattr(object_kernels, name, numba.njit(boundscheck=True)(kernel.py_func))
-    kernel = object_kernels.decode_payloads.py_func
-    monkeypatch.setattr(object_kernels, "decode_payloads", numba.njit(boundscheck=True)(kernel))
+    for module in (record_kernels, object_kernels):
+        compiled = [n for n, found in vars(module).items() if hasattr(found, "py_func")]
+        assert len(compiled) > 5
+        for name in compiled:
+            plain = getattr(module, name).py_func
+            monkeypatch.setattr(module, name, numba.njit(boundscheck=True)(plain))
     random = np.random.default_rng(7)
     for name, source in [f for f in FORMS if f[1]]:
         words, bounds = mutated(good_payload(name, source)[0], 600, random)

@@ -213,7 +213,10 @@ class OrbitBatch:
 
     def with_orbits(self, seen: NDArray[np.int64]) -> "OrbitBatch":
         """Return this batch as one that stands for some orbits, rising; its rows must be of these."""
-        return replace(self, **orbits_stated(seen))
+        if len(self) and not (seen.size and seen[0] <= self.orbit[0] and self.orbit[-1] <= seen[-1]):
+            msg = f"orbit {self.orbit[0]} or {self.orbit[-1]} is none of those that the batch stands for"
+            raise ValueError(msg)
+        return self.stating(**orbits_stated(seen))
 
     def span(self, low: int, high: int, seen: NDArray[np.int64]) -> "OrbitBatch":
         """Return the rows `low` up to but not `high`, without copies, as those of some orbits, rising."""

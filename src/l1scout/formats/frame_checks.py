@@ -29,7 +29,7 @@ _HEAD = np.dtype(
     [("version", "<u2"), ("flags", "<u2"), *((n, "<u4") for n in ("run", "lumisection", "orbit")),
      *((n, "<u4") for n in ("payloadSize", "crc32c", "source"))]
 )  # fmt: skip
-_COLUMNS = np.dtype(
+FRAME_COLUMNS = np.dtype(
     [*((n, np.int64) for n in ("start", "source", "orbit", "flags", "bytes", "stated")),
      ("is_dated", np.bool_), ("is_filled", np.bool_)]
 )  # fmt: skip
@@ -74,11 +74,20 @@ def find_damaged(frames: Sequence["Frame"], lost: Sequence[int], before: dict[in
     before : dict of int to int
         Last orbit of each source before these frames; is brought up to date.
     """
-    every = _columns(frames)
-    out = np.zeros(len(frames), np.bool_)
+    return find_damaged_columns(_columns(frames), lost, before)
+
+
+def find_damaged_columns(
+    every: NDArray[Any], lost: Sequence[int], before: dict[int, int]
+) -> NDArray[np.bool_]:
+    """Do the same for frames of which what their headers state is given: of type `FRAME_COLUMNS`."""
+    out = np.zeros(every.size, np.bool_)
     for source in np.unique(every["source"]).tolist():
         at = np.flatnonzero(every["source"] == source)
         own = every[at]
+        if _are_plain(own, before.get(source)):
+            before[source] = int(own["orbit"][-1])
+            continue
         bad = _contradicted(own["is_dated"], np.ones(own.size, np.bool_))
         proven = own["is_filled"] & (own["stated"] == own["orbit"] & ORBIT_MASK)
         bad |= _contradicted(proven, own["is_filled"])
@@ -93,6 +102,18 @@ def find_damaged(frames: Sequence["Frame"], lost: Sequence[int], before: dict[in
     return out
 
 
+def _are_plain(frames: NDArray[Any], before: int | None) -> bool:
+    """Return whether all witnesses agree, no flag changes, and each orbit follows the one before it."""
+    orbit = frames["orbit"]
+    follow = np.all(orbit[1:] - orbit[:-1] == 1) and (before is None or orbit[0] - before == 1)
+    return bool(
+        follow
+        and np.all(frames["is_dated"])
+        and np.all(frames["flags"] == frames["flags"][0])
+        and np.all((frames["stated"] == orbit & ORBIT_MASK) | ~frames["is_filled"])
+    )
+
+
 def are_dated(lumisections: NDArray[np.int64], orbits: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which frames' lumisections are those of their orbits, in whichever epoch."""
     section = orbits // ORBITS_PER_LUMISECTION
@@ -102,14 +123,14 @@ def are_dated(lumisections: NDArray[np.int64], orbits: NDArray[np.int64]) -> NDA
 def _columns(frames: Sequence["Frame"]) -> NDArray[Any]:
     """Return what the headers of frames state, and the orbit number of their first record."""
     head = np.frombuffer(b"".join([f.head for f in frames]), _HEAD)
-    columns = np.zeros(len(frames), _COLUMNS)
+    columns = np.zeros(len(frames), FRAME_COLUMNS)
     columns["start"] = [f.start for f in frames]
     columns["orbit"] = [f.orbit for f in frames]
     columns["is_dated"] = are_dated(head["lumisection"].astype(np.int64), head["orbit"].astype(np.int64))
     columns["source"], columns["flags"] = head["source"], head["flags"]
     columns["bytes"] = head["payloadSize"] - 4
     for source in set(head["source"].tolist()):
-        at = _orbit_at(source)
+        at = orbit_at(source)
         own = head["source"] == source
         columns["is_filled"] |= (filled := own & (columns["bytes"] >= at + 4))
         numbers = b"".join([frames[k].records[at : at + 4] for k in np.flatnonzero(filled).tolist()])
@@ -118,7 +139,7 @@ def _columns(frames: Sequence["Frame"]) -> NDArray[Any]:
 
 
 @cache
-def _orbit_at(source: int) -> int:
+def orbit_at(source: int) -> int:
     """Return the byte of a source's first record at which its orbit number begins."""
     words = (stream.orbit_word(source) for stream in streams_of_sources([source]))
     return 4 * next(words, HEADER_WORDS - 1)

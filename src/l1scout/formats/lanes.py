@@ -101,6 +101,58 @@ def copy_some(typing: Any, source: Any, at: Any, target: Any, to: Any, mask: Any
     return types.uint32(source, types.uint64, target, types.uint64, types.uint32), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def transpose_8(
+    typing: Any,
+    words: Any,
+    places: Any,
+    k: Any,
+    first: Any,
+    out: Any,
+    to: Any,
+    stride: Any,
+    size: Any,
+    mask: Any,
+) -> Any:
+    """Write word w of the eight objects at ``places[k + l] + first`` to ``out[w * stride + to + l]``.
+
+    w is 0 to 7. Bit l of the result is set where any of the first `size` words of object l has a bit of
+    `mask`. There is no check of bounds, as for `differing`; `places` is a row of int64, `size` and `mask` are
+    uint32.
+    """
+    del typing, k, first, to, stride, size, mask
+
+    def generate(context: BaseContext, builder: Any, signature: Any, args: Any) -> Any:
+        pointers = [context.make_array(signature.args[n])(context, builder, args[n]).data for n in (0, 1, 4)]
+        rows = []
+        for lane in range(8):
+            place = builder.load(builder.gep(pointers[1], [builder.add(args[2], _LONG(lane))]))
+            where = builder.gep(pointers[0], [builder.add(place, args[3])])
+            rows.append(builder.load(builder.bitcast(where, _ROW.as_pointer())))
+            rows[-1].align = 4
+        for s in (4, 2, 1):  # blocks of s x s words change places
+            for r in (r for r in range(8) if not r & s):
+                a, b = rows[r], rows[r | s]
+                lanes = (
+                    [c if not c & s else 8 + (c ^ s) for c in range(8)],
+                    [c | s if not c & s else 8 + c for c in range(8)],
+                )
+                kind = ir.VectorType(_WORD, 8)
+                rows[r], rows[r | s] = (builder.shuffle_vector(a, b, ir.Constant(kind, own)) for own in lanes)
+        some: Any = ir.Constant(_ROW, [0] * 8)
+        for w, row in enumerate(rows):
+            target = builder.gep(pointers[2], [builder.add(builder.mul(args[6], _LONG(w)), args[5])])
+            builder.store(row, builder.bitcast(target, _ROW.as_pointer())).align = 4
+            counts = builder.icmp_unsigned("<", _WORD(w), args[7])
+            some = builder.or_(some, builder.select(counts, row, ir.Constant(_ROW, [0] * 8)))
+        masked = builder.and_(some, splat(builder, args[8]))
+        there = builder.icmp_unsigned("!=", masked, ir.Constant(_ROW, [0] * 8))
+        return builder.zext(builder.bitcast(there, _BYTE), _WORD)
+
+    long, word = types.uint64, types.uint32
+    return word(words, places, long, long, out, long, long, word, word), generate
+
+
 def _cut(words: Any, out: Any, shift: str) -> Any:
     """Return how a field is cut from `SOME` words: shifted left and then right, plus a number."""
     word, narrow = types.uint32, ir.VectorType(ir.IntType(16), SOME)

@@ -9,16 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from l1scout.formats.lanes import SOME, copy_some, cut_signed, cut_unsigned, ones
+from l1scout.formats.lanes import SOME, copy_some, cut_signed, cut_unsigned, ones, transpose_8
+from l1scout.formats.record_kernels import (
+    AT,
+    END,
+    OBJECTS,
+    PAYLOAD,
+    ROWS,
+    SIZE,
+    add_rows,
+    put_words,
+    read_words,
+    sort_records,
+    walk,
+)
 from l1scout.formats.records import ORBIT_MASK
 from l1scout.jit import kernel
-from l1scout.lhc import BX_PER_ORBIT
 
-AT, SIZE, ORBIT, BX, PAYLOAD, END = range(6)
-"""Rows of the table of records: first word, words of the first group of objects, whose they are, and the
-number of objects up to the end of each."""
-ROWS, OBJECTS, IN_ORDER = range(3)
-"""What is counted of each kind of object."""
 (
     PRESENT,
     OBJECT_WORDS,
@@ -36,82 +43,6 @@ not wanted."""
 
 
 @kernel
-def walk(words: Any, span: Any, orbit_base: Any, payload: Any, form: Any, records: Any, n: Any) -> Any:
-    """Walk through a payload from record to record while they make sense, of which `n` are known before.
-
-    Returns the number of records and the place of the next one.
-    """
-    count_mask, most, size = form[0], form[1], form[2]
-    bx_at, length, first, group = form[3], form[4], form[5], form[7]
-    head, head_mask = np.uint32(form[9]), np.uint32(form[10])
-    at, end = np.uint64(span[0]), np.uint64(span[1])
-    while at + first <= end:
-        header, bx, orbit = words[at], words[at + bx_at], words[at + bx_at + np.uint64(1)]
-        if count_mask:
-            count = np.uint64(header) & count_mask
-            if count > most:
-                break
-            group = size * count
-            length = first + group
-        if bx > np.uint32(BX_PER_ORBIT) or header & head_mask != head or at + length > end:
-            break
-        if bx == 0:  # zeros are damage, not a crossing
-            some = np.uint32(0)
-            for i in range(at + first, at + length):
-                some |= words[i]
-            if some == 0:
-                break
-        records[AT, n], records[SIZE, n] = at, group
-        records[ORBIT, n] = orbit_base + np.int64(orbit & np.uint32(ORBIT_MASK))
-        records[BX, n], records[PAYLOAD, n] = bx, payload
-        n += 1
-        at += length
-    return n, np.int64(at)
-
-
-@kernel
-def sort_records(records: Any, n: Any, other: Any) -> Any:
-    """Return records in order of BX, stably, if they are of one orbit: as they are, or copied to `other`."""
-    rises: Any = True
-    for i in range(1, n):
-        if records[ORBIT, i] != records[ORBIT, 0]:
-            return records
-        rises = rises and records[BX, i] >= records[BX, i - 1]
-    if rises:
-        return records
-    place = np.zeros(BX_PER_ORBIT + 2, np.int64)
-    for i in range(n):
-        place[records[BX, i] + 1] += 1
-    for i in range(1, place.size):
-        place[i] += place[i - 1]
-    for i in range(n):
-        to = place[records[BX, i]]
-        place[records[BX, i]] += 1
-        for row in range(records.shape[0]):
-            other[row, to] = records[row, i]
-    return other
-
-
-@kernel
-def add_rows(records: Any, n: Any, counts: Any, rows: Any) -> None:
-    """Make a row of each crossing whose records have objects."""
-    at, begin, before, in_order = counts[ROWS], np.int64(0), counts[OBJECTS], counts[IN_ORDER]
-    orbit_before, bx_before = np.int64(-1), np.int64(-1)
-    if at:
-        orbit_before, bx_before = rows[0, at - 1], rows[1, at - 1]
-    for k in range(n):
-        orbit, bx, end = records[ORBIT, k], records[BX, k], records[END, k]
-        rows[0, at], rows[1, at], rows[2, at] = orbit, bx, before + begin
-        if end > begin:
-            same = orbit == orbit_before
-            at += not (same and bx == bx_before)
-            in_order &= orbit > orbit_before or (same and bx >= bx_before)
-            orbit_before, bx_before = orbit, bx
-        begin = end
-    counts[ROWS], counts[IN_ORDER] = at, in_order
-
-
-@kernel
 def gather_words(
     words: Any, ends: Any, records: Any, n: Any, forms: Any, number: Any, present: Any, out: Any
 ) -> Any:
@@ -126,32 +57,35 @@ def gather_words(
             payload = records[PAYLOAD, k]
             form, end = forms[number[payload]], np.uint64(ends[payload])
             first, second, in_second = form[5], form[6], form[8]
-        at, left = np.uint64(records[AT, k]), np.uint64(records[SIZE, k])
+        at, left, gaps = np.uint64(records[AT, k]), np.uint64(records[SIZE, k]), np.uint32(1)
         if left <= some and in_second <= some and at + max(first, second) + some <= end:
             bits = (copy_some(words, at + first, out, last, present) | every) & np.uint32((one << left) - one)
-            gaps = bits & (bits + np.uint32(1))
+            gaps = np.uint32(bits & (bits + np.uint32(1)))
             stop = last + np.uint64(ones(bits))
             if in_second:
                 bits = copy_some(words, at + second, out, stop, present) | every
                 bits &= np.uint32((one << in_second) - one)
-                gaps |= bits & (bits + np.uint32(1))
+                gaps |= np.uint32(bits & (bits + np.uint32(1)))
                 stop += np.uint64(ones(bits))
-            if gaps == 0:  # as the trigger has it: first objects, and then nothing
-                last = stop
-                records[END, k] = np.int64(last)
-                continue
-        for part in range(2):
-            place, size = (at + first, left) if part == 0 else (at + second, in_second)
-            for i in range(place, place + size):
-                out[last] = words[i]
-                last += np.uint64((words[i] & present) | every != 0)
+        if gaps == 0:  # as the trigger has it: first objects, and then nothing
+            last = stop
+        else:
+            last = put_words(words, at + first, left, present, out, last)
+            last = put_words(words, at + second, in_second, present, out, last)
         records[END, k] = np.int64(last)
     return np.int64(last)
 
 
 @kernel
+def rows_of_words(object_words: Any) -> Any:
+    """Return how many rows of words are written for objects of so many: eight are transposed at a time."""
+    return object_words if object_words == 1 or object_words > 8 else 8
+
+
+@kernel
 def gather_objects(
     words: Any,
+    ends: Any,
     records: Any,
     n: Any,
     forms: Any,
@@ -173,10 +107,27 @@ def gather_objects(
     in_word, start = np.uint64(kind[FIRST_WORD]), np.uint32(kind[FIRST_START])
     mask, stride, room = np.uint32(kind[FIRST_MASK]), np.uint64(stride), np.uint64(room)
     one, last, before = np.uint64(1), np.uint64(0), np.uint64(before)
-    for k in range(n):
+    k, eight, places = 0, np.uint64(8), records[AT]
+    is_plain = part_at < 0 and first_at < 0 and kind[KEEP_WORDS] == 0
+    every = np.uint32(0xFF) if present == 0 else np.uint32(0)
+    while k < n:
         payload = records[PAYLOAD, k]
         form = forms[number[payload]]
         size, seen = form[2], np.uint64(0)
+        alone = size <= eight and form[1] == one and form[4] != 0 and is_plain
+        if alone and k + 8 <= n:
+            for i in range(k, k + 8):
+                alone &= records[PAYLOAD, i] == payload
+                alone &= np.uint64(places[i]) + form[5] + eight <= np.uint64(ends[payload])
+            if alone:
+                what = np.uint32(size), present
+                found = transpose_8(words, places, np.uint64(k), form[5], out, last, stride, *what)
+                if found | every == np.uint32(0xFF):  # all eight have an object
+                    for i in range(8):
+                        records[END, k + i] = np.int64(last) + i + 1
+                    last += eight
+                    k += 8
+                    continue
         at, left, second = np.uint64(records[AT, k]), np.uint64(records[SIZE, k]), form[8]
         place = at + form[5]
         while left or second:
@@ -198,6 +149,7 @@ def gather_objects(
             place += size
             left -= size
         records[END, k] = np.int64(last)
+        k += 1
     return np.int64(last)
 
 
@@ -232,6 +184,27 @@ def cut_columns(words: Any, stride: Any, n: Any, cuts: Any, out: Any, room: Any,
 
 
 @kernel
+def end_of_group(words: Any, spans: Any, bases: Any, number: Any, forms: Any, k: Any, most: Any) -> Any:
+    """Return the end of the payloads from `k` on whose first records are of the same orbit.
+
+    A payload without a record belongs to any. Several have up to `most` words together.
+    """
+    first, orbit, size = k, np.int64(-1), np.int64(0)
+    while k < spans.shape[1]:
+        size += spans[1, k] - spans[0, k]
+        if k > first and size > most:
+            break
+        at = spans[0, k] + np.int64(forms[number[k], 3]) + 1
+        if at < spans[1, k]:
+            stated = bases[k] + np.int64(words[at] & np.uint32(ORBIT_MASK))
+            if orbit >= 0 and stated != orbit:
+                break
+            orbit = stated
+        k += 1
+    return k
+
+
+@kernel
 def decode_payloads(
     words: Any,
     spans: Any,
@@ -242,6 +215,7 @@ def decode_payloads(
     kinds: Any,
     cuts: Any,
     places: Any,
+    most: Any,
     records: Any,
     scratch: Any,
     kept: Any,
@@ -264,6 +238,8 @@ def decode_payloads(
         Tables of kinds, and of their columns.
     places : (kinds, 2)
         Where the columns of each kind begin in `out`, and the room of each column.
+    most : int
+        Words of a group's payloads at most, if it is more than one.
     records : (2, 6, records)
     scratch, kept : rows of uint32
         Words of a group's objects; of all objects, if they are wanted.
@@ -276,34 +252,37 @@ def decode_payloads(
         Word up to which each payload could be read.
     """
     k, n = 0, spans.shape[1]
+    is_single = kinds.shape[0] == 1 and kinds[0, OBJECT_WORDS] == 1 and kinds[0, KEEP_WORDS] == 0
     while k < n:
-        m, orbit = 0, np.int64(-1)
-        while k < n:
-            form = forms[0, number[k]]
-            at = spans[0, k] + np.int64(form[3]) + 1
-            if at < spans[1, k]:
-                stated = bases[k] + np.int64(words[at] & np.uint32(ORBIT_MASK))
-                if orbit >= 0 and stated != orbit:
-                    break
-                orbit = stated
-            m, ends[k] = walk(words, spans[:, k], bases[k], k, form, records[0], m)
+        last = end_of_group(words, spans, bases, number, forms[0], k, most)
+        m = 0
+        if is_single and last == k + 1 and forms[0, number[k], 8] == 0 and forms[0, number[k], 0]:
+            row, columns, before = kinds[0], out[places[0, 0] :], counts[0, OBJECTS]
+            what = forms[0, number[k]], np.uint32(row[PRESENT])
+            objects, ends[k] = read_words(words, spans[:, k], bases[k], *what, scratch, counts[0], rows[0])
+            cut_columns(scratch, scratch.size, objects, cuts, columns, places[0, 1], before)
+            counts[0, OBJECTS] += objects
+            k = last
+            continue
+        while k < last:
+            m, ends[k] = walk(words, spans[:, k], bases[k], k, forms[0, number[k]], records[0], m)
             k += 1
         found = sort_records(records[0], m, records[1])
         for kind in range(kinds.shape[0]):
             row, some, place = kinds[kind], counts[kind], scratch
-            size, before = row[OBJECT_WORDS], some[OBJECTS]
-            stride = scratch.size // size
+            object_words, before = row[OBJECT_WORDS], some[OBJECTS]
+            stride = scratch.size // rows_of_words(object_words)
             if row[KEEP_WORDS]:
                 place = kept[before:]
-                stride = kept.size // size
+                stride = kept.size // object_words
             columns, room = out[places[kind, 0] :], places[kind, 1]
             which = forms[kind], number
-            if size == 1:
+            if object_words == 1:
                 present = np.uint32(row[PRESENT])
                 objects = gather_words(words, ends, found, m, *which, present, place)
             else:
                 to = place, stride, columns, room, before
-                objects = gather_objects(words, found, m, *which, row, parts, *to)
+                objects = gather_objects(words, ends, found, m, *which, row, parts, *to)
             add_rows(found, m, some, rows[kind])
             cut_columns(place, stride, objects, cuts[row[FIRST_CUT] : row[LAST_CUT]], columns, room, before)
             some[OBJECTS] += objects

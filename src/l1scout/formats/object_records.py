@@ -8,7 +8,6 @@ kind (`formats.records`).
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from threading import local
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,9 @@ from l1scout.formats.decoded import batch_of_records
 from l1scout.formats.lanes import SOME
 from l1scout.formats.layout import Layout
 from l1scout.formats.payloads import Payloads
+from l1scout.formats.record_kernels import IN_ORDER
 from l1scout.formats.records import ORBIT_MASK
+from l1scout.formats.reused_memory import arrays_in_one_block
 
 
 @dataclass(frozen=True)
@@ -278,22 +279,8 @@ class FoundObjects:
         return batch_of_records(self.orbit, self.bx, np.diff(self.offsets), columns)
 
 
-_MEMORY = local()
-_MAX_KEPT = 1 << 22
-
-
-def _scratch(size: int, kind: type[np.generic]) -> NDArray[Any]:
-    """Return memory that the thread's next call for this type gives again.
-
-    New pages of memory take as much time as the decoding.
-    """
-    if size > _MAX_KEPT:
-        return np.empty(size, kind)
-    kept = getattr(_MEMORY, kind.__name__, None)
-    if kept is None or kept.size < size:
-        kept = np.empty(min(2 * size, _MAX_KEPT), kind)
-        setattr(_MEMORY, kind.__name__, kept)
-    return np.asarray(kept[:size])
+_GROUP_WORDS = 1 << 18
+"""Words of payloads whose records are brought in order together, at most, but for a single larger one."""
 
 
 def decode_objects(
@@ -319,15 +306,25 @@ def decode_objects(
     total, kinds, sizes = payloads.size, plan.kinds, plan.object_words
     most, (forms, table, cuts) = total // plan.shortest + 1, plan.tables
     places = plan.places(total, most)
-    out, padded = np.empty(places[-1][0], np.int16), total + 2 * SOME * max(sizes)
-    kept = np.empty(padded if kinds[0].table.keep_words else 0, np.uint32)
-    records, part = _scratch(12 * most, np.int64).reshape(2, 6, most), kinds[0].table.part
-    rows, counts = np.empty((len(kinds), 3, most + 1), np.int64), np.zeros((len(kinds), 3), np.int64)
-    counts[:, object_kernels.IN_ORDER] = 1
+    padding, part = 2 * SOME * max(sizes), kinds[0].table.part
+    out, rows, kept = arrays_in_one_block(
+        [
+            ((places[-1][0],), np.int16),
+            ((len(kinds), 3, most + 1), np.int64),
+            ((total + padding if kinds[0].table.keep_words else 0,), np.uint32),
+        ]
+    )
+    group = min(total, max(_GROUP_WORDS, payloads.largest))
+    held = max((group // size + 2 * SOME) * object_kernels.rows_of_words(size) for size in sizes)
+    scratch, records = arrays_in_one_block(
+        [((held,), np.uint32), ((2, 6, group // plan.shortest + 1), np.int64)]
+    )
+    counts = np.zeros((len(kinds), 3), np.int64)
+    counts[:, IN_ORDER] = 1
     ends, parts = np.empty(number.size, np.int64), payloads.sources - (part[1] if part else 0)
     object_kernels.decode_payloads(
         *(payloads.words, payloads.spans, payloads.bases, parts, number, forms, table, cuts),
-        *(np.array(places, np.int64), records, _scratch(padded, np.uint32), kept, out, rows, counts, ends),
+        *(np.array(places, np.int64), group, records, scratch, kept, out, rows, counts, ends),
     )
     found = []
     for k, (kind, (n, objects, in_order)) in enumerate(zip(kinds, counts.tolist(), strict=True)):

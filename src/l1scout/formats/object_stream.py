@@ -40,7 +40,7 @@ class ObjectStream(Stream):
         """Decode the objects of all streams that are in the same records."""
         number, used = self._form_numbers(payloads.sources)
         names = [columns.get(s.name) for s in streams] if columns else None
-        key = (*used, *(s.name for s in streams), *(n and tuple(n) for n in names or ()))
+        key = (*used, *(s.name for s in streams), *(None if n is None else tuple(n) for n in names or ()))
         if key not in self._plans:
             chosen = [self, *(s for s in streams if isinstance(s, ObjectStream) and s._shares(self, used))]
             kinds = [s.table.choose(columns.get(s.name)) for s in chosen]

@@ -42,6 +42,11 @@ class Payloads:
         """Words of all payloads."""
         return int(self.spans[1].sum() - self.spans[0].sum())
 
+    @property
+    def largest(self) -> int:
+        """Words of the largest one."""
+        return int((self.spans[1] - self.spans[0]).max(initial=0))
+
     def select(self, which: NDArray[np.bool_]) -> "Payloads":
         """Return some of them."""
         return Payloads(self.words, self.spans[:, which], self.sources[which], self.bases[which])

@@ -63,7 +63,7 @@ FRAME_WORDS = HEAD_WORDS + 1
 MAX_FRAME_BYTES = 1 << 24
 """Of any source, when read from a stream: GMT frames have 0.73 MB at most, calorimeter ones 0.84 MB. It is
 reached by 1640 towers in each of 2544 crossings."""
-_PIECE = 1 << 22
+PIECE = 1 << 22
 _BEGINNING_BYTES = 8
 _CONSTANT = MAGIC + FILE_HEADER.itemsize.to_bytes(2, "little") + DATA_TYPE.to_bytes(2, "little")
 """Of the file's header."""
@@ -254,7 +254,7 @@ def read_frames(data: bytes | memoryview, found: RawFile) -> Iterator[Frame]:
         From `read_header`; gets the corrupt stretches counted.
     """
     view = memoryview(data)
-    parts, _ = _parts(view, FILE_HEADER.itemsize, found.run, last=True)
+    parts, _ = split_parts(view, FILE_HEADER.itemsize, found.run, last=True)
     frames, lost = 0, False
     for part in checked(parts, {}):
         if isinstance(part, Frame):
@@ -281,9 +281,9 @@ def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
     """
     frames, held, done, lost, last, before = 0, b"", 0, False, False, dict[int, int]()
     while not last:
-        piece = stream.read(_PIECE)
+        piece = stream.read(PIECE)
         held, last = held + piece, not piece
-        parts, at = _parts(memoryview(held), 0, found.run, last=last, base=done)
+        parts, at = split_parts(memoryview(held), 0, found.run, last=last, base=done)
         for part in checked(parts, before):
             if isinstance(part, Frame):
                 yield part
@@ -299,7 +299,7 @@ def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
     found.end(FILE_HEADER.itemsize + done, frames, lost=lost)
 
 
-def _parts(
+def split_parts(
     view: memoryview, at: int, run: int, *, last: bool, base: int = 0
 ) -> tuple[list[Frame | memoryview], int]:
     """Return frames and what lies between them, and where to go on when more was read."""
@@ -310,7 +310,7 @@ def _parts(
             parts.append(frame)
             at = frame.stop - base
             continue
-        if not last and _may_go_on(view, at, run):
+        if not last and may_go_on(view, at, run):
             break
         stop = _find(view, begins, at + 1)
         if stop == len(view) and not last:
@@ -355,7 +355,7 @@ def _frame_at(view: memoryview, at: int, run: int | None, base: int = 0) -> Fram
     return Frame(base + at, base + stop, said, lumi, orbit, source, head, records)
 
 
-def _may_go_on(view: memoryview, at: int, run: int) -> bool:
+def may_go_on(view: memoryview, at: int, run: int) -> bool:
     """Return whether a frame of the run may begin there of which not all is read."""
     if at + _HEAD_BYTES + 4 > len(view):
         return True

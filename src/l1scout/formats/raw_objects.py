@@ -1,15 +1,15 @@
 """Objects in the frames of ``.raw`` files, by stream."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from l1scout.formats.decoded import Decoded, join_epochs
+from l1scout.core.orbit_batch import constant
+from l1scout.formats.decoded import Decoded
+from l1scout.formats.frame_table import FrameTable
 from l1scout.formats.marks import stated_origin
-from l1scout.formats.payloads import Payloads
 from l1scout.formats.raw import Frame, RawFile
-from l1scout.formats.records import ORBIT_MASK
 from l1scout.formats.stream import Stream, decode_streams
 from l1scout.lhc import lumisection
 
@@ -20,36 +20,32 @@ def decode_frames(frames: Sequence[Frame], stream: Stream, found: RawFile) -> De
 
 
 def decode_shared_frames(
-    frames: Sequence[Frame], streams: Sequence[Stream], found: RawFile
+    frames: Sequence[Frame] | FrameTable,
+    streams: Sequence[Stream],
+    found: RawFile,
+    columns: Mapping[str, Collection[str]] | None = None,
 ) -> dict[str, Decoded]:
-    """Decode the objects of several streams, by name, in frames whose sources all of them have."""
-    of_epoch: dict[int, list[Frame]] = {}
-    for frame in frames:
-        of_epoch.setdefault(frame.orbit & ~ORBIT_MASK, []).append(frame)
-    decoded = {first: _decode(own, streams) for first, own in (of_epoch or {0: []}).items()}
-    simulated = stated_origin(np.array([f.marks for f in frames], np.int64))
-    made = {}
-    for stream in streams:
-        part = join_epochs({first: parts[stream.name] for first, parts in decoded.items()})
-        objects = replace(
-            part.objects,
-            run=np.full(len(part.objects), found.run, np.int64),
-            lumisection=lumisection(part.objects.orbit),
-            n_orbits=len(frames),
+    """Decode the objects of several streams, by name, in frames whose sources all of them have.
+
+    Of `columns`, see `formats.stream.decode_streams`. Records state the orbit of their objects, and frames
+    its epoch. Frames of several sources may come in any order.
+    """
+    table = frames if isinstance(frames, FrameTable) else FrameTable.of(frames)
+    table = table.in_order()
+    payloads, simulated, made = table.payloads, stated_origin(table.marks), {}
+    for name, (part, ends) in decode_streams(streams, payloads, columns).items():
+        lost = table.size - 4 * (ends - payloads.spans[0])
+        objects = part.objects.stating(
+            run=constant(found.run, len(part.objects)),
+            lumisection=_lumisections(part.objects.orbit),
+            n_orbits=table.orbit.size,
             simulated=simulated,
         )
-        made[stream.name] = replace(part, objects=objects)
+        made[name] = Decoded(objects, part.flagged, int(np.count_nonzero(lost)), int(lost.sum()))
     return made
 
 
-def _decode(frames: Sequence[Frame], streams: Sequence[Stream]) -> dict[str, Decoded]:
-    """Decode the objects of frames of one epoch, with the orbits that their records state."""
-    words = np.frombuffer(b"".join(f.records[: len(f.records) & ~3] for f in frames), "<u4")
-    sizes = np.array([len(f.records) for f in frames], np.int64)
-    bounds = np.r_[0, np.cumsum(sizes // 4)]
-    sources = np.array([f.source for f in frames], np.int64)
-    made = {}
-    for name, (part, ends) in decode_streams(streams, Payloads.of(words, bounds, sources)).items():
-        lost = sizes - 4 * (ends - bounds[:-1])
-        made[name] = replace(part, corrupt=int(np.count_nonzero(lost)), corrupt_bytes=int(lost.sum()))
-    return made
+def _lumisections(orbit: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the lumisections of rising orbits."""
+    ends = lumisection(orbit[[0, -1]]) if orbit.size else np.zeros(2, np.int64)
+    return constant(int(ends[0]), orbit.size) if ends[0] == ends[1] else lumisection(orbit)

@@ -65,7 +65,7 @@ class RecordShape(Protocol):
 
 
 @kernel
-def _length(words: Any, at: Any, end: Any, size: Any, bx_mask: Any) -> Any:
+def record_length(words: Any, at: Any, end: Any, size: Any, bx_mask: Any) -> Any:
     """Words of the record at `at`; 0 if there is none that makes sense before `end`."""
     if at + HEADER_WORDS >= end:
         return 0
@@ -83,7 +83,7 @@ def _is_chain(words: Any, at: Any, size: Any, bx_mask: Any, present: Any) -> Any
     """Whether some records follow each other from `at` on, in order of time and all with muons (hwPt > 0)."""
     before = np.int64(-1)
     for _ in range(_CHAIN):
-        length = _length(words, at, words.size, size, bx_mask)
+        length = record_length(words, at, words.size, size, bx_mask)
         if length == 0 or words[at] & np.uint32(_LINK_0) == 0:
             return False
         orbit, bx = np.int64(words[at + 2] & np.uint32(ORBIT_MASK)), np.int64(words[at + 1] & bx_mask)
@@ -106,7 +106,7 @@ def _find_records(
     for k in range(counts.size):
         at, first = bounds[k], n
         while True:
-            length = _length(words, at, bounds[k + 1], size, bx_mask)
+            length = record_length(words, at, bounds[k + 1], size, bx_mask)
             if length == 0:
                 break
             starts[n] = at

@@ -11,13 +11,13 @@ from l1scout.core.orbit_batch import (
     concatenate,
     final_muons,
     joint_simulated,
-    orbits_stated,
 )
 from l1scout.core.orbit_data import OrbitData, Origin
 from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.decoded import batch_of_records
-from l1scout.formats.raw import Frame, RawFile
+from l1scout.formats.frame_table import FrameTable
+from l1scout.formats.raw import RawFile
 from l1scout.formats.raw_objects import decode_shared_frames
 from l1scout.formats.stream import STREAMS, streams_of_sources
 from l1scout.io.frame_parts import FramePart
@@ -98,18 +98,21 @@ class DataBuilder:
 
     def _decode(self, parts: Mapping[int, list[Fragments]]) -> dict[str, list[OrbitBatch]]:
         """Decode the frames among the parts: sources that have the same streams together."""
-        frames: dict[tuple[str, ...], list[Frame]] = {}
+        frames: dict[tuple[str, ...], list[FrameTable]] = {}
         headers: dict[tuple[str, ...], RawFile] = {}
         for source, of_source in parts.items():
             names = tuple(name for name, sources in self._sources.items() if source in sources)
             for part in of_source:
                 if isinstance(part.content, FramePart):
-                    own = part.content.frames
-                    frames.setdefault(names, []).extend(own[k] for k in part.place.tolist())
+                    whole = part.place.size == part.content.table.orbit.size
+                    table = part.content.table
+                    frames.setdefault(names, []).append(table if whole else table.select(part.place))
                     headers[names] = part.content.header
         made: dict[str, list[OrbitBatch]] = {}
         for names, own in frames.items():
-            found = decode_shared_frames(own, [STREAMS[name] for name in names], headers[names])
+            found = decode_shared_frames(
+                FrameTable.join(own), [STREAMS[name] for name in names], headers[names]
+            )
             for k, (name, one) in enumerate(found.items()):
                 made[name] = [one.objects]
                 if not k:  # what they share is damaged once
@@ -141,15 +144,16 @@ class DataBuilder:
             ]
             if batches:
                 found.append(concatenate(batches) if len(batches) > 1 else batches[0])
-        if found:
-            self._empty.setdefault(name, found[0].take(np.zeros(0, np.int64), n_orbits=0))
-        else:
+        if found and name not in self._empty:
+            none = np.zeros(0, np.int64)
+            self._empty[name] = found[0].span(0, 0, none).take(none, n_orbits=0)  # copies, not views
+        elif not found:
             found = [self._empty[name] if name in self._empty else final_muons(STREAMS[name].empty())]
         joined = found[0] if len(found) == 1 else _merged(found)
         if not (whole or len(parts) == 1):  # orbits that another of the stream's sources lacks
             joined = joined.take(np.flatnonzero(np.isin(joined.orbit, seen)))
         lost = np.setdiff1d(orbit[expected], seen, assume_unique=True).size
-        return replace(joined, **orbits_stated(seen), lost_orbits=lost, simulated=simulated)
+        return joined.with_orbits(seen).stating(lost_orbits=lost, simulated=simulated)
 
 
 def _part(batch: OrbitBatch, orbit: NDArray[np.int64]) -> OrbitBatch:
@@ -217,7 +221,7 @@ def build_data(
         If data do not tell which orbits were seen.
     """
     prescales, account = prescales or {}, account or BuildAccount()
-    builder = OrbitBuilder(list(sources), prescales=prescales)
+    builder = OrbitBuilder(list(sources), prescales=prescales, at_least=orbits)
     account.counts = builder.counts
     joiner, held = DataBuilder(account, prescales, name), list[BuiltOrbits]()
     while (source := builder.behind()) is not None:

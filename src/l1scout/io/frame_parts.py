@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from l1scout.core.orbit_data import Origin
 from l1scout.errors import InputError
-from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, split_raw
+from l1scout.formats.frame_table import FrameTable, split_tables
+from l1scout.formats.raw import FILE_HEADER, Frame, RawFile
 from l1scout.io.input_file import InputFile
 from l1scout.io.quality import ReadQuality
 from l1scout.io.reader import origin
@@ -17,7 +18,7 @@ from l1scout.io.stored import raw_header
 
 FRAMES = 64
 MAX_BYTES = 1 << 26
-"""Frames of a part at most, and bytes from which on it is passed on."""
+"""Frames of a part at most, and bytes from which on those beside damage are passed on."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +27,45 @@ class FramePart:
 
     Parameters
     ----------
-    frames : list of Frame
+    table : FrameTable
     header : RawFile
         Of their file.
     origin : Origin
     """
 
-    frames: list[Frame]
+    table: FrameTable
     header: RawFile
     origin: Origin
 
     @property
     def orbit(self) -> NDArray[np.int64]:
         """Orbit of each frame."""
-        return np.array([frame.orbit for frame in self.frames], np.int64)
+        return self.table.orbit
 
     @property
     def size(self) -> int:
         """Bytes of all frames."""
-        return sum(len(frame.records) for frame in self.frames)
+        return int(self.table.size.sum())
+
+
+def _tables(parts: Iterable[FrameTable | Frame | bytes], quality: ReadQuality) -> Iterator[FrameTable]:
+    """Give frames as tables, and count the bytes that were read."""
+    held, size = list[Frame](), 0
+    for part in parts:
+        if isinstance(part, FrameTable):
+            quality.bytes += part.file_bytes
+        else:
+            quality.bytes += len(part) if isinstance(part, bytes) else part.stop - part.start
+            if isinstance(part, Frame):
+                held.append(part)
+                size += len(part.records)
+        if held and (isinstance(part, FrameTable) or len(held) == FRAMES or size >= MAX_BYTES):
+            yield FrameTable.of(held)
+            held, size = [], 0
+        if isinstance(part, FrameTable):
+            yield part
+    if held:
+        yield FrameTable.of(held)
 
 
 def read_frame_parts(paths: Iterable[Path], source: int, quality: ReadQuality) -> Iterator[FramePart]:
@@ -64,17 +85,9 @@ def read_frame_parts(paths: Iterable[Path], source: int, quality: ReadQuality) -
                 msg = f"{path}: not a .raw file"
                 raise InputError(msg)
             quality.files += 1
-            held, size = list[Frame](), 0
-            for part in split_raw(content, header):
-                quality.bytes += len(part) if isinstance(part, bytes) else part.stop - part.start
-                if isinstance(part, bytes) or part.source != source:
-                    continue
-                held.append(part)
-                size += len(part.records)
-                if len(held) == FRAMES or size >= MAX_BYTES:
-                    yield FramePart(held, header, origin(file))
-                    held, size = [], 0
-            if held:
-                yield FramePart(held, header, origin(file))
+            for table in _tables(split_tables(content, header), quality):
+                own = table if np.all(table.source == source) else table.select(table.source == source)
+                for first in range(0, own.orbit.size, FRAMES):
+                    yield FramePart(own.select(slice(first, first + FRAMES)), header, origin(file))
             quality.damage(header.corrupt, header.corrupt_bytes)
             quality.missing_orbits += header.missing_orbits

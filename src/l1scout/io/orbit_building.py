@@ -165,6 +165,9 @@ class OrbitBuilder:
         single wrong number closes nothing.
     max_bytes : int
         Bytes that are held at most, but for what `step` is given.
+    at_least : int
+        Orbit numbers that are closed together at least, unless too many bytes are held or sources have ended:
+        closing takes as long for many as for one.
 
     Attributes
     ----------
@@ -183,10 +186,11 @@ class OrbitBuilder:
         prescales: Mapping[int, Prescale] | None = None,
         window: int = WINDOW,
         max_bytes: int = MAX_BYTES,
+        at_least: int = 1,
     ) -> None:
         self._held = {source: _Held() for source in sources}
         self._prescales = dict(prescales or {})
-        self._window, self._max_bytes = window, max_bytes
+        self._window, self._max_bytes, self._at_least = window, max_bytes, at_least
         self._closed = 0
         self.counts = {source: SourceCounts() for source in sources}
         self.orbits = self.complete = self.forced = self.held_bytes = 0
@@ -248,6 +252,8 @@ class OrbitBuilder:
         limit = max(done, reached - self._window)
         if self.held_bytes > self._max_bytes:
             limit = max(limit, self._limit_of_memory())
+        elif waited_for and limit - self._closed < self._at_least:
+            return []
         if limit <= self._closed:
             return []
         self._closed = limit

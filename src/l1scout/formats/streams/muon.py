@@ -5,7 +5,7 @@ A muon has 64 bits, two 32-bit words: f (the low half) and s. Layouts and scales
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,7 +17,10 @@ from l1scout.core.orbit_batch import OrbitBatch, final_muons, muon_counts
 from l1scout.core.orbit_data import MUON
 from l1scout.formats.decoded import Decoded, in_order_of_time
 from l1scout.formats.layout import Field, Layout
+from l1scout.formats.muon_kernel import decode_muons
 from l1scout.formats.nano_table import NanoTable, Quantity, Values
+from l1scout.formats.object_records import ObjectTable
+from l1scout.formats.payloads import Payloads
 from l1scout.formats.records import (
     ALL_MATCH,
     HEADER_WORDS,
@@ -207,6 +210,18 @@ class MuonWords:
 
 RUN2_MUONS = MuonWords(MUON_2018, None, 16)
 RUN3_MUONS = MuonWords(MUON_RUN3, MUON_RUN3_EXTRA, 13)
+RUN3_COLUMNS = ObjectTable(
+    (
+        MUON_RUN3,
+        Layout("Slot", 32, (Field("second", 0, 1),)),
+        Layout(
+            "Third word",
+            32,
+            (replace(ETA, start=MUON_RUN3_EXTRA["hwEta1"].start), Field("intermediate", 31, 1)),
+        ),
+    )
+)
+"""Columns of a muon of Run 3, as `decode_muons` has its words."""
 INTERMEDIATE = "intermediate_muon"
 """Kind under which intermediate muons are counted, apart from the final ones, which most of them repeat."""
 
@@ -334,9 +349,15 @@ class MuonStream(Stream):
         self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
     ) -> tuple[Decoded, NDArray[np.int64]]:
         """Decode records of Run 3: ``.raw`` files have no others."""
-        del sources
-        starts, _, ends = find_records(words, RUN3_MUONS, bounds)
-        return decode_records(words, starts, RUN3_MUONS), ends
+        return self.decode_with([self], Payloads.of(words, bounds, sources), {})[self.name]
+
+    def decode_with(
+        self, streams: Sequence[Stream], payloads: Payloads, columns: Mapping[str, Collection[str]]
+    ) -> dict[str, tuple[Decoded, NDArray[np.int64]]]:
+        """Decode records of Run 3, with the columns that are wanted."""
+        del streams
+        form = RUN3_MUONS.bx_mask, ETA.width
+        return {self.name: decode_muons(payloads, RUN3_COLUMNS, *form, columns.get(self.name))}
 
     def encode(
         self, objects: OrbitBatch, source: int | None = None
