@@ -358,13 +358,25 @@ def scans(folder):
     return paths
 
 
+@pytest.fixture(scope="module")
+def stub_sets(folder):
+    """Data sets of stubs, of all three kinds: for the analysis that takes these."""
+    stubs = objects("stub", np.random.default_rng(1))
+    for label, stated in STATED.items():
+        data = OrbitData({"stub": dataclasses.replace(stubs, simulated=stated)})
+        write_data(iter([data]), folder / f"stubs-{label}")
+    return {label: folder / f"stubs-{label}" for label in STATED}
+
+
 @pytest.mark.parametrize("name", ANALYSES)
 @follows(*(f"analyse {name}" for name in ANALYSES))
-def test_analyses(scans, tmp_path, monkeypatch, name):
+def test_analyses(scans, stub_sets, tmp_path, monkeypatch, name):
     ran.update(f"analyse {other}" for other in ANALYSES)
     drawn = []
     monkeypatch.setattr(results, "draw", lambda figure, *_, **__: drawn.append(figure) or b"")
     own = analysis_options(name, tmp_path)
+    if name == "slow":
+        scans = stub_sets
     for label, path in scans.items():
         out = tmp_path / label
         written = ("--out", out) if label != "real" else ()

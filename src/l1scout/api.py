@@ -366,13 +366,14 @@ def analyse(
             raise InputError(msg)
         setup.setdefault("min_hw_pt", lowest_hw_pt(setup["min_pt"]))
     own = chosen.Options(**{name: value for name, value in options.items() if name not in shared})
-    given = None if scheme == "auto" or chosen.needs.scheme == "none" else load_scheme(str(scheme))
+    needs = chosen.needs_of(own)
+    given = None if scheme == "auto" or needs.scheme == "none" else load_scheme(str(scheme))
 
     def repetition() -> float:
         return data.quality.repetition if isinstance(data, Data) else 1.0
 
     found, _ = run_analysis(
-        chosen.needs, lambda known: chosen(own, Setup(scheme=known, **setup)), data, given, repetition
+        needs, lambda known: chosen(own, Setup(scheme=known, **setup)), data, given, repetition
     )
     found.independent = not isinstance(data, Data) or data.quality.independent
     return found.result()

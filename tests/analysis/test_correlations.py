@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l1scout.analysis import ANALYSES
+from l1scout.analysis.common.chosen_objects import ChosenObjects
 from l1scout.analysis.common.coincidence_counts import add_window, no_counts
-from l1scout.analysis.common.object_kinds import ObjectKind
 from l1scout.analysis.common.orbit_windows import WINDOW, OrbitWindow, TimedObjects, orbits_of
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
@@ -178,7 +178,7 @@ def test_kinds_have_cuts():
         ("jet[pt>=30, abs(eta)<2.4]", [False, False, True]),
         ("jet[hwPt==60,hwQual!=1]", [False, True, False]),
     ):
-        assert ObjectKind.parse(text).choose({"jet": jets})[1].tolist() == kept
+        assert ChosenObjects.parse(text).choose({"jet": jets})[1].tolist() == kept
     for text, why in {
         "jets": "no 'jets' among the streams",
         "jet[pt]": "pt is not a cut",
@@ -187,7 +187,7 @@ def test_kinds_have_cuts():
         "muon": "no stream muon in these data, which have jet",
     }.items():
         with pytest.raises(InputError, match=why):
-            ObjectKind.parse(text).choose({"jet": jets})
+            ChosenObjects.parse(text).choose({"jet": jets})
     with pytest.raises(InputError, match="named twice"):
         CORRELATIONS(CORRELATIONS.Options(objects=("jet", "jet")))
     data = OrbitData({"jet": replace(jets, n_orbits=None, first_orbit=None)})

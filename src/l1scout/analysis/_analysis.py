@@ -225,18 +225,25 @@ class Analysis(ABC, Generic[OptionsType]):
     """
 
     Options: ClassVar[type] = NoOptions
-    needs: ClassVar[Needs] = Needs()
+    needs: Needs = Needs()
     schema: ClassVar[Any] = dict[str, Any]
     """Type of the JSON result: a dataclass, see `l1scout.analysis._schema`."""
 
     def __init__(self, options: OptionsType | None = None, setup: Setup | None = None) -> None:
         self.options: OptionsType = options if options is not None else self.Options()
         self.setup = setup or Setup()
+        self.needs = self.needs_of(self.options)
         self.independent = True
         if self.needs.scheme == "needed" and self.setup.scheme is None:
             msg = "this analysis needs a filling scheme"
             raise InputError(msg)
         self.state = self.start()
+
+    @classmethod
+    def needs_of(cls, options: OptionsType) -> Needs:
+        """Return what it needs with some options, of which the stream may be one; by default `needs`."""
+        del options
+        return cls.needs
 
     @abstractmethod
     def start(self) -> Any:

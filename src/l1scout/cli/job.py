@@ -76,13 +76,15 @@ class Job:
         self._formats = formats_of(options.figure_format)
         self._bx = parse_ranges("--bx-range", options.bx_range)[0] if options.bx_range else None
         self.name, self.analysis, self.options, self.own = name, analysis, options, own
+        self._needs = analysis.needs_of(own)
         self._lowest_hw_pt = options.lowest_hw_pt  # bad options are refused before anything is read
         simulated = analysis.own_data(own, options.seed)
         named = bool(options.files) or options.run is not None
         if not analysis.needs.simulated_run and named == (simulated is not None):
             msg = "give one of: files to read or --run, --simulate, --muons"
             raise InputError(msg)
-        self.data = AnalysisInput(options, *(simulated or ()))
+        data, about = simulated or (None, None)
+        self.data = AnalysisInput(options, data, about, self._needs.streams)
         self._scheme: dict[str, Any] | None = None
         self._origins: set[bool | None] = set()
 
@@ -121,10 +123,8 @@ class Job:
         from l1scout.analysis.common.schemes import load_scheme
 
         named, quality = self.options.scheme, self.data.quality
-        given = None if self.analysis.needs.scheme == "none" or named == "auto" else load_scheme(named)
-        state, watch = run_analysis(
-            self.analysis.needs, self._start, self._read(), given, lambda: quality.repetition
-        )
+        given = None if self._needs.scheme == "none" or named == "auto" else load_scheme(named)
+        state, watch = run_analysis(self._needs, self._start, self._read(), given, lambda: quality.repetition)
         if watch is not None:
             if watch.differing_bx:
                 self.data.notes.append(f"{watch.differing_bx} BX differ from the filling scheme")

@@ -26,12 +26,20 @@ def skim(
         Path, typer.Argument(help="What is kept: .root, .raw, .parquet, a folder...", metavar="OUT")
     ],
     when: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--when",
             help="Expression, such as 'comb{MU5[QLTY>=12], MU3}[OS]'; may name algorithms of --menu.",
         ),
-    ],
+    ] = None,
+    stubs: Annotated[
+        str | None,
+        typer.Option(
+            "--stubs",
+            help="Instead: stubs in several BX, as of slow particles, such as track,window=4,min_stubs=3; "
+            "see `analyse slow`.",
+        ),
+    ] = None,
     window: Annotated[
         int, typer.Option(min=0, help="Crossings kept before and after each selected one.")
     ] = 0,
@@ -70,15 +78,23 @@ def skim(
     from l1scout.errors import InputError
     from l1scout.io.quality import ReadQuality
     from l1scout.trigger.load_menu import load_menu
+    from l1scout.trigger.multi_bx_stubs import StubSelection
     from l1scout.trigger.skim import Skim
     from l1scout.trigger.skim_expression import skim_menu
     from l1scout.trigger.skim_files import write_skim
+    from l1scout.trigger.stub_skim import StubSkim
 
     if follow and run is None:
         msg = "--follow needs --run: a run in the store IN"
         raise InputError(msg)
-    loaded = load_menu(menu, cabling) if menu else None
-    chosen = Skim(skim_menu(when, loaded), window, name)
+    if (when is None) == (stubs is None):
+        msg = "say what to keep: --when with an expression, or --stubs"
+        raise InputError(msg)
+    chosen: Skim
+    if stubs is not None:
+        chosen = StubSkim(StubSelection.parse(stubs), window, name)
+    else:
+        chosen = Skim(skim_menu(when or "", load_menu(menu, cabling) if menu else None), window, name)
     quality = ReadQuality()
     options = {"intermediate": intermediate, "flavour": flavour}
     with progress() as bar:
@@ -95,7 +111,7 @@ def skim(
     if json:
         counts = chosen.counts.as_dict()
         print_json(
-            {"in": source, "out": target, "when": when, "window": window, **counts}
+            {"in": source, "out": target, "when": when, "stubs": stubs, "window": window, **counts}
             | {"lost": written.lost, "simulated": written.simulated}
         )
         return

@@ -1,14 +1,14 @@
 """Data of an analysis: files, a stored run, or a simulated run, as its options name them."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l1scout.cli.analysis_options import Options
 from l1scout.cli.live import load
 from l1scout.cli.simulate import one_of, running
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.core.provenance import file_inputs
 from l1scout.errors import InputError, printable
 from l1scout.io.batches import read_batches
@@ -18,6 +18,7 @@ from l1scout.io.quality import ReadQuality
 from l1scout.io.readers.l1ntuple import EMULATED_NOTE
 from l1scout.io.selection import DataSelection, Selector, parse_ranges, read_golden
 from l1scout.lhc import FILLING_SCHEMES
+from l1scout.simulate.all_streams import simulate_streams
 from l1scout.simulate.run import simulate_run
 from l1scout.store.losses import with_losses
 
@@ -38,6 +39,8 @@ class AnalysisInput:
         Data that an analysis simulates itself.
     about : mapping
         Of these data, for the provenance.
+    streams : sequence of str
+        That are simulated, if the options ask for it; muons alone if there are none.
 
     Attributes
     ----------
@@ -57,8 +60,9 @@ class AnalysisInput:
         options: Options,
         simulated: Iterable[OrbitData] | None = None,
         about: Mapping[str, Any] | None = None,
+        streams: Sequence[str] = (),
     ) -> None:
-        self.options, self._simulated = options, simulated
+        self.options, self._simulated, self._streams = options, simulated, streams
         self._stored: RunInStore | None = None
         self.files: list[Path] = []
         self.notes: list[str] = []
@@ -143,6 +147,9 @@ class AnalysisInput:
             o.simulated_occupancy if beam else 0.0,
             o.condition or (),
         )
+        if set(self._streams) - {MUON}:
+            yield from simulate_streams(o.seed, o.simulate, self._streams, running=conditions)
+            return
         for piece in simulate_run(o.seed, o.simulate, running=conditions, chunk=CHUNK, origin=True):
             yield OrbitData.of_muons(piece.muons, source=f"l1scout simulation, seed {o.seed}")
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import OrbitBatch, joint_rows, on_rows
+from l1scout.core.joint_rows import joint_rows, on_rows
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.deploy.engine import Engine, create_engine, default_engine
 from l1scout.errors import InputError

@@ -341,7 +341,7 @@ def decode_objects(
 def write_records(
     objects: OrbitBatch, form: RecordForm, words: Mapping[int, NDArray[Any]]
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Write a record for each crossing: the inverse of `collect`.
+    """Write a record for each crossing: the inverse of `decode_objects`.
 
     Parameters
     ----------

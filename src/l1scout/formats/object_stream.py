@@ -1,4 +1,4 @@
-"""Objects in records of a crossing: streams of these are decoded alike, by tables (`formats.object_records`)."""
+"""Streams of objects in records of a crossing, which tables describe (`formats.object_records`)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 
 from l1scout.core.documents import CLOSED
-from l1scout.core.orbit_batch import OrbitBatch, final_muons, joint_rows, occurrence
+from l1scout.core.joint_rows import joint_rows
+from l1scout.core.orbit_batch import OrbitBatch, final_muons, occurrence
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
 from l1scout.lhc import order_of_time

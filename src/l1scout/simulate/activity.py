@@ -27,6 +27,13 @@ class Activity:
     early : float
         Probability that an electromagnetic cluster beyond |eta| 2.25 is seen one BX early, as by the
         ageing calorimeter in 2016 and 2017; there is none in the years simulated here.
+    clusters_early, clusters_late : float
+        Probability that a cluster is seen one BX early or late, and with it jets, e/gamma objects and taus;
+        there are none in the years simulated here.
+    slow : float
+        Slow heavy particles per orbit through the barrel (`slow_particles`); a toy, of which there are none.
+    slow_beta : tuple of float
+        Their lowest and highest velocity.
     """
 
     pile_up: float = 37.0
@@ -37,14 +44,20 @@ class Activity:
     electromagnetic: float = 0.24
     single_stubs: float = 0.008
     early: float = 0.0
+    clusters_early: float = 0.0
+    clusters_late: float = 0.0
+    slow: float = 0.0
+    slow_beta: tuple[float, float] = (0.2, 0.5)
 
     def __post_init__(self) -> None:
         rates = (
             *(self.pile_up, self.towers, self.hadronic, self.electromagnetic),
-            *(self.single_stubs, self.early),
+            *(self.single_stubs, self.early, self.clusters_early, self.clusters_late, self.slow),
         )
-        if not (all(0 <= rate < 1000 for rate in rates) and self.early <= 1):
-            msg = f"numbers per crossing or interaction from 0 to 1000, early up to 1: not {self}"
+        low, high = self.slow_beta
+        shares = self.early <= 1 and self.clusters_early + self.clusters_late <= 1
+        if not (all(0 <= rate < 1000 for rate in rates) and shares and 0.05 <= low <= high <= 1):
+            msg = f"numbers from 0 to 1000, early and late up to 1, slow_beta 0.05 to 1: not {self}"
             raise ValueError(msg)
 
 

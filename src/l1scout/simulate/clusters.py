@@ -112,6 +112,9 @@ def draw_clusters(
         parts.append((time, et, eta, phi, np.full(time.size, kind)))
     parts += _with_muons(random, muon_crossing, muons)
     time, et, eta, phi, kind_of = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    if activity.clusters_early or activity.clusters_late:
+        u, early = random.random(time.size), activity.clusters_early
+        time = time - (u < early) + ((u >= early) & (u < early + activity.clusters_late))
     order = np.lexsort((-et, time))
     return Clusters(time[order], np.minimum(et[order], MAX_ET_GEV), eta[order], phi[order], kind_of[order])
 

@@ -21,9 +21,10 @@ from l1scout.simulate.activity import ACTIVITIES, Activity
 from l1scout.simulate.barrel_muons import BarrelMuons
 from l1scout.simulate.clusters import Clusters, TowerHits, draw_clusters, draw_towers
 from l1scout.simulate.run import TRUTH, Running, simulate_run
+from l1scout.simulate.slow_particles import SlowParticles, draw_slow
 from l1scout.simulate.stubs import Stubs
 
-_PILE_UP, CLUSTERS, SOFT, STUBS, OBJECTS = range(5)
+_PILE_UP, CLUSTERS, SOFT, STUBS, OBJECTS, SLOW = range(6)
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,12 @@ class SimulatedOrbits:
         crossing, place = self.parents
         columns = {name: column[place] for name, column in self.final_muons.columns.items()}
         return draw_clusters(self.random(CLUSTERS), self.collisions, self.activity, crossing, columns)
+
+    @cached_property
+    def slow_particles(self) -> SlowParticles:
+        """Slow heavy particles that are planted, none by default: the truth."""
+        mean = self.activity.slow * (self.stop - self.first)
+        return draw_slow(self.random(SLOW), self.collisions[0], mean, self.activity.slow_beta)
 
     @cached_property
     def tower_hits(self) -> TowerHits:

@@ -1,8 +1,9 @@
 """Crossings that a trigger expression selects, and those beside them, with what rates need to know."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,13 +97,22 @@ class Skim:
         If the window is negative or an orbit long.
     """
 
+    streams: ClassVar[Collection[str]] = tuple(SLOTS)
+    """Streams of which data must have one."""
+    shifts: ClassVar[Mapping[str, int]] = {}
+    """Streams that the trigger does not read, and are needed: see `crossing_blocks`."""
+
     def __init__(self, menu: Menu, window: int = 0, name: str = "SelBx_Skim") -> None:
-        if not 0 <= window <= MAX_WINDOW:
-            msg = f"a window of {window} crossings is not within 0..{MAX_WINDOW}"
-            raise InputError(msg)
         (self._algorithm,) = menu.algorithms
-        self._menu, self.window, self.name = menu, window, name
-        self._is_checked = False
+        self._menu, self._is_checked = menu, False
+        self._begin(window, name)
+
+    def _begin(self, window: int, name: str, before: int = 0) -> None:
+        """Set what is kept: a window, and `before` crossings more before each selected one (InputError)."""
+        if not 0 <= window <= MAX_WINDOW - before:
+            msg = f"a window of {window} crossings is not within 0..{MAX_WINDOW - before}"
+            raise InputError(msg)
+        self.window, self.name, self.before = window, name, window + before
         self.counts = SkimCounts()
 
     def apply(self, chunks: Iterable[OrbitData]) -> Iterator[OrbitData]:
@@ -118,7 +128,7 @@ class Skim:
         InputError
             If the data have not what the expression looks at, or it is fulfilled where there is no object.
         """
-        parts = iter(_counted(chunks, self.counts))
+        parts = iter(self._counted(chunks))
         first = next(parts, None)
         if first is None:
             return
@@ -150,13 +160,27 @@ class Skim:
         """Yield what is kept of the crossings of orbits."""
         before: _Decided | None = None
         here: _Decided | None = None
-        for block in crossing_blocks(parts):
+        for block in crossing_blocks(parts, self.shifts):
             after = _Decided(block, self._selected(block))
             if here is not None:
                 yield self._kept(before, here, after)
             before, here = here, after
         if here is not None:
             yield self._kept(before, here, None)
+
+    def _counted(self, chunks: Iterable[OrbitData]) -> Iterator[OrbitData]:
+        """Count the orbits and crossings of data (InputError if nothing is read of them)."""
+        counts = self.counts
+        for data in chunks:
+            if not any(name in self.streams for name in data.streams):
+                what = f"of which {', '.join(self.streams)} are read" if data.streams else "nothing to read"
+                msg = f"{data.source}: has {', '.join(data.streams)}, {what}"
+                raise InputError(msg)
+            orbits = data.main.n_orbits
+            counts.orbits = None if orbits is None or counts.orbits is None else counts.orbits + orbits
+            keys = [crossing(b.orbit, b.bx) for b in data.streams.values() if len(b)]
+            counts.crossings += len(np.unique(np.concatenate(keys))) if keys else 0
+            yield data
 
     def _selected(self, block: CrossingBlock) -> Times:
         """Return the crossings of a block that fulfil the expression."""
@@ -193,7 +217,7 @@ class Skim:
         streams, times = {}, []
         for name, batch in block.data.streams.items():
             time = crossing(batch.orbit, batch.bx)
-            rows = np.flatnonzero(_is_within(time, selected, self.window))
+            rows = np.flatnonzero(_is_within(time, selected, self.before, self.window))
             part, orbits = batch.take(rows, n_orbits=batch.n_orbits), batch.orbits_seen()
             streams[name] = part if orbits is None else part.with_orbits(orbits)
             times.append(time[rows])
@@ -225,23 +249,10 @@ class Skim:
         return OrbitBatch(orbit, bx, np.arange(len(times) + 1), columns, run, lumisection(orbit))
 
 
-def _counted(chunks: Iterable[OrbitData], counts: SkimCounts) -> Iterator[OrbitData]:
-    """Count the orbits and crossings of data (InputError if the trigger reads nothing of them)."""
-    for data in chunks:
-        if not any(name in SLOTS for name in data.streams):
-            msg = f"{data.source}: has {', '.join(data.streams)}, of which the trigger reads nothing"
-            raise InputError(msg)
-        orbits = data.main.n_orbits
-        counts.orbits = None if orbits is None or counts.orbits is None else counts.orbits + orbits
-        keys = [crossing(b.orbit, b.bx) for b in data.streams.values() if len(b)]
-        counts.crossings += len(np.unique(np.concatenate(keys))) if keys else 0
-        yield data
-
-
-def _is_within(times: Times, selected: Times, window: int) -> NDArray[np.bool_]:
-    """Return which crossings are within a window of a selected one; `selected` is in order."""
-    if not window:
+def _is_within(times: Times, selected: Times, before: int, after: int) -> NDArray[np.bool_]:
+    """Return which crossings are up to some before or after a selected one; `selected` is in order."""
+    if not before and not after:
         return np.isin(times, selected)
-    first = np.searchsorted(selected, times - window)
-    last = np.searchsorted(selected, times + window, side="right")
+    first = np.searchsorted(selected, times - after)
+    last = np.searchsorted(selected, times + before, side="right")
     return last > first

@@ -45,7 +45,7 @@ def write_skim(
         raise InputError(msg)
     flagless = f"selection {skim.name}" in writer.losses(first, options)
     parts: Iterator[OrbitData] = chain([first], kept)
-    if flagless and not skim.window:
+    if flagless and not skim.before:
         parts = _without_flag(parts, skim.name)
     return write_data(parts, target, name, drop=drop, **options)
 

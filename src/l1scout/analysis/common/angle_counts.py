@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.analysis.common.orbit_windows import OrbitWindow, TimedObjects
+from l1scout.analysis.common.orbit_windows import OrbitWindow
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.jit import kernel
 from l1scout.lhc import BX_PER_ORBIT
@@ -44,11 +44,11 @@ def add_angles(
         one, two = objects[a], objects[b]
         if all(name in o.columns for o in (one, two) for name in ANGLES):
             for which, shift in ((OBSERVED, 0), (MIXED, BX_PER_ORBIT)):
-                _angles(*_arrays(one), *_arrays(two), shift, reach, a == b, counts[which, p])
-
-
-def _arrays(objects: TimedObjects) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    return objects.time, objects.columns["phi"], objects.columns["eta"]
+                _angles(
+                    *(one.time, one.columns["phi"], one.columns["eta"]),
+                    *(two.time, two.columns["phi"], two.columns["eta"]),
+                    *(shift, reach, a == b, counts[which, p]),
+                )
 
 
 @kernel

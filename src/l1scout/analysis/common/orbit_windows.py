@@ -7,7 +7,7 @@ orbit of the next window is known, too: crossings beside the end of the window a
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,20 +42,25 @@ class OrbitWindow:
 
     Parameters
     ----------
-    run, number : int
+    run : int, optional
+        None if no object tells it, nor a window beside it.
+    number : int
         The window has the orbits from ``number * WINDOW`` on.
     parts : dict of str to list of TimedObjects
     seen : dict of str to int
         Bit k is set if orbit k of the window was looked at for this kind.
     head : OrbitWindow, optional
-        First orbit of the window that follows, if any of it was seen.
+        First orbit of the window that follows, if there is one.
+    follows : bool
+        Whether it is the head of a window before it.
     """
 
-    run: int
+    run: int | None
     number: int
     parts: dict[str, list[TimedObjects]]
     seen: dict[str, int]
     head: "OrbitWindow | None" = None
+    follows: bool = False
 
     @property
     def first(self) -> int:
@@ -159,15 +164,17 @@ class WindowedState(ABC):
         self.unplaced += other.unplaced
         for window in other._open:
             parts = {kind: list(p) for kind, p in window.parts.items()}
-            self._take(OrbitWindow(window.run, window.number, parts, dict(window.seen), window.head))
+            self._take(replace(window, parts=parts, seen=dict(window.seen)))
 
     def _take(self, window: OrbitWindow) -> None:
         last = self._open[-1] if self._open else None
+        if last is not None and None in (last.run, window.run) and window.number - last.number in (0, 1):
+            last.run = window.run = window.run if last.run is None else last.run
         if last is not None and (last.run, last.number) == (window.run, window.number):
             last.extend(window)
             return
         if last is not None and (last.run, last.number + 1) == (window.run, window.number):
-            last.head = window.first_orbit()
+            last.head, window.follows = window.first_orbit(), True
         self._open.append(window)
         if len(self._open) > 2:
             self.close(self._open.pop(1), self.sums)
@@ -180,8 +187,10 @@ class WindowedState(ABC):
 
 def _windows(kinds: Mapping[str, SeenObjects]) -> Iterator[OrbitWindow]:
     """Yield the windows of a batch that have objects, and the first and the last of each run."""
-    runs = dict.fromkeys(c.run for k in kinds.values() for c in k.covered if c.run is not None)
-    for run in runs or dict.fromkeys([0]):
+    runs: list[int | None] = list(
+        dict.fromkeys(c.run for k in kinds.values() for c in k.covered if c.run is not None)
+    )
+    for run in runs or [None]:
         covered = {n: [c for c in k.covered if c.run in (run, None)] for n, k in kinds.items()}
         every = [c for parts in covered.values() for c in parts]
         if not every:

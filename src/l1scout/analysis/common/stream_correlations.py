@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.common import angle_counts
+from l1scout.analysis.common.chosen_objects import ChosenObjects
 from l1scout.analysis.common.coincidence_counts import add_window, expected, no_counts
 from l1scout.analysis.common.muons import OfOrigin
-from l1scout.analysis.common.object_kinds import ObjectKind
 from l1scout.analysis.common.orbit_windows import OrbitWindow, SeenObjects, WindowedState, seen_objects
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
@@ -22,13 +22,13 @@ MIN_MIXED = 100
 
 
 @dataclass
-class _Sums:
+class _PairSums:
     """Sums over windows; see `coincidence_counts.no_counts` and `angle_counts.no_angles`."""
 
     coincidences: NDArray[np.int64]
     angles: NDArray[np.int64]
 
-    def add(self, other: "_Sums") -> None:
+    def add(self, other: "_PairSums") -> None:
         self.coincidences += other.coincidences
         self.angles += other.angles
 
@@ -39,7 +39,7 @@ class StreamCorrelations(WindowedState, OfOrigin):
 
     Parameters
     ----------
-    kinds : tuple of ObjectKind
+    kinds : tuple of ChosenObjects
         Those between which all pairs are counted, each kind with itself, too; all streams of the first data
         if there are none.
     reach : int
@@ -48,12 +48,12 @@ class StreamCorrelations(WindowedState, OfOrigin):
         Also fill histograms of angles between the leading objects.
     """
 
-    kinds: tuple[ObjectKind, ...] = ()
+    kinds: tuple[ChosenObjects, ...] = ()
     reach: int = 5
     angles: bool = False
     orbits: int = 0
     crossings: dict[str, int] = field(default_factory=dict)
-    _sums: _Sums | None = None
+    _sums: _PairSums | None = None
 
     def __post_init__(self) -> None:
         self._named = bool(self.kinds)
@@ -64,12 +64,12 @@ class StreamCorrelations(WindowedState, OfOrigin):
         return list(combinations_with_replacement(range(len(self.kinds)), 2))
 
     @property
-    def sums(self) -> _Sums:
+    def sums(self) -> _PairSums:
         """Sums of the windows that were closed."""
         if self._sums is None:
             n = len(self.pairs)
             angles = angle_counts.no_angles(n if self.angles else 0, self.reach)
-            self._sums = _Sums(no_counts(n, self.reach), angles)
+            self._sums = _PairSums(no_counts(n, self.reach), angles)
         return self._sums
 
     def add(self, data: OrbitData, prescale: float = 1.0) -> None:
@@ -78,7 +78,7 @@ class StreamCorrelations(WindowedState, OfOrigin):
             msg = "correlations of neighbouring crossings need all crossings: give no --prescale"
             raise InputError(msg)
         if not self.kinds:
-            self.kinds = tuple(ObjectKind(name, name) for name in sorted(data.streams))
+            self.kinds = tuple(ChosenObjects(name, name) for name in sorted(data.streams))
         if len(self.kinds) > MAX_KINDS:
             msg = f"{len(self.kinds)} kinds of objects: at most {MAX_KINDS}; name those that are wanted"
             raise InputError(msg)
@@ -100,7 +100,7 @@ class StreamCorrelations(WindowedState, OfOrigin):
             self.crossings[kind.text] = self.crossings.get(kind.text, 0) + found[kind.text].time.size
         self.take(found)
 
-    def close(self, window: OrbitWindow, sums: _Sums) -> None:
+    def close(self, window: OrbitWindow, sums: _PairSums) -> None:
         """Add what a window has."""
         names = [kind.text for kind in self.kinds]
         pairs = np.array(self.pairs, np.int64)
@@ -125,14 +125,14 @@ class StreamCorrelations(WindowedState, OfOrigin):
             self.sums.add(other._sums)
         self.follow(other)
 
-    def all_sums(self) -> _Sums:
+    def all_sums(self) -> _PairSums:
         """Return the sums with those of the windows that are open."""
         own = self.sums
-        total = _Sums(own.coincidences.copy(), own.angles.copy())
+        total = _PairSums(own.coincidences.copy(), own.angles.copy())
         self.close_open(total)
         return total
 
-    def rows(self, total: _Sums) -> list[dict[str, Any]]:
+    def rows(self, total: _PairSums) -> list[dict[str, Any]]:
         """Return a row for each pair of kinds and offset."""
         both, mean, variance = expected(total.coincidences)
         rows = []
@@ -155,7 +155,7 @@ class StreamCorrelations(WindowedState, OfOrigin):
                 )
         return rows
 
-    def angle_rows(self, total: _Sums) -> list[dict[str, Any]]:
+    def angle_rows(self, total: _PairSums) -> list[dict[str, Any]]:
         """Return a row for each bin of angles between the leading objects."""
         rows: list[dict[str, Any]] = []
         _, mean, _ = expected(total.coincidences)
@@ -208,10 +208,10 @@ def _ratio(observed: float, mean: float, variance: float) -> tuple[float | None,
     return ratio, error or None, sigma
 
 
-def parse_kinds(texts: Sequence[str]) -> tuple[ObjectKind, ...]:
+def parse_kinds(texts: Sequence[str]) -> tuple[ChosenObjects, ...]:
     """Read the kinds of objects that a user names (InputError if one is none, or occurs twice)."""
-    kinds = tuple(map(ObjectKind.parse, texts))
-    names: Mapping[str, ObjectKind] = {kind.text: kind for kind in kinds}
+    kinds = tuple(map(ChosenObjects.parse, texts))
+    names: Mapping[str, ChosenObjects] = {kind.text: kind for kind in kinds}
     if len(names) < len(kinds):
         msg = f"a kind of objects is named twice: {', '.join(kind.text for kind in kinds)}"
         raise InputError(msg)

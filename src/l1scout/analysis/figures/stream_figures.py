@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from l1scout.analysis.figures.canvas import GREY, canvas, label, legend, literal, points, titles
+from l1scout.analysis.figures.canvas import COLOURS, GREY, canvas, label, legend, literal, points, titles
+from l1scout.lhc import BX_PER_ORBIT
 
 MAX_PANELS = 15
 
@@ -41,4 +42,30 @@ def correlations(found: Mapping[str, Any], simulated: bool | None) -> Figure:
         for ax in panels[len(shown) :]:
             ax.remove()
         label([panels[0], panels[columns - 1]], simulated, f"{found['orbits']:,} orbits")
+        return figure
+
+
+def slow(found: Mapping[str, Any], simulated: bool | None) -> Figure:
+    """Draw the windows of stubs that are selected by BX, beside those of mixed orbits, and their excess."""
+    edges = np.arange(0.5, BX_PER_ORBIT + 1)
+    rows = found["by_bx"]
+    bx = np.array([row["bx"] for row in rows], np.int64)
+    with canvas((14, 5.5)) as figure:
+        by_bx, together = figure.subplots(1, 2, width_ratios=(3, 1))
+        for k, (name, text) in enumerate((("selected", "selected"), ("expected", "mixed orbits"))):
+            values = np.zeros(BX_PER_ORBIT)
+            values[bx - 1] = [row[name] for row in rows]
+            by_bx.stairs(values, edges, color=COLOURS[k], label=text, linewidth=0.8)
+        titles(by_bx, "BX", "windows")
+        by_bx.set_xlim(0, BX_PER_ORBIT + 1)
+        legend(by_bx, ncols=2)
+        expected = found["expected"]
+        points(together, [0], [found["compared"]], [np.sqrt(found["compared"])], "selected", 0)
+        points(together, [1], [expected["value"]], [expected["error"]], "mixed orbits", 1)
+        together.set_xticks([0, 1], ["selected", "mixed orbits"])
+        together.set_xlim(-0.5, 1.5)
+        together.set_ylim(bottom=0)
+        titles(together, "", "windows")
+        name = f"{found['condition']}, {found['window_bx']} BX, {found['min_stubs']} stubs"
+        label([by_bx, together], simulated, f"{name}, {found['orbits']:,} orbits")
         return figure

@@ -6,15 +6,17 @@ source id; 48 is free. Records are as those of objects over TCP: a header that c
 and a word each.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.formats.decoded import Decoded
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.nano_table import NanoTable
-from l1scout.formats.object_records import RecordForm, collect, write_records
-from l1scout.formats.stream import STREAMS, Stream
+from l1scout.formats.object_records import FoundObjects, ObjectTable, RecordForm, write_records
+from l1scout.formats.object_stream import ObjectStream
+from l1scout.formats.stream import STREAMS
 
 SOURCE = 48
 MAX_SCORES = 8
@@ -37,7 +39,7 @@ RECORD = np.dtype([*((name, "<u4") for name in ("header", "bx", "orbit")), ("sco
 _FORM = RecordForm(MAX_SCORES, count_mask=0xFF)
 
 
-class AnomalyStream(Stream):
+class AnomalyStream(ObjectStream):
     """Anomaly scores of crossings."""
 
     name = "anomaly"
@@ -45,15 +47,15 @@ class AnomalyStream(Stream):
     source_ids = (SOURCE,)
     layouts = {"l1scout": (SCORE,)}  # noqa: RUF012
     absent = ""
+    forms = {SOURCE: _FORM}  # noqa: RUF012
+    table = ObjectTable(keep_words=True)
     nano = NanoTable("L1Anomaly", cms=False)
     records = {"Record of a crossing's scores: as many as the header's low byte says": RECORD}  # noqa: RUF012
 
-    def decode(
-        self, words: NDArray[np.uint32], bounds: NDArray[np.int64], sources: NDArray[np.int64]
-    ) -> tuple[Decoded, NDArray[np.int64]]:
-        """Decode the scores of records."""
-        (found,), ends = collect(words, bounds, [[_FORM] * sources.size], [0])
-        return Decoded(found.batch(SCORE.decode(found.words)), np.zeros(0, np.int64)), ends
+    def objects(self, found: FoundObjects, names: Collection[str] | None = None) -> OrbitBatch:
+        """Make a batch of the words of scores, which are too wide for int16."""
+        columns = SCORE.decode(found.words[0])
+        return found.batch({n: v for n, v in columns.items() if names is None or n in names})
 
     def encode(
         self, objects: OrbitBatch, source: int | None = None

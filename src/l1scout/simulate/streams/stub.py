@@ -2,7 +2,8 @@
 
 A muon's stubs are those that its word in the muon stream was made of, in the crossing in which the muon is
 seen. Particles that left stubs, but no muon, are those that the simulation had to draw for the muons that it
-found; they lie in crossings with interactions. Cosmic muons and noise of a processor have no stubs here.
+found; they lie in crossings with interactions. Slow particles, if any are planted, leave theirs in several
+crossings. Cosmic muons and noise of a processor have no stubs here.
 Codes of quality are 6 (both superlayers) and 3 (one); ``hwEta`` has the bit of the bin of theta, and so has
 ``hwQEta`` if both superlayers saw it.
 """
@@ -18,6 +19,7 @@ from l1scout.lhc import BX_PER_ORBIT
 from l1scout.simulate.barrel_muons import NO_PARTICLE
 from l1scout.simulate.collisions import STUBS, SimulatedOrbits
 from l1scout.simulate.run import BEAM
+from l1scout.simulate.slow_particles import NO_STUB
 from l1scout.simulate.stream_simulation import SIMULATIONS, StreamSimulation
 from l1scout.simulate.stubs import CORRELATED, STUB_PHI_LSB
 
@@ -35,12 +37,10 @@ class SimulatedStubs(StreamSimulation):
         """Return stubs."""
         random = orbits.random(STUBS)
         crossing, particle = _particles(orbits, random)
-        some, others = _of_particles(orbits, crossing, particle), _single(orbits, random)
-        time = np.r_[some[0], others[0]]
-        columns = {
-            name: np.r_[a, b].astype(np.int16)
-            for name, a, b in zip(_COLUMNS, some[1], others[1], strict=True)
-        }
+        parts = [_of_particles(orbits, crossing, particle), _single(orbits, random), _slow(orbits)]
+        time = np.concatenate([part[0] for part in parts])
+        every = zip(_COLUMNS, *(part[1] for part in parts), strict=True)
+        columns = {name: np.concatenate(values).astype(np.int16) for name, *values in every}
         span = (orbits.stop - orbits.first) * BX_PER_ORBIT
         order = np.lexsort((columns["sector"], time))
         order = order[(time[order] >= 0) & (time[order] < span)]
@@ -93,6 +93,18 @@ def _single(
     values = [zero + 1, random.integers(-half, half + 1, n), random.integers(-512, 512, n)]
     values += [zero + QUALITY_ONE, zero, zero, random.integers(1, 5, n), random.integers(-2, 3, n)]
     return time, [*values, random.integers(0, SECTORS, n)]
+
+
+def _slow(orbits: SimulatedOrbits) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Return the stubs of the slow particles that are planted: of both superlayers, pointing outwards."""
+    made = orbits.slow_particles
+    row, station = np.nonzero(made.late != NO_STUB)
+    sector = np.rint(made.phi[row] / (2 * math.pi / SECTORS)).astype(np.int64)
+    local = np.rint((made.phi[row] - sector * 2 * math.pi / SECTORS) / STUB_PHI_LSB).astype(np.int64)
+    zero = np.zeros(row.size, np.int64)
+    values = [zero + 1, local, zero, zero + QUALITY_BOTH, zero, zero, station + 1]
+    late = made.late[row, station]
+    return made.crossing[row] + late, [*values, made.wheel[row, station], sector % SECTORS]
 
 
 SIMULATIONS.register("stub")(SimulatedStubs())

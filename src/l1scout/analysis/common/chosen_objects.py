@@ -42,7 +42,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class ObjectKind:
+class ChosenObjects:
     """A stream with cuts.
 
     Parameters
@@ -58,7 +58,7 @@ class ObjectKind:
     cuts: tuple[Cut, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> "ObjectKind":
+    def parse(cls, text: str) -> "ChosenObjects":
         """Read a kind (InputError if it is none)."""
         match = _KIND.match(text.replace(" ", ""))
         if not match:
