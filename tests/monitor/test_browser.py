@@ -109,6 +109,7 @@ def test_every_view_is_shown_without_errors(page, live, view):
 
 
 def test_the_filling_scheme_is_shown_and_times_are_utc(page, live):
+    live[1].write(360)  # enough to tell which BX collide
     show(page, live, "view=bunches")
     until(page, lambda: "Filling scheme" in page.inner_text("main"))
     assert re.search(r"\d+ BX in \d+ trains?", page.inner_text("main"))
