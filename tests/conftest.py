@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 from hypothesis import HealthCheck, settings
+from matplotlib.figure import Figure
 
 from front_end import Keep, make_run, stored_bytes, through_board
 from l1scout.formats import pattern
@@ -79,6 +80,20 @@ def pytest_collection_finish() -> None:
     """Spare what stays for good, modules and tests, to the collector of garbage: half a second each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures without their axes, which take a second or two: for what is not about how they look."""
+    savefig = Figure.savefig
+
+    def without_axes(figure: Figure, *arguments: object, **options: object) -> None:
+        figure.set_layout_engine("none")
+        for axes in figure.axes:
+            axes.set_axis_off()
+        savefig(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", without_axes)
 
 
 @pytest.fixture(scope="session")

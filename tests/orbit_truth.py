@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from l1scout.formats.raw_objects import decode_frames
 from l1scout.formats.stream import STREAMS
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.readout.segments import Segment
-from l1scout.simulate.run import Running, simulate_run
+from l1scout.simulate.run import Piece, Running, simulate_run
 from l1scout.simulate.write import Fibres
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.compress import content
@@ -40,22 +41,34 @@ class OrbitTruth:
     occupancy : float
         Part of the crossings with a muon.
     orbits_per_packet : int
-
-    Attributes
-    ----------
-    packets : bytes
-        What a board sends of orbits 0 to `length`.
     """
 
     def __init__(
         self, seed: int, length: int = 100, occupancy: float = 0.002, orbits_per_packet: int = 20
     ) -> None:
-        self.length = length
-        pieces = list(simulate_run(seed, length, running=Running(occupancy=occupancy)))
+        self.length, self._seed, self._occupancy, self._per_packet = (
+            length,
+            seed,
+            occupancy,
+            orbits_per_packet,
+        )
+
+    @cached_property
+    def _pieces(self) -> list[Piece]:
+        """Made when first asked for: what makes it is compiled, in each process that imports a truth."""
+        return list(simulate_run(self._seed, self.length, running=Running(occupancy=self._occupancy)))
+
+    @cached_property
+    def packets(self) -> bytes:
+        """What a board sends of orbits 0 to `length`."""
         sink = Keep()
-        Board(sink, RUN3, orbits_per_packet=orbits_per_packet).run(Fibres(RUN3, seed).send(iter(pieces)))
-        self.packets = sink.bytes.getvalue()
-        self._muons = _by_orbit(concatenate([piece.muons for piece in pieces]), np.arange(length))
+        board = Board(sink, RUN3, orbits_per_packet=self._per_packet)
+        board.run(Fibres(RUN3, self._seed).send(iter(self._pieces)))
+        return sink.bytes.getvalue()
+
+    @cached_property
+    def _muons(self) -> "_ByOrbit":
+        return _by_orbit(concatenate([piece.muons for piece in self._pieces]), np.arange(self.length))
 
     def wrong(self, orbits: NDArray[np.int64], muons: OrbitBatch) -> NDArray[np.int64]:
         """Return those of the orbits (in rising order) whose muons are not the true ones.

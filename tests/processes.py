@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -118,6 +119,11 @@ class Forked:
 class ForkServer:
     """Forks processes of the command line from one that has everything imported: `in_child/fork_server.py`.
 
+    Parameters
+    ----------
+    prepare : str
+        What the server does first: a function of that module; by default what suits the live chain.
+
     Attributes
     ----------
     codes : dict of int to int
@@ -126,13 +132,13 @@ class ForkServer:
         Processes that a signal has stopped since somebody waited for that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: str = "") -> None:
         self.codes: dict[int, int] = {}
         self.stopped: set[int] = set()
         self._started: list[int] = []
         self._changed = threading.Condition()
         environment = with_hooks(dict(os.environ)) | {"CHAIN_HOOKS": "", "OPENBLAS_NUM_THREADS": "1"}
-        code = "import fork_server; fork_server.serve()"
+        code = f"import fork_server; fork_server.serve({prepare and f'fork_server.{prepare}'})"
         self._server = subprocess.Popen(
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         )
@@ -145,10 +151,18 @@ class ForkServer:
         self._server.stdin.close()
         self._server.wait()
 
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Forked:
-        """Run the command line with some arguments; its output is appended to a file."""
+    def start(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        errors: Path | None = None,
+        folder: Path | None = None,
+    ) -> Forked:
+        """Run the command line with some arguments; its output is appended to a file, or to two."""
         assert self._server.stdin
-        request = {"arguments": arguments, "environment": dict(environment), "log": str(log)}
+        files = {"log": str(log), "errors": str(errors or log), "folder": str(folder or Path.cwd())}
+        request = {"arguments": arguments, "environment": dict(environment), **files}
         self._server.stdin.write(json.dumps(request).encode() + b"\n")
         self._server.stdin.flush()
         self.wait_until(lambda: self._started, PATIENCE_S)
@@ -181,9 +195,24 @@ class ForkServer:
 
 
 @cache
-def fork_server() -> ForkServer:
-    """Return the one server of these tests."""
-    return ForkServer()
+def fork_server(prepare: str = "") -> ForkServer:
+    """Return the one server of these tests that is prepared so."""
+    return ForkServer(prepare)
+
+
+def run_forked(
+    *arguments: object,
+    prepare: str = "",
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end in a forked process, as `subprocess.run` does in a new one."""
+    words = [str(a) for a in arguments]
+    with tempfile.TemporaryDirectory() as files:
+        out, errors = Path(files) / "out", Path(files) / "errors"
+        asked = dict(os.environ if environment is None else environment)
+        code = fork_server(prepare).start(words, asked, out, errors, folder).wait()
+        return subprocess.CompletedProcess(words, code, out.read_text(), errors.read_text())
 
 
 def run_command(folder: Path, *arguments: object, **environment: str) -> tuple[int, str]:

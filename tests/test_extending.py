@@ -15,6 +15,7 @@ from hand_made import model_directory, network
 from l1scout.core.registry import Registry
 from l1scout.model.checksums import write_sums
 from l1scout.training.recipes import quiet_copies
+from processes import run_forked
 from toy_muons import toy_columns, write_parquet
 
 ROOT = Path(__file__).parents[1]
@@ -42,12 +43,18 @@ def install(folder: Path, name: str, entry_points: dict[str, dict[str, str]], **
 
 
 def run(line: str, site: Path, folder: Path, *, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a command of the page in a folder, with the packages of `site` installed."""
-    words = line.split()
-    words = [sys.executable, *(words[1:] if words[0] == "python" else ("-m", *words))]
+    """Run a command of the page in a folder, with the packages of `site` installed.
+
+    In a new process, into which nothing of l1scout has been imported.
+    """
+    program, *words = line.split()
     path = os.pathsep.join([str(site), str(ROOT / "src")])
     environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200", "KERAS_BACKEND": "jax"}
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    if program == "l1scout":
+        done = run_forked(*words, prepare="import_libraries", environment=environment, folder=folder)
+    else:
+        words = [sys.executable, *words]
+        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == status, done.stderr
     return done
 

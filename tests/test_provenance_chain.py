@@ -399,6 +399,7 @@ def test_analyses(scans, stub_sets, tmp_path, monkeypatch, name):
         drawn.clear()
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_figures_and_text_of_an_analysis(scans, tmp_path):
     words = ("analyse", "cosmics", scans["simulated"], "--out", tmp_path, "--figure-format", "png,svg,pdf")
     assert run(*words).startswith("cosmics: simulation\n")
@@ -532,6 +533,7 @@ def test_what_is_made_of_a_model(models, small_models, tmp_path, label):
 @follows("bench")
 def test_benchmark(small_models, data_sets, tmp_path, monkeypatch):
     monkeypatch.setattr(bench_command, "MUONS", 2048)
+    monkeypatch.setattr("l1scout.evaluate.bench._PASS_SECONDS", 0.02)
     words = ("bench", "-m", small_models["real"], "--rounds", 1, "--engine", "fused", "--out", tmp_path)
     for label, path in {**data_sets, "simulated": None}.items():
         result = told(*words, *(("--data", path) if path else ()))
@@ -541,6 +543,7 @@ def test_benchmark(small_models, data_sets, tmp_path, monkeypatch):
         assert_in_svg((tmp_path / "bench.svg").read_text(), label)
 
 
+@pytest.mark.usefixtures("quick_figures")
 @follows("train", "evaluate", "import", "export")
 def test_scores(models, data_sets, tmp_path):
     ran.add("train")  # in the fixture

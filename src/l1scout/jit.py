@@ -13,10 +13,17 @@ from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-if not {"l1scout.cli", "l1scout.control.child"}.isdisjoint(sys.modules):
-    # Before its first kernel numba imports what awkward and vector add to it, which takes half a second. A
-    # command or process of the chain does without: kernels take plain arrays. Other programs keep it.
+
+def leave_out_extensions() -> None:
+    """Keep numba from importing, before its first kernel, what awkward and vector add to it: half a second.
+
+    A command or process of the chain does without: kernels take plain arrays. Other programs keep it.
+    """
     entrypoints._already_initialized = True
+
+
+if not {"l1scout.cli", "l1scout.control.child"}.isdisjoint(sys.modules):
+    leave_out_extensions()
 
 
 def kernel(function: F) -> F:

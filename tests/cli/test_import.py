@@ -39,7 +39,10 @@ def bring(folder, name, columns, target, *more):
     )
 
 
-def test_a_forest_goes_all_the_way(folder, tmp_path):
+@pytest.mark.usefixtures("quick_figures")
+def test_a_forest_goes_all_the_way(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("l1scout.evaluate.bench.LATENCY_CALLS", 500)
+    monkeypatch.setattr("l1scout.evaluate.bench._PASS_SECONDS", 0.02)
     model = tmp_path / "model"
     text = bring(folder, "forest.onnx", "hwPt,hwCharge", model)
     assert "Ratio model / GMT" in text

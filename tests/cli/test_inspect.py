@@ -2,16 +2,21 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from front_end import Keep, make_run, through_board
 from l1scout.cli.inspect import inspect
 from l1scout.core.orbit_batch import final_muons
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
+from l1scout.formats.block_format import BlockFormat
+from l1scout.formats.wire_format import WIRE_FORMATS
+from l1scout.io import describe
 from l1scout.io.format_writer import write_data
 from l1scout.io.reader import READERS
 from stream_files import every
@@ -79,6 +84,62 @@ def test_invalid_codes_and_missing_muons_are_counted(tmp_path):
     assert found["by_track_finder"]["other"] == 1
     assert (found["data"], found["era"]) == ("simulated", "2018")
     assert "recoPt" in found["missing_columns"]
+
+
+def packets_of(name, folder):
+    """Write packets of a wire format."""
+    path, form = folder / f"{name}.dat", WIRE_FORMATS[name]
+    if isinstance(form, BlockFormat):
+        sink = Keep()
+        through_board(make_run(form, orbits=3)[1], form, sink)
+        path.write_bytes(sink.bytes.getvalue())
+    else:
+        names = ["jet", "stub", "tower"] if name == "objects" else form.streams
+        data = every(names=names, rows=300, orbits=3, first_orbit=0)
+        write_data([data], path, "packets" if name == "objects" else name, drop=True)
+    return path
+
+
+@pytest.mark.parametrize("name", WIRE_FORMATS)
+def test_packets_of_every_wire_format(tmp_path, name):
+    path = packets_of(name, tmp_path)
+    found, text = json.loads(run(path, "--json")), run(path)
+    assert (found["form"], found["orbits"]) == (name, 3)
+    assert found["streams"]
+    assert {row["stream"] for row in found["occupancies"]} == set(found["streams"]) - {"intermediate_muon"}
+    for row in found["occupancies"]:
+        assert row["objects"] == found["streams"][row["stream"]] > 100
+        assert row["orbits"] == (None if name == "run2" else 3)
+    assert name in text
+    if name == "objects":
+        assert [row["source"] for row in found["packets_of_sources"]] == [*range(10, 22), 22, 32]
+        assert {row["orbits"] for row in found["packets_of_sources"]} == {3}
+        assert "packets_of_sources" in text
+
+
+def test_an_archive_of_several_streams_is_described_with_all(tmp_path):
+    data = every(names=["muon", "jet", "tower"])
+    write_data([data], tmp_path / "x.parquet")
+    found = json.loads(run(tmp_path / "x.parquet", "--json"))
+    assert found["format"] == "compact archive (Parquet)"
+    assert found["streams"] == {n: final_muons(b).n_objects for n, b in data.streams.items()}
+    assert set(found["frames_by_source"]) == {"1", "22", "32"}
+
+
+def test_the_page_names_every_fact(samples, tmp_path):
+    """All that is printed of any kind of file, and nothing that is printed of none."""
+    table = (Path(__file__).parents[2] / "docs/inspect.md").read_text("utf-8").partition("<!-- facts -->")[2]
+    rows = [row.split("|")[2] for row in table.partition("<!--")[0].splitlines()[3:] if row]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    paths = [*samples.values(), *(packets_of(name, tmp_path) for name in WIRE_FORMATS)]
+    write_data([every(names=["jet"])], tmp_path / "set")
+    found = {key for path in [*paths, tmp_path / "set"] for key in describe(path)}
+    assert named == found - {"file", "bytes", "format"}
+
+
+def test_a_folder_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="is a folder, and not a data set: name a file in it"):
+        run(tmp_path)
 
 
 def test_unknown_files_are_one_line(tmp_path):

@@ -145,12 +145,13 @@ def test_train_says_at_once_what_it_cannot_do(made, tmp_path):
 
 
 @pytest.mark.long
-def test_evaluate_writes_a_page_and_prints_ratios(made, tmp_path):
+def test_evaluate_writes_a_page_and_prints_ratios(made, tmp_path, request):
     both = ("evaluate", "--data", made / "d.parquet", "--model", made / "A", "--model", made / "E")
     text = run(*both, "--out", tmp_path / "one.html")
     assert "Ratio model / GMT" in text
     assert "Simulated muons." in text
     assert [p.name for p in tmp_path.iterdir()] == ["one.html"]
+    request.getfixturevalue("quick_figures")
     run(*both, "--out", tmp_path / "folder")
     assert sorted(p.name for p in (tmp_path / "folder").iterdir()) == ["metrics.json", "report.html"]
     printed = json.loads(run(*both, "--json"))
@@ -195,6 +196,7 @@ def test_evaluate_needs_a_model(made, tmp_path):
         run("evaluate", "--data", made / "d.parquet", "--model", tmp_path)
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_demo_makes_everything(tmp_path, simulation):
     text = run("demo", "--out", tmp_path / "demo", "--pairs", 3000, "--epochs", 2)
     names = {p.name for p in (tmp_path / "demo").iterdir()}

@@ -27,6 +27,7 @@ from l1scout.settings import read_settings
 from l1scout.simulate.live_board import simulated_packets
 from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
+from processes import run_forked
 
 PACE = 0.1
 
@@ -93,13 +94,7 @@ class Chain:
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, as another shell does."""
-        return subprocess.run(
-            self.command(*arguments),
-            env=with_hooks(dict(os.environ)),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
+        return run_forked(*arguments, environment=with_hooks(dict(os.environ)))
 
     @contextmanager
     def run(self, *more: str):

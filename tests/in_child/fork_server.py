@@ -1,10 +1,12 @@
-"""Server that has everything imported and compiled, and forks processes of the live chain from itself.
+"""Server that has everything imported and compiled, and forks processes of the command line from itself.
 
-A process of the chain that is started anew spends seconds on imports; a forked one is there at once, and is a
-process like any other: it can be killed, stopped and waited for. Requests and reports are lines of JSON:
+A process that is started anew spends a second or more on imports; a forked one is there at once, and is a
+process like any other: it can be killed, stopped and waited for. `serve` prepares processes of the chain;
+with `import_libraries` nothing of l1scout is imported yet. Requests and reports are lines of JSON:
 
 standard input
-    ``{"arguments": [...], "environment": {...}, "log": path}``: run the command line with these.
+    ``{"arguments": [...], "environment": {...}, "log": path, "errors": path, "folder": path}``: run the
+    command line with these in a folder; the two files may be one.
 standard output
     ``{"started": pid}``, in the order of the requests; ``{"stopped": pid}`` when all its threads stand still;
     ``{"ended": pid, "code": code}``, with code -9 after kill -9.
@@ -14,6 +16,7 @@ At the end of standard input it kills what still runs, and ends.
 
 import atexit
 import gc
+import importlib
 import io
 import json
 import os
@@ -23,12 +26,17 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hooks
 
 _TICK_S = 0.02
+LIBRARIES = (
+    *("numba.core.entrypoints", "pyarrow.parquet", "pydantic_settings", "rich.table", "scipy.special"),
+    *("scipy.stats", "structlog", "typer.rich_utils", "uproot", "matplotlib.figure", "mplhep"),
+)
 
 
 def _prepare() -> None:
@@ -64,16 +72,27 @@ def _prepare() -> None:
         writer.finish()
 
 
+def import_libraries() -> None:
+    """Import what l1scout uses, but nothing of l1scout: that looks for other packages when it is imported."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    import numba
+    import numpy as np
+
+    numba.core.entrypoints._already_initialized = True  # as commands do
+    numba.njit(lambda x: x.sum())(np.zeros(1))  # what numba imports before its first kernel
+
+
 def _run(request: dict[str, Any]) -> int:
     """Become the process of a request; return its exit status."""
     os.environ.clear()
     os.environ.update(request["environment"])
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for opened, descriptor in ((nothing, 0), (log, 1), (log, 2)):
+    os.chdir(request["folder"])
+    files = os.devnull, request["log"], request["errors"]
+    for descriptor, path in enumerate(files):
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND if descriptor else os.O_RDONLY, 0o600)
         os.dup2(opened, descriptor)
-    os.close(log)
-    os.close(nothing)
+        os.close(opened)
     sys.argv = ["l1scout", *request["arguments"]]
     sys.path[:0] = request["environment"].get("PYTHONPATH", "").split(os.pathsep)
     try:
@@ -115,9 +134,9 @@ def _reap(children: set[int]) -> None:
             _report(ended=pid, code=os.waitstatus_to_exitcode(status))
 
 
-def serve() -> None:
+def serve(prepare: Callable[[], None] = _prepare) -> None:
     """Fork as asked until standard input ends."""
-    _prepare()
+    prepare()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests
     gc.collect()
     gc.freeze()

@@ -2,7 +2,9 @@
 
 import io
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,42 +158,47 @@ def test_account_of_the_sources_joined(store):
     assert not [stage.wrong for stage in stages if stage.wrong and stage.source]
 
 
-def convert(*words):
-    done = CliRunner().invoke(make_app(), ["convert", *map(str, words)])
+def command(*words):
+    done = CliRunner().invoke(make_app(), [*map(str, words)])
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == 0, done.output
 
 
-def test_a_run_is_converted_with_all_its_sources(store, tmp_path):
-    """By the command, and then read by what others use; a source alone is chosen as in other commands."""
-    import duckdb
-    import polars as pl
-    import uproot
-
+def test_the_page_from_a_run_to_the_formats_of_others(store, tmp_path, monkeypatch):
+    """The commands and the program of the documentation, with this store; all find the same jets."""
+    text = (Path(__file__).parents[2] / "docs/streams.md").read_text("utf-8")
+    section = text.partition("## From a run to everybody's formats")[2]
+    commands, program = re.search(r"```sh\n(.*?)```\n```python\n(.*?)```", section, re.DOTALL).groups()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "l1scout-store").symlink_to(store)
+    for line in commands.splitlines():
+        words = line.partition("#")[0].replace("--run 1 ", f"--run {RUN} ").split()
+        assert words[0] == "l1scout"
+        command(*words[1:])
+    found = {}
+    exec(compile(program, "streams.md", "exec"), found)
+    jets = l1scout.open(store, run=RUN).streams["jet"]
+    expected = jets.n_objects, int(jets["hwPt"].sum())
+    assert {name: tuple(map(int, values)) for name, values in found["jets"].items()} == dict.fromkeys(
+        ["l1scout", "uproot", "uproot, RNTuple", "coffea", "polars", "duckdb", "pandas"], expected
+    )
     true = l1scout.open(store, run=RUN, intermediate=True).streams
-    convert(store, tmp_path / "set", "--run", RUN)
-    convert(store, tmp_path / "run.raw", "--run", RUN)
-    convert(store, tmp_path / "run.packets", "--run", RUN, "--drop")
-    convert(store, tmp_path / "run.root", "--run", RUN, "--drop", "--hardware", "--zstd")
-    for path in ("set", "run.raw", "run.packets", "run.root"):
-        found = l1scout.open(tmp_path / path, intermediate=True).streams
-        assert set(found) == set(EVERY)
-        for name, batch in found.items():
-            expected = final_muons(true[name]) if (path, name) == ("run.root", "muon") else true[name]
+    for path in ("run1", "run1.raw", "run1.packets", "run1.root", "run1-rntuple.root"):
+        read = l1scout.open(path, intermediate=True).streams
+        assert set(read) == set(EVERY)
+        for name, batch in read.items():
+            is_final = path.endswith(".root") and name == "muon"
+            expected = final_muons(true[name]) if is_final else true[name]
             assert batch.n_objects == expected.n_objects > 20, (path, name)
             assert batch.orbits_seen().tolist() == true[name].orbits_seen().tolist(), (path, name)
             for column in ("hwPt", "hwEt", "hwTotalEt", "hwQual", "algo000"):
                 if column in expected.columns:
                     assert np.array_equal(batch[column], expected[column]), (path, name, column)
-    jets = f"{tmp_path}/set/stream=jet/**/*.parquet"
-    assert duckdb.sql(f"select count(*), sum(hwPt) from '{jets}' where run = {RUN}").fetchall() == [
-        (true["jet"].n_objects, true["jet"]["hwPt"].sum())
-    ]
-    assert pl.scan_parquet(jets).select(pl.col("hwPt").sum()).collect().item() == true["jet"]["hwPt"].sum()
-    with uproot.open(tmp_path / "run.root") as file:
-        assert file["Events"]["nL1Jet"].array().to_numpy().sum() == true["jet"].n_objects
-    convert(store, tmp_path / "jets", "--run", RUN, "--source", 22)
+
+
+def test_a_source_of_a_run_is_chosen_as_in_other_commands(store, tmp_path):
+    command("convert", store, tmp_path / "jets", "--run", RUN, "--source", 22)
     assert list(l1scout.open(tmp_path / "jets").streams) == ["jet"]
     for words, message in [
         ([store, store, tmp_path / "x.raw", "--run", RUN], "name one store, not 2 inputs"),
@@ -200,7 +207,7 @@ def test_a_run_is_converted_with_all_its_sources(store, tmp_path):
         ([store, store, "--run", RUN, "--to", "parquet-dataset"], "is in the store itself"),
     ]:
         with pytest.raises(InputError, match=message):
-            convert(*words)
+            command("convert", *words)
 
 
 def test_damage_costs_an_orbit_of_its_stream_and_is_said(store, tmp_path):

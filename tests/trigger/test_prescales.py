@@ -108,6 +108,29 @@ def test_a_table_of_another_menu_is_refused(tmp_path, menu):
         read_prescales(path).of_menu(menu, "Emergency")
 
 
+def test_rows_of_algorithms_that_the_menu_lacks_are_named(tmp_path, menu):
+    """A prescale of what the menu has not, and masks whose comments name other algorithms."""
+    path = tmp_path / "prescales.csv"
+    path.write_text(CSV + "7,L1_Gone,0,30\r\n")
+    (note,) = read_prescales(path).notes(menu)
+    assert "prescales of 1 algorithms are not used, as the menu" in note
+    assert note.endswith("has none of them: 7 L1_Gone")
+    path.write_text(CSV)
+    assert read_prescales(path).notes(menu) == []
+    path.write_text(settings_xml("<row>0, 0, 1</row> <!--L1_A--><row>1, 1, 1</row> <!-- L1_C: old -->"))
+    (note,) = read_prescales(path).notes(menu)
+    assert "such as 1, L1_C (L1_B in the menu): they may be those of another menu" in note
+    rows = "<row>0, 1</row> <!-- L1_X --><row>8, 1</row> <!-- L1_Y --><row>9, 0</row>"
+    path.write_text(settings_xml(rows, name="finorMask"))
+    other, lacking, without = read_masks(path).notes(menu)
+    assert "such as 0, L1_X (L1_A in the menu)" in other
+    assert lacking.endswith("has none of them: 8 L1_Y")
+    assert "no mask of 1 algorithms, such as L1_B" in without
+    rows = "<row>0, 1</row><!-- L1_A -->" + "".join(f"<row>{k}, 0</row>" for k in range(1, 512))
+    path.write_text(settings_xml(rows, name="finorMask"))
+    assert read_masks(path).notes(menu) == []
+
+
 def test_masks(tmp_path):
     finor, veto = tmp_path / "finor.xml", tmp_path / "veto.xml"
     finor.write_text(settings_xml("<row>0,1</row><row>1,0</row>", name="finorMask"))

@@ -194,3 +194,34 @@ def test_the_command(files):
     assert "A shares with" in text
     assert "give data, or --simulate" in str(run(own).exception)
     assert "give --menu, too" in str(run(own, "--simulate", 2, "--prescales", own).exception)
+
+
+def test_boards_in_a_folder_are_one_run_and_streams_without_an_algorithm_are_skipped(tmp_path):
+    """Muons and jets of the same orbits in two files count once; stubs alone are no error but a note."""
+    from l1scout.io.format_writer import write_data
+    from stream_files import every
+
+    data = every(names=["muon", "jet", "stub"], orbits=40)
+    (tmp_path / "boards").mkdir()
+    for name, batch in data.streams.items():
+        write_data([OrbitData({name: batch})], tmp_path / f"boards/{name}.dat", "packets", drop=True)
+    algorithms = [("L1_M", "MU3"), ("L1_J", "JET30"), ("L1_Both", "MU3 AND JET30")]
+    table = '[[algorithm]]\nname = "{}"\nindex = {}\nexpression = "{}"\n'
+    menu = tmp_path / "menu.toml"
+    menu.write_text("".join(table.format(name, k, text) for k, (name, text) in enumerate(algorithms)))
+
+    def run(*files):
+        done = CliRunner().invoke(make_app(), ["menu", "try", str(menu), *map(str, files), "--json"])
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return json.loads(done.stdout)
+
+    found = run(tmp_path / "boards")
+    assert (found["orbits"], found["not_evaluated"], found["skipped"]) == (40, {}, [])
+    later = every(4, names=["muon"], orbits=40, first_orbit=263_000)
+    write_data([later], tmp_path / "later.raw")
+    found = run(tmp_path / "boards/stub.dat", tmp_path / "later.raw")
+    assert found["skipped"] == ["data of stub without jet, muon were skipped: no algorithm looks at them"]
+    assert found["orbits"] == 40
+    with pytest.raises(InputError, match="none of the streams jet, muon, at which the algorithms look, but"):
+        run(tmp_path / "boards/stub.dat")

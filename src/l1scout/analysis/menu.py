@@ -166,14 +166,17 @@ class MenuAnalysis(Analysis[MenuOptions]):
     def _prescales(self, menu: Any) -> tuple[dict[str, int] | None, str | None, set[int]]:
         from l1scout.trigger.prescale_files import read_masks, read_prescales
 
+        self._notes: list[str] = []
         if not self.options.prescales:
             return None, None, set()
         table = read_prescales(self.options.prescales)
+        self._notes += table.notes(menu)
         column = table.columns[table.column(self.options.column)]
         masks = read_masks(*self.options.masks) if self.options.masks else None
         if masks and any(masks.veto.values()):
             msg = "--masks: vetoes are not part of expected rates; give the mask of the decision only"
             raise InputError(msg)
+        self._notes += masks.notes(menu) if masks else []
         masked = {index for index, counts in masks.finor.items() if not counts} if masks else set()
         return table.of_menu(menu, column), column, masked
 
@@ -220,6 +223,7 @@ class MenuAnalysis(Analysis[MenuOptions]):
         from l1scout.analysis.common import menu_tables
         from l1scout.analysis.common.menu_rates import RAW
 
+        skipped = self.state.skipped()
         state, (counts, both) = self.state, self.state.all_counts()
         raw, menu = counts[RAW], state.decider.menu
         found: dict[str, Any] = {
@@ -245,11 +249,16 @@ class MenuAnalysis(Analysis[MenuOptions]):
             **{n: found[n] for n in ("sections", "pile_up", "equal_rate") if found[n]},
         }
         return Result(
-            found, tables, partial(_draw, found, state.simulated), {}, self._warnings(), rows_shown=20
+            found,
+            tables,
+            partial(_draw, found, state.simulated),
+            {},
+            [*skipped, *self._warnings()],
+            rows_shown=20,
         )
 
     def _warnings(self) -> list[str]:
-        state, warnings = self.state, []
+        state, warnings = self.state, list(self._notes)
         if state.left_out:
             warnings.append(
                 f"{state.left_out:,} orbits are left out in which not all streams of the menu were seen"

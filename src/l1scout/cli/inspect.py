@@ -25,7 +25,10 @@ def inspect(
     flavour: Flavour = None,
     json: Json = False,
 ) -> None:
-    """Describe what a file is and holds: format, era, runs, orbits seen, streams, occupancies, columns."""
+    """Describe what a file is and holds: format, era, runs, orbits seen, streams, occupancies, columns.
+
+    See docs/inspect.md for what each fact means.
+    """
     from l1scout.io.inspect import describe
 
     found = describe(file, flavour=flavour)

@@ -49,7 +49,9 @@ def show(
     loaded = load_menu(menu, cabling)
     chosen = (loaded.select(algorithm),) if algorithm else loaded.algorithms
     table = read_prescales(prescales) if prescales else None
-    settings = run_settings(loaded, table, column, read_masks(*masks) if masks else None)
+    mask = read_masks(*masks) if masks else None
+    settings = run_settings(loaded, table, column, mask)
+    warn([note for one in (table, mask) if one for note in one.notes(loaded)])
     document = describe_menu(loaded, chosen)
     for entry in document["algorithms"]:
         entry |= settings[entry["name"]]

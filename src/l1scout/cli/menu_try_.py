@@ -58,12 +58,15 @@ def try_(
         raise InputError(msg)
     loaded = load_menu(menu, cabling) if menu else None
     decider = read_tried(algorithms, loaded)
-    factors = read_prescales(prescales).of_menu(loaded, column) if prescales and loaded else None
+    factors, notes = None, list[str]()
+    if prescales and loaded:
+        table = read_prescales(prescales)
+        factors, notes = table.of_menu(loaded, column), table.notes(loaded)
     recalibrator = Recalibrator.load(model, errors=True) if model else None
     quality = ReadQuality()
     found = try_algorithms(decider, _chunks(data or [], simulate, seed, quality), factors, recalibrator)
     quality.check(allow_damaged=accept_damaged)
-    warn(quality.warnings())
+    warn([*notes, *found["skipped"], *quality.warnings()])
     if json:
         print_json(found)
     else:

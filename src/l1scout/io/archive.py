@@ -222,8 +222,15 @@ def _arrays(path: Path, table: pa.Table, schema: pa.Schema) -> tuple[dict[str, N
         if column.type != schema.field(name).type or column.null_count:
             msg = f"{path}: column {name} holds {column.type} with {column.null_count} missing"
             raise InputError(msg)
-        out[name] = column.to_numpy()[:n]
+        out[name] = _values(column)[:n]
     return out, first
+
+
+def _values(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Return the numbers of a column, of which none is missing (its `to_numpy` imports pandas, if there)."""
+    kind = np.dtype(column.type.to_pandas_dtype())
+    parts = [np.frombuffer(c.buffers()[1], kind, len(c), c.offset * kind.itemsize) for c in column.chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, kind), *parts])
 
 
 def warm_up() -> None:

@@ -263,17 +263,31 @@ def _encodings(schema: pa.Schema) -> dict[str, Any]:
 def _table(columns: Mapping[str, NDArray[Any]], side: bytes, schema: pa.Schema, run: int) -> pa.Table:
     """Rows of a chunk; if it has no muon, a row that is none (hwPt = 0) to hang the side on."""
     n = len(columns["hwPt"])
-    made = {
+    made: dict[str, NDArray[Any]] = {
         "run": np.full(n, run, np.uint32),
-        "lumisection": lumisection(columns["orbit"]).astype(np.int32),
+        "lumisection": lumisection(columns["orbit"]),
         **columns,
     }
     if n == 0:
         made = {name: np.zeros(1, np.int8) for name in schema.names} | {"bx": np.ones(1, np.int8)}
-    made[SIDE_COLUMN] = pa.array([side], pa.binary())
-    if n > 1:
-        made[SIDE_COLUMN] = pa.concat_arrays([made[SIDE_COLUMN], pa.nulls(n - 1, pa.binary())])
-    return pa.table({f.name: pa.array(made[f.name], f.type) for f in schema}, schema=schema)
+    arrays = [
+        _only_first(side, max(n, 1)) if f.name == SIDE_COLUMN else _array(made[f.name], f.type)
+        for f in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _only_first(value: bytes, rows: int) -> pa.Array:
+    """Return a column of bytes of which only the first row has any."""
+    valid, ends = np.zeros((rows + 7) // 8, np.uint8), np.full(rows + 1, len(value), np.int32)
+    valid[0], ends[0] = 1, 0
+    return pa.Array.from_buffers(pa.binary(), rows, [pa.py_buffer(b) for b in (valid, ends, value)], rows - 1)
+
+
+def _array(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """Return an Arrow array over the memory of a column (`pyarrow.array` would import pandas)."""
+    column = np.ascontiguousarray(values, kind.to_pandas_dtype())
+    return pa.Array.from_buffers(kind, column.size, [None, pa.py_buffer(column)])
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

@@ -7,6 +7,7 @@ from typing import Any
 from l1scout.core.orbit_batch import OrbitBatch, concatenate
 from l1scout.core.orbit_data import OrbitData
 from l1scout.io.input_file import InputFile
+from l1scout.io.packet_files import are_of_one_run, read_as_one
 from l1scout.io.quality import ReadQuality
 from l1scout.io.read import read_events
 from l1scout.io.reader import reader_of
@@ -22,7 +23,7 @@ def read_batches(
     intermediate: bool = False,
     **options: Any,
 ) -> Iterator[OrbitData]:
-    """Read files one after the other, in constant memory.
+    """Read files one after the other, in constant memory; packets of different sources are read as one.
 
     Orbits that were read before, in any of the files, and files with the same bytes as an earlier one are
     left out, and so are orbits that are flagged (a link was missing or disagreed). None of these is counted
@@ -51,6 +52,11 @@ def read_batches(
     """
     quality = quality if quality is not None else ReadQuality()
     quality.skip_flagged = quality.count_occupied = True
+    if isinstance(paths, Sequence) and not options.get("flavour") and are_of_one_run(paths):
+        for events in _joined(read_as_one(paths, quality, intermediate=intermediate)):
+            quality.add(events.main)
+            yield events
+        return
     for path in paths:
         with InputFile(path, **options) as file:
             reader_of(file)

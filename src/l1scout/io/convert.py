@@ -15,6 +15,7 @@ from l1scout.io import archive
 from l1scout.io.folder import expand
 from l1scout.io.format_writer import WRITERS, WrittenFile, write_data, writer_of
 from l1scout.io.input_file import InputFile
+from l1scout.io.packet_files import are_of_one_run, read_as_one
 from l1scout.io.quality import ReadQuality
 from l1scout.io.read import read_events
 from l1scout.io.reader import ROWS, reader_of
@@ -108,6 +109,8 @@ def read_inputs(
 ) -> Iterator[OrbitData]:
     """Read files one after the other with all that they hold, intermediate muons too.
 
+    Packets of different sources are read as one.
+
     Parameters
     ----------
     paths : sequence of Path
@@ -125,6 +128,12 @@ def read_inputs(
     """
     quality.skip_flagged = True
     done, total = 0, sum(path.stat().st_size for path in paths)
+    if not flavour and are_of_one_run(paths):
+        for data in read_as_one(paths, quality, rows=rows, intermediate=True):
+            quality.add(data.main)
+            progress(min(quality.bytes, total), total)
+            yield data
+        return
     for path in paths:
         with ExitStack() as stack:
             file = stack.enter_context(InputFile(path, flavour=flavour))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from l1scout.errors import InputError
 from l1scout.io.data_set import MANIFEST, is_data_set
 from l1scout.io.input_file import InputFile, opened
 from l1scout.io.reader import reader_of
@@ -32,6 +33,9 @@ def describe(path: str | Path | InputFile, **options: Any) -> dict[str, Any]:
     """
     if not isinstance(path, InputFile) and is_data_set(Path(path)):
         path = Path(path) / MANIFEST
+    if not isinstance(path, InputFile) and Path(path).is_dir():
+        msg = f"{path}: is a folder, and not a data set: name a file in it (`l1scout runs` describes a store)"
+        raise InputError(msg)
     with opened(path, **options) as file:
         reader = reader_of(file)
         return {"file": file.path.name, "bytes": file.size, "format": reader.title} | reader.describe(file)

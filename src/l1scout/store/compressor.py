@@ -11,6 +11,7 @@ from pathlib import Path
 
 from l1scout.errors import printable
 from l1scout.files import checksum
+from l1scout.jit import leave_out_extensions
 from l1scout.readout.segments import Segment, parse_name
 from l1scout.store.catalogue import Catalogue, Stored
 from l1scout.store.compress import ChangedError, Compressed, Method, compress
@@ -32,6 +33,7 @@ def _prepare(store: int) -> None:
     The number of the store's process is given: it may have been killed before this one could ask for it.
     """
     os.nice(10)
+    leave_out_extensions()
     threading.Thread(target=_follow, args=(store,), daemon=True).start()
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def read_masks(*paths: Path) -> Masks:
         If a file has neither, is damaged, or states an index twice.
     """
     found: dict[str, dict[int, bool]] = {"finor": {}, "veto": {}}
+    names: dict[int, str] = {}
     for path in paths:
         params = _params(read_bytes(path, MAX_BYTES), path)
         if not params.keys() & _MASKS.keys():
@@ -48,13 +50,14 @@ def read_masks(*paths: Path) -> Masks:
             if len(columns) != 2:
                 msg = f"{path}: {name} has {len(columns)} columns, not algo and mask"
                 raise InputError(msg)
-            for where, row in rows:
+            for where, row, comment in rows:
                 index, value = _index(row[0], where, found[_MASKS[name]]), row[1]
+                names |= _named(index, comment)
                 if value not in ("0", "1"):
                     msg = f"{where}: the mask is {printable(value, 20)!r}, not 0 or 1"
                     raise InputError(msg)
                 found[_MASKS[name]][index] = value == "1"
-    return Masks(found["finor"], found["veto"], {})
+    return Masks(found["finor"], found["veto"], {}, names, ", ".join(map(str, paths)))
 
 
 def _from_csv(data: bytes, path: Path) -> PrescaleTable:
@@ -90,14 +93,22 @@ def _from_xml(data: bytes, path: Path) -> PrescaleTable:
     head, rows = _table(params["prescales"], path)
     columns = _checked_columns(head[1:], path)
     factors: dict[int, tuple[int, ...]] = {}
-    for where, row in rows:
+    names: dict[int, str] = {}
+    for where, row, comment in rows:
         index = _index(row[0], where, factors)
         factors[index] = _factors(row[1:], columns, where)
+        names |= _named(index, comment)
     active = params["index"].text.strip() if "index" in params else None
     if active is not None and active not in columns:
         msg = f"{path}: the column in use, {printable(active, 20)!r}, is not among {', '.join(columns)}"
         raise InputError(msg)
-    return PrescaleTable(str(path), columns, factors, {}, active)
+    return PrescaleTable(str(path), columns, factors, {}, active, names)
+
+
+def _named(index: int, comment: str) -> dict[int, str]:
+    """Return the name of an algorithm that the comment behind its row begins with, if it is one."""
+    name = re.match(r"\s*(L1_\w+)", comment)
+    return {index: name[1]} if name else {}
 
 
 def _params(data: bytes, path: Path) -> dict[str, XmlElement]:
@@ -116,18 +127,18 @@ def _params(data: bytes, path: Path) -> dict[str, XmlElement]:
     return found
 
 
-def _table(param: XmlElement, path: Path) -> tuple[list[str], Iterator[tuple[str, list[str]]]]:
-    """Return the columns of a table, and its rows with where they are."""
+def _table(param: XmlElement, path: Path) -> tuple[list[str], Iterator[tuple[str, list[str], str]]]:
+    """Return the columns of a table, and its rows with where they are and the comments behind them."""
     columns = [cell.strip() for cell in param.get("columns").split(",")]
 
-    def rows() -> Iterator[tuple[str, list[str]]]:
+    def rows() -> Iterator[tuple[str, list[str], str]]:
         for number, row in enumerate((r for part in param.all("rows") for r in part.all("row")), 1):
             cells = [cell.strip() for cell in row.text.split(",")]
             where = f"{path}: row {number} of {param.id}"
             if len(cells) != len(columns):
                 msg = f"{where} has {len(cells)} of {len(columns)} cells: it may be cut short"
                 raise InputError(msg)
-            yield where, cells
+            yield where, cells, row.comment
 
     return columns, rows()
 

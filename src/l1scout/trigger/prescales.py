@@ -1,7 +1,7 @@
 """Prescales and masks of a menu, and the prescaler: from the bits of algorithms to the decision."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from l1scout.trigger.menu import MAX_ALGORITHMS, Menu
 
 UNIT = 100
 """Steps of a prescale: the firmware has hundredths."""
+_NAMED = 5
+"""Algorithms that a note names."""
 FIRMWARE_FACTORS = 1 << 24
 """Factors of the firmware have 24 bits; some files have larger ones."""
 
@@ -46,6 +48,8 @@ class PrescaleTable:
         Names of the algorithms, where the file has them.
     active : str, optional
         The column that the file says is in use.
+    comments : mapping of int to str
+        Names of the algorithms in comments of the file, which nothing checks.
     """
 
     source: str
@@ -53,6 +57,13 @@ class PrescaleTable:
     factors: Mapping[int, tuple[int, ...]]
     names: Mapping[int, str]
     active: str | None = None
+    comments: Mapping[int, str] = field(default_factory=dict)
+
+    def notes(self, menu: Menu) -> list[str]:
+        """Return what does not fit a menu, though the table can be used with it: one sentence each."""
+        names = {**self.comments, **self.names}
+        used = {index for index, factors in self.factors.items() if any(factors) or index in names}
+        return _notes_of(self.source, "prescales", used, names, menu)
 
     def column(self, name: str | None) -> int:
         """Return the place of a column; of the one in use without a name (InputError if there is none)."""
@@ -96,6 +107,28 @@ class PrescaleTable:
         return [name for name, factor in self.of_menu(menu, column).items() if factor >= FIRMWARE_FACTORS]
 
 
+def _notes_of(source: str, what: str, used: set[int], names: Mapping[int, str], menu: Menu) -> list[str]:
+    """Say which rows of a table are of algorithms that a menu has not, or has under other names."""
+    of_menu = {a.index: a.name for a in menu.algorithms}
+    other = [k for k in sorted(used) if k in of_menu and names.get(k, of_menu[k]) != of_menu[k]]
+    lacking = [k for k in sorted(used) if k not in of_menu]
+    found = []
+    if other:
+        k = other[0]
+        found.append(
+            f"{source}: {what} of {len(other)} algorithms with other names in the menu {menu.name}, such as "
+            f"{k}, {printable(names[k], 60)} ({of_menu[k]} in the menu): they may be those of another menu"
+        )
+    if lacking:
+        listed = ", ".join(f"{k} {printable(names.get(k, ''), 60)}".rstrip() for k in lacking[:_NAMED])
+        more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+        found.append(
+            f"{source}: {what} of {len(lacking)} algorithms are not used, as the menu {menu.name} has none "
+            f"of them: {listed}{more}"
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class Masks:
     """Algorithms that take part in the decision, and those that veto it.
@@ -108,11 +141,28 @@ class Masks:
         Whether it vetoes the decision; those that are missing do not.
     bx : mapping of int to ndarray of bool, each of shape (3564,)
         BX, from 1, in which an algorithm may fire; those that are missing may always.
+    names : mapping of int to str
+        Names of the algorithms in comments of the files.
+    source : str
+        The files they were read from.
     """
 
     finor: Mapping[int, bool]
     veto: Mapping[int, bool]
     bx: Mapping[int, NDArray[np.bool_]]
+    names: Mapping[int, str] = field(default_factory=dict)
+    source: str = "masks"
+
+    def notes(self, menu: Menu) -> list[str]:
+        """Return what does not fit a menu: masks state indices, and names in comments only."""
+        used = {*self.names} | {index for of in (self.finor, self.veto) for index, on in of.items() if on}
+        found = _notes_of(self.source, "masks", used, self.names, menu)
+        without = [a.name for a in menu.algorithms if self.finor and a.index not in self.finor]
+        if without:
+            found.append(
+                f"{self.source}: no mask of {len(without)} algorithms, such as {without[0]}: they count"
+            )
+        return found
 
     @classmethod
     def none(cls) -> "Masks":

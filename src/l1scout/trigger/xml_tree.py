@@ -10,17 +10,21 @@ from l1scout.errors import InputError, printable
 
 MAX_BYTES = 1 << 26
 """Of a file when decompressed; menus have 4 to 10 MB."""
-MAX_ELEMENTS, MAX_DEPTH, MAX_TEXT = 1_000_000, 12, 1 << 16
+MAX_ELEMENTS, MAX_DEPTH, MAX_TEXT, MAX_COMMENT = 1_000_000, 12, 1 << 16, 200
 
 
 @dataclass
 class XmlElement:
-    """An element: its tag without a namespace, its attribute ``id``, its own text, and the elements in it."""
+    """An element: its tag without a namespace, its attribute ``id``, its own text, and the elements in it.
+
+    ``comment`` is the first one behind it.
+    """
 
     tag: str
     id: str = ""
     text: str = ""
     children: "list[XmlElement]" = field(default_factory=list)
+    comment: str = ""
 
     def all(self, tag: str) -> "list[XmlElement]":
         """Return the elements of a tag that are directly in this one."""
@@ -76,6 +80,7 @@ def parse_xml(data: bytes, path: Path, skip: frozenset[str]) -> XmlElement:
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.text
+    parser.CommentHandler = builder.comment
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
@@ -123,6 +128,11 @@ class _Builder:
             if len(element.text) + len(text) > MAX_TEXT:
                 self._refuse(f"an element {printable(element.tag, 40)} has more than {MAX_TEXT} characters")
             element.text += text
+
+    def comment(self, text: str) -> None:
+        before = self._open[-1].children
+        if not self._skipped and before and not before[-1].comment:
+            before[-1].comment = text[:MAX_COMMENT]
 
     def _refuse(self, why: str) -> None:
         msg = f"{self._path}: {why}"

@@ -13,6 +13,7 @@ from l1scout.analysis.common.seen_orbits import SeenOrbits, seen_orbits
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.core.provenance import joint_origin
+from l1scout.errors import InputError
 from l1scout.lhc import BX_PER_ORBIT, ORBITS_PER_LUMISECTION
 from l1scout.trigger.crossing_bits import count, pack_flags
 from l1scout.trigger.decider import Decider
@@ -67,6 +68,8 @@ class MenuRates:
     problems: dict[str, str] = field(default_factory=dict)
     left_out: int = 0
     """Orbits in which not all streams were seen."""
+    not_used: set[str] = field(default_factory=set)
+    """Streams of data that were skipped, as no algorithm looks at any of theirs."""
     fires_without_objects: dict[str, bool] = field(default_factory=dict)
     _left: _Edge | None = None
     _right: _Edge | None = None
@@ -96,7 +99,11 @@ class MenuRates:
         recalibrated : OrbitBatch, optional
             The final muons with recalibrated values in their hardware columns.
         """
-        data, left_out = in_common_orbits(data, self.decider.streams or SLOTS)
+        names = self.decider.streams or SLOTS.keys()
+        if data.streams and names.isdisjoint(data.streams):
+            self.not_used |= data.streams.keys()
+            return
+        data, left_out = in_common_orbits(data, names)
         main = data.main
         self.left_out += left_out
         self.origins |= data.origins
@@ -205,11 +212,28 @@ class MenuRates:
 
         self._count(objects, rows, sections)
 
+    def skipped(self) -> list[str]:
+        """Return a note on data that were skipped, if there were any.
+
+        Raises
+        ------
+        InputError
+            If all were.
+        """
+        if not self.not_used:
+            return []
+        found, wanted = ", ".join(sorted(self.not_used)), ", ".join(sorted(self.decider.streams or SLOTS))
+        if not self.live.orbits:
+            msg = f"the data have none of the streams {wanted}, at which the algorithms look, but {found}"
+            raise InputError(msg)
+        return [f"data of {found} without {wanted} were skipped: no algorithm looks at them"]
+
     def merge(self, other: "MenuRates") -> None:
         """Add what follows."""
         self.origins |= other.origins
         self.problems |= other.problems
         self.left_out += other.left_out
+        self.not_used |= other.not_used
         self.fires_without_objects = {**other.fires_without_objects, **self.fires_without_objects}
         self.live.merge(other.live)
         self.both += other.both

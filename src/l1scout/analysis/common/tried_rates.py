@@ -67,6 +67,7 @@ def with_recalibration(data: OrbitData, model: Any) -> OrbitData:
 
 
 def _document(state: MenuRates, prescaled: bool) -> dict[str, Any]:
+    skipped = state.skipped()
     raw, decider = state.all_counts()[0][RAW], state.decider
     hz, n_menu = state.live.rate(1), state.decider.n_menu
     low, high = poisson_interval(raw.total)
@@ -108,6 +109,7 @@ def _document(state: MenuRates, prescaled: bool) -> dict[str, Any]:
         "orbits": state.live.orbits,
         "live_s": state.live.seconds,
         "orbits_left_out": state.left_out,
+        "skipped": skipped,
         "simulated": state.simulated,
         "menu": menu,
         "algorithms": rows,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from l1scout.io.input_file import InputFile
 from l1scout.io.parquet import column, conditions, describe_metadata, hardware, metadata
 from l1scout.io.parquet_columns import add_parquet_columns
 from l1scout.io.quality import ReadQuality
-from l1scout.io.reader import READERS, FormatReader, NewColumns, Rewritten, origin
+from l1scout.io.reader import READERS, FormatReader, NewColumns, Rewritten, origin, reader_of
 from l1scout.io.stored import StoredContent, read_pieces, split_orbits
 from l1scout.lhc import lumisection
 
@@ -61,9 +62,13 @@ class ArchiveReader(FormatReader):
             quality.missing_orbits += said["missing_orbits"]
 
     def describe(self, file: InputFile) -> dict[str, Any]:
-        """Return what the muons are, and what the archive states."""
+        """Return what the muons are, and what the archive states.
+
+        If it has more than muons, such as frames of other sources, the file that it is of is described.
+        """
         said = {n: v for n, v in archive.metadata(file).items() if n != "header"}
-        return super().describe(file) | describe_metadata(file) | {"archive": said}
+        found = _describe_stored(file) if said["verbatim"] else super().describe(file)
+        return found | describe_metadata(file) | {"archive": said}
 
     def conditions(self, file: InputFile) -> Conditions:
         """Return what the archive states, and the era by run number if it states none."""
@@ -72,6 +77,13 @@ class ArchiveReader(FormatReader):
     def add_columns(self, file: InputFile, target: Path, new: NewColumns) -> Rewritten:
         """Add columns; the others keep their values and encodings."""
         return add_parquet_columns(file, self.title, target, new, lambda b: _hardware(file, b))
+
+
+def _describe_stored(file: InputFile) -> dict[str, Any]:
+    with TemporaryDirectory() as folder:
+        archive.to_raw(file, Path(folder) / "stored")
+        with InputFile(Path(folder) / "stored") as stored:
+            return reader_of(stored).describe(stored)
 
 
 def _orbits(chunk: ArchiveChunk, run: int, rows: int, quality: ReadQuality) -> Iterator[Any]:

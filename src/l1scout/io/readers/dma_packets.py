@@ -1,6 +1,6 @@
 """DMA packets of the scouting board as files: objects of packets that nothing was done to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from io import BufferedIOBase
 from typing import Any, cast
@@ -16,7 +16,7 @@ from l1scout.formats.marks import stated_origin
 from l1scout.formats.packets import ORBITS_PER_PACKET, PacketOrbits
 from l1scout.formats.packets import Found as PacketCounts
 from l1scout.formats.stream import STREAMS, add_counts, streams_of_sources
-from l1scout.formats.streams.muon import INTERMEDIATE
+from l1scout.formats.streams.muon import INTERMEDIATE, MUONS
 from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat, count_decoded, recognise_format
 from l1scout.io.built_data import build_data
 from l1scout.io.frame_parts import FramePart
@@ -172,8 +172,21 @@ def _source_rows(found: CountsOfSources) -> list[dict[str, Any]]:
 
 def _read(file: InputFile, rows: int, quality: ReadQuality, found: CountsOfSources) -> Iterator[OrbitData]:
     """Read all sources of a file, several of them joined by the orbit."""
-    sources = packet_sources(file)
-    parts = {}
+    parts = source_parts(file, rows, quality, found)
+    return join_parts(parts, str(file.path)) if len(parts) > 1 else next(iter(parts.values()))
+
+
+def source_parts(
+    file: InputFile, rows: int, quality: ReadQuality, found: CountsOfSources
+) -> dict[int | None, Iterator[OrbitData]]:
+    """Return the data of each source of a file of packets, to be read; `found` is filled then.
+
+    Raises
+    ------
+    InputError
+        If no stream is known of any of its sources.
+    """
+    sources, parts = packet_sources(file), {}
     for source in sources:
         found[source] = PacketCounts()
         if source is None or streams_of_sources([source]):
@@ -183,18 +196,24 @@ def _read(file: InputFile, rows: int, quality: ReadQuality, found: CountsOfSourc
         listed = ", ".join(map(str, sources))
         msg = f"{file.path}: no stream is known for its source ids {listed}"
         raise InputError(msg)
-    if len(parts) == 1:
-        yield from next(iter(parts.values()))
-        return
-    of_sources: dict[int, Iterator[OrbitData | FramePart]] = {s: p for s, p in parts.items() if s is not None}
-    for data in build_data(of_sources, name=str(file.path), orbits=ORBITS_PER_PACKET):
-        yield replace(data, streams={name: _not_lost(data, name) for name in data.streams})
+    return parts
 
 
-def _not_lost(data: OrbitData, name: str) -> OrbitBatch:
-    """Return a stream; a file does not state which orbits its only source was to have, so none are lost."""
-    batch = data.streams[name]
-    return replace(batch, lost_orbits=0) if len(STREAMS[name].source_ids) < 3 else batch
+def join_parts(parts: Mapping[int | None, Iterator[OrbitData]], name: str) -> Iterator[OrbitData]:
+    """Join the data of sources by the orbit; those of packets that do not state theirs are muons.
+
+    Packets do not state which orbits a source was to have, so a stream of a single source has lost none.
+    """
+    sources: dict[int, Iterator[OrbitData | FramePart]] = {
+        MUONS.source_ids[0] if source is None else source: part for source, part in parts.items()
+    }
+    for data in build_data(sources, name=name, orbits=ORBITS_PER_PACKET):
+        whole = {
+            stream: replace(batch, lost_orbits=0)
+            for stream, batch in data.streams.items()
+            if len(sources.keys() & set(STREAMS[stream].source_ids)) < 2
+        }
+        yield replace(data, streams={**data.streams, **whole})
 
 
 def _read_source(
@@ -208,10 +227,7 @@ def _read_source(
     form, (quality, own), counts = _format(file), qualities, found[source]
     last = -1
     for packet, skipped in form.split(file.stream()):
-        if skipped and source in (
-            None,
-            next(iter(found)),
-        ):  # all sources come by here, and it is damaged once
+        if skipped and source == next(iter(found)):  # all sources come by here, and it is damaged once
             quality.bytes += skipped
             counts.add(PacketCounts(corrupt=1, corrupt_bytes=skipped))
             quality.damage(1, skipped)
