@@ -41,7 +41,7 @@ VIEWS.overview = {
     const fractions = Array.from((arrays.get("series/seen_fraction") || []).slice(-4)).filter((v) => !Number.isNaN(v));
     const now = recent.length ? sum(recent) / recent.length : null;
     t.speed.set(now === null ? "–" : `${short(+now.toPrecision(3))} × LHC`, now ? `${short(now * ORBIT_HZ)} orbits/s, ${percent(fractions.length ? sum(fractions) / fractions.length : 1)} of those taken` : "no data just now");
-    t.orbits.set(head.orbits.toLocaleString("en"), `${short(head.orbits / ORBIT_HZ)} s of the LHC${head.seen_fraction === null ? "" : `; ${percent(head.seen_fraction)} of the run's since the first`}${head.skipped.segments || head.skipped.bytes ? ": a sample, more come than can be read" : ""}`);
+    t.orbits.set(head.orbits.toLocaleString("en"), `${short(head.orbits / ORBIT_HZ)} s of the LHC${head.seen_fraction === null ? "" : `; ${percent(head.seen_fraction)} of those since the first`}${head.skipped.segments || head.skipped.bytes ? ": a sample" : ""}`);
     const known = Array.from(rates).filter((v) => !Number.isNaN(v));
     t.rate.set(known.length ? short(+known[known.length - 1].toPrecision(3)) : "–", head.stream);
     const lost = chain ? sum(Object.values(chain.lost)) : null;
