@@ -101,11 +101,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
-    days = {1.0: 2 * a.days, 20.0: a.days, 200.0: -(-a.days // 5)}
+    days = {200.0: -(-a.days // 5), 20.0: a.days, 1.0: 2 * a.days}
+    rows = [
+        (allowed, n, *kind) for allowed, n in days.items() for kind in ((0.0, 0.0), (TOLERANCE, TOLERANCE))
+    ]
+    rows.append((20.0, a.days, TOLERANCE, 0.0))
     clean: list[dict[str, Any]] = []
-    for tolerance, scatter in ((0.0, 0.0), (TOLERANCE, TOLERANCE), (TOLERANCE, 0.0)):
-        for allowed, n in days.items() if scatter or not tolerance else [(20.0, days[20.0])]:
-            clean.append(clean_days(n, allowed, tolerance, scatter, a.seed + 1000 * len(clean)))
+    for k, (allowed, n, tolerance, scatter) in enumerate(rows):
+        clean.append(clean_days(n, allowed, tolerance, scatter, a.seed + 1000 * k))
+        found = clean[-1]["false_alarms"]
+        print(f"{n} days at {allowed:g}, floor {tolerance:g}, scatter {scatter:g}: {found}", flush=True)
     print_table(records_table(clean, "False alarms of clean days (simulated)"))
     faults = [planted(name, a.toys, a.seed + 10_000) for name in FAULTS]
     print_table(records_table(faults, "Planted faults (simulated), at 1 false alarm a day"))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -105,6 +106,17 @@ def test_every_view_is_shown_without_errors(page, live, view):
     if view in ("overview", "physics", "maps", "bunches"):
         assert max(drawn(page)) > 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_filling_scheme_is_shown_and_times_are_utc(page, live):
+    live[1].write(360)  # enough to tell which BX collide
+    show(page, live, "view=bunches")
+    until(page, lambda: "Filling scheme" in page.inner_text("main"))
+    assert re.search(r"\d+ BX in \d+ trains?", page.inner_text("main"))
+    shown = re.search(r"^BX (\d+) to (\d+), (\d+)", page.inner_text(".trains"))
+    assert 1 <= int(shown[1]) < int(shown[2]) < int(shown[3]) <= 3564
+    assert re.fullmatch(r"updated \d\d:\d\d:\d\d UTC", page.inner_text("#updated"))
+    assert "of the orbits since the first were read" in page.inner_text("#newest")
 
 
 @pytest.mark.parametrize("view", ["overview", "maps"])

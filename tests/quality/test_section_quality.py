@@ -1,6 +1,7 @@
 """Data quality by lumisection: false alarms are as rare as was set, planted faults are found at once."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from l1scout.lhc import LUMISECTION_S, colliding
 from l1scout.monitor.live_histograms import LiveHistograms
 from l1scout.monitor.quality_alarms import FILE, QualityAlarms
 from l1scout.quality.drift import MEAN_TIMES, ShiftDetector, beside_trains, count_pull, mean_pull
+from l1scout.quality.histogram_file import SavedHistograms, saved_file
 from l1scout.quality.pulls import compare_histograms, log_tail
 from l1scout.quality.quality_flag import QualityFlag, alarms, golden, summary
 from l1scout.quality.section_quality import SECTIONS_PER_DAY, SectionQuality
-from toy_sections import FAULTS, ToyRun
+from l1scout.quality.stream_histograms import empty_counts
+from toy_sections import FAULTS, ToyConditions, ToyRun
 
 SMALL = {"muon": ("quality", "charge"), "gt": ("algorithm",)}
 """Few bins, so that a day is drawn in seconds."""
@@ -214,6 +217,34 @@ def test_flagged_lumisections_stay_out_of_the_reference_until_conditions_have_ch
     assert [flag.section for flag in found] == list(range(11, 43))
     assert len(alarms(found)) == 1
     assert [(row["first"], row["last"]) for row in summary(found)] == [(11, 42)]
+
+
+def saved_toy(sections=40, only=None):
+    """Histograms of a clean run of toys, as the monitor saves them."""
+    shapes = ToyRun(30, only=only)._shapes
+    rng = np.random.default_rng(30)
+    counts = {s: {n: rng.poisson(sections * c) for n, c in of.items()} for s, of in shapes.items()}
+    counts = {s: empty_counts(s) | of for s, of in counts.items()}
+    return SavedHistograms([6], "simulated", dict.fromkeys(counts, sections << 18), counts, {})
+
+
+def test_a_fault_from_the_beginning_is_found_by_comparison_with_another_run():
+    conditions = FAULTS["dead sector"][1](ToyRun(1).conditions)
+    assert not ToyRun(2, conditions).draw(SectionQuality(), 3)
+    flags = ToyRun(2, conditions).draw(SectionQuality(reference=saved_toy()), 3)
+    assert {(f.check, f.section) for f in flags} == {("muon/finder_eta_phi", k) for k in (1, 2, 3)}
+    assert [f.begins for f in flags] == [True, False, False]
+
+
+def test_another_luminosity_than_that_of_the_reference_is_no_fault():
+    quality = SectionQuality(reference=saved_toy())
+    assert not ToyRun(3, ToyConditions(luminosity=0.5)).draw(quality, 12)
+    assert quality.tests > 10
+
+
+def test_a_reference_is_a_file_or_the_number_of_a_saved_run():
+    assert saved_file(Path("7"), Path("folder")) == Path("folder/run000007.root")
+    assert saved_file(Path("7.root"), Path("folder")) == Path("7.root")
 
 
 def test_a_run_without_entries_or_another_run_is_no_fault():

@@ -21,7 +21,8 @@ def monitor(
         Path | None, typer.Option("--model", "-m", help="Model directory, to show recalibrated muons.")
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="File of histograms to compare with, as the monitor saves them.")
+        Path | None,
+        typer.Option(help="Run to compare with, which the monitor has saved; or its file of histograms."),
     ] = None,
     settings: SettingsFile = None,
     over: Set = None,

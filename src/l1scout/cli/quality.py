@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from l1scout.core.orbit_data import OrbitData
     from l1scout.io.quality import ReadQuality
+    from l1scout.quality.histogram_file import SavedHistograms
     from l1scout.quality.quality_run import QualityRun
 
 SHOWN = 50
@@ -37,6 +38,12 @@ def quality(
         float,
         typer.Option("--false-alarms", help="False alarms per day that are allowed on good data, all tests."),
     ] = 1.0,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run to compare shapes with, which the monitor has saved; or its file of histograms."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for golden.json, alarms.jsonl and shift_report.html.")
     ] = None,
@@ -48,7 +55,8 @@ def quality(
 
     Bins of maps and spectra are compared with the last 16 good lumisections; rates, timing and the mean pT
     are followed for lasting shifts. All tests together give at most --false-alarms per day on good data. The
-    first four lumisections of a run are its first reference, and are not checked themselves.
+    first four lumisections of a run are its first reference, and are not checked themselves, unless another
+    run is given as --reference.
     """
     from l1scout.core.provenance import current
     from l1scout.errors import InputError
@@ -60,7 +68,7 @@ def quality(
     if bool(files) == (run is not None):
         msg = "give either files or folders to read, or --run"
         raise InputError(msg)
-    read, found = ReadQuality(), QualityRun(false_alarms)
+    read, found = ReadQuality(), QualityRun(false_alarms, _saved(reference))
     with progress() as bar:
         task = bar.add_task("orbits", total=None)
         for data in found.read(_read(files or [], run, store, source, read, flavour)):
@@ -76,6 +84,13 @@ def quality(
     else:
         _print(found)
     raise typer.Exit(bool(found.flags))
+
+
+def _saved(reference: Path | None) -> "SavedHistograms | None":
+    from l1scout.cli.live import load
+    from l1scout.quality.histogram_file import read_histograms, saved_file
+
+    return read_histograms(saved_file(reference, load(None, None).monitor.folder)) if reference else None
 
 
 def _read(

@@ -19,6 +19,7 @@ from l1scout.monitor.follow_store import StoreFollower
 from l1scout.monitor.live_histograms import LiveHistograms
 from l1scout.monitor.page_server import TICK_S, PageServer
 from l1scout.monitor.quality_alarms import QualityAlarms
+from l1scout.quality.histogram_file import saved_file
 from l1scout.readout.process_metrics import METRICS, exposition
 from l1scout.readout.spool import default_folder
 from l1scout.readout.status import MonitorStatus, ProcessState
@@ -106,14 +107,21 @@ class Monitor:
         self._stopping = threading.Event()
         own = settings.monitor
         model = settings.recalibrate.model
+        reference = saved_file(own.reference, own.folder) if own.reference else None
         self.live = LiveHistograms(
             current(),
             folder=own.folder,
             recalibration=_recalibration(model, settings.recalibrate.engine) if model else None,
             run_folder=None if data else settings.run.folder,
-            reference=own.reference,
+            reference=reference,
         )
-        self._quality = QualityAlarms(self.live, log, own.folder, own.false_alarms_per_day)
+        self._quality = QualityAlarms(
+            self.live,
+            log,
+            own.folder,
+            own.false_alarms_per_day,
+            self.live.load(reference.stem) if reference else None,
+        )
         self.followers = self._followers(settings, data)
         self._state: ProcessState = "running"
         self._server = PageServer(

@@ -7,6 +7,7 @@ from pathlib import Path
 from l1scout.analysis.common.live_time import Section
 from l1scout.monitor.live_histograms import LiveHistograms
 from l1scout.quality.accumulators import RunHistograms
+from l1scout.quality.histogram_file import SavedHistograms
 from l1scout.quality.quality_flag import QualityFlag, alarms
 from l1scout.quality.section_quality import SectionQuality
 
@@ -27,6 +28,8 @@ class QualityAlarms:
     folder : Path, optional
         Of the file of JSON lines.
     false_alarms_per_day : float
+    reference : SavedHistograms, optional
+        Of another run: see `SectionQuality`.
 
     Attributes
     ----------
@@ -40,9 +43,10 @@ class QualityAlarms:
         log: Callable[..., None],
         folder: Path | None,
         false_alarms_per_day: float = 1.0,
+        reference: SavedHistograms | None = None,
     ) -> None:
         self._live, self._log, self._folder = live, log, folder
-        self.quality = SectionQuality(false_alarms_per_day)
+        self.quality = SectionQuality(false_alarms_per_day, reference=reference)
         self.raised: list[str] = []
         live.watchers.append(self)
 

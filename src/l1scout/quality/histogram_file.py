@@ -48,6 +48,12 @@ class SavedHistograms:
         self.runs, self.data, self.orbits, self.counts, self.trend = runs, data, orbits, counts, trend
 
 
+def saved_file(name: Path, folder: Path | None) -> Path:
+    """Return the file of a run that the monitor saved in a folder, if the name is a number; else the name."""
+    is_run = folder is not None and str(name).isdecimal()
+    return folder / f"run{int(str(name)):06d}.root" if folder is not None and is_run else name
+
+
 def saved(histograms: RunHistograms) -> SavedHistograms:
     """Return the sums over the run."""
     return SavedHistograms(

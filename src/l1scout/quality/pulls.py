@@ -31,8 +31,8 @@ _SMALL = -30.0
 """Below this ln p, 1 - (1 - p)^m is m p."""
 _LIKELY = -1.0
 """ln of the p-value with all bins counted, above which it does not matter that bins can have few p-values."""
-_LARGE, _MAJOR = 50_000, 0.1
-"""Entries of a bin in both histograms, and their share, from which on its p-values count as continuous."""
+_LARGE, _MAJOR = 3000, 0.1
+"""Entries that are expected in a bin, and their share, from which on its p-values count as continuous."""
 
 Floats = NDArray[np.float64]
 
@@ -260,7 +260,7 @@ def _of_discrete(log_p: float, sizes: Floats, entries: int, share: float) -> flo
     from scipy.stats import binom
 
     p = np.exp(log_p)
-    is_small = sizes < min(_LARGE, _MAJOR * entries)
+    is_small = sizes < min(_LARGE / share, _MAJOR * entries)
     small, number = np.unique(sizes[is_small], return_counts=True)
     tail = p / 2 * (1 + 1e-3)  # tails are not exact
     above = binom.sf(binom.isf(tail, small, share), small, share)

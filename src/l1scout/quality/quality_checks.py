@@ -1,7 +1,8 @@
 """Checks of one stream: each compares a lumisection with earlier good ones, and says what is wrong.
 
 A check has a reference of its own: lumisections that it flags are left out of it, others are not. If it flags
-`restart_after` of them in a row, conditions have changed for good, and the reference begins anew.
+`restart_after` of them in a row, conditions have changed for good, and the reference begins anew. Or it
+compares with another run, which does not change.
 """
 
 from abc import ABC, abstractmethod
@@ -94,7 +95,14 @@ class SectionCheck(ABC):
         self.stream, self.histogram, self.name = stream, histogram, f"{stream}/{name}"
         self._tolerance = tolerance
         self.reference = SectionReference(keep)
-        self._flagged, self.is_able = 0, True
+        self._flagged, self.is_able, self._is_fixed = 0, True, False
+
+    def compare_with(self, counts: NDArray[np.int64], orbits: int) -> None:
+        """Compare with the histogram of another run, from now on."""
+        if counts.any():
+            self.restart()
+            self.reference.add(counts, orbits)
+            self.reference.sections, self._is_fixed = MIN_SECTIONS, True
 
     def look(self, at: Section, counts: Counts, orbits: int, alpha: float) -> QualityFlag | None:
         """Check a lumisection.
@@ -117,7 +125,7 @@ class SectionCheck(ABC):
             self._learn(now, orbits)
             return None
         self._flagged += 1
-        if self._flagged >= self.restart_after:
+        if self._flagged >= self.restart_after and not self._is_fixed:
             self._flagged = 0
             self.restart()
             self.reference.add(now, orbits)
@@ -135,7 +143,8 @@ class SectionCheck(ABC):
 
     def _learn(self, now: NDArray[np.int64], orbits: int) -> None:
         """Add a good lumisection to the reference."""
-        self.reference.add(now, orbits)
+        if not self._is_fixed:
+            self.reference.add(now, orbits)
 
     def _flag(
         self, at: Section, since: int, what: str, where: str, bx: tuple[int, int] | None, log_p: float
@@ -248,6 +257,11 @@ class DriftCheck(SectionCheck):
         super().restart()
         self._detector.restart()
 
+    def compare_with(self, counts: NDArray[np.int64], orbits: int) -> None:
+        """Compare with the histogram of another run, from now on."""
+        self._detector = ShiftDetector(1.0, None)
+        super().compare_with(counts, orbits)
+
     @abstractmethod
     def _pull(
         self, now: NDArray[np.int64], orbits: int, reference: NDArray[np.int64]
@@ -288,6 +302,9 @@ class RateCheck(DriftCheck):
         seen, before, of = int(now.sum()), int(reference.sum()), self.reference.orbits
         pull = count_pull(seen, orbits, before, of, self._tolerance)
         return None if pull is None or not orbits else (pull, seen / orbits, before / of)
+
+    def compare_with(self, counts: NDArray[np.int64], orbits: int) -> None:
+        """Go on comparing with the lumisections before: runs have different luminosities."""
 
 
 class MeanCheck(DriftCheck):

@@ -10,6 +10,7 @@ from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import data_label
 from l1scout.files import complete_or_nothing
 from l1scout.quality.accumulators import RunHistograms
+from l1scout.quality.histogram_file import SavedHistograms
 from l1scout.quality.quality_flag import Golden, QualityFlag, alarms, golden, summary
 from l1scout.quality.section_quality import SectionQuality
 
@@ -23,6 +24,8 @@ class QualityRun:
     Parameters
     ----------
     false_alarms_per_day : float
+    reference : SavedHistograms, optional
+        See `SectionQuality`.
 
     Attributes
     ----------
@@ -32,8 +35,8 @@ class QualityRun:
         Lumisections that were no longer kept when their turn came: a piece of data had too many.
     """
 
-    def __init__(self, false_alarms_per_day: float) -> None:
-        self.quality = SectionQuality(false_alarms_per_day)
+    def __init__(self, false_alarms_per_day: float, reference: SavedHistograms | None = None) -> None:
+        self.quality = SectionQuality(false_alarms_per_day, reference=reference)
         self.histograms = RunHistograms(KEEP_SECTIONS)
         self.checked: list[Section] = []
         self.flags: list[QualityFlag] = []

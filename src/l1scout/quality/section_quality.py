@@ -14,6 +14,7 @@ from l1scout.analysis.common.live_time import Section
 from l1scout.errors import InputError
 from l1scout.lhc import LUMISECTION_S
 from l1scout.quality.accumulators import RunHistograms
+from l1scout.quality.histogram_file import SavedHistograms
 from l1scout.quality.pulls import TOLERANCE
 from l1scout.quality.quality_checks import SectionCheck, checks_of
 from l1scout.quality.quality_flag import QualityFlag
@@ -32,6 +33,8 @@ class SectionQuality:
         Expected number of false alarms on good data that is allowed, above 0.
     tolerance : float
         Relative systematic uncertainty of bins and rates; with 0 only chance is allowed for.
+    reference : SavedHistograms, optional
+        Of another run, with which shapes are compared instead of with earlier lumisections.
 
     Raises
     ------
@@ -40,12 +43,16 @@ class SectionQuality:
     """
 
     def __init__(
-        self, false_alarms_per_day: float = FALSE_ALARMS_PER_DAY, tolerance: float = TOLERANCE
+        self,
+        false_alarms_per_day: float = FALSE_ALARMS_PER_DAY,
+        tolerance: float = TOLERANCE,
+        reference: SavedHistograms | None = None,
     ) -> None:
         if not 0 < false_alarms_per_day < math.inf:
             msg = f"the number of false alarms per day must be above 0, not {false_alarms_per_day:g}"
             raise InputError(msg)
         self.false_alarms_per_day, self.tolerance = false_alarms_per_day, tolerance
+        self._reference = reference
         self._checks: dict[str, list[SectionCheck]] = {}
         self._compared: dict[str, set[str]] = {}
         self._run: int | None = None
@@ -79,7 +86,12 @@ class SectionQuality:
             known = self._compared.setdefault(stream, set())
             new = {name for name, content in counts.items() if name not in known and content.any()}
             known |= new
-            self._checks.setdefault(stream, []).extend(checks_of(stream, new, self.tolerance))
+            made = checks_of(stream, new, self.tolerance)
+            self._checks.setdefault(stream, []).extend(made)
+            if self._reference is not None and stream in self._reference.counts:
+                for check in made:
+                    of = self._reference.counts[stream][check.histogram], self._reference.orbits[stream]
+                    check.compare_with(*of)
         alpha = self.alpha
         found = []
         for stream, counts in streams.items():

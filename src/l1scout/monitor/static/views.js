@@ -41,7 +41,7 @@ VIEWS.overview = {
     const fractions = Array.from((arrays.get("series/seen_fraction") || []).slice(-4)).filter((v) => !Number.isNaN(v));
     const now = recent.length ? sum(recent) / recent.length : null;
     t.speed.set(now === null ? "–" : `${short(+now.toPrecision(3))} × LHC`, now ? `${short(now * ORBIT_HZ)} orbits/s, ${percent(fractions.length ? sum(fractions) / fractions.length : 1)} of those taken` : "no data just now");
-    t.orbits.set(head.orbits.toLocaleString("en"), `${short(head.orbits / ORBIT_HZ)} s of the LHC${head.seen_fraction === null ? "" : `; ${percent(head.seen_fraction)} of the run's since the first`}${head.skipped.segments || head.skipped.bytes ? ": a sample, more come than can be read" : ""}`);
+    t.orbits.set(head.orbits.toLocaleString("en"), `${short(head.orbits / ORBIT_HZ)} s of the LHC${head.seen_fraction === null ? "" : `; ${percent(head.seen_fraction)} of those since the first`}${head.skipped.segments || head.skipped.bytes ? ": a sample" : ""}`);
     const known = Array.from(rates).filter((v) => !Number.isNaN(v));
     t.rate.set(known.length ? short(+known[known.length - 1].toPrecision(3)) : "–", head.stream);
     const lost = chain ? sum(Object.values(chain.lost)) : null;
@@ -213,11 +213,14 @@ VIEWS.bunches = {
   build(main, context) {
     const tiles = { bunches: tile("Colliding BX"), mu: tile("Mean per colliding BX"), early: tile("1 BX before trains"), late: tile("1 BX after trains") };
     main.append(element("div", { class: "tiles" }, ...Object.values(tiles).map((t) => t.node)));
-    const cards = { mu: new Card("Luminosity per bunch: mean number of objects per crossing", true), rate: new Card("Objects by BX", true), next: new Card("From a crossing with an object to the next one", true) };
+    const cards = { mu: new Card("Luminosity per bunch: mean number of objects per crossing", true), rate: new Card("Objects by BX", true), scheme: new Card("Filling scheme: BX that collide, by their rate", true), next: new Card("From a crossing with an object to the next one", true) };
     main.append(element("div", { class: "grid" }, ...Object.values(cards).map((c) => c.node)));
     const line = (card, yLabel, more = []) => new LinePlot(card, { xLabel: "BX", yLabel, integers: true, logY: context.log, height: 220, series: [{ label: yLabel, color: "--accent", fill: true, width: 1 }, ...more] });
     const reference = context.reference ? [{ label: "reference", color: "--reference", width: 1, dash: [4, 3] }] : [];
     this.plots = { mu: line(cards.mu, "mu", reference), rate: line(cards.rate, "kHz") };
+    this.plots.scheme = new LinePlot(cards.scheme, { xLabel: "BX", yLabel: "collides", integers: true, height: 90, series: [{ label: "collides", color: "--second", fill: true, width: 1 }] });
+    this.trains = element("p", { class: "trains" });
+    cards.scheme.node.append(this.trains);
     Object.assign(this, { tiles, cards, context });
   },
   update({ head, arrays }) {
@@ -246,12 +249,32 @@ VIEWS.bunches = {
     }
     const sure = typical * n > 20;
     this.tiles.bunches.set(sure ? count : "–", sure ? "by their rate" : "too few objects to tell");
+    this.scheme(sure ? colliding : [], number);
     this.tiles.mu.set(sure ? short(sumMu / count) : "–", "objects per crossing");
     this.tiles.early.set(sure && first ? `${short(+(100 * before / first).toPrecision(3))} %` : "–", "of the first BX: prefiring");
     this.tiles.late.set(sure && last ? `${short(+(100 * after / last).toPrecision(3))} %` : "–", "of the last BX: postfiring, afterglow");
     if (this.context.described && arrays.get(`${s}/next_crossing`)) spectrum(this.cards.next, this.context.described, head, arrays, ["next_crossing"], [], this.context);
   },
+  scheme(colliding, number) {
+    this.cards.scheme.node.hidden = !colliding.length;
+    if (!colliding.length) return;
+    const found = trains(colliding), names = found.map(([first, last]) => (first === last ? `${first}` : `${first} to ${last}`));
+    this.plots.scheme.set([number, colliding.map(Number)]);
+    this.plots.scheme.note(`${sum(colliding.map(Number)).toLocaleString("en")} BX in ${found.length} train${found.length > 1 ? "s" : ""} and single bunches; above a quarter of a typical rate`);
+    this.trains.textContent = `BX ${names.slice(0, 60).join(", ")}${names.length > 60 ? `, and ${names.length - 60} more` : ""}`;
+  },
 };
+
+// Ranges of neighbouring BX that collide: [first, last].
+export function trains(colliding) {
+  const found = [];
+  colliding.forEach((collides, bx) => {
+    if (!collides) return;
+    if (found.length && found[found.length - 1][1] === bx - 1) found[found.length - 1][1] = bx;
+    else found.push([bx, bx]);
+  });
+  return found;
+}
 
 VIEWS.menu = {
   title: "Menu", uses: ["window", "log", "downloads"],
