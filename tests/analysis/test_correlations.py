@@ -1,18 +1,21 @@
 """Coincidences of streams: exact beside plain numpy, right across orbits, and what is planted is found."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from l1scout.analysis import ANALYSES
+from l1scout.analysis import ANALYSES, Setup
 from l1scout.analysis.common.chosen_objects import ChosenObjects
 from l1scout.analysis.common.coincidence_counts import add_window, no_counts
 from l1scout.analysis.common.orbit_windows import WINDOW, OrbitWindow, TimedObjects, orbits_of
+from l1scout.cli import make_app
 from l1scout.core.orbit_batch import OrbitBatch
-from l1scout.core.orbit_data import OrbitData
+from l1scout.core.orbit_data import OrbitData, Origin
 from l1scout.errors import InputError
 from l1scout.lhc import BX_PER_ORBIT, colliding, crossing
 from l1scout.simulate.activity import Activity
@@ -193,3 +196,19 @@ def test_kinds_have_cuts():
     data = OrbitData({"jet": replace(jets, n_orbits=None, first_orbit=None)})
     with pytest.raises(InputError, match="do not say how many orbits"):
         correlated([data])
+
+
+def test_streams_that_are_named_are_needed_and_simulated():
+    done = CliRunner().invoke(
+        make_app(),
+        ["analyse", "correlations", "--simulate", "4", "--objects", "muon", "--objects", "stub", "--json"],
+        catch_exceptions=False,
+    )
+    found = json.loads(done.stdout)
+    assert [row["kind"] for row in found["kinds"]] == ["muon", "stub"]
+    assert found["origin"] == "simulation"
+    muons = OrbitData({"muon": batch([1], [1], [1])}, origin=Origin("m.raw"))
+    with pytest.raises(InputError, match=r"m\.raw: no stream jet, which this analysis needs"):
+        correlated([muons], objects=("muon", "jet"))
+    with pytest.raises(InputError, match="give no --prescale"):
+        CORRELATIONS(setup=Setup(prescale=2.0)).add(muons)

@@ -3,15 +3,24 @@
 import numpy as np
 import pytest
 
+from l1scout.analysis import ANALYSES, Setup
+from l1scout.analysis.common.bunch_edges import BunchEdges
+from l1scout.analysis.common.chosen_objects import ChosenObjects
 from l1scout.analysis.common.correlation import Correlation
 from l1scout.analysis.common.muons import FINDERS, final, times
 from l1scout.analysis.common.schemes import Scheme, load_scheme
 from l1scout.analysis.common.seen_orbits import seen_orbits
+from l1scout.analysis.common.stream_firing import StreamFiring
 from l1scout.analysis.common.wrong_bx import Firing
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
+from l1scout.simulate.activity import Activity
+from l1scout.simulate.all_streams import simulate_streams
 from l1scout.simulate.run import Running, simulate_run
 
 SCHEME = load_scheme("2018")
+FIRING = ANALYSES["firing"]
 BMTF = FINDERS.index("BMTF")
 
 
@@ -41,7 +50,7 @@ def test_half_a_percent_of_pre_firing():
         assert abs(state.doubled(k).value) < 4 * state.doubled(k).error
     row = state.result()["shares"][BMTF]
     assert row["early_sigma"] > 5
-    etas = {r["muons_of"]: r for r in state.result()["shares"] if "eta" in r["muons_of"]}
+    etas = {r["objects_of"]: r for r in state.result()["shares"] if "eta" in r["objects_of"]}
     assert etas["eta +0.00 to +0.41"]["early"] > 3 * etas["eta +0.00 to +0.41"]["early_stat"]
     assert etas["eta +1.65 to +2.09"]["early"] < 4 * etas["eta +1.65 to +2.09"]["early_stat"]
 
@@ -74,6 +83,48 @@ def test_pulls_have_unit_width():
             ]
     assert np.mean(pulls) == pytest.approx(0, abs=4 / np.sqrt(120))
     assert np.std(pulls) == pytest.approx(1, abs=4 / np.sqrt(240))
+
+
+def test_early_and_late_jets_are_found():
+    """All clusters: so jets and e/gamma objects, whose numbers in a crossing are not independent."""
+    shares = {}
+    for early, late in ((0.0, 0.0), (0.04, 0.02)):
+        activity = Activity(pile_up=5.0, clusters_early=early, clusters_late=late)
+        states = [FIRING(FIRING.Options(objects=o), Setup(scheme=SCHEME)) for o in ("jet", "egamma[pt>=2.5]")]
+        for data in simulate_streams(3, 24, ("jet", "egamma"), activity=activity):
+            for state in states:
+                state.add(data)
+        for state in states:
+            result = state.result()
+            row = result.numbers["shares"][-1]
+            assert row["objects_of"] == "all"
+            assert row["objects"] == sum(r["objects"] for r in result.numbers["shares"][:-1])
+            for what, planted in (("early", early), ("late", late)):
+                assert row[what] == pytest.approx(planted, abs=4 * row[f"{what}_stat"])
+                assert row[f"{what}_stat"] < 0.008
+                assert 0 <= row[f"{what}_low"] <= row[what] <= row[f"{what}_high"] <= 1
+                assert (row[f"{what}_sigma"] > 4) == (planted > 0.03) or planted == 0.02
+            shares[early, state.options.objects] = row
+    assert shares[0.0, "jet"]["early"] == 0
+
+
+def test_uncertainties_know_that_objects_of_a_crossing_belong_together():
+    """Ten objects at once, or none: the scatter of ten toys is what their uncertainty says."""
+    random, found, errors = np.random.default_rng(5), [], []
+    edges, orbits = BunchEdges(SCHEME).first - 1, 10
+    for _ in range(30):
+        state = StreamFiring(SCHEME, ChosenObjects.parse("jet"))
+        orbit = np.repeat(np.arange(orbits), SCHEME.bx.size + edges.size)
+        bx = np.tile(np.sort(np.r_[SCHEME.bx, edges]), orbits)
+        early = 10 * (random.random(bx.size) < 0.02)
+        n = np.where(np.isin(bx, SCHEME.bx), random.poisson(5, bx.size), early)
+        orbit, bx = np.repeat(orbit, n), np.repeat(bx, n)
+        jets = OrbitBatch.from_objects(orbit, bx, {"hwPt": 0 * bx + 9}, n_orbits=orbits, first_orbit=0)
+        state.add(OrbitData({"jet": jets}))
+        early, _ = state.edges(-1)
+        found.append(early.share.value)
+        errors.append(early.share.error)
+    assert np.std(found) == pytest.approx(np.mean(errors), rel=4 / np.sqrt(60))
 
 
 def test_correlation_of_two_kinds_of_objects():
@@ -110,4 +161,4 @@ def test_schemes_without_an_edge():
     with pytest.raises(InputError, match="no train"):
         Firing(Scheme("full", np.arange(1, 3565)))
     isolated = Scheme("one", np.array([1]))
-    assert Firing(isolated).first.tolist() == Firing(isolated).last.tolist() == [1]
+    assert BunchEdges(isolated).first.tolist() == BunchEdges(isolated).last.tolist() == [1]

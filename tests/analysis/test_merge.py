@@ -115,17 +115,20 @@ def outcome(state):
 WHOLE = {}
 
 
+OF_STREAMS = {"firing of stubs": {"objects": "stub"}, "occupancy of stubs": {"objects": "stub"}}
+
+
 @pytest.mark.parametrize("kind", SCHEMES)
-@pytest.mark.parametrize("name", ANALYSES)
+@pytest.mark.parametrize("name", [*ANALYSES, *OF_STREAMS])
 @settings(max_examples=3, deadline=None)
 @given(data=st.data())
 def test_pieces_give_what_the_whole_gives(name, kind, options, data):
     section = data.draw(st.sampled_from([13, ORBITS_PER_LUMISECTION]), "orbits of a section")
     setup = Setup(scheme=load_scheme(SCHEMES[kind]), section_orbits=section)
-    analysis = ANALYSES[name]
+    analysis = ANALYSES[name.partition(" ")[0]]
 
     def make():
-        return analysis(analysis.Options(**options.get(name, {})), setup)
+        return analysis(analysis.Options(**(options | OF_STREAMS).get(name, {})), setup)
 
     try:
         make()

@@ -1,16 +1,26 @@
 """Occupancy: dead and noisy sectors, satellites, classes of BX, and the real 2018 data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from l1scout.analysis import ANALYSES, Setup
 from l1scout.analysis.common.maps import PROCESSOR_FINDER, Occupancy
 from l1scout.analysis.common.regions import find_regions, pulls
 from l1scout.analysis.common.schemes import load_scheme
+from l1scout.analysis.common.stream_maps import axes_of
+from l1scout.core.orbit_data import OrbitData
+from l1scout.errors import InputError
 from l1scout.io import read_events
+from l1scout.io.format_writer import write_data
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
+from l1scout.simulate.activity import Activity
+from l1scout.simulate.all_streams import simulate_streams
 from l1scout.simulate.run import Running, simulate_run
 
 SCHEME = load_scheme("2018")
+OCCUPANCY = ANALYSES["occupancy"]
 
 
 def occupancy(seed=1, orbits=400, **conditions):
@@ -111,3 +121,82 @@ def test_real_muons_of_2018(shared_data):
     assert all(0 <= row["low"] <= row["share"] <= row["high"] <= 1 for row in result["finders"])
     assert all(row["low"] < row["high"] for row in result["finders"])
     assert state.cells.sum() == state.muons == 60
+
+
+def streams_of(objects, chunks, **options):
+    analysis = OCCUPANCY(OCCUPANCY.Options(objects=objects, **options), Setup(scheme=load_scheme("2018")))
+    for data in chunks:
+        analysis.add(data)
+    return analysis
+
+
+def without(data, name, place):
+    """Return data without the objects of a stream for which `place` is True of their columns."""
+    batch = data.streams[name]
+    return replace(data, streams={**data.streams, name: batch.select(~place(batch))})
+
+
+@pytest.fixture(scope="module")
+def collisions():
+    activity = Activity(pile_up=5.0, single_stubs=0.2)
+    return list(simulate_streams(4, 12, ("jet", "tower", "stub", "etsum"), activity=activity))
+
+
+HOLES = {
+    "tower": lambda b: (b["hwEta"] == 5) & ((b["hwPhi"] - 1) // 4 == 3),
+    "stub": lambda b: (b["station"] == 2) & (b["wheel"] == -1) & (b["sector"] == 7),
+}
+CENTRES = {"tower": ("all", 5.0, 70.0), "stub": ("MB2", -1.0, 7.0)}
+
+
+@pytest.mark.parametrize("stream", HOLES)
+def test_dead_regions_of_any_stream(collisions, stream):
+    """Nothing without; towers and a chamber that are dead, and nothing else."""
+    assert streams_of(stream, collisions).result().numbers["object_cells"] == []
+    result = streams_of(stream, [without(data, stream, HOLES[stream]) for data in collisions]).result()
+    (cell,) = result.numbers["object_cells"]
+    assert (cell["count"], cell["part"], cell["eta"], cell["phi"]) == (0, *CENTRES[stream])
+
+
+def test_cells_of_calorimeter_objects():
+    """Steps of whole hardware units, so that no cell has more of their values than another."""
+    axes = axes_of("jet")
+    eta, phi = axes.edges
+    assert (axes.eta_step, axes.phi_step, axes.phi_cells) == (4, 2, 72)
+    assert eta[-1] == pytest.approx(0.0435 * 119.5)
+    assert phi[-1] - phi[0] == pytest.approx(360)
+    columns = {"hwEta": np.array([-120, 0, 3, 4, 120]), "hwPhi": np.array([0, 143, 1, 2, 0])}
+    cells = axes.cells(columns)
+    assert (cells // 72 - cells[0] // 72).tolist()[:4] == [0, 30, 30, 31]
+    assert cells[4] == -1
+    assert (cells % 72).tolist()[:4] == [0, 71, 0, 1]
+
+
+def test_counts_of_any_stream(collisions):
+    for name in ("jet", "jet[pt>=8]", "etsum"):
+        analysis = streams_of(name, collisions)
+        result = analysis.result().numbers
+        batches = [data.streams[name.partition("[")[0]] for data in collisions]
+        keep = [b["hwPt"] >= 16 if "[" in name else np.ones(b.n_objects, bool) for b in batches]
+        every, *classes = result["object_classes"]
+        assert every["objects"] == result["objects"] == sum(int(k.sum()) for k in keep)
+        assert every["occupied"] == sum(
+            np.unique(b.row[k]).size for b, k in zip(batches, keep, strict=True)
+        ) / (12 * 3564)
+        assert sum(row["objects"] for row in classes) == result["objects"]
+        assert sum(row["objects"] * row["crossings"] for row in result["multiplicity"]) == result["objects"]
+        assert {h.sum() for h in analysis.state.histograms.values()} == {result["objects"]}
+    assert analysis.state.axes is None  # sums have no place
+    with pytest.raises(InputError, match="name cuts in --objects"):
+        OCCUPANCY(OCCUPANCY.Options(objects="jet"), Setup(min_hw_pt=5))
+
+
+def test_a_reference_of_any_stream(collisions, tmp_path):
+    """A hole that the reference has, too, is none."""
+    made = [without(data, "stub", HOLES["stub"]) for data in collisions]
+    stubs = [OrbitData({"stub": data.streams["stub"]}) for data in made]
+    write_data(iter(stubs), tmp_path / "set")
+    reference = (tmp_path / "set",)
+    assert streams_of("stub", made, reference=reference).result().numbers["object_cells"] == []
+    (cell,) = streams_of("stub", collisions, reference=reference).result().numbers["object_cells"]
+    assert (cell["part"], cell["eta"], cell["phi"], cell["expected"]) == ("MB2", -1.0, 7.0, 0.0)

@@ -8,8 +8,11 @@ from l1scout.errors import InputError
 from l1scout.formats.stream import STREAMS, encode_source
 from l1scout.formats.streams.muon import BMTF_INDEX
 from l1scout.formats.streams.tower import eta_centres
-from l1scout.simulate.activity import ACTIVITIES, Activity
-from l1scout.simulate.all_streams import simulate_streams
+from l1scout.lhc import crossing
+from l1scout.simulate.activity import ACTIVITIES, Activity, planted
+from l1scout.simulate.all_streams import of_streams, simulate_streams
+from l1scout.simulate.collisions import simulate_orbits
+from l1scout.simulate.detector import STATION_RADII
 from l1scout.simulate.stream_simulation import SIMULATIONS
 
 EVERY = ("muon", "jet", "egamma", "tau", "etsum", "tower", "stub")
@@ -116,3 +119,38 @@ def test_activities_of_the_two_years():
     assert ACTIVITIES["2024"].pile_up > ACTIVITIES["2018"].pile_up
     with pytest.raises(ValueError, match="0 to 1000"):
         Activity(pile_up=-1)
+
+
+def test_effects_are_planted_by_name():
+    activity = planted(Activity(), ["slow=2", "slow_beta=0.2,0.4", "clusters_late=0.01"])
+    assert (activity.slow, activity.slow_beta, activity.clusters_late) == (2.0, (0.2, 0.4), 0.01)
+    for text in (
+        "slow",
+        "slow=x",
+        "slow_beta=0.2",
+        "pile_up=3",
+        "clusters_early=2",
+        "slow=nan",
+        "slow_beta=0,1",
+    ):
+        with pytest.raises(InputError, match=r"expected|numbers from 0"):
+            planted(Activity(), [text])
+
+
+def test_slow_particles_are_late_by_their_time_of_flight():
+    (made,) = simulate_orbits(1, 20, activity=Activity(pile_up=2.0, slow=50, slow_beta=(0.2, 0.9)), chunk=20)
+    truth, stubs = made.slow_particles, of_streams(made, ("stub",)).streams["stub"]
+    seen = truth.late >= 0
+    assert truth.crossing.size == pytest.approx(1000, abs=5 * 1000**0.5)
+    path = np.array(STATION_RADII) * np.cosh(truth.eta)[:, None]
+    delay = path / 299_792_458 * (1 / truth.beta - 1)[:, None] / 24.95e-9
+    assert np.all(np.abs(truth.late - delay)[seen] <= 0.501)
+    assert np.all(np.isin(truth.crossing, made.collisions[0]))
+    time = (
+        crossing(stubs.orbit - made.first, stubs.bx)[stubs.row] * 1000
+        + stubs["station"] * 10
+        + stubs["wheel"]
+    )
+    row, station = np.nonzero(seen)
+    late = truth.crossing[row] + truth.late[row, station]
+    assert np.isin(late * 1000 + (station + 1) * 10 + truth.wheel[row, station], time).all()

@@ -133,17 +133,18 @@ def across(orbit, turn=0):
 def test_windows_cross_the_ends_of_orbits_that_were_seen():
     """Also from one batch, and from one window of 64 orbits, to the next; each is counted once."""
     stubs = [*across(10), *across(63), *across(70, turn=-1), *across(80, turn=1), *across(127, turn=-2)]
+    stubs += across(127, turn=1)  # within the first BX of a window of orbits
     whole = stub_data(stubs, np.arange(0, 200))
     first, second = whole.streams["stub"].cut(64)
     for parts in ([whole], [OrbitData({"stub": first}), OrbitData({"stub": second})]):
         analysis = SLOW()
         for data in parts:
             analysis.add(data)
-        assert analysis.result().numbers["selected"] == 5
+        assert analysis.result().numbers["selected"] == 6
     gap = whole.streams["stub"].of_orbits(np.delete(np.arange(200), [11, 64]))
     analysis = SLOW()
     analysis.add(OrbitData({"stub": gap}))
-    assert analysis.result().numbers["selected"] == 3
+    assert analysis.result().numbers["selected"] == 4
 
 
 def test_skims_keep_windows_across_orbits(tmp_path):

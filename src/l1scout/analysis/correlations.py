@@ -1,6 +1,6 @@
 """Correlate objects of any two streams, k BX apart: coincidences beside those of uncorrelated sources."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,6 +81,14 @@ class CorrelationsAnalysis(Analysis[CorrelationOptions]):
     Options = CorrelationOptions
     needs = Needs("none", streams=(), columns=(), shared=())
     schema = CorrelationResult
+
+    @classmethod
+    def needs_of(cls, options: CorrelationOptions) -> Needs:
+        """Return what it needs for the objects that are named."""
+        from l1scout.analysis.common.stream_correlations import parse_kinds
+
+        streams = tuple(dict.fromkeys(kind.stream for kind in parse_kinds(options.objects)))
+        return replace(cls.needs, streams=streams)
 
     def start(self) -> Any:
         """Return an empty state (InputError if a kind of objects makes no sense)."""

@@ -18,6 +18,13 @@ def streams(
     pile_up: Annotated[
         float | None, typer.Option(min=0, max=999, help="Interactions in a BX, on average.")
     ] = None,
+    plant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to plant: NAME=NUMBER, such as clusters_early=0.01, clusters_late=0.005, slow=2 "
+            "(slow heavy particles per orbit) or slow_beta=0.2,0.5; several allowed.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     json: Json = False,
 ) -> None:
@@ -31,11 +38,12 @@ def streams(
 
     from l1scout.cli.simulate import one_of
     from l1scout.control.all_streams_settings import BOARDS, chosen_boards
-    from l1scout.simulate.activity import ACTIVITIES
+    from l1scout.simulate.activity import ACTIVITIES, planted
     from l1scout.trigger.board_files import write_board_files
 
     one_of("--like", like, dict(ACTIVITIES))
     activity = ACTIVITIES[like] if pile_up is None else replace(ACTIVITIES[like], pile_up=pile_up)
+    activity = planted(activity, plant or ())
     chosen = {name: BOARDS[name] for name in chosen_boards(boards.split(","), "--boards")}
     sources = {
         name: None if board.wire_format == "run3" else range(board.source, board.source + board.source_count)

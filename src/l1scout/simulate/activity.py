@@ -5,7 +5,11 @@ of any year; those here give about 6 jets, 9 e/gamma objects and 300 towers in a
 spectra. Only the pile-up and the part of the crossings with a muon are those of the two years.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from l1scout.errors import InputError, printable
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,25 @@ ACTIVITIES = {
 }
 """By the year they resemble: mean pile-up of 2018, and that to which the luminosity is levelled in 2024;
 muons of 2024 are those of 2018 in proportion."""
+
+PLANTED = ("early", "clusters_early", "clusters_late", "slow", "slow_beta")
+"""Fields of `Activity` that are effects to be found by an analysis."""
+
+
+def planted(activity: Activity, effects: Iterable[str]) -> Activity:
+    """Return an activity with effects such as ``slow=2`` or ``slow_beta=0.2,0.5`` (InputError)."""
+    values: dict[str, Any] = {}
+    for effect in effects:
+        name, _, text = effect.partition("=")
+        try:
+            numbers = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            numbers = ()
+        if name not in PLANTED or len(numbers) != (2 if name == "slow_beta" else 1):
+            msg = f"{printable(effect, 80)}: one of {', '.join(PLANTED)} = number expected; slow_beta=0.2,0.5"
+            raise InputError(msg)
+        values[name] = numbers if len(numbers) > 1 else numbers[0]
+    try:
+        return replace(activity, **values)
+    except ValueError as error:
+        raise InputError(str(error)) from error

@@ -109,7 +109,8 @@ class StubSelection:
         if self.condition == "track":
             # a chamber counts once in a crossing; inner stations first
             chamber = ((station - 1) * _WHEELS + wheel + 2) * SECTORS + sector
-            key = np.unique((time * (STATIONS * _WHEELS * SECTORS) + chamber)[good])
+            key = np.sort((time * (STATIONS * _WHEELS * SECTORS) + chamber)[good])
+            key = key[np.diff(key, prepend=-1) != 0]
             time, chamber = np.divmod(key, STATIONS * _WHEELS * SECTORS)
             rest, sector = np.divmod(chamber, SECTORS)
             station, wheel = np.divmod(rest, _WHEELS)

@@ -77,9 +77,8 @@ def _angles(
                 continue
             phi = abs(phi_two[j] - phi_one[i]) % (2 * np.pi)
             phi = min(phi, 2 * np.pi - phi)
-            k = int(phi * BINS / np.pi)
-            if k >= 0:
-                counts[d + reach, PHI, min(k, BINS - 1)] += 1
+            if phi >= 0:  # not NaN, of which the integer is undefined
+                counts[d + reach, PHI, min(int(phi * BINS / np.pi), BINS - 1)] += 1
             eta = (eta_two[j] - eta_one[i] + 6.0) * BINS / 12.0
             if eta >= 0 and eta < BINS:
                 counts[d + reach, ETA, int(eta)] += 1

@@ -169,19 +169,9 @@ class Occupancy(OfOrigin):
         """Muons per crossing and second in the first, inner and last BX of trains and in the others."""
         if self.scheme is None or not self.rates:
             return []
-        s = self.scheme
-        far = s.empty(before=1, after=1)
-        parts = {
-            "first of train": np.setdiff1d(s.first, s.last),
-            "inner": np.setdiff1d(s.bx, np.r_[s.first, s.last]),
-            "last of train": np.setdiff1d(s.last, s.first),
-            "isolated": np.intersect1d(s.first, s.last),
-            "empty beside one": np.setdiff1d(s.empty(), far),
-            "empty": far,
-        }
         n, weight = self.counts.all_muons, self.live.weight
         rows = []
-        for name, bx in parts.items():
+        for name, bx in self.scheme.classes.items():
             if bx.size:
                 count, crossings = int(n[bx].sum()), weight * bx.size
                 mu, error = rate_counting(np.array([count]), crossings)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from l1scout.core.provenance import joint_origin
 from l1scout.errors import InputError
 from l1scout.formats.streams.muon import TRACK_FINDERS
 from l1scout.lhc import crossing
+
+if TYPE_CHECKING:
+    from l1scout.analysis import Setup
 
 _USED = {
     *("hwPt", "hwQual", "hwPhi", "hwEta", "hwPhiAtVtx", "hwEtaAtVtx", "hwCharge", "tfMuonIndex"),
@@ -88,3 +92,10 @@ def finder(batch: OrbitBatch) -> NDArray[np.int64]:
     """Track finder of each muon: index into `FINDERS`, -1 if tfMuonIndex is none of any."""
     need(batch, "tfMuonIndex")
     return np.asarray(_FINDER[batch["tfMuonIndex"].astype(np.int64).clip(-1, _FINDER.size - 1)])
+
+
+def refuse_muon_cuts(setup: "Setup") -> None:
+    """Refuse cuts on muons where other objects are named, which have cuts of their own (InputError)."""
+    if setup.min_hw_pt > 1 or setup.min_pt or setup.min_quality:
+        msg = "--min-pt, --min-hw-pt and --min-quality are of muons: name cuts in --objects: jet[pt>=30]"
+        raise InputError(msg)

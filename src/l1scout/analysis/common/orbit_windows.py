@@ -200,13 +200,18 @@ def _windows(kinds: Mapping[str, SeenObjects]) -> Iterator[OrbitWindow]:
             at = {n: np.flatnonzero(k.run == run) for n, k in kinds.items()}
             own = {n: TimedObjects(o.time[at[n]], _rows(o.columns, at[n])) for n, o in own.items()}
         ends = [edge for c in every for edge in (c.first // WINDOW, c.last // WINDOW)]
-        found = [np.unique(o.time // _LENGTH) for o in own.values()]
+        found = [_each_once(o.time // _LENGTH) for o in own.values()]
         numbers = np.unique(np.concatenate([np.array([min(ends), max(ends)], np.int64), *found]))
         for number in numbers.tolist():
             first = number * _LENGTH
             parts = {n: [o.between(first, first + _LENGTH)] for n, o in own.items()}
             seen = {n: _mask(c, number) for n, c in covered.items()}
             yield OrbitWindow(run, number, parts, seen)
+
+
+def _each_once(rising: Times) -> Times:
+    """Return the values of an array that never falls, each once."""
+    return np.asarray(rising[np.diff(rising, prepend=rising[:1] - 1) != 0])
 
 
 def _rows(columns: Mapping[str, NDArray[Any]], at: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

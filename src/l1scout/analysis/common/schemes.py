@@ -85,6 +85,19 @@ class Scheme:
         return np.flatnonzero(~near[1:]) + 1
 
     @property
+    def classes(self) -> dict[str, NDArray[np.int64]]:
+        """BX by their place in trains, and empty ones beside a train and elsewhere."""
+        far = self.empty(before=1, after=1)
+        return {
+            "first of train": np.setdiff1d(self.first, self.last),
+            "inner": np.setdiff1d(self.bx, np.r_[self.first, self.last]),
+            "last of train": np.setdiff1d(self.last, self.first),
+            "isolated": np.intersect1d(self.first, self.last),
+            "empty beside one": np.setdiff1d(self.empty(), far),
+            "empty": far,
+        }
+
+    @property
     def ranges(self) -> list[list[int]]:
         """First and last BX of each train within the orbit."""
         breaks = np.flatnonzero(np.diff(self.bx) > 1)

@@ -13,6 +13,7 @@ from l1scout.analysis.common.chosen_objects import ChosenObjects
 from l1scout.analysis.common.coincidence_counts import add_window, expected, no_counts
 from l1scout.analysis.common.muons import OfOrigin
 from l1scout.analysis.common.orbit_windows import OrbitWindow, SeenObjects, WindowedState, seen_objects
+from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 
@@ -95,7 +96,7 @@ class StreamCorrelations(WindowedState, OfOrigin):
                 keep = angle_counts.leading(batch, keep, values)
                 columns = {n: values[n] for n in angle_counts.ANGLES if n in values}
             else:
-                keep = _one_each(batch.row, keep)
+                keep = _one_each(batch, keep)
             found[kind.text] = seen_objects(batch, keep, columns)
             self.crossings[kind.text] = self.crossings.get(kind.text, 0) + found[kind.text].time.size
         self.take(found)
@@ -186,12 +187,14 @@ class StreamCorrelations(WindowedState, OfOrigin):
         return rows
 
 
-def _one_each(row: NDArray[np.int64], keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _one_each(batch: OrbitBatch, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the first object that is kept of each row."""
-    chosen = np.flatnonzero(keep)
     out = np.zeros(keep.size, np.bool_)
-    if chosen.size:
-        out[chosen[np.r_[True, np.diff(row[chosen]) != 0]]] = True
+    if keep.all():
+        out[batch.offsets[:-1][batch.counts > 0]] = True
+        return out
+    chosen = np.flatnonzero(keep)
+    out[chosen[np.diff(batch.row[chosen], prepend=-1) != 0]] = True
     return out
 
 

@@ -102,8 +102,8 @@ def _processors(ax: Axes, state: Occupancy, result: Mapping[str, Any]) -> None:
 def firing(state: Firing, result: Mapping[str, Any]) -> Figure:
     """Draw early, late and doubled muons by track finder and eta, and pairs beyond chance."""
     rows = result["shares"]
-    finders = [r for r in rows if not r["muons_of"].startswith("eta")]
-    etas = [r for r in rows if r["muons_of"].startswith("eta")]
+    finders = [r for r in rows if not r["objects_of"].startswith("eta")]
+    etas = [r for r in rows if r["objects_of"].startswith("eta")]
     low = [ETA_LSB * a for a in ETA_EDGES_HW[:-1]]
     centres = {f"eta {a:+.2f} to {b:+.2f}": ((a + b) / 2, (b - a) / 2)
                for a, b in zip(low, [ETA_LSB * b for b in ETA_EDGES_HW[1:]], strict=True)}  # fmt: skip
@@ -113,10 +113,10 @@ def firing(state: Firing, result: Mapping[str, Any]) -> Figure:
             y, error = _percent(finders, name)
             points(by_finder, np.arange(len(finders)) + shift, y, error, name, k)
             if name != "doubled":
-                at = np.array([centres.get(r["muons_of"], (np.nan, 0.0)) for r in etas]).reshape(-1, 2)
+                at = np.array([centres.get(r["objects_of"], (np.nan, 0.0)) for r in etas]).reshape(-1, 2)
                 y, error = _percent(etas, name)
                 points(by_eta, at[:, 0] + 0.25 * shift, y, error, name, k)
-        by_finder.set_xticks(range(len(finders)), [r["muons_of"] for r in finders], rotation=45, ha="right")
+        by_finder.set_xticks(range(len(finders)), [r["objects_of"] for r in finders], rotation=45, ha="right")
         by_finder.tick_params(axis="x", which="minor", bottom=False, top=False)
         titles(by_finder, "", "% of the muons")
         legend(by_finder, ncols=3, loc="upper left")

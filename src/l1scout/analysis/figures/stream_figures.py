@@ -5,8 +5,10 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from l1scout.analysis.common.stream_maps import StreamOccupancy
 from l1scout.analysis.figures.canvas import COLOURS, GREY, canvas, label, legend, literal, points, titles
 from l1scout.lhc import BX_PER_ORBIT
 
@@ -69,3 +71,57 @@ def slow(found: Mapping[str, Any], simulated: bool | None) -> Figure:
         name = f"{found['condition']}, {found['window_bx']} BX, {found['min_stubs']} stubs"
         label([by_bx, together], simulated, f"{name}, {found['orbits']:,} orbits")
         return figure
+
+
+def firing(found: Mapping[str, Any], simulated: bool | None) -> Figure:
+    """Draw the shares of objects that are seen early and late, by part."""
+    rows = found["shares"]
+    with canvas((10, 5.5)) as figure:
+        ax = figure.subplots()
+        for k, (name, shift) in enumerate((("early", -0.1), ("late", 0.1))):
+            value, low, high = (
+                100 * np.array([r[key] for r in rows], np.float64)
+                for key in (name, f"{name}_low", f"{name}_high")
+            )
+            points(ax, np.arange(len(rows)) + shift, value, np.abs([value - low, high - value]), name, k)
+        ax.set_xticks(range(len(rows)), [row["objects_of"] for row in rows], rotation=45, ha="right")
+        ax.tick_params(axis="x", which="minor", bottom=False, top=False)
+        ax.axhline(0, color=GREY, linewidth=0.8, zorder=0)
+        titles(ax, "", "% of the objects")
+        legend(ax, ncols=2)
+        label([ax], simulated, f"{literal(found['kind'])}, {found['orbits']:,} orbits")
+        return figure
+
+
+def occupancy(state: StreamOccupancy, found: Mapping[str, Any]) -> Figure:
+    """Draw objects by BX, how many there are in a crossing, and a map of each part of the detector."""
+    maps = [] if state.axes is None else list(state.axes.groups)
+    panels: list[Any] = [["bx", "bx"], ["number", "map 0"]]
+    panels += [[f"map {k}", f"map {k + 1}" if k + 1 < len(maps) else "."] for k in range(1, len(maps), 2)]
+    with canvas((14, 4.2 * len(panels))) as figure:
+        axes = figure.subplot_mosaic(panels)
+        edges = np.arange(0.5, BX_PER_ORBIT + 1)
+        axes["bx"].stairs(state.objects[1:], edges, fill=True, color=COLOURS[0])
+        axes["bx"].set_xlim(0, BX_PER_ORBIT + 1)
+        titles(axes["bx"], "BX", "objects")
+        counts = state.multiplicity
+        most = int(np.flatnonzero(counts).max(initial=1))
+        axes["number"].stairs(counts[: most + 1], np.arange(most + 2) - 0.5, fill=True, color=COLOURS[1])
+        titles(axes["number"], "objects in a crossing", "crossings")
+        if state.axes is None:
+            axes["map 0"].axis("off")
+        for k, name in enumerate(maps):
+            _map(figure, axes[f"map {k}"], state, k, name)
+        label([axes["bx"]], state.simulated, f"{found['objects']:,} objects, {literal(found['kind'])}")
+        return figure
+
+
+def _map(figure: Figure, ax: Axes, state: StreamOccupancy, k: int, name: str) -> None:
+    axes = state.axes
+    assert axes is not None
+    eta, phi = axes.edges
+    cells = np.ma.masked_equal(state.cells.reshape(axes.shape)[k], 0)
+    image = ax.pcolormesh(phi, eta, cells, cmap="viridis", rasterized=True)
+    text = "objects" if len(axes.groups) == 1 else f"objects, {name}"
+    figure.colorbar(image, ax=ax, label=text, pad=0.01)
+    titles(ax, axes.phi_name.replace("_deg", " [degrees]"), axes.eta_name)
