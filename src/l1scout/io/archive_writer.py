@@ -38,10 +38,10 @@ VERSION = 2
 """Of the archive. Version 1 had hwDXY at bits 61-62 of the muon: its files must be made again."""
 _DICTIONARY_ALONE = ("hwEtaAtVtx", "hwPhiAtVtx", "hwEta", "hwPhi")
 _SPLIT = (
-    "orbit", "hwPt", "hwPtUnconstrained", "hwQual", "hwIso", "hwDXY", "tfMuonIndex", "dEta", "dPhi", "second",
-    "twin",
+    "orbit", "bx", "hwPt", "hwPtUnconstrained", "hwQual", "hwIso", "hwDXY", "tfMuonIndex", "dEta", "dPhi",
+    "second", "twin",
 )  # fmt: skip
-_DELTA = ("bx", "hwCharge")
+_DELTA = ("hwCharge",)
 
 
 @dataclass(frozen=True)
