@@ -13,12 +13,16 @@ from hypothesis import strategies as st
 from front_end import BOARD_FORMATS, make_run, stored_bytes, through_board
 from l1scout.core.orbit_batch import concatenate, final_muons, muon_counts
 from l1scout.errors import InputError
-from l1scout.formats.raw import read_frames, read_header, split_raw
+from l1scout.formats.raw import FILE_HEADER, file_header, read_frames, read_header, split_raw
+from l1scout.formats.stream import STREAMS
 from l1scout.formats.wire_formats.run2 import RUN2
 from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import detect, read_events
 from l1scout.io.inspect import describe
+from l1scout.io.quality import ReadQuality
 from l1scout.io.stored import records_format, split_records
+from raw_frames import frame
+from stream_rows import objects
 
 ORBITS = 23
 
@@ -183,3 +187,23 @@ def test_compressed_in_several_streams(tmp_path, stored):
         path = tmp_path / "x"
         path.write_bytes(pack(data[:10_000]) + pack(data[10_000:]))
         assert describe(path)["orbits_covered"] == ORBITS
+
+
+@pytest.mark.parametrize("wrong", [7, 270_000])
+def test_records_of_another_orbit_than_their_frame_are_left_out(tmp_path, wrong):
+    """They are counted as corrupt; their orbit is not one that was seen."""
+    stream, rng = STREAMS["jet"], np.random.default_rng(3)
+    jets = objects("jet", rng, 40, orbits=4)
+    orbits = np.unique(jets.orbit).tolist()
+    words = [stream.encode(jets.take(np.flatnonzero(jets.orbit == orbit)), 22)[0] for orbit in orbits]
+    foreign = stream.encode(objects("jet", rng, 3, first_orbit=wrong, orbits=1), 22)[0]
+    words[-1] = np.concatenate([words[-1], foreign])
+    frames = b"".join(frame(orbit, 22, w) for orbit, w in zip(orbits, words, strict=True))
+    path = tmp_path / "x.raw"
+    path.write_bytes(file_header(380963, 1, len(orbits), FILE_HEADER.itemsize + len(frames)) + frames)
+    quality = ReadQuality()
+    found = concatenate([data.streams["jet"] for data in read_events(path, quality=quality)])
+    np.testing.assert_array_equal(found.orbit, jets.orbit)
+    np.testing.assert_array_equal(found["hwPt"], jets["hwPt"])
+    assert found.n_orbits == len(orbits)
+    assert quality.damaged_parts == 3

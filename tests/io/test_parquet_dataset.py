@@ -78,7 +78,7 @@ def test_types_and_metadata_are_as_documented(folder):
     assert stated[MARK]["schema_version"] == 1
     assert (stated[MARK]["run"], stated[MARK]["stream"]) == (390000, "gt")
     assert [chunk[1] for chunk in stated[MARK]["chunks"]] in ([144], [156])
-    assert json.loads(pq.read_metadata(part).metadata[b"l1scout_provenance"])["data"] == "unknown"
+    assert json.loads(pq.read_metadata(part).metadata[b"l1scout_provenance"])["data"] == "simulated"
 
 
 def test_a_data_set_is_described(folder):
