@@ -177,7 +177,7 @@ def test_an_analysis_gives_what_its_command_gives(packets, tmp_path):
     said = json.loads(done.stdout)
     assert said["muons"] == result.numbers["muons"] > 100
     assert len(said["finders"]) == len(result.tables["finders"])
-    assert repr(result).startswith(f"<Result muons={said['muons']}")
+    assert repr(result).startswith(f"<Result kind='muon', muons={said['muons']}")
     with pytest.raises(TypeError, match="unexpected keyword"):
         l1scout.analyse("occupancy", l1scout.open(packets), minimum=3)
 

@@ -7,7 +7,6 @@ deviations of bootstrap samples of background and signal.
     python validation/anomaly.py --out FOLDER [--orbits 300] [--seed 301]
 """
 
-import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.figures.canvas import COLOURS, canvas, label, titles
+from l1scout.cli.script import Parser, positive, run_script
 from l1scout.core.joint_rows import joint_rows
 from l1scout.core.orbit_batch import OrbitBatch, final_muons
 from l1scout.core.orbit_data import OrbitData
@@ -177,9 +177,9 @@ def trained(folder: Path) -> dict[str, AnomalyScorer]:
 
 def main() -> None:
     """Train, evaluate, and write table and figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--orbits", type=int, default=300)
+    parser.add_argument("--orbits", type=positive, default=300)
     parser.add_argument("--seed", type=int, default=301)
     given = parser.parse_args()
     scorers = trained(given.out)
@@ -212,4 +212,4 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -3,12 +3,12 @@
 ``python validation/slow_particles.py [--orbits 512]`` prints what docs/analyses.md states. All is simulation.
 """
 
-import argparse
 from itertools import pairwise
 
 import numpy as np
 
 from l1scout.analysis.common.stub_windows import StubWindows
+from l1scout.cli.script import Parser, positive, run_script
 from l1scout.lhc import crossing
 from l1scout.simulate.activity import Activity
 from l1scout.simulate.all_streams import of_streams
@@ -60,9 +60,14 @@ def measure(orbits: int, per_orbit: float, seed: int) -> None:
         )
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--orbits", type=int, default=512)
+def main() -> None:
+    """Measure without slow particles, and with some."""
+    parser = Parser(__doc__)
+    parser.add_argument("--orbits", type=positive, default=512)
     orbits = parser.parse_args().orbits
     measure(orbits, 0.0, seed=11)
     measure(orbits, 5.0, seed=12)
+
+
+if __name__ == "__main__":
+    run_script(main)
