@@ -61,3 +61,5 @@ def test_what_is_missing_is_said(folder):
     assert "give --model" in str(CliRunner().invoke(make_app(), ["anomaly", "score", "x"]).exception)
     done = CliRunner().invoke(make_app(), ["anomaly", "train", "--out", str(folder / "new")])
     assert "give either files or folders to read, or --run" in str(done.exception)
+    words = ["anomaly", "train", "x", "--simulate", "2", "--out", str(folder / "new")]
+    assert "give either data" in str(CliRunner().invoke(make_app(), words).exception)
