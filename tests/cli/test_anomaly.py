@@ -49,6 +49,9 @@ def test_scores_are_a_stream_of_files(folder):
     scores = data.streams["anomaly"]
     assert (scores.n_orbits, data.simulated) == (6, True)
     assert np.all(scores["level"] == 1)
+    same = ["anomaly", "score", folder / "scored", "--model", folder / "model", "--out", folder / "scored"]
+    done = CliRunner().invoke(make_app(), list(map(str, same)))
+    assert "is the input itself; name another file" in str(done.exception)
     words = ("--model", folder / "model", "--out", folder / "scored.root", "--drop", "--json")
     told = json.loads(run("anomaly", "score", folder / "boards", *words))
     assert (told["simulated"], told["models"][0]["crossings"]) == (True, len(scores))
