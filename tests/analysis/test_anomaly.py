@@ -85,6 +85,15 @@ def test_data_without_scores_are_refused():
         result(OrbitData({"jet": scored().streams["jet"]}))
 
 
+@pytest.mark.parametrize("score", [-1, 1 << 18, 1_000_000])
+def test_scores_that_no_word_holds_are_refused(score):
+    """As a damaged or hostile file may have them."""
+    data = scored()
+    data.streams["anomaly"]["hwScore"][2] = score
+    with pytest.raises(InputError, match=f"{score}.*beyond 0 to 262143"):
+        result(data)
+
+
 def test_histograms_of_the_stream():
     from l1scout.quality.stream_histograms import empty_counts, fill
 

@@ -42,6 +42,10 @@ def test_events_of_orbits_that_were_not_seen_are_not_compared():
     assert (found.events, found.not_seen, found.compared) == (10, 10, 0)
     events.run[:] = 7
     assert compare_with_events(scouting, events).not_seen == 10
+    # orbits of one run, in a batch of two, are not those of the other
+    both = scouting.take(np.r_[np.arange(len(scouting)), len(scouting) - 1])
+    both.run[-1] = 7
+    assert compare_with_events(both.with_orbits(scouting.orbits_seen()), events).not_seen == 10
     lost = scouting.take(np.arange(1, len(scouting))).with_orbits(scouting.orbits_seen())
     found = compare_with_events(lost, scouting.take(np.arange(10)))
     assert (found.compared, found.identical) == (10, 9)

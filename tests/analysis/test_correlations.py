@@ -172,6 +172,24 @@ def test_muons_and_their_stubs_and_jets_are_correlated_in_their_crossing():
     assert sum(r["observed"] for r in own) == rows(result, "jet", "muon")[0]["observed"]
 
 
+def test_angles_are_expected_as_often_as_they_are_observed_where_eta_is_beyond_the_edges():
+    """Jets at both ends: two of four pairs are more than 6 apart in eta, which no bin has."""
+    orbits = np.arange(2000)
+    random = np.random.default_rng(4)
+    streams = {
+        kind: batch(
+            orbits, 0 * orbits + 9, orbits, hwPt=0 * orbits + 60, hwPhi=random.integers(0, 144, orbits.size),
+            hwEta=random.choice([-100, 100], orbits.size),
+        )
+        for kind in ("jet", "egamma")
+    }  # fmt: skip
+    result = correlated([OrbitData(streams)], objects=("jet", "egamma"), reach=1, angles=True)
+    own = [r for r in result.numbers["angles"] if r["angle"] == "eta" and r["offset_bx"] == 0]
+    observed, expected = (sum(r[name] for r in own) for name in ("observed", "expected"))
+    assert observed == pytest.approx(1000, abs=150)
+    assert expected == pytest.approx(1000, abs=150)
+
+
 def test_kinds_have_cuts():
     columns = {"hwPt": [20, 60, 60], "hwEta": [0, 70, 10], "hwPhi": [0, 0, 0], "hwQual": [0, 0, 1]}
     jets = batch([1, 1, 2], [5, 5, 6], [1, 2], **{n: np.array(c, np.int16) for n, c in columns.items()})

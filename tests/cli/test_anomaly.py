@@ -49,6 +49,9 @@ def test_scores_are_a_stream_of_files(folder):
     scores = data.streams["anomaly"]
     assert (scores.n_orbits, data.simulated) == (6, True)
     assert np.all(scores["level"] == 1)
+    same = ["anomaly", "score", folder / "scored", "--model", folder / "model", "--out", folder / "scored"]
+    done = CliRunner().invoke(make_app(), list(map(str, same)))
+    assert "is the input itself; name another file" in str(done.exception)
     words = ("--model", folder / "model", "--out", folder / "scored.root", "--drop", "--json")
     told = json.loads(run("anomaly", "score", folder / "boards", *words))
     assert (told["simulated"], told["models"][0]["crossings"]) == (True, len(scores))
@@ -61,3 +64,5 @@ def test_what_is_missing_is_said(folder):
     assert "give --model" in str(CliRunner().invoke(make_app(), ["anomaly", "score", "x"]).exception)
     done = CliRunner().invoke(make_app(), ["anomaly", "train", "--out", str(folder / "new")])
     assert "give either files or folders to read, or --run" in str(done.exception)
+    words = ["anomaly", "train", "x", "--simulate", "2", "--out", str(folder / "new")]
+    assert "give either data" in str(CliRunner().invoke(make_app(), words).exception)

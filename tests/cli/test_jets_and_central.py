@@ -105,6 +105,8 @@ def test_what_jets_refuses(source, tmp_path):
     write_data(iter([every(1, names=["muon"])]), muons, drop=True)
     with pytest.raises(InputError, match="no stream tower, but muon"):
         run("jets", muons, tmp_path / "jets.root")
+    with pytest.raises(InputError, match="is the input itself; name another file"):
+        run("jets", source, source)
     with pytest.raises(InputError, match="no stream etsum, but tower"):
         run("jets", source, tmp_path / "jets.root", "--keep", "etsum")
     with pytest.raises(InputError, match="number of orbits by lumisection"):
@@ -157,5 +159,8 @@ def test_what_central_refuses(scouting, source):
         run("central", events, "--events", events)
     with pytest.raises(InputError, match="holds orbits of scouting, not triggered events"):
         run("central", target, "--events", target)
+    for own in (events, target):
+        with pytest.raises(InputError, match="is the input itself; name another file"):
+            run("central", target, "--events", events, "--out", own)
     with pytest.raises(InputError, match="have none of the streams of the events: muon"):
         run("central", source, "--events", events)

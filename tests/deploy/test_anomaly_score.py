@@ -60,11 +60,15 @@ def test_golden_scores():
     assert scores["level"].tolist() == [0, 0]
     assert set(scores["modelId"].tolist()) == {int(toy.sha256[:3], 16)}
     assert (scores.n_orbits, scores.first_orbit, scores.simulated) == (5, 0, True)
-    # a second model's scores come beside those of the first
-    (twice,) = AnomalyScorer(toy, create_engine("fused", toy)).step(data)
+    # a second model's scores come beside those of the first, and none of them twice
+    other = anomaly_model(hidden=5)
+    (twice,) = AnomalyScorer(other, create_engine("fused", other)).step(data)
     both = twice.streams["anomaly"]
     assert both.counts.tolist() == [2, 2]
-    assert both["hwScore"].tolist() == [s for s in GOLDEN for _ in range(2)]
+    assert both["hwScore"][both["modelId"] == scorer.model_id].tolist() == GOLDEN
+    assert set(both["modelId"].tolist()) == {scorer.model_id, int(other.sha256[:3], 16)}
+    with pytest.raises(InputError, match=r"has scores of model \d+ \(toy\) already"):
+        next(scorer.step(twice))
 
 
 def test_engines_agree():

@@ -341,20 +341,20 @@ def test_events_of_tracker_muons_are_told_from_candidates(tmp_path):
 
 
 def is_faster(times, ours, numpy):
-    """Whether numpy takes more than `times` as long: CPU time, alternating, of up to 200 calls the best."""
+    """Whether numpy takes more than `times` as long: CPU time, alternating, the best of 20 to 200 calls."""
     best = [float("inf")] * 2
     for k in range(200):
         for n, work in enumerate((ours, numpy)):
             begun = time.thread_time()
             work()
             best[n] = min(best[n], time.thread_time() - begun)
-        if k > 4 and best[1] > times * best[0]:
+        if k >= 19 and best[1] > times * best[0]:
             return True
     return False
 
 
 def test_the_calorimeter_is_decoded_faster_than_by_numpy():
-    """Measured 5.2 to 5.6 times as fast, on an idle and on a busy machine: a slowdown by 2 is seen."""
+    """Measured 4.6 to 5.6 times as fast, 3.4 on a busy machine, 3.8 without AVX: 2 holds on any of them."""
     random = np.random.default_rng(1)
     batches = {n: batch_of(n, 2544, random, orbits=1) for n in OF_THE_CALORIMETER}
     rows = batches["jet"]
@@ -362,14 +362,14 @@ def test_the_calorimeter_is_decoded_faster_than_by_numpy():
     words = encode_source(batches, 2)[0]
     bounds, sources, four = np.array([0, words.size]), np.array([2]), streams_of_sources([2])
     assert is_faster(
-        2.7,
+        2,
         lambda: decode_streams(four, Payloads.of(words, bounds, sources)),
         lambda: numpy_streams.decode_dma(words),
     )
 
 
 def test_stubs_are_decoded_faster_than_by_numpy():
-    """Measured 8 times as fast."""
+    """Measured 8 to 10 times as fast, also without AVX: half of that holds on a busy machine, too."""
     random, stream = np.random.default_rng(1), STREAMS["stub"]
     batch = batch_of("stub", 400, random, orbits=1, most=5)
     parts = [stream.encode(batch, source)[0] for source in stream.source_ids]

@@ -65,6 +65,13 @@ def test_the_card_says_what_it_was_trained_on(trained):
     assert list(exceeded) == []  # of 600 validation crossings, ten are more than a hundredth
 
 
+def test_orbits_are_counted_up_to_the_last_crossing_that_is_used():
+    """Of chunks of ten orbits and 3000 crossings, half of the second is used: about five orbits of it."""
+    sample = collect_crossings((chunk(10 * k) for k in range(3)), "muon", 4500)
+    assert sample.hardware.shape[1] == 4500
+    assert 14 <= sample.orbits <= 16
+
+
 def test_too_few_crossings_are_refused():
     with pytest.raises(InputError, match="900 crossings with an object are too few"):
         collect_crossings([chunk(0, crossings=900)], "muon")

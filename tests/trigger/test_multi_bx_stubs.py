@@ -101,6 +101,7 @@ def test_selection_by_hand():
 
 def test_selections_that_make_no_sense():
     assert StubSelection.parse("wheel, window=3,min_stubs=5") == StubSelection("wheel", 3, 5)
+    assert StubSelection.parse("simple,window=1").window == 1  # min_bx is of track only
     for text, why in {
         "tracks": "condition tracks of stubs: choose one of",
         "track,window=0": "window of stubs in several BX must be 1 to 16, not 0",

@@ -228,6 +228,8 @@ class Analysis(ABC, Generic[OptionsType]):
     needs: Needs = Needs()
     schema: ClassVar[Any] = dict[str, Any]
     """Type of the JSON result: a dataclass, see `l1scout.analysis._schema`."""
+    example_data: ClassVar[str] = ""
+    """Data in the example of the help, where neither packets of muons nor a simulated run would do."""
 
     def __init__(self, options: OptionsType | None = None, setup: Setup | None = None) -> None:
         self.options: OptionsType = options if options is not None else self.Options()

@@ -96,6 +96,7 @@ class AnomalyAnalysis(Analysis[AnomalyOptions]):
     """Anomaly scores."""
 
     Options = AnomalyOptions
+    example_data = "scored"
     needs = Needs("none", streams=(), columns=(), shared=TIME)
     schema = AnomalyResult
 

@@ -44,12 +44,16 @@ def train(
     """
     from l1scout.cli.anomaly_options import anomaly_data
     from l1scout.cli.simulate import one_of
+    from l1scout.errors import InputError
     from l1scout.io.quality import ReadQuality
     from l1scout.model.anomaly_inputs import PLACES
     from l1scout.training.anomaly_fit import EPOCHS, collect_crossings, fit_encoder, save_anomaly_model
     from l1scout.training.save_model import check_target
 
     one_of("--level", level, dict.fromkeys(map(str, PLACES), ""))
+    if simulate and (files or run is not None):
+        msg = "give either data (files, folders or --run), or --simulate"
+        raise InputError(msg)
     chosen: Level = "muon" if level == "muon" else "all"
     check_target(target)
     quality = ReadQuality()

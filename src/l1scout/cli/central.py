@@ -40,8 +40,11 @@ def central(
     from l1scout.analysis.common.central_events import compared_columns
     from l1scout.core.provenance import joint_origin
     from l1scout.errors import InputError
+    from l1scout.io.folder import expand, refuse_input
     from l1scout.io.quality import ReadQuality
 
+    if out:
+        refuse_input(out, expand([*sources, *events])[0])
     read, of_events = ReadQuality(), ReadQuality()
     matches, origins = _events(events, of_events, flavour, bx_offset)
     seen: set[str] = set()
@@ -113,6 +116,8 @@ def _notes(matches: "dict[str, CentralMatch]") -> list[str]:
     """Return what a user must know of the numbers."""
     notes = []
     for name, match in matches.items():
+        if not match.columns:
+            notes.append(f"{name}: no hardware column is in both: only the numbers of objects are compared")
         if not match.seen.any():
             runs = sorted({*match.events.run.tolist()})[:5]
             notes.append(

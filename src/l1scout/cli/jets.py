@@ -60,7 +60,7 @@ def jets(
     from l1scout.analysis.common.tower_jets import TowerJets
     from l1scout.errors import InputError
     from l1scout.io.batches import read_batches
-    from l1scout.io.folder import expand
+    from l1scout.io.folder import expand, refuse_input
     from l1scout.io.format_writer import write_data, writer_of
     from l1scout.io.quality import ReadQuality
 
@@ -70,6 +70,7 @@ def jets(
     kept = tuple(name.strip() for name in keep.split(",") if name.strip())
     clustered = TowerJets(radius, min_pt, corrections, correction, kept)
     files, skipped = expand(sources)
+    refuse_input(target, files)
     quality = ReadQuality()
     writer = writer_of(target, to or ("flat-table" if target.suffix == ".parquet" else None))
     options: dict[str, Any] = {"hardware": True} if "hardware" in writer.options else {}

@@ -232,6 +232,7 @@ def _example(name: str, analysis: type[Analysis[Any]], own: list[OwnOption]) -> 
     """Return a command line: a simulated run where that will do, and the options that must be given."""
     needed = "".join(f" {o.flag} {o.field.name}.file" for o in own if o.field.default is MISSING)
     data = "--simulate 2000" if analysis.needs.simulated_run and not needed else "packets.dat"
+    data = analysis.example_data or data
     return f"Example: l1scout analyse {name} {data}{needed} --out {name}"
 
 

@@ -101,7 +101,19 @@ class AnomalyScorer:
         return replace(crossings, offsets=np.arange(n + 1), columns=columns)
 
     def step(self, item: OrbitData) -> Iterator[OrbitData]:
-        """Add the scores of some orbits to those that are there (InputError as for a call)."""
+        """Add the scores of some orbits to those in the data.
+
+        Raises
+        ------
+        InputError
+            As for a call; or if the data have scores of this model: each crossing would count twice.
+        """
+        if STREAM in item.streams and np.any(item.streams[STREAM]["modelId"] == self.model_id):
+            msg = (
+                f"{item.source}: has scores of model {self.model_id} ({self.model.name}) already; give the "
+                "data without them, and name each model once"
+            )
+            raise InputError(msg)
         made = self(item)
         if STREAM in item.streams:
             made = _together(item.streams[STREAM], made)

@@ -10,9 +10,8 @@ from typing import Any
 from l1scout.core.flow import Progress
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import Provenance, current, file_inputs
-from l1scout.errors import InputError
 from l1scout.io import archive
-from l1scout.io.folder import expand
+from l1scout.io.folder import expand, refuse_input
 from l1scout.io.format_writer import WRITERS, WrittenFile, write_data, writer_of
 from l1scout.io.input_file import InputFile
 from l1scout.io.packet_files import are_of_one_run, read_as_one
@@ -74,10 +73,7 @@ def convert(
     target, quality = Path(target), quality if quality is not None else ReadQuality()
     files, _ = expand(map(Path, sources))
     writer = writer_of(target, name)
-    for path in files:
-        if target.exists() and (target.samefile(path) or target.samefile(path.parent)):
-            msg = f"{target}: is the input itself; name another file for the output"
-            raise InputError(msg)
+    refuse_input(target, files)
     made = made or current()
     made = replace(made, inputs=file_inputs(files))
     if len(files) == 1 and not drop:

@@ -48,3 +48,10 @@ def expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
             raise InputError(msg)
         files += found
     return files, skipped
+
+
+def refuse_input(target: Path, files: Iterable[Path]) -> None:
+    """Refuse to write what is read: one of some files, or the folder of one (InputError)."""
+    if target.exists() and any(target.samefile(p) or target.samefile(p.parent) for p in files):
+        msg = f"{target}: is the input itself; name another file for the output"
+        raise InputError(msg)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l1scout.core.orbit_batch import final_muons
+from l1scout.core.orbit_batch import OrbitBatch, final_muons
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.core.provenance import joint_origin
 from l1scout.deploy.anomaly_score import hardware_score
@@ -145,7 +145,9 @@ def collect_crossings(chunks: Iterable[OrbitData], level: Level, most: int = MAX
         parts.append(hardware)
         orbits += crossings.n_orbits or 0
         origins |= data.origins
-        if sum(part.shape[1] for part in parts) >= most:
+        beyond = sum(part.shape[1] for part in parts) - most
+        if beyond >= 0:
+            orbits -= _orbits_after(crossings, hardware.shape[1] - beyond)
             break
     n = sum(part.shape[1] for part in parts)
     if inputs is None or n < MIN_CROSSINGS:
@@ -153,6 +155,14 @@ def collect_crossings(chunks: Iterable[OrbitData], level: Level, most: int = MAX
         raise InputError(msg)
     laid = np.concatenate(parts[1:], axis=1)[:, :most]
     return AnomalySample(inputs, laid, orbits, joint_origin(origins), source)
+
+
+def _orbits_after(crossings: OrbitBatch, kept: int) -> int:
+    """Return how many orbits follow that of the last of the first `kept` crossings."""
+    seen = crossings.orbits_seen()
+    if seen is None:
+        seen = np.unique(crossings.orbit)
+    return int(np.count_nonzero(seen > crossings.orbit[kept - 1]))
 
 
 def fit_encoder(

@@ -67,12 +67,13 @@ class StubSelection:
         limits = {
             "window": (1, MAX_WINDOW),
             "min_stubs": (1, most),
-            "min_bx": (1, min(self.window, STATIONS)),
             "sectors": (0, SECTORS // 2),
         }
         if self.condition not in CONDITIONS:
             msg = f"condition {self.condition} of stubs: choose one of {', '.join(CONDITIONS)}"
             raise InputError(msg)
+        if self.condition == "track":
+            limits["min_bx"] = (1, min(self.window, STATIONS))
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 msg = f"{name} of stubs in several BX must be {low} to {high}, not {getattr(self, name)}"

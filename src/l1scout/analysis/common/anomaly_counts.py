@@ -12,6 +12,7 @@ from l1scout.analysis.common.menu_tables import poisson_interval
 from l1scout.analysis.common.muons import OfOrigin
 from l1scout.core.orbit_batch import OrbitBatch, final_muons
 from l1scout.core.orbit_data import MUON, OrbitData
+from l1scout.errors import InputError
 from l1scout.formats.stream import STREAMS
 from l1scout.formats.streams.anomaly import LEVELS, SCORE
 from l1scout.lhc import order_of_time
@@ -76,7 +77,17 @@ class AnomalyCounts(OfOrigin):
     tops: dict[ScoredBy, list[TopCrossing]] = field(default_factory=dict)
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0, objects: OrbitData | None = None) -> None:
-        """Take in scores, and the objects of their crossings if there are any."""
+        """Take in scores, and the objects of their crossings if there are any.
+
+        Raises
+        ------
+        InputError
+            If a hwScore is none that a word can hold.
+        """
+        high = SCORE["hwScore"].high
+        if batch.n_objects and not 0 <= batch["hwScore"].min() <= batch["hwScore"].max() <= high:
+            msg = f"hwScore of {batch['hwScore'].min()} to {batch['hwScore'].max()}, beyond 0 to {high}"
+            raise InputError(msg)
         self.origins |= batch.origins
         self.live.add(batch, prescale)
         models = np.stack([batch["level"], batch["modelId"]], axis=1)

@@ -79,12 +79,14 @@ class CentralMatch:
             msg = f"scouting data have no column {', '.join(missing)}, which is to be compared"
             raise InputError(msg)
         orbits = scouting.orbits_seen()
-        known = np.unique(scouting.orbit) if orbits is None else orbits
+        runs = np.unique(scouting.run).tolist()
         own, wanted = self.events, crossing(self.events.orbit, self.events.bx) + self._offset
         time = crossing(scouting.orbit, scouting.bx)
         near = np.zeros(len(scouting), np.bool_)
-        for run in np.unique(scouting.run).tolist():
+        for run in runs:
             of_run = (own.run == run) & (own.orbit >= 0)
+            # a batch of several runs does not say of which of them an orbit without objects is
+            known = scouting.orbit[scouting.run == run] if orbits is None or len(runs) > 1 else orbits
             self.seen |= of_run & np.isin(own.orbit, known)
             near |= (scouting.run == run) & np.isin(time, spread(np.unique(wanted[of_run]), MAX_SHIFT))
         if near.any():

@@ -166,7 +166,9 @@ class StreamCorrelations(WindowedState, OfOrigin):
                     observed, mixed = total.angles[:, p, d + self.reach, angle]
                     if mixed.sum() < MIN_MIXED:
                         continue
-                    scale = float(mean[p, d + self.reach] / mixed.sum())
+                    # phi has every pair, eta only those within its edges
+                    every = total.angles[angle_counts.MIXED, p, d + self.reach].sum(axis=1).max()
+                    scale = float(mean[p, d + self.reach] / every)
                     head = {
                         "first": self.kinds[a].text,
                         "second": self.kinds[b].text,
