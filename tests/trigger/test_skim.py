@@ -196,6 +196,7 @@ def test_command_says_what_is_wrong(objects, tmp_path):
     for arguments, why in (
         ((source, tmp_path / "a.root", "--when", "L1_X"), "--menu"),
         ((source, tmp_path / "a.root", "--when", "MU5", "--follow"), "--follow needs --run"),
+        ((source, source, "--when", "MU5"), "is the input itself"),
     ):
         result = run(*arguments)
         assert isinstance(result.exception, InputError)

@@ -76,6 +76,7 @@ def skim(
     the format has flags, SelBx_... tells the selected crossings from those of a window.
     """
     from l1scout.errors import InputError
+    from l1scout.io.folder import expand, refuse_input
     from l1scout.io.quality import ReadQuality
     from l1scout.trigger.load_menu import load_menu
     from l1scout.trigger.multi_bx_stubs import StubSelection
@@ -90,6 +91,8 @@ def skim(
     if (when is None) == (stubs is None):
         msg = "say what to keep: --when with an expression, or --stubs"
         raise InputError(msg)
+    if run is None:
+        refuse_input(target, expand([source])[0])
     chosen: Skim
     if stubs is not None:
         chosen = StubSkim(StubSelection.parse(stubs), window, name)

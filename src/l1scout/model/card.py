@@ -186,7 +186,8 @@ def read_card(directory: str | Path) -> Card:
     InputError
         If there is none, it is not a card of this version, or an entry is missing or of the wrong kind.
     """
-    path, hint = Path(directory) / CARD_FILE, "a model is a directory that `l1scout train` wrote"
+    path = Path(directory) / CARD_FILE
+    hint = "a model is a directory that `l1scout train` wrote (or `anomaly train`, of crossings)"
     card = read_document(path, Card, max_bytes=_MAX_BYTES, hint=hint)
     return replace(card, name=printable(card.name))
 

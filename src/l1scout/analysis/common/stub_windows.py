@@ -134,7 +134,7 @@ class StubWindows(WindowedState, OfOrigin):
             "unplaced_orbits": self.unplaced,
             "stubs": self.stubs,
             "selected": n,
-            "rate_hz": {"value": self.live.rate(n), "error": self.live.rate(np.sqrt(n))},
+            "rate_hz": {"value": self.live.rate(n), "error": self.live.rate(np.sqrt(max(n, 1)))},
             "compared_orbits": total.orbits,
             "compared": compared,
             "expected": {"value": chance, "error": error},
