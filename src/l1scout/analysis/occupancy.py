@@ -117,7 +117,7 @@ class ObjectClassRow(Part):
 
 @dataclass(kw_only=True)
 class MultiplicityRow(Part):
-    """Crossings with so many objects."""
+    """Crossings by number of objects."""
 
     objects: Annotated[int, Doc("64: or more")]
     crossings: int

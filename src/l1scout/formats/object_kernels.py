@@ -78,7 +78,7 @@ def gather_words(
 
 @kernel
 def rows_of_words(object_words: Any) -> Any:
-    """Return how many rows of words are written for objects of so many: eight are transposed at a time."""
+    """Return the rows of words that are written for objects of a number of words: eight at a time."""
     return object_words if object_words == 1 or object_words > 8 else 8
 
 

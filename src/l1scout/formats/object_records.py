@@ -238,7 +238,8 @@ class DecodingPlan:
     def places(self, words: int, records: int) -> list[tuple[int, int]]:
         """Return where the columns of each kind begin and the room of one; and where the last ones end.
 
-        There is room for the objects that so many words and records can have, and what kernels write beyond.
+        There is room for as many objects as the words and records can have, and for what kernels write
+        beyond.
         """
         places, at = list[tuple[int, int]](), 0
         for kind, size, most in zip(self.kinds, self.object_words, self.most, strict=True):

@@ -203,7 +203,7 @@ def _one_each(batch: OrbitBatch, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _ratio(observed: float, mean: float, variance: float) -> tuple[float | None, float | None, float | None]:
     """Return observed over expected, its uncertainty, and how far it is from 1 in standard deviations.
 
-    The uncertainty is that of uncorrelated sources, or, where more was observed, of so many coincidences.
+    The uncertainty is that of uncorrelated sources, or of the observed coincidences where these are more.
     """
     if mean <= 0:
         return None, None, None

@@ -85,7 +85,7 @@ class StreamFiring(OfOrigin):
         """Measure early and late objects of a part."""
         n, orbits = self.counts[k], self.live.orbits
         variance = self.squares[k].astype(np.float64)
-        if orbits > 1:  # of the sum of so many crossings of a BX
+        if orbits > 1:  # of the sum over the crossings of a BX
             variance = (variance - n.astype(np.float64) ** 2 / orbits) * orbits / (orbits - 1)
         return self.bunches.measure(n, np.maximum(variance, 0.0))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hist import Hist
 
 MOST = 64
-"""Objects of a crossing that are told apart; more are counted as so many."""
+"""Largest number of objects in a crossing that is counted apart; more are counted with it."""
 ETA_STEP, PHI_STEP = 0.174, np.radians(5)
 """Size of a cell, about, in whole hardware units."""
 MAX_ETA = 5.22

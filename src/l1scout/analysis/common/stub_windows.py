@@ -124,7 +124,7 @@ class StubWindows(WindowedState, OfOrigin):
         spread = np.sqrt((total.mixed * scale[:, None] ** 2).sum(axis=0))
         n, compared, chance = int(total.selected.sum()), int(total.compared.sum()), float(mean.sum())
         error = float(np.sqrt((spread**2).sum()))
-        # of so many mixed windows as there would be with one mixture
+        # scaled to the number of mixed windows that one mixture has
         share = signal_fraction(compared, round(chance))
         excess = compared - chance
         rows = np.flatnonzero((total.selected > 0) | (mean > 0))
