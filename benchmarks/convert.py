@@ -2,11 +2,12 @@
 
     python benchmarks/convert.py [crossings] [rounds]
 
-The sample is a ``.raw`` file of muons, jets, e/gamma objects, taus, sums, towers, stubs and decisions of the
-Global Trigger: the same number of crossings of each, with one to four objects (one sum), random over the
-whole range of their fields, which is the worst case for compression. Rates are of the
-bytes of the ``.raw`` file, and of its objects. The peers: `pyarrow` writes (or reads) the same columns as one Parquet file per stream; `uproot`
-writes (or reads) the same branches with the same compression; `cp` copies the bytes. Where a peer writes, it
+The sample is a ``.raw`` file of muons, jets, e/gamma objects, taus, sums, towers, stubs and decisions of
+the Global Trigger: the same number of crossings of each, with one to four objects (one sum), random over
+the whole range of their fields, which is the worst case for compression. Rates are of the bytes of the
+``.raw`` file, and of its objects. The peers: `pyarrow` writes (or reads) the same columns as one Parquet
+file per stream; `uproot` writes (or reads) the same branches with the same compression; `cp` copies the
+bytes. Where a peer writes, it
 has the columns in memory and need not read them from anywhere; nor does any peer keep which orbits were seen.
 
 Times are of the processor, all threads; rounds alternate, and the best of each counts. On a busy machine look
