@@ -9,6 +9,8 @@ import uproot
 from l1scout.core.orbit_batch import OrbitBatch, concatenate, final_muons
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
+from l1scout.formats.packets import Trailer
+from l1scout.formats.wire_formats.objects import encode_packet
 from l1scout.io import describe, detect, read_events
 from l1scout.io.convert import convert
 from l1scout.io.format_writer import WRITERS, write_data
@@ -310,3 +312,15 @@ def test_hostile_lists_of_orbits_are_refused(tmp_path, text, message):
         file["l1scout_orbits"] = text
     with pytest.raises(InputError, match=message):
         list(read_events(tmp_path / "nano.root"))
+
+
+def test_damage_is_counted_if_the_first_source_is_not_known(tmp_path):
+    empty, path = np.zeros(0, np.uint32), tmp_path / "x.packets"
+
+    def packet(source, first):
+        return encode_packet(source, [(first + k, 0, empty, 0) for k in range(20)], Trailer(0, 0, 20))
+
+    path.write_bytes(packet(200, 0) + packet(32, 0) + bytes(100) + packet(32, 20))
+    found = describe(path)
+    assert (found["corrupt"], found["corrupt_bytes"]) == (1, 100)
+    assert {row["source"]: row["orbits"] for row in found["packets_of_sources"]} == {32: 40, 200: 0}

@@ -76,7 +76,9 @@ class ObjectStream(Stream):
 
     def _shares(self, other: "ObjectStream", sources: Sequence[int]) -> bool:
         """Return whether its objects are in the same records of fixed length as those of another stream."""
-        return self is not other and all(
+        if self is other or self.table.keep_words or other.table.keep_words:  # words are kept of one kind
+            return False
+        return all(
             source in self.forms
             and source in other.forms
             and self.forms[source].frame == other.forms[source].frame

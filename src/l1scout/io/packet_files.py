@@ -27,6 +27,8 @@ def are_of_one_run(paths: Sequence[Path]) -> bool:
 
     Packets of a source in two of the files may be of different times: these are read one after the other.
     """
+    if len(paths) < 2:
+        return False
     seen: set[int] = set()
     for path in paths:
         try:
@@ -43,7 +45,7 @@ def are_of_one_run(paths: Sequence[Path]) -> bool:
         if not seen.isdisjoint(own):
             return False
         seen |= own
-    return len(paths) > 1
+    return True
 
 
 def read_as_one(

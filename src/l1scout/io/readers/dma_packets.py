@@ -188,9 +188,10 @@ def source_parts(
         If no stream is known of any of its sources.
     """
     sources, parts = packet_sources(file), {}
-    for source in sources:
+    unknown = {source for source in sources if source is not None and not streams_of_sources([source])}
+    for source in sorted(sources, key=unknown.__contains__):  # the first one counts damage: it must be read
         found[source] = PacketCounts()
-        if source is None or streams_of_sources([source]):
+        if source not in unknown:
             own = quality.of_source(source)
             parts[source] = _read_source(file, source, rows, (quality, own), found)
     if not parts:
