@@ -10,6 +10,7 @@ from l1scout.core.orbit_batch import OrbitBatch, concatenate, final_muons
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.formats.packets import Trailer
+from l1scout.formats.stream import STREAMS
 from l1scout.formats.wire_formats.objects import encode_packet
 from l1scout.io import describe, detect, read_events
 from l1scout.io.convert import convert
@@ -19,7 +20,7 @@ from l1scout.lhc import lumisection
 from l1scout.simulate.activity import Activity
 from l1scout.simulate.all_streams import simulate_streams
 from stream_files import every, path_of, read, same
-from stream_rows import RUN
+from stream_rows import RUN, objects
 
 
 @pytest.mark.parametrize("writer", ["raw", "archive", "parquet-dataset"])
@@ -324,3 +325,20 @@ def test_damage_is_counted_if_the_first_source_is_not_known(tmp_path):
     found = describe(path)
     assert (found["corrupt"], found["corrupt_bytes"]) == (1, 100)
     assert {row["source"]: row["orbits"] for row in found["packets_of_sources"]} == {32: 40, 200: 0}
+
+
+@pytest.mark.parametrize("wrong", [7, 5000])
+def test_records_of_another_orbit_than_their_packet_are_left_out(tmp_path, wrong):
+    """They are counted as damage; their orbit is not one that was seen."""
+    stream, rng = STREAMS["jet"], np.random.default_rng(3)
+    jets = objects("jet", rng, 20, first_orbit=1000, orbits=1)
+    foreign = stream.encode(objects("jet", rng, 3, first_orbit=wrong, orbits=1), 22)[0]
+    words = np.concatenate([stream.encode(jets, 22)[0], foreign])
+    path = tmp_path / "x.packets"
+    path.write_bytes(encode_packet(22, [(1000, 2, words, 0)], Trailer(0, 0, 0)))
+    quality = ReadQuality()
+    (data,) = read_events(path, quality=quality)
+    found = data.streams["jet"]
+    np.testing.assert_array_equal(found["hwPt"], jets["hwPt"])
+    assert found.orbits_seen().tolist() == [1000]
+    assert quality.damaged_parts == 3
