@@ -57,7 +57,8 @@ def main():
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
         try:
             print(child.pid, flush=True)
-            time.sleep(1000)
+            while True:  # a signal just before a long sleep would be handled after it
+                time.sleep(0.1)
         finally:
             child.kill()
             child.wait()
