@@ -81,13 +81,15 @@ class Needs:
     counted_orbits : bool
         Whether data must say how many orbits were seen.
     streams : tuple of str
-        Streams that data must have; the state takes the objects of the first one.
+        Streams that data must have; the state takes the objects of the first one, see `all_streams`.
     columns : tuple of str
         Columns that these objects must have.
     shared : tuple of str
         Shared options that it uses, of `MUON_CUTS`, `TIME` and ``bx_range`` (of its figure).
     simulated_run : bool
         Whether it can be made of a simulated run; if not, it may have `Analysis.own_data`.
+    all_streams : bool
+        Whether the state takes the data with all their streams, instead of the objects of one.
     """
 
     scheme: Literal["needed", "optional", "found", "none"] = "needed"
@@ -96,9 +98,10 @@ class Needs:
     columns: tuple[str, ...] = ("hwPt",)
     shared: tuple[str, ...] = MUON_CUTS
     simulated_run: bool = True
+    all_streams: bool = False
 
     def objects(self, data: "OrbitData") -> "OrbitBatch":
-        """Return the objects that the state of the analysis takes."""
+        """Return the objects that are looked at: of the first stream, or the main ones."""
         return data.streams[self.streams[0]] if self.streams else data.main
 
     def checked(self, data: "OrbitData") -> "OrbitData":
@@ -258,7 +261,7 @@ class Analysis(ABC, Generic[OptionsType]):
     def add(self, data: "OrbitData") -> None:
         """Take in data that follow those before (InputError if they lack what is needed)."""
         self.needs.check(data)
-        self.state.add(self.needs.objects(data), self.setup.prescale)
+        self.state.add(data if self.needs.all_streams else self.needs.objects(data), self.setup.prescale)
 
     def merge(self, other: "Analysis[OptionsType]") -> None:
         """Add a piece of the same run or sample that follows in time: the sum equals that of all data.

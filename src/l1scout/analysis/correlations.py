@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from l1scout.analysis import ANALYSES, Analysis, Doc, Needs, Number, Option, Part, Result
 
 if TYPE_CHECKING:
-    from l1scout.core.orbit_data import OrbitData
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class CorrelationsAnalysis(Analysis[CorrelationOptions]):
     """Coincidences of kinds of objects."""
 
     Options = CorrelationOptions
-    needs = Needs("none", streams=(), columns=(), shared=())
+    needs = Needs("none", streams=(), columns=(), shared=(), all_streams=True)
     schema = CorrelationResult
 
     @classmethod
@@ -97,11 +97,6 @@ class CorrelationsAnalysis(Analysis[CorrelationOptions]):
         return StreamCorrelations(
             kinds=parse_kinds(self.options.objects), reach=self.options.reach, angles=self.options.angles
         )
-
-    def add(self, data: "OrbitData") -> None:
-        """Take in data that follow those before."""
-        self.needs.check(data)
-        self.state.add(data, self.setup.prescale)
 
     def result(self) -> Result:
         """Return the coincidences, with a figure."""

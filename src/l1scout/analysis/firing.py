@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from l1scout.analysis import ANALYSES, Analysis, Doc, Needs, Number, Option, Part, Result
 
 if TYPE_CHECKING:
-    from l1scout.core.orbit_data import OrbitData
+    pass
 
 MUONS = "muon"
 """The objects that are taken by default: muons by track finder."""
@@ -91,7 +91,9 @@ class FiringAnalysis(Analysis[FiringOptions]):
 
         if options.objects == MUONS:
             return cls.needs
-        return Needs("needed", streams=(ChosenObjects.parse(options.objects).stream,), columns=())
+        return Needs(
+            "needed", streams=(ChosenObjects.parse(options.objects).stream,), columns=(), all_streams=True
+        )
 
     def start(self) -> Any:
         """Return an empty state (InputError if no train has empty BX beside it)."""
@@ -106,14 +108,6 @@ class FiringAnalysis(Analysis[FiringOptions]):
             return Firing(s.scheme, min_hw_pt=s.min_hw_pt, min_quality=s.min_quality)
         refuse_muon_cuts(s)
         return StreamFiring(s.scheme, ChosenObjects.parse(self.options.objects))
-
-    def add(self, data: "OrbitData") -> None:
-        """Take in data that follow those before."""
-        if self.options.objects == MUONS:
-            super().add(data)
-            return
-        self.needs.check(data)
-        self.state.add(data, self.setup.prescale)
 
     def result(self) -> Result:
         """Return the shares, with a figure."""

@@ -18,7 +18,7 @@ from l1scout.analysis import (
 )
 
 if TYPE_CHECKING:
-    from l1scout.core.orbit_data import OrbitData
+    pass
 
 MUONS = "muon"
 """The objects that are taken by default: muons by track finder."""
@@ -177,7 +177,9 @@ class OccupancyAnalysis(Analysis[OccupancyOptions]):
 
         if options.objects == MUONS:
             return cls.needs
-        return Needs("optional", streams=(ChosenObjects.parse(options.objects).stream,), columns=())
+        return Needs(
+            "optional", streams=(ChosenObjects.parse(options.objects).stream,), columns=(), all_streams=True
+        )
 
     def start(self) -> Any:
         """Return an empty state."""
@@ -193,14 +195,6 @@ class OccupancyAnalysis(Analysis[OccupancyOptions]):
             kind = ChosenObjects.parse(self.options.objects)
             return StreamOccupancy(kind, s.scheme, LiveTime(s.section_orbits))
         return Occupancy(s.scheme, LiveTime(s.section_orbits), s.min_hw_pt, s.min_quality)
-
-    def add(self, data: "OrbitData") -> None:
-        """Take in data that follow those before."""
-        if self.options.objects == MUONS:
-            super().add(data)
-            return
-        self.needs.check(data)
-        self.state.add(data, self.setup.prescale)
 
     @cached_property
     def _reference(self) -> tuple[Any, list[str]]:

@@ -31,6 +31,18 @@ class Decoded:
     corrupt: int = 0
     corrupt_bytes: int = 0
 
+    def of_orbits(self, orbits: NDArray[np.int64]) -> "Decoded":
+        """Leave out crossings of orbits that are none of these, and count them as corrupt, without bytes."""
+        orbit, seen = self.objects.orbit, np.unique(orbits)
+        consecutive = seen.size and seen[-1] - seen[0] + 1 == seen.size
+        if not orbit.size or (consecutive and seen[0] <= orbit[0] <= orbit[-1] <= seen[-1]):
+            return self
+        own = np.isin(orbit, seen)
+        if own.all():
+            return self
+        kept = self.objects.take(np.flatnonzero(own), n_orbits=self.objects.n_orbits)
+        return replace(self, objects=kept, corrupt=self.corrupt + int(np.count_nonzero(~own)))
+
 
 def join_decoded(parts: Sequence[Decoded]) -> Decoded:
     """Put parts (one or more, of one stream) one after the other."""

@@ -231,10 +231,7 @@ def split_tables(stream: BinaryIO, found: RawFile) -> Iterator[FrameTable | Fram
                     yield part
                     frames += 1
                 else:
-                    found.corrupt, found.corrupt_bytes = (
-                        found.corrupt + (not lost),
-                        found.corrupt_bytes + len(part),
-                    )
+                    found.count_lost(len(part), more=lost)
                     yield bytes(part)
                 lost = not isinstance(part, Frame)
         held, done = data[at:].tobytes(), done + at

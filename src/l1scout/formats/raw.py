@@ -180,6 +180,11 @@ class RawFile:
     missing_orbits: int = 0
     missing_bytes: int = 0
 
+    def count_lost(self, size: int, *, more: bool) -> None:
+        """Count bytes that are no frame; `more`: of the stretch that was counted last."""
+        self.corrupt += not more
+        self.corrupt_bytes += size
+
     def end(self, size: int, frames: int, *, lost: bool) -> None:
         """Compare the header with the file's size and frames; `lost`: its last bytes are no frame."""
         if self.size:
@@ -261,7 +266,7 @@ def read_frames(data: bytes | memoryview, found: RawFile) -> Iterator[Frame]:
             yield part
             frames += 1
         else:
-            found.corrupt, found.corrupt_bytes = found.corrupt + (not lost), found.corrupt_bytes + len(part)
+            found.count_lost(len(part), more=lost)
         lost = not isinstance(part, Frame)
     found.end(len(view), frames, lost=lost)
 
@@ -289,10 +294,7 @@ def split_raw(stream: BinaryIO, found: RawFile) -> Iterator[Frame | bytes]:
                 yield part
                 frames += 1
             else:
-                found.corrupt, found.corrupt_bytes = (
-                    found.corrupt + (not lost),
-                    found.corrupt_bytes + len(part),
-                )
+                found.count_lost(len(part), more=lost)
                 yield bytes(part)
             lost = not isinstance(part, Frame)
         held, done = held[at:], done + at

@@ -42,24 +42,9 @@ def decode_shared_frames(
             n_orbits=table.orbit.size,
             simulated=simulated,
         )
-        own = _of_frames(objects.orbit, table.orbit)
-        corrupt = np.count_nonzero(lost)
-        if own is not None:
-            corrupt += np.count_nonzero(~own)
-            objects = objects.take(np.flatnonzero(own)).stating(n_orbits=table.orbit.size)
-        made[name] = Decoded(objects, part.flagged, int(corrupt), int(lost.sum()))
+        decoded = Decoded(objects, part.flagged, int(np.count_nonzero(lost)), int(lost.sum()))
+        made[name] = decoded.of_orbits(table.orbit)
     return made
-
-
-def _of_frames(orbit: NDArray[np.int64], frames: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-    """Return which rising orbits are those of frames; None if all are."""
-    seen = np.unique(frames)
-    if not orbit.size or (
-        seen[-1] - seen[0] + 1 == seen.size and seen[0] <= orbit[0] <= orbit[-1] <= seen[-1]
-    ):
-        return None
-    own = np.isin(orbit, seen)
-    return None if own.all() else own
 
 
 def _lumisections(orbit: NDArray[np.int64]) -> NDArray[np.int64]:

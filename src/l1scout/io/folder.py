@@ -50,8 +50,8 @@ def expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
     return files, skipped
 
 
-def refuse_input(target: Path, files: Iterable[Path]) -> None:
-    """Refuse to write what is read: one of some files, or the folder of one (InputError)."""
+def refuse_input(target: Path, files: Iterable[Path], what: str = "the input itself") -> None:
+    """Refuse to write what is read: one of some files, or the folder of one (InputError: it is `what`)."""
     if target.exists() and any(target.samefile(p) or target.samefile(p.parent) for p in files):
-        msg = f"{target}: is the input itself; name another file for the output"
+        msg = f"{target}: is {what}; name another file for the output"
         raise InputError(msg)

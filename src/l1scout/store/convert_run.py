@@ -8,7 +8,7 @@ from typing import Any
 from l1scout.core.flow import Progress
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import Provenance, current, file_inputs
-from l1scout.errors import InputError
+from l1scout.io.folder import refuse_input
 from l1scout.io.format_writer import WrittenFile, write_data
 from l1scout.io.quality import ReadQuality
 from l1scout.store.stored_run import RunInStore
@@ -57,9 +57,7 @@ def convert_run(
         ``drop`` is not given.
     """
     target, quality = Path(target), quality if quality is not None else ReadQuality()
-    if target.exists() and any(target.samefile(p) or target.samefile(p.parent) for p in stored.files):
-        msg = f"{target}: is in the store itself; name another file for the output"
-        raise InputError(msg)
+    refuse_input(target, stored.files, "in the store itself")
     made = replace(made or current(), inputs=file_inputs(stored.files))
     total = sum(path.stat().st_size for path in next(iter(stored.sources.values())))  # others are in step
 

@@ -21,19 +21,17 @@ from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.core.provenance import joint_origin
 from l1scout.deploy.anomaly_score import hardware_score
 from l1scout.errors import InputError
-from l1scout.files import complete_folder
 from l1scout.formats.stream import STREAMS
 from l1scout.formats.streams.muon import FINDERS
 from l1scout.model.anomaly_inputs import FRACTION, HIGH, LOW, PLACES, AnomalyInputs, Level, ObjectInputs
-from l1scout.model.card import KERAS_FILE, ONNX_FILE, Card, Scaled
-from l1scout.model.checksums import write_sums
+from l1scout.model.card import Card, Scaled
 from l1scout.model.directory import network_file
 from l1scout.model.keras_backend import load_keras
-from l1scout.model.network import NETWORK_FILE, Network
+from l1scout.model.network import Network
 from l1scout.model.onnx_export import OPSET, export_onnx, interface
 from l1scout.training.fit import versions
 from l1scout.training.recipes import quiet_copies
-from l1scout.training.save_model import check_target, to_network
+from l1scout.training.save_model import check_target, to_network, write_model
 
 if TYPE_CHECKING:
     import keras
@@ -330,13 +328,7 @@ def save_anomaly_model(trained: TrainedEncoder, directory: str | Path, *, force:
     about = {"sha256": hashlib.sha256(onnx_bytes).hexdigest(), "opset": OPSET}
     about |= {"max_deviation_from_keras": worst["ONNX"], **interface(trained.card)}
     card = dataclasses.replace(trained.card, onnx=about, network=network_file(trained.network))
-    with complete_folder(path) as part:
-        (part / NETWORK_FILE).write_bytes(trained.network.content)
-        (part / ONNX_FILE).write_bytes(onnx_bytes)
-        with quiet_copies():
-            trained.encoder.save(part / KERAS_FILE)
-        card.write(part)
-        write_sums(part)
+    write_model(path, card, trained.network, onnx_bytes, trained.encoder)
     return card
 
 

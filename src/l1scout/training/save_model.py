@@ -155,14 +155,19 @@ def save(trained: Trained, directory: str | Path, *, force: bool = False) -> Car
     onnx_about = {"sha256": sha256, "opset": OPSET, "max_deviation_from_keras": worst["ONNX"]}
     onnx_about |= interface(trained.card)
     card = dataclasses.replace(trained.card, onnx=onnx_about, network=network_file(network))
+    write_model(path, card, network, onnx_bytes, trained.model)
+    return card
+
+
+def write_model(path: Path, card: Card, network: Network, onnx_bytes: bytes, keras_model: Any) -> None:
+    """Write the files of a model and their checksums, in a folder that appears when it is complete."""
     with complete_folder(path) as part:
         (part / NETWORK_FILE).write_bytes(network.content)
         (part / ONNX_FILE).write_bytes(onnx_bytes)
         with quiet_copies():
-            trained.model.save(part / KERAS_FILE)
+            keras_model.save(part / KERAS_FILE)
         card.write(part)
         write_sums(part)
-    return card
 
 
 def check_target(path: Path, *, force: bool = False) -> None:

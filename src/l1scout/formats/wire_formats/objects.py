@@ -11,7 +11,6 @@ A board of several sources sends a packet of each in turn, for the same orbits.
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from crc32c import crc32c
@@ -135,7 +134,8 @@ class ObjectPackets(RawSegmentFormat):
         bounds = np.r_[0, np.cumsum([part.size for part in parts])].astype(np.int64)
         words = np.concatenate([np.zeros(0, np.uint32), *parts])
         found = decode_payloads(streams_of_sources([source]), words, bounds, source)
-        return {name: _of_orbits(part, orbits.orbit) for name, part in found.items()}
+        stated = orbits.orbit & ORBIT_MASK  # as records have it
+        return {name: part.of_orbits(stated) for name, part in found.items()}
 
     def count_objects(self, data: bytes) -> dict[str, int]:
         """Count the objects of a ``.raw`` file: of the streams whose frames it has."""
@@ -170,16 +170,6 @@ def _packet_words(data: bytes | bytearray, at: int) -> int:
     magic, _, version, _, words, crc = _HEAD.unpack_from(data, at)
     intact = magic == MAGIC and version == VERSION and _LEAST <= words <= MAX_PACKET_WORDS
     return int(words) if intact and crc32c(bytes(data[at : at + _HEAD.size - 4])) == crc else 0
-
-
-def _of_orbits(part: Decoded, orbits: NDArray[np.int64]) -> Decoded:
-    """Leave out crossings of other orbits; records state 31 bits of the orbit."""
-    objects = part.objects
-    own = np.isin(objects.orbit & ORBIT_MASK, orbits & ORBIT_MASK)
-    if own.all():
-        return part
-    kept = objects.take(np.flatnonzero(own), n_orbits=objects.n_orbits)
-    return replace(part, objects=kept, corrupt=part.corrupt + int(np.count_nonzero(~own)))
 
 
 def encode_packet(
