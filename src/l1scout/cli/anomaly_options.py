@@ -21,19 +21,23 @@ StoreFolder = Annotated[Path | None, typer.Option("--store", help="Folder of the
 
 
 def anomaly_data(
-    files: "Sequence[Path] | None", run: int | None, store: Path | None, quality: "ReadQuality"
+    files: "Sequence[Path] | None",
+    run: int | None,
+    store: Path | None,
+    quality: "ReadQuality",
+    target: Path | None = None,
 ) -> "Iterator[OrbitData]":
     """Read files, those of several boards together, or a run of a store.
 
     Raises
     ------
     InputError
-        If not one of both is named, or they cannot be read.
+        If not one of both is named, they cannot be read, or `target` is one of the files.
     """
     from l1scout.cli.live import load
     from l1scout.cli.output import warn
     from l1scout.io.batches import read_batches
-    from l1scout.io.folder import expand
+    from l1scout.io.folder import expand, refuse_input
     from l1scout.store.losses import with_losses
     from l1scout.store.stored_run import stored_run
 
@@ -46,5 +50,7 @@ def anomaly_data(
         yield from stored.read(quality)
         return
     found, skipped = expand(files or ())
+    if target is not None:
+        refuse_input(target, found)
     warn([f"skipped: {reason}" for reason in skipped])
     yield from with_losses(read_batches(found, quality=quality))

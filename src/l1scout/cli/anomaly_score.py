@@ -44,21 +44,19 @@ def score(
     from l1scout.cli.anomaly_options import anomaly_data
     from l1scout.deploy.anomaly_score import AnomalyScorer
     from l1scout.errors import InputError
-    from l1scout.io.folder import expand, refuse_input
     from l1scout.io.format_writer import write_data
     from l1scout.io.quality import ReadQuality
 
     if not models or target is None:
         msg = "give --model, a directory that `l1scout anomaly train` wrote, and --out"
         raise InputError(msg)
-    refuse_input(target, expand(files or ())[0])
     scorers = [AnomalyScorer.load(model, engine=engine) for model in models]
     quality = ReadQuality()
     with progress() as bar:
         task = bar.add_task("crossings", total=None)
 
         def scored() -> "Iterator[OrbitData]":
-            for data in anomaly_data(files, run, store, quality):
+            for data in anomaly_data(files, run, store, quality, target):
                 for scorer in scorers:
                     (data,) = scorer.step(data)
                 yield data

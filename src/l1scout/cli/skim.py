@@ -76,7 +76,6 @@ def skim(
     the format has flags, SelBx_... tells the selected crossings from those of a window.
     """
     from l1scout.errors import InputError
-    from l1scout.io.folder import expand, refuse_input
     from l1scout.io.quality import ReadQuality
     from l1scout.trigger.load_menu import load_menu
     from l1scout.trigger.multi_bx_stubs import StubSelection
@@ -91,8 +90,6 @@ def skim(
     if (when is None) == (stubs is None):
         msg = "say what to keep: --when with an expression, or --stubs"
         raise InputError(msg)
-    if run is None:
-        refuse_input(target, expand([source])[0])
     chosen: Skim
     if stubs is not None:
         chosen = StubSkim(StubSelection.parse(stubs), window, name)
@@ -104,7 +101,7 @@ def skim(
         task = bar.add_task("orbits", total=None)
 
         def chunks() -> "Iterator[OrbitData]":
-            for data in _read(source, run, source_id, follow, quality, options):
+            for data in _read(source, run, source_id, follow, target, quality, options):
                 yield data
                 bar.advance(task, data.main.n_orbits or 0)
 
@@ -124,17 +121,24 @@ def skim(
 
 
 def _read(
-    source: Path, run: int | None, source_id: int | None, follow: bool, quality: Any, options: dict[str, Any]
+    source: Path,
+    run: int | None,
+    source_id: int | None,
+    follow: bool,
+    target: Path,
+    quality: Any,
+    options: dict[str, Any],
 ) -> "Iterator[OrbitData]":
-    """Read files, a stored run, or a run as it arrives."""
+    """Read files, which `target` must not be, a stored run, or a run as it arrives."""
     from l1scout.io.batches import read_batches
-    from l1scout.io.folder import expand
+    from l1scout.io.folder import expand, refuse_input
     from l1scout.store.follow_run import follow_run
     from l1scout.store.losses import with_losses
     from l1scout.store.stored_run import stored_run
 
     if run is None:
         files, skipped = expand([source])
+        refuse_input(target, files)
         warn([f"skipped: {reason}" for reason in skipped])
     elif follow:
         with _ended_by_signals() as stop:
