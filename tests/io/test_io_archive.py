@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+import l1scout
 from front_end import BOARD_FORMATS, make_run, random_blocks, stored_bytes
 from l1scout.cli import make_app
 from l1scout.core.orbit_batch import concatenate
@@ -31,9 +32,11 @@ from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import archive, archive_chunk, archive_writer, read_events
 from l1scout.io.archive_frames import IrregularError
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
+from l1scout.io.format_writer import write_data
 from l1scout.io.inspect import describe
 from l1scout.io.rewrite import add_columns
 from l1scout.lhc import ORBITS_PER_LUMISECTION
+from stream_files import every
 
 ORBITS = 12
 PT = 0x1FF << 10
@@ -173,6 +176,18 @@ def test_frames_of_every_kind(stored, there_and_back, tmp_path):
     # the last orbit is there twice
     assert (found["orbits_covered"], found["duplicate_orbits"]) == (6, 1)
     assert found["archive"]["verbatim"] == done.verbatim
+
+
+def test_other_streams_are_read_as_from_the_stored_file(tmp_path):
+    write_data([every(1)], tmp_path / "stored.raw", "raw", drop=True)
+    archive.to_parquet(tmp_path / "stored.raw", tmp_path / "archive")
+    stored, found = (l1scout.open(tmp_path / name) for name in ("stored.raw", "archive"))
+    assert list(found.streams) == list(stored.streams)
+    assert len(found.streams) > 5
+    for name, batch in stored.streams.items():
+        for column, values in batch.columns.items():
+            np.testing.assert_array_equal(found.streams[name].columns[column], values)
+    assert (found.orbits, found.simulated) == (stored.orbits, stored.simulated)
 
 
 @pytest.mark.parametrize(
