@@ -147,6 +147,7 @@ def _read(
         return
     else:
         stored = stored_run(source, run, source_id)
+        refuse_input(target, stored.files, "in the store itself")
         warn(stored.notes)
         yield from stored.read(quality, **options)
         return
