@@ -33,6 +33,7 @@ from l1scout.io import archive, archive_chunk, archive_writer, read_events
 from l1scout.io.archive_frames import IrregularError
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
 from l1scout.io.format_writer import write_data
+from l1scout.io.input_file import InputFile
 from l1scout.io.inspect import describe
 from l1scout.io.rewrite import add_columns
 from l1scout.lhc import ORBITS_PER_LUMISECTION
@@ -188,6 +189,19 @@ def test_other_streams_are_read_as_from_the_stored_file(tmp_path):
         for column, values in batch.columns.items():
             np.testing.assert_array_equal(found.streams[name].columns[column], values)
     assert (found.orbits, found.simulated) == (stored.orbits, stored.simulated)
+
+
+def test_reading_holds_a_few_chunks_however_many_there_are(tmp_path, monkeypatch):
+    """Their sides, here frames of jets, are all different: pyarrow must not keep those of chunks before."""
+    write_data([every(1, ["muon", "jet"], rows=4000, orbits=400)], tmp_path / "stored.raw", "raw", drop=True)
+    monkeypatch.setattr(archive_writer, "CHUNK", 1 << 13)
+    monkeypatch.setattr(archive, "MAX_ROWS", 8 * 100)
+    archive.to_parquet(tmp_path / "stored.raw", tmp_path / "archive")
+    with InputFile(tmp_path / "archive") as file:
+        said, before = archive.metadata(file), pa.total_allocated_bytes()
+        held = [pa.total_allocated_bytes() - before for _ in archive.chunks(file, said)]
+    assert len(held) > 15
+    assert max(held) < 2 * max(held[:4])
 
 
 @pytest.mark.parametrize(
