@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from l1scout.deploy.engines import ENGINES
 from l1scout.deploy.engines._base import Engine, bindable, check_arrays
-from l1scout.jit import array_at, bound, bound_kernel, float_kernel
+from l1scout.jit import aligned, array_at, bound, bound_kernel, float_kernel
 from l1scout.model.directory import Model
 from l1scout.model.network import Network
 
@@ -86,14 +86,6 @@ class FusedEngine(Engine):
         out = np.empty((self._io[1], hardware.shape[1]), self._network[2].dtype)
         _run(*self._network, np.ascontiguousarray(hardware), out)
         return out
-
-
-def aligned(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
-    """Zeros that begin on a cache line; numpy's may not, and a vector then takes two."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.zeros(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def pack(network: Network, dtype: type) -> tuple[NDArray[np.int64], NDArray[Any]]:
