@@ -184,6 +184,8 @@ def _objects(data: OrbitData, part: ObjectInputs) -> OrbitBatch:
     if missing and batch.n_objects:
         msg = f"{data.source}: {part.stream} has no {', '.join(missing)}, which the anomaly model takes"
         raise InputError(msg)
+    looked_at = {*part.columns, "hwPt", "intermediate"}
+    batch = batch.stating(columns={n: c for n, c in batch.columns.items() if n in looked_at})
     if part.stream == MUON:
         batch = final_muons(batch)
     if "hwPt" in batch.columns:
