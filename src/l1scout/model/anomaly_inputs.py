@@ -191,5 +191,8 @@ def _objects(data: OrbitData, part: ObjectInputs) -> OrbitBatch:
     if "hwPt" in batch.columns:
         keep = batch["hwPt"] > 0
         return batch if keep.all() and batch.counts.all() else batch.select(keep)
-    batch = batch.take(np.flatnonzero(batch.counts), n_orbits=batch.n_orbits)
+    if not batch.counts.all():
+        seen = batch.orbits_seen()
+        batch = batch.take(np.flatnonzero(batch.counts), n_orbits=batch.n_orbits)
+        batch = batch if seen is None else batch.with_orbits(seen)
     return batch if not missing else batch.with_columns(**{n: np.zeros(0, np.int16) for n in missing})
