@@ -104,7 +104,8 @@ class ScoreQueue:
                 if one.complete is not None:
                     keep(one.run, self.model, [self.model.score(one.complete)])
                 with self._changed:
-                    self._waiting.popleft()
+                    if self._serves:  # else nothing waits any more
+                        self._waiting.popleft()
                     self._changed.notify_all()
         except InputError as error:
             fault(f"no scores of {self.model.name}: {printable(str(error), 200)}")
