@@ -1,9 +1,9 @@
 """The step of training by JAX: forward, backward and optimizer, for any number of networks of one shape.
 
 It is for all networks; `fused_step` is faster for plain ones, and is compared with this one. Keras makes
-optimizers and losses; the rest is JAX. Values are arrays of shape (nodes, muons), which is the faster way around
-for layers of 32 nodes. Batches may hold fewer muons than there is room for, or none, which leaves the network
-as it is.
+optimizers and losses; the rest is JAX. Values are arrays of shape (nodes, muons), which is the faster way
+around for layers of 32 nodes. Batches may hold fewer muons than there is room for, or none, which leaves the
+network as it is.
 """
 
 import functools
