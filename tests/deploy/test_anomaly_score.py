@@ -134,14 +134,22 @@ def test_data_that_lack_what_the_model_takes():
 
 
 def test_orbits_of_which_a_stream_is_missing_are_not_scored():
-    both = AnomalyInputs("all", (*INPUTS.objects, ObjectInputs("jet", 1, ("hwPt",), (0,), (2,))))
+    more = (
+        ObjectInputs("jet", 1, ("hwPt",), (0,), (2,)),
+        ObjectInputs("etsum", 1, ("hwMissEt",), (0,), (2,)),
+    )
+    both = AnomalyInputs("all", (*INPUTS.objects, *more))
     seen = np.array([3])
     jets = OrbitBatch(
         np.array([3]), np.array([8]), np.array([0, 1]), {"hwPt": np.array([4], np.int16)}, simulated=True
     ).with_orbits(seen)
-    crossings, hardware = both(OrbitData({"muon": muons().muons, "jet": jets}))
+    none = np.array([0, 0, 1])  # a crossing without sums
+    sums = OrbitBatch(
+        np.array([3, 3]), np.array([7, 8]), none, {"hwMissEt": np.array([9], np.int16)}, simulated=True
+    ).with_orbits(seen)
+    crossings, hardware = both(OrbitData({"muon": muons().muons, "jet": jets, "etsum": sums}))
     assert (crossings.orbit.tolist(), crossings.bx.tolist(), crossings.n_orbits) == ([3, 3], [7, 8], 1)
-    assert hardware[-1].tolist() == [0, 4]
+    assert hardware[-2:].tolist() == [[0, 4], [0, 9]]
 
 
 def test_a_model_comes_back(tmp_path):

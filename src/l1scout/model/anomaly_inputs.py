@@ -83,7 +83,7 @@ class ObjectInputs:
         """Return values of a column as an input: -128..127, where 4 is 1."""
         offset, factor = self.scaling[self.columns.index(name)]
         steps = (values.astype(np.float64) - offset) * factor
-        return np.clip(np.rint(steps), LOW, HIGH).astype(np.int16)
+        return np.asarray(np.clip(np.rint(steps), LOW, HIGH), np.int16)
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -184,10 +184,15 @@ def _objects(data: OrbitData, part: ObjectInputs) -> OrbitBatch:
     if missing and batch.n_objects:
         msg = f"{data.source}: {part.stream} has no {', '.join(missing)}, which the anomaly model takes"
         raise InputError(msg)
+    looked_at = {*part.columns, "hwPt", "intermediate"}
+    batch = batch.stating(columns={n: c for n, c in batch.columns.items() if n in looked_at})
     if part.stream == MUON:
         batch = final_muons(batch)
     if "hwPt" in batch.columns:
         keep = batch["hwPt"] > 0
         return batch if keep.all() and batch.counts.all() else batch.select(keep)
-    batch = batch.take(np.flatnonzero(batch.counts), n_orbits=batch.n_orbits)
+    if not batch.counts.all():
+        seen = batch.orbits_seen()
+        batch = batch.take(np.flatnonzero(batch.counts), n_orbits=batch.n_orbits)
+        batch = batch if seen is None else batch.with_orbits(seen)
     return batch if not missing else batch.with_columns(**{n: np.zeros(0, np.int16) for n in missing})

@@ -122,9 +122,8 @@ def live_frame(live: LiveHistograms, view: View) -> bytes:
             section = max(known.sections, default=None)
             counts, orbits = _shown(known, view, section)
             arrays = {f"{stream}/{name}": _compact(c) for name, c in counts.items()}
-        models = []
+        models = _models(live, view) if view.name in ("overview", "anomaly") else []
         if view.name == "anomaly":
-            models = _models(live, view)
             for name in _of_scores(histograms.streams):
                 scores = histograms.streams[name]
                 counts = _shown(scores, view, max(scores.sections, default=None))[0]

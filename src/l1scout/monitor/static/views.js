@@ -11,6 +11,12 @@ const tile = (label) => {
   } };
 };
 export const percent = (fraction) => `${fraction > 0.9995 ? 100 : short(+(100 * fraction).toPrecision(3))} %`;
+const khz = (hz) => (hz === null ? "–" : `${short(+(hz / 1e3).toPrecision(3))} kHz`);
+function withError({ rate_hz: rate, error_hz: error }) {
+  if (rate === null) return "–";
+  const digits = Math.min(Math.max(1 - Math.floor(Math.log10(error / 1e3)), 0), 6);
+  return `${(rate / 1e3).toFixed(digits)} ± ${(error / 1e3).toFixed(digits)} kHz`;
+}
 const cells = (row, values) => row.replaceChildren(...values.map((v) => element("td", {}, v instanceof Node ? v : String(v))));
 
 export const VIEWS = {};
@@ -18,7 +24,7 @@ export const VIEWS = {};
 VIEWS.overview = {
   title: "Overview", uses: [],
   build(main, context) {
-    const tiles = Object.fromEntries(Object.entries({ speed: "Read now", orbits: "Orbits read", rate: "Objects per orbit", lost: "Orbits lost", lag: "Largest lag", buffer: "Fullest buffer" }).map(([k, v]) => [k, tile(v)]));
+    const tiles = Object.fromEntries(Object.entries({ speed: "Read now", orbits: "Orbits read", rate: "Objects per orbit", lost: "Orbits lost", lag: "Largest lag", buffer: "Fullest buffer", anomaly: "Anomalous crossings" }).map(([k, v]) => [k, tile(v)]));
     main.append(element("div", { class: "tiles" }, ...Object.values(tiles).map((t) => t.node)));
     const alarms = element("ul", { class: "alarms", "aria-label": "Alarms" });
     const alarmCard = new Card("Alarms", true), table = element("table"), processes = new Card("Processes", true);
@@ -51,6 +57,12 @@ VIEWS.overview = {
     t.lag.set(lag ? `${short(+lag[0].toPrecision(2))} s` : "–", lag ? `of the ${lag[1]}` : "known to run control only");
     const full = rows.filter(([, p]) => p.buffer.limit).map(([n, p]) => [p.buffer.holds / p.buffer.limit, n]).sort((a, b) => b[0] - a[0])[0];
     t.buffer.set(full ? `${Math.round(full[0] * 100)} %` : "–", full ? full[1] : "known to run control only", full && full[0] > 0.8 ? "bad" : "");
+    const models = (head.models || []).filter((m) => m.rates.length);
+    t.anomaly.node.hidden = !models.length;
+    if (models.length) {
+      const [{ name, scored, rates }] = models, { newest } = rates[rates.length - 1];
+      t.anomaly.set(khz(newest.rate_hz), `± ${khz(newest.error_hz)}: ${name} above ${short(newest.hw_score)}; when trained ${khz(newest.trained_hz)}; ${percent(scored || 0)} of the orbits scored`);
+    }
     if (times.length > 1) {
       this.plots.speed.set([times, speeds]);
       this.plots.rate.set([times, Array.from(rates, (v) => (Number.isNaN(v) ? null : v))]);
@@ -360,13 +372,6 @@ VIEWS.compare = {
   },
 };
 
-const khz = (hz) => (hz === null ? "–" : `${short(+(hz / 1e3).toPrecision(3))} kHz`);
-function withError({ rate_hz: rate, error_hz: error }) {
-  if (rate === null) return "–";
-  const digits = Math.min(Math.max(1 - Math.floor(Math.log10(error / 1e3)), 0), 6);
-  return `${(rate / 1e3).toFixed(digits)} ± ${(error / 1e3).toFixed(digits)} kHz`;
-}
-
 VIEWS.anomaly = {
   title: "Anomaly", uses: ["window", "reference", "log", "downloads"],
   build(main, context) { Object.assign(this, { main, grid: element("div", { class: "grid" }), cards: new Map(), context }); main.append(this.grid); this.none = false; },
@@ -408,15 +413,16 @@ VIEWS.anomaly = {
     const card = this.card(`${model.stream} rates`, model.name, true, (made) => this.table(made, "", ["hwScore above", "Set for", "When trained", "Newest lumisection", "Run", "Crossings"]));
     const id = `0x${model.model_id.toString(16).padStart(3, "0")}`;
     card.note.textContent = `${model.model} (${id}), trained on ${model.trained_on}`;
+    card.table.tHead.rows[0].cells[3].textContent = model.section === null ? "Newest lumisection" : `Lumisection ${model.section}`;
     card.table.tBodies[0].replaceChildren(...model.rates.map(({ newest, run }) => {
       const row = element("tr");
       cells(row, [short(run.hw_score), `${percent(run.fraction)} of crossings`, khz(run.trained_hz), withError(newest), withError(run), run.crossings.toLocaleString("en")]);
       return row;
     }));
-    const scored = model.scored === null ? "No orbits were read yet." : `${percent(model.scored)} of the orbits read were scored${model.scored < 0.9995 ? ": a sample, as scoring is slower than the data; rates are per orbit that was scored" : ""}.`;
+    const scored = model.scored === null ? "No orbits were read yet." : `${percent(model.scored)} of the orbits read were scored${model.scored < 0.9995 ? ": a sample, as scoring is slower than the data, or a source lacks orbits; rates are per orbit that was scored" : ""}.`;
     const lacks = model.missing.length ? `Waits for ${model.missing.join(", ")}, which the model takes. ` : "";
     const unset = model.rates.length ? "" : "The card of this model states no thresholds. ";
-    card.more.textContent = `${lacks}${unset}${scored}${model.section === null ? "" : ` Newest complete lumisection: ${model.section}.`} A high score says that a crossing is unlike the training data, not why.`;
+    card.more.textContent = `${lacks}${unset}${scored} A high score says that a crossing is unlike the training data, not why.`;
   },
   spectrum(stream, name, head, arrays, orbits) {
     if (!this.context.described || !arrays.has(`${stream}/score`)) return;
