@@ -32,6 +32,7 @@ from l1scout.io import archive, archive_chunk, archive_writer, read_events
 from l1scout.io.archive_frames import IrregularError
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
 from l1scout.io.inspect import describe
+from l1scout.io.parquet_encoder import ParquetEncoder
 from l1scout.io.rewrite import add_columns
 from l1scout.lhc import ORBITS_PER_LUMISECTION
 
@@ -479,43 +480,31 @@ def test_an_archive_that_would_lie_is_not_written(stored, tmp_path, monkeypatch,
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
-def _other_value(table: pa.Table) -> pa.Table:
-    name = "hwPt"
-    column = table[name].combine_chunks().to_numpy().copy()
-    column[len(column) // 2] ^= 1
-    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), pa.array(column))
-
-
 @pytest.mark.parametrize("fault", ["value", "side", "bit on disk", "half", "statement"])
 def test_what_is_written_otherwise_than_it_was_is_noticed(stored, tmp_path, monkeypatch, fault):
     """As faulty memory or a faulty disk does; a source is removed only after this."""
     (tmp_path / "in").write_bytes(stored["run3"]["RAW"])
-    write, close = pq.ParquetWriter.write_table, pq.ParquetWriter.close
+    write, close = ParquetEncoder.write, ParquetEncoder.close
 
-    def write_table(self, table, rows):
+    def write_changed(self, columns, rows):
+        changed = dict(columns)
         if fault == "value":
-            table = _other_value(table)
+            changed["hwPt"] = columns["hwPt"].copy()
+            changed["hwPt"][rows // 2] ^= 1
         elif fault == "side":
-            side = bytearray(table["side"][0].as_py())
-            side[40] ^= 1
-            changed = pa.array([bytes(side), *[None] * (table.num_rows - 1)], pa.binary())
-            table = table.set_column(
-                table.schema.get_field_index("side"), table.schema.field("side"), changed
-            )
-        write(self, table, rows)
+            changed["side"] = columns["side"][:40] + bytes([columns["side"][40] ^ 1]) + columns["side"][41:]
+        write(self, changed, rows)
 
-    def close_and_damage(self):
-        if fault == "statement":
-            self.add_key_value_metadata({"l1scout": '{"archive": {}}'})
-        close(self)
+    def close_and_damage(self, stated):
+        close(self, {**stated, "l1scout": b'{"archive": {}}'} if fault == "statement" else stated)
         (part,) = tmp_path.glob("a*")
         data = bytearray(part.read_bytes())
         if fault == "bit on disk":
             data[len(data) // 4] ^= 16
         part.write_bytes(data[: len(data) // 2] if fault == "half" else data)
 
-    monkeypatch.setattr(pq.ParquetWriter, "write_table", write_table)
-    monkeypatch.setattr(pq.ParquetWriter, "close", close_and_damage)
+    monkeypatch.setattr(ParquetEncoder, "write", write_changed)
+    monkeypatch.setattr(ParquetEncoder, "close", close_and_damage)
     with pytest.raises(InputError, match="reads back different"):
         archive.to_parquet(tmp_path / "in", tmp_path / "a")
     assert [p.name for p in tmp_path.iterdir()] == ["in"]

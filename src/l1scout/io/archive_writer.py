@@ -22,11 +22,12 @@ from l1scout.formats.marks import stated_origin
 from l1scout.formats.raw import FILE_HEADER, Frame, RawFile, frame_marks, split_raw
 from l1scout.formats.streams.muon import is_intermediate
 from l1scout.io import runs
-from l1scout.io.archive_chunk import MAX_ROWS, Part, Stretch, gather, to_columns, views, with_station
+from l1scout.io.archive_chunk import Part, Stretch, gather, to_columns, views, with_station
 from l1scout.io.archive_frames import regular_stretches
 from l1scout.io.guard import guarded
 from l1scout.io.input_file import InputFile
 from l1scout.io.parquet import HARDWARE, OPTIONAL
+from l1scout.io.parquet_encoder import ParquetEncoder
 from l1scout.io.reader import NewColumns
 from l1scout.io.stored import is_raw, raw_header, split_records
 from l1scout.lhc import lumisection
@@ -36,12 +37,18 @@ CHUNK = 1 << 22
 SIDE_COLUMN = "side"
 VERSION = 2
 """Of the archive. Version 1 had hwDXY at bits 61-62 of the muon: its files must be made again."""
-_DICTIONARY_ALONE = ("hwEtaAtVtx", "hwPhiAtVtx", "hwEta", "hwPhi")
-_SPLIT = (
-    "orbit", "bx", "hwPt", "hwPtUnconstrained", "hwQual", "hwIso", "hwDXY", "tfMuonIndex", "dEta", "dPhi",
-    "second", "twin",
-)  # fmt: skip
-_DELTA = ("hwCharge",)
+_BITS = (
+    *("hwPhiAtVtx", "hwEtaAtVtx", "hwQual", "hwIso", "hwCharge", "hwChargeValid", "hwDXY", "shower"),
+    *("second", "intermediate", "hwEta", "hwPhi"),
+)
+_RUNS = ("run", "lumisection", "linkMatch")
+_ENCODINGS = {
+    **dict.fromkeys(_BITS, "bits"),
+    **dict.fromkeys((*_RUNS, "orbit"), "runs"),
+    **dict.fromkeys(("hwPt", "hwPtUnconstrained", "tfMuonIndex", "dEta", "dPhi", "twin"), "bytes"),
+    "bx": "split",
+}
+"""How Parquet keeps each column, see `ParquetEncoder`: measured, see ``benchmarks/archive.py``."""
 
 
 @dataclass(frozen=True)
@@ -108,33 +115,32 @@ class ArchiveWriter:
     def write(self, part: Path, new: NewColumns | None, made: Provenance, progress: Progress) -> Converted:
         """Write the archive (InputError if it would not give back the same bytes)."""
         schema = archive_schema(self._form, framed=self._header is not None, plain=self._plain)
-        writer: pq.ParquetWriter | None = None
+        writer: ParquetEncoder | None = None
         try:
             for data, stretch in self._stretches():
-                table = self._table(data, stretch, schema, new)
-                writer = writer or _writer(part, table.schema)
-                self._sums.append(_column_sums(table))
-                writer.write_table(table, MAX_ROWS)
+                columns, rows = self._columns(data, stretch, new)
+                writer = writer or _writer(part, _with_others(schema, columns))
+                self._sums.append(_column_sums(writer.schema, columns, rows))
+                writer.write(columns, rows)
                 progress(self._done, max(self._file.size, self._done))
-            if writer is None:
-                writer = _writer(part, schema)
+            writer = writer or _writer(part, schema)
             simulated = joint_origin(self._origins)
             if simulated is None:  # records have no marks: then what the caller states
                 simulated = made.simulated
             said = self._statement(simulated)
             made = replace(made, simulated=simulated, inputs=made.inputs or file_inputs([self._file.path]))
             self._said = json.dumps(said).encode()
-            writer.add_key_value_metadata({"l1scout": self._said, KEY: made.as_json()})
+            writer.close({"l1scout": self._said, KEY: made.as_json().encode()})
         finally:
             if writer is not None:
-                writer.close()
+                writer.abandon()
         return Converted(self._done, 0, **self._counts, crc32c=self._crc, simulated=simulated)
 
     def compare(self, part: Path) -> None:
         """Read the archive again, and compare every column with what it was made of (InputError)."""
         with guarded(part, "reads back different"), pq.ParquetFile(part) as file:
             groups = range(file.num_row_groups)
-            sums = [_column_sums(file.read_row_group(k, use_threads=False)) for k in groups]
+            sums = [_read_sums(file.read_row_group(k, use_threads=False)) for k in groups]
             said = (file.metadata.metadata or {}).get(b"l1scout")
         if (sums, said) != (self._sums, self._said):
             msg = f"{part}: reads back different: the disk or memory is faulty"
@@ -156,10 +162,10 @@ class ArchiveWriter:
             msg = f"{self._file.path}: its archive would not give back the same bytes; nothing was written"
             raise InputError(msg)
 
-    def _table(
-        self, data: Iterable[bytes | memoryview], stretch: Stretch, schema: pa.Schema, new: NewColumns | None
-    ) -> pa.Table:
-        """Return the rows of some parts of the file, and count what they hold."""
+    def _columns(
+        self, data: Iterable[bytes | memoryview], stretch: Stretch, new: NewColumns | None
+    ) -> tuple[dict[str, NDArray[Any] | bytes], int]:
+        """Return the columns of some parts of the file, and their rows; count what they hold."""
         for piece in data:
             self._done, self._crc = self._done + len(piece), crc32c(piece, self._crc)
         framed = self._header is not None
@@ -172,8 +178,16 @@ class ArchiveWriter:
         counts["final_muons"] += rows - alone
         counts["intermediate_muons"] += alone + int(np.count_nonzero(columns["twin"]))
         counts["verbatim"] += len(stretch.verbatim)
-        table = _table(columns, side, schema, self._header.run if self._header else 0)
-        return table if new is None else _with_new(self._file.path, table, columns, new)
+        added = _new_columns(self._file.path, columns, new) if new is not None else {}
+        made = {
+            "run": np.full(rows, self._header.run if self._header else 0, np.uint32),
+            "lumisection": lumisection(columns["orbit"]).astype(np.int32),
+            **columns,
+        }
+        if rows == 0:  # a row that is none (hwPt = 0), to hang the side on
+            made = {name: np.zeros(1, values.dtype) for name, values in made.items()}
+            made["bx"][:] = 1
+        return {**made, **added, SIDE_COLUMN: side}, max(rows, 1)
 
     def _statement(self, simulated: bool | None) -> dict[str, Any]:
         """Return what the archive states of itself."""
@@ -197,16 +211,21 @@ class ArchiveWriter:
         }
 
 
-def _with_new(path: Path, table: pa.Table, columns: Mapping[str, NDArray[Any]], new: NewColumns) -> pa.Table:
-    """Append new columns to the rows of a chunk."""
-    rows = len(columns["hwPt"])
+def _new_columns(path: Path, columns: Mapping[str, NDArray[Any]], new: NewColumns) -> dict[str, NDArray[Any]]:
+    """Return new columns for the rows of a chunk; one without muons has a row."""
     hardware = {
         n: c.astype(np.int16) for n, c in with_station(columns).items() if n in (*HARDWARE, *OPTIONAL)
     }
-    for n, values in new(path, hardware, set(table.column_names)).items():
-        values = values if rows else np.zeros(1, values.dtype)  # a chunk without muons has a row
-        table = table.append_column(pa.field(n, pa.array(values).type, nullable=False), pa.array(values))
-    return table
+    made = new(path, hardware, {*columns, "run", "lumisection", SIDE_COLUMN})
+    return {n: values if len(columns["hwPt"]) else np.zeros(1, values.dtype) for n, values in made.items()}
+
+
+def _with_others(schema: pa.Schema, columns: Mapping[str, NDArray[Any] | bytes]) -> pa.Schema:
+    """Return a schema with the columns that it has not."""
+    for name, values in columns.items():
+        if name not in schema.names and isinstance(values, np.ndarray):
+            schema = schema.append(pa.field(name, pa.from_numpy_dtype(values.dtype), nullable=False))
+    return schema
 
 
 def _intermediate(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
@@ -258,52 +277,6 @@ def archive_schema(form: BlockFormat, *, framed: bool, plain: bool) -> pa.Schema
     return pa.schema([*required, pa.field(SIDE_COLUMN, pa.binary())])
 
 
-def _encodings(schema: pa.Schema) -> dict[str, Any]:
-    """How Parquet keeps each column: measured, see ``benchmarks/archive.py``."""
-    names = set(schema.names)
-    other = dict.fromkeys(_SPLIT, "BYTE_STREAM_SPLIT") | dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED")
-    alone = dict.fromkeys(_DICTIONARY_ALONE, "none")
-    return {
-        "use_dictionary": [n for n in _DICTIONARY_ALONE if n in names],
-        "column_encoding": {n: e for n, e in other.items() if n in names},
-        "compression": {n: alone.get(n, "zstd") for n in schema.names},
-        "compression_level": {n: 1 for n in schema.names if n not in alone},
-        "write_statistics": [n for n in ("run", "lumisection", "orbit") if n in names],
-        "write_batch_size": 1 << 14,
-        "store_schema": False,  # it would hide the footer's entry from readers
-    }
-
-
-def _table(columns: Mapping[str, NDArray[Any]], side: bytes, schema: pa.Schema, run: int) -> pa.Table:
-    """Rows of a chunk; if it has no muon, a row that is none (hwPt = 0) to hang the side on."""
-    n = len(columns["hwPt"])
-    made: dict[str, NDArray[Any]] = {
-        "run": np.full(n, run, np.uint32),
-        "lumisection": lumisection(columns["orbit"]),
-        **columns,
-    }
-    if n == 0:
-        made = {name: np.zeros(1, np.int8) for name in schema.names} | {"bx": np.ones(1, np.int8)}
-    arrays = [
-        _only_first(side, max(n, 1)) if f.name == SIDE_COLUMN else _array(made[f.name], f.type)
-        for f in schema
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _only_first(value: bytes, rows: int) -> pa.Array:
-    """Return a column of bytes of which only the first row has any."""
-    valid, ends = np.zeros((rows + 7) // 8, np.uint8), np.full(rows + 1, len(value), np.int32)
-    valid[0], ends[0] = 1, 0
-    return pa.Array.from_buffers(pa.binary(), rows, [pa.py_buffer(b) for b in (valid, ends, value)], rows - 1)
-
-
-def _array(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
-    """Return an Arrow array over the memory of a column (`pyarrow.array` would import pandas)."""
-    column = np.ascontiguousarray(values, kind.to_pandas_dtype())
-    return pa.Array.from_buffers(kind, column.size, [None, pa.py_buffer(column)])
-
-
 def values(column: pa.ChunkedArray) -> NDArray[Any]:
     """Return the numbers of a column, of which none is missing (its `to_numpy` would import pandas)."""
     kind = np.dtype(column.type.to_pandas_dtype())
@@ -311,18 +284,23 @@ def values(column: pa.ChunkedArray) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, kind), *parts])
 
 
-def _column_sums(table: pa.Table) -> list[int]:
-    """Return the rows, and missing values and CRC-32C of each column (of the side: of its first row)."""
+def _column_sums(schema: pa.Schema, columns: Mapping[str, NDArray[Any] | bytes], rows: int) -> list[int]:
+    """Return the rows and the CRC-32C of each column (of the side: of its first row)."""
+    return [rows, *(crc32c(memoryview(columns[name])) for name in schema.names)]
+
+
+def _read_sums(table: pa.Table) -> list[int]:
+    """Return the same for a row group that was read; -1 for columns with missing values."""
     sums = [table.num_rows]
     for column in table.columns:
         if column.type == pa.binary():
-            content = memoryview(column[0].as_py())
+            content, missing = memoryview(column[0].as_py()), table.num_rows - 1
         else:
             content = values(column.cast(pa.uint8()) if column.type == pa.bool_() else column).data
-        sums += column.null_count, crc32c(content)
+            missing = 0
+        sums.append(crc32c(content) if column.null_count == missing else -1)
     return sums
 
 
-def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Begin an archive; each page gets a checksum."""
-    return pq.ParquetWriter(path, schema, write_page_checksum=True, **_encodings(schema))
+def _writer(path: Path, schema: pa.Schema) -> ParquetEncoder:
+    return ParquetEncoder(path, schema, _ENCODINGS, (*_BITS, *_RUNS), ("run", "lumisection", "orbit"))
