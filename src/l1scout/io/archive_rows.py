@@ -43,6 +43,31 @@ for _name, _indices in TRACK_FINDERS.items():
 
 
 @kernel
+def _find_twins(words: Any, at: Any, size: Any, count: Any, twins: Any) -> Any:
+    """Find which muons of a record repeat another one as intermediate copies: bits by their place.
+
+    ``twins`` gets 1 + place of the copy, or 0, for each muon.
+    """
+    eta_bits, index_bits = np.uint32(_ETA_BITS), np.uint32(_INDEX_BITS)
+    folded = 0
+    for j in range(count):
+        twins[j] = 0
+    for j in range(1, count):
+        f, s = words[at + size * j], words[at + size * j + 1]
+        if f & eta_bits or s & index_bits:
+            continue
+        for i in range(count):
+            fi, si = words[at + size * i], words[at + size * i + 1]
+            if twins[i] or (fi ^ f) & ~eta_bits or (si ^ s) & ~index_bits:
+                continue
+            if fi & eta_bits or si & index_bits:
+                twins[i] = j + 1
+                folded |= 1 << j
+                break
+    return folded
+
+
+@kernel
 def _fold(
     words: Any,
     starts: Any,
@@ -71,20 +96,16 @@ def _fold(
         count = n1 + np.int64(head & np.uint32(15))
         at += HEADER_WORDS
         folded = 0
-        for j in range(count):
-            twins[j] = 0
-        for j in range(1, count):
-            f, s = words[at + size * j], words[at + size * j + 1]
-            if f & eta_bits or s & index_bits:
-                continue
-            for i in range(count):
-                fi, si = words[at + size * i], words[at + size * i + 1]
-                if twins[i] or (fi ^ f) & ~eta_bits or (si ^ s) & ~index_bits:
-                    continue
-                if fi & eta_bits or si & index_bits:
-                    twins[i] = j + 1
-                    folded |= 1 << j
-                    break
+        twins[0] = 0
+        if count == 2:  # nearly all others have one muon
+            f, s = words[at + size], words[at + size + 1]
+            fi, si = words[at], words[at + 1]
+            alike = not ((fi ^ f) & ~eta_bits or (si ^ s) & ~index_bits or f & eta_bits or s & index_bits)
+            twins[1] = 0
+            if alike and (fi & eta_bits or si & index_bits):
+                twins[0], folded = 2, 2
+        elif count > 2:
+            folded = _find_twins(words, at, size, count, twins)
         first[r] = n
         for j in range(count):
             if folded >> j & 1:

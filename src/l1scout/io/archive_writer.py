@@ -1,7 +1,7 @@
 """Write the compact archive: a stored file as Parquet, a row a muon."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -117,8 +117,9 @@ class ArchiveWriter:
         schema = archive_schema(self._form, framed=self._header is not None, plain=self._plain)
         writer: ParquetEncoder | None = None
         try:
-            for data, stretch in self._stretches():
-                columns, rows = self._columns(data, stretch, new)
+            for size, crc, stretch in self._stretches():
+                self._done, self._crc = self._done + size, crc
+                columns, rows = self._columns(stretch, new)
                 writer = writer or _writer(part, _with_others(schema, columns))
                 self._sums.append(_column_sums(writer.schema, columns, rows))
                 writer.write(columns, rows)
@@ -146,28 +147,30 @@ class ArchiveWriter:
             msg = f"{part}: reads back different: the disk or memory is faulty"
             raise InputError(msg)
 
-    def _stretches(self) -> Iterator[tuple[Iterable[bytes | memoryview], Stretch]]:
-        """Give the file's content, about `CHUNK` bytes at a time (InputError if some was left out)."""
+    def _stretches(self) -> Iterator[tuple[int, int, Stretch]]:
+        """Give the file's content, about `CHUNK` bytes at a time, with the bytes and the CRC-32C up to there.
+
+        InputError if some was left out.
+        """
         if self._regular and self._header is not None:
-            for data, stretch in regular_stretches(self._stream, self._header, self._form, CHUNK):
-                yield [data], stretch
+            yield from regular_stretches(self._stream, self._header, self._form, CHUNK, self._crc)
             complete = self._done == self._header.size
         else:
             summed = SummedStream(self._stream, self._crc)
             for parts in _chunks(summed, self._form, self._header):
-                pieces = chain.from_iterable(map(views, parts))
-                yield pieces, gather(parts, self._form, framed=self._header is not None)
+                size, crc = 0, self._crc
+                for piece in chain.from_iterable(map(views, parts)):
+                    size, crc = size + len(piece), crc32c(piece, crc)
+                yield size, crc, gather(parts, self._form, framed=self._header is not None)
             complete = (summed.crc, summed.bytes + len(self._head)) == (self._crc, self._done)
         if not complete:
             msg = f"{self._file.path}: its archive would not give back the same bytes; nothing was written"
             raise InputError(msg)
 
     def _columns(
-        self, data: Iterable[bytes | memoryview], stretch: Stretch, new: NewColumns | None
+        self, stretch: Stretch, new: NewColumns | None
     ) -> tuple[dict[str, NDArray[Any] | bytes], int]:
-        """Return the columns of some parts of the file, and their rows; count what they hold."""
-        for piece in data:
-            self._done, self._crc = self._done + len(piece), crc32c(piece, self._crc)
+        """Return the columns of a part of the file, and their rows; count what they hold."""
         framed = self._header is not None
         if framed and len(stretch.heads):
             self._origins.add(stated_origin(frame_marks(stretch.heads[:, 0])))
