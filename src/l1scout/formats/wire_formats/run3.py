@@ -115,6 +115,19 @@ def _find_orbits(rows: Any, limit: Any, spans: Any) -> Any:
     return n, at, first_bx
 
 
+@kernel
+def _read_heads(rows: Any, spans: Any, orbit: Any, marks: Any, bad: Any) -> Any:
+    """Read l1scout's headers of orbits: number, marks, and whether a link is bad; how many have bad links."""
+    flagged = 0
+    for k in range(spans.shape[0]):
+        head = spans[k, 0] - 1
+        orbit[k] = rows[head, _ORBIT_AT] & np.uint32(ORBIT_MASK)
+        marks[k] = rows[head, _FLAGS_AT] & np.uint32(ALL_MARKS)
+        bad[k] = rows[head, _GOOD_AT] != np.uint32((1 << LINKS) - 1)
+        flagged += bad[k]
+    return flagged
+
+
 def _numbers(n: int, filled: NDArray[np.int64], stated: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     """Return the numbers of `n` orbits of which the `filled` ones state theirs, and how many are known.
 
@@ -188,10 +201,10 @@ class Run3(BlockFormat, RawSegmentFormat):
             spans, numbered = spans[:n], filled.size > 0
             flagged, stated = np.zeros(0, np.int64), np.zeros(n, np.uint32)
         else:
-            heads = rows[spans[:, 0] - 1]
-            orbit = (heads[:, _ORBIT_AT] & ORBIT_MASK).astype(np.int64)
-            flagged = orbit[heads[:, _GOOD_AT] != (1 << LINKS) - 1]
-            stated = mended_marks(heads[:, _FLAGS_AT] & np.uint32(ALL_MARKS))
+            orbit, stated = np.empty(n, np.int64), np.empty(n, np.uint32)
+            bad = np.empty(n, np.bool_)
+            flagged = orbit[bad] if _read_heads(rows, spans, orbit, stated, bad) else orbit[:0]
+            stated = mended_marks(stated)
         found.corrupt_bytes = size - int(end) * ROW_BYTES
         found.corrupt = int(found.corrupt_bytes > 0)
         found.maps_from_0 = int(first_bx == 0)
