@@ -16,6 +16,8 @@ from l1scout.formats.packets import TRAILER_BYTES, PacketOrbits, Readable, Trail
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
 
 MAX_BYTES = 1 << 30
+_REST_S = 0.04
+"""Shortest wait for the next packet: to wake up for each takes more processor time than to send it."""
 Sent = TypeVar("Sent")
 
 
@@ -80,7 +82,7 @@ class RepeatedOrbits(ABC, Generic[Sent]):
                 if pace:
                     due = start + passed / (ORBIT_FREQUENCY_HZ * pace)
                     while (left := due - time.monotonic()) > 0:
-                        time.sleep(min(left, 0.2))
+                        time.sleep(min(max(left, _REST_S), 0.2))
                         if not going():
                             return
                 if sink.ready():

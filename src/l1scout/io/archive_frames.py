@@ -23,6 +23,7 @@ from l1scout.formats.raw import (
     RawFile,
 )
 from l1scout.formats.records import HEADER_WORDS, ORBIT_MASK, find_records
+from l1scout.formats.reused_memory import arrays_in_one_block
 from l1scout.formats.streams.muon import MUONS, MuonWords
 from l1scout.io.archive_chunk import Stretch
 from l1scout.jit import kernel
@@ -141,7 +142,8 @@ def _stretch(words: NDArray[np.uint32], cuts: NDArray[np.int64], form: MuonWords
     view, (starts, end) = words.view(np.uint8).data, (cuts[:-1], cuts[-1])
     sums = [crc32c(view[a + 4 * HEAD_WORDS : b]) for a, b in pairwise((4 * cuts).tolist())]
     heads = np.empty((starts.size, FRAME_WORDS), np.uint32)
-    records, bounds = np.empty(end - heads.size, np.uint32), np.empty(starts.size + 1, np.int64)
+    records = arrays_in_one_block([((end - heads.size,), np.uint32)])[0]
+    bounds = np.empty(starts.size + 1, np.int64)
     _take_apart(words, starts, end, heads, records, bounds)
     places, counts, ends = find_records(records, form, bounds)
     if sums != heads[:, 5].tolist() or not np.array_equal(ends, bounds[1:]):

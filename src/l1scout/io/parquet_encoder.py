@@ -114,9 +114,13 @@ def indices(values: NDArray[Any], how: str) -> tuple[NDArray[Any], list[Page]] |
     places, kind = np.zeros(high - low + 1, np.uint16), values.dtype
     if kind not in (np.int8, np.int16):  # kernels are compiled for few types
         values = values.astype(np.int64, copy=False)
-    _mark_values(values, low, places)
-    distinct = np.flatnonzero(places)
-    places[distinct] = np.arange(distinct.size)
+    if high - low < (_BYTE_VALUES if how == "bytes" else 2):  # all that there can be will do
+        distinct = np.arange(high - low + 1)
+        places[:] = distinct
+    else:
+        _mark_values(values, low, places)
+        distinct = np.flatnonzero(places)
+        places[distinct] = np.arange(distinct.size)
     width, groups = int(distinct.size - 1).bit_length(), -(-values.size // 8)
     made: list[Page]
     if how == "runs":
