@@ -48,6 +48,7 @@ GROWTH = 0.03
 LOWEST_PACE = 0.01
 _SAMPLE_S = 0.25
 _WARM_UP_SEGMENTS = 3
+_LAST_SEGMENT_S = 6.0
 
 
 @dataclass
@@ -141,8 +142,18 @@ class Measurement:
         return self._after[stage][name] - self._before[stage][name]
 
     def watch(self, seconds: float) -> None:
-        """Sample for some seconds, or until the board drops something."""
-        while time.perf_counter() < self._began + seconds and not self._change("board", "dropped"):
+        """Sample for some seconds and to the end of a compression, or until the board drops something.
+
+        It began at the end of one: what a segment's compression takes is measured as a whole.
+        """
+        done, end = 0.0, self._began + seconds
+        while time.perf_counter() < end or (
+            self._change("store", "compressed") == done and time.perf_counter() < end + _LAST_SEGMENT_S
+        ):
+            if self._change("board", "dropped"):
+                break
+            if time.perf_counter() < end:
+                done = self._change("store", "compressed")
             time.sleep(_SAMPLE_S)
             found = self._statuses()
             self._after = {stage: found[stage] or self._after[stage] for stage in STAGES}
