@@ -289,7 +289,7 @@ def values(column: pa.ChunkedArray) -> NDArray[Any]:
 
 def _column_sums(schema: pa.Schema, columns: Mapping[str, NDArray[Any] | bytes], rows: int) -> list[int]:
     """Return the rows and the CRC-32C of each column (of the side: of its first row)."""
-    return [rows, *(crc32c(memoryview(columns[name])) for name in schema.names)]
+    return [rows, *(crc32c(pa.py_buffer(columns[name])) for name in schema.names)]
 
 
 def _read_sums(table: pa.Table) -> list[int]:

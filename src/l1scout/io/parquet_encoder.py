@@ -35,7 +35,7 @@ _BYTE_VALUES = 1 << 8
 _FEW_RUNS = 8
 """Rows per run, at least, of columns that are written as runs."""
 _LEVEL = 1
-Page = bytes | memoryview | NDArray[Any] | pa.Buffer
+Page = bytes | NDArray[Any]
 
 
 @kernel
@@ -209,7 +209,8 @@ class ParquetEncoder:
             return self._values(name, PLAIN, rows, _first_only(values, rows))
         limits = None
         if name in self._limits:
-            limits = tuple(_physical(values.dtype.type([v])).tobytes() for v in (values.min(), values.max()))
+            low, high = (_physical(v.reshape(1)).tobytes() for v in (values.min(), values.max()))
+            limits = low, high
         how = self._how.get(name, "plain")
         found = indices(values, how) if how in ("bits", "bytes", "runs") else None
         if found is None:
@@ -235,19 +236,20 @@ class ParquetEncoder:
         self, name: str, pieces: Sequence[Page], encoding: int = PLAIN, rows: int = 0, dictionary: int = 0
     ) -> int:
         """Write a page; return its bytes if it were not compressed, with its header."""
-        size = sum(memoryview(piece).nbytes for piece in pieces)
+        buffers = [pa.py_buffer(piece) for piece in pieces]
+        size = int(sum(buffer.size for buffer in buffers))
         if name not in self._uncompressed:
-            whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces = [self._zstd.compress(whole)]
+            buffers = [self._zstd.compress(buffers[0] if len(buffers) == 1 else b"".join(buffers))]
         crc, length = 0, 0
-        for piece in pieces:
-            crc, length = zlib.crc32(piece, crc), length + memoryview(piece).nbytes
+        for buffer in buffers:
+            crc, length = zlib.crc32(buffer, crc), length + buffer.size
         if dictionary:
             head = dictionary_page(dictionary, size, length, crc)
         else:
             head = data_page(rows, encoding, size, length, crc)
-        for piece in (head, *pieces):
-            self._file.write(piece)
+        self._file.write(head)
+        for buffer in buffers:
+            self._file.write(buffer)
         self._at += len(head) + length
         return len(head) + size
 

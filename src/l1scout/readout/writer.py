@@ -133,7 +133,8 @@ class SegmentWriter:
         if found.corrupt:
             self._alarms.unreadable(packet, found)
             self._count(Counter(corrupt_bytes=found.corrupt_bytes))
-        arrival = Arrival(orbits, self._format.trailer(packet), found.corrupt > 0)
+        trailer = found.trailer or self._format.trailer(packet)
+        arrival = Arrival(orbits, trailer, found.corrupt > 0)
         for judged in self._sequence.take(arrival):
             self._store(judged)
         if self._sequence.holds:
