@@ -1,15 +1,17 @@
 """The live monitor: histograms in ns per BX, latency from orbit to page, processor time of ten pages, memory.
 
     python benchmarks/monitor.py [--orbits 2000] [--seconds 20] [--pace 0.2] [--model MODEL]
+        [--anomaly-model MODEL]
 
 Histograms and the present analyses take the same simulated muons at an occupancy of 5 %, in turn; medians
 count. For the latency, packets go through a readout's writer into a spool at a pace, and a page takes the
 frames: an orbit's latency is the time from its writing to the arrival of the first frame that has it, or a
-later one. Of what the monitor cannot read in time it takes a sample: the fraction that it read is printed.
+later one. Of what the monitor cannot read or score in time it takes a sample: the fractions are printed.
 """
 
 import io
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import psutil
@@ -52,7 +55,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def accumulators(orbits: int, model: Path | None) -> list[str]:
+def accumulators(orbits: int, model: Path | None, anomaly: Path | None) -> list[str]:
     """Compare the histograms with the present analyses; return the targets that are missed."""
     scheme = load_scheme("2018")
     run = simulate_run(1, orbits, running=Running(), chunk=200, origin=True)
@@ -79,6 +82,11 @@ def accumulators(orbits: int, model: Path | None) -> list[str]:
 
     names = ("occupancy", "luminosity", "firing", "livetime")
     works = {"histograms": histograms, **{name: analysis(name) for name in names}}
+    if anomaly:
+        from l1scout.deploy.anomaly_score import AnomalyScorer
+
+        scorer = AnomalyScorer.load_fast(anomaly)
+        works["scores"] = lambda: [scorer(piece) for piece in pieces]
     taken: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
         work()  # compiled
@@ -91,6 +99,9 @@ def accumulators(orbits: int, model: Path | None) -> list[str]:
     print(f"{orbits} orbits, occupancy {100 * occupied:.1f} %, medians of {ROUNDS} (minima) on one core:")
     for name in works:
         print(f"  {name:12}{ns[name]:8.2f} ({best[name]:.2f}) ns per BX")
+    if anomaly:
+        of_crossing = [t["scores"] / occupied for t in (ns, best)]
+        print(f"  {of_crossing[0]:.0f} ({of_crossing[1]:.0f}) ns per score of a crossing with a muon")
     ratio = total / ns["histograms"]
     print(f"  {', '.join(names)} together: {total:.1f} ns per BX, {ratio:.1f} x the histograms")
     missed = [] if best["histograms"] <= TARGET_NS else [f"histograms above {TARGET_NS} ns per BX"]
@@ -141,7 +152,7 @@ class _Packets:
 
 
 @contextmanager
-def monitor(folder: Path, model: Path | None) -> Iterator[tuple[psutil.Process, str]]:
+def monitor(folder: Path, model: Path | None, anomaly: Path | None) -> Iterator[tuple[psutil.Process, str]]:
     """Start a monitor that follows a spool; yield its process and address."""
     over = {
         "monitor.listen": "127.0.0.1:0",
@@ -151,6 +162,7 @@ def monitor(folder: Path, model: Path | None) -> Iterator[tuple[psutil.Process, 
     }
     command = [sys.executable, "-m", "l1scout", "monitor", *(f"--set={k}={v}" for k, v in over.items())]
     command += ["--model", str(model)] if model else []
+    command += ["--anomaly-model", str(anomaly)] if anomaly else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().split("/")[2]
@@ -174,13 +186,20 @@ def used_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def latency(length_s: float, pace: float, model: Path | None) -> list[str]:
+def scored_fraction(address: str) -> float:
+    """Return the fraction of the orbits read that were scored."""
+    with urlopen(f"http://{address}/metrics", timeout=60) as answer:
+        text = answer.read().decode()
+    return float(re.search(r"^l1scout_anomaly_scored_ratio{.*} (.*)$", text, re.MULTILINE)[1])
+
+
+def latency(length_s: float, pace: float, model: Path | None, anomaly: Path | None) -> list[str]:
     """Measure latency and processor time; return the targets that are missed."""
     missed = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         writer = PacedWriter(folder / "spool", pace)
-        with monitor(folder, model) as (process, address):
+        with monitor(folder, model, anomaly) as (process, address):
             writing = threading.Thread(target=writer.run, args=(3 * length_s + 30,), daemon=True)
             writing.start()
             stop, seen = threading.Event(), list[tuple[float, int, int]]()
@@ -200,6 +219,7 @@ def latency(length_s: float, pace: float, model: Path | None) -> list[str]:
             begin, before = time.time(), used_s(process)
             time.sleep(length_s)
             with_pages = (used_s(process) - before) / (time.time() - begin)
+            scored = scored_fraction(address) if anomaly else None
             stop.set()
             for thread in [one, *more]:
                 thread.join(60)
@@ -215,6 +235,8 @@ def latency(length_s: float, pace: float, model: Path | None) -> list[str]:
     begin, last = np.searchsorted(came, [start, end])
     fraction = (read[last] - read[begin]) / (newest[last] - newest[begin])
     print(f"  p50 {p50:.3f} s, p99 {p99:.3f} s, {100 * fraction:.1f} % of the orbits were read")
+    if scored is not None:
+        print(f"  {100 * scored:.1f} % of the orbits that were read since the start were scored")
     print(f"processor of the monitor: {alone:.3f} cores with 1 page, {with_pages:.3f} with {PAGES} more:")
     print(f"  {100 * (with_pages - alone):.1f} % of a core for these")
     if p99 > TARGET_S:
@@ -247,10 +269,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=positive, default=20, help="time of the latency")
     parser.add_argument("--pace", type=float, default=0.2, help="times the LHC's; 0: no latency")
     parser.add_argument("--model", type=Path, help="model directory: with recalibrated muons")
+    parser.add_argument("--anomaly-model", type=Path, help="anomaly model of muons: with its scores")
     chosen = parser.parse_args()
-    missed = accumulators(chosen.orbits, chosen.model) + memory()
+    missed = accumulators(chosen.orbits, chosen.model, chosen.anomaly_model) + memory()
     if chosen.pace:
-        missed += latency(chosen.seconds, chosen.pace, chosen.model)
+        missed += latency(chosen.seconds, chosen.pace, chosen.model, chosen.anomaly_model)
     print(f"missed: {'; '.join(missed)}" if missed else "all targets are met")
     return int(bool(missed))
 

@@ -78,10 +78,10 @@ def make_sources(folder: Path) -> dict[str, Path]:
     return {**paths, "DMA packets": folder / "packets.dat", "OrbitCollection": folder / "orbits.root"}
 
 
-def read(path: Path, scratch: Path) -> OrbitData:
+def read(path: Path) -> OrbitData:
     """Read a file as `convert` does."""
     path = path / "_l1scout.json" if path.is_dir() else path
-    chunks = list(read_inputs([path], ReadQuality(), scratch=scratch))
+    chunks = list(read_inputs([path], ReadQuality()))
     names = chunks[0].streams
     return OrbitData({name: concatenate([chunk.streams[name] for chunk in chunks]) for name in names})
 
@@ -90,7 +90,7 @@ def conversions(folder: Path, sources: dict[str, Path]) -> list[Conversion]:
     """Convert every source to every target."""
     done = []
     for source, path in sources.items():
-        before = read(path, folder)
+        before = read(path)
         for target, (name, writer, options) in TARGETS.items():
             try:
                 found = convert([path], folder / name, writer, drop=True, **options)
@@ -99,7 +99,7 @@ def conversions(folder: Path, sources: dict[str, Path]) -> list[Conversion]:
                     raise
                 done.append(Conversion(source, target, [NOTHING], before, None))
                 continue
-            after = None if writer == "flat-table" else read(folder / name, folder)
+            after = None if writer == "flat-table" else read(folder / name)
             done.append(Conversion(source, target, found.lost, before, after))
     return done
 

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from l1scout.cli import COMMANDS
+from l1scout.cli import COMMANDS, make_app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -18,28 +19,32 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_python_example_counts_the_final_muons_of_the_truth(tmp_path):
+def run(*words: str) -> str:
+    """Run a command in the working folder; return its standard output."""
+    done = CliRunner().invoke(make_app(), words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_the_python_example_counts_the_final_muons_of_the_truth(tmp_path, monkeypatch):
     """Intermediate muons, which repeat final ones, must not be counted."""
-    made = subprocess.run(
-        [sys.executable, "-m", "l1scout", "simulate", "run", "--orbits=20", "--out=run", "--json"],
-        cwd=tmp_path, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    truth = json.loads(made.stdout)
+    monkeypatch.chdir(tmp_path)
+    truth = json.loads(run("simulate", "run", "--orbits=20", "--out=run", "--json"))
     (example,) = blocks("python")
-    said = subprocess.run(
-        [sys.executable, "-c", example], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
+    said = subprocess.run([sys.executable, "-c", example], check=True, capture_output=True, text=True)
     muons = sum(int(line.split()[0]) for line in said.stdout.splitlines())
     assert muons == truth["final_muons"] > 1000
 
 
-def test_the_simulated_run_can_be_analysed(tmp_path):
+def test_the_simulated_run_can_be_analysed(tmp_path, monkeypatch):
     """As a newcomer without data would, with the README's own lines."""
     lines = [line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines()]
     wanted = [line for line in lines if line[1:3] in (["simulate", "run"], ["analyse", "luminosity"])]
     assert len(wanted) == 2
-    for line in wanted:
-        subprocess.run([sys.executable, "-m", *line], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.chdir(tmp_path)
+    for program, *words in wanted:
+        assert program == "l1scout"
+        run(*words)
     assert json.loads((tmp_path / "lumi" / "luminosity.json").read_text())["orbits"] == 200
 
 

@@ -128,7 +128,7 @@ def cosmic_rows(state: Cosmics, running: Running) -> Iterator[Row]:
         pure = state.purity
         yield (
             "  purity, against the truth",
-            state.true / state.pairs[0],
+            state.counts.true / state.pairs[0],
             pure.value,
             (pure.high - pure.low) / 2,
         )

@@ -67,10 +67,10 @@ def peak(work: Callable[[], object]) -> int:
     return 1024 * int(line.split()[1])
 
 
-def read(target: Path, scratch: Path) -> None:
+def read(target: Path) -> None:
     """Read a file, or a data set, as conversions do."""
     manifest = target / "_l1scout.json" if target.is_dir() else target
-    for _ in read_inputs([manifest], ReadQuality(), rows=ROWS, scratch=scratch):
+    for _ in read_inputs([manifest], ReadQuality(), rows=ROWS):
         pass
 
 
@@ -87,9 +87,9 @@ def growth(writer: str, number: int, folder: Path) -> Growth:
 
         written = peak(write)
 
-        def read_back(target: Path = target, path: Path = path) -> None:
+        def read_back(target: Path = target) -> None:
             if writer != "flat-table":
-                read(target, path)
+                read(target)
 
         back = peak(read_back)
         peaks.append((written, back))

@@ -43,6 +43,24 @@ def float_kernel(function: F) -> F:
     return numba.njit(**options)(function)  # type: ignore[no-any-return]
 
 
+def summing_kernel(function: F) -> F:
+    """Compile as `float_kernel`, and let a sum over an array be taken in any order.
+
+    Only so is it taken in vectors. The order is the same for each call on one processor. For functions that
+    do nothing but sum: elsewhere, a compiler may take apart what was put together for its rounding.
+    """
+    options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc"}}
+    return numba.njit(**options)(function)  # type: ignore[no-any-return]
+
+
+def aligned(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+    """Zeros that begin on a cache line; numpy's may not, and a vector then takes two."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
 def bound_kernel(function: F) -> F:
     """Compile a function of the address of `bound`, for calls of less than a microsecond: the GIL is held."""
     return numba.njit(cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from l1scout.analysis import ANALYSES, Setup
-from l1scout.analysis.common.anomaly_counts import described, spectrum_edges
+from l1scout.analysis.common.anomaly_counts import spectrum_edges
+from l1scout.analysis.common.top_crossings import described
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError

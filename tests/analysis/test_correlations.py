@@ -54,21 +54,25 @@ def reference(window, kinds, reach):
         seen.append(looked)
     out = no_counts(1, reach)
     one, two = filled
+    # a pair counts for the window of its earlier orbit
+    compared = {
+        turn: [
+            o
+            for o in range(WINDOW + 1)
+            if 0 <= o + turn <= WINDOW and min(o, o + turn) < WINDOW and seen[0][o] and seen[1][o + turn]
+        ]
+        for turn in (-1, 0, 1)
+    }
     for d in range(-reach, reach + 1):
-        for bx in range(BX_PER_ORBIT):
-            turn, other = divmod(bx + d, BX_PER_ORBIT)
-            orbits = [
-                o
-                for o in range(WINDOW + 1)
-                if min(o, o + turn) < WINDOW and 0 <= o + turn <= WINDOW and seen[0][o] and seen[1][o + turn]
-            ]
-            # a pair counts for the window of its earlier orbit
-            orbits = [o for o in orbits if 0 <= min(o, o + turn) < WINDOW and (turn or o < WINDOW)]
-            a = one[orbits, bx]
-            b = two[[o + turn for o in orbits], other]
-            n, n_a, n_b = len(orbits), int(a.sum()), int(b.sum())
-            if n >= 2 and n_a and n_b:
-                out[n, 0, d + reach] += [(a & b).sum(), n_a * n_b, n_a * n_b * (n - n_a) * (n - n_b)]
+        turns, others = np.divmod(np.arange(BX_PER_ORBIT) + d, BX_PER_ORBIT)
+        for turn, orbits in compared.items():
+            bx = np.flatnonzero(turns == turn)
+            a = one[np.ix_(orbits, bx)]
+            b = two[np.ix_([o + turn for o in orbits], others[bx])]
+            n, n_a, n_b = len(orbits), a.sum(axis=0), b.sum(axis=0)
+            if n >= 2:
+                sums = (a & b), n_a * n_b, n_a * n_b * (n - n_a) * (n - n_b)
+                out[n, 0, d + reach] += [s.sum() for s in sums]
     return out
 
 

@@ -156,6 +156,22 @@ def test_pieces_give_what_the_whole_gives(name, kind, options, data):
     assert outcome(whole) == WHOLE[key]
 
 
+def test_empty_orbits_at_the_begin_of_a_run_are_of_that_run():
+    """They say no run, but their numbers are lower than those before; at once, and in pieces."""
+    batches = run_of("quiet")
+    whole, cut_up, first, second = (LiveTime(13) for _ in range(4))
+    for batch in batches:
+        whole.add(batch)
+    parts = cut(batches, [341])
+    assert (parts[2].first_orbit, len(parts[2])) == (30, 0)
+    for k, part in enumerate(parts):
+        cut_up.add(part)
+        (first if k < 3 else second).add(part)
+    first.merge(second)
+    for state in (cut_up, first):
+        np.testing.assert_equal(state.table(), whole.table())
+
+
 BEAM_FREE = load_scheme("none")
 
 

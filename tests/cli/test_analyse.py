@@ -85,6 +85,7 @@ def test_a_simulated_run_with_a_dead_sector():
     assert "simulation" in run("occupancy", *args)
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_live_time(packets, tmp_path):
     result = json.loads(run("livetime", packets, "--section", 25, "--json", "--out", tmp_path))
     assert [row["orbits"] for row in result["sections"]] == [25, 25, 10]
@@ -141,6 +142,7 @@ def test_calibration(tmp_path):
         run("calibrate", *args)
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_masses(tmp_path):
     result = json.loads(run("masses", "--simulate", 20_000, "--json", "--out", tmp_path))
     peaks = {(p["muons"], p["line"]): p for p in result["peaks"]}
@@ -175,6 +177,7 @@ def test_masses_of_open_data(shared_data):
     assert {p["muons"] for p in emulated["pairs"]} == {"raw", "offline"}
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_real_ntuple(shared_data, tmp_path):
     path = shared_data / "real-cms" / "l1ntuple_run320040_2018_200ev.root"
     result = json.loads(run("occupancy", path, "--json", "--out", tmp_path))
@@ -185,7 +188,9 @@ def test_real_ntuple(shared_data, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["luminosity", "occupancy", "firing", "cosmics", "filling", "livetime"])
-def test_one_orbit_is_little_but_no_error(name, tmp_path):
+def test_one_orbit_is_little_but_no_error(name, tmp_path, request):
+    if name != "livetime":  # as little of the others is drawn by test_analysis_figures.py
+        request.getfixturevalue("quick_figures")
     scheme = [] if name in ("filling", "livetime") else ["--scheme", "2018"]
     args = ["--simulate", 1, "--simulated-occupancy", 0.01, *scheme, "--json", "--out", tmp_path]
     assert json.loads(run(name, *args))["orbits"] == 1
@@ -221,6 +226,7 @@ def test_bad_input_is_one_line(args, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_linearity_of_a_simulated_run(tmp_path):
     (tmp_path / "reference.csv").write_text("section,reference\n1,0.07\n2,0.14\n3,0.21\n")
     args = ["--simulate", 150, "--section", 50, "--condition", "steps=[[50,2],[100,3]]", "--out", tmp_path]

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_batch import OrbitBatch, occurrence
 from l1scout.core.orbit_data import OrbitData
 from l1scout.deploy.anomaly_score import AnomalyScorer, hardware_score
 from l1scout.deploy.engine import create_engine
 from l1scout.errors import InputError
+from l1scout.lhc import order_of_time
 from l1scout.model.anomaly_inputs import AnomalyInputs, ObjectInputs
 from l1scout.model.directory import load_model
 from toy_anomaly import INPUTS, anomaly_model, write_anomaly_model
@@ -44,6 +45,44 @@ def test_inputs_by_hand():
     # halves to even: 10/16 and 14/16 are 2.5 and 3.5 quarters
     assert INPUTS.objects[0].scaled("hwPt", np.array([10, 14])).tolist() == [2, 4]
     assert INPUTS.objects[0].scaled("hwEtaAtVtx", np.array([-32768, 32767])).tolist() == [-128, 127]
+
+
+def laid_out_by_numpy(part, batch, crossings):
+    """The inputs of one stream: objects are sorted, and numbered in their crossings."""
+    pt = batch["hwPt"].astype(np.int64) if "hwPt" in batch.columns else np.zeros(batch.n_objects, np.int64)
+    order = np.lexsort([-pt, batch.row])
+    place = np.empty(batch.n_objects, np.int64)
+    place[order] = occurrence(batch.row)
+    time = order_of_time(crossings.orbit, crossings.bx)
+    at = np.searchsorted(time, order_of_time(batch.orbit, batch.bx))[batch.row]
+    chosen = place < part.places
+    laid = np.zeros((part.places, len(part.columns), len(crossings)), np.int16)
+    for k, name in enumerate(part.columns):
+        laid[place[chosen], k, at[chosen]] = part.scaled(name, batch[name][chosen])
+    return laid.reshape(-1, len(crossings))
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32])
+def test_layout_is_that_of_numpy(kind):
+    """Also of equal hwPt, of more objects than places, and of values far outside the range of inputs."""
+    random, orbits = np.random.default_rng(4), np.arange(4)
+    parts, streams = [], {}
+    for name, places in (("jet", 3), ("egamma", 12), ("etsum", 1)):
+        time = np.sort(random.choice(4 * 3564, 3000, replace=False))
+        counts = random.integers(1, 8, 3000) if name != "etsum" else np.ones(3000, np.int64)
+        wide = random.integers(-(1 << 15), 1 << 15, (2, counts.sum())).astype(kind)
+        columns = {"hwEta": wide[0], "hwPhi": wide[1]}
+        if name != "etsum":
+            columns["hwPt"] = random.integers(1, 20, counts.sum()).astype(kind)
+        batch = OrbitBatch(time // 3564, time % 3564 + 1, np.r_[0, np.cumsum(counts)], columns)
+        streams[name] = batch.with_orbits(orbits)
+        parts.append(
+            ObjectInputs(name, places, tuple(columns), (5, 0, 288)[: len(columns)], (9, 3, 0)[: len(columns)])
+        )
+    crossings, hardware = AnomalyInputs("all", tuple(parts))(OrbitData(streams))
+    expected = [laid_out_by_numpy(part, streams[part.stream], crossings) for part in parts]
+    assert np.array_equal(hardware, np.concatenate(expected))
+    assert np.count_nonzero(hardware) > 10_000
 
 
 def test_score_is_the_sum_of_squares_in_sixteenths():
@@ -95,14 +134,22 @@ def test_data_that_lack_what_the_model_takes():
 
 
 def test_orbits_of_which_a_stream_is_missing_are_not_scored():
-    both = AnomalyInputs("all", (*INPUTS.objects, ObjectInputs("jet", 1, ("hwPt",), (0,), (2,))))
+    more = (
+        ObjectInputs("jet", 1, ("hwPt",), (0,), (2,)),
+        ObjectInputs("etsum", 1, ("hwMissEt",), (0,), (2,)),
+    )
+    both = AnomalyInputs("all", (*INPUTS.objects, *more))
     seen = np.array([3])
     jets = OrbitBatch(
         np.array([3]), np.array([8]), np.array([0, 1]), {"hwPt": np.array([4], np.int16)}, simulated=True
     ).with_orbits(seen)
-    crossings, hardware = both(OrbitData({"muon": muons().muons, "jet": jets}))
+    none = np.array([0, 0, 1])  # a crossing without sums
+    sums = OrbitBatch(
+        np.array([3, 3]), np.array([7, 8]), none, {"hwMissEt": np.array([9], np.int16)}, simulated=True
+    ).with_orbits(seen)
+    crossings, hardware = both(OrbitData({"muon": muons().muons, "jet": jets, "etsum": sums}))
     assert (crossings.orbit.tolist(), crossings.bx.tolist(), crossings.n_orbits) == ([3, 3], [7, 8], 1)
-    assert hardware[-1].tolist() == [0, 4]
+    assert hardware[-2:].tolist() == [[0, 4], [0, 9]]
 
 
 def test_a_model_comes_back(tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -115,9 +116,11 @@ def test_every_crossing_full(verilog, tmp_path):
     assert made.latency()["spans"]["first row to last row"][2] <= 21403 + 2
 
 
-RUNS = [
-    make_run(orbits=5, chunk=2, running=Running(occupancy=o, cosmics=c)) for o, c in ((0.05, 0.05), (0.6, 30))
-]
+@cache
+def run_of(crowd):
+    """Truth, captures and timing of five orbits with few muons, or with many."""
+    occupancy, cosmics = ((0.05, 0.05), (0.6, 30))[crowd]
+    return make_run(orbits=5, chunk=2, running=Running(occupancy=occupancy, cosmics=cosmics))
 
 
 def rate(*values):
@@ -155,7 +158,7 @@ SELECTIONS = st.builds(
     crowd=st.booleans(),
 )
 def test_any_mixture_of_faults(verilog, tmp_path, rates, seed, selection, per_packet, busy, hole, crowd):
-    _, captures, timing = RUNS[crowd]
+    _, captures, timing = run_of(crowd)
     damaged = list(Injector(rates, seed, tuple(t.skew for t in timing)).damage(captures))
     if hole is not None:
         del damaged[hole]
@@ -178,7 +181,7 @@ EDGES = st.tuples(
 )
 def test_the_edges_of_the_window_and_of_what_is_overdue(verilog, tmp_path, edits, late):
     """Commas, padding, K words and data where an orbit may begin; ends about the last word that counts."""
-    _, captures, _ = RUNS[0]
+    _, captures, _ = run_of(0)
     whole = join_all(captures)
     links = [whole.link(n) for n in range(LINKS)]
     for n, due in enumerate(late[: len(edits) % (LINKS + 1)]):

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+import l1scout
 from front_end import BOARD_FORMATS, make_run, random_blocks, stored_bytes
 from l1scout.cli import make_app
 from l1scout.core.orbit_batch import concatenate
@@ -31,10 +32,13 @@ from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io import archive, archive_chunk, archive_writer, read_events
 from l1scout.io.archive_frames import IrregularError
 from l1scout.io.archive_rows import from_residuals, to_records, to_residuals, to_rows
+from l1scout.io.format_writer import write_data
+from l1scout.io.input_file import InputFile
 from l1scout.io.inspect import describe
 from l1scout.io.parquet_encoder import ParquetEncoder
 from l1scout.io.rewrite import add_columns
 from l1scout.lhc import ORBITS_PER_LUMISECTION
+from stream_files import every
 
 ORBITS = 12
 PT = 0x1FF << 10
@@ -174,6 +178,31 @@ def test_frames_of_every_kind(stored, there_and_back, tmp_path):
     # the last orbit is there twice
     assert (found["orbits_covered"], found["duplicate_orbits"]) == (6, 1)
     assert found["archive"]["verbatim"] == done.verbatim
+
+
+def test_other_streams_are_read_as_from_the_stored_file(tmp_path):
+    write_data([every(1)], tmp_path / "stored.raw", "raw", drop=True)
+    archive.to_parquet(tmp_path / "stored.raw", tmp_path / "archive")
+    stored, found = (l1scout.open(tmp_path / name) for name in ("stored.raw", "archive"))
+    assert list(found.streams) == list(stored.streams)
+    assert len(found.streams) > 5
+    for name, batch in stored.streams.items():
+        for column, values in batch.columns.items():
+            np.testing.assert_array_equal(found.streams[name].columns[column], values)
+    assert (found.orbits, found.simulated) == (stored.orbits, stored.simulated)
+
+
+def test_reading_holds_a_few_chunks_however_many_there_are(tmp_path, monkeypatch):
+    """Their sides, here frames of jets, are all different: pyarrow must not keep those of chunks before."""
+    write_data([every(1, ["muon", "jet"], rows=4000, orbits=400)], tmp_path / "stored.raw", "raw", drop=True)
+    monkeypatch.setattr(archive_writer, "CHUNK", 1 << 13)
+    monkeypatch.setattr(archive, "MAX_ROWS", 8 * 100)
+    archive.to_parquet(tmp_path / "stored.raw", tmp_path / "archive")
+    with InputFile(tmp_path / "archive") as file:
+        said, before = archive.metadata(file), pa.total_allocated_bytes()
+        held = [pa.total_allocated_bytes() - before for _ in archive.chunks(file, said)]
+    assert len(held) > 15
+    assert max(held) < 2 * max(held[:4])
 
 
 @pytest.mark.parametrize(

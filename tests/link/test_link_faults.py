@@ -3,6 +3,7 @@
 import io
 from collections import defaultdict
 from dataclasses import replace
+from functools import cache
 from types import FunctionType
 
 import numba
@@ -19,7 +20,11 @@ from l1scout.link import frames, payload, receive
 from l1scout.link.capture import Capture, read_capture, write_capture
 from l1scout.simulate.faults import FaultRates, Injector, near, truncate
 
-RUNS = {name: make_run(form, 8) for name, form in BOARD_FORMATS.items()}
+
+@cache
+def run_in(name):
+    """Truth, captures and timing of eight orbits in a wire format."""
+    return make_run(BOARD_FORMATS[name], 8)
 
 
 def rate(*values):
@@ -43,7 +48,7 @@ FAULTS = st.builds(
 @settings(max_examples=120, deadline=None)
 @given(rates=FAULTS, seed=st.integers(0, 1 << 32), form=st.sampled_from(list(BOARD_FORMATS.values())))
 def test_no_wrong_muon_ever(rates, seed, form):
-    truth, captures, timing = RUNS[form.name]
+    truth, captures, timing = run_in(form.name)
     faults = Injector(rates, seed, tuple(t.skew for t in timing))
     decoded, found, counters = through_board(faults.damage(captures), form)
     expected, got = defaultdict(list), defaultdict(list)
@@ -80,7 +85,7 @@ def test_no_wrong_muon_ever(rates, seed, form):
 )
 def test_truncated_packets_give_no_wrong_muon(form, rate, step, seed):
     """Cut anywhere, at rows, and at whole blocks; what Run 2 cannot see are whole blocks that are missing."""
-    truth, captures, _ = RUNS[form.name]
+    truth, captures, _ = run_in(form.name)
     sink = KeepPackets()
     counters = Board(sink, form, orbits_per_packet=1).run(captures)
     cut = [p[: len(p) // step * step] if len(p) % step else p for p in truncate(sink.packets, rate, seed)]
@@ -182,7 +187,7 @@ def test_receiver_stays_inside_its_memory():
 @pytest.mark.parametrize("seam", [False, True])
 def test_two_orbit_signals_near_one_gap_give_no_muon_twice(words, seam):
     """The second one has no orbit, and counts as lost: within a piece of a capture, and where two meet."""
-    truth, captures, _ = RUNS["run3"]
+    truth, captures, _ = run_in("run3")
     pieces = list(captures)
     piece, at = (1, 1) if seam else (0, 2)
     ticks = pieces[piece].ticks
@@ -196,7 +201,7 @@ def test_two_orbit_signals_near_one_gap_give_no_muon_twice(words, seam):
 
 
 def test_a_k_flag_of_mask_0_is_a_data_word():
-    truth, captures, _ = RUNS["run3"]
+    truth, captures, _ = run_in("run3")
     c = captures[0]
     n = int(c.k_starts[1])
     data_words = np.setdiff1d(np.arange(2000, dtype=np.uint32), c.k_at[:n])[::100]

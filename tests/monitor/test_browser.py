@@ -18,6 +18,7 @@ from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
 from l1scout.simulate.run import Running, simulate_run
 from monitor_page import RUN, Served, SpoolWriter
 from processes import PATIENCE_S, wait_for
+from toy_anomaly import write_anomaly_model
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
@@ -26,7 +27,7 @@ ARGUMENTS = [
 ]
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromium is not installed")
-VIEWS = ("overview", "physics", "maps", "bunches", "menu", "history", "compare")
+VIEWS = ("overview", "physics", "maps", "bunches", "menu", "history", "compare", "anomaly")
 EVIL = "run<img src=x onerror=document.title='broken'>"
 FIRST_RUN = f"run{RUN - 1:06d}"
 
@@ -45,7 +46,9 @@ def live(tmp_path_factory):
         served.close()
         writer.close()
     shutil.copy(folder / "histograms" / f"{FIRST_RUN}.root", folder / "histograms" / f"{EVIL}.root")
-    served = Served(folder)
+    stated = {"score_exceeded_by_fraction": {"0.1": 20}, "crossings_per_orbit": 300.0}
+    model = write_anomaly_model(folder / "axo<b>", change=lambda card: card.update(scores=stated))
+    served = Served(folder, monitor__anomaly_models=model)
     served.wait_for_orbits(writer.orbits)
     served.monitor.live.faults.append("<script>document.title='broken'</script>")
     yield served, writer
@@ -103,7 +106,7 @@ def test_every_view_is_shown_without_errors(page, live, view):
     assert page.inner_text("#data") == "simulation"
     assert page.inner_text("#connection") == "live"
     assert len(page.inner_text("main")) > 20
-    if view in ("overview", "physics", "maps", "bunches"):
+    if view in ("overview", "physics", "maps", "bunches", "anomaly"):
         assert max(drawn(page)) > 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -152,6 +155,29 @@ def test_two_runs_are_compared(page, live):
 def test_maps_are_compared_with_the_reference(page, live):
     show(page, live, f"view=maps&reference={FIRST_RUN}")
     until(page, lambda: "Ratio to the reference" in page.inner_text("main"))
+
+
+def test_anomaly_scores_rates_and_top_crossings(page, live):
+    show(page, live, "view=anomaly")
+    until(page, lambda: "% of the orbits read were scored" in page.inner_text("main"))
+    text = page.inner_text("main")
+    assert "axo-b" in text
+    assert "trained on simulated crossings" in text
+    row = page.locator("table >> nth=0 >> tbody tr").inner_text().split("\t")
+    assert row[:3] == ["20", "10 % of crossings", "337 kHz"]  # 0.1 x 300 x 11.2455 kHz
+    assert re.fullmatch(r"[\d.]+ ± [\d.]+ kHz", row[3])
+    until(page, lambda: len(drawn(page)) == 2 and min(drawn(page)) > 0)
+    top = page.locator("table").last.locator("tbody tr")
+    assert top.count() == 10
+    score, run, lumisection, _, bx, objects = top.first.inner_text().split("\t")
+    assert (run, lumisection, objects[:5]) == (str(RUN), "1", "muon ")
+    assert 1 <= int(bx) <= 3564
+    assert int(score) > 20
+    page.keyboard.press("w")
+    until(page, lambda: "newest lumisection" in page.inner_text("main"))
+    page.keyboard.press("7")
+    page.keyboard.press("8")
+    until(page, lambda: "view=anomaly" in page.url and "highest scores" in page.inner_text("main"))
 
 
 def test_keys_and_address(page, live):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from l1scout.training import fused_step
 from l1scout.training.compiled_step import _fall, make_mover
 from l1scout.training.fit import Parts, _prepared
 from l1scout.training.loss_functions import LOSSES
@@ -67,9 +68,17 @@ RECIPES = {
 }
 
 
+@pytest.fixture(params=["fused", "jax"])
+def fused(request, monkeypatch):
+    """Train by the fused step, or as networks that it is not for are trained."""
+    if request.param == "jax":
+        monkeypatch.setattr(fused_step, "does", lambda _kind: False)
+    return request.param == "fused"
+
+
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_a_network_of_a_group_is_the_same_by_itself(recipe):
-    """Whatever the others are: other muons, seeds, and sizes of the regularisation."""
+def test_a_network_of_a_group_is_the_same_by_itself(recipe, fused):
+    """Whatever the others are: other muons, seeds, sizes of the regularisation. If fused, to the last bit."""
     recipes = [recipe, dataclasses.replace(recipe, l2=1e-3), recipe]
     group = [training(r, seed) for seed, r in enumerate(recipes)]
     before = np.array(group[0].model.weights[0].value)
@@ -79,6 +88,11 @@ def test_a_network_of_a_group_is_the_same_by_itself(recipe):
         alone = training(r, seed)
         (entries,) = train_together([alone])
         assert_alike(group[seed].model, alone.model)
+        if fused:
+            with quiet_copies():
+                pairs = zip(group[seed].model.weights, alone.model.weights, strict=True)
+                assert all(np.array_equal(a.value, b.value) for a, b in pairs)
+            assert together[seed] == entries
         for name, value in entries.items():
             assert together[seed][name] == pytest.approx(value, rel=1e-4), name
 
@@ -97,6 +111,7 @@ def test_every_optimizer_moves_weights_as_keras_does(name):
     assert not np.allclose(at, start, atol=1e-4)
 
 
+@pytest.mark.usefixtures("fused")
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_it_is_what_keras_makes_of_it(recipe):
     """The same muons in the same order by ``Model.fit``: losses, their means over an epoch, and weights."""
@@ -117,6 +132,7 @@ def test_it_is_what_keras_makes_of_it(recipe):
     assert_alike(group[0].model, theirs.model)
 
 
+@pytest.mark.usefixtures("fused")
 def test_a_falling_rate_falls_as_that_of_keras_does():
     """From the first to a thousandth of it, and stays there."""
     theirs = keras.optimizers.schedules.CosineDecay(0.01, 40, alpha=1e-3)

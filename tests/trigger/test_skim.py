@@ -171,6 +171,23 @@ def test_command_and_file(objects, tmp_path):
     assert again.counts.as_dict()["selected_rate_hz"] == numbers["selected_rate_hz"]
 
 
+def test_crossings_by_orbit_and_bx(objects, tmp_path):
+    source = write_raw(tmp_path / "run.raw", objects, range(FIRST, FIRST + ORBITS))
+    muons = objects.streams["muon"]
+    rows = [len(muons) // 3, len(muons) // 2]
+    named = ",".join(f"{muons.orbit[row]}:{muons.bx[row]}" for row in rows)
+    result = run(
+        source, tmp_path / "some.root", "--crossings", f"{named},{FIRST + ORBITS}:1", "--window", 1, "--json"
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["selected"] == len(rows)
+    (part,) = read_batches([tmp_path / "some.root"])
+    flags = part.selections
+    flagged = times(flags)[flags["SelBx_Skim"]]
+    assert flagged.tolist() == times(muons)[rows].tolist()
+    assert np.abs(times(flags)[:, None] - flagged).min(axis=1).max() <= 1
+
+
 def test_formats_with_and_without_flags(objects, tmp_path):
     """A .raw file has no flags: it holds a skim in which every crossing is selected, and no other."""
     source = write_raw(tmp_path / "run.raw", objects, range(FIRST, FIRST + ORBITS))
@@ -197,6 +214,8 @@ def test_command_says_what_is_wrong(objects, tmp_path):
         ((source, tmp_path / "a.root", "--when", "L1_X"), "--menu"),
         ((source, tmp_path / "a.root", "--when", "MU5", "--follow"), "--follow needs --run"),
         ((source, source, "--when", "MU5"), "is the input itself"),
+        ((source, tmp_path / "a.root", "--crossings", "101:3565"), "'101:3565' is not ORBIT:BX"),
+        ((source, tmp_path / "a.root", "--crossings", "101:1", "--when", "MU5"), "say what to keep"),
     ):
         result = run(*arguments)
         assert isinstance(result.exception, InputError)

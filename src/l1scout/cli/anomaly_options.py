@@ -32,7 +32,7 @@ def anomaly_data(
     Raises
     ------
     InputError
-        If not one of both is named, they cannot be read, or `target` is one of the files.
+        If not one of both is named, they cannot be read, or `target` is one of the files or in the store.
     """
     from l1scout.cli.live import load
     from l1scout.cli.output import warn
@@ -46,6 +46,8 @@ def anomaly_data(
         raise InputError(msg)
     if run is not None:
         stored = stored_run(store or load(None, None).store.folder, run)
+        if target is not None:
+            refuse_input(target, stored.files, "in the store itself")
         warn(stored.notes)
         yield from stored.read(quality)
         return

@@ -24,6 +24,14 @@ def monitor(
         Path | None,
         typer.Option(help="Run to compare with, which the monitor has saved; or its file of histograms."),
     ] = None,
+    anomaly_models: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--anomaly-model",
+            "-a",
+            help="Anomaly model (`l1scout anomaly train`) to score all crossings with; several allowed.",
+        ),
+    ] = None,
     settings: SettingsFile = None,
     over: Set = None,
     status: StatusPath = None,
@@ -42,6 +50,8 @@ def monitor(
         changes.append(f"recalibrate.model={model}")
     if reference:
         changes.append(f"monitor.reference={reference}")
+    if anomaly_models:
+        changes.append(f"monitor.anomaly_models={','.join(map(str, anomaly_models))}")
     work = Monitor(load(settings, changes), data or [], logger("monitor"), status_writer(status, _line))
     on_signals(work.stop)
     print_line(f"http://{work.address}/ (Ctrl-C ends)")

@@ -40,6 +40,14 @@ def skim(
             "see `analyse slow`.",
         ),
     ] = None,
+    crossings: Annotated[
+        str | None,
+        typer.Option(
+            "--crossings",
+            help="Instead: crossings by orbit and BX, such as 120044:3342,120051:17; the monitor lists those "
+            "of the highest anomaly scores.",
+        ),
+    ] = None,
     window: Annotated[
         int, typer.Option(min=0, help="Crossings kept before and after each selected one.")
     ] = 0,
@@ -68,7 +76,7 @@ def skim(
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
 ) -> None:
-    """Keep the crossings that an expression selects, and windows around them, on files or as a run arrives.
+    """Keep the crossings that an expression selects (or a list), and windows around them, on files or live.
 
     With --follow it ends with the run, or on Ctrl-C, and OUT appears then.
 
@@ -77,6 +85,7 @@ def skim(
     """
     from l1scout.errors import InputError
     from l1scout.io.quality import ReadQuality
+    from l1scout.trigger.crossing_skim import CrossingSkim, parse_crossings
     from l1scout.trigger.load_menu import load_menu
     from l1scout.trigger.multi_bx_stubs import StubSelection
     from l1scout.trigger.skim import Skim
@@ -87,11 +96,13 @@ def skim(
     if follow and run is None:
         msg = "--follow needs --run: a run in the store IN"
         raise InputError(msg)
-    if (when is None) == (stubs is None):
-        msg = "say what to keep: --when with an expression, or --stubs"
+    if [when, stubs, crossings].count(None) != 2:
+        msg = "say what to keep: --when with an expression, or --stubs, or --crossings"
         raise InputError(msg)
     chosen: Skim
-    if stubs is not None:
+    if crossings is not None:
+        chosen = CrossingSkim(parse_crossings(crossings), window, name)
+    elif stubs is not None:
         chosen = StubSkim(StubSelection.parse(stubs), window, name)
     else:
         chosen = Skim(skim_menu(when or "", load_menu(menu, cabling) if menu else None), window, name)
@@ -111,7 +122,8 @@ def skim(
     if json:
         counts = chosen.counts.as_dict()
         print_json(
-            {"in": source, "out": target, "when": when, "stubs": stubs, "window": window, **counts}
+            {"in": source, "out": target, "when": when, "stubs": stubs, "crossings": crossings}
+            | {"window": window, **counts}
             | {"lost": written.lost, "simulated": written.simulated}
         )
         return
@@ -147,6 +159,7 @@ def _read(
         return
     else:
         stored = stored_run(source, run, source_id)
+        refuse_input(target, stored.files, "in the store itself")
         warn(stored.notes)
         yield from stored.read(quality, **options)
         return

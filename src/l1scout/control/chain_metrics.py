@@ -85,6 +85,12 @@ def reference() -> str:
     lines = [_INTRODUCTION, "| metric | type | label | of | meaning |", "|---|---|---|---|---|"]
     lines.append(f"| `{BUILD_INFO[0]}` | gauge | process, version | all | {BUILD_INFO[1]} |")
     for name, (metric, processes) in sorted(rows.items()):
-        about: list[Any] = [f"`{name}`", metric.kind, metric.label, ", ".join(processes), metric.help]
+        about: list[Any] = [
+            f"`{name}`",
+            metric.kind,
+            metric.label.replace(",", ", "),
+            ", ".join(processes),
+            metric.help,
+        ]
         lines.append(f"| {' | '.join(about)} |")
     return "\n".join(lines) + "\n"

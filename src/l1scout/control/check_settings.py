@@ -46,6 +46,8 @@ def check_settings(settings: Settings, roles: tuple[str, ...] = ROLES) -> Iterat
     if set(ROLES) <= set(roles):  # as `l1scout run` has them
         yield from _folder("run.folder", settings.run.folder)
         yield from _fit(settings, sources)
+    for model in settings.monitor.anomaly_models:
+        yield _attempt(f"monitor.anomaly_models: {model}", lambda model=model: _anomaly_model(model))  # type: ignore[misc]
     yield from _certificates(settings)
 
 
@@ -129,6 +131,12 @@ def _method(settings: Settings) -> None:
 
     recalibrate = settings.recalibrate
     Method(settings.store.method, settings.store.level, recalibrate.model, recalibrate.engine).check()
+
+
+def _anomaly_model(folder: Path) -> None:
+    from l1scout.model.directory import load_model
+
+    load_model(folder, anomaly=True)
 
 
 def _fit(settings: Settings, sources: list[tuple[str, Settings]]) -> Iterator[CheckLine]:

@@ -1,7 +1,8 @@
 """Anomaly scores of crossings by a trained encoder, as a stage: it adds a stream of scores to data."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ from numpy.typing import NDArray
 from l1scout.core.joint_rows import joint_rows, on_rows
 from l1scout.core.orbit_batch import OrbitBatch
 from l1scout.core.orbit_data import OrbitData
-from l1scout.deploy.engine import Engine, create_engine, default_engine
+from l1scout.deploy.engine import Engine, available_engines, create_engine, default_engine
 from l1scout.errors import InputError
-from l1scout.formats.streams.anomaly import LEVELS, MAX_SCORE, STEPS_PER_UNIT
+from l1scout.formats.streams.anomaly import LEVELS, MAX_SCORE, MAX_THRESHOLDS, STEPS_PER_UNIT
+from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.model.anomaly_inputs import AnomalyInputs
+from l1scout.model.card import Card
 from l1scout.model.directory import Model, load_model
 
 STREAM = "anomaly"
+FAST_ENGINE = "fused"
+"""Of float models: its scores differ from those of onnx by the rounding of the last bit at most."""
 
 
 def hardware_score(latent: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -27,6 +32,53 @@ def hardware_score(latent: NDArray[np.float32]) -> NDArray[np.int32]:
     """
     total = np.square(latent, dtype=np.float64).sum(axis=0)
     return np.asarray(np.minimum(np.floor(STEPS_PER_UNIT * total), MAX_SCORE), np.int32)
+
+
+@dataclass(frozen=True, order=True)
+class ScoreThreshold:
+    """A threshold on the score, as the model's card states it.
+
+    Parameters
+    ----------
+    hw_score : int
+        Crossings with a higher score are above it.
+    fraction : float
+        Of the validation crossings that were above it when the model was trained.
+    rate_hz : float
+        Of crossings above it, in the data that the model was trained on; NaN if the card does not state it.
+    """
+
+    hw_score: int
+    fraction: float
+    rate_hz: float
+
+
+def score_thresholds(card: Card) -> tuple[ScoreThreshold, ...]:
+    """Return the thresholds of an anomaly model, rising; none if its card states none.
+
+    Raises
+    ------
+    InputError
+        If what the card states is not thresholds, or more than `MAX_THRESHOLDS`.
+    """
+    stated = card.scores.get("score_exceeded_by_fraction", {})
+    per_orbit = card.scores.get("crossings_per_orbit")
+    try:
+        crossing_hz = math.nan if per_orbit is None else float(per_orbit) * ORBIT_FREQUENCY_HZ
+        found = sorted(
+            ScoreThreshold(int(score), float(fraction), float(fraction) * crossing_hz)
+            for fraction, score in dict(stated).items()
+        )
+    except (TypeError, ValueError, OverflowError):
+        found = [ScoreThreshold(-1, math.nan, math.nan)]
+    good = all(0 <= t.hw_score <= MAX_SCORE and 0 < t.fraction < 1 and t.rate_hz != math.inf for t in found)
+    if not good or len(found) > MAX_THRESHOLDS:
+        msg = (
+            f"{card.name}: score_exceeded_by_fraction of the card is not up to {MAX_THRESHOLDS} scores by "
+            "fraction; train the model again"
+        )
+        raise InputError(msg)
+    return tuple(found)
 
 
 class AnomalyScorer:
@@ -67,6 +119,19 @@ class AnomalyScorer:
         """
         model = load_model(directory, anomaly=True)
         return cls(model, create_engine(engine or default_engine(model), model, threads=threads))
+
+    @classmethod
+    def load_fast(cls, directory: str | Path) -> "AnomalyScorer":
+        """Load a model directory with the fastest engine that takes no preparation, for scores as data come.
+
+        Raises
+        ------
+        InputError
+            As `load`.
+        """
+        model = load_model(directory, anomaly=True)
+        name = FAST_ENGINE if FAST_ENGINE in available_engines(model) else default_engine(model)
+        return cls(model, create_engine(name, model))
 
     @property
     def model_id(self) -> int:

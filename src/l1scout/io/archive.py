@@ -184,7 +184,14 @@ def chunks(file: InputFile, said: Mapping[str, Any]) -> Iterator[tuple[dict[str,
         if missing:
             msg = f"{file.path}: columns {', '.join(sorted(missing))} are missing"
             raise InputError(msg)
-        batches = file.parquet.iter_batches(MAX_ROWS // 8, columns=names, use_threads=False)
+        groups = range(file.parquet.num_row_groups)
+        batches = (  # by group: across groups pyarrow keeps every value of a column that has a dictionary
+            batch
+            for k in groups
+            for batch in file.parquet.iter_batches(
+                MAX_ROWS // 8, row_groups=[k], columns=names, use_threads=False
+            )
+        )
         held: list[pa.RecordBatch] = []
         for batch in chain(batches, [None]):
             held += [] if batch is None else [batch]

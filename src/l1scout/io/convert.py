@@ -1,8 +1,6 @@
 """Files of any format that holds scouting data, converted to any that can be written."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,18 +78,15 @@ def convert(
         done = _same_bytes(files[0], target, writer.name, options, made, progress)
         if done is not None:
             return done
-    with tempfile.TemporaryDirectory() as folder:
-        chunks = read_inputs(
-            files, quality, rows=rows, flavour=flavour, progress=progress, scratch=Path(folder)
-        )
+    chunks = read_inputs(files, quality, rows=rows, flavour=flavour, progress=progress)
 
-        def checked() -> Iterator[OrbitData]:
-            yield from chunks
-            quality.check(allow_damaged=accept_damaged)
+    def checked() -> Iterator[OrbitData]:
+        yield from chunks
+        quality.check(allow_damaged=accept_damaged)
 
-        return write_data(
-            checked(), target, name, drop=drop, empty_crossings=empty_crossings, made=made, **options
-        )
+    return write_data(
+        checked(), target, name, drop=drop, empty_crossings=empty_crossings, made=made, **options
+    )
 
 
 def read_inputs(
@@ -101,7 +96,6 @@ def read_inputs(
     rows: int = ROWS,
     flavour: str | None = None,
     progress: Progress = lambda _done, _of: None,
-    scratch: Path | None = None,
 ) -> Iterator[OrbitData]:
     """Read files one after the other with all that they hold, intermediate muons too.
 
@@ -118,9 +112,6 @@ def read_inputs(
         Of nano files.
     progress : callable
         Called with the bytes read, and with those of all files.
-    scratch : Path, optional
-        Folder for the stored file of an archive whose frames are not of muons alone; without it, only its
-        muons are read.
     """
     quality.skip_flagged = True
     done, total = 0, sum(path.stat().st_size for path in paths)
@@ -131,15 +122,9 @@ def read_inputs(
             yield data
         return
     for path in paths:
-        with ExitStack() as stack:
-            file = stack.enter_context(InputFile(path, flavour=flavour))
+        with InputFile(path, flavour=flavour) as file:
             if quality.is_duplicate_file(path):
                 continue
-            if scratch is not None and _has_other_streams(file):
-                stored = scratch / f"{quality.files}.raw"
-                archive.to_raw(file, stored)
-                stack.callback(stored.unlink, missing_ok=True)
-                file = stack.enter_context(InputFile(stored))
             quality.files += 1
             size, before = path.stat().st_size, quality.bytes
             for data in read_events(file, rows=rows, intermediate=True, quality=quality):
@@ -148,11 +133,6 @@ def read_inputs(
                 yield data
             done += size
     progress(total, total)
-
-
-def _has_other_streams(file: InputFile) -> bool:
-    """Return whether a file is an archive of frames that are not muons' records."""
-    return reader_of(file).name == "archive" and archive.metadata(file)["verbatim"] > 0
 
 
 def _same_bytes(

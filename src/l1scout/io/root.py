@@ -67,7 +67,8 @@ def open_root(path: Path, stream: Any, size: int, head: bytes) -> Iterator[Any]:
 
     _check_length(path, size, head)
     with guarded(path, "cannot be opened as ROOT"):
-        file = uproot.open(stream, custom_classes=_own_classes())
+        # entries are read once: a cache of arrays would only hold memory
+        file = uproot.open(stream, custom_classes=_own_classes(), array_cache=None)
     with file:
         yield file
 

@@ -16,14 +16,13 @@ from pydantic.dataclasses import dataclass
 
 from l1scout.core.documents import CLOSED
 from l1scout.core.joint_rows import joint_rows
-from l1scout.core.orbit_batch import OrbitBatch, final_muons, occurrence
+from l1scout.core.orbit_batch import OrbitBatch, final_muons
 from l1scout.core.orbit_data import MUON, OrbitData
 from l1scout.errors import InputError
 from l1scout.lhc import order_of_time
+from l1scout.model.object_places import HIGH, LOW, fill_inputs, place_objects
 
 Level = Literal["muon", "all"]
-LOW, HIGH = -128, 127
-"""Ends of an input."""
 FRACTION = 2
 """Bits of an input below the point: 1 is 4."""
 MAX_PLACES = 12
@@ -75,10 +74,15 @@ class ObjectInputs:
             msg = f"{self.stream}: offsets beyond {_MAX_OFFSET}, or shifts outside 0..{_MAX_SHIFT}"
             raise ValueError(msg)
 
+    @property
+    def scaling(self) -> NDArray[np.float64]:
+        """Offset and factor by column, shape (columns, 2): an input is the product, rounded and saturated."""
+        return np.stack([self.offset, 2.0 ** (FRACTION - np.array(self.shift, np.float64))], axis=1)
+
     def scaled(self, name: str, values: NDArray[Any]) -> NDArray[np.int16]:
         """Return values of a column as an input: -128..127, where 4 is 1."""
-        k = self.columns.index(name)
-        steps = (values.astype(np.float64) - self.offset[k]) * 2.0 ** (FRACTION - self.shift[k])
+        offset, factor = self.scaling[self.columns.index(name)]
+        steps = (values.astype(np.float64) - offset) * factor
         return np.clip(np.rint(steps), LOW, HIGH).astype(np.int16)
 
 
@@ -132,26 +136,23 @@ class AnomalyInputs:
         }
         crossings = replace(joint_rows(list(batches.values())), **stated)
         time = order_of_time(crossings.orbit, crossings.bx)
-        rows = []
+        laid, row = np.zeros((len(self.names), len(crossings)), np.int16), 0
         for part in self.objects:
-            batch = batches[part.stream]
-            at, place = np.searchsorted(time, order_of_time(batch.orbit, batch.bx))[batch.row], places(batch)
-            chosen = place < part.places
-            laid = np.zeros((part.places, len(part.columns), len(crossings)), np.int16)
-            for k, name in enumerate(part.columns):
-                laid[place[chosen], k, at[chosen]] = part.scaled(name, batch[name][chosen])
-            rows.append(laid.reshape(part.places * len(part.columns), len(crossings)))
-        return crossings, np.concatenate(rows)
+            batch, size = batches[part.stream], part.places * len(part.columns)
+            at = np.searchsorted(time, order_of_time(batch.orbit, batch.bx))
+            found = np.empty((len(batch), part.places), np.int64)
+            pt = batch["hwPt"] if "hwPt" in batch.columns else np.zeros(batch.n_objects, np.int16)
+            place_objects(batch.offsets, _plain(pt), found)
+            of_part = laid[row : row + size].reshape(part.places, len(part.columns), len(crossings))
+            for k, (name, (offset, factor)) in enumerate(zip(part.columns, part.scaling, strict=True)):
+                fill_inputs(found, at, _plain(batch[name]), offset, factor, of_part[:, k])
+            row += size
+        return crossings, laid
 
 
-def places(batch: OrbitBatch) -> NDArray[np.int64]:
-    """Return the place of each object in its crossing: that of the largest hwPt is 0, if they have one."""
-    if "hwPt" not in batch.columns:
-        return np.asarray(occurrence(batch.row), np.int64)
-    order = np.lexsort([-batch["hwPt"].astype(np.int64), batch.row])
-    found = np.empty(batch.n_objects, np.int64)
-    found[order] = occurrence(batch.row)
-    return found
+def _plain(column: NDArray[Any]) -> NDArray[Any]:
+    """Return a column in one of two types, so that few kernels are compiled."""
+    return np.ascontiguousarray(column, np.int16 if column.dtype == np.int16 else np.int64)
 
 
 def _of_common_orbits(batches: dict[str, OrbitBatch], source: str) -> dict[str, OrbitBatch]:
@@ -183,9 +184,15 @@ def _objects(data: OrbitData, part: ObjectInputs) -> OrbitBatch:
     if missing and batch.n_objects:
         msg = f"{data.source}: {part.stream} has no {', '.join(missing)}, which the anomaly model takes"
         raise InputError(msg)
+    looked_at = {*part.columns, "hwPt", "intermediate"}
+    batch = batch.stating(columns={n: c for n, c in batch.columns.items() if n in looked_at})
     if part.stream == MUON:
         batch = final_muons(batch)
     if "hwPt" in batch.columns:
-        return batch.select(batch["hwPt"] > 0)
-    batch = batch.take(np.flatnonzero(batch.counts), n_orbits=batch.n_orbits)
+        keep = batch["hwPt"] > 0
+        return batch if keep.all() and batch.counts.all() else batch.select(keep)
+    if not batch.counts.all():
+        seen = batch.orbits_seen()
+        batch = batch.take(np.flatnonzero(batch.counts), n_orbits=batch.n_orbits)
+        batch = batch if seen is None else batch.with_orbits(seen)
     return batch if not missing else batch.with_columns(**{n: np.zeros(0, np.int16) for n in missing})

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
 from l1scout.io.quality import ReadQuality
@@ -23,7 +22,7 @@ class StoreFollower:
     folder : Path
     run : int
     take : callable
-        Gets the data; of each source in order of time.
+        Gets the data, in order of time; and as `can_wait` whether the run has ended.
     stopping : Event
 
     Attributes
@@ -32,6 +31,8 @@ class StoreFollower:
         Segments that could not be read.
     corrupt : int
         Stretches that could not be read.
+    sources : set of int
+        Source ids of the run, those of which a segment is there.
     ended : bool
         Whether all sources have sent their last segment.
 
@@ -41,9 +42,7 @@ class StoreFollower:
         If there is no catalogue, or it does not have the run.
     """
 
-    def __init__(
-        self, folder: Path, run: int, take: Callable[[OrbitData], None], stopping: threading.Event
-    ) -> None:
+    def __init__(self, folder: Path, run: int, take: Callable[..., None], stopping: threading.Event) -> None:
         self._folder, self._run, self._take, self._stopping = folder, run, take, stopping
         self.skipped_segments = self.skipped_bytes = self.corrupt = 0
         self.ended = False
@@ -57,13 +56,12 @@ class StoreFollower:
         """Read until stopped, or until the run has ended and all of it was read."""
         while not self._stopping.is_set():
             segments = self._segments()
+            has_ended = self.sources == {s.segment.source for s in segments if s.segment.last}
             for stored in segments:
                 if self._stopping.is_set():
                     return
-                self._read(stored)
-            sources = {s.segment.source for s in segments}
-            ended = {s.segment.source for s in segments if s.segment.last}
-            if sources == ended and all(s.segment.key in self._done for s in segments):
+                self._read(stored, has_ended)
+            if has_ended and all(s.segment.key in self._done for s in segments):
                 self.ended = True
                 return
             self._stopping.wait(POLL_S)
@@ -71,11 +69,13 @@ class StoreFollower:
     def _segments(self) -> list[Stored]:
         catalogue = Catalogue(self._folder)
         try:
-            return [s for s in catalogue.segments(self._run) if s.deleted is None]
+            found = [s for s in catalogue.segments(self._run) if s.deleted is None]
         finally:
             catalogue.close()
+        self.sources = {s.segment.source for s in found}
+        return sorted(found, key=lambda s: (s.segment.epoch, s.segment.first_orbit))
 
-    def _read(self, stored: Stored) -> None:
+    def _read(self, stored: Stored, has_ended: bool) -> None:
         key = stored.segment.key
         if key in self._done:
             return
@@ -91,4 +91,4 @@ class StoreFollower:
         self._done.add(key)
         self.corrupt += quality.damaged_parts
         for data in batches:
-            self._take(data)
+            self._take(data, can_wait=has_ended)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from l1scout.core.provenance import Provenance
 from l1scout.deploy.recalibration_stage import RecalibrationStage
 from l1scout.errors import InputError, ScoutingError, printable
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
+from l1scout.monitor.live_scores import LiveScores
+from l1scout.monitor.model_scores import ModelScores, Scored, ThresholdRate
 from l1scout.quality.accumulators import RunHistograms
 from l1scout.quality.histogram_file import SavedHistograms, read_histograms, saved, write_histograms
 
@@ -63,6 +65,8 @@ class LiveHistograms:
     folder : Path, optional
         Where the histograms of each run are saved, as ``run000042.root``; None saves nothing.
     recalibration : RecalibrationStage, optional
+    scores : LiveScores, optional
+        Anomaly models that score the crossings.
     run_folder : Path, optional
         Of the run control whose status is shown.
     reference : Path, optional
@@ -93,12 +97,13 @@ class LiveHistograms:
         *,
         folder: Path | None = None,
         recalibration: RecalibrationStage | None = None,
+        scores: LiveScores | None = None,
         run_folder: Path | None = None,
         reference: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._provenance, self._folder, self._run_folder = provenance, folder, run_folder
-        self._recalibration, self._clock = recalibration, clock
+        self._recalibration, self.scores, self._clock = recalibration, scores, clock
         self.guard, self._saving = threading.Lock(), threading.Lock()
         self.histograms = RunHistograms(KEEP_SECTIONS)
         self.run: int | None = None
@@ -117,8 +122,16 @@ class LiveHistograms:
         if reference:
             self.load(reference.stem)
 
-    def take(self, data: OrbitData) -> None:
-        """Take in data in order of time; another run begins anew, late data of an earlier one are ignored."""
+    def take(self, data: OrbitData, *, can_wait: bool = False) -> None:
+        """Take in data in order of time; another run begins anew, late data of an earlier one are ignored.
+
+        Parameters
+        ----------
+        data : OrbitData
+        can_wait : bool
+            Whether all of them are to be scored, and reading waits for it; else some are left out if scoring
+            is slow.
+        """
         if self._recalibration is not None:
             try:
                 (data,) = self._recalibration.step(data)
@@ -130,6 +143,8 @@ class LiveHistograms:
         if run in self._ended:  # of a source that is late
             return
         if run != self.run and self.run is not None:
+            if self.scores is not None:
+                self.scores.end(self.run)
             self.save()
             self._ended.add(self.run)
         with self.guard:
@@ -142,6 +157,31 @@ class LiveHistograms:
                 first, last = int(main.orbit[0]), int(main.orbit[-1])
                 self.oldest_orbit = first if self.oldest_orbit < 0 else min(first, self.oldest_orbit)
                 self.newest_orbit = last
+        if self.scores is not None:
+            try:
+                self.scores.offer(run, data, wait=can_wait)
+            except InputError as error:
+                self.faults.append(f"no scores: {printable(str(error), 200)}")
+                self.scores.stop()
+
+    def keep_scores(self, run: int | None, model: ModelScores, made: Sequence[Scored]) -> None:
+        """Take in scores of the run; those of an earlier one are ignored."""
+        with self.guard:
+            for scored in made if run == self.run else ():
+                model.keep(scored)
+                self.histograms.add(OrbitData({model.stream: scored.scores}))
+
+    def scored_fraction(self, model: ModelScores) -> float:
+        """Orbits of the run that a model has scored, over those read; NaN if none was. The guard is held."""
+        known = self.histograms.streams.get(model.stream)
+        return _fraction(known.orbits if known else 0, self.histograms.orbits)
+
+    def newest_rates(self, model: ModelScores) -> tuple[Section | None, list[ThresholdRate]]:
+        """Return the rates of a model in its newest complete lumisection, or the first. The guard is held."""
+        known = self.histograms.streams.get(model.stream)
+        kept = sorted(known.sections) if known else []
+        at = kept[max(len(kept) - 2, 0)] if kept else None
+        return at, model.rates(known if at else None, at)
 
     @property
     def seen_fraction(self) -> float:
@@ -157,10 +197,12 @@ class LiveHistograms:
             except ScoutingError:
                 self.chain = None
         now = self._clock()
+        waiting = self.scores.oldest if self.scores is not None else None
         with self.guard:
             orbits, newest = self.histograms.orbits, self.newest_orbit
             objects = sum(self._objects(name) for name in list(self.histograms.streams)[:1])
-            new = [s for s in self.histograms.completed() if self._completed is None or s > self._completed]
+            complete = [s for s in self.histograms.completed() if waiting is None or s < waiting]
+            new = [s for s in complete if self._completed is None or s > self._completed]
             for section in new:
                 self._completed = section
                 for watch in self.watchers:

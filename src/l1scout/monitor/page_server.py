@@ -34,6 +34,7 @@ from l1scout.monitor.downloads import MEDIA, WRITERS
 from l1scout.monitor.live_histograms import CURRENT, LiveHistograms
 from l1scout.monitor.page_clients import MAX_CLIENTS, FrameHub
 from l1scout.monitor.page_frames import View, describe_stream, live_frame, saved_frame
+from l1scout.quality.histogram_definitions import stream_of
 from l1scout.store.http_server import QUIET
 from l1scout.wire import listening_socket
 
@@ -193,7 +194,7 @@ class PageServer:
     async def _download(self, request: Request) -> Response:
         query = request.query_params
         form, name, stream = query.get("format", "root"), query.get("run", CURRENT), query.get("stream", "")
-        if form not in WRITERS or (stream and stream not in STREAMS):
+        if form not in WRITERS or (stream and stream_of(stream) not in STREAMS):
             msg = f"format is one of {', '.join(WRITERS)}; stream a known one"
             raise InputError(msg)
         async with self._downloads:
@@ -315,7 +316,7 @@ async def _static(request: Request) -> Response:
 
 async def _definitions(request: Request) -> Response:
     stream = request.query_params.get("stream", "")
-    if stream not in STREAMS:
+    if stream_of(stream) not in STREAMS:
         msg = "no stream of this name"
         raise InputError(msg)
     return JSONResponse(describe_stream(stream))

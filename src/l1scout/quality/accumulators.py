@@ -10,7 +10,7 @@ from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import joint_origin
 from l1scout.formats.stream import STREAMS
 from l1scout.lhc import ORBIT_FREQUENCY_HZ
-from l1scout.quality.histogram_definitions import HistogramDefinition, definitions
+from l1scout.quality.histogram_definitions import HistogramDefinition, definitions, stream_of
 from l1scout.quality.stream_histograms import Counts, StreamHistograms
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class RunHistograms:
         """Take in data of whole orbits, in order of time."""
         del prescale
         for name, batch in data.streams.items():
-            if name not in STREAMS:
+            if stream_of(name) not in STREAMS:
                 continue
             if name not in self.streams:
                 self.streams[name] = StreamHistograms(name, self.keep_sections)

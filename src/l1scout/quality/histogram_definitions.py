@@ -17,7 +17,7 @@ from l1scout.analysis.common.anomaly_counts import spectrum_edges
 from l1scout.core.orbit_data import MUON
 from l1scout.formats.layout import Field
 from l1scout.formats.stream import STREAMS
-from l1scout.formats.streams.anomaly import LEVELS
+from l1scout.formats.streams.anomaly import LEVELS, MAX_THRESHOLDS
 from l1scout.formats.streams.muon import FIELDS, PHI_BINS, TRACK_FINDERS
 from l1scout.lhc import BX_PER_ORBIT
 
@@ -36,6 +36,8 @@ MULTIPLICITIES = 33
 """Bins of objects in a crossing; the last one has all larger numbers."""
 REACH = 20
 """Largest distance, in BX, of crossings with an object that is counted."""
+EXCEEDED = "exceeded"
+"""Column of scores, and its histogram: how many of the model's thresholds a score is above."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,16 @@ class HistogramDefinition:
     axes : tuple of HistogramAxis
     counts : str
         What a count is, such as ``muons``.
+    is_trend : bool
+        Whether its bins, which are few, are kept by lumisection for all of a run: see
+        `l1scout.quality.stream_histograms.StreamHistograms.trend`.
     """
 
     name: str
     title: str
     axes: tuple[HistogramAxis, ...]
     counts: str = "objects"
+    is_trend: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -246,7 +252,10 @@ def gt_definitions() -> tuple[HistogramDefinition, ...]:
 
 
 def anomaly_definitions() -> tuple[HistogramDefinition, ...]:
-    """Return the histograms of anomaly scores: their spectrum in quarters of octaves, also by level."""
+    """Return the histograms of anomaly scores: their spectrum in quarters of octaves, also by level.
+
+    Where the monitor scores crossings, they have the number of the model's thresholds that are exceeded.
+    """
     edges = spectrum_edges()
     table = np.repeat(np.arange(edges.size - 1, dtype=np.int16), np.diff(edges))
     label = "hwScore (sixteenths)"
@@ -254,10 +263,12 @@ def anomaly_definitions() -> tuple[HistogramDefinition, ...]:
     level = integer_axis(
         "level", f"level ({', '.join(f'{k}: {n}' for k, n in enumerate(LEVELS))})", 4, "level"
     )
+    exceeded = integer_axis(EXCEEDED, "thresholds exceeded", MAX_THRESHOLDS + 1, EXCEEDED)
     return (
         *_BEYOND,
         HistogramDefinition("score", "Anomaly score", (score,), "scores"),
         HistogramDefinition("level_score", "Anomaly score by level", (level, score), "scores"),
+        HistogramDefinition(EXCEEDED, "Thresholds exceeded", (exceeded,), "scores", is_trend=True),
     )
 
 
@@ -268,8 +279,20 @@ _OWN: Mapping[str, Any] = {
 }
 
 
+def stream_of(name: str) -> str:
+    """Return the stream whose histograms a name has: ``anomaly`` of ``anomaly.axo``, scores by the model axo.
+
+    So the scores of each model have histograms of their own, and orbits in which they were made.
+    """
+    return name.partition(".")[0]
+
+
+def definitions(name: str) -> tuple[HistogramDefinition, ...]:
+    """Return the histograms of a stream, or of a part of it (`stream_of`)."""
+    return _definitions(stream_of(name))
+
+
 @cache
-def definitions(stream: str) -> tuple[HistogramDefinition, ...]:
-    """Return the histograms of a stream."""
+def _definitions(stream: str) -> tuple[HistogramDefinition, ...]:
     made: tuple[HistogramDefinition, ...] = _OWN[stream]() if stream in _OWN else generic_definitions(stream)
     return made

@@ -12,7 +12,7 @@ from l1scout.errors import InputError, printable
 from l1scout.files import complete_or_nothing
 from l1scout.formats.stream import STREAMS
 from l1scout.quality.accumulators import RunHistograms
-from l1scout.quality.histogram_definitions import definitions
+from l1scout.quality.histogram_definitions import definitions, stream_of
 from l1scout.quality.stream_histograms import Counts
 
 SUMMARY = "l1scout_histograms"
@@ -119,7 +119,7 @@ def read_histograms(path: Path) -> SavedHistograms:
             summary = json.loads(str(file[SUMMARY]))
             counts: dict[str, Counts] = {}
             for stream in summary["orbits"]:
-                if stream not in STREAMS:
+                if stream_of(stream) not in STREAMS:
                     continue
                 counts[stream] = {}
                 for definition in definitions(stream):

@@ -6,16 +6,24 @@ compares with another run, which does not change.
 """
 
 from abc import ABC, abstractmethod
-from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.analysis.common.live_time import Section
+from l1scout.formats.streams.anomaly import MAX_THRESHOLDS
+from l1scout.lhc import ORBIT_FREQUENCY_HZ
 from l1scout.quality.drift import ShiftDetector, beside_trains, count_pull, mean_pull
-from l1scout.quality.histogram_definitions import HistogramAxis, HistogramDefinition, definitions
+from l1scout.quality.histogram_definitions import (
+    EXCEEDED,
+    HistogramAxis,
+    HistogramDefinition,
+    definitions,
+    stream_of,
+)
 from l1scout.quality.pulls import TOLERANCE, HistogramTest, compare_histograms, dispersion, pulls
 from l1scout.quality.quality_flag import QualityFlag
+from l1scout.quality.section_reference import SectionReference
 from l1scout.quality.stream_histograms import Counts
 
 MIN_SECTIONS = 4
@@ -27,46 +35,14 @@ RATE_SECTIONS = 4
 RESTART_AFTER = 32
 MEAN_SHARE = 0.2
 """Systematic uncertainty of the mean of ln pT, over that of a bin."""
-NOT_COMPARED = frozenset({"bx", "multiplicity", "next_crossing"})
+NOT_COMPARED = frozenset({"bx", "multiplicity", "next_crossing", EXCEEDED})
 """Histograms whose bins are not compared: they change shape with luminosity, or repeat another one."""
+OF_SCORES = frozenset({"score", EXCEEDED})
+"""Histograms of anomaly scores that are checked where the monitor scores: the others repeat the objects'."""
 SPECTRA = ("pt", "pt_recalibrated", "et")
 """Whose mean is followed."""
 _NEAR = 4.0
 """Pull, above which neighbours of the worst bin of a spectrum belong to what is reported."""
-
-
-class SectionReference:
-    """The sum of earlier lumisections.
-
-    Parameters
-    ----------
-    keep : int, optional
-        Newest ones that count; all if None.
-    """
-
-    def __init__(self, keep: int | None) -> None:
-        self._keep = keep
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget all."""
-        self.counts: NDArray[np.int64] | None = None
-        self.orbits = self.sections = 0
-        self._newest: deque[tuple[NDArray[np.int64], int]] = deque()
-
-    def add(self, counts: NDArray[np.int64], orbits: int) -> None:
-        """Add a lumisection."""
-        self.counts = counts.copy() if self.counts is None else self.counts + counts
-        self.orbits += orbits
-        self.sections += 1
-        if self._keep is None:
-            return
-        self._newest.append((counts.copy(), orbits))
-        if len(self._newest) > self._keep:
-            old, old_orbits = self._newest.popleft()
-            self.counts -= old
-            self.orbits -= old_orbits
-            self.sections -= 1
 
 
 class SectionCheck(ABC):
@@ -292,19 +268,42 @@ class RateCheck(DriftCheck):
 
     restart_after = 1
     _what = "number of crossings with an object per orbit"
+    _unit = 1.0
 
-    def __init__(self, stream: str, tolerance: float) -> None:
-        super().__init__(stream, "occupied_bx", "rate", RATE_SECTIONS, tolerance)
+    def __init__(
+        self, stream: str, tolerance: float, histogram: str = "occupied_bx", name: str = "rate"
+    ) -> None:
+        super().__init__(stream, histogram, name, RATE_SECTIONS, tolerance)
 
     def _pull(
         self, now: NDArray[np.int64], orbits: int, reference: NDArray[np.int64]
     ) -> tuple[float, float, float] | None:
-        seen, before, of = int(now.sum()), int(reference.sum()), self.reference.orbits
+        seen, before, of = self._counted(now), self._counted(reference), self.reference.orbits
         pull = count_pull(seen, orbits, before, of, self._tolerance)
-        return None if pull is None or not orbits else (pull, seen / orbits, before / of)
+        if pull is None or not orbits:
+            return None
+        return pull, self._unit * seen / orbits, self._unit * before / of
+
+    def _counted(self, counts: NDArray[np.int64]) -> int:
+        return int(counts.sum())
 
     def compare_with(self, counts: NDArray[np.int64], orbits: int) -> None:
         """Go on comparing with the lumisections before: runs have different luminosities."""
+
+
+class ThresholdCheck(RateCheck):
+    """Follow the rate of crossings whose anomaly score is above the n-th threshold of the model."""
+
+    view = "anomaly"
+    _unit = ORBIT_FREQUENCY_HZ / 1e3
+
+    def __init__(self, stream: str, number: int, tolerance: float) -> None:
+        super().__init__(stream, tolerance, EXCEEDED, f"above_threshold_{number}")
+        self._number = number
+        self._what = f"rate of crossings with a score above threshold {number} [kHz]"
+
+    def _counted(self, counts: NDArray[np.int64]) -> int:
+        return int(counts[self._number :].sum())
 
 
 class MeanCheck(DriftCheck):
@@ -359,7 +358,12 @@ class TimingCheck(DriftCheck):
 
 def checks_of(stream: str, histograms: set[str], tolerance: float = TOLERANCE) -> list[SectionCheck]:
     """Return the checks of these histograms of a stream."""
-    known = {d.name: d for d in definitions(stream) if d.name in histograms}
+    of_model = stream_of(stream) != stream
+    known = {
+        d.name: d
+        for d in definitions(stream)
+        if d.name in histograms and (not of_model or d.name in OF_SCORES)
+    }
     made: list[SectionCheck] = [
         BinCheck(stream, d, tolerance) for n, d in known.items() if n not in NOT_COMPARED
     ]
@@ -367,4 +371,6 @@ def checks_of(stream: str, histograms: set[str], tolerance: float = TOLERANCE) -
     if "occupied_bx" in known:
         made.append(RateCheck(stream, tolerance))
         made += [TimingCheck(stream, late, tolerance) for late in (False, True)]
+    if EXCEEDED in known:
+        made += [ThresholdCheck(stream, k, tolerance) for k in range(1, MAX_THRESHOLDS + 1)]
     return made

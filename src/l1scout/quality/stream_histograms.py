@@ -1,5 +1,6 @@
 """The histograms of one stream, by lumisection and in all: filled batch by batch, merged exactly."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,8 +56,8 @@ class StreamHistograms:
         Counts of the run by histogram.
     sections : dict of Section to dict
         The same by lumisection, in the order in which they were first seen.
-    forgotten : dict of Section to tuple of int
-        Objects, and crossings with an object, of lumisections that are in the total and no longer apart.
+    forgotten : dict of Section to ndarray of int64
+        What `trend` has of the histograms of lumisections that are in the total and no longer apart.
     """
 
     stream: str
@@ -66,7 +67,8 @@ class StreamHistograms:
     def __post_init__(self) -> None:
         self.total = empty_counts(self.stream)
         self.sections: dict[Section, Counts] = {}
-        self.forgotten: dict[Section, tuple[int, int]] = {}
+        self.forgotten: dict[Section, NDArray[np.int64]] = {}
+        self._trends = [d for d in definitions(self.stream) if d.is_trend]
         self.origins: set[bool | None] = set()
         self.counts_orbits = True
 
@@ -105,12 +107,16 @@ class StreamHistograms:
         while self.keep_sections is not None and len(self.sections) > max(self.keep_sections, 1):
             oldest = next(iter(self.sections))
             counts = self.sections.pop(oldest)
-            self._note(oldest, (int(counts["bx"].sum()), int(counts["occupied_bx"].sum())))
+            self._note(oldest, self._summary(counts))
             _add(self.total, counts)
 
-    def _note(self, section: Section, summary: tuple[int, int]) -> None:
-        before = self.forgotten.get(section, (0, 0))
-        self.forgotten[section] = before[0] + summary[0], before[1] + summary[1]
+    def _note(self, section: Section, summary: NDArray[np.int64]) -> None:
+        self.forgotten[section] = self.forgotten.get(section, 0) + summary
+
+    def _summary(self, counts: Counts) -> NDArray[np.int64]:
+        """Return what is kept of the histograms of a lumisection for all of the run."""
+        bins = [counts[d.name].ravel() for d in self._trends]
+        return np.concatenate([[counts["bx"].sum(), counts["occupied_bx"].sum()], *bins])
 
     def trend(self) -> dict[str, NDArray[np.int64]]:
         """Return what happened in each lumisection, however old, in order.
@@ -119,16 +125,18 @@ class StreamHistograms:
         -------
         dict of str to ndarray
             ``run``, ``section``, ``orbits`` seen and ``lost_orbits``, ``objects``, and ``crossings`` with an
-            object.
+            object; of a histogram with `HistogramDefinition.is_trend` its bins, ``exceeded_0`` being the
+            first of ``exceeded``.
         """
+        names = (*TREND, *(f"{d.name}_{k}" for d in self._trends for k in range(math.prod(d.shape))))
+        none = np.zeros(len(names) - TREND.index("objects"), np.int64)
         seen, rows = self.live.sections, []
         for at in sorted(seen):
-            objects, crossings = self.forgotten.get(at, (0, 0))
+            known = self.forgotten.get(at, none)
             if at in self.sections:
-                objects += int(self.sections[at]["bx"].sum())
-                crossings += int(self.sections[at]["occupied_bx"].sum())
-            rows.append((at.run, at.number, seen[at].orbits, seen[at].lost, objects, crossings))
-        return dict(zip(TREND, np.array(rows, np.int64).reshape(-1, len(TREND)).T, strict=True))
+                known = known + self._summary(self.sections[at])
+            rows.append((at.run, at.number, seen[at].orbits, seen[at].lost, *known.tolist()))
+        return dict(zip(names, np.array(rows, np.int64).reshape(-1, len(names)).T, strict=True))
 
     def run(self, names: Iterable[str] | None = None) -> Counts:
         """Return the counts of the whole run, of some histograms or of all."""

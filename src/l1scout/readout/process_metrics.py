@@ -26,9 +26,9 @@ class Metric:
     kind : {"counter", "gauge"}
     help : str
     value : callable
-        Returns the value, or values by label, of a status.
+        Returns the value of a status, or values by label (of several labels, with commas between).
     label : str
-        Name of the label; empty for a single series.
+        Name of the label, or names with commas between; empty for a single series.
     labels : callable
         Returns the values of the label that exist from the start.
     """
@@ -140,12 +140,33 @@ def _store() -> Iterator[Metric]:
     yield gauge("disk_free_bytes", "Bytes free on the disk of the store.", lambda s: s.disk_free)
 
 
+def _anomaly(name: str, about: str, field: str) -> Metric:
+    """Return a gauge by anomaly model and by the fraction of crossings for which a threshold was set."""
+
+    def values(s: MonitorStatus) -> Values:
+        return {f"{m.model},{r.fraction:g}": getattr(r, field) for m in s.anomaly for r in m.rates}
+
+    return Metric(f"l1scout_anomaly_{name}", "gauge", about, values, "model,fraction")
+
+
 def _monitor() -> Iterator[Metric]:
     yield gauge("orbits_shown", "Orbits of the run in the histograms.", lambda s: s.orbits)
     yield gauge("orbits_shown_ratio", "Of the run's orbits since the first that was read.", lambda s: s.shown)
     yield count("segments_skipped", "Segments left out, as the monitor was slow or late.", "skipped_segments")
     yield count("segments_skipped_bytes", "Bytes left out of segments that were read.", "skipped_bytes")
     yield count("stretches_corrupted", "Stretches of files that could not be read.", "corrupt")
+    yield _anomaly(
+        "rate_hertz", "Rate of crossings above a threshold in the newest complete lumisection.", "rate_hz"
+    )
+    yield _anomaly("rate_error_hertz", "Statistical uncertainty of the rate above a threshold.", "error_hz")
+    yield _anomaly("rate_trained_hertz", "Rate above a threshold when the model was trained.", "trained_hz")
+    yield Metric(
+        "l1scout_anomaly_scored_ratio",
+        "gauge",
+        "Of the orbits read, those that the anomaly model has scored.",
+        lambda s: {m.model: m.scored for m in s.anomaly},
+        "model",
+    )
     yield gauge("pages_connected", "Pages that are connected.", lambda s: s.clients)
     yield count("frames_sent", "Frames sent to pages.", "sent_frames")
     yield count("frames_sent_bytes", "Bytes of the frames sent to pages.", "sent_bytes")
@@ -192,11 +213,11 @@ def exposition(process: str, metrics: Iterable[Metric], status: Any) -> tuple[by
             build.add_metric([process, __version__], 1)
             yield build
             for metric in metrics:
-                labels = [metric.label] if metric.label else []
+                labels = metric.label.split(",") if metric.label else []
                 kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
                 family = kind(metric.name, metric.help, labels=labels)
                 for label, value in metric.series(status).items():
-                    family.add_metric([label] if labels else [], value)
+                    family.add_metric(label.split(",", len(labels) - 1) if labels else [], value)
                 yield family
 
     registry = CollectorRegistry()

@@ -110,6 +110,28 @@ class StoreStatus(ProcessStatus):
     disk_free: int = Field(description="Bytes.")
 
 
+class ModelRate(BaseModel):
+    """Rate of the crossings above a threshold of an anomaly model; numbers are 0 while they are not known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hw_score: int = Field(description="Crossings with a higher hwScore are above it.")
+    fraction: float = Field(description="Of the crossings for which the threshold was set.")
+    trained_hz: float = Field(description="When the model was trained.")
+    rate_hz: float = Field(description="In the newest complete lumisection.")
+    error_hz: float = Field(description="Statistical uncertainty of that.")
+
+
+class ScoringModel(BaseModel):
+    """An anomaly model with which the monitor scores crossings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(description="Name of its folder.")
+    scored: float = Field(description="Fraction of the orbits read that it has scored; 0 before the first.")
+    rates: list[ModelRate]
+
+
 class MonitorStatus(ProcessStatus):
     """Status of the process that serves the live page."""
 
@@ -122,6 +144,7 @@ class MonitorStatus(ProcessStatus):
     skipped_segments: int = Field(description="Segments left out, as this process was too slow or late.")
     skipped_bytes: int = Field(description="Bytes left out of other segments.")
     corrupt: int = Field(description="Stretches of files that could not be read.")
+    anomaly: list[ScoringModel] = Field(default_factory=list, description="By anomaly model.")
     clients: int = Field(description="Pages that are connected.")
     sent_frames: int = Field(description="Frames sent to pages.")
     sent_bytes: int

@@ -1,7 +1,7 @@
 """Tables of the settings file, with their defaults, limits and descriptions."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -167,9 +167,19 @@ class MonitorSection(SettingsSection):
         Path("l1scout-histograms"), description="Folder where the histograms of each run are saved."
     )
     reference: Path | None = Field(None, description="File of histograms to compare with.")
+    anomaly_models: tuple[Path, ...] = Field(
+        (),
+        description="Anomaly models (folders, of different names) to score all crossings with; in the "
+        "environment and options with commas between.",
+    )
     false_alarms_per_day: float = Field(
         1.0, gt=0, allow_inf_nan=False, description="Largest number of false alarms of data quality per day."
     )
+
+    @field_validator("anomaly_models", mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        return [name for name in given.split(",") if name.strip()] if isinstance(given, str) else given
 
 
 class AccessSection(SettingsSection):

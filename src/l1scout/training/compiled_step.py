@@ -14,7 +14,7 @@ import numpy as np
 from l1scout.model.keras_backend import load_keras
 from l1scout.training.recipes import Recipe, loss_of_muons, optimizer
 
-_EPSILON, _MOMENTUM = 1e-3, 0.99
+EPSILON, MOMENTUM = 1e-3, 0.99
 """Of Keras' batch normalisation."""
 LEAST_RATE = 1e-3
 """To which a falling learning rate falls, in units of the first."""
@@ -222,9 +222,9 @@ def forward(kind: StepKind, weights: Weights, moving: Tree, given: Given, x: Any
             mean = jnp.sum(z * share, axis=1)
             variance = jnp.sum(z * z * share, axis=1) - mean**2
             moved.append(
-                tuple(a * _MOMENTUM + b * (1 - _MOMENTUM) for a, b in zip(old, (mean, variance), strict=True))
+                tuple(a * MOMENTUM + b * (1 - MOMENTUM) for a, b in zip(old, (mean, variance), strict=True))
             )
-        slope = jax.lax.rsqrt(variance + _EPSILON) * gamma
+        slope = jax.lax.rsqrt(variance + EPSILON) * gamma
         z = act[kind.recipe.hidden](z * slope[:, None] + (beta - mean * slope)[:, None])
         z = kernel.T @ z + bias[:, None]
     return act[kind.recipe.output](z), tuple(moved)

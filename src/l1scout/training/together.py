@@ -16,16 +16,8 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.model.keras_backend import load_keras
-from l1scout.training.compiled_step import (
-    Given,
-    Program,
-    StepKind,
-    TrainingState,
-    Tree,
-    Weights,
-    program,
-    step_kind,
-)
+from l1scout.training import compiled_step, fused_step
+from l1scout.training.compiled_step import Given, Program, StepKind, TrainingState, Tree, Weights, step_kind
 from l1scout.training.embeddings import EmbeddedInputs, layers_in_order
 from l1scout.training.recipes import Recipe
 
@@ -116,7 +108,8 @@ def train_together(
         groups.setdefault(alike, []).append(k)
     found: list[dict[str, Any]] = [{} for _ in trainings]
     for (kind, *_), members in groups.items():
-        done = _Group([trainings[k] for k in members], program(kind)).train(patience, on_epoch)
+        step = fused_step if fused_step.does(kind) else compiled_step
+        done = _Group([trainings[k] for k in members], step.program(kind)).train(patience, on_epoch)
         for k, entries in zip(members, done, strict=True):
             found[k] = entries
     return found
@@ -236,10 +229,12 @@ def _side_by_side(
     x, y = (np.zeros((steps, len(chunks), batch, width), np.float32) for width in widths)
     counts = np.zeros((steps, len(chunks)), np.int32)
     for k, chunk in enumerate(chunks):
-        for start in range(0, len(chunk[0]) if chunk else 0, batch):
-            here, at = [a[start : start + batch] for a in chunk or ()], start // batch
-            counts[at, k] = n = len(here[0])
-            x[at, k, :n], y[at, k, :n] = here
+        n = len(chunk[0]) if chunk else 0
+        full = n // batch
+        counts[:, k] = np.clip(n - batch * np.arange(steps), 0, batch)
+        for of_all, of_one in zip((x, y), chunk or (), strict=False):
+            of_all[:full, k] = of_one[: full * batch].reshape(full, *of_all.shape[2:])
+            of_all[full : full + 1, k, : n - full * batch] = of_one[full * batch :]
     return x, y, counts
 
 

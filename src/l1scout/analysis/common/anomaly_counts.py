@@ -10,18 +10,13 @@ from numpy.typing import NDArray
 from l1scout.analysis.common.live_time import LiveTime
 from l1scout.analysis.common.menu_tables import poisson_interval
 from l1scout.analysis.common.muons import OfOrigin
-from l1scout.core.orbit_batch import OrbitBatch, final_muons
-from l1scout.core.orbit_data import MUON, OrbitData
+from l1scout.analysis.common.top_crossings import TopCrossings
+from l1scout.core.orbit_batch import OrbitBatch
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
-from l1scout.formats.stream import STREAMS
 from l1scout.formats.streams.anomaly import LEVELS, SCORE
-from l1scout.lhc import order_of_time
 
 BINS_PER_OCTAVE = 4
-LISTED = ("muon", "egamma", "tau", "jet", "etsum")
-"""Streams of which a crossing's objects are described."""
-_DESCRIBED = 3
-"""Objects of a stream that are described."""
 
 
 class ScoredBy(NamedTuple):
@@ -34,17 +29,6 @@ class ScoredBy(NamedTuple):
         """For rows of tables."""
         known = self.level < len(LEVELS)
         return {"level": LEVELS[self.level] if known else str(self.level), "model_id": self.model_id}
-
-
-class TopCrossing(NamedTuple):
-    """A crossing of high score; sorted, the highest comes first, then the earliest."""
-
-    minus_score: int
-    run: int
-    orbit: int
-    bx: int
-    lumisection: int
-    objects: str
 
 
 def spectrum_edges() -> NDArray[np.int64]:
@@ -68,13 +52,13 @@ class AnomalyCounts(OfOrigin):
     ----------
     counts : dict of ScoredBy to ndarray of int64, shape (262144,)
         Crossings by hwScore.
-    tops : dict of ScoredBy to list of TopCrossing
+    tops : dict of ScoredBy to TopCrossings
     """
 
     top: int
     live: LiveTime = field(default_factory=LiveTime)
     counts: dict[ScoredBy, NDArray[np.int64]] = field(default_factory=dict)
-    tops: dict[ScoredBy, list[TopCrossing]] = field(default_factory=dict)
+    tops: dict[ScoredBy, TopCrossings] = field(default_factory=dict)
 
     def add(self, batch: OrbitBatch, prescale: float = 1.0, objects: OrbitData | None = None) -> None:
         """Take in scores, and the objects of their crossings if there are any.
@@ -95,31 +79,13 @@ class AnomalyCounts(OfOrigin):
             chosen = np.flatnonzero((models == (level, model_id)).all(axis=1))
             scores, model = batch["hwScore"][chosen], ScoredBy(level, model_id)
             self._counts(model)[:] += np.bincount(scores, minlength=SCORE["hwScore"].high + 1)
-            self._keep(model, batch, chosen, scores, objects)
+            self._tops(model).add(batch, chosen, objects)
 
     def _counts(self, model: ScoredBy) -> NDArray[np.int64]:
         return self.counts.setdefault(model, np.zeros(SCORE["hwScore"].high + 1, np.int64))
 
-    def _keep(
-        self,
-        model: ScoredBy,
-        batch: OrbitBatch,
-        chosen: NDArray[np.int64],
-        scores: NDArray[Any],
-        objects: OrbitData | None,
-    ) -> None:
-        """Keep the crossings that are among the highest."""
-        tops = self.tops.setdefault(model, [])
-        highest = chosen[np.argsort(-scores.astype(np.int64), kind="stable")[: self.top]]
-        if len(tops) == self.top and tops:
-            highest = highest[batch["hwScore"][highest] > -tops[-1].minus_score]
-        for k in highest.tolist():
-            row = int(batch.row[k])
-            at = (int(batch.run[row]), int(batch.orbit[row]), int(batch.bx[row]), int(batch.lumisection[row]))
-            text = described(objects, at[1], at[2]) if objects else ""
-            tops.append(TopCrossing(-int(batch["hwScore"][k]), *at, text))
-        tops.sort()
-        del tops[self.top :]
+    def _tops(self, model: ScoredBy) -> TopCrossings:
+        return self.tops.setdefault(model, TopCrossings(self.top))
 
     def merge(self, other: "AnomalyCounts") -> None:
         """Add scores that follow these."""
@@ -128,7 +94,7 @@ class AnomalyCounts(OfOrigin):
         for model, counts in other.counts.items():
             self._counts(model)[:] += counts
         for model, tops in other.tops.items():
-            self.tops[model] = sorted([*self.tops.get(model, []), *tops])[: self.top]
+            self._tops(model).merge(tops)
 
     def _models(self) -> Iterator[tuple[ScoredBy, NDArray[np.int64]]]:
         yield from sorted(self.counts.items(), key=lambda item: item[0])
@@ -168,43 +134,4 @@ class AnomalyCounts(OfOrigin):
 
     def highest(self) -> list[dict[str, Any]]:
         """Return a row for each crossing of highest score of each model."""
-        return [
-            model.as_dict()
-            | {n: getattr(top, n) for n in ("run", "lumisection", "orbit", "bx")}
-            | {"hw_score": -top.minus_score, "objects": top.objects}
-            for model in sorted(self.tops)
-            for top in self.tops[model]
-        ]
-
-
-def described(data: OrbitData, orbit: int, bx: int) -> str:
-    """Describe the hardest objects of a crossing: pT (GeV), eta and phi (rad)."""
-    parts = []
-    for name in LISTED:
-        if name not in data.streams:
-            continue
-        batch = final_muons(data.streams[name]) if name == MUON else data.streams[name]
-        row = int(np.searchsorted(order_of_time(batch.orbit, batch.bx), order_of_time(orbit, bx)))
-        if row < len(batch) and batch.orbit[row] == orbit and batch.bx[row] == bx:
-            span = slice(int(batch.offsets[row]), int(batch.offsets[row + 1]))
-            parts += _of_stream(name, {n: c[span] for n, c in batch.columns.items() if c.dtype.kind in "iu"})
-    return "; ".join(parts)
-
-
-def _of_stream(name: str, columns: dict[str, NDArray[Any]]) -> list[str]:
-    values = STREAMS[name].physics(columns)
-    if name == "etsum":
-        return (
-            [f"missing Et {values['missEt'][0]:.1f}"] if "missEt" in values and values["missEt"].size else []
-        )
-    if "pt" not in values or not values["pt"].size:
-        return []
-    eta, phi = (values.get(f"{n}AtVtx", values.get(n)) for n in ("eta", "phi"))
-    hardest = np.argsort(-np.nan_to_num(values["pt"]), kind="stable")[:_DESCRIBED]
-    found = [
-        f"{values['pt'][k]:.1f} ({eta[k]:.2f}, {phi[k]:.2f})"
-        for k in hardest.tolist()
-        if eta is not None and phi is not None
-    ]
-    more = values["pt"].size - len(found)
-    return [f"{name} {', '.join(found)}" + (f" and {more} more" if more > 0 else "")]
+        return [model.as_dict() | top for model in sorted(self.tops) for top in self.tops[model].rows()]

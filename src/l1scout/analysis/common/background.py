@@ -7,6 +7,7 @@ numbers are fitted to the empty BX, by Poisson likelihood.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from iminuit.cost import poisson_chi2
@@ -83,9 +84,13 @@ def _in_time(mu: NDArray[np.float64], values: NDArray[np.float64], length: float
 
 def _basis(mu: NDArray[np.float64], length: float) -> NDArray[np.float64]:
     """Background of each BX for each of `NAMES` at 1, shape (4, 3564)."""
-    tail = np.r_[0.0, np.exp(-np.arange(mu.size - 1) / length)]
-    glow = np.fft.irfft(np.fft.rfft(mu) * np.fft.rfft(tail), mu.size)
+    glow = np.fft.irfft(np.fft.rfft(mu) * _tail_spectrum(mu.size, length), mu.size)
     return np.stack([np.ones(mu.size), np.roll(mu, -1), np.roll(mu, 1), glow])
+
+
+@lru_cache(maxsize=4 * _LENGTHS.size)
+def _tail_spectrum(size: int, length: float) -> NDArray[np.complex128]:
+    return np.fft.rfft(np.r_[0.0, np.exp(-np.arange(size - 1) / length)])
 
 
 def fit_background(
@@ -113,31 +118,33 @@ def fit_background(
         return None
     mu = counts / weight
     in_time = np.where(scheme.mask[1:], mu, 0.0)
-    fits = []
     for _ in range(_ROUNDS):
-        fits = [_fit(counts[empty], weight, _basis(in_time, length)[:, empty]) for length in _LENGTHS]
-        best = int(np.argmin([f[2] for f in fits]))
-        in_time = np.where(scheme.mask[1:], _in_time(mu, fits[best][0], _LENGTHS[best]), 0.0)
-    near = [k for k, f in enumerate(fits) if f[2] < fits[best][2] + 1]
-    edge = {k for k in (near[0] - 1, near[-1] + 1) if 0 <= k < len(fits)} | set(near)
-    other = np.array([fits[k][0] for k in sorted(edge - {best})]).reshape(-1, len(NAMES))
-    lengths = tuple(float(_LENGTHS[k]) for k in sorted(edge - {best}))
-    return Background(fits[best][0], fits[best][1], float(_LENGTHS[best]), lengths, other)
+        bases = np.stack([_basis(in_time, length)[:, empty] for length in _LENGTHS])
+        values, covariances, deviances = _fit(counts[empty], weight, bases)
+        best = int(np.argmin(deviances))
+        in_time = np.where(scheme.mask[1:], _in_time(mu, values[best], _LENGTHS[best]), 0.0)
+    near = np.flatnonzero(deviances < deviances[best] + 1).tolist()
+    edge = {k for k in (near[0] - 1, near[-1] + 1) if 0 <= k < _LENGTHS.size} | set(near)
+    others = sorted(edge - {best})
+    lengths = tuple(float(_LENGTHS[k]) for k in others)
+    return Background(values[best], covariances[best], float(_LENGTHS[best]), lengths, values[others])
 
 
 def _fit(
-    counts: NDArray[np.float64], weight: float, basis: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Values, covariance and deviance (-2 ln L) of the Poisson fit, by reweighted least squares."""
-    scale = basis.max(axis=1) * weight
+    counts: NDArray[np.float64], weight: float, bases: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Values, covariance and deviance (-2 ln L) of each length's Poisson fit, by reweighted least squares."""
+    scale = bases.max(axis=2) * weight
     scale[scale == 0] = 1.0
-    design = basis * weight / scale[:, None]  # 0 to 1, so that the matrix can be inverted
-    expected = np.full(counts.size, max(counts.mean(), 1e-9))
-    values = np.zeros(len(NAMES))
-    inverse = np.eye(len(NAMES))
+    design = bases * weight / scale[..., np.newaxis]  # 0 to 1, so that the matrix can be inverted
+    mean = max(counts.mean(), 1e-9)
+    expected = np.full((len(bases), counts.size), mean)
+    values = np.zeros(scale.shape)
+    inverse = np.zeros((*scale.shape, len(NAMES)))
     for _ in range(12):
-        inverse = np.linalg.pinv((design / expected) @ design.T)
-        values = inverse @ ((design / expected) @ counts)
-        expected = np.maximum(values @ design, 0.02 * max(counts.mean(), 1e-9))
-    deviance = float(poisson_chi2(counts, expected))
-    return values / scale, inverse / np.outer(scale, scale), deviance
+        weighted = design / expected[:, np.newaxis]
+        inverse = np.linalg.pinv(weighted @ design.swapaxes(1, 2))
+        values = (inverse @ (weighted @ counts)[..., np.newaxis])[..., 0]
+        expected = np.maximum((values[:, np.newaxis] @ design)[:, 0], 0.02 * mean)
+    deviance = np.array([poisson_chi2(counts, one) for one in expected])
+    return values / scale, inverse / (scale[:, :, np.newaxis] * scale[:, np.newaxis]), deviance

@@ -103,7 +103,9 @@ class LiveTime:
     _sections: dict[Section, Seen] = field(default_factory=dict)
     _start: Section | None = None
     _latest: Section | None = None
+    _end: int = 0
     _leading: list[_Empty] = field(default_factory=list)
+    _waiting: list[_Empty] = field(default_factory=list)
     _all: dict[Section, Seen] | None = None
     _regular: bool = True
 
@@ -138,10 +140,13 @@ class LiveTime:
         by_orbit = batch.orbit // self.section_orbits + 1
         number = batch.lumisection if known else by_orbit
         self._regular &= not known or bool(np.array_equal(number, by_orbit))
-        self._start = self._start or Section(int(batch.run[0]), int(number[0]))
+        first = Section(int(batch.run[0]), int(number[0]))
+        self._start = self._start or first
+        self._settle(first)
         placed: dict[Section, int] = {}
         for c in covered:
             placed |= self._by_section(c, number, batch.orbit)
+            self._end = int(c.stops[-1])
         keys = list(placed)
         if keys:
             placed[keys[0] if left > 0 else max(keys, key=placed.__getitem__)] += left
@@ -197,18 +202,24 @@ class LiveTime:
         return seen
 
     def _add_empty(self, empty: _Empty) -> None:
-        """Count orbits without a muon for the latest section; keep those that precede all muons."""
+        """Count orbits without a muon for the latest section.
+
+        Those that precede all muons, and those with lower numbers than what came before, which are of another
+        run, wait for the muons that follow.
+        """
         self._all = None
-        if self._latest is not None:
+        if self._latest is None:
+            _append(self._leading, empty)
+        elif self._waiting or (empty.first is not None and empty.first < self._end):
+            _append(self._waiting, empty)
+        else:
             self._place(empty, self._latest)
-            return
-        last = self._leading[-1] if self._leading else None
-        if last and empty.prescale == last.prescale and not empty.lost:
-            follows = last.first is not None and empty.first == last.first + last.orbits
-            if follows or last.first is empty.first is None:
-                self._leading[-1] = last._replace(orbits=last.orbits + empty.orbits)
-                return
-        self._leading.append(empty)
+
+    def _settle(self, section: Section) -> None:
+        """Count the orbits that wait for the run of a section that follows them."""
+        for empty in self._waiting:
+            self._place(empty, section)
+        self._waiting = []
 
     def _place(self, empty: _Empty, section: Section) -> None:
         """Count orbits without a muon, which are beside this section."""
@@ -224,13 +235,19 @@ class LiveTime:
             self._at(at).add(orbits, empty.prescale)
         self._at(next(iter(placed))).lost += empty.lost
         self._latest = next(reversed(placed))
+        if empty.first is not None:
+            self._end = empty.first + empty.orbits
 
     def merge(self, other: "LiveTime") -> None:
         """Add the orbits of data that follow these."""
         for empty in other._leading:
             self._add_empty(empty)
+        if other._start is not None:
+            self._settle(other._start)
+            self._end = other._end
         self._regular &= other._regular
         self._start = self._start or other._start
+        self._waiting += other._waiting
         for section, seen in other._sections.items():
             self._at(section).merge(seen)
         self._unplaced += other._unplaced
@@ -242,12 +259,13 @@ class LiveTime:
         Those at the ends of a batch that spans sections and does not state its first orbit, and batches
         without a muon that do not. (Also what a batch has too few, if its number is an estimate.)
         """
-        return self._unplaced + sum(empty.orbits for empty in self._leading if empty.first is None)
+        left = (*self._leading, *self._waiting)
+        return self._unplaced + sum(empty.orbits for empty in left if empty.first is None)
 
     @property
     def sections(self) -> dict[Section, Seen]:
         """What was seen of each section; data without any muon are those of run 0."""
-        if not self._leading:
+        if not (self._leading or self._waiting):
             return self._sections
         if self._all is None:
             every = LiveTime(self.section_orbits, _regular=self._regular)
@@ -255,6 +273,8 @@ class LiveTime:
                 every._place(empty, self._start or Section(0, 1))
             for section, seen in self._sections.items():
                 every._at(section).merge(seen)
+            for empty in self._waiting:
+                every._place(empty, self._latest or Section(0, 1))
             self._all = every._sections
         return self._all
 
@@ -306,6 +326,17 @@ class LiveTime:
             }
             for at, s in sorted(self.sections.items())
         ]
+
+
+def _append(empties: list[_Empty], empty: _Empty) -> None:
+    """Append orbits without a muon, to the last ones if they follow these."""
+    last = empties[-1] if empties else None
+    if last and empty.prescale == last.prescale and not empty.lost:
+        follows = last.first is not None and empty.first == last.first + last.orbits
+        if follows or last.first is empty.first is None:
+            empties[-1] = last._replace(orbits=last.orbits + empty.orbits)
+            return
+    empties.append(empty)
 
 
 def _too_many() -> InputError:

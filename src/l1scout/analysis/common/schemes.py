@@ -281,9 +281,8 @@ def find_scheme(counts: NDArray[np.int64], orbits: int) -> FoundScheme:
         other = Scheme(known, colliding(known)).mask[1:].astype(np.float64)
         spectrum = np.fft.rfft(high.astype(np.float64)) * np.conj(np.fft.rfft(other))
         common = np.rint(np.fft.irfft(spectrum, n.size)).astype(np.int64)
-        wrong += [
-            (int(other.sum() + high.sum() - 2 * c), known, d, int(c)) for d, c in enumerate(common.tolist())
-        ]
+        both = int(other.sum()) + int(high.sum())
+        wrong += [(both - 2 * c, known, d, c) for d, c in enumerate(common.tolist())]
     wrong.sort()
     differ, known, offset, common_bx = wrong[0]
     if differ > colliding(known).size / 2:

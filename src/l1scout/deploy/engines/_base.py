@@ -136,8 +136,9 @@ def kernel_ready(hardware: NDArray[Any], out: NDArray[Any]) -> bool:
 
 
 def bindable(hardware: NDArray[Any], out: NDArray[Any]) -> bool:
-    """Whether `l1scout.jit.bound` takes the arrays."""
-    return kernel_ready(hardware, out) and hardware.flags.c_contiguous and out.flags.c_contiguous
+    """Whether a kernel of C-contiguous arrays may be called as it is, as by `l1scout.jit.bound`."""
+    right = hardware.dtype is INT16 and out.dtype is FLOAT32 and hardware.ndim == out.ndim == 2
+    return right and hardware.flags.c_contiguous and out.flags.carray  # writeable, too
 
 
 def check_arrays(

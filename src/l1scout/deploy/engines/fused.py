@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1scout.deploy.engines import ENGINES
-from l1scout.deploy.engines._base import Engine, bindable, check_arrays, kernel_ready
-from l1scout.jit import array_at, bound, bound_kernel, float_kernel
+from l1scout.deploy.engines._base import Engine, bindable, check_arrays
+from l1scout.jit import aligned, array_at, bound, bound_kernel, float_kernel
 from l1scout.model.directory import Model
 from l1scout.model.network import Network
 
@@ -31,7 +31,7 @@ _1, _2, _3, _4, _5, _6, _7, _8 = (np.uint64(k) for k in range(1, 9))
 
 @ENGINES.register("fused")
 class FusedEngine(Engine):
-    """A network as one kernel; no memory is taken for a call with `out`.
+    """A network as one kernel; no memory is taken for a call with `out`, if both arrays are C-contiguous.
 
     Parameters
     ----------
@@ -64,10 +64,13 @@ class FusedEngine(Engine):
 
     def correct(self, hardware: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return corrections; see `Engine`."""
-        if out is not None and kernel_ready(hardware, out) and _run(*self._network, hardware, out):
+        if out is not None and bindable(hardware, out) and _run(*self._network, hardware, out):
             return out
         hardware, out = check_arrays(hardware, *self._io, out)
-        _run(*self._network, hardware, out)
+        answer = out if out.flags.c_contiguous else np.empty(out.shape, np.float32)
+        _run(*self._network, np.ascontiguousarray(hardware), answer)  # each layout would be compiled anew
+        if answer is not out:
+            out[:] = answer
         return out
 
     def bind(self, hardware: NDArray[np.int16], out: NDArray[np.float32]) -> Callable[[], object]:
@@ -81,16 +84,8 @@ class FusedEngine(Engine):
     def exact(self, hardware: NDArray[np.int16]) -> NDArray[Any]:
         """Return corrections in the type of the arithmetic, shape (outputs, muons)."""
         out = np.empty((self._io[1], hardware.shape[1]), self._network[2].dtype)
-        _run(*self._network, hardware, out)
+        _run(*self._network, np.ascontiguousarray(hardware), out)
         return out
-
-
-def aligned(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
-    """Zeros that begin on a cache line; numpy's may not, and a vector then takes two."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.zeros(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def pack(network: Network, dtype: type) -> tuple[NDArray[np.int64], NDArray[Any]]:

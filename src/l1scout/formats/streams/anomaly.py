@@ -21,6 +21,8 @@ from l1scout.formats.stream import STREAMS
 SOURCE = 48
 MAX_SCORES = 8
 """Of a crossing; more are damage."""
+MAX_THRESHOLDS = 8
+"""On the scores of a model, that are counted as data come."""
 LEVELS = ("muon", "all")
 """What a model looks at, by value of ``level``."""
 SCORE = Layout(

@@ -1,6 +1,7 @@
 """The compact archive of a stored file: read as columns, without going through its bytes."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ from l1scout.errors import InputError
 from l1scout.formats.block_format import board_format
 from l1scout.formats.marks import REPEATED, stated_origin
 from l1scout.formats.raw import frame_marks
+from l1scout.formats.stream import STREAMS
 from l1scout.io import archive
 from l1scout.io.archive_chunk import ArchiveChunk, with_station
 from l1scout.io.conditions import Conditions
@@ -29,9 +31,14 @@ from l1scout.lhc import lumisection
 
 
 class ArchiveReader(FormatReader):
-    """Reads the muons of an archive as they would be read from its stored file."""
+    """Reads an archive as its stored file would be read.
+
+    If it has more than muons, such as frames of other sources, its stored file is made in a temporary folder
+    and read.
+    """
 
     name, title = "archive", "compact archive (Parquet)"
+    streams = tuple(STREAMS)
     counts_orbits = True
     removes_duplicates = True
     adds_columns = True
@@ -41,8 +48,13 @@ class ArchiveReader(FormatReader):
         return file.is_parquet and "archive" in metadata(file)
 
     def read(self, file: InputFile, rows: int, quality: ReadQuality) -> Iterator[OrbitData]:
-        """Read muons (InputError if the archive is damaged, or rows of it were changed)."""
-        said = archive.metadata(file)
+        """Read all streams (InputError if the archive is damaged, or rows of it were changed)."""
+        said, source = archive.metadata(file), origin(file, metadata(file))
+        if said["verbatim"]:
+            with _stored_file(file) as stored:
+                for data in reader_of(stored).read(stored, rows, quality):
+                    yield replace(data, origin=source)
+            return
         quality.bytes += said["bytes"]
         form = board_format(said["form"])
         simulated = metadata(file).get("simulated")
@@ -55,19 +67,19 @@ class ArchiveReader(FormatReader):
                 batches = read_pieces(pieces, rows, found, quality)
             else:
                 batches = (b for chunk in chunks for b in _orbits(chunk, said["run"], rows, quality))
-            source = origin(file, metadata(file))
             for muons in batches:
                 stated = simulated if muons.simulated is None else muons.simulated
                 yield OrbitData({MUON: replace(muons, simulated=stated)}, None, source)
             quality.missing_orbits += said["missing_orbits"]
 
     def describe(self, file: InputFile) -> dict[str, Any]:
-        """Return what the muons are, and what the archive states.
-
-        If it has more than muons, such as frames of other sources, the file that it is of is described.
-        """
+        """Return what its stored file holds, and what the archive states."""
         said = {n: v for n, v in archive.metadata(file).items() if n != "header"}
-        found = _describe_stored(file) if said["verbatim"] else super().describe(file)
+        if said["verbatim"]:
+            with _stored_file(file) as stored:
+                found = reader_of(stored).describe(stored)
+        else:
+            found = super().describe(file)
         return found | describe_metadata(file) | {"archive": said}
 
     def conditions(self, file: InputFile) -> Conditions:
@@ -79,11 +91,13 @@ class ArchiveReader(FormatReader):
         return add_parquet_columns(file, self.title, target, new, lambda b: _hardware(file, b))
 
 
-def _describe_stored(file: InputFile) -> dict[str, Any]:
+@contextmanager
+def _stored_file(file: InputFile) -> Iterator[InputFile]:
+    """Make the stored file of an archive for as long as it is read."""
     with TemporaryDirectory() as folder:
         archive.to_raw(file, Path(folder) / "stored")
         with InputFile(Path(folder) / "stored") as stored:
-            return reader_of(stored).describe(stored)
+            yield stored
 
 
 def _orbits(chunk: ArchiveChunk, run: int, rows: int, quality: ReadQuality) -> Iterator[Any]:

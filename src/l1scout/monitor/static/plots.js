@@ -53,10 +53,11 @@ function axisOf(label, log, log2) {
 
 // Lines or steps; series: [{label, color, dash, fill}], data: [x, y...].
 export class LinePlot {
-  constructor(card, { xLabel, yLabel, series, steps = true, time = false, integers = false, legend = true, logX = false, logY = false, height = 200, zeroY = true }) {
+  constructor(card, { xLabel, yLabel, series, steps = true, time = false, integers = false, legend = true, logX = false, logY = false, height = 200, zeroY = true, bands = [] }) {
     this.card = card;
     height = WALL ? Math.round(height * 1.9) : height;
     this.height = height;
+    this.logX = logX;
     this.logY = logY;
     const stepped = uPlot.paths.stepped({ align: 1 });
     const range = (u, low, high) => {
@@ -78,6 +79,7 @@ export class LinePlot {
     const options = {
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       width: 100, height, padding: [6, 10, 0, 0],
+      bands: bands.map(({ series: [high, low], color }) => ({ series: [high, low], fill: css(color) + "33" })),
       legend: { show: legend && !single, live: true },
       hooks: { setCursor: [hover] },
       cursor: { points: { size: 5 }, drag: { x: true, y: false } },
@@ -113,6 +115,7 @@ export class LinePlot {
 
   set(data, shift = 0) {
     this.shift = shift;
+    if (this.logX && data[0][0] <= 0) data = [[data[0][1] / 2, ...data[0].slice(1)], ...data.slice(1)];  // a bin of zeros
     const clean = this.logY ? [data[0], ...data.slice(1).map((y) => Array.from(y, (v) => (v > 0 ? v : null)))] : data;
     this.plot.setData(clean, !this.zoomed);
     if (this.zoomed) this.plot.redraw();

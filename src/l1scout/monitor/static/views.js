@@ -11,6 +11,12 @@ const tile = (label) => {
   } };
 };
 export const percent = (fraction) => `${fraction > 0.9995 ? 100 : short(+(100 * fraction).toPrecision(3))} %`;
+const khz = (hz) => (hz === null ? "–" : `${short(+(hz / 1e3).toPrecision(3))} kHz`);
+function withError({ rate_hz: rate, error_hz: error }) {
+  if (rate === null) return "–";
+  const digits = Math.min(Math.max(1 - Math.floor(Math.log10(error / 1e3)), 0), 6);
+  return `${(rate / 1e3).toFixed(digits)} ± ${(error / 1e3).toFixed(digits)} kHz`;
+}
 const cells = (row, values) => row.replaceChildren(...values.map((v) => element("td", {}, v instanceof Node ? v : String(v))));
 
 export const VIEWS = {};
@@ -18,7 +24,7 @@ export const VIEWS = {};
 VIEWS.overview = {
   title: "Overview", uses: [],
   build(main, context) {
-    const tiles = Object.fromEntries(Object.entries({ speed: "Read now", orbits: "Orbits read", rate: "Objects per orbit", lost: "Orbits lost", lag: "Largest lag", buffer: "Fullest buffer" }).map(([k, v]) => [k, tile(v)]));
+    const tiles = Object.fromEntries(Object.entries({ speed: "Read now", orbits: "Orbits read", rate: "Objects per orbit", lost: "Orbits lost", lag: "Largest lag", buffer: "Fullest buffer", anomaly: "Anomalous crossings" }).map(([k, v]) => [k, tile(v)]));
     main.append(element("div", { class: "tiles" }, ...Object.values(tiles).map((t) => t.node)));
     const alarms = element("ul", { class: "alarms", "aria-label": "Alarms" });
     const alarmCard = new Card("Alarms", true), table = element("table"), processes = new Card("Processes", true);
@@ -51,6 +57,12 @@ VIEWS.overview = {
     t.lag.set(lag ? `${short(+lag[0].toPrecision(2))} s` : "–", lag ? `of the ${lag[1]}` : "known to run control only");
     const full = rows.filter(([, p]) => p.buffer.limit).map(([n, p]) => [p.buffer.holds / p.buffer.limit, n]).sort((a, b) => b[0] - a[0])[0];
     t.buffer.set(full ? `${Math.round(full[0] * 100)} %` : "–", full ? full[1] : "known to run control only", full && full[0] > 0.8 ? "bad" : "");
+    const models = (head.models || []).filter((m) => m.rates.length);
+    t.anomaly.node.hidden = !models.length;
+    if (models.length) {
+      const [{ name, scored, rates }] = models, { newest } = rates[rates.length - 1];
+      t.anomaly.set(khz(newest.rate_hz), `± ${khz(newest.error_hz)}: ${name} above ${short(newest.hw_score)}; when trained ${khz(newest.trained_hz)}; ${percent(scored || 0)} of the orbits scored`);
+    }
     if (times.length > 1) {
       this.plots.speed.set([times, speeds]);
       this.plots.rate.set([times, Array.from(rates, (v) => (Number.isNaN(v) ? null : v))]);
@@ -357,5 +369,93 @@ VIEWS.compare = {
       p.forEach((v, k) => { if (v + q[k] >= 10) { chi2 += (v - q[k] * scale) ** 2 / (v + q[k] * scale * scale); bins++; } });
       card.note.textContent = `χ² / bins = ${short(+(chi2 / Math.max(bins, 1)).toPrecision(3))} (${bins})`;
     }
+  },
+};
+
+VIEWS.anomaly = {
+  title: "Anomaly", uses: ["window", "reference", "log", "downloads"],
+  build(main, context) { Object.assign(this, { main, grid: element("div", { class: "grid" }), cards: new Map(), context }); main.append(this.grid); this.none = false; },
+  update({ head, arrays }) {
+    const streams = [...arrays.keys()].filter((n) => n.startsWith("anomaly") && n.endsWith("/score")).map((n) => n.slice(0, -6));
+    const models = head.models || [];
+    if (!models.length && !streams.length) {
+      if (!this.none) empty(this.grid, "No anomaly scores", "Crossings are scored as they are read by l1scout monitor --anomaly-model FOLDER; l1scout anomaly train makes such a folder. Files that have scores show them here, too.");
+      this.none = true;
+      return;
+    }
+    if (this.none) { this.grid.replaceChildren(); this.none = false; }
+    for (const model of models) {
+      this.rates(model, head);
+      this.spectrum(model.stream, model.name, head, arrays, model.orbits);
+      model.rates.forEach((rate, k) => this.trend(model, rate.run, k + 1, arrays));
+      this.top(model, head);
+    }
+    const known = new Set(models.map((m) => m.stream));
+    for (const stream of streams.filter((n) => !known.has(n))) this.spectrum(stream, "Scores in the data", head, arrays, head.orbits);
+  },
+  card(key, title, wide, fill = () => {}) {
+    if (!this.cards.has(key)) {
+      const card = new Card(title, wide);
+      fill(card);
+      this.cards.set(key, card);
+      this.grid.append(card.node);
+    }
+    return this.cards.get(key);
+  },
+  table(card, kind, heads) {
+    card.table = element("table", { class: kind }, element("thead", {}, element("tr", {}, ...heads.map((t) => element("th", {}, t)))), element("tbody"));
+    card.body.append(card.table);
+    card.more = element("p", { class: "trains" });
+    card.body.append(card.more);
+    card.node.classList.add("scroll");
+  },
+  rates(model, head) {
+    const card = this.card(`${model.stream} rates`, model.name, true, (made) => this.table(made, "", ["hwScore above", "Set for", "When trained", "Newest lumisection", "Run", "Crossings"]));
+    const id = `0x${model.model_id.toString(16).padStart(3, "0")}`;
+    card.note.textContent = `${model.model} (${id}), trained on ${model.trained_on}`;
+    card.table.tHead.rows[0].cells[3].textContent = model.section === null ? "Newest lumisection" : `Lumisection ${model.section}`;
+    card.table.tBodies[0].replaceChildren(...model.rates.map(({ newest, run }) => {
+      const row = element("tr");
+      cells(row, [short(run.hw_score), `${percent(run.fraction)} of crossings`, khz(run.trained_hz), withError(newest), withError(run), run.crossings.toLocaleString("en")]);
+      return row;
+    }));
+    const scored = model.scored === null ? "No orbits were read yet." : `${percent(model.scored)} of the orbits read were scored${model.scored < 0.9995 ? ": a sample, as scoring is slower than the data, or a source lacks orbits; rates are per orbit that was scored" : ""}.`;
+    const lacks = model.missing.length ? `Waits for ${model.missing.join(", ")}, which the model takes. ` : "";
+    const unset = model.rates.length ? "" : "The card of this model states no thresholds. ";
+    card.more.textContent = `${lacks}${unset}${scored} A high score says that a crossing is unlike the training data, not why.`;
+  },
+  spectrum(stream, name, head, arrays, orbits) {
+    if (!this.context.described || !arrays.has(`${stream}/score`)) return;
+    spectrum(this.card(`${stream} score`, `${name}: scores`, false), this.context.described, { ...head, stream, orbits }, arrays, ["score"], [], this.context);
+  },
+  trend(model, rate, number, arrays) {
+    const of = (key) => arrays.get(`trend/${model.stream}/${key}`), sections = of("section"), orbits = of("orbits");
+    if (!sections || !sections.length) return;
+    const card = this.card(`${model.stream} trend ${number}`, `${model.name}: rate above ${short(rate.hw_score)}`, false, (made) => {
+      made.plot = new LinePlot(made, { xLabel: "lumisection", yLabel: "kHz", height: 180, integers: true, logY: this.context.log, bands: [{ series: [2, 3], color: "--accent" }], series: [
+        { label: "rate", color: "--accent" }, { label: "+1σ", color: "--accent", width: 0.4 }, { label: "−1σ", color: "--accent", width: 0.4 }, { label: "when trained", color: "--reference", dash: [5, 4], width: 1.2 }] });
+    });
+    const above = Array.from(sections, () => 0);
+    for (let k = number; of(`exceeded_${k}`); k++) of(`exceeded_${k}`).forEach((n, at) => { above[at] += n; });
+    const hz = Array.from(orbits, (n) => (n ? ORBIT_HZ / 1e3 / n : null));
+    const line = (change) => asSteps(above.map((n, at) => (hz[at] === null ? null : Math.max(n + change * Math.sqrt(n), 0) * hz[at])));
+    const trained = rate.trained_hz === null ? null : rate.trained_hz / 1e3;
+    card.plot.set([[...sections, sections[sections.length - 1] + 1], line(0), line(1), line(-1), asSteps(above.map(() => trained))]);
+    card.plot.note(`${sections.length} lumisection${sections.length > 1 ? "s" : ""} of 23.3 s`);
+  },
+  top(model, head) {
+    const card = this.card(`${model.stream} top`, `${model.name}: highest scores`, true, (made) => this.table(made, "listed", ["hwScore", "Run", "Lumisection", "Orbit", "BX", "Objects: pT (eta, phi)"]));
+    card.note.textContent = head.window === "last" ? "newest lumisection" : "whole run";
+    const listed = JSON.stringify(model.top);
+    if (listed === card.listed) return;  // rows that are replaced cannot be copied
+    card.listed = listed;
+    card.table.tBodies[0].replaceChildren(...model.top.map((t) => {
+      const row = element("tr");
+      cells(row, [t.hw_score.toLocaleString("en"), t.run, t.lumisection, t.orbit, t.bx, t.objects]);
+      return row;
+    }));
+    if (!model.top.length) { card.more.textContent = "None yet."; return; }
+    const named = model.top.filter((t) => t.run === model.top[0].run).map((t) => `${t.orbit}:${t.bx}`).join(",");
+    card.more.replaceChildren("Look them up in the store: ", element("code", {}, `l1scout skim STORE top.root --run ${model.top[0].run} --crossings ${named} --window 3`));
   },
 };

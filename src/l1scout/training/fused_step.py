@@ -1,0 +1,379 @@
+"""The step of plain networks as one compiled kernel: forward, backward and optimizer, batch after batch.
+
+`compiled_step` does the same by JAX, as one small operation after the other, each of which takes longer to
+start than to do. Here a network goes through all batches of a chunk in one call, and its arrays stay in the
+cache. It is for networks without embedded inputs and for the losses of Keras: the recipes of the reference
+paper. A network among others is the same as alone, to the last bit.
+
+Biases before a batch normalisation do not change: their gradients are zero, as the mean is subtracted again.
+(What JAX finds for them is rounding, which Adam scales up to whole steps.)
+"""
+
+import functools
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l1scout.jit import aligned, float_kernel
+from l1scout.training import row_kernels as rk
+from l1scout.training.compiled_step import (
+    EPSILON,
+    LEAST_RATE,
+    MOMENTUM,
+    Given,
+    Program,
+    StepKind,
+    TrainingState,
+    Weights,
+)
+from l1scout.training.optimizer_kernels import OPTIMIZERS, move, settings_of
+
+_LOSSES = {"mse": 0, "logcosh": rk.LOGCOSH, "msle": rk.MSLE}
+_ACTIVATIONS = {"linear": 0, "relu": rk.RELU, "softmax": rk.SOFTMAX}
+_LANES = 256
+"""Muons that are answered at a time where their number is free."""
+_EPSILON, _MOMENTUM = np.float32(EPSILON), np.float32(MOMENTUM)
+_ZERO, _ONE, _TWO = (np.float32(x) for x in range(3))
+
+
+class _Choice(NamedTuple):
+    """Loss, activations, optimizer and schedule of a recipe, as numbers."""
+
+    loss: int
+    hidden: int
+    output: int
+    optimizer: int
+    falls: bool
+
+
+def does(kind: StepKind) -> bool:
+    """Return whether this step is for such networks; `compiled_step` is for all."""
+    recipe = kind.recipe
+    known = (
+        recipe.loss in _LOSSES,
+        recipe.optimizer in OPTIMIZERS,
+        recipe.hidden in _ACTIVATIONS,
+        recipe.output in ("linear", "relu"),
+        recipe.targets == "unit",
+    )
+    return all(known) and not kind.embedded
+
+
+@functools.lru_cache(maxsize=32)
+def program(kind: StepKind) -> Program:
+    """Return the functions of a step; see `compiled_step.Program`. States are changed where they are."""
+    layout, recipe = _layout(kind), kind.recipe
+    size = int(sum(np.prod(shape) for pair in kind.shapes[0] for shape in pair))
+    number, settings, start = settings_of(recipe, size)
+    hidden, output = _ACTIVATIONS[recipe.hidden], _ACTIVATIONS[recipe.output]
+    choice = _Choice(_LOSSES[recipe.loss], hidden, output, number, recipe.schedule == "cosine")
+
+    def advance(state: TrainingState, given: Given, x: Any, y: Any, counts: Any, steps: int) -> TrainingState:
+        done, slots = state.optimizer
+        moving = _packed(state.moving)
+        work = _work_space(layout, size, x.shape[2])
+        fixed = given.penalties, given.steps
+        _advance(
+            layout,
+            choice,
+            settings,
+            state.flat,
+            slots,
+            done,
+            moving,
+            state.loss,
+            *fixed,
+            x,
+            y,
+            counts,
+            steps,
+            *work,
+        )
+        return state._replace(moving=_unpacked(layout, moving))
+
+    def validate(state: TrainingState, given: Given, x: Any, y: Any, counts: Any) -> NDArray[np.float64]:
+        moving, work = _packed(state.moving), _work_space(layout, size, _LANES)
+        return np.asarray(_validate(layout, choice, state.flat, moving, given.penalties, x, y, counts, *work))
+
+    def flatten(weights: Weights) -> NDArray[np.float32]:
+        pairs = (*weights.dense, *weights.normalisation)
+        return np.concatenate([np.asarray(a, np.float32).ravel() for pair in pairs for a in pair])
+
+    def unflatten(flat: NDArray[np.float32]) -> Weights:
+        shapes = [shape for pair in kind.shapes[0] for shape in pair]
+        ends = np.cumsum([np.prod(s) for s in shapes])[:-1]
+        arrays = [a.reshape(s) for a, s in zip(np.split(flat, ends), shapes, strict=True)]
+        pairs = tuple(zip(arrays[::2], arrays[1::2], strict=True))
+        return Weights(pairs[: len(layout)], pairs[len(layout) :], {})
+
+    return Program(advance, validate, flatten, unflatten, [np.int64(0), start])
+
+
+def _layout(kind: StepKind) -> NDArray[np.int64]:
+    """Return of each layer inputs, outputs, and where kernel, bias and gamma (-1 for none) begin."""
+    kernels = [pair[0] for pair in kind.shapes[0]]
+    dense = kernels[: len(kernels) // 2 + 1]
+    begins = np.cumsum([0, *((i + 1) * o for i, o in dense), *(2 * o for _, o in dense[:-1])])
+    rows = [
+        (i, o, begins[k], begins[k] + i * o, begins[len(dense) + k] if k < len(dense) - 1 else -1)
+        for k, (i, o) in enumerate(dense)
+    ]
+    return np.array(rows, np.int64)
+
+
+def _packed(moving: Any) -> NDArray[np.float32]:
+    """Return moving averages as one array, shape (networks, 2, nodes of all hidden layers)."""
+    return np.stack(
+        [np.concatenate([np.asarray(pair[k]) for pair in moving], axis=1) for k in (0, 1)], axis=1
+    )
+
+
+def _unpacked(layout: NDArray[np.int64], moving: NDArray[np.float32]) -> Any:
+    ends = pairwise(np.cumsum([0, *layout[:-1, 1]]))
+    return tuple((moving[:, 0, a:b], moving[:, 1, a:b]) for a, b in ends)
+
+
+def _work_space(layout: NDArray[np.int64], size: int, muons: int) -> tuple[NDArray[np.float32], ...]:
+    """Return rows for a batch, weights and their gradients, and what the normalisation of each layer is."""
+    width = -(-int(layout[:, :2].max()) // rk.ROWS) * rk.ROWS
+    lanes = (
+        -(-muons // rk.WIDE) + 1
+    ) * rk.WIDE  # one vector more: rows of a power of two would share cache sets
+    blocks = 2 * len(layout) + 4
+    rows = aligned((blocks * width, lanes), np.float32)
+    weights = aligned((2, -(-(size + width * (width + rk.ROWS)) // 16) * 16), np.float32)
+    return rows, weights[0], weights[1], np.zeros((len(layout), 5, width), np.float32)
+
+
+@float_kernel
+def _advance(
+    layout: NDArray[np.int64],
+    choice: _Choice,
+    settings: NDArray[np.float64],
+    flat: NDArray[np.float32],
+    slots: NDArray[np.float32],
+    done: NDArray[np.int64],
+    moving: NDArray[np.float32],
+    loss: NDArray[np.float32],
+    penalties: NDArray[np.float32],
+    planned: NDArray[np.float32],
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    counts: NDArray[np.int32],
+    steps: int,
+    rows: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    gradients: NDArray[np.float32],
+    stats: NDArray[np.float32],
+) -> None:
+    width, size, last = stats.shape[2], flat.shape[1], len(layout) - 1
+    for net in range(len(flat)):
+        for n in range(size):  # a loop, as a slice takes seconds to compile
+            weights[n] = flat[net, n]
+        found = 0.0
+        for step in range(steps):
+            muons = counts[step, net]
+            if not muons:
+                continue
+            rk.transpose(x[step, net], rows, 0, muons)
+            rk.transpose(y[step, net], rows, 2 * (last + 1) * width, muons)
+            _forward(layout, choice.hidden, weights, rows, stats, False, muons)
+            found += _losses(layout, choice, weights, rows, stats, muons)
+            found += muons * _penalty(layout, weights, penalties[net])
+            _backward(layout, choice.hidden, weights, rows, stats, gradients, muons)
+            _penalise(layout, weights, penalties[net], gradients)
+            _follow(layout, weights, stats, moving[net])
+            rate = settings[0]
+            if choice.falls:
+                turn = np.cos(np.pi * min(done[net] / planned[net], 1.0))
+                rate *= LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + turn)
+            done[net] += 1
+            move(choice.optimizer, settings, rate, done[net], weights, gradients, slots[net], size)
+        for n in range(size):
+            flat[net, n] = weights[n]
+        loss[net] += np.float32(found)
+
+
+@float_kernel
+def _validate(
+    layout: NDArray[np.int64],
+    choice: _Choice,
+    flat: NDArray[np.float32],
+    moving: NDArray[np.float32],
+    penalties: NDArray[np.float32],
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    counts: NDArray[np.int32],
+    rows: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    _gradients: NDArray[np.float32],
+    stats: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    width, size, last = stats.shape[2], flat.shape[1], len(layout) - 1
+    means = np.zeros(len(flat))
+    for net in range(len(flat)):
+        for n in range(size):
+            weights[n] = flat[net, n]
+        first, met = 0, 0
+        for k in range(last):
+            bias, outputs = layout[k, 3], layout[k, 1]
+            for j in range(outputs):  # sums are without biases
+                stats[k, 0, j] = moving[net, 0, first + j] - weights[bias + j]
+                stats[k, 1, j] = moving[net, 1, first + j]
+            first += outputs
+        for batch in range(len(counts)):
+            for begin in range(0, counts[batch, net], _LANES):
+                muons = min(_LANES, counts[batch, net] - begin)
+                rk.transpose(x[batch, net, begin:], rows, 0, muons)
+                rk.transpose(y[batch, net, begin:], rows, 2 * (last + 1) * width, muons)
+                _forward(layout, choice.hidden, weights, rows, stats, True, muons)
+                means[net] += _losses(layout, choice, weights, rows, stats, muons)
+                met += muons
+        means[net] = means[net] / met + _penalty(layout, weights, penalties[net])
+    return means
+
+
+@float_kernel
+def _forward(
+    layout: NDArray[np.int64],
+    hidden: int,
+    weights: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    stats: NDArray[np.float32],
+    known: bool,
+    muons: int,
+) -> None:
+    """Set sums and activations of every layer, without biases; mean and variance, too, unless `known`."""
+    width, last = stats.shape[2], len(layout) - 1
+    for k in range(last + 1):
+        inputs, outputs, at, gamma = layout[k, 0], layout[k, 1], layout[k, 2], layout[k, 4]
+        source, sums = 2 * k * width, (2 * k + 1) * width
+        rk.multiply(weights, at, outputs, 1, rows, source, inputs, sums, outputs, muons)
+        if k == last:
+            return
+        for j in range(outputs):
+            if not known:
+                total, squares = rk.total_and_product(rows, sums + j, sums + j, muons)
+                mean = total / np.float32(muons)
+                stats[k, 0, j], stats[k, 1, j] = mean, squares / np.float32(muons) - mean * mean
+            inverse = _ONE / np.sqrt(stats[k, 1, j] + _EPSILON)
+            factor = inverse * weights[gamma + j]
+            stats[k, 2, j], stats[k, 3, j] = inverse, factor
+            shift = weights[gamma + outputs + j] - stats[k, 0, j] * factor
+            if hidden == rk.RELU:
+                rk.scale_relu(rows, sums + j, sums + width + j, factor, shift, muons)
+            else:
+                rk.scale(rows, sums + j, sums + width + j, factor, shift, muons)
+        if hidden == rk.SOFTMAX:
+            rk.softmax(rows, sums + width, outputs, (2 * last + 5) * width, muons)
+
+
+@float_kernel
+def _losses(
+    layout: NDArray[np.int64],
+    choice: _Choice,
+    weights: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    stats: NDArray[np.float32],
+    muons: int,
+) -> float:
+    """Finish the answers, set the gradients of the batch's mean loss, and return its sum over muons."""
+    width, last = stats.shape[2], len(layout) - 1
+    answers, spare = (2 * last + 1) * width, (2 * last + 5) * width
+    wanted, gradients = answers + width, answers + 2 * width
+    outputs, bias = layout[last, 1], layout[last, 3]
+    share, found = _ONE / np.float32(muons * outputs), 0.0
+    for o in range(outputs):
+        row = answers + o
+        if choice.output == rk.RELU:
+            rk.scale_relu(rows, row, row, _ONE, weights[bias + o], muons)
+        else:
+            rk.scale(rows, row, row, _ONE, weights[bias + o], muons)
+        rk.losses(choice.loss, rows, row, wanted + o, gradients + o, spare, share, muons)
+        if choice.output == rk.RELU:
+            rk.mask(rows, gradients + o, row, muons)
+        found += float(rk.total(rows, spare, muons))
+    return float(found / outputs)
+
+
+@float_kernel
+def _backward(
+    layout: NDArray[np.int64],
+    hidden: int,
+    weights: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    stats: NDArray[np.float32],
+    gradients: NDArray[np.float32],
+    muons: int,
+) -> None:
+    """Set the gradients of all weights but of biases before a normalisation, from those of the answers."""
+    width, last = stats.shape[2], len(layout) - 1
+    here, below, spare = (2 * last + 3) * width, (2 * last + 4) * width, (2 * last + 5) * width
+    for k in range(last, -1, -1):
+        inputs, outputs, at, bias, gamma = layout[k]
+        sums = (2 * k + 1) * width
+        if k == last:
+            for o in range(outputs):
+                gradients[bias + o] = rk.total(rows, here + o, muons)
+        elif hidden == rk.SOFTMAX:
+            rk.through_softmax(rows, here, sums + width, outputs, spare, muons)
+        for j in range(outputs if k < last else 0):
+            row, mean, inverse, factor = here + j, stats[k, 0, j], stats[k, 2, j], stats[k, 3, j]
+            if hidden == rk.RELU:
+                rk.mask(rows, row, sums + width + j, muons)
+            total, product = rk.total_and_product(rows, row, sums + j, muons)
+            steep = inverse * (product - mean * total)
+            gradients[gamma + j], gradients[gamma + outputs + j] = steep, total
+            b = -factor * inverse * steep / np.float32(muons)
+            rk.combine(rows, row, factor, sums + j, b, -factor * total / np.float32(muons) - b * mean, muons)
+        rk.weight_gradients(rows, 2 * k * width, inputs, here, outputs, muons, gradients, at)
+        if k:
+            rk.multiply(weights, at, 1, outputs, rows, here, outputs, below, inputs, muons)
+            here, below = below, here
+
+
+@float_kernel
+def _penalty(
+    layout: NDArray[np.int64], weights: NDArray[np.float32], penalties: NDArray[np.float32]
+) -> float:
+    found = 0.0
+    for k in range(len(layout) - 1 if penalties.any() else 0):
+        absolute, squares = rk.sizes(weights, layout[k, 2], layout[k, 3])
+        found += float(penalties[0] * absolute + penalties[1] * squares)
+    return found
+
+
+@float_kernel
+def _penalise(
+    layout: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    penalties: NDArray[np.float32],
+    gradients: NDArray[np.float32],
+) -> None:
+    """Add the gradients of `_penalty`."""
+    absolute, squares = penalties[0], _TWO * penalties[1]
+    for k in range(len(layout) - 1 if penalties.any() else 0):
+        for n in range(layout[k, 2], layout[k, 3]):
+            w = weights[n]
+            sign = absolute if w > _ZERO else -absolute if w < _ZERO else _ZERO
+            gradients[n] += sign + squares * w
+
+
+@float_kernel
+def _follow(
+    layout: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    stats: NDArray[np.float32],
+    moving: NDArray[np.float32],
+) -> None:
+    """Move the moving averages of mean and variance."""
+    first = 0
+    for k in range(len(layout) - 1):
+        outputs, bias = layout[k, 1], layout[k, 3]
+        for j in range(outputs):
+            mean = stats[k, 0, j] + weights[bias + j]
+            moving[0, first + j] = moving[0, first + j] * _MOMENTUM + mean * (_ONE - _MOMENTUM)
+            moving[1, first + j] = moving[1, first + j] * _MOMENTUM + stats[k, 1, j] * (_ONE - _MOMENTUM)
+        first += outputs
