@@ -69,7 +69,7 @@ class Trial:
         Part of the bytes that came and were not worked off, of spool and compression together.
     spool_max_mb : float
     cpu_us_per_orbit, peak_mb, mb_per_s : dict of str to float
-        By stage.
+        By stage; that of compression by orbit compressed.
     lost : dict of str to int
         Orbits of the whole run that the account names as lost, by name.
     why : str
@@ -175,6 +175,9 @@ class Measurement:
             "compressed": self._change("store", "compressed_out"),
         }
         mb["to_disk"] = self._disk_bytes() - self._written
+        us = {stage: 1e6 * used / max(orbits, 1) for stage, used in cpu.items()}
+        if mb["compressed"]:  # of the orbits that were compressed: some may still wait
+            us["compression"] *= came / self._change("store", "compressed_in")
         return Trial(
             pace,
             took,
@@ -182,7 +185,7 @@ class Measurement:
             int(self._change("board", "dropped")),
             growth,
             self._spool_max / 1e6,
-            {stage: 1e6 * used / max(orbits, 1) for stage, used in cpu.items()},
+            us,
             self._peak_mb(),
             {name: value / took / 1e6 for name, value in mb.items()},
         )
