@@ -50,6 +50,7 @@ def live(tmp_path_factory):
     model = write_anomaly_model(folder / "axo<b>", change=lambda card: card.update(scores=stated))
     served = Served(folder, monitor__anomaly_models=model)
     served.wait_for_orbits(writer.orbits)
+    wait_for(lambda: served.monitor.status().anomaly[0].scored == 1)
     served.monitor.live.faults.append("<script>document.title='broken'</script>")
     yield served, writer
     served.close()
@@ -187,7 +188,7 @@ def test_keys_and_address(page, live):
     page.keyboard.press("l")
     page.keyboard.press("w")
     page.keyboard.press("t")
-    assert all(part in page.url for part in ("log=1", "window=last", "theme=dark"))
+    until(page, lambda: all(part in page.url for part in ("log=1", "window=last", "theme=dark")))
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page.keyboard.press("ArrowRight")
     until(page, lambda: "Luminosity per bunch" in page.inner_text("main"))

@@ -131,7 +131,7 @@ def test_scores_that_are_late_are_left_out_and_the_share_is_stated(toy, monkeypa
     for piece in pieces:
         live.take(piece)  # nobody scores yet: only the first four orbits are held
     with scoring(live):
-        scores.end(live.run)
+        wait_for(lambda: scores.oldest is None)
     assert live.histograms.orbits == 12
     (model,) = unpack(live_frame(live, View("anomaly")))[0]["models"]
     assert (model["orbits"], model["scored"]) == (4, pytest.approx(1 / 3))

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from l1scout.board.decision_board import DecisionBoard
 from l1scout.board.repeat_records import RepeatedRecords
 from l1scout.cli import make_app
 from l1scout.core.orbit_batch import final_muons
+from l1scout.core.orbit_data import OrbitData
+from l1scout.core.provenance import Provenance
 from l1scout.errors import InputError
 from l1scout.formats.streams.gt import to_links
 from l1scout.formats.wire_format import WIRE_FORMATS
@@ -24,6 +27,11 @@ from l1scout.formats.wire_formats.run3 import RUN3
 from l1scout.io.built_data import BuildAccount
 from l1scout.io.quality import ReadQuality
 from l1scout.link.transmit import Piece, Transmitter, random_timing
+from l1scout.model.anomaly_inputs import AnomalyInputs, ObjectInputs
+from l1scout.monitor.follow_store import StoreFollower
+from l1scout.monitor.live_histograms import LiveHistograms
+from l1scout.monitor.live_scores import LiveScores
+from l1scout.quality.accumulators import RunHistograms
 from l1scout.readout.source_writers import SourceWriters
 from l1scout.readout.spool import Spool
 from l1scout.readout.writer import Limits, SegmentWriter
@@ -35,6 +43,8 @@ from l1scout.store.account import account
 from l1scout.store.catalogue import Catalogue
 from l1scout.store.stored_run import stored_run
 from l1scout.trigger.simulate_decisions import OWN_MENU
+from processes import wait_for
+from toy_anomaly import INPUTS, anomaly_model, write_anomaly_model
 
 RUN, ORBITS = 12, 18
 QUIET = Activity(pile_up=0.5, occupancy=0.05)
@@ -148,6 +158,30 @@ def test_every_stream_states_the_orbits_it_was_seen_in(store):
     assert set(map(tuple, seen.values())) == {tuple(range(ORBITS))}
     assert sum(d.streams["tower"].lost_orbits for d in built) == 0
     assert stored_run(store, RUN).prescales == {32: (2, 9)}
+
+
+def test_the_monitor_scores_crossings_of_several_sources(store, truth, tmp_path):
+    parts = ObjectInputs("jet", 2, ("hwPt",), (0,), (4,)), ObjectInputs("etsum", 1, ("hwMissEt",), (0,), (4,))
+    inputs = AnomalyInputs("all", (*INPUTS.objects, *parts))
+    scores = LiveScores([write_anomaly_model(tmp_path / "all", anomaly_model(inputs))])
+    live = LiveHistograms(Provenance("test"), scores=scores)
+    threads = scores.start(live.keep_scores, live.faults.append)
+    StoreFollower(store, RUN, live.take, threading.Event()).run()
+    assert scores.finish() == live.faults == []
+    wait_for(lambda: "anomaly.all" in live.histograms.streams)
+    found = live.histograms.streams["anomaly.all"]
+    wait_for(lambda: found.orbits == ORBITS)
+    scores.stop()
+    for thread in threads:
+        thread.join()
+    expected = RunHistograms()
+    for data in truth:
+        expected.add(OrbitData({"anomaly": scores.models[0].scorer(data)}))
+    wanted = expected.streams["anomaly"].run(["score", "bx"])
+    assert {name: counts.tolist() for name, counts in found.run(["score", "bx"]).items()} == {
+        name: counts.tolist() for name, counts in wanted.items()
+    }
+    assert wanted["score"].sum() > 1000
 
 
 def test_account_of_the_sources_joined(store):

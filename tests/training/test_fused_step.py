@@ -57,13 +57,9 @@ def state_of(compiled, flat, moving):
 
 
 def muons_of(seed, muons=MUONS):
-    """Return batches of one network; what is beyond the last muon must not count, so it is NaN."""
     rng = np.random.default_rng(seed)
-    counts = np.array([min(LANES, muons - n) for n in range(0, muons, LANES)], np.int32)
-    x, y = (np.full((len(counts), LANES, n), np.nan, np.float32) for n in (4, 3))
-    for k, n in enumerate(counts):
-        x[k, :n], y[k, :n] = rng.random((n, 4)), 0.5 * rng.normal(size=(n, 3))  # some are negative, for msle
-    return x, y, counts
+    x, y = rng.random((muons, 4)), 0.5 * rng.normal(size=(muons, 3))  # some are negative, for msle
+    return x.astype(np.float32), y.astype(np.float32)
 
 
 def nearest_kink(recipe, weights, x):
@@ -86,25 +82,23 @@ def test_gradients_losses_and_moving_averages_are_those_of_jax(loss, hidden, out
     recipe = dataclasses.replace(recipe, learning_rate=1.0)
     kind, flat, moving = network(recipe)
     fused, unflatten = fused_step.program(kind), compiled_step.program(kind).unflatten
-    seed = next(
-        s for s in count() if nearest_kink(recipe, unflatten(flat), muons_of(s)[0][0, :MUONS]) > MARGIN
-    )
-    x, y, counts = muons_of(seed)
+    seed = next(s for s in count() if nearest_kink(recipe, unflatten(flat), muons_of(s)[0]) > MARGIN)
+    x, y = muons_of(seed)
     given, of_muons = given_of(recipe), loss_of_muons(recipe)
     share = np.full(MUONS, 1 / MUONS, np.float32)
 
     def by_jax(flat, share):
         weights = unflatten(flat)
-        answers, moved = compiled_step.forward(kind, weights, moving, given, x[0, :MUONS].T, share)
-        found = jax.numpy.mean(of_muons(y[0, :MUONS], answers.T)) + compiled_step.penalty(weights, given)
+        answers, moved = compiled_step.forward(kind, weights, moving, given, x.T, share)
+        found = jax.numpy.mean(of_muons(y, answers.T)) + compiled_step.penalty(weights, given)
         return found, moved
 
     (value, moved), gradients = jax.value_and_grad(by_jax, has_aux=True)(flat, share)
-    several = [np.ascontiguousarray(a[:, np.newaxis]) for a in (x, y, counts)]
+    batch = fused.batches([(x, y)], LANES)
     state, given_beside = beside([state_of(fused, flat, moving)]), beside([given])
-    seen = fused.validate(state, given_beside, *several)
+    seen = fused.validate(state, given_beside, batch)
     assert seen[0] == pytest.approx(float(by_jax(flat, None)[0]), rel=1e-5)
-    after = fused.advance(state, given_beside, *several, 1)
+    after = fused.advance(state, given_beside, batch)
     assert after.loss[0] == pytest.approx(MUONS * float(value), rel=1e-5)
     for one, other in zip(jax.tree.leaves(after.moving), jax.tree.leaves(moved), strict=True):
         np.testing.assert_allclose(one[0], other, rtol=0, atol=1e-6)
@@ -135,32 +129,28 @@ def test_every_optimizer_moves_weights_as_that_of_keras(name):
     assert np.abs(moved).max() > 1e-3
 
 
-def trained(recipe, networks, batches):
-    """Return the states of networks after steps together, of which each had its own muons."""
-    fused, steps = fused_step.program(networks[0][0]), max(len(b[2]) for b in batches)
-    filled = [
-        [np.concatenate([a, np.zeros((steps - len(a), *a.shape[1:]), a.dtype)]) for a in arrays]
-        for arrays in batches
-    ]
-    x, y, counts = (np.stack(arrays, axis=1) for arrays in zip(*filled, strict=True))
+def trained(recipe, networks, muons):
+    """Return the states of networks after two epochs of steps together, of which each had its own muons."""
+    fused = fused_step.program(networks[0][0])
     state = beside([state_of(fused, flat, moving) for _, flat, moving in networks])
     given = beside([given_of(recipe, 30) for _ in networks])
-    for _ in range(2):
-        state = fused.advance(state, given, x, y, counts, steps)
-    return state, fused.validate(state, given, x, y, counts)
+    for part in (slice(0, 128), slice(128, None), slice(0, 64)):
+        chunks = [(x[part], y[part]) if len(x[part]) else None for x, y in muons]
+        state = fused.advance(state, given, fused.batches(chunks, LANES))
+    return state, fused.validate(state, given, fused.batches(muons, LANES))
 
 
 @pytest.mark.parametrize(
     ("name", "hidden"), list(zip(HANDLES["optimizer"], HANDLES["hidden"] * 2, strict=True))
 )
 def test_a_network_is_the_same_to_the_last_bit_alone_and_among_others(name, hidden):
-    """Others have more muons, so that it has empty batches in the end; its last one before is not full."""
+    """Others have more muons, so that it has no batch while they go on; its last one before is not full."""
     recipe = dataclasses.replace(recipe_of(optimizer=name, hidden=hidden, loss="logcosh"), schedule="cosine")
     networks = [network(recipe, seed) for seed in range(3)]
-    batches = [muons_of(seed, muons) for seed, muons in enumerate((200, 300, 64))]
-    several = trained(recipe, networks, batches)
+    muons = [muons_of(seed, n) for seed, n in enumerate((200, 300, 64))]
+    several = trained(recipe, networks, muons)
     for k in range(3):
-        alone = trained(recipe, networks[k : k + 1], batches[k : k + 1])
+        alone = trained(recipe, networks[k : k + 1], muons[k : k + 1])
         for one, other in zip(jax.tree.leaves(several), jax.tree.leaves(alone), strict=True):
             assert np.array_equal(one[k], other[0])
         assert not np.allclose(several[0].flat[k], networks[k][1], atol=1e-4)
@@ -170,12 +160,12 @@ def test_a_cosine_rate_falls_as_that_of_keras():
     recipe = dataclasses.replace(recipe_of(optimizer="sgd"), schedule="cosine", learning_rate=0.1)
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 40, alpha=1e-3)
     kind, flat, moving = network(recipe)
-    fused, batch = fused_step.program(kind), [np.ascontiguousarray(a[:, np.newaxis]) for a in muons_of(1)]
+    fused, muons = fused_step.program(kind), muons_of(1)
     moved = []
     for step in (0, 13, 40, 50):
         state = beside([state_of(fused, flat, moving)])
         state.optimizer[0][:] = step
-        after = fused.advance(state, beside([given_of(recipe, 40)]), *batch, 1)
+        after = fused.advance(state, beside([given_of(recipe, 40)]), fused.batches([muons], LANES))
         moved.append(np.abs(after.flat[0] - flat).max() / float(schedule(step)))
     assert moved == pytest.approx([moved[0]] * 4, rel=1e-2)
 
@@ -187,12 +177,12 @@ def test_a_number_that_is_none_is_not_lost(column, loss, hidden):
     """A training that went astray is seen by its loss."""
     recipe = recipe_of(hidden=hidden, loss=loss)
     kind, flat, moving = network(recipe)
-    fused, (x, y, counts) = fused_step.program(kind), muons_of(1)
-    {"x": x, "y": y}[column][0, 7, 1] = np.nan
+    fused, (x, y) = fused_step.program(kind), muons_of(1)
+    {"x": x, "y": y}[column][7, 1] = np.nan
     state, given = beside([state_of(fused, flat, moving)]), beside([given_of(recipe)])
-    batch = [np.ascontiguousarray(a[:, np.newaxis]) for a in (x, y, counts)]
-    assert np.isnan(fused.validate(state, given, *batch)[0])
-    after = fused.advance(state, given, *batch, 1)
+    batch = fused.batches([(x, y)], LANES)
+    assert np.isnan(fused.validate(state, given, batch)[0])
+    after = fused.advance(state, given, batch)
     assert np.isnan(after.loss[0])
     assert np.isnan(after.flat[0]).any()
 

@@ -22,11 +22,11 @@ from l1scout.files import complete_folder
 from l1scout.firmware.logic import Logic, trace
 from l1scout.firmware.verilator import build_verilator, run_program
 from l1scout.formats.streams.anomaly import STEPS_PER_UNIT
-from l1scout.model.anomaly_inputs import HIGH, LOW
 from l1scout.model.checksums import write_sums
 from l1scout.model.directory import Model, network_file
 from l1scout.model.integers import IntegerNetwork, Neurons, widths
 from l1scout.model.network import NETWORK_FILE, Network
+from l1scout.model.object_places import HIGH, LOW
 from l1scout.training.save_model import check_target
 
 CORE = "anomaly_core"

@@ -83,7 +83,7 @@ class ObjectInputs:
         """Return values of a column as an input: -128..127, where 4 is 1."""
         offset, factor = self.scaling[self.columns.index(name)]
         steps = (values.astype(np.float64) - offset) * factor
-        return np.clip(np.rint(steps), LOW, HIGH).astype(np.int16)
+        return np.asarray(np.clip(np.rint(steps), LOW, HIGH), np.int16)
 
 
 @dataclass(frozen=True, config=CLOSED)

@@ -15,7 +15,8 @@ from l1scout.core.provenance import Provenance, current
 from l1scout.errors import printable
 from l1scout.formats.streams.muon import Finder
 from l1scout.io.conditions import Conditions, of_metadata
-from l1scout.model.anomaly_inputs import HIGH, LOW, AnomalyInputs
+from l1scout.model.anomaly_inputs import AnomalyInputs
+from l1scout.model.object_places import HIGH, LOW
 from l1scout.model.quantities import Reference
 from l1scout.model.resolution import ALWAYS, Resolution
 

@@ -1,9 +1,11 @@
 """Read a run in a store: what is there, and then each segment that comes."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
+from l1scout.core.orbit_data import OrbitData
 from l1scout.errors import InputError
 from l1scout.io.batches import read_batches
 from l1scout.io.quality import ReadQuality
@@ -28,7 +30,7 @@ class StoreFollower:
     Attributes
     ----------
     skipped_segments : int
-        Segments that could not be read.
+        Segments that could not be read to their end.
     corrupt : int
         Stretches that could not be read.
     sources : set of int
@@ -57,10 +59,7 @@ class StoreFollower:
         while not self._stopping.is_set():
             segments = self._segments()
             has_ended = self.sources == {s.segment.source for s in segments if s.segment.last}
-            for stored in segments:
-                if self._stopping.is_set():
-                    return
-                self._read(stored, has_ended)
+            self._read(segments, has_ended)
             if has_ended and all(s.segment.key in self._done for s in segments):
                 self.ended = True
                 return
@@ -73,22 +72,38 @@ class StoreFollower:
         finally:
             catalogue.close()
         self.sources = {s.segment.source for s in found}
-        return sorted(found, key=lambda s: (s.segment.epoch, s.segment.first_orbit))
+        return found
 
-    def _read(self, stored: Stored, has_ended: bool) -> None:
-        key = stored.segment.key
-        if key in self._done:
-            return
-        batches, quality = [], ReadQuality()
+    def _read(self, segments: list[Stored], has_ended: bool) -> None:
+        """Read the segments that are new, of all sources together: that which is furthest behind is next."""
+        new: dict[int, list[Stored]] = {}
+        for stored in segments:
+            if stored.segment.key not in self._done:
+                new.setdefault(stored.segment.source, []).append(stored)
+        left = {source: chain.from_iterable(map(self._batches, own)) for source, own in new.items()}
+        newest = dict.fromkeys(left, -1)
+        while left and not self._stopping.is_set():
+            source = min(left, key=newest.__getitem__)
+            data = next(left[source], None)
+            if data is None:
+                del left[source]
+                continue
+            if len(data.main):
+                newest[source] = int(data.main.orbit[-1])
+            self._take(data, can_wait=has_ended)
+
+    def _batches(self, stored: Stored) -> Iterator[OrbitData]:
+        """Yield the data of a segment; what cannot be read yet is tried again."""
+        key, quality, begun = stored.segment.key, ReadQuality(), False
         try:
-            if stored.segment.orbits:
-                batches = list(read_batches([self._folder / stored.file], quality=quality))
+            files = [self._folder / stored.file] if stored.segment.orbits else []
+            for data in read_batches(files, quality=quality):
+                begun = True
+                yield data
         except (InputError, OSError):
             self._failed[key] = self._failed.get(key, 0) + 1
-            if self._failed[key] < _TRIES:
+            if not begun and self._failed[key] < _TRIES:
                 return
             self.skipped_segments += 1
         self._done.add(key)
         self.corrupt += quality.damaged_parts
-        for data in batches:
-            self._take(data, can_wait=has_ended)

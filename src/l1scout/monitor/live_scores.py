@@ -115,11 +115,18 @@ class ScoreQueue:
         finally:
             self.stop()
 
+    def flush(self) -> None:
+        """Score also the orbits that wait for other sources: nothing more comes."""
+        with self._changed:
+            if self._serves:
+                self._waiting += [_Offered(self._run, complete) for complete in self.model.finish()]
+                self._changed.notify_all()
+
     def end(self, run: int | None) -> None:
         """Wait until all of a run that was taken in is scored; nothing more of it is taken in."""
         with self._changed:
             if self._serves and run == self._run:
-                self._waiting += [_Offered(run, complete) for complete in self.model.finish()]
+                self.flush()
                 last = _Offered(run)
                 self._waiting.append(last)
                 self._changed.notify_all()
@@ -174,8 +181,10 @@ class LiveScores:
                 )
                 raise InputError(msg)
 
-    def lacking(self) -> list[str]:
-        """Say, when all data were read, which models lack a stream that these do not have."""
+    def finish(self) -> list[str]:
+        """Score what waits for other sources, as all data were read; say which models lack a stream."""
+        for queue in self.queues:
+            queue.flush()
         return [
             f"no scores of {model.name}: it takes {', '.join(model.missing)}, which the data do not have"
             for model in self.models

@@ -237,7 +237,7 @@ class Monitor:
         try:
             follower.run()
             if self._scores is not None and not self._stopping.is_set():
-                self.live.faults += self._scores.lacking()
+                self.live.faults += self._scores.finish()
         except InputError as error:
             self.live.faults.append(str(error))
             self._log("data cannot be read", level="error", why=str(error))

@@ -23,11 +23,12 @@ from l1scout.deploy.anomaly_score import hardware_score
 from l1scout.errors import InputError
 from l1scout.formats.stream import STREAMS
 from l1scout.formats.streams.muon import FINDERS
-from l1scout.model.anomaly_inputs import FRACTION, HIGH, LOW, PLACES, AnomalyInputs, Level, ObjectInputs
+from l1scout.model.anomaly_inputs import FRACTION, PLACES, AnomalyInputs, Level, ObjectInputs
 from l1scout.model.card import Card, Scaled
 from l1scout.model.directory import network_file
 from l1scout.model.keras_backend import load_keras
 from l1scout.model.network import Network
+from l1scout.model.object_places import HIGH, LOW
 from l1scout.model.onnx_export import OPSET, export_onnx, interface
 from l1scout.training.fit import versions
 from l1scout.training.recipes import quiet_copies

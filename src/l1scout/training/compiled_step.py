@@ -1,25 +1,33 @@
-"""The compiled step of training: forward, backward and optimizer, for any number of networks of one shape.
+"""The step of training by JAX: forward, backward and optimizer, for any number of networks of one shape.
 
-Keras makes optimizers and losses; the rest is JAX. Values are arrays of shape (nodes, muons), which is the
-faster way around for layers of 32 nodes. Batches may hold fewer muons than there is room for, or none, which
-leaves the network as it is.
+It is for all networks; `fused_step` is faster for plain ones, and is compared with this one. Keras makes
+optimizers and losses; the rest is JAX. Values are arrays of shape (nodes, muons), which is the faster way
+around for layers of 32 nodes. Batches may hold fewer muons than there is room for, or none, which leaves the
+network as it is.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from l1scout.model.keras_backend import load_keras
 from l1scout.training.recipes import Recipe, loss_of_muons, optimizer
 
 EPSILON, MOMENTUM = 1e-3, 0.99
 """Of Keras' batch normalisation."""
+CHUNK = 64
+"""Steps that are taken at a time."""
 LEAST_RATE = 1e-3
 """To which a falling learning rate falls, in units of the first."""
 Tree = Any
 """Arrays in tuples and mappings, as JAX takes them."""
+Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Inputs and what the loss needs, both of shape (muons, columns)."""
+Chunks = Sequence[Arrays | None]
+"""Muons of each network, or None for one that has no more."""
 
 
 class Weights(NamedTuple):
@@ -106,19 +114,22 @@ class Program(NamedTuple):
 
     Parameters
     ----------
+    batches : callable
+        ``batches(chunks, size)`` makes batches of the muons of each network, as the others take them.
     advance : callable
-        ``advance(state, given, x, y, counts, steps)`` takes the first `steps` batches: x and y are of shape
-        (batches, networks, muons, columns), `counts`, of shape (batches, networks), says how many muons.
+        ``advance(state, given, batches)`` takes a step of every network for each of its batches, and returns
+        the new state; the old one can no longer be used.
     validate : callable
-        ``validate(state, given, x, y, counts)`` gives the loss of each network on all these muons.
+        ``validate(state, given, batches)`` gives the mean loss of each network on all its muons.
     flatten, unflatten : callable
         From `Weights` of one network to a row, and back.
     optimizer : list of arrays
         The optimizer's variables before the first step.
     """
 
-    advance: Callable[..., TrainingState]
-    validate: Callable[..., Any]
+    batches: Callable[[Chunks, int], Any]
+    advance: Callable[[TrainingState, Given, Any], TrainingState]
+    validate: Callable[[TrainingState, Given, Any], Any]
     flatten: Callable[[Weights], Any]
     unflatten: Callable[[Any], Weights]
     optimizer: Tree
@@ -164,7 +175,8 @@ def program(kind: StepKind) -> Program:
         new = TrainingState(flat, moving, moved, state.loss + value * count)
         return TrainingState(*jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), new, state))
 
-    def advance(state: TrainingState, given: Given, x: Any, y: Any, counts: Any, steps: Any) -> Any:
+    def advance(state: TrainingState, given: Given, batches: Any) -> Any:
+        x, y, counts, steps = batches
         return jax.lax.fori_loop(
             0, steps, lambda k, now: jax.vmap(step)(now, given, x[k], y[k], counts[k]), state
         )
@@ -173,22 +185,47 @@ def program(kind: StepKind) -> Program:
         answers, _ = forward(kind, unflatten(state.flat), state.moving, given, x.T, None)
         return jnp.sum(losses(y, answers.T) * (jnp.arange(x.shape[0]) < count))
 
-    def validate(state: TrainingState, given: Given, x: Any, y: Any, counts: Any) -> Any:
+    def validate(state: TrainingState, given: Given, batches: Any) -> Any:
+        x, y, counts, steps = batches
         total = jax.lax.fori_loop(
             0,
-            len(counts),
+            steps,
             lambda k, now: now + jax.vmap(summed)(state, given, x[k], y[k], counts[k]),
             jnp.zeros(counts.shape[1]),
         )
         return total / counts.sum(axis=0) + jax.vmap(lambda f, g: penalty(unflatten(f), g))(state.flat, given)
 
     return Program(
+        _side_by_side,
         jax.jit(advance, donate_argnums=0),
         jax.jit(validate),
         lambda weights: ravel_pytree(weights)[0],
         unflatten,
         variables,
     )
+
+
+def _side_by_side(
+    chunks: Chunks, batch: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], int]:
+    """Return batches of several networks: inputs, what the loss needs, numbers of muons, and number of steps.
+
+    Of shapes (steps, networks, batch, columns) and (steps, networks); what is beyond the muons is zero. There
+    is room for a multiple of `CHUNK` steps, so that few shapes are compiled for.
+    """
+    steps = -(-max(len(chunk[0]) for chunk in chunks if chunk) // batch)
+    room = -(-steps // CHUNK) * CHUNK
+    widths = [a.shape[1] for a in next(c for c in chunks if c is not None)]
+    x, y = (np.zeros((room, len(chunks), batch, width), np.float32) for width in widths)
+    counts = np.zeros((room, len(chunks)), np.int32)
+    for k, chunk in enumerate(chunks):
+        n = len(chunk[0]) if chunk else 0
+        full = n // batch
+        counts[:, k] = np.clip(n - batch * np.arange(room), 0, batch)
+        for of_all, of_one in zip((x, y), chunk or (), strict=False):
+            of_all[:full, k] = of_one[: full * batch].reshape(full, *of_all.shape[2:])
+            of_all[full : full + 1, k, : n - full * batch] = of_one[full * batch :]
+    return x, y, counts, steps
 
 
 def forward(kind: StepKind, weights: Weights, moving: Tree, given: Given, x: Any, share: Any) -> Any:

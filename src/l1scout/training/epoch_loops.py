@@ -12,10 +12,11 @@ from l1scout.evaluate.targets import corrected, raw_residuals
 from l1scout.model.card import Card
 from l1scout.model.quantities import Residuals
 from l1scout.training import loss_functions, offline_guard
+from l1scout.training.compiled_step import Arrays
 from l1scout.training.epochs import MuonFiles, mixed
 from l1scout.training.gains import Gains
 from l1scout.training.recipes import Recipe
-from l1scout.training.together import Arrays, Training, train_together
+from l1scout.training.together import Training, train_together
 
 if TYPE_CHECKING:
     import keras

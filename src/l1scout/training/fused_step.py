@@ -10,6 +10,7 @@ Biases before a batch normalisation do not change: their gradients are zero, as 
 """
 
 import functools
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ from l1scout.training.compiled_step import (
     EPSILON,
     LEAST_RATE,
     MOMENTUM,
+    Arrays,
+    Chunks,
     Given,
     Program,
     StepKind,
@@ -57,6 +60,7 @@ def does(kind: StepKind) -> bool:
         recipe.hidden in _ACTIVATIONS,
         recipe.output in ("linear", "relu"),
         recipe.targets == "unit",
+        len(kind.shapes[0]) > 1,
     )
     return all(known) and not kind.embedded
 
@@ -70,32 +74,24 @@ def program(kind: StepKind) -> Program:
     hidden, output = _ACTIVATIONS[recipe.hidden], _ACTIVATIONS[recipe.output]
     choice = _Choice(_LOSSES[recipe.loss], hidden, output, number, recipe.schedule == "cosine")
 
-    def advance(state: TrainingState, given: Given, x: Any, y: Any, counts: Any, steps: int) -> TrainingState:
+    def advance(state: TrainingState, given: Given, batches: tuple[Chunks, int]) -> TrainingState:
+        chunks, batch = batches
         done, slots = state.optimizer
-        moving = _packed(state.moving)
-        work = _work_space(layout, size, x.shape[2])
-        fixed = given.penalties, given.steps
-        _advance(
-            layout,
-            choice,
-            settings,
-            state.flat,
-            slots,
-            done,
-            moving,
-            state.loss,
-            *fixed,
-            x,
-            y,
-            counts,
-            steps,
-            *work,
-        )
+        moving, work = _packed(state.moving), _work_space(layout, size, batch)
+        for k, (x, y) in _present(chunks):
+            fixed = given.penalties[k], given.steps[k], done[k]
+            state.loss[k] += _advance(
+                layout, choice, settings, state.flat[k], slots[k], moving[k], *fixed, x, y, batch, *work
+            )
+            done[k] += -(-len(x) // batch)
         return state._replace(moving=_unpacked(layout, moving))
 
-    def validate(state: TrainingState, given: Given, x: Any, y: Any, counts: Any) -> NDArray[np.float64]:
+    def validate(state: TrainingState, given: Given, batches: tuple[Chunks, int]) -> NDArray[np.float64]:
         moving, work = _packed(state.moving), _work_space(layout, size, _LANES)
-        return np.asarray(_validate(layout, choice, state.flat, moving, given.penalties, x, y, counts, *work))
+        means = np.full(len(state.flat), np.nan)
+        for k, (x, y) in _present(batches[0]):
+            means[k] = _validate(layout, choice, state.flat[k], moving[k], given.penalties[k], x, y, *work)
+        return means
 
     def flatten(weights: Weights) -> NDArray[np.float32]:
         pairs = (*weights.dense, *weights.normalisation)
@@ -108,7 +104,19 @@ def program(kind: StepKind) -> Program:
         pairs = tuple(zip(arrays[::2], arrays[1::2], strict=True))
         return Weights(pairs[: len(layout)], pairs[len(layout) :], {})
 
-    return Program(advance, validate, flatten, unflatten, [np.int64(0), start])
+    return Program(_batches, advance, validate, flatten, unflatten, [np.int64(0), start])
+
+
+def _batches(chunks: Chunks, batch: int) -> tuple[Chunks, int]:
+    return chunks, batch
+
+
+def _present(chunks: Chunks) -> Iterator[tuple[int, Arrays]]:
+    """Give numbers and arrays of the networks that have muons."""
+    for k, chunk in enumerate(chunks):
+        if chunk is not None:
+            x, y = (np.ascontiguousarray(a, np.float32) for a in chunk)
+            yield k, (x, y)
 
 
 def _layout(kind: StepKind) -> NDArray[np.int64]:
@@ -154,46 +162,41 @@ def _advance(
     settings: NDArray[np.float64],
     flat: NDArray[np.float32],
     slots: NDArray[np.float32],
-    done: NDArray[np.int64],
     moving: NDArray[np.float32],
-    loss: NDArray[np.float32],
     penalties: NDArray[np.float32],
-    planned: NDArray[np.float32],
+    planned: float,
+    done: int,
     x: NDArray[np.float32],
     y: NDArray[np.float32],
-    counts: NDArray[np.int32],
-    steps: int,
+    batch: int,
     rows: NDArray[np.float32],
     weights: NDArray[np.float32],
     gradients: NDArray[np.float32],
     stats: NDArray[np.float32],
-) -> None:
-    width, size, last = stats.shape[2], flat.shape[1], len(layout) - 1
-    for net in range(len(flat)):
-        for n in range(size):  # a loop, as a slice takes seconds to compile
-            weights[n] = flat[net, n]
-        found = 0.0
-        for step in range(steps):
-            muons = counts[step, net]
-            if not muons:
-                continue
-            rk.transpose(x[step, net], rows, 0, muons)
-            rk.transpose(y[step, net], rows, 2 * (last + 1) * width, muons)
-            _forward(layout, choice.hidden, weights, rows, stats, False, muons)
-            found += _losses(layout, choice, weights, rows, stats, muons)
-            found += muons * _penalty(layout, weights, penalties[net])
-            _backward(layout, choice.hidden, weights, rows, stats, gradients, muons)
-            _penalise(layout, weights, penalties[net], gradients)
-            _follow(layout, weights, stats, moving[net])
-            rate = settings[0]
-            if choice.falls:
-                turn = np.cos(np.pi * min(done[net] / planned[net], 1.0))
-                rate *= LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + turn)
-            done[net] += 1
-            move(choice.optimizer, settings, rate, done[net], weights, gradients, slots[net], size)
-        for n in range(size):
-            flat[net, n] = weights[n]
-        loss[net] += np.float32(found)
+) -> float:
+    """Take the steps of one network, and return the sum of its losses over the muons."""
+    size, wanted, found = len(flat), 2 * len(layout) * stats.shape[2], 0.0
+    for n in range(size):  # a loop, as a slice takes seconds to compile
+        weights[n] = flat[n]
+    for first in range(0, len(x), batch):
+        muons = min(batch, len(x) - first)
+        rk.transpose(x, first, rows, 0, muons)
+        rk.transpose(y, first, rows, wanted, muons)
+        _forward(layout, choice.hidden, weights, rows, stats, False, muons)
+        found += _losses(layout, choice, weights, rows, stats, muons)
+        found += muons * _penalty(layout, weights, penalties)
+        _backward(layout, choice.hidden, weights, rows, stats, gradients, muons)
+        _penalise(layout, weights, penalties, gradients)
+        _follow(layout, weights, stats, moving)
+        rate = settings[0]
+        if choice.falls:
+            turn = np.cos(np.pi * min(done / planned, 1.0))
+            rate *= LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + turn)
+        done += 1
+        move(choice.optimizer, settings, rate, done, weights, gradients, slots, size)
+    for n in range(size):
+        flat[n] = weights[n]
+    return found
 
 
 @float_kernel
@@ -205,34 +208,28 @@ def _validate(
     penalties: NDArray[np.float32],
     x: NDArray[np.float32],
     y: NDArray[np.float32],
-    counts: NDArray[np.int32],
     rows: NDArray[np.float32],
     weights: NDArray[np.float32],
     _gradients: NDArray[np.float32],
     stats: NDArray[np.float32],
-) -> NDArray[np.float64]:
-    width, size, last = stats.shape[2], flat.shape[1], len(layout) - 1
-    means = np.zeros(len(flat))
-    for net in range(len(flat)):
-        for n in range(size):
-            weights[n] = flat[net, n]
-        first, met = 0, 0
-        for k in range(last):
-            bias, outputs = layout[k, 3], layout[k, 1]
-            for j in range(outputs):  # sums are without biases
-                stats[k, 0, j] = moving[net, 0, first + j] - weights[bias + j]
-                stats[k, 1, j] = moving[net, 1, first + j]
-            first += outputs
-        for batch in range(len(counts)):
-            for begin in range(0, counts[batch, net], _LANES):
-                muons = min(_LANES, counts[batch, net] - begin)
-                rk.transpose(x[batch, net, begin:], rows, 0, muons)
-                rk.transpose(y[batch, net, begin:], rows, 2 * (last + 1) * width, muons)
-                _forward(layout, choice.hidden, weights, rows, stats, True, muons)
-                means[net] += _losses(layout, choice, weights, rows, stats, muons)
-                met += muons
-        means[net] = means[net] / met + _penalty(layout, weights, penalties[net])
-    return means
+) -> float:
+    """Return the mean loss of one network, with the moving averages as mean and variance."""
+    wanted, found, begins = 2 * len(layout) * stats.shape[2], 0.0, 0
+    for n in range(len(flat)):
+        weights[n] = flat[n]
+    for k in range(len(layout) - 1):
+        bias, outputs = layout[k, 3], layout[k, 1]
+        for j in range(outputs):  # sums are without biases
+            stats[k, 0, j] = moving[0, begins + j] - weights[bias + j]
+            stats[k, 1, j] = moving[1, begins + j]
+        begins += outputs
+    for first in range(0, len(x), _LANES):
+        muons = min(_LANES, len(x) - first)
+        rk.transpose(x, first, rows, 0, muons)
+        rk.transpose(y, first, rows, wanted, muons)
+        _forward(layout, choice.hidden, weights, rows, stats, True, muons)
+        found += _losses(layout, choice, weights, rows, stats, muons)
+    return found / len(x) + _penalty(layout, weights, penalties)
 
 
 @float_kernel

@@ -333,8 +333,8 @@ def losses(
 
 
 @float_kernel
-def transpose(values: Rows, rows: Rows, target: int, muons: int) -> None:
-    """Write the first `muons` of values, shape (muons, columns), into rows from `target` on."""
+def transpose(values: Rows, first: int, rows: Rows, target: int, muons: int) -> None:
+    """Write muons from `first` on, of values of shape (muons, columns), into rows from `target` on."""
     for m in range(muons):
         for k in range(values.shape[1]):
-            rows[target + k, m] = values[m, k]
+            rows[target + k, m] = values[first + m, k]

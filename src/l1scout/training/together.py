@@ -1,9 +1,9 @@
-"""Train networks of one shape together: one compiled step moves all of them.
+"""Train networks of one shape together, such as those of several folds, which may differ in data and start.
 
-A step of one such network is over before its bookkeeping is, and compiling takes as long as many epochs. So
-networks that differ only in data, initial weights and size of the regularisation, such as those of several
-folds, take their steps at the same time, each on a batch of its own. Each is what it would be by itself,
-but for rounding. A network alone goes the same way.
+Plain networks take the steps of a chunk of batches one after the other, by the fused step. For others, JAX
+compiles one step that moves all of them, each on a batch of its own: a step of one is over before its
+bookkeeping is, and compiling takes as long as many epochs. Each is what it would be by itself, but for
+rounding (fused: exactly). A network alone goes the same way.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,19 +17,26 @@ from numpy.typing import NDArray
 from l1scout.errors import InputError
 from l1scout.model.keras_backend import load_keras
 from l1scout.training import compiled_step, fused_step
-from l1scout.training.compiled_step import Given, Program, StepKind, TrainingState, Tree, Weights, step_kind
+from l1scout.training.compiled_step import (
+    CHUNK,
+    Arrays,
+    Given,
+    Program,
+    StepKind,
+    TrainingState,
+    Tree,
+    Weights,
+    step_kind,
+)
 from l1scout.training.embeddings import EmbeddedInputs, layers_in_order
 from l1scout.training.recipes import Recipe
 
 if TYPE_CHECKING:
     import keras
 
-CHUNK = 64
-"""Steps whose batches are copied at a time."""
 VALIDATION_BATCH = 2048
 """Muons of the validation part that are answered at a time; their number does not change the answers."""
 OnEpoch = Callable[[int, float], object]
-Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class TrainingMuons(Protocol):
@@ -132,8 +139,8 @@ class _Group:
         for epoch in range(self._epochs):
             going = best.going.copy()
             losses, seen = self._epoch(epoch, going), None
-            if validation:
-                seen = np.asarray(self._compiled.validate(self._state, self._given, *validation), np.float64)
+            if validation is not None:
+                seen = np.asarray(self._compiled.validate(self._state, self._given, validation), np.float64)
             best.tell(losses, seen, self._state)
             if on_epoch:
                 on_epoch(epoch + 1, float(losses[going].mean()))
@@ -151,17 +158,15 @@ class _Group:
         self._state = self._state._replace(loss=np.zeros(len(muons), np.float32))
         met = np.zeros(len(muons), np.int64)
         for chunks in zip_longest(*sources):
-            x, y, counts = _side_by_side(chunks, self._batch, CHUNK)
-            steps = int(np.count_nonzero(counts.any(axis=1)))
-            self._state = self._compiled.advance(self._state, self._given, x, y, counts, steps)
-            met += counts.sum(axis=0)
+            batches = self._compiled.batches(chunks, self._batch)
+            self._state = self._compiled.advance(self._state, self._given, batches)
+            met += [len(chunk[0]) if chunk else 0 for chunk in chunks]
         return np.asarray(self._state.loss, np.float64) / np.maximum(met, 1)
 
-    def _validation(self) -> tuple[Any, Any, Any] | None:
-        """Return the validation muons of all networks, as `_side_by_side`."""
+    def _validation(self) -> Any:
+        """Return the validation muons of all networks, as `Program.batches`, or None."""
         parts = [t.validation for t in self._trainings if t.validation is not None]
-        most = max((len(x) for x, _ in parts), default=0)
-        return _side_by_side(parts, VALIDATION_BATCH, -(-most // VALIDATION_BATCH)) if parts else None
+        return self._compiled.batches(parts, VALIDATION_BATCH) if parts else None
 
 
 class _Best:
@@ -216,26 +221,6 @@ def _picked(tree: Tree, k: int) -> Tree:
     import jax
 
     return jax.tree.map(lambda a: np.array(a[k]), tree)
-
-
-def _side_by_side(
-    chunks: Sequence[Arrays | None], batch: int, steps: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
-    """Return batches of several networks: inputs, what the loss needs, and how many muons there are.
-
-    Of shapes (steps, networks, batch, columns) and (steps, networks); what is beyond the muons is zero.
-    """
-    widths = [a.shape[1] for a in next(c for c in chunks if c is not None)]
-    x, y = (np.zeros((steps, len(chunks), batch, width), np.float32) for width in widths)
-    counts = np.zeros((steps, len(chunks)), np.int32)
-    for k, chunk in enumerate(chunks):
-        n = len(chunk[0]) if chunk else 0
-        full = n // batch
-        counts[:, k] = np.clip(n - batch * np.arange(steps), 0, batch)
-        for of_all, of_one in zip((x, y), chunk or (), strict=False):
-            of_all[:full, k] = of_one[: full * batch].reshape(full, *of_all.shape[2:])
-            of_all[full : full + 1, k, : n - full * batch] = of_one[full * batch :]
-    return x, y, counts
 
 
 def _weights(model: "keras.Model") -> tuple[Weights, Tree]:
