@@ -25,7 +25,7 @@ from l1scout.io.format_writer import write_data
 from l1scout.simulate.run import simulate_run
 
 TIMES = 4
-LINKS, STREAMS, PAIRS = 0.1, 0.02, 10
+LINKS, STREAMS, PAIRS = 0.1, 0.08, 10
 """Orbits of links and of all streams, and pairs of muons, for an orbit of muons."""
 SHARE, LEAST_MB = 1 / 3, 40
 OWN = '[[algorithm]]\nname = "Pair"\nexpression = "comb{MU5, MU3}[OS]"\n'
