@@ -4,8 +4,8 @@
 
 Each command runs as a process of its own; its peak is what the system has counted (`ru_maxrss`). The data
 are simulated: a ``.raw`` file with muons in 5 % of the crossings, 6 kB an orbit. Commands that make or read
-words of links, 0.7 MB an orbit, have a tenth of these orbits, those that need all streams, 0.7 MB too, a
-fiftieth. Commands on pairs of L1 and offline muons have ten of them for an orbit. Libraries and buffers do
+words of links, 0.7 MB an orbit, have a tenth of these orbits, those that need all streams, 0.7 MB too,
+8 %. Commands on pairs of L1 and offline muons have ten of them for an orbit. Libraries and buffers do
 not take the same at every size, so a command fails if it grows by more than a third of what its input has
 grown by, and by more than 40 MB. The processes of the live chain are in `benchmarks/readout.py`. Exit status
 1 if a command grows, or fails.
