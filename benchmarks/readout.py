@@ -48,6 +48,7 @@ GROWTH = 0.03
 LOWEST_PACE = 0.01
 _SAMPLE_S = 0.25
 _WARM_UP_SEGMENTS = 3
+_LAST_SEGMENT_S = 6.0
 
 
 @dataclass
@@ -68,7 +69,7 @@ class Trial:
         Part of the bytes that came and were not worked off, of spool and compression together.
     spool_max_mb : float
     cpu_us_per_orbit, peak_mb, mb_per_s : dict of str to float
-        By stage.
+        By stage; that of compression by orbit compressed.
     lost : dict of str to int
         Orbits of the whole run that the account names as lost, by name.
     why : str
@@ -141,8 +142,18 @@ class Measurement:
         return self._after[stage][name] - self._before[stage][name]
 
     def watch(self, seconds: float) -> None:
-        """Sample for some seconds, or until the board drops something."""
-        while time.perf_counter() < self._began + seconds and not self._change("board", "dropped"):
+        """Sample for some seconds and to the end of a compression, or until the board drops something.
+
+        It began at the end of one: what a segment's compression takes is measured as a whole.
+        """
+        done, end = 0.0, self._began + seconds
+        while time.perf_counter() < end or (
+            self._change("store", "compressed") == done and time.perf_counter() < end + _LAST_SEGMENT_S
+        ):
+            if self._change("board", "dropped"):
+                break
+            if time.perf_counter() < end:
+                done = self._change("store", "compressed")
             time.sleep(_SAMPLE_S)
             found = self._statuses()
             self._after = {stage: found[stage] or self._after[stage] for stage in STAGES}
@@ -164,6 +175,9 @@ class Measurement:
             "compressed": self._change("store", "compressed_out"),
         }
         mb["to_disk"] = self._disk_bytes() - self._written
+        us = {stage: 1e6 * used / max(orbits, 1) for stage, used in cpu.items()}
+        if mb["compressed"]:  # of the orbits that were compressed: some may still wait
+            us["compression"] *= came / self._change("store", "compressed_in")
         return Trial(
             pace,
             took,
@@ -171,7 +185,7 @@ class Measurement:
             int(self._change("board", "dropped")),
             growth,
             self._spool_max / 1e6,
-            {stage: 1e6 * used / max(orbits, 1) for stage, used in cpu.items()},
+            us,
             self._peak_mb(),
             {name: value / took / 1e6 for name, value in mb.items()},
         )

@@ -92,7 +92,7 @@ class RepeatedOrbits(ABC, Generic[Sent]):
 
     @abstractmethod
     def _packet(self, piece: Sent) -> memoryview:
-        """Return a piece as it is now to be sent, with the counters."""
+        """Return a piece as it is now to be sent, with the counters; read-only if its memory is its own."""
 
     def _trailer(self, marks: int = 0) -> bytes:
         self._told = self.dropped
@@ -144,19 +144,17 @@ class RepeatedPackets(RepeatedOrbits[PacketOrbits]):
             msg = "no packets to repeat"
             raise InputError(msg)
         super().__init__(pieces, int(pieces[0][0].orbit[0]), last, first_orbit)
-        room = max(orbits.rows.nbytes for orbits, _, _ in pieces) + TRAILER_BYTES
-        self._room = np.empty(room // 4, np.uint32)
 
     def _packet(self, piece: PacketOrbits) -> memoryview:
         rows = piece.rows
-        words = rows.size + TRAILER_BYTES // 4
-        copy = self._room[: rows.size].reshape(rows.shape)
+        words = np.empty(rows.size + TRAILER_BYTES // 4, np.uint32)
+        copy = words[: rows.size].reshape(rows.shape)
         copy[:] = rows
         self._form.renumber(copy, piece.spans, self._by, self._marks)
         marks = self._marks | int(np.bitwise_or.reduce(piece.marks))
-        self._room[rows.size : words] = np.frombuffer(self._trailer(marks), np.uint32)
-        self.packets, self.bytes = self.packets + 1, self.bytes + 4 * words
-        return self._room[:words].data.cast("B")
+        words[rows.size :] = np.frombuffer(self._trailer(marks), np.uint32)
+        self.packets, self.bytes = self.packets + 1, self.bytes + words.nbytes
+        return words.data.cast("B").toreadonly()
 
 
 def check_size(size: int) -> None:

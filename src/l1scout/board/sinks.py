@@ -254,7 +254,7 @@ class BufferedSink:
 
     def __init__(self, sink: StreamSink | ReadoutSink, packets: int, *, wait: bool) -> None:
         self._sink, self._wait = sink, wait
-        self._queue: queue.Queue[bytes | None] = queue.Queue(packets)
+        self._queue: queue.Queue[bytes | memoryview | None] = queue.Queue(packets)
         self._error: OSError | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -276,8 +276,8 @@ class BufferedSink:
         return self._wait or not self._queue.full()
 
     def step(self, packet: memoryview) -> None:
-        """Take a copy of a packet."""
-        self._queue.put(bytes(packet))
+        """Take a packet, or a copy of one that may be written to: its memory may be used again."""
+        self._queue.put(packet if packet.readonly else bytes(packet))
 
     @property
     def waiting(self) -> int:

@@ -158,7 +158,7 @@ def _few(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def mended_marks(marks: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Return the marks of successive orbits; where one has an odd bit, those of the one beside it."""
-    if marks.size < 3 or not np.any(marks != marks[0]):
+    if marks.size < 3 or (marks == marks[0]).all():
         return marks
     place = np.arange(marks.size)
     return marks[np.where(_odd_flags(marks.astype(np.int64) << 13), np.where(place > 0, place - 1, 1), place)]

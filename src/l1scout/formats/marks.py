@@ -28,6 +28,6 @@ def origin_mark(simulated: bool | None) -> int:
 
 def stated_origin(marks: NDArray[Any]) -> bool | None:
     """Tell of orbits with such marks: simulated if any is, real if all are, None if nothing says so."""
-    if np.any(marks & SIMULATED):
+    if int(np.bitwise_or.reduce(marks)) & SIMULATED:
         return True
-    return False if marks.size and np.all(marks & REAL) else None
+    return False if marks.size and int(np.bitwise_and.reduce(marks)) & REAL else None

@@ -9,6 +9,7 @@ l1scout (`formats.marks`).
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ ORBIT_END = 0xBEEFDEAD
 """Word of the row that ends an orbit's blocks in Run 3."""
 ORBITS_PER_PACKET = 20
 MAX_ORBITS_PER_PACKET = 64
+_ROW = struct.Struct("<4Q")
 _MARK = TRAILER_MARK.to_bytes(8, "little")
 _MARKS_AT = 64 - MARK_BITS
 _COUNTER = (1 << _MARKS_AT) - 1
@@ -48,20 +50,20 @@ class Trailer:
     def encode(self, marks: int = 0) -> bytes:
         """Return the 32 bytes, with marks of the packet's orbits."""
         first = self.realigns & _COUNTER | marks << _MARKS_AT
-        return struct.pack("<4Q", TRAILER_MARK, first, self.dropped, self.orbits)
+        return _ROW.pack(TRAILER_MARK, first, self.dropped, self.orbits)
 
     @classmethod
     def decode(cls, row: bytes | memoryview) -> "Trailer | None":
         """Read the 32 bytes; None if the row has the mark all over and so no counters."""
-        counters = [int(c) for c in np.frombuffer(row, "<u8")[1:]]
-        if counters == [TRAILER_MARK] * 3:
+        _, first, dropped, orbits = _ROW.unpack(row)
+        if first == dropped == orbits == TRAILER_MARK:
             return None
-        return cls(counters[0] & _COUNTER, *counters[1:])
+        return cls(first & _COUNTER, dropped, orbits)
 
 
 def trailer_marks(row: bytes | memoryview) -> int:
     """Return the marks in the 32 bytes of a trailer; 0 if it has no counters."""
-    first = int(np.frombuffer(row, "<u8", 1, 8)[0])
+    first = int(_ROW.unpack(row)[1])
     return 0 if first == TRAILER_MARK else first >> _MARKS_AT & ALL_MARKS
 
 
@@ -251,7 +253,7 @@ class PacketOrbits:
         """Return the orbits, numbered from `last` + 1 on if the packet does not state their numbers."""
         return self if self.numbered else replace(self, orbit=self.orbit + last + 1, numbered=True)
 
-    @property
+    @cached_property
     def blocks(self) -> int:
         """Non-empty crossings of all orbits."""
         return int(self.blocks_of_orbit.sum())

@@ -13,8 +13,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from struct import Struct
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from crc32c import crc32c
@@ -24,7 +25,8 @@ from l1scout.formats.frame_checks import SECTIONS_PER_EPOCH, are_dated, checked
 from l1scout.formats.marks import ALL_MARKS, MARK_BITS, REPEATED
 from l1scout.formats.packets import PacketOrbits
 from l1scout.formats.records import ORBIT, ORBIT_MASK
-from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
+from l1scout.jit import kernel
+from l1scout.lhc import ORBITS_PER_LUMISECTION
 
 MAGIC = b"RAW_0002"
 FILE_HEADER = np.dtype(
@@ -99,9 +101,16 @@ class Frames:
 def frame_heads(packet: PacketOrbits, run: int, source: int) -> NDArray[np.uint32]:
     """Return words 0 to 3 of the header of each orbit's frame, and the source id: shape (orbits, 5)."""
     heads = np.empty((len(packet.orbit), 5), np.uint32)
-    heads[:, 0], heads[:, 1], heads[:, 4] = first_words(packet.marks), run, source
-    heads[:, 2], heads[:, 3] = lumisection(packet.orbit), packet.orbit & ORBIT_MASK
+    _fill_heads(packet.orbit, packet.marks, run, source, heads)
     return heads
+
+
+@kernel
+def _fill_heads(orbit: Any, marks: Any, run: Any, source: Any, heads: Any) -> None:
+    for k in range(orbit.size):
+        heads[k, 0] = (marks[k] & np.uint32(ALL_MARKS)) << np.uint32(16 + MARKS_AT) | np.uint32(VERSION)
+        heads[k, 1], heads[k, 4] = run, source
+        heads[k, 2], heads[k, 3] = 1 + orbit[k] // ORBITS_PER_LUMISECTION, orbit[k] & ORBIT_MASK
 
 
 def first_words(marks: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -112,8 +121,8 @@ def first_words(marks: NDArray[np.uint32]) -> NDArray[np.uint32]:
 def sum_frames(words: NDArray[np.uint32], starts: NDArray[np.int64]) -> None:
     """Fill in the checksums of frames that begin at `starts` (with their end, shape (frames + 1,))."""
     data = words.data.cast("B")
-    for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-        words[start + 5] = crc32c(data[4 * (start + HEAD_WORDS) : 4 * end])
+    sums = [crc32c(data[a + 4 * HEAD_WORDS : b]) for a, b in pairwise((4 * starts).tolist())]
+    words[starts[:-1] + 5] = sums
 
 
 def file_header(run: int, lumi: int, orbits: int, size: int) -> bytes:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 from crc32c import crc32c
+from numpy.typing import NDArray
 
+from l1scout.formats.frame_checksums import checksum_of_frames
 from l1scout.formats.marks import ALL_MARKS
 from l1scout.formats.raw import (
     FILE_HEADER,
@@ -21,6 +23,7 @@ from l1scout.formats.raw import (
     RawFile,
 )
 from l1scout.formats.records import HEADER_WORDS, ORBIT_MASK, find_records
+from l1scout.formats.reused_memory import arrays_in_one_block
 from l1scout.formats.streams.muon import MUONS, MuonWords
 from l1scout.io.archive_chunk import Stretch
 from l1scout.jit import kernel
@@ -77,18 +80,17 @@ def _take_apart(words: Any, starts: Any, end: Any, heads: Any, records: Any, bou
         at = starts[k]
         stop = starts[k + 1] if k + 1 < starts.size else end
         bounds[k] = to
-        for i in range(FRAME_WORDS):
-            heads[k, i] = words[at + i]
-        for place in range(at + FRAME_WORDS, stop):
-            records[to] = words[place]
-            to += 1
+        heads[k, :] = words[at : at + FRAME_WORDS]
+        n = stop - at - FRAME_WORDS
+        records[to : to + n] = words[at + FRAME_WORDS : stop]
+        to += n
     bounds[starts.size] = to
 
 
 def regular_stretches(
-    stream: Any, header: RawFile, form: MuonWords, chunk: int
-) -> Iterator[tuple[memoryview, Stretch]]:
-    """Give the frames of a file, some at a time, with their bytes.
+    stream: Any, header: RawFile, form: MuonWords, chunk: int, crc: int
+) -> Iterator[tuple[int, int, Stretch]]:
+    """Give the frames of a file, some at a time.
 
     Parameters
     ----------
@@ -98,35 +100,50 @@ def regular_stretches(
     form : MuonWords
     chunk : int
         Bytes at a time, about.
+    crc : int
+        CRC-32C of the file's header.
+
+    Yields
+    ------
+    size, crc : int
+        Bytes of the frames, and the CRC-32C of the file up to their end.
+    stretch : Stretch
 
     Raises
     ------
     IrregularError
         If something is damaged or unusual.
     """
-    held, frames, size = b"", 0, FILE_HEADER.itemsize
+    room, held, frames, size = np.empty(chunk + 4, np.uint8), 0, 0, FILE_HEADER.itemsize
     state = np.array([-1, VERSION, _MANY])
-    while piece := stream.read(chunk):
-        data = held + piece if held else piece
-        words = np.frombuffer(data, "<u4", len(data) // 4)
-        starts = np.empty(words.size // FRAME_WORDS + 1, np.int64)
-        n, end = map(int, _walk(words, np.uint32(header.run), state, starts))
+    while read := stream.readinto(room.data[held : held + chunk]):
+        filled = held + read
+        words = room[: filled // 4 * 4].view("<u4")
+        bounds = np.empty(words.size // FRAME_WORDS + 2, np.int64)
+        n, end = map(int, _walk(words, np.uint32(header.run), state, bounds))
         if n < 0:
             raise IrregularError
         if n:
-            yield memoryview(data)[: 4 * end], _stretch(data, words, starts[:n], end, form)
-        held, frames, size = data[4 * end :], frames + n, size + 4 * end
+            bounds[n] = end
+            stretch = _stretch(words, bounds[: n + 1], form)
+            crc = checksum_of_frames(words, bounds[: n + 1], crc)
+            yield 4 * end, crc, stretch
+        held, frames, size = filled - 4 * end, frames + n, size + 4 * end
+        left = room[4 * end : filled].copy()
+        if room.size < held + chunk:
+            room = np.empty(2 * (held + chunk), np.uint8)
+        room[:held] = left
     if held or header.is_damaged or (header.orbits, header.size) != (frames, size) or state[2] < 2:
         raise IrregularError
 
 
-def _stretch(data: bytes, words: Any, starts: Any, end: int, form: MuonWords) -> Stretch:
+def _stretch(words: NDArray[np.uint32], cuts: NDArray[np.int64], form: MuonWords) -> Stretch:
     """Put the records of frames together (IrregularError if a checksum or a record is not right)."""
-    view = memoryview(data)
-    cuts = [*(4 * starts).tolist(), 4 * end]
-    sums = [crc32c(view[a + 4 * HEAD_WORDS : b]) for a, b in pairwise(cuts)]
+    view, (starts, end) = words.view(np.uint8).data, (cuts[:-1], cuts[-1])
+    sums = [crc32c(view[a + 4 * HEAD_WORDS : b]) for a, b in pairwise((4 * cuts).tolist())]
     heads = np.empty((starts.size, FRAME_WORDS), np.uint32)
-    records, bounds = np.empty(end - heads.size, np.uint32), np.empty(starts.size + 1, np.int64)
+    records = arrays_in_one_block([((end - heads.size,), np.uint32)])[0]
+    bounds = np.empty(starts.size + 1, np.int64)
     _take_apart(words, starts, end, heads, records, bounds)
     places, counts, ends = find_records(records, form, bounds)
     if sums != heads[:, 5].tolist() or not np.array_equal(ends, bounds[1:]):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from l1scout.errors import InputError
 from l1scout.formats.records import HEADER_WORDS, LINKS, ORBIT_MASK
+from l1scout.formats.reused_memory import arrays_in_one_block
 from l1scout.formats.streams.muon import (
     ETA_VTX,
     MUON_2018,
@@ -40,6 +41,31 @@ _STEPS = 16
 _REGION = np.full(1 << _INDEX.width, 3, np.int8)
 for _name, _indices in TRACK_FINDERS.items():
     _REGION[_indices.start : _indices.stop] = "BOE".index(_name[0])
+
+
+@kernel
+def _find_twins(words: Any, at: Any, size: Any, count: Any, twins: Any) -> Any:
+    """Find which muons of a record repeat another one as intermediate copies: bits by their place.
+
+    ``twins`` gets 1 + place of the copy, or 0, for each muon.
+    """
+    eta_bits, index_bits = np.uint32(_ETA_BITS), np.uint32(_INDEX_BITS)
+    folded = 0
+    for j in range(count):
+        twins[j] = 0
+    for j in range(1, count):
+        f, s = words[at + size * j], words[at + size * j + 1]
+        if f & eta_bits or s & index_bits:
+            continue
+        for i in range(count):
+            fi, si = words[at + size * i], words[at + size * i + 1]
+            if twins[i] or (fi ^ f) & ~eta_bits or (si ^ s) & ~index_bits:
+                continue
+            if fi & eta_bits or si & index_bits:
+                twins[i] = j + 1
+                folded |= 1 << j
+                break
+    return folded
 
 
 @kernel
@@ -71,20 +97,16 @@ def _fold(
         count = n1 + np.int64(head & np.uint32(15))
         at += HEADER_WORDS
         folded = 0
-        for j in range(count):
-            twins[j] = 0
-        for j in range(1, count):
-            f, s = words[at + size * j], words[at + size * j + 1]
-            if f & eta_bits or s & index_bits:
-                continue
-            for i in range(count):
-                fi, si = words[at + size * i], words[at + size * i + 1]
-                if twins[i] or (fi ^ f) & ~eta_bits or (si ^ s) & ~index_bits:
-                    continue
-                if fi & eta_bits or si & index_bits:
-                    twins[i] = j + 1
-                    folded |= 1 << j
-                    break
+        twins[0] = 0
+        if count == 2:  # nearly all others have one muon
+            f, s = words[at + size], words[at + size + 1]
+            fi, si = words[at], words[at + 1]
+            alike = not ((fi ^ f) & ~eta_bits or (si ^ s) & ~index_bits or f & eta_bits or s & index_bits)
+            twins[1] = 0
+            if alike and (fi & eta_bits or si & index_bits):
+                twins[0], folded = 2, 2
+        elif count > 2:
+            folded = _find_twins(words, at, size, count, twins)
         first[r] = n
         for j in range(count):
             if folded >> j & 1:
@@ -296,13 +318,14 @@ def to_rows(
         First row of each record.
     """
     most = words.size // form.record_words
-    muons, extra = np.empty(most, np.uint64), np.empty(most if form.extra is not None else 0, np.uint32)
-    when = tuple(np.empty(most, t) for t in (np.int64, np.int16, np.uint16))
-    small = tuple(np.empty(most, np.int8) for _ in range(3))
+    kinds = (np.uint64, np.uint32, np.int64, np.int16, np.uint16, np.int8, np.int8, np.int8)
+    muons, extra, *others = arrays_in_one_block([((most,), kind) for kind in kinds])
+    when, small = tuple(others[:3]), tuple(others[3:])
     first = np.empty(starts.size, np.int64)
     mask = np.uint32(form.bx_mask)
     n = int(_fold(words, starts, form.record_words, mask, muons, extra, when, small, first))
-    columns: dict[str, NDArray[Any]] = form.muon.decode(muons[:n])
+    fields = arrays_in_one_block([((len(form.muon.fields), n), form.muon.column)])[0]
+    columns: dict[str, NDArray[Any]] = form.muon.decode(muons[:n], out=fields)
     columns |= {name: c[:n] for name, c in zip((*_WHEN, *_SMALL), (*when, *small), strict=True)}
     if form.extra is not None:
         etas = MUON_RUN3_EXTRA.decode(extra[:n], ("hwEta1", "hwEta2"))
@@ -336,7 +359,9 @@ def to_records(
         If no records can have such rows.
     """
     rows = len(columns["hwPt"])
-    muons = np.zeros(rows, np.uint64)
+    room = HEADER_WORDS * first.size + 2 * form.record_words * rows
+    muons, out = arrays_in_one_block([((rows,), np.uint64), ((room,), np.uint32)])
+    muons[:] = 0
     for f in form.muon.fields:
         if f.name in columns:
             _pack(muons, columns[f.name], np.uint64(f.start), np.uint64((1 << f.width) - 1))
@@ -345,7 +370,6 @@ def to_records(
     when = tuple(columns[n] for n in _WHEN)
     small = columns["second"], early, columns["twin"]
     starts = np.empty_like(first)
-    out = np.empty(HEADER_WORDS * first.size + 2 * form.record_words * rows, np.uint32)
     end = int(_unfold(first, muons, eta, when, small, form.record_words, out, starts))
     if end < 0:
         msg = "rows that are no records"

@@ -1,7 +1,7 @@
 """Write the compact archive: a stored file as Parquet, a row a muon."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -31,8 +31,8 @@ from l1scout.io.reader import NewColumns
 from l1scout.io.stored import is_raw, raw_header, split_records
 from l1scout.lhc import lumisection
 
-CHUNK = 1 << 22
-"""Bytes of a stored file in a row group, about: 100,000 muons, so that their columns stay in the cache."""
+CHUNK = 1 << 23
+"""Bytes of a stored file in a row group, about: 240,000 muons; of smaller ones each costs more."""
 SIDE_COLUMN = "side"
 VERSION = 2
 """Of the archive. Version 1 had hwDXY at bits 61-62 of the muon: its files must be made again."""
@@ -110,14 +110,14 @@ class ArchiveWriter:
         schema = archive_schema(self._form, framed=self._header is not None, plain=self._plain)
         writer: pq.ParquetWriter | None = None
         try:
-            for data, stretch in self._stretches():
-                table = self._table(data, stretch, schema, new)
-                writer = writer or _writer(part, table.schema)
-                self._sums.append(_column_sums(table))
-                writer.write_table(table, MAX_ROWS)
+            for size, crc, stretch in self._stretches():
+                self._done, self._crc = self._done + size, crc
+                columns, rows = self._columns(stretch, new)
+                writer = writer or _writer(part, _with_others(schema, columns))
+                self._sums.append(_column_sums(writer.schema, columns, rows))
+                writer.write_table(_table(columns, rows, writer.schema), MAX_ROWS)
                 progress(self._done, max(self._file.size, self._done))
-            if writer is None:
-                writer = _writer(part, schema)
+            writer = writer or _writer(part, schema)
             simulated = joint_origin(self._origins)
             if simulated is None:  # records have no marks: then what the caller states
                 simulated = made.simulated
@@ -134,34 +134,36 @@ class ArchiveWriter:
         """Read the archive again, and compare every column with what it was made of (InputError)."""
         with guarded(part, "reads back different"), pq.ParquetFile(part) as file:
             groups = range(file.num_row_groups)
-            sums = [_column_sums(file.read_row_group(k, use_threads=False)) for k in groups]
+            sums = [_read_sums(file.read_row_group(k, use_threads=False)) for k in groups]
             said = (file.metadata.metadata or {}).get(b"l1scout")
         if (sums, said) != (self._sums, self._said):
             msg = f"{part}: reads back different: the disk or memory is faulty"
             raise InputError(msg)
 
-    def _stretches(self) -> Iterator[tuple[Iterable[bytes | memoryview], Stretch]]:
-        """Give the file's content, about `CHUNK` bytes at a time (InputError if some was left out)."""
+    def _stretches(self) -> Iterator[tuple[int, int, Stretch]]:
+        """Give the file's content, about `CHUNK` bytes at a time, with the bytes and the CRC-32C up to there.
+
+        InputError if some was left out.
+        """
         if self._regular and self._header is not None:
-            for data, stretch in regular_stretches(self._stream, self._header, self._form, CHUNK):
-                yield [data], stretch
+            yield from regular_stretches(self._stream, self._header, self._form, CHUNK, self._crc)
             complete = self._done == self._header.size
         else:
             summed = SummedStream(self._stream, self._crc)
             for parts in _chunks(summed, self._form, self._header):
-                pieces = chain.from_iterable(map(views, parts))
-                yield pieces, gather(parts, self._form, framed=self._header is not None)
+                size, crc = 0, self._crc
+                for piece in chain.from_iterable(map(views, parts)):
+                    size, crc = size + len(piece), crc32c(piece, crc)
+                yield size, crc, gather(parts, self._form, framed=self._header is not None)
             complete = (summed.crc, summed.bytes + len(self._head)) == (self._crc, self._done)
         if not complete:
             msg = f"{self._file.path}: its archive would not give back the same bytes; nothing was written"
             raise InputError(msg)
 
-    def _table(
-        self, data: Iterable[bytes | memoryview], stretch: Stretch, schema: pa.Schema, new: NewColumns | None
-    ) -> pa.Table:
-        """Return the rows of some parts of the file, and count what they hold."""
-        for piece in data:
-            self._done, self._crc = self._done + len(piece), crc32c(piece, self._crc)
+    def _columns(
+        self, stretch: Stretch, new: NewColumns | None
+    ) -> tuple[dict[str, NDArray[Any] | bytes], int]:
+        """Return the columns of a part of the file, and their rows; count what they hold."""
         framed = self._header is not None
         if framed and len(stretch.heads):
             self._origins.add(stated_origin(frame_marks(stretch.heads[:, 0])))
@@ -172,8 +174,16 @@ class ArchiveWriter:
         counts["final_muons"] += rows - alone
         counts["intermediate_muons"] += alone + int(np.count_nonzero(columns["twin"]))
         counts["verbatim"] += len(stretch.verbatim)
-        table = _table(columns, side, schema, self._header.run if self._header else 0)
-        return table if new is None else _with_new(self._file.path, table, columns, new)
+        added = _new_columns(self._file.path, columns, new) if new is not None else {}
+        made = {
+            "run": np.full(rows, self._header.run if self._header else 0, np.uint32),
+            "lumisection": lumisection(columns["orbit"]).astype(np.int32),
+            **columns,
+        }
+        if rows == 0:  # a row that is none (hwPt = 0), to hang the side on
+            made = {name: np.zeros(1, values.dtype) for name, values in made.items()}
+            made["bx"][:] = 1
+        return {**made, **added, SIDE_COLUMN: side}, max(rows, 1)
 
     def _statement(self, simulated: bool | None) -> dict[str, Any]:
         """Return what the archive states of itself."""
@@ -197,16 +207,21 @@ class ArchiveWriter:
         }
 
 
-def _with_new(path: Path, table: pa.Table, columns: Mapping[str, NDArray[Any]], new: NewColumns) -> pa.Table:
-    """Append new columns to the rows of a chunk."""
-    rows = len(columns["hwPt"])
+def _new_columns(path: Path, columns: Mapping[str, NDArray[Any]], new: NewColumns) -> dict[str, NDArray[Any]]:
+    """Return new columns for the rows of a chunk; one without muons has a row."""
     hardware = {
         n: c.astype(np.int16) for n, c in with_station(columns).items() if n in (*HARDWARE, *OPTIONAL)
     }
-    for n, values in new(path, hardware, set(table.column_names)).items():
-        values = values if rows else np.zeros(1, values.dtype)  # a chunk without muons has a row
-        table = table.append_column(pa.field(n, pa.array(values).type, nullable=False), pa.array(values))
-    return table
+    made = new(path, hardware, {*columns, "run", "lumisection", SIDE_COLUMN})
+    return {n: values if len(columns["hwPt"]) else np.zeros(1, values.dtype) for n, values in made.items()}
+
+
+def _with_others(schema: pa.Schema, columns: Mapping[str, NDArray[Any] | bytes]) -> pa.Schema:
+    """Return a schema with the columns that it has not."""
+    for name, values in columns.items():
+        if name not in schema.names and isinstance(values, np.ndarray):
+            schema = schema.append(pa.field(name, pa.from_numpy_dtype(values.dtype), nullable=False))
+    return schema
 
 
 def _intermediate(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
@@ -274,34 +289,23 @@ def _encodings(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-def _table(columns: Mapping[str, NDArray[Any]], side: bytes, schema: pa.Schema, run: int) -> pa.Table:
-    """Rows of a chunk; if it has no muon, a row that is none (hwPt = 0) to hang the side on."""
-    n = len(columns["hwPt"])
-    made: dict[str, NDArray[Any]] = {
-        "run": np.full(n, run, np.uint32),
-        "lumisection": lumisection(columns["orbit"]),
-        **columns,
-    }
-    if n == 0:
-        made = {name: np.zeros(1, np.int8) for name in schema.names} | {"bx": np.ones(1, np.int8)}
-    arrays = [
-        _only_first(side, max(n, 1)) if f.name == SIDE_COLUMN else _array(made[f.name], f.type)
-        for f in schema
-    ]
+def _table(columns: Mapping[str, NDArray[Any] | bytes], rows: int, schema: pa.Schema) -> pa.Table:
+    """Return the rows of a chunk; of columns of bytes only the first has any."""
+    arrays = [_array(columns[f.name], f.type, rows) for f in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _only_first(value: bytes, rows: int) -> pa.Array:
-    """Return a column of bytes of which only the first row has any."""
-    valid, ends = np.zeros((rows + 7) // 8, np.uint8), np.full(rows + 1, len(value), np.int32)
-    valid[0], ends[0] = 1, 0
-    return pa.Array.from_buffers(pa.binary(), rows, [pa.py_buffer(b) for b in (valid, ends, value)], rows - 1)
-
-
-def _array(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
+def _array(values: NDArray[Any] | bytes, kind: pa.DataType, rows: int) -> pa.Array:
     """Return an Arrow array over the memory of a column (`pyarrow.array` would import pandas)."""
-    column = np.ascontiguousarray(values, kind.to_pandas_dtype())
-    return pa.Array.from_buffers(kind, column.size, [None, pa.py_buffer(column)])
+    if isinstance(values, bytes):
+        valid, ends = np.zeros((rows + 7) // 8, np.uint8), np.full(rows + 1, len(values), np.int32)
+        valid[0], ends[0] = 1, 0
+        return pa.Array.from_buffers(kind, rows, [pa.py_buffer(b) for b in (valid, ends, values)], rows - 1)
+    if kind == pa.bool_():
+        column = np.packbits(values, bitorder="little")
+    else:
+        column = np.ascontiguousarray(values, kind.to_pandas_dtype())
+    return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(column)])
 
 
 def values(column: pa.ChunkedArray) -> NDArray[Any]:
@@ -311,15 +315,21 @@ def values(column: pa.ChunkedArray) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, kind), *parts])
 
 
-def _column_sums(table: pa.Table) -> list[int]:
-    """Return the rows, and missing values and CRC-32C of each column (of the side: of its first row)."""
+def _column_sums(schema: pa.Schema, columns: Mapping[str, NDArray[Any] | bytes], rows: int) -> list[int]:
+    """Return the rows and the CRC-32C of each column (of the side: of its first row)."""
+    return [rows, *(crc32c(pa.py_buffer(columns[name])) for name in schema.names)]
+
+
+def _read_sums(table: pa.Table) -> list[int]:
+    """Return the same for a row group that was read; -1 for columns with missing values."""
     sums = [table.num_rows]
     for column in table.columns:
         if column.type == pa.binary():
-            content = memoryview(column[0].as_py())
+            content, missing = memoryview(column[0].as_py()), table.num_rows - 1
         else:
             content = values(column.cast(pa.uint8()) if column.type == pa.bool_() else column).data
-        sums += column.null_count, crc32c(content)
+            missing = 0
+        sums.append(crc32c(content) if column.null_count == missing else -1)
     return sums
 
 

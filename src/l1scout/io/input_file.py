@@ -274,6 +274,11 @@ class _Decompressed:
             raise InputError(msg)
         return data
 
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
 
 @contextmanager
 def opened(path: "str | Path | InputFile", **options: Any) -> Iterator[InputFile]:

@@ -262,30 +262,31 @@ class Readout:
 
     def _take(self, packet: tuple[memoryview, int]) -> bool:
         """Give a packet to the writer; return whether the run had not ended."""
-        with self._lock, self._noticed():
+        with self._lock:
             if self.writers.ended:
                 return False
-            self.writers.step(packet)
+            try:
+                self.writers.step(packet)
+            except Exception as error:
+                self._notice(error)
+                raise
             return True
 
     def _tick(self) -> None:
         """Close the segment if its time is over, unless the writer waits for space."""
         if self._lock.acquire(blocking=False):
             try:
-                with self._noticed():
-                    self.writers.tick()
+                self.writers.tick()
+            except Exception as error:
+                self._notice(error)
+                raise
             finally:
                 self._lock.release()
 
-    @contextmanager
-    def _noticed(self) -> Iterator[None]:
-        """Let readout end with an error if the spool cannot be written."""
-        try:
-            yield
-        except Exception as error:
-            self._failure = error
-            self.stop()
-            raise
+    def _notice(self, error: Exception) -> None:
+        """Let readout end with an error: the spool cannot be written."""
+        self._failure = error
+        self.stop()
 
     def _drain(self, status: Callable[[ReadoutStatus], None]) -> int:
         self._deadline.begin()

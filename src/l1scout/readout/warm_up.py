@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 
+from l1scout.formats.frame_checksums import checksum_of_frames
 from l1scout.formats.wire_format import WIRE_FORMATS, WireFormat
 
 _DAMAGE = b"\x55" * 256
@@ -23,5 +24,7 @@ def compile_kernels(wire_format: WireFormat) -> None:
         orbits = wire_format.find_orbits(packet)
         # the packet's own memory, and a copy as of packets that are held back: for kernels not the same type
         for one in (orbits, replace(orbits, rows=orbits.rows.copy())):
-            wire_format.frame(one, run=1, source=1)
-            wire_format.frame(one.select(one.orbit >= 0), run=1, source=1)
+            for chosen in (one, one.select(one.orbit >= 0)):
+                frames = wire_format.frame(chosen, run=1, source=1)
+                if wire_format.has_checksums:
+                    checksum_of_frames(frames.words, frames.starts)

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 from crc32c import crc32c
-from numpy.typing import NDArray
 
 from l1scout.core.provenance import DataLabel, data_label, joint_label
 from l1scout.files import is_disk_full
+from l1scout.formats.frame_checksums import checksum_of_frames
 from l1scout.formats.marks import REAL
 from l1scout.formats.packets import PacketOrbits
+from l1scout.formats.raw import Frames
 from l1scout.formats.stream import add_counts
 from l1scout.formats.wire_format import WireFormat
 from l1scout.lhc import ORBITS_PER_LUMISECTION, lumisection
@@ -132,7 +133,8 @@ class SegmentWriter:
         if found.corrupt:
             self._alarms.unreadable(packet, found)
             self._count(Counter(corrupt_bytes=found.corrupt_bytes))
-        arrival = Arrival(orbits, self._format.trailer(packet), found.corrupt > 0)
+        trailer = found.trailer or self._format.trailer(packet)
+        arrival = Arrival(orbits, trailer, found.corrupt > 0)
         for judged in self._sequence.take(arrival):
             self._store(judged)
         if self._sequence.holds:
@@ -223,7 +225,7 @@ class SegmentWriter:
             self._frames = np.empty(room, np.uint32)
         frames = self._format.frame(orbits, self._run, self._source, self._frames)
         try:
-            while not self._put(current, frames.words):
+            while not self._put(current, frames):
                 self._close()
                 current = self._begin(lumi)
                 if self.discarding:
@@ -296,7 +298,7 @@ class SegmentWriter:
         """Return the description of the next segment, without an account."""
         return Segment(self._run, self._source, self._position.index, lumi, self._format.name)
 
-    def _put(self, current: OpenSegment, words: NDArray[np.uint32]) -> bool:
+    def _put(self, current: OpenSegment, frames: Frames) -> bool:
         """Write, and wait where the disk is full: that slows the board.
 
         Returns
@@ -305,6 +307,7 @@ class SegmentWriter:
             False if the disk is full and nothing but this segment waits: it must be closed to be sent, which
             makes room.
         """
+        words = frames.words
         left = memoryview(words.view(np.uint8).data)
         while left:
             try:
@@ -316,7 +319,10 @@ class SegmentWriter:
                     return False
                 self._pause()
         current.size += words.nbytes
-        current.body_crc32c = crc32c(words.data, current.body_crc32c)
+        if self._format.has_checksums:
+            current.body_crc32c = checksum_of_frames(words, frames.starts, current.body_crc32c)
+        else:
+            current.body_crc32c = crc32c(words.data, current.body_crc32c)
         self.totals.bytes_out += words.nbytes
         return True
 

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 import psutil
 
@@ -233,6 +234,10 @@ def _free(settings: Settings) -> int:
         return 0
 
 
+_process = lru_cache(maxsize=64)(psutil.Process)
+"""To look a process up takes several times as long as to ask for its times."""
+
+
 def _cpu_s() -> float:
     """Processor time of this process and those that compress.
 
@@ -241,7 +246,7 @@ def _cpu_s() -> float:
     total = 0.0
     for pid in (os.getpid(), *(worker.pid for worker in multiprocessing.active_children())):
         try:
-            times = psutil.Process(pid).cpu_times()
+            times = _process(pid).cpu_times()
         except psutil.Error:
             continue
         total += times.user + times.system

@@ -23,7 +23,7 @@ from l1scout.formats.block import MAP_WORDS, ROWS
 from l1scout.formats.block_format import BLOCKS_ROOM, BlockFormat, first_packet
 from l1scout.formats.fine_suppression import frame_orbits
 from l1scout.formats.frame_checks import mended_marks
-from l1scout.formats.lanes import lowest
+from l1scout.formats.lanes import differing, lowest
 from l1scout.formats.layout import Field, Layout
 from l1scout.formats.marks import ALL_MARKS
 from l1scout.formats.packets import ORBIT_END, ROW_BYTES, Found, PacketOrbits, Readable
@@ -69,12 +69,15 @@ def _find_orbits(rows: Any, limit: Any, spans: Any) -> Any:
     rows (n, 8) without the packet's trailer. Returns the number of orbits, the row where it ended (n if the
     whole packet makes sense), and the BX of the map's first bit: 1, 0, or -1 if no orbit tells.
     """
-    n, at, first_bx = 0, 0, np.int64(-1)
+    n, at, first_bx, words = 0, 0, np.int64(-1), rows.reshape(-1)
     ours = rows.shape[0] > 0 and rows[0, 0] == np.uint32(HEADER_MARK)
     while at < rows.shape[0] and n < spans.shape[0]:
         first = at + 1
-        end = first
-        while end < rows.shape[0] and not _is_end(rows[end]):
+        end, apart_orbit = first, np.uint32(0)
+        while end < rows.shape[0] and differing(
+            words, np.uint64(LINKS * end), np.uint32(ORBIT_END), np.uint32(0xFFFFFFFF)
+        ):
+            apart_orbit |= rows[end, 0] ^ rows[first, 0]
             end += ROWS
         blocks = (end - first) // ROWS
         if end + ORBIT_TRAILER_ROWS > rows.shape[0] or blocks > limit:
@@ -84,9 +87,8 @@ def _find_orbits(rows: Any, limit: Any, spans: Any) -> Any:
                 n, at = 0, 0
             break
         # all blocks of one orbit, and ours is as the header says
-        for other in range(first, end, ROWS):
-            if (rows[other, 0] ^ rows[first, 0]) & np.uint32(ORBIT_MASK):
-                return n, at, first_bx
+        if apart_orbit & np.uint32(ORBIT_MASK):
+            return n, at, first_bx
         apart = rows[at, 2] != blocks or (blocks and (rows[at, 1] ^ rows[first, 0]) & np.uint32(ORBIT_MASK))
         if apart and ours:
             break
@@ -114,11 +116,16 @@ def _find_orbits(rows: Any, limit: Any, spans: Any) -> Any:
 
 
 @kernel
-def _is_end(row: Any) -> Any:
-    same = 0
-    for word in row:
-        same += word == np.uint32(ORBIT_END)
-    return same == LINKS
+def _read_heads(rows: Any, spans: Any, orbit: Any, marks: Any, bad: Any) -> Any:
+    """Read l1scout's headers of orbits: number, marks, and whether a link is bad; how many have bad links."""
+    flagged = 0
+    for k in range(spans.shape[0]):
+        head = spans[k, 0] - 1
+        orbit[k] = rows[head, _ORBIT_AT] & np.uint32(ORBIT_MASK)
+        marks[k] = rows[head, _FLAGS_AT] & np.uint32(ALL_MARKS)
+        bad[k] = rows[head, _GOOD_AT] != np.uint32((1 << LINKS) - 1)
+        flagged += bad[k]
+    return flagged
 
 
 def _numbers(n: int, filled: NDArray[np.int64], stated: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
@@ -194,10 +201,10 @@ class Run3(BlockFormat, RawSegmentFormat):
             spans, numbered = spans[:n], filled.size > 0
             flagged, stated = np.zeros(0, np.int64), np.zeros(n, np.uint32)
         else:
-            heads = rows[spans[:, 0] - 1]
-            orbit = (heads[:, _ORBIT_AT] & ORBIT_MASK).astype(np.int64)
-            flagged = orbit[heads[:, _GOOD_AT] != (1 << LINKS) - 1]
-            stated = mended_marks(heads[:, _FLAGS_AT] & np.uint32(ALL_MARKS))
+            orbit, stated = np.empty(n, np.int64), np.empty(n, np.uint32)
+            bad = np.empty(n, np.bool_)
+            flagged = orbit[bad] if _read_heads(rows, spans, orbit, stated, bad) else orbit[:0]
+            stated = mended_marks(stated)
         found.corrupt_bytes = size - int(end) * ROW_BYTES
         found.corrupt = int(found.corrupt_bytes > 0)
         found.maps_from_0 = int(first_bx == 0)
