@@ -330,6 +330,39 @@ def test_empty_orbits_before_the_first_muon_are_of_its_run():
     assert found == [(380963, k, n) for k, n in ((1, 10), (2, 10), (3, 10), (4, 3))]
 
 
+@pytest.mark.parametrize("first_orbit", [5, None])
+@pytest.mark.parametrize("runs", [(7, 8), (7, 8, 7)])
+def test_empty_orbits_between_runs_are_counted_alike_in_pieces(first_orbit, runs):
+    """Run 8 begins within lumisection 5, and run 7 may go on after it."""
+    empty = OrbitBatch.from_objects([], [], {}, n_orbits=10, first_orbit=first_orbit)
+    starts = {7: ORBITS_PER_LUMISECTION - 1, 8: 20}
+    of_run = {
+        run: OrbitBatch.from_objects(
+            [orbit, orbit + 1],
+            [1, 1],
+            {},
+            n_orbits=2,
+            first_orbit=orbit,
+            run=np.full(2, run),
+            lumisection=np.array({7: [1, 2], 8: [5, 5]}[run]),
+        )
+        for run, orbit in starts.items()
+    }
+    batches = [batch for run in runs for batch in (of_run[run], empty)]
+    whole = LiveTime()
+    for batch in batches:
+        whole.add(batch)
+    for k in range(1, len(batches)):
+        pieces = [LiveTime() for _ in range(3)]
+        for batch in batches[:k]:
+            pieces[1].add(batch)
+        for batch in batches[k:]:
+            pieces[2].add(batch)
+        for piece in pieces[1:]:
+            pieces[0].merge(piece)
+        assert pieces[0].sections == whole.sections
+
+
 def test_a_batch_is_cut_where_it_is_asked():
     batch = run_of("quiet")[0]
     first, second = batch.cut(START + 100)

@@ -210,6 +210,22 @@ def test_a_source_that_is_late_does_not_bring_the_old_run_back():
     assert live.histograms.orbits == 4
 
 
+def test_sources_that_begin_a_run_at_once_do_not_end_it(tmp_path):
+    """Each is followed in a thread of its own; the histograms of the run before are saved meanwhile."""
+    live = live_histograms.LiveHistograms(Provenance("test"), folder=tmp_path)
+    (piece,) = simulate_run(1, 4, running=Running(occupancy=0.1), chunk=4)
+    of_run = {n: OrbitData.of_muons(replace(piece.muons, run=np.full(len(piece.muons), n))) for n in (7, 8)}
+    live.take(of_run[7])
+    threads = [threading.Thread(target=live.take, args=(of_run[8],)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    live.take(of_run[8])
+    assert live.run == 8
+    assert live.histograms.orbits == 20
+
+
 def test_downloads_hold_what_is_shown(written):
     served, _ = written
     shown = served.frame("view=physics")[1]["muon/pt"].sum()

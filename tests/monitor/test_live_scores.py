@@ -34,6 +34,8 @@ from toy_anomaly import INPUTS, anomaly_model, write_anomaly_model
 
 BOTH = AnomalyInputs("all", (*INPUTS.objects, ObjectInputs("jet", 2, ("hwPt",), (0,), (4,))))
 
+PUPPI = AnomalyInputs("all", (*INPUTS.objects, ObjectInputs("puppi", 1, ("hwPt",), (0,), (4,))))
+
 
 def stating(scores, per_orbit=100.0):
     """Return a change of a card that states thresholds: scores by fraction."""
@@ -139,6 +141,24 @@ def test_scores_that_are_late_are_left_out_and_the_share_is_stated(toy, monkeypa
     assert model["rates"][0]["run"]["rate_hz"] == pytest.approx(above * ORBIT_FREQUENCY_HZ / 4)
 
 
+def test_what_an_ended_run_left_does_not_hold_up_the_next(toy, monkeypatch):
+    """If it is not scored in time, all but the orbits being scored are left out."""
+    monkeypatch.setattr(live_scores, "_END_S", 0.01)
+    scores, scored = LiveScores([toy]), []
+    live = LiveHistograms(Provenance("test"), scores=scores)
+    pieces = [p.muons for p in simulate_run(1, 12, running=Running(occupancy=0.1), chunk=4)]
+    scores.queues[0].begin()
+    for run in (7, 8):
+        for muons in pieces:
+            live.take(OrbitData.of_muons(replace(muons, run=np.full(len(muons), run))))
+    threads = scores.start(lambda run, _model, _made: scored.append(run), live.faults.append)
+    wait_for(lambda: scores.oldest is None)
+    scores.stop()
+    for thread in threads:
+        thread.join()
+    assert scored == [7, 8, 8, 8]
+
+
 def test_streams_of_several_sources_are_joined(tmp_path):
     folder = write_anomaly_model(tmp_path / "all", anomaly_model(BOTH), stating({"0.1": 20}))
     model, orbits = ModelScores(folder), np.arange(60)
@@ -199,6 +219,9 @@ def test_models_that_cannot_be_used_are_refused_in_one_line(tmp_path, toy):
         f"{toy},{toy}": "give each model once",
         write_anomaly_model(tmp_path / "all", anomaly_model(BOTH)): "anomaly model all takes jet, which the "
         "sources 1 of the settings do not have",
+        write_anomaly_model(
+            tmp_path / "puppi", anomaly_model(PUPPI)
+        ): "puppi: takes puppi, which no scouting source sends",
     }
     for number, stated in enumerate(
         ({"0.1": "many"}, {"0.1": -1}, {"2": 5}, [1], {f"0.{k}": 1 for k in range(1, 10)})

@@ -104,7 +104,7 @@ class LiveHistograms:
     ) -> None:
         self._provenance, self._folder, self._run_folder = provenance, folder, run_folder
         self._recalibration, self.scores, self._clock = recalibration, scores, clock
-        self.guard, self._saving = threading.Lock(), threading.Lock()
+        self.guard, self._taking, self._saving = (threading.Lock() for _ in range(3))
         self.histograms = RunHistograms(KEEP_SECTIONS)
         self.run: int | None = None
         self.oldest_orbit = self.newest_orbit = -1
@@ -132,31 +132,32 @@ class LiveHistograms:
             Whether all of them are to be scored, and reading waits for it; else some are left out if scoring
             is slow.
         """
-        if self._recalibration is not None:
-            try:
-                (data,) = self._recalibration.step(data)
-            except InputError as error:
-                self._recalibration = None
-                self.faults.append(f"no recalibration: {printable(str(error), 200)}")
-        main = data.main
-        run = int(main.run[0]) if len(main) else self.run
-        if run in self._ended:  # of a source that is late
-            return
-        if run != self.run and self.run is not None:
-            if self.scores is not None:
-                self.scores.end(self.run)
-            self.save()
-            self._ended.add(self.run)
-        with self.guard:
-            if run != self.run:
-                self.histograms, self.run = RunHistograms(KEEP_SECTIONS), run
-                self._before, self._completed = None, None
-                self.oldest_orbit = self.newest_orbit = -1
-            self.histograms.add(data)
-            if len(main):
-                first, last = int(main.orbit[0]), int(main.orbit[-1])
-                self.oldest_orbit = first if self.oldest_orbit < 0 else min(first, self.oldest_orbit)
-                self.newest_orbit = last
+        with self._taking:  # each source has a thread of its own
+            if self._recalibration is not None:
+                try:
+                    (data,) = self._recalibration.step(data)
+                except InputError as error:
+                    self._recalibration = None
+                    self.faults.append(f"no recalibration: {printable(str(error), 200)}")
+            main = data.main
+            run = int(main.run[0]) if len(main) else self.run
+            if run in self._ended:  # of a source that is late
+                return
+            if run != self.run and self.run is not None:
+                if self.scores is not None:
+                    self.scores.end(self.run)
+                self.save()
+                self._ended.add(self.run)
+            with self.guard:
+                if run != self.run:
+                    self.histograms, self.run = RunHistograms(KEEP_SECTIONS), run
+                    self._before, self._completed = None, None
+                    self.oldest_orbit = self.newest_orbit = -1
+                self.histograms.add(data)
+                if len(main):
+                    first, last = int(main.orbit[0]), int(main.orbit[-1])
+                    self.oldest_orbit = first if self.oldest_orbit < 0 else min(first, self.oldest_orbit)
+                    self.newest_orbit = last
         if self.scores is not None:
             try:
                 self.scores.offer(run, data, wait=can_wait)

@@ -131,6 +131,8 @@ class ScoreQueue:
                 self._waiting.append(last)
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: last not in self._waiting, _END_S)
+                while len(self._waiting) > 1:  # too late; the first is being scored
+                    self._waiting.pop()
             self._ended.add(run)
 
     def stop(self) -> None:

@@ -90,7 +90,7 @@ class ModelScores:
     Raises
     ------
     InputError
-        If the folder is not an anomaly model.
+        If the folder is not an anomaly model, or the model takes a stream that no source sends.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -99,6 +99,9 @@ class ModelScores:
         self.name = _NAME.sub("-", folder.resolve().name)[:40].strip("-") or "model"
         self.stream = f"{STREAM}.{self.name}"
         self.wanted = {part.stream for part in self.scorer.inputs.objects}
+        if other := sorted(n for n in self.wanted if n not in STREAMS or not STREAMS[n].source_ids):
+            msg = f"{folder}: takes {', '.join(other)}, which no scouting source sends"
+            raise InputError(msg)
         self.seen = set[str]()
         self._above = np.array([t.hw_score for t in self.thresholds], np.int64)
         self.begin()

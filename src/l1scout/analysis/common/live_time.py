@@ -242,14 +242,15 @@ class LiveTime:
         """Add the orbits of data that follow these."""
         for empty in other._leading:
             self._add_empty(empty)
+        self._regular &= other._regular
         if other._start is not None:
             self._settle(other._start)
             self._end = other._end
-        self._regular &= other._regular
         self._start = self._start or other._start
         self._waiting += other._waiting
         for section, seen in other._sections.items():
             self._at(section).merge(seen)
+        self._latest = other._latest or self._latest
         self._unplaced += other._unplaced
 
     @property
