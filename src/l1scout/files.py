@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import fcntl
-import mmap
 import os
 import shutil
 import stat
@@ -14,6 +13,9 @@ from typing import IO, Any
 from crc32c import crc32c
 
 from l1scout.errors import InputError, printable
+
+_PIECE = 1 << 18
+"""Bytes of a file that are read at a time for its checksum."""
 
 
 @contextlib.contextmanager
@@ -216,12 +218,12 @@ def read_limited(path: Path, max_bytes: int, hint: str) -> bytes:
 
 def checksum(path: Path) -> tuple[int, int]:
     """Return size and CRC32C of a file."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size == 0:
-            return 0, 0
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return size, crc32c(data)
+    size = crc = 0
+    room = memoryview(bytearray(_PIECE))
+    with path.open("rb", buffering=0) as file:
+        while n := file.readinto(room):
+            size, crc = size + n, crc32c(room[:n], crc)
+    return size, crc
 
 
 def sync_folder(folder: Path) -> None:
