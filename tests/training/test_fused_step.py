@@ -173,8 +173,8 @@ def test_a_cosine_rate_falls_as_that_of_keras():
 @pytest.mark.parametrize("column", ["x", "y"])
 @pytest.mark.parametrize("loss", HANDLES["loss"])
 @pytest.mark.parametrize("hidden", HANDLES["hidden"])
-def test_a_number_that_is_none_is_not_lost(column, loss, hidden):
-    """A training that went astray is seen by its loss."""
+def test_nan_in_the_data_gives_nan_as_loss(column, loss, hidden):
+    """A training that diverges is seen by its loss."""
     recipe = recipe_of(hidden=hidden, loss=loss)
     kind, flat, moving = network(recipe)
     fused, (x, y) = fused_step.program(kind), muons_of(1)

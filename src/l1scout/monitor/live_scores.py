@@ -13,7 +13,7 @@ from l1scout.lhc import lumisection
 from l1scout.monitor.model_scores import Complete, ModelScores, Scored
 
 MAX_WAITING_ORBITS = 8192
-"""That wait to be scored: 0.7 s at the LHC's rate."""
+"""Largest number of orbits that wait to be scored: 0.7 s at the LHC's rate."""
 MAX_WAITING_BYTES = 128 << 20
 _LOOK_S = 0.2
 _END_S = 5.0
@@ -144,7 +144,7 @@ class ScoreQueue:
 
 
 class LiveScores:
-    """Scores what it is offered with some models.
+    """Scores the orbits that are offered, with each of some models.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ class LiveScores:
                 raise InputError(msg)
 
     def finish(self) -> list[str]:
-        """Score what waits for other sources, as all data were read; say which models lack a stream."""
+        """Score what waits for other sources, as all data were read; name the models that lack a stream."""
         for queue in self.queues:
             queue.flush()
         return [
@@ -230,7 +230,7 @@ class LiveScores:
         keep : callable
             Gets run, model and its scores.
         fault : callable
-            Gets what is wrong with the data for a model, which then scores no more.
+            Gets a message if a model cannot score the data; it then scores no more.
         """
         threads = [threading.Thread(target=q.serve, args=(keep, fault), daemon=True) for q in self.queues]
         for queue, thread in zip(self.queues, threads, strict=True):
