@@ -336,6 +336,31 @@ def test_foreign_files_and_links_are_left_alone(packed, log, tmp_path):
     assert secret.read_text() == "x"
 
 
+def test_a_file_that_goes_while_the_store_looks_is_nothing(packed, log, monkeypatch):
+    """What compresses for a store that was killed renames its files while the next store starts."""
+    before, scan = contents(packed), os.scandir
+    part = next(packed.glob("run*")) / "run000007_source01_index000002.raw.zst.part"
+    part.write_bytes(b"half")
+
+    class Listed(list):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+    def scandir(path):
+        entries = Listed(scan(path))
+        if Path(path) == part.parent:
+            part.unlink(missing_ok=True)
+        return entries
+
+    monkeypatch.setattr("l1scout.store.on_disk.os.scandir", scandir)
+    open_catalogue(packed, log)[0].close()
+    assert not part.exists()
+    assert contents(packed) == before
+
+
 def test_a_new_store_has_nothing_to_say(tmp_path, log):
     catalogue, alarms = open_catalogue(tmp_path, log)
     catalogue.close()

@@ -87,11 +87,18 @@ def run_folders(store: Path) -> list[Path]:
 
 
 def list_folder(path: Path) -> RunFolder:
-    """List the folder of a run; files of others are left out."""
+    """List the folder of a run; files of others are left out.
+
+    Files may go meanwhile: what compresses for a store that was killed lives on for a moment.
+    """
     found: dict[str, FilesOfSegment] = {}
     settings: dict[int, Path] = {}
     for entry in os.scandir(path) if path.is_dir() else ():
-        if not stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(status.st_mode):
             continue
         if match := _SETTINGS.match(entry.name):
             settings[int(match[1])] = Path(entry.path)
@@ -103,7 +110,7 @@ def list_folder(path: Path) -> RunFolder:
         if kind == "note":
             files.note = True
         else:
-            files.sizes[kind] = entry.stat(follow_symlinks=False).st_size
+            files.sizes[kind] = status.st_size
     journal, damaged = read_journal(path)
     in_order = sorted(found.values(), key=lambda f: f.key)
     return RunFolder(path, {f.name: f for f in in_order}, settings, journal, damaged)

@@ -193,6 +193,9 @@ def changed_settings(text: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """Return a value as TOML gives it back."""
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
     return str(value) if isinstance(value, Path) else value
 
 

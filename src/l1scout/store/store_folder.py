@@ -172,7 +172,7 @@ class StoreFolder:
         sync_folder(self.path)
         for part in self.incoming.glob("*.part"):
             if not _is_upload(part):  # half compressed
-                part.unlink()
+                part.unlink(missing_ok=True)
         for part in self.parts():
             found = part.stat()
             if time.time() - found.st_mtime > _STALE_S:
