@@ -227,6 +227,18 @@ def test_matrix_products_are_those_of_numpy(inputs, outputs, muons):
     assert np.array_equal(rows[:inputs, :muons], w @ y)
 
 
+@pytest.mark.parametrize("change", [lambda a: a[:, :-1], lambda a: np.hstack([a, a]), lambda a: a[1:]])
+@pytest.mark.parametrize("column", [0, 1])
+def test_arrays_that_do_not_fit_are_refused(column, change):
+    kind, flat, moving = network(RECIPES["A"])
+    fused, chunk = fused_step.program(kind), list(muons_of(1))
+    chunk[column] = change(chunk[column])
+    state, given = beside([state_of(fused, flat, moving)]), beside([given_of(RECIPES["A"])])
+    for step in (fused.advance, fused.validate):
+        with pytest.raises(ValueError, match="do not have"):
+            step(state, given, fused.batches([tuple(chunk)], LANES))
+
+
 def test_other_networks_are_left_to_jax():
     assert all(fused_step.does(network(recipe)[0]) for recipe in (RECIPES["A"], RECIPES["F"]))
     kind = network(RECIPES["A"])[0]

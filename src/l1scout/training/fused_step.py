@@ -72,13 +72,14 @@ def program(kind: StepKind) -> Program:
     size = int(sum(np.prod(shape) for pair in kind.shapes[0] for shape in pair))
     number, settings, start = settings_of(recipe, size)
     hidden, output = _ACTIVATIONS[recipe.hidden], _ACTIVATIONS[recipe.output]
+    columns = int(layout[0, 0]), int(layout[-1, 1])
     choice = _Choice(_LOSSES[recipe.loss], hidden, output, number, recipe.schedule == "cosine")
 
     def advance(state: TrainingState, given: Given, batches: tuple[Chunks, int]) -> TrainingState:
         chunks, batch = batches
         done, slots = state.optimizer
         moving, work = _packed(state.moving), _work_space(layout, size, batch)
-        for k, (x, y) in _present(chunks):
+        for k, (x, y) in _present(chunks, columns):
             fixed = given.penalties[k], given.steps[k], done[k]
             state.loss[k] += _advance(
                 layout, choice, settings, state.flat[k], slots[k], moving[k], *fixed, x, y, batch, *work
@@ -89,7 +90,7 @@ def program(kind: StepKind) -> Program:
     def validate(state: TrainingState, given: Given, batches: tuple[Chunks, int]) -> NDArray[np.float64]:
         moving, work = _packed(state.moving), _work_space(layout, size, _LANES)
         means = np.full(len(state.flat), np.nan)
-        for k, (x, y) in _present(batches[0]):
+        for k, (x, y) in _present(batches[0], columns):
             means[k] = _validate(layout, choice, state.flat[k], moving[k], given.penalties[k], x, y, *work)
         return means
 
@@ -111,11 +112,16 @@ def _batches(chunks: Chunks, batch: int) -> tuple[Chunks, int]:
     return chunks, batch
 
 
-def _present(chunks: Chunks) -> Iterator[tuple[int, Arrays]]:
-    """Give numbers and arrays of the networks that have muons."""
+def _present(chunks: Chunks, columns: tuple[int, int]) -> Iterator[tuple[int, Arrays]]:
+    """Give numbers and arrays of the networks that have muons, as kernels check no bounds (ValueError)."""
     for k, chunk in enumerate(chunks):
         if chunk is not None:
             x, y = (np.ascontiguousarray(a, np.float32) for a in chunk)
+            if (x.shape, y.shape) != tuple((len(x), n) for n in columns):
+                msg = (
+                    f"inputs {x.shape} and targets {y.shape} do not have {columns} columns, or as many muons"
+                )
+                raise ValueError(msg)
             yield k, (x, y)
 
 
