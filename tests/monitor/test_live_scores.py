@@ -129,7 +129,7 @@ def test_scores_that_are_late_are_left_out_and_the_share_is_stated(toy, monkeypa
     pieces = [
         OrbitData.of_muons(p.muons) for p in simulate_run(1, 12, running=Running(occupancy=0.1), chunk=4)
     ]
-    scores.queues[0].begin()
+    scores.queues[0].begin(live.faults.append)
     for piece in pieces:
         live.take(piece)  # nobody scores yet: only the first four orbits are held
     with scoring(live):
@@ -141,13 +141,27 @@ def test_scores_that_are_late_are_left_out_and_the_share_is_stated(toy, monkeypa
     assert model["rates"][0]["run"]["rate_hz"] == pytest.approx(above * ORBIT_FREQUENCY_HZ / 4)
 
 
+def test_data_that_one_model_cannot_join_are_scored_with_the_others(tmp_path, toy):
+    """Data that do not state their orbits are joined with no others."""
+    scores = LiveScores([write_anomaly_model(tmp_path / "all", anomaly_model(BOTH)), toy])
+    live = LiveHistograms(Provenance("test"), scores=scores)
+    (piece,) = simulate_run(1, 4, running=Running(occupancy=0.1), chunk=4)
+    with scoring(live):
+        live.take(OrbitData.of_muons(replace(piece.muons, first_orbit=None)), can_wait=True)
+        wait_for(lambda: scores.oldest is None)
+    assert live.histograms.streams["anomaly.axo"].orbits == 4
+    (fault,) = live.faults
+    assert fault.startswith("no scores of all: ")
+    assert fault.endswith("does not state which orbits were seen: muon cannot be joined with others")
+
+
 def test_what_an_ended_run_left_does_not_hold_up_the_next(toy, monkeypatch):
     """If it is not scored in time, all but the orbits being scored are left out."""
     monkeypatch.setattr(live_scores, "_END_S", 0.01)
     scores, scored = LiveScores([toy]), []
     live = LiveHistograms(Provenance("test"), scores=scores)
     pieces = [p.muons for p in simulate_run(1, 12, running=Running(occupancy=0.1), chunk=4)]
-    scores.queues[0].begin()
+    scores.queues[0].begin(live.faults.append)
     for run in (7, 8):
         for muons in pieces:
             live.take(OrbitData.of_muons(replace(muons, run=np.full(len(muons), run))))

@@ -244,13 +244,14 @@ def test_a_source_of_a_run_is_chosen_as_in_other_commands(store, tmp_path):
             command("convert", *words)
 
 
-def test_nothing_is_written_over_what_a_store_holds(store):
-    path = stored_run(store, RUN).files[0]
-    before = path.read_bytes()
-    for words in [("skim", store, path, "--when", "MU0"), ("convert", store, path, "--to", "raw")]:
+@pytest.mark.parametrize("words", ["skim --when MU0", "skim --when MU0 --follow", "convert"])
+def test_nothing_is_written_over_what_a_store_holds(store, words):
+    name, *options = words.split()
+    for path in (stored_run(store, RUN).files[0], store / "catalogue.sqlite"):
+        before = path.read_bytes()
         with pytest.raises(InputError, match="is in the store itself"):
-            command(*words, "--run", RUN)
-    assert path.read_bytes() == before
+            command(name, store, path, "--run", RUN, "--to", "raw", *options)
+        assert path.read_bytes() == before
 
 
 def test_damage_costs_an_orbit_of_its_stream_and_is_said(store, tmp_path):

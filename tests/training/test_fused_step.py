@@ -173,8 +173,8 @@ def test_a_cosine_rate_falls_as_that_of_keras():
 @pytest.mark.parametrize("column", ["x", "y"])
 @pytest.mark.parametrize("loss", HANDLES["loss"])
 @pytest.mark.parametrize("hidden", HANDLES["hidden"])
-def test_a_number_that_is_none_is_not_lost(column, loss, hidden):
-    """A training that went astray is seen by its loss."""
+def test_nan_in_the_data_gives_nan_as_loss(column, loss, hidden):
+    """A training that diverges is seen by its loss."""
     recipe = recipe_of(hidden=hidden, loss=loss)
     kind, flat, moving = network(recipe)
     fused, (x, y) = fused_step.program(kind), muons_of(1)
@@ -225,6 +225,18 @@ def test_matrix_products_are_those_of_numpy(inputs, outputs, muons):
     assert not gradients[[0, -1]].any()
     row_kernels.multiply(weights, 3, 1, outputs, rows, second, outputs, first, inputs, muons)
     assert np.array_equal(rows[:inputs, :muons], w @ y)
+
+
+@pytest.mark.parametrize("change", [lambda a: a[:, :-1], lambda a: np.hstack([a, a]), lambda a: a[1:]])
+@pytest.mark.parametrize("column", [0, 1])
+def test_arrays_that_do_not_fit_are_refused(column, change):
+    kind, flat, moving = network(RECIPES["A"])
+    fused, chunk = fused_step.program(kind), list(muons_of(1))
+    chunk[column] = change(chunk[column])
+    state, given = beside([state_of(fused, flat, moving)]), beside([given_of(RECIPES["A"])])
+    for step in (fused.advance, fused.validate):
+        with pytest.raises(ValueError, match="do not have"):
+            step(state, given, fused.batches([tuple(chunk)], LANES))
 
 
 def test_other_networks_are_left_to_jax():

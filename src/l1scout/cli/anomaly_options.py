@@ -37,7 +37,7 @@ def anomaly_data(
     from l1scout.cli.live import load
     from l1scout.cli.output import warn
     from l1scout.io.batches import read_batches
-    from l1scout.io.folder import expand, refuse_input
+    from l1scout.io.folder import expand, refuse_input, refuse_stored
     from l1scout.store.losses import with_losses
     from l1scout.store.stored_run import stored_run
 
@@ -47,7 +47,7 @@ def anomaly_data(
     if run is not None:
         stored = stored_run(store or load(None, None).store.folder, run)
         if target is not None:
-            refuse_input(target, stored.files, "in the store itself")
+            refuse_stored(target, stored.folder)
         warn(stored.notes)
         yield from stored.read(quality)
         return

@@ -143,7 +143,7 @@ def _read(
 ) -> "Iterator[OrbitData]":
     """Read files, which `target` must not be, a stored run, or a run as it arrives."""
     from l1scout.io.batches import read_batches
-    from l1scout.io.folder import expand, refuse_input
+    from l1scout.io.folder import expand, refuse_input, refuse_stored
     from l1scout.store.follow_run import follow_run
     from l1scout.store.losses import with_losses
     from l1scout.store.stored_run import stored_run
@@ -153,13 +153,14 @@ def _read(
         refuse_input(target, files)
         warn([f"skipped: {reason}" for reason in skipped])
     elif follow:
+        refuse_stored(target, source)
         with _ended_by_signals() as stop:
             arriving = follow_run(source, run, source_id, stop=stop)
             yield from with_losses(read_batches(arriving, quality=quality, **options))
         return
     else:
+        refuse_stored(target, source)
         stored = stored_run(source, run, source_id)
-        refuse_input(target, stored.files, "in the store itself")
         warn(stored.notes)
         yield from stored.read(quality, **options)
         return

@@ -50,8 +50,15 @@ def expand(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
     return files, skipped
 
 
-def refuse_input(target: Path, files: Iterable[Path], what: str = "the input itself") -> None:
-    """Refuse to write what is read: one of some files, or the folder of one (InputError: it is `what`)."""
+def refuse_input(target: Path, files: Iterable[Path]) -> None:
+    """Refuse to write over the input: one of some files, or the folder of one (InputError)."""
     if target.exists() and any(target.samefile(p) or target.samefile(p.parent) for p in files):
-        msg = f"{target}: is {what}; name another file for the output"
+        msg = f"{target}: is the input itself; name another file for the output"
+        raise InputError(msg)
+
+
+def refuse_stored(target: Path, store: Path) -> None:
+    """Refuse to write over a file or folder in a store, or the store (InputError)."""
+    if target.exists() and target.resolve().is_relative_to(store.resolve()):
+        msg = f"{target}: is in the store itself; name another file for the output"
         raise InputError(msg)

@@ -34,7 +34,7 @@ class StoreFollower:
     corrupt : int
         Stretches that could not be read.
     sources : set of int
-        Source ids of the run, those of which a segment is there.
+        Source ids of the run that have a segment in the store.
     ended : bool
         Whether all sources have sent their last segment.
 
@@ -75,7 +75,7 @@ class StoreFollower:
         return found
 
     def _read(self, segments: list[Stored], has_ended: bool) -> None:
-        """Read the segments that are new, of all sources together: that which is furthest behind is next."""
+        """Read the new segments of all sources side by side: the source that is furthest behind is next."""
         new: dict[int, list[Stored]] = {}
         for stored in segments:
             if stored.segment.key not in self._done:

@@ -159,11 +159,7 @@ class LiveHistograms:
                     self.oldest_orbit = first if self.oldest_orbit < 0 else min(first, self.oldest_orbit)
                     self.newest_orbit = last
         if self.scores is not None:
-            try:
-                self.scores.offer(run, data, wait=can_wait)
-            except InputError as error:
-                self.faults.append(f"no scores: {printable(str(error), 200)}")
-                self.scores.stop()
+            self.scores.offer(run, data, wait=can_wait)
 
     def keep_scores(self, run: int | None, model: ModelScores, made: Sequence[Scored]) -> None:
         """Take in scores of the run; those of an earlier one are ignored."""

@@ -13,7 +13,7 @@ from l1scout.lhc import lumisection
 from l1scout.monitor.model_scores import Complete, ModelScores, Scored
 
 MAX_WAITING_ORBITS = 8192
-"""That wait to be scored: 0.7 s at the LHC's rate."""
+"""Largest number of orbits that wait to be scored: 0.7 s at the LHC's rate."""
 MAX_WAITING_BYTES = 128 << 20
 _LOOK_S = 0.2
 _END_S = 5.0
@@ -51,15 +51,10 @@ class ScoreQueue:
         self._ended = set[int | None]()
         self._run: int | None = None
         self._serves = False
+        self._fault: Fault = lambda _: None
 
     def offer(self, run: int | None, data: OrbitData, section: Section | None, *, wait: bool) -> None:
-        """Take in data; see `LiveScores.offer`.
-
-        Raises
-        ------
-        InputError
-            If the data cannot be joined with those of other sources.
-        """
+        """Take in data; see `LiveScores.offer`."""
         if self.model.wanted.isdisjoint(data.streams):
             return
         with self._changed:
@@ -68,12 +63,24 @@ class ScoreQueue:
             if run != self._run:
                 self._run = run
                 self.model.begin()
-            for complete in self.model.complete(data):
+            for complete in self._complete(data):
                 while wait and self._is_full() and self._serves:
                     self._changed.wait(_LOOK_S)
                 if self._serves and not self._is_full():
                     self._waiting.append(_Offered(run, complete, section))
                     self._changed.notify_all()
+
+    def _complete(self, data: OrbitData) -> list[Complete]:
+        """Return the orbits that can be scored with these data; score no more if they cannot be joined."""
+        try:
+            return self.model.complete(data)
+        except InputError as error:
+            self._refuse(error)
+            return []
+
+    def _refuse(self, error: InputError) -> None:
+        self.stop()
+        self._fault(f"no scores of {self.model.name}: {printable(str(error), 200)}")
 
     def _is_full(self) -> bool:
         held = [one.complete for one in self._waiting if one.complete is not None]
@@ -88,12 +95,12 @@ class ScoreQueue:
         with self._changed:
             return next((one.section for one in self._waiting if one.section), None)
 
-    def begin(self) -> None:
+    def begin(self, fault: Fault) -> None:
         """Take in data from now on: `serve` is about to be called."""
-        self._serves = True
+        self._serves, self._fault = True, fault
 
-    def serve(self, keep: Keep, fault: Fault) -> None:
-        """Score until `stop`, or until the data lack what the model takes; see `LiveScores.serve`."""
+    def serve(self, keep: Keep) -> None:
+        """Score until `stop`, or until the data lack what the model takes; see `LiveScores.start`."""
         try:
             while self._serves:
                 with self._changed:
@@ -108,9 +115,9 @@ class ScoreQueue:
                         self._waiting.popleft()
                     self._changed.notify_all()
         except InputError as error:
-            fault(f"no scores of {self.model.name}: {printable(str(error), 200)}")
+            self._refuse(error)
         except Exception as error:
-            fault(f"no more scores of {self.model.name} ({type(error).__name__}); see the log")
+            self._fault(f"no more scores of {self.model.name} ({type(error).__name__}); see the log")
             raise
         finally:
             self.stop()
@@ -144,7 +151,7 @@ class ScoreQueue:
 
 
 class LiveScores:
-    """Scores what it is offered with some models.
+    """Scores the orbits that are offered, with each of some models.
 
     Parameters
     ----------
@@ -184,7 +191,7 @@ class LiveScores:
                 raise InputError(msg)
 
     def finish(self) -> list[str]:
-        """Score what waits for other sources, as all data were read; say which models lack a stream."""
+        """Score what waits for other sources, as all data were read; name the models that lack a stream."""
         for queue in self.queues:
             queue.flush()
         return [
@@ -203,11 +210,6 @@ class LiveScores:
             Whole orbits, of each source in order of time.
         wait : bool
             Whether to wait while too many orbits wait; without, more of them have no scores then.
-
-        Raises
-        ------
-        InputError
-            If the data cannot be joined with those of other sources.
         """
         main = data.main
         section = None
@@ -230,11 +232,11 @@ class LiveScores:
         keep : callable
             Gets run, model and its scores.
         fault : callable
-            Gets what is wrong with the data for a model, which then scores no more.
+            Gets a message if a model cannot score the data; it then scores no more.
         """
-        threads = [threading.Thread(target=q.serve, args=(keep, fault), daemon=True) for q in self.queues]
+        threads = [threading.Thread(target=q.serve, args=(keep,), daemon=True) for q in self.queues]
         for queue, thread in zip(self.queues, threads, strict=True):
-            queue.begin()
+            queue.begin(fault)
             thread.start()
         return threads
 

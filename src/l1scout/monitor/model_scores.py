@@ -24,7 +24,7 @@ from l1scout.quality.stream_histograms import StreamHistograms
 TOP = 10
 """Crossings of highest score that are listed."""
 MAX_JOINED_BYTES = 256 << 20
-"""Of orbits that wait for those of other sources."""
+"""Of the orbits of a source that are held until the other sources have sent theirs."""
 JOINED_ORBITS = 50
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -218,7 +218,7 @@ def _fragments(source: int, name: str, data: OrbitData) -> Fragments:
     batch = data.streams[name]
     seen = batch.orbits_seen()
     if seen is None:
-        msg = f"{data.source}: does not tell which orbits were seen: {name} cannot be joined with others"
+        msg = f"{data.source}: does not state which orbits were seen: {name} cannot be joined with others"
         raise InputError(msg)
     return Fragments.of(source, seen, OrbitData({name: batch}, None, data.origin), _bytes(batch))
 

@@ -33,7 +33,7 @@ _LEFT_BYTES = 1 << 26
 _MAX_WAITING = 128
 _ACCEPT_AT_ONCE = 64
 _GATHER_BYTES, _GATHER_S = 1 << 22, 0.05
-"""What is waited for, and how long at most, when all that had come was read: packets that are read together
+"""Bytes to wait for, and the longest wait, once all that had arrived was read: packets that are read together
 take two thirds of the processor time of single ones."""
 _ALARM_S = 60.0
 _MAX_HELD = 8
@@ -91,7 +91,7 @@ class BoardConnection:
             self._waits_since = None
 
     def _gather(self) -> None:
-        """Wait until several packets are there, the kernel takes no more, or a moment has passed."""
+        """Wait until several packets have arrived, the socket's buffer is full, or `_GATHER_S` has passed."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _GATHER_BYTES)
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)

@@ -8,7 +8,7 @@ from typing import Any
 from l1scout.core.flow import Progress
 from l1scout.core.orbit_data import OrbitData
 from l1scout.core.provenance import Provenance, current, file_inputs
-from l1scout.io.folder import refuse_input
+from l1scout.io.folder import refuse_stored
 from l1scout.io.format_writer import WrittenFile, write_data
 from l1scout.io.quality import ReadQuality
 from l1scout.store.stored_run import RunInStore
@@ -53,11 +53,11 @@ def convert_run(
     Raises
     ------
     InputError
-        If a file is damaged, the target is one of the store's, or its format cannot hold all of the data and
-        ``drop`` is not given.
+        If a file is damaged, the target exists in the store's folder, or its format cannot hold all of the
+        data and ``drop`` is not given.
     """
     target, quality = Path(target), quality if quality is not None else ReadQuality()
-    refuse_input(target, stored.files, "in the store itself")
+    refuse_stored(target, stored.folder)
     made = replace(made or current(), inputs=file_inputs(stored.files))
     total = sum(path.stat().st_size for path in next(iter(stored.sources.values())))  # others are in step
 

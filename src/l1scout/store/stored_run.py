@@ -35,6 +35,8 @@ class RunInStore(NamedTuple):
         Sources of which all files are ``.raw`` files with records of their streams.
     name : str
         What its data are named after.
+    folder : Path
+        The store's.
     """
 
     files: list[Path]
@@ -43,6 +45,7 @@ class RunInStore(NamedTuple):
     prescales: Mapping[int, Prescale]
     framed: frozenset[int]
     name: str
+    folder: Path
 
     def read(
         self, quality: ReadQuality, account: BuildAccount | None = None, **options: Any
@@ -132,7 +135,7 @@ def stored_run(folder: Path, run: int, source: int | None = None) -> RunInStore:
     other = {s.segment.source for s in here if not _is_framed(s)}
     framed = frozenset(by_source) - other
     files = [folder / s.file for s in here]
-    return RunInStore(files, notes, by_source, prescales, framed, f"{folder}: run {run}")
+    return RunInStore(files, notes, by_source, prescales, framed, f"{folder}: run {run}", folder)
 
 
 def _is_framed(stored: Stored) -> bool:

@@ -36,7 +36,7 @@ from l1scout.training.optimizer_kernels import OPTIMIZERS, move, settings_of
 _LOSSES = {"mse": 0, "logcosh": rk.LOGCOSH, "msle": rk.MSLE}
 _ACTIVATIONS = {"linear": 0, "relu": rk.RELU, "softmax": rk.SOFTMAX}
 _LANES = 256
-"""Muons that are answered at a time where their number is free."""
+"""Muons that are answered at a time in a validation."""
 _EPSILON, _MOMENTUM = np.float32(EPSILON), np.float32(MOMENTUM)
 _ZERO, _ONE, _TWO = (np.float32(x) for x in range(3))
 
@@ -72,13 +72,14 @@ def program(kind: StepKind) -> Program:
     size = int(sum(np.prod(shape) for pair in kind.shapes[0] for shape in pair))
     number, settings, start = settings_of(recipe, size)
     hidden, output = _ACTIVATIONS[recipe.hidden], _ACTIVATIONS[recipe.output]
+    columns = int(layout[0, 0]), int(layout[-1, 1])
     choice = _Choice(_LOSSES[recipe.loss], hidden, output, number, recipe.schedule == "cosine")
 
     def advance(state: TrainingState, given: Given, batches: tuple[Chunks, int]) -> TrainingState:
         chunks, batch = batches
         done, slots = state.optimizer
         moving, work = _packed(state.moving), _work_space(layout, size, batch)
-        for k, (x, y) in _present(chunks):
+        for k, (x, y) in _present(chunks, columns):
             fixed = given.penalties[k], given.steps[k], done[k]
             state.loss[k] += _advance(
                 layout, choice, settings, state.flat[k], slots[k], moving[k], *fixed, x, y, batch, *work
@@ -89,7 +90,7 @@ def program(kind: StepKind) -> Program:
     def validate(state: TrainingState, given: Given, batches: tuple[Chunks, int]) -> NDArray[np.float64]:
         moving, work = _packed(state.moving), _work_space(layout, size, _LANES)
         means = np.full(len(state.flat), np.nan)
-        for k, (x, y) in _present(batches[0]):
+        for k, (x, y) in _present(batches[0], columns):
             means[k] = _validate(layout, choice, state.flat[k], moving[k], given.penalties[k], x, y, *work)
         return means
 
@@ -111,16 +112,21 @@ def _batches(chunks: Chunks, batch: int) -> tuple[Chunks, int]:
     return chunks, batch
 
 
-def _present(chunks: Chunks) -> Iterator[tuple[int, Arrays]]:
-    """Give numbers and arrays of the networks that have muons."""
+def _present(chunks: Chunks, columns: tuple[int, int]) -> Iterator[tuple[int, Arrays]]:
+    """Give numbers and arrays of the networks that have muons, as kernels check no bounds (ValueError)."""
     for k, chunk in enumerate(chunks):
         if chunk is not None:
             x, y = (np.ascontiguousarray(a, np.float32) for a in chunk)
+            if (x.shape, y.shape) != tuple((len(x), n) for n in columns):
+                msg = (
+                    f"inputs {x.shape} and targets {y.shape} do not have {columns} columns, or as many muons"
+                )
+                raise ValueError(msg)
             yield k, (x, y)
 
 
 def _layout(kind: StepKind) -> NDArray[np.int64]:
-    """Return of each layer inputs, outputs, and where kernel, bias and gamma (-1 for none) begin."""
+    """Return a row per layer: inputs, outputs, and where kernel, bias and gamma (-1 for none) begin."""
     kernels = [pair[0] for pair in kind.shapes[0]]
     dense = kernels[: len(kernels) // 2 + 1]
     begins = np.cumsum([0, *((i + 1) * o for i, o in dense), *(2 * o for _, o in dense[:-1])])
@@ -144,13 +150,11 @@ def _unpacked(layout: NDArray[np.int64], moving: NDArray[np.float32]) -> Any:
 
 
 def _work_space(layout: NDArray[np.int64], size: int, muons: int) -> tuple[NDArray[np.float32], ...]:
-    """Return rows for a batch, weights and their gradients, and what the normalisation of each layer is."""
+    """Return rows for a batch, room for weights and for gradients, and for the statistics of each layer."""
     width = -(-int(layout[:, :2].max()) // rk.ROWS) * rk.ROWS
-    lanes = (
-        -(-muons // rk.WIDE) + 1
-    ) * rk.WIDE  # one vector more: rows of a power of two would share cache sets
+    vectors = -(-muons // rk.WIDE) + 1  # one more: rows of a power of two would share cache sets
     blocks = 2 * len(layout) + 4
-    rows = aligned((blocks * width, lanes), np.float32)
+    rows = aligned((blocks * width, vectors * rk.WIDE), np.float32)
     weights = aligned((2, -(-(size + width * (width + rk.ROWS)) // 16) * 16), np.float32)
     return rows, weights[0], weights[1], np.zeros((len(layout), 5, width), np.float32)
 

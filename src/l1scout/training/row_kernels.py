@@ -45,7 +45,7 @@ def _vectors() -> int:
 
 _VECTORS = _vectors()
 WIDE = _VECTORS * _LANES
-"""Lanes are a multiple of it."""
+"""Lanes that a product makes at a time; arrays of rows have a multiple of it."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -119,7 +119,7 @@ def multiply(
     """Set `outputs` rows from `target` on to sums of weights times the `inputs` rows from `source` on.
 
     The weight of input i and output o is at ``at + i along + o across``. Outputs are filled up to a multiple
-    of `ROWS`, lanes to one of `WIDE`; weights must reach as far, whatever their values are there.
+    of `ROWS`, and lanes to one of `WIDE`: rows, lanes and weights must reach that far, with any values.
     """
     for first in range(0, muons, WIDE):
         for o in range(0, outputs, ROWS):

@@ -422,7 +422,7 @@ VIEWS.anomaly = {
     const scored = model.scored === null ? "No orbits were read yet." : `${percent(model.scored)} of the orbits read were scored${model.scored < 0.9995 ? ": a sample, as scoring is slower than the data, or a source lacks orbits; rates are per orbit that was scored" : ""}.`;
     const lacks = model.missing.length ? `Waits for ${model.missing.join(", ")}, which the model takes. ` : "";
     const unset = model.rates.length ? "" : "The card of this model states no thresholds. ";
-    card.more.textContent = `${lacks}${unset}${scored} A high score says that a crossing is unlike the training data, not why.`;
+    card.more.textContent = `${lacks}${unset}${scored} A high score means that a crossing is unlike the training data; it does not explain why.`;
   },
   spectrum(stream, name, head, arrays, orbits) {
     if (!this.context.described || !arrays.has(`${stream}/score`)) return;
