@@ -235,6 +235,12 @@ def test_killed_run_control_leaves_nothing(chain):
     chain.supervisor().close()  # lock and socket are in nobody's way
 
 
+def test_board_that_ends_ends_the_run(chain):
+    with chain.run("--set", "board.orbits=1000", "--set", "board.pace=0") as process:
+        chain.ends_well(process)
+    assert chain.check(7)["orbits"] == 1000
+
+
 def test_two_boards_that_end_end_the_run(chain):
     """Each board has a readout of its own."""
     ports = Ports(1)
